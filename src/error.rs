@@ -1,0 +1,123 @@
+//! Every failure the library reports, as one typed enum.
+//!
+//! A message says what was expected, what was found, where, and what to try. Nothing in the
+//! library panics on input; a panic is a bug. The exit code of the program follows from the variant:
+//! 2 for wrong usage (flags, configuration keys and values), 130 after an interruption, 1 otherwise.
+
+use std::path::{Path, PathBuf};
+
+/// The crate's result type.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, where, and what to try.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A flag, a configuration key or a value given by the user makes no sense.
+    #[error("{what}: expected {expected}, found {found}{}", hint(.try_this))]
+    Usage { what: String, expected: String, found: String, try_this: String },
+
+    /// A data, weights, checkpoint or other file whose content is not what it should be.
+    #[error("{}{}: expected {expected}, found {found}{}", .path.display(), at(.offset), hint(.try_this))]
+    File { path: PathBuf, offset: Option<u64>, expected: String, found: String, try_this: String },
+
+    /// The operating system refused to read or write something.
+    #[error("cannot {action} {}: {source}{}", .path.display(), hint(.try_this))]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error, try_this: String },
+
+    /// No adapter, an adapter that does not fit, or an adapter that failed.
+    #[error("{what}{}", hint(.try_this))]
+    Device { what: String, try_this: String },
+
+    /// The work does not fit the adapter's memory or limits.
+    #[error("{what}: needs {}, there is room for {}{}", mib(*.need_bytes), mib(*.have_bytes), hint(.try_this))]
+    Memory { what: String, need_bytes: u64, have_bytes: u64, try_this: String },
+
+    /// A loss or log-likelihood that is not a finite number.
+    #[error(
+        "the log-likelihood of child {child} at step {step} is not finite ({value}); its genotype is {genotype}\n  try: \
+         a lower --lr, or resume from the last checkpoint, which is untouched"
+    )]
+    NonFinite { step: u64, child: usize, genotype: String, value: f64 },
+
+    /// The user interrupted the run; everything up to `step` is saved.
+    #[error("interrupted after step {step}; saved in {}\n  go on with: parsec resume {}", .run.display(), .run.display())]
+    Interrupted { step: u64, run: PathBuf },
+
+    /// A shader that does not parse, validate or bind: a bug in this crate.
+    #[error("kernel {kernel}: {message}")]
+    Kernel { kernel: String, message: String },
+}
+
+impl Error {
+    /// Wrong usage: `what` was expected to be `expected`, but `found` was given.
+    pub fn usage(
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+        try_this: impl Into<String>,
+    ) -> Self {
+        Self::Usage {
+            what: what.into(),
+            expected: expected.into(),
+            found: found.into(),
+            try_this: try_this.into(),
+        }
+    }
+
+    /// A file whose content is wrong; `offset` in bytes where it is known.
+    pub fn file(
+        path: impl AsRef<Path>,
+        offset: Option<u64>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+        try_this: impl Into<String>,
+    ) -> Self {
+        Self::File {
+            path: path.as_ref().to_owned(),
+            offset,
+            expected: expected.into(),
+            found: found.into(),
+            try_this: try_this.into(),
+        }
+    }
+
+    /// An operating-system error while doing `action` ("read", "write", ...) on `path`.
+    pub fn io(action: &'static str, path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        let try_this = match source.kind() {
+            std::io::ErrorKind::NotFound => "check the path",
+            std::io::ErrorKind::PermissionDenied => "check the permissions, or choose another path",
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                "free some space; what was saved before is untouched"
+            }
+            _ => "",
+        };
+        Self::Io { action, path: path.as_ref().to_owned(), source, try_this: try_this.into() }
+    }
+
+    /// A failure of the adapter.
+    pub fn device(what: impl Into<String>, try_this: impl Into<String>) -> Self {
+        Self::Device { what: what.into(), try_this: try_this.into() }
+    }
+
+    /// The exit code of the program: 2 wrong usage, 130 interrupted after saving, 1 anything else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage { .. } => 2,
+            Self::Interrupted { .. } => 130,
+            _ => 1,
+        }
+    }
+}
+
+fn hint(try_this: &str) -> String {
+    if try_this.is_empty() { String::new() } else { format!("\n  try: {try_this}") }
+}
+
+fn at(offset: &Option<u64>) -> String {
+    offset.map(|o| format!(" at byte {o}")).unwrap_or_default()
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
+}

@@ -1,0 +1,61 @@
+//! One kernel launch as plain data: what a plan consists of and what `gpu` runs.
+//!
+//! Nothing here names a GPU type: a list of dispatches can be printed, compared and counted anywhere.
+
+/// A buffer of the executor, by its role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Buf {
+    /// Page `i` of the arena: activations, their gradients, scratch (at most 128 MiB each).
+    Page(u16),
+    /// The shared weights `v` (f32), each tensor at a 256-byte boundary.
+    V,
+    /// The gradient accumulated over children: Σ_k ω̃_k ∇_v, same layout as `V`.
+    Grad,
+    /// SGD's momentum buffer, same layout as `V`.
+    Momentum,
+    /// Running statistics and other non-trained state of batch norms (final networks).
+    State,
+    /// The images of a batch, f32 [C][N][H][W] with the arena's row and channel padding; one
+    /// buffer per split.
+    Images(u8),
+    /// The labels of a batch, u32 [N]; one buffer per split.
+    Labels(u8),
+    /// Results read back by the host once per phase.
+    Results,
+    /// Numbers that the host sets once per step (scale ω̃_k per child, learning rate, ...).
+    Scalars,
+    /// Anything else a test or a caller wants to bind.
+    Extra(u16),
+}
+
+/// A range of a buffer, bound under a name of the shader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Range {
+    /// Which buffer.
+    pub buf: Buf,
+    /// First byte; a multiple of 256.
+    pub offset_bytes: u64,
+    /// Length in bytes; a multiple of 16.
+    pub len_bytes: u64,
+}
+
+/// One launch of one entry point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dispatch {
+    /// Stem of the file in `shaders/`.
+    pub shader: &'static str,
+    /// Entry point in that file.
+    pub entry: &'static str,
+    /// Values of `override` constants, by name; those left out keep the shader's default.
+    pub overrides: Vec<(&'static str, u32)>,
+    /// Ranges by the shader's variable names. `params` is not among them.
+    pub bindings: Vec<(&'static str, Range)>,
+    /// The words of the uniform `params`.
+    pub params: Vec<u32>,
+    /// Workgroups in x, y, z; each at most 65,535.
+    pub grid: [u32; 3],
+    /// Multiplications plus additions done.
+    pub flops: u64,
+    /// Bytes of activations and weights read and written if each is touched once.
+    pub bytes: u64,
+}

@@ -1,0 +1,30 @@
+//! PARSEC: probabilistic neural architecture search on any GPU.
+//!
+//! The modules stand in the order in which data flows through them; `ARCHITECTURE.md` has the map.
+
+pub mod error;
+pub mod rng;
+
+pub mod config;
+pub mod data;
+pub mod space;
+
+pub mod kernel;
+pub mod ops;
+pub mod reference;
+
+pub mod graph;
+
+pub mod gpu;
+
+pub mod search;
+pub mod train;
+
+pub mod run;
+
+pub mod export;
+pub mod report;
+
+pub mod cli;
+
+pub use error::{Error, Result};

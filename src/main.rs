@@ -1,0 +1,3 @@
+//! The `parsec` program: see `parsec --help`.
+
+fn main() {}

@@ -1,0 +1,46 @@
+//! (seed, purpose, step, index) → an independent stream of random numbers.
+//!
+//! Randomness is counter-based: there is no generator state to save, and the order in which streams
+//! are drawn, or the number of threads that draw them, cannot change a result.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+/// What a stream is used for; two purposes never share random numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Purpose {
+    /// Initial values of the weights; index = the parameter's position.
+    Init = 1,
+    /// Child architectures; step = training step, index = child.
+    Sample = 2,
+    /// Shuffling of the search split; step = epoch.
+    ShuffleSearch = 3,
+    /// Shuffling of the train split; step = epoch.
+    ShuffleTrain = 4,
+    /// Augmentation of one example; step = training step, index = position in the batch.
+    AugmentSearch = 5,
+    /// Augmentation of one example; step = training step, index = position in the batch.
+    AugmentTrain = 6,
+    /// Which examples belong to the search split.
+    Split = 7,
+    /// Drop-path masks; step = training step.
+    DropPath = 8,
+    /// Cutout squares; step = training step, index = position in the batch.
+    Cutout = 9,
+    /// Test and benchmark data.
+    Test = 10,
+    /// Samples drawn from a prior for display.
+    Show = 11,
+}
+
+/// The stream for `purpose` at (`step`, `index`).
+///
+/// The key is the 32 bytes (seed, purpose, step, index), each little-endian 64 bits.
+pub fn stream(seed: u64, purpose: Purpose, step: u64, index: u64) -> ChaCha8Rng {
+    let mut key = [0u8; 32];
+    for (slot, word) in key.chunks_exact_mut(8).zip([seed, purpose as u64, step, index]) {
+        slot.copy_from_slice(&word.to_le_bytes());
+    }
+    ChaCha8Rng::from_seed(key)
+}

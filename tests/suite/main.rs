@@ -1,0 +1,15 @@
+//! The integration tests, in one binary so that they share one device.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod cli;
+mod config;
+mod data;
+mod gpu;
+mod graph;
+mod kernels;
+mod reference;
+mod replay;
+mod report;
+mod run;
+mod search;
+mod space;
