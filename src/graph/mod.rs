@@ -1,1 +1,3 @@
-//! (to be written)
+//! α → graph → plan: the structure of a network, and what evaluates it, as plain data.
+
+pub mod spec;
