@@ -3,3 +3,4 @@
 pub mod dispatch;
 
 pub use dispatch::{Buf, Dispatch, Range};
+pub mod specialise;
