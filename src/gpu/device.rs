@@ -80,8 +80,9 @@ impl Gpu {
         let mut limits = wgpu::Limits::default();
         if options.limits == LimitsChoice::Adapter {
             let most = adapter.limits();
-            limits.max_storage_buffer_binding_size =
-                most.max_storage_buffer_binding_size.max(limits.max_storage_buffer_binding_size);
+            limits.max_storage_buffer_binding_size = most
+                .max_storage_buffer_binding_size
+                .max(limits.max_storage_buffer_binding_size);
             limits.max_buffer_size = most.max_buffer_size.max(limits.max_buffer_size);
         }
         let request = adapter.request_device(&wgpu::DeviceDescriptor {
@@ -150,9 +151,10 @@ impl Gpu {
                 format!("{} was lost: {message}", self.info.name),
                 "resume the run (what was saved is untouched); if it happens again, a newer driver or a smaller --batch",
             )),
-            Some(Fault::Other(message)) => {
-                Err(Error::device(format!("{} reported: {message}", self.info.name), "a newer driver"))
-            }
+            Some(Fault::Other(message)) => Err(Error::device(
+                format!("{} reported: {message}", self.info.name),
+                "a newer driver",
+            )),
         }
     }
 
@@ -162,7 +164,8 @@ impl Gpu {
             what: format!("{what} on {}", self.info.name),
             need_bytes: have_bytes + more_bytes,
             have_bytes,
-            try_this: "a smaller --batch or fewer --channels, or close other programs that use the GPU".into(),
+            try_this: "a smaller --batch or fewer --channels, or close other programs that use the GPU"
+                .into(),
         }
     }
 
@@ -186,7 +189,10 @@ impl Gpu {
         }
         match validation.or(internal) {
             None => Ok(made),
-            Some(e) => Err(Error::Kernel { kernel: what.into(), message: e.to_string() }),
+            Some(e) => Err(Error::Kernel {
+                kernel: what.into(),
+                message: e.to_string(),
+            }),
         }
     }
 }

@@ -51,7 +51,12 @@ impl Gpu {
             | wgpu::BufferUsages::COPY_SRC
             | wgpu::BufferUsages::COPY_DST;
         let buffer = self.scoped(&what, size, |device| {
-            device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size,
+                usage,
+                mapped_at_creation: false,
+            })
         })?;
         self.buffers.insert(buf, Held { buffer, len_bytes });
         Ok(())
@@ -98,7 +103,13 @@ impl Gpu {
         let source = self.held(from.buf, from.offset_bytes, from.len_bytes)?;
         let target = self.held(to, offset, from.len_bytes)?;
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(&source.buffer, from.offset_bytes, &target.buffer, offset, from.len_bytes);
+        encoder.copy_buffer_to_buffer(
+            &source.buffer,
+            from.offset_bytes,
+            &target.buffer,
+            offset,
+            from.len_bytes,
+        );
         self.queue.submit([encoder.finish()]);
         self.check()
     }
@@ -129,7 +140,10 @@ impl Gpu {
         staging.map_async(wgpu::MapMode::Read, 0..len, |_| {});
         self.wait()?;
         let fail = |e: &dyn std::fmt::Display| {
-            Error::device(format!("{}: reading back failed: {e}", self.info.name), "a newer driver")
+            Error::device(
+                format!("{}: reading back failed: {e}", self.info.name),
+                "a newer driver",
+            )
         };
         let bytes = staging.get_mapped_range(0..len).map_err(|e| fail(&e))?.to_vec();
         staging.unmap();
@@ -143,7 +157,10 @@ impl Gpu {
         self.check()?;
         if recorded.generation != self.generation {
             let message = "a buffer was replaced after these dispatches were prepared";
-            return Err(Error::Kernel { kernel: "submit".into(), message: message.into() });
+            return Err(Error::Kernel {
+                kernel: "submit".into(),
+                message: message.into(),
+            });
         }
         let mut rest = recorded.steps.as_slice();
         while !rest.is_empty() {
@@ -201,13 +218,17 @@ impl Gpu {
         if let Some(flight) = self.flights.pop_front() {
             let start = Instant::now();
             self.poll(Some(flight.index))?;
-            self.pace.finished(flight.units, start.elapsed() > Duration::from_millis(1));
+            self.pace
+                .finished(flight.units, start.elapsed() > Duration::from_millis(1));
         }
         Ok(())
     }
 
     fn poll(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        let waited = self.device.poll(wgpu::PollType::Wait { submission_index, timeout: None });
+        let waited = self.device.poll(wgpu::PollType::Wait {
+            submission_index,
+            timeout: None,
+        });
         self.check()?;
         waited.map(|_| ()).map_err(|e| {
             Error::device(
@@ -219,7 +240,10 @@ impl Gpu {
 
     /// The buffer of `buf` if the host may touch these bytes of it.
     fn held(&self, buf: Buf, offset: u64, len: u64) -> Result<&Held> {
-        let held = self.buffers.get(&buf).ok_or_else(|| host_access(buf, "it has no buffer".into()))?;
+        let held = self
+            .buffers
+            .get(&buf)
+            .ok_or_else(|| host_access(buf, "it has no buffer".into()))?;
         let inside = offset.checked_add(len).is_some_and(|end| end <= held.len_bytes);
         if inside && offset.is_multiple_of(4) && len.is_multiple_of(4) {
             return Ok(held);
@@ -233,5 +257,8 @@ impl Gpu {
 }
 
 fn host_access(buf: Buf, message: String) -> Error {
-    Error::Kernel { kernel: format!("host access to {buf:?}"), message }
+    Error::Kernel {
+        kernel: format!("host access to {buf:?}"),
+        message,
+    }
 }

@@ -30,12 +30,19 @@ pub(super) struct Pipelines {
 
 impl Pipelines {
     pub fn new(checks: bool) -> Self {
-        Self { checks, modules: HashMap::new(), by_entry: HashMap::new() }
+        Self {
+            checks,
+            modules: HashMap::new(),
+            by_entry: HashMap::new(),
+        }
     }
 
     fn get(&self, d: &Dispatch) -> Option<Arc<Pipeline>> {
         let variants = self.by_entry.get(&(d.shader, d.entry))?;
-        variants.iter().find(|(overrides, _)| *overrides == d.overrides).map(|(_, p)| Arc::clone(p))
+        variants
+            .iter()
+            .find(|(overrides, _)| *overrides == d.overrides)
+            .map(|(_, p)| Arc::clone(p))
     }
 }
 
@@ -53,7 +60,10 @@ impl Gpu {
         let entry = kernel.entry(d.entry)?;
         for (name, _) in &d.overrides {
             if !kernel.overrides.iter().any(|(there, _)| there == name) {
-                return Err(reflect::error(d.shader, format!("{}: no override constant {name:?}", d.entry)));
+                return Err(reflect::error(
+                    d.shader,
+                    format!("{}: no override constant {name:?}", d.entry),
+                ));
             }
         }
         let module = match self.pipelines.modules.get(d.shader) {
@@ -66,9 +76,14 @@ impl Gpu {
             }
         };
         let label = format!("{}::{}", d.shader, d.entry);
-        let (pipeline, layout) =
-            self.scoped(&label, 0, |device| compile(device, &label, &module, entry, &d.overrides))?;
-        let made = Arc::new(Pipeline { pipeline, layout, entry });
+        let (pipeline, layout) = self.scoped(&label, 0, |device| {
+            compile(device, &label, &module, entry, &d.overrides)
+        })?;
+        let made = Arc::new(Pipeline {
+            pipeline,
+            layout,
+            entry,
+        });
         let variants = self.pipelines.by_entry.entry((d.shader, d.entry)).or_default();
         variants.push((d.overrides.clone(), Arc::clone(&made)));
         Ok(made)
@@ -85,7 +100,10 @@ fn shader_module(device: &wgpu::Device, kernel: &Kernel, checks: bool) -> wgpu::
     }
     // SAFETY: the text is one of the program's own shaders, never a user's. They guard their stores, clamp
     // their loads and bound their loops; the suite compares the results with and without checks.
-    #[expect(unsafe_code, reason = "bounds checks cost up to half the speed on some adapters")]
+    #[expect(
+        unsafe_code,
+        reason = "bounds checks cost up to half the speed on some adapters"
+    )]
     unsafe {
         device.create_shader_module_trusted(desc, wgpu::ShaderRuntimeChecks::unchecked())
     }
@@ -117,14 +135,19 @@ fn compile(
             count: None,
         })
         .collect();
-    let layout = device
-        .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries });
+    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some(label),
+        entries: &entries,
+    });
     let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
         label: Some(label),
         bind_group_layouts: &[Some(&layout)],
         immediate_size: 0,
     });
-    let constants: Vec<_> = overrides.iter().map(|(name, value)| (*name, f64::from(*value))).collect();
+    let constants: Vec<_> = overrides
+        .iter()
+        .map(|(name, value)| (*name, f64::from(*value)))
+        .collect();
     let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some(label),
         layout: Some(&pipeline_layout),

@@ -7,7 +7,7 @@
 use std::sync::OnceLock;
 
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use naga::{AddressSpace, Handle, StorageAccess, TypeInner};
+use naga::{AddressSpace, Handle, StorageAccess};
 
 use super::source::{SOURCES, Source};
 use crate::{Error, Result};
@@ -69,14 +69,18 @@ impl Kernel {
     pub fn entry(&self, name: &str) -> Result<&Entry> {
         self.entries.iter().find(|e| e.name == name).ok_or_else(|| {
             let there: Vec<_> = self.entries.iter().map(|e| e.name.as_str()).collect();
-            error(&self.name, format!("no entry point {name:?}; it has {}", there.join(", ")))
+            error(
+                &self.name,
+                format!("no entry point {name:?}; it has {}", there.join(", ")),
+            )
         })
     }
 }
 
 /// The shader `name` of [`SOURCES`], parsed once per process. Error: [`Error::Kernel`].
 pub fn kernel(name: &str) -> Result<&'static Kernel> {
-    static CACHE: [OnceLock<Result<Kernel, String>>; SOURCES.len()] = [const { OnceLock::new() }; SOURCES.len()];
+    static CACHE: [OnceLock<Result<Kernel, String>>; SOURCES.len()] =
+        [const { OnceLock::new() }; SOURCES.len()];
     let (source, cell) = SOURCES
         .iter()
         .zip(&CACHE)
@@ -104,24 +108,47 @@ pub fn reflect(source: &Source) -> Result<Kernel> {
         None => format!("shaders/{}.wgsl", source.name),
     };
 
-    let module = naga::front::wgsl::parse_str(&text)
-        .map_err(|e| error(source.name, format!("{}: {}", place(e.location(&text)), e.message())))?;
+    let module = naga::front::wgsl::parse_str(&text).map_err(|e| {
+        error(
+            source.name,
+            format!("{}: {}", place(e.location(&text)), e.message()),
+        )
+    })?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
         .validate(&module)
-        .map_err(|e| error(source.name, format!("{}: {}", place(e.location(&text)), chain(e.as_inner()))))?;
+        .map_err(|e| {
+            error(
+                source.name,
+                format!("{}: {}", place(e.location(&text)), chain(e.as_inner())),
+            )
+        })?;
 
     let mut entries = Vec::new();
     for (i, point) in module.entry_points.iter().enumerate() {
         let used = info.get_entry_point(i);
-        let globals = module.global_variables.iter().filter(|(h, _)| !used[*h].is_empty()).map(|(h, _)| h);
+        let globals = module
+            .global_variables
+            .iter()
+            .filter(|(h, _)| !used[*h].is_empty())
+            .map(|(h, _)| h);
         entries.push(
             entry(&module, point, globals)
                 .map_err(|m| error(source.name, format!("entry point {}: {m}", point.name)))?,
         );
     }
-    let overrides =
-        module.overrides.iter().map(|(_, o)| (o.name.clone().unwrap_or_default(), o.init.is_some())).collect();
-    Ok(Kernel { name: source.name.into(), text, module, info, entries, overrides })
+    let overrides = module
+        .overrides
+        .iter()
+        .map(|(_, o)| (o.name.clone().unwrap_or_default(), o.init.is_some()))
+        .collect();
+    Ok(Kernel {
+        name: source.name.into(),
+        text,
+        module,
+        info,
+        entries,
+        overrides,
+    })
 }
 
 fn entry(
@@ -135,8 +162,8 @@ fn entry(
     let (mut bindings, mut shared_bytes) = (Vec::new(), 0);
     for handle in globals {
         let var = &module.global_variables[handle];
-        let inner = &module.types[var.ty].inner;
-        let min_bytes = u64::from(inner.size(module.to_ctx()));
+        // naga counts a runtime-sized array as one element.
+        let min_bytes = u64::from(module.types[var.ty].inner.size(module.to_ctx()));
         let kind = match var.space {
             AddressSpace::Uniform => Kind::Uniform,
             AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => Kind::ReadWrite,
@@ -149,13 +176,16 @@ fn entry(
         };
         let name = var.name.clone().unwrap_or_default();
         match var.binding {
-            Some(naga::ResourceBinding { group: 0, binding: number }) => {
-                // A struct that ends in a runtime-sized array is not used here; a bare array is.
-                let min_bytes = match *inner {
-                    TypeInner::Array { size: naga::ArraySize::Dynamic, stride, .. } => u64::from(stride),
-                    _ => min_bytes,
-                };
-                bindings.push(Binding { name, number, kind, min_bytes });
+            Some(naga::ResourceBinding {
+                group: 0,
+                binding: number,
+            }) => {
+                bindings.push(Binding {
+                    name,
+                    number,
+                    kind,
+                    min_bytes,
+                });
             }
             _ => return Err(format!("variable {name} is not in group 0")),
         }
@@ -172,7 +202,11 @@ fn entry(
             return Err(format!("{found} {what}; WebGPU guarantees {limit}"));
         }
     }
-    Ok(Entry { name: point.name.clone(), workgroup_size: point.workgroup_size, bindings })
+    Ok(Entry {
+        name: point.name.clone(),
+        workgroup_size: point.workgroup_size,
+        bindings,
+    })
 }
 
 /// Byte `offset` of the joined text as file:line:column and that line.
@@ -202,5 +236,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 pub(crate) fn error(kernel: &str, message: impl Into<String>) -> Error {
-    Error::Kernel { kernel: kernel.into(), message: message.into() }
+    Error::Kernel {
+        kernel: kernel.into(),
+        message: message.into(),
+    }
 }
