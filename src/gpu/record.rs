@@ -129,8 +129,7 @@ impl Gpu {
             if b.name == "params" {
                 has_params = true;
                 let given = d.params.len() as u64 * 4;
-                // A uniform struct's size is a multiple of its alignment: at most 12 bytes of padding.
-                if given > b.min_bytes || given + 12 < b.min_bytes {
+                if given != b.min_bytes {
                     return Err(format!("params has {} bytes, {given} were given", b.min_bytes));
                 }
                 add(b.number, params, slot, b.min_bytes);
