@@ -4,7 +4,7 @@
 
 use toml::Value;
 
-use super::types::{self, Baseline, DataSpec, Temper};
+use super::types::{self, Baseline, Temper};
 use crate::{Error, Result};
 
 /// What a key may hold. Ranges include both ends unless said otherwise.
@@ -42,7 +42,7 @@ const fn key(name: &'static str, kind: Kind) -> Key {
 
 /// Every key, in the order of [`super::Config`].
 pub const KEYS: &[Key] = &[
-    key("data", Kind::Text(|s| s.parse::<DataSpec>().map(drop))),
+    key("data", Kind::Text(types::check_data)),
     key("seed", Kind::Int(0, i64::MAX)),
     key("run", Kind::Text(|s| non_empty(s, "a folder"))),
     key(

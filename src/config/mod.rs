@@ -16,7 +16,7 @@ use toml::{Table, Value};
 
 use crate::space::Primitive;
 use crate::{Error, Result};
-pub use types::{Baseline, DataSpec, Temper};
+pub use types::{Baseline, Temper};
 
 const DEFAULT_PRESET: &str = include_str!("../../assets/default.toml");
 const REFERENCE_PRESET: &str = include_str!("../../assets/reference.toml");
@@ -25,9 +25,8 @@ const REFERENCE_PRESET: &str = include_str!("../../assets/reference.toml");
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The images to search on.
-    #[serde(with = "types::text")]
-    pub data: DataSpec,
+    /// The images to search on: `embedded`, `cifar10:DIR`, `cifar100:DIR`, `idx:DIR` or `folder:DIR`.
+    pub data: String,
     /// Key of every random stream.
     pub seed: u64,
     /// The run folder as the user named it; without it the next free `runs/search-NNNN`.

@@ -1,52 +1,20 @@
 //! The settings that are words: what they may say, read and written.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::space::Primitive;
 
-/// Where the images come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DataSpec {
-    /// The images that are part of the program.
-    Embedded,
-    /// A folder with CIFAR-10's binary version.
-    Cifar10(PathBuf),
-    /// A folder with CIFAR-100's binary version.
-    Cifar100(PathBuf),
-    /// A folder with the four files of the MNIST family, compressed or not.
-    Idx(PathBuf),
-    /// A folder with one sub-folder of images per class.
-    Folder(PathBuf),
-}
-
-impl FromStr for DataSpec {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        let expected = || "embedded, cifar10:DIR, cifar100:DIR, idx:DIR or folder:DIR".to_owned();
-        match s.split_once(':') {
-            None if s == "embedded" => Ok(Self::Embedded),
-            Some((_, "")) | None => Err(expected()),
-            Some(("cifar10", dir)) => Ok(Self::Cifar10(dir.into())),
-            Some(("cifar100", dir)) => Ok(Self::Cifar100(dir.into())),
-            Some(("idx", dir)) => Ok(Self::Idx(dir.into())),
-            Some(("folder", dir)) => Ok(Self::Folder(dir.into())),
-            Some(_) => Err(expected()),
-        }
-    }
-}
-
-impl fmt::Display for DataSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Embedded => f.write_str("embedded"),
-            Self::Cifar10(dir) => write!(f, "cifar10:{}", dir.display()),
-            Self::Cifar100(dir) => write!(f, "cifar100:{}", dir.display()),
-            Self::Idx(dir) => write!(f, "idx:{}", dir.display()),
-            Self::Folder(dir) => write!(f, "folder:{}", dir.display()),
-        }
+/// What `text` should be if it names no data: the form only, the files are looked at when they are read.
+pub fn check_data(text: &str) -> Result<(), String> {
+    let fits = match text.split_once(':') {
+        None => text == "embedded",
+        Some((kind, dir)) => ["cifar10", "cifar100", "idx", "folder"].contains(&kind) && !dir.is_empty(),
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err("embedded, cifar10:DIR, cifar100:DIR, idx:DIR or folder:DIR".into())
     }
 }
 

@@ -62,7 +62,10 @@ struct FileSum {
 impl Info {
     /// The file's bytes, with its own checksum filled in.
     fn to_bytes(&self) -> Result<Vec<u8>> {
-        let open = Self { check: String::new(), ..self.clone() };
+        let open = Self {
+            check: String::new(),
+            ..self.clone()
+        };
         let check = sha256(&super::dir::json(&open)?);
         super::dir::json(&Self { check, ..open })
     }

@@ -193,6 +193,14 @@ impl RunDir {
         self.file(RESULT).is_file()
     }
 
+    /// The content of `result.json`.
+    pub fn result(&self) -> Result<serde_json::Value> {
+        let path = self.file(RESULT);
+        let text = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+        serde_json::from_slice(&text)
+            .map_err(|e| Error::file(&path, None, "a result as JSON", e.to_string(), ""))
+    }
+
     /// Writes `result.json`, which says that the run is over.
     pub fn write_result(&self, result: &impl Serialize) -> Result<()> {
         self.write(RESULT, &json(result)?)
