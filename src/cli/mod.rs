@@ -1,3 +1,100 @@
-//! (to be written)
+//! Arguments → one call into the library: the commands of `parsec`.
+//!
+//! Each command is a thin file: its flags as a struct, and a function that turns them into plain
+//! values and hands those on. Results go to standard output (JSON only, with `--json`), everything
+//! else to standard error.
 
-pub mod devices;
+mod bench;
+mod replay;
+mod resume;
+mod search;
+mod selftest;
+mod show_args;
+mod ui;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+pub use replay::{Mode, Network, ReplayArgs, Stem};
+pub use search::SearchArgs;
+pub use show_args::ShowArgs;
+pub use ui::Ui;
+
+use crate::{Error, Result};
+
+/// Probabilistic neural architecture search (PARSEC) on any GPU.
+#[derive(Debug, Parser)]
+#[command(name = "parsec", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    /// Flags of all commands.
+    #[command(flatten)]
+    pub common: Common,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of all commands.
+#[derive(Debug, clap::Args)]
+pub struct Common {
+    /// Adapter to use: its index or a part of its name (also PARSEC_DEVICE); default: the fastest class
+    #[arg(long, global = true, value_name = "INDEX|SUBSTRING")]
+    pub device: Option<String>,
+    /// Only JSON on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// A line of progress for every step
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the adapters, with the limits that matter
+    Devices,
+    /// Search for an architecture; without any argument, on the embedded images
+    Search(Box<SearchArgs>),
+    /// Go on with a run from its newest good checkpoint
+    Resume {
+        /// The run folder
+        #[arg(value_name = "RUN")]
+        run: PathBuf,
+    },
+    /// Show the architecture of a run or a genotype: text, counts, drawings
+    Show(ShowArgs),
+    /// One forward and backward pass of a given architecture on given tensors
+    Replay(ReplayArgs),
+    /// Every kernel against its f64 reference on this adapter
+    Selftest,
+    /// Times of kernels and steps against the adapter's bounds
+    #[command(hide = true)]
+    Bench,
+}
+
+/// Runs the program's command line; wrong usage and `--help` end the process here (codes 2 and 0).
+pub fn run() -> Result<()> {
+    let Cli { common, command } = Cli::parse();
+    let ui = Ui::new(&common);
+    match command {
+        Command::Devices => Err(not_merged("devices")),
+        Command::Search(args) => search::search(&args, &ui),
+        Command::Resume { run } => resume::resume(&run, &ui),
+        Command::Show(_args) => Err(not_merged("show")),
+        Command::Replay(args) => replay::replay(&args, &ui),
+        Command::Selftest => selftest::selftest(&ui),
+        Command::Bench => bench::bench(&ui),
+    }
+}
+
+/// Stands where a part that is built elsewhere is called.
+fn not_merged(part: &str) -> Error {
+    Error::device(
+        format!("`parsec {part}` is not part of this build"),
+        "a newer build",
+    )
+}

@@ -1,1 +1,3 @@
-//! (to be written)
+//! Results → files that other programs read.
+
+pub mod tensors;

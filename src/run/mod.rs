@@ -1,1 +1,59 @@
-//! (to be written)
+//! The run folder: what a run writes, and how it goes on from it.
+//!
+//! `config.toml` and `manifest.json` say what the run is, `metrics.jsonl` what happened at each step,
+//! `checkpoints/` hold the state from which it goes on. Everything is written beside, synced and
+//! renamed, so that a run killed at any moment, or a full disk, damages nothing that was there.
+//! [`drive`] ties these together for anything that is a [`Job`].
+
+pub mod checkpoint;
+pub mod dir;
+pub mod drive;
+pub mod files;
+pub mod manifest;
+pub mod metrics;
+pub mod progress;
+pub mod stop;
+
+use std::path::{Path, PathBuf};
+
+pub use checkpoint::{Checkpoint, Checkpoints};
+pub use dir::RunDir;
+pub use drive::{Job, Options, Outcome, drive, resume};
+pub use manifest::Manifest;
+pub use progress::{Bar, Progress, Verbosity};
+
+use crate::Result;
+use crate::export::tensors::Tensors;
+
+/// Something that was repaired or passed over, to be told to the user.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Warning {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// What is wrong with it, and what was done.
+    pub problem: String,
+}
+
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.problem)
+    }
+}
+
+/// The prior's logits in the newest good checkpoint of the run at `path`: the tensors named
+/// `pi.{normal,reduce}.{0..3}`, F64 [2 slots, pairs], with their names.
+pub fn read_prior(path: &Path) -> Result<(Tensors, Vec<Warning>)> {
+    let run = RunDir::open(path)?;
+    let (newest, warnings) = run.checkpoints().newest_good()?;
+    let mut prior = Tensors::new();
+    for cell in ["normal", "reduce"] {
+        for node in 0..crate::space::N_NODES {
+            let name = format!("pi.{cell}.{node}");
+            crate::export::tensors::f64s(&newest.state, &newest.state_path(), &name)?;
+            if let Some(tensor) = newest.state.get(&name) {
+                prior.insert(name, tensor.clone());
+            }
+        }
+    }
+    Ok((prior, warnings))
+}

@@ -1,0 +1,76 @@
+//! `parsec replay` → one forward and backward pass of an architecture on given tensors.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::{Ui, not_merged};
+use crate::Result;
+
+/// Which network the weights are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Network {
+    /// A child of the search's parent network
+    Search,
+    /// The final network of one architecture
+    Final,
+}
+
+/// What batch normalisation uses, and whether gradients are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Batch statistics, with gradients
+    Train,
+    /// Running statistics in a final network, no gradients
+    Eval,
+}
+
+/// The first layers of a final network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Stem {
+    /// One convolution at full size
+    Cifar,
+    /// Three convolutions of stride 2
+    Imagenet,
+}
+
+/// The flags of `replay`.
+#[derive(Debug, clap::Args)]
+pub struct ReplayArgs {
+    /// The architecture: a file with a genotype, or its text
+    #[arg(long, value_name = "FILE|TEXT")]
+    pub genotype: String,
+    /// Weights by the reference's names
+    #[arg(long, value_name = "W.safetensors")]
+    pub weights: PathBuf,
+    /// `images` F32 [N,C,H,W], normalised, and `labels` I64 [N]
+    #[arg(long, value_name = "B.safetensors")]
+    pub batch: PathBuf,
+    /// File for logits, log-likelihoods and gradients
+    #[arg(long, value_name = "OUT.safetensors")]
+    pub out: PathBuf,
+    /// Cells of the network
+    #[arg(long, value_name = "L")]
+    pub layers: usize,
+    /// Channels of the first cells, even
+    #[arg(long, value_name = "C")]
+    pub channels: usize,
+    /// Which network the weights are of
+    #[arg(long, value_enum, default_value = "search")]
+    pub network: Network,
+    /// Train computes gradients
+    #[arg(long, value_enum, default_value = "train")]
+    pub mode: Mode,
+    /// The first layers of a final network
+    #[arg(long, value_enum, default_value = "cifar")]
+    pub stem: Stem,
+    /// The plain kernels instead of the fused ones
+    #[arg(long)]
+    pub reference_kernels: bool,
+}
+
+/// Replays.
+pub fn replay(_args: &ReplayArgs, _ui: &Ui) -> Result<()> {
+    // crate::search::replay::replay(args, ui)
+    Err(not_merged("replay"))
+}

@@ -1,0 +1,163 @@
+//! `parsec search [CONFIG.toml] [flags]` → the resolved configuration → a search.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use toml::Table;
+
+use super::{Ui, not_merged};
+use crate::config::Config;
+use crate::run::RunDir;
+use crate::{Error, Result};
+
+/// The flags of `search`. Their names with underscores are the keys of the TOML file.
+#[derive(Debug, Default, clap::Args, Serialize)]
+pub struct SearchArgs {
+    /// A flat TOML table of settings; flags override it
+    #[arg(value_name = "CONFIG.toml")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Images: embedded, cifar10:DIR, cifar100:DIR, idx:DIR or folder:DIR
+    #[arg(long, value_name = "SPEC")]
+    pub data: Option<String>,
+    /// Key of every random number
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Run folder to create; default: the next free runs/search-NNNN
+    #[arg(long, value_name = "DIR")]
+    pub run: Option<String>,
+    /// Cells of the network
+    #[arg(long, value_name = "L")]
+    pub layers: Option<u64>,
+    /// Channels of the first cells, even
+    #[arg(long, value_name = "C")]
+    pub channels: Option<u64>,
+    /// Examples per batch
+    #[arg(long, value_name = "N")]
+    pub batch: Option<u64>,
+    /// Architectures drawn per step
+    #[arg(long, value_name = "K")]
+    pub samples: Option<u64>,
+    /// Steps in all
+    #[arg(long, value_name = "N", conflicts_with = "epochs")]
+    pub steps: Option<u64>,
+    /// Passes over the train split, instead of --steps
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<u64>,
+    /// First learning rate of the weights
+    #[arg(long, value_name = "X")]
+    pub lr: Option<f64>,
+    /// Last learning rate of the weights
+    #[arg(long, value_name = "X")]
+    pub lr_min: Option<f64>,
+    /// Momentum of the weights
+    #[arg(long, value_name = "X")]
+    pub momentum: Option<f64>,
+    /// Weight decay of the weights
+    #[arg(long, value_name = "X")]
+    pub weight_decay: Option<f64>,
+    /// Norm to which the weights' gradient is clipped
+    #[arg(long, value_name = "X")]
+    pub grad_clip: Option<f64>,
+    /// Learning rate of the prior (3e-4; 0.03 in short runs)
+    #[arg(long, value_name = "X")]
+    pub prior_lr: Option<f64>,
+    /// Adam's first decay for the prior
+    #[arg(long, value_name = "X")]
+    pub prior_beta1: Option<f64>,
+    /// Adam's second decay for the prior
+    #[arg(long, value_name = "X")]
+    pub prior_beta2: Option<f64>,
+    /// Primitives to draw from, separated by commas; `all` for all eight
+    #[arg(long, value_name = "LIST")]
+    pub primitives: Option<String>,
+    /// Tempering of the importance weights: none, an exponent, or a target sample size
+    #[arg(long, value_name = "none|BETA|ess:TARGET")]
+    pub temper: Option<String>,
+    /// Baseline of the prior's gradient
+    #[arg(long, value_name = "none|mean")]
+    pub baseline: Option<String>,
+    /// Leave the prior as it is (the random baseline)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub freeze_prior: Option<bool>,
+    /// Epochs at the start that train the weights only
+    #[arg(long, value_name = "N")]
+    pub warmup_epochs: Option<u64>,
+    /// Start from the prior of another run
+    #[arg(long, value_name = "RUN")]
+    pub prior_from: Option<String>,
+    /// No backward pass for children whose weights sum to at most this
+    #[arg(long, value_name = "MASS")]
+    pub drop_mass: Option<f64>,
+    /// Write everything about each of the first M steps to RUN/trace
+    #[arg(long, value_name = "M")]
+    pub trace_steps: Option<u64>,
+    /// Choose kernel variants by timing them now
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub tune: Option<bool>,
+    /// Algorithm 1 literally: no child skipped, none merged
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub reference: Option<bool>,
+    /// The plain kernels instead of the fused ones
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub reference_kernels: Option<bool>,
+    /// Part of the training set used for the prior
+    #[arg(long, value_name = "X")]
+    pub search_fraction: Option<f64>,
+    /// Padding of the random crop in pixels; 0: no crop
+    #[arg(long, value_name = "N")]
+    pub crop_pad: Option<u64>,
+    /// Random horizontal flips
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub flip: Option<bool>,
+    /// Height and width to which the images of a folder are resized
+    #[arg(long, value_name = "PIXELS")]
+    pub size: Option<u64>,
+    /// Mean per channel of the pixels in 0..1, separated by commas; default: computed
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
+    pub mean: Option<String>,
+    /// Standard deviation per channel, separated by commas; default: computed
+    #[arg(long, value_name = "LIST")]
+    pub std: Option<String>,
+    /// Loader threads; 0: one per core
+    #[arg(long, value_name = "N")]
+    pub threads: Option<u64>,
+    /// Steps between checkpoints; 0: only the first and the last
+    #[arg(long, value_name = "N")]
+    pub checkpoint_every: Option<u64>,
+    /// How many of the last checkpoints to keep
+    #[arg(long, value_name = "N")]
+    pub keep_checkpoints: Option<u64>,
+    /// Steps between evaluations of the mode; 0: only at the end
+    #[arg(long, value_name = "N")]
+    pub eval_every: Option<u64>,
+}
+
+impl SearchArgs {
+    /// The flags that were given over the TOML file over the preset, every value checked.
+    pub fn resolve(&self, device: Option<&str>) -> Result<Config> {
+        let mut flags = Table::try_from(self).map_err(|e| {
+            Error::usage(
+                "a flag",
+                "an integer below 2^63",
+                e.to_string(),
+                "a smaller number",
+            )
+        })?;
+        if let Some(device) = device {
+            flags.insert("device".into(), device.into());
+        }
+        Config::resolve(self.config.as_deref(), &flags)
+    }
+}
+
+/// Resolves the configuration and runs the search.
+pub fn search(args: &SearchArgs, ui: &Ui) -> Result<()> {
+    let config = args.resolve(ui.device.as_deref())?;
+    // Before the data are read and the device is opened, which may take a while.
+    if let Some(run) = &config.run {
+        RunDir::check_free(run)?;
+    }
+    // crate::search::run::search(config, ui)
+    Err(not_merged("search"))
+}

@@ -1,0 +1,77 @@
+//! The flags that every command has → where its output goes.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::Common;
+use crate::run::{Bar, Verbosity};
+use crate::{Error, Result};
+
+/// How a command talks to its user.
+#[derive(Clone, Debug)]
+pub struct Ui {
+    /// Only JSON on standard output.
+    pub json: bool,
+    /// How much is said on standard error.
+    pub verbosity: Verbosity,
+    /// `--device`, or else `PARSEC_DEVICE`.
+    pub device: Option<String>,
+}
+
+impl Ui {
+    /// From the flags and the environment.
+    pub fn new(common: &Common) -> Self {
+        let verbosity = match (common.quiet, common.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        };
+        let from_env = || std::env::var("PARSEC_DEVICE").ok().filter(|d| !d.is_empty());
+        Self {
+            json: common.json,
+            verbosity,
+            device: common.device.clone().or_else(from_env),
+        }
+    }
+
+    /// A result for people: on standard output, unless that is for JSON.
+    pub fn say(&self, text: &str) -> Result<()> {
+        if self.json { Ok(()) } else { print(text) }
+    }
+
+    /// A result for machines: on standard output, with `--json` only.
+    pub fn emit(&self, result: &impl Serialize) -> Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        let text = serde_json::to_string(result);
+        print(&text.map_err(|e| Error::usage("--json", "a result that JSON can hold", e.to_string(), ""))?)
+    }
+
+    /// A remark on standard error, unless `--quiet`.
+    pub fn note(&self, text: &str) {
+        if self.verbosity > Verbosity::Quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    /// A warning on standard error, always.
+    pub fn warn(&self, warning: &impl std::fmt::Display) {
+        eprintln!("warning: {warning}");
+    }
+
+    /// The display of progress.
+    pub fn bar(&self) -> Bar {
+        Bar::new(self.verbosity)
+    }
+}
+
+/// A line on standard output. A reader that has gone (`| head`) is no error.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("write", "standard output", e)),
+        _ => Ok(()),
+    }
+}

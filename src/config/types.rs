@@ -1,0 +1,149 @@
+//! The settings that are words: what they may say, read and written.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::space::Primitive;
+
+/// What `text` should be if it names no data: the form only, the files are looked at when they are read.
+pub fn check_data(text: &str) -> Result<(), String> {
+    let fits = match text.split_once(':') {
+        None => text == "embedded",
+        Some((kind, dir)) => ["cifar10", "cifar100", "idx", "folder"].contains(&kind) && !dir.is_empty(),
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err("embedded, cifar10:DIR, cifar100:DIR, idx:DIR or folder:DIR".into())
+    }
+}
+
+/// Tempering of the importance weights: ω̃ ∝ ω^β.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Temper {
+    /// β = 1: the paper's algorithm.
+    None,
+    /// A fixed β.
+    Beta(f64),
+    /// The β that gives this effective sample size.
+    Ess(f64),
+}
+
+impl FromStr for Temper {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let number = |text: &str, min: f64, max: f64| {
+            text.parse()
+                .ok()
+                .filter(|x| (min..=max).contains(x))
+                .ok_or_else(|| {
+                    "none, an exponent from 0 to 10, or ess:TARGET with a target of at least 1".to_owned()
+                })
+        };
+        match s.strip_prefix("ess:") {
+            Some(target) => number(target, 1.0, 4096.0).map(Self::Ess),
+            None if s == "none" => Ok(Self::None),
+            None => number(s, 0.0, 10.0).map(Self::Beta),
+        }
+    }
+}
+
+impl fmt::Display for Temper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Beta(beta) => write!(f, "{beta}"),
+            Self::Ess(target) => write!(f, "ess:{target}"),
+        }
+    }
+}
+
+/// What is subtracted from the importance weights in the prior's gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Baseline {
+    /// Nothing: the paper's estimator.
+    None,
+    /// Their mean 1/K.
+    Mean,
+}
+
+impl FromStr for Baseline {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "none" => Ok(Self::None),
+            "mean" => Ok(Self::Mean),
+            _ => Err("none or mean".into()),
+        }
+    }
+}
+
+impl fmt::Display for Baseline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Mean => "mean",
+        })
+    }
+}
+
+/// The primitives called `names`: at least one that is not `none`, each once. `all` stands for all eight.
+pub fn parse_primitives(names: &[String]) -> Result<Vec<Primitive>, String> {
+    if names == ["all"] {
+        return Ok(Primitive::ALL.to_vec());
+    }
+    let known = || Primitive::ALL.map(Primitive::name).join(", ");
+    let mut list = Vec::new();
+    for name in names {
+        let primitive =
+            Primitive::from_name(name).ok_or_else(|| format!("all, or names among {}", known()))?;
+        if list.contains(&primitive) {
+            return Err(format!("each primitive once ({name} is there twice)"));
+        }
+        list.push(primitive);
+    }
+    if list.iter().all(|p| *p == Primitive::None) {
+        return Err(format!(
+            "at least one primitive that computes something, among {}",
+            known()
+        ));
+    }
+    Ok(list)
+}
+
+/// Serde by `Display` and `FromStr`.
+pub mod text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub fn serialize<T: Display, S: Serializer>(value: &T, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(value)
+    }
+
+    pub fn deserialize<'de, T, D>(d: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err = String>,
+        D: Deserializer<'de>,
+    {
+        String::deserialize(d)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// Serde of primitives as a list of their names.
+pub mod names {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    use crate::space::Primitive;
+
+    pub fn serialize<S: Serializer>(list: &[Primitive], s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(list.iter().map(|p| p.name()))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Primitive>, D::Error> {
+        super::parse_primitives(&Vec::deserialize(d)?).map_err(de::Error::custom)
+    }
+}

@@ -1,0 +1,259 @@
+//! A path → a run folder: created whole, opened, locked.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{Checkpoints, Manifest, files};
+use crate::config::Config;
+use crate::{Error, Result};
+
+const CONFIG: &str = "config.toml";
+const MANIFEST: &str = "manifest.json";
+const METRICS: &str = "metrics.jsonl";
+const RESULT: &str = "result.json";
+const LOCK: &str = ".lock";
+
+/// A run folder. Writers hold its lock, which the system releases with the process.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    /// Held for as long as this lives.
+    _lock: Option<File>,
+}
+
+impl RunDir {
+    /// Creates a run folder that holds `config` and `manifest`, and locks it. The folder appears whole:
+    /// a process killed in between leaves none.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if something is at `path` already (an empty folder is welcome).
+    pub fn create(path: &Path, config: &Config, manifest: &Manifest) -> Result<Self> {
+        Self::check_free(path)?;
+        let parent = files::parent(path);
+        fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, e))?;
+        let partial = files::partial_name(path);
+        if partial.exists() {
+            fs::remove_dir_all(&partial).map_err(|e| Error::io("remove", &partial, e))?;
+        }
+        let fill = || {
+            let checkpoints = partial.join("checkpoints");
+            fs::create_dir_all(&checkpoints).map_err(|e| Error::io("create", &checkpoints, e))?;
+            files::write_synced(&partial.join(CONFIG), config.to_toml()?.as_bytes())?;
+            files::write_synced(&partial.join(MANIFEST), &json(manifest)?)?;
+            files::sync_folder(&partial)?;
+            if path.exists() {
+                fs::remove_dir(path).map_err(|e| Error::io("replace", path, e))?;
+            }
+            fs::rename(&partial, path).map_err(|e| Error::io("create", path, e))
+        };
+        let filled = fill();
+        if filled.is_err() {
+            _ = fs::remove_dir_all(&partial);
+        }
+        filled?;
+        files::sync_folder(parent)?;
+        Ok(Self {
+            _lock: Some(lock(path)?),
+            path: path.to_owned(),
+        })
+    }
+
+    /// Whether a run folder could be created at `path`: nothing or an empty folder is there.
+    pub fn check_free(path: &Path) -> Result<()> {
+        let found = match fs::read_dir(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => "a file",
+            Err(e) => return Err(Error::io("read", path, e)),
+            Ok(mut entries) => match entries.next() {
+                None => return Ok(()),
+                Some(_) if path.join(MANIFEST).is_file() => "a run",
+                Some(_) => "a folder that is not empty",
+            },
+        };
+        let what = format!("--run {}", path.display());
+        let go_on = format!(
+            "another --run, or to go on with it: parsec resume {}",
+            path.display()
+        );
+        let try_this = if found == "a run" {
+            go_on
+        } else {
+            "another --run".into()
+        };
+        Err(Error::usage(
+            what,
+            "a folder that does not exist yet",
+            found,
+            try_this,
+        ))
+    }
+
+    /// The first of `runs/search-0001`, `runs/search-0002`, … that is free.
+    pub fn next_free(kind: &str) -> PathBuf {
+        let mut number = 1u32;
+        loop {
+            let path = PathBuf::from("runs").join(format!("{kind}-{number:04}"));
+            if !path.exists() || number == u32::MAX {
+                return path;
+            }
+            number += 1;
+        }
+    }
+
+    /// Opens the run at `path` for reading.
+    pub fn open(path: &Path) -> Result<Self> {
+        let found = match fs::metadata(path) {
+            Err(e) => return Err(Error::io("open", path, e)),
+            Ok(meta) if !meta.is_dir() => "a file",
+            Ok(_) if !path.join(MANIFEST).is_file() => "no manifest.json",
+            Ok(_) if !path.join(CONFIG).is_file() => "no config.toml",
+            Ok(_) => {
+                return Ok(Self {
+                    path: path.to_owned(),
+                    _lock: None,
+                });
+            }
+        };
+        Err(Error::file(
+            path,
+            None,
+            "a run folder",
+            found,
+            "the folder that `parsec search` named at its end",
+        ))
+    }
+
+    /// Opens the run at `path` for going on with it: locked, and checked to be unchanged.
+    pub fn open_for_writing(path: &Path) -> Result<Self> {
+        let mut run = Self::open(path)?;
+        run._lock = Some(lock(path)?);
+        let (was, is) = (
+            run.manifest()?.config,
+            super::manifest::config_json(&run.config()?)?,
+        );
+        if let Some(change) = super::manifest::first_change(&was, &is) {
+            let expected = format!(
+                "the configuration the run was started with ({} = {})",
+                change.key, change.was
+            );
+            let try_this = format!(
+                "restore it, or start a new run: parsec search {0}/{CONFIG} --run DIR",
+                path.display()
+            );
+            return Err(Error::file(run.file(CONFIG), None, expected, change.is, try_this));
+        }
+        Ok(run)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of something in the folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The path of the metrics.
+    pub fn metrics_path(&self) -> PathBuf {
+        self.file(METRICS)
+    }
+
+    /// The checkpoints.
+    pub fn checkpoints(&self) -> Checkpoints {
+        Checkpoints::new(self.file("checkpoints"))
+    }
+
+    /// The resolved configuration.
+    pub fn config(&self) -> Result<Config> {
+        Config::read_resolved(&self.file(CONFIG))
+    }
+
+    /// What the run was started on.
+    pub fn manifest(&self) -> Result<Manifest> {
+        let path = self.file(MANIFEST);
+        let text = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+        serde_json::from_slice(&text).map_err(|e| {
+            Error::file(
+                &path,
+                None,
+                "a manifest of this version",
+                e.to_string(),
+                "start a new run",
+            )
+        })
+    }
+
+    /// Whether the run is over: its result is the last thing that is written.
+    pub fn is_finished(&self) -> bool {
+        self.file(RESULT).is_file()
+    }
+
+    /// The content of `result.json`.
+    pub fn result(&self) -> Result<serde_json::Value> {
+        let path = self.file(RESULT);
+        let text = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+        serde_json::from_slice(&text)
+            .map_err(|e| Error::file(&path, None, "a result as JSON", e.to_string(), ""))
+    }
+
+    /// Writes `result.json`, which says that the run is over.
+    pub fn write_result(&self, result: &impl Serialize) -> Result<()> {
+        self.write(RESULT, &json(result)?)
+    }
+
+    /// Writes a file of the folder, whole or not at all.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        files::atomic_write(&self.file(name), bytes)
+    }
+}
+
+/// Readable JSON with a newline at its end.
+pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(value)
+        .map_err(|e| Error::usage("a JSON file", "values that JSON can hold", e.to_string(), ""))?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// Takes the lock of the run at `path`.
+fn lock(path: &Path) -> Result<File> {
+    let name = path.join(LOCK);
+    // Not truncated on opening: until the lock is ours, the file holds its owner's id.
+    let open = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&name);
+    let mut file = open.map_err(|e| Error::io("open", &name, e))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut owner = String::new();
+            // Windows does not let others read a locked file; then the id stays unknown.
+            let found = match file.read_to_string(&mut owner) {
+                Ok(n) if n > 0 => format!("process {} working on it", owner.trim()),
+                _ => "another process working on it".into(),
+            };
+            return Err(Error::file(
+                path,
+                None,
+                "a run that nobody else is writing",
+                found,
+                "wait for it, or stop it",
+            ));
+        }
+        // Some network file systems have no locks; a run there goes without.
+        Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => {}
+        Err(TryLockError::Error(e)) => return Err(Error::io("lock", &name, e)),
+    }
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(|e| Error::io("write", &name, e))?;
+    Ok(file)
+}

@@ -1,0 +1,104 @@
+//! What a run was started on: the program, the adapter, the data, the configuration.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::{Error, Result};
+
+/// The content of `manifest.json`. Equal manifests (and equal seeds) give equal bits.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The program's version.
+    pub version: String,
+    /// The adapter's name.
+    pub adapter: String,
+    /// The driver's name and version.
+    pub driver: String,
+    /// Vulkan, Metal or DirectX 12.
+    pub backend: String,
+    /// The limits the device was opened with.
+    pub limits: BTreeMap<String, u64>,
+    /// Key of every random stream.
+    pub seed: u64,
+    /// Identity of the data: sizes, hash.
+    pub data: Value,
+    /// Mean and standard deviation per channel that were used.
+    pub normalisation: Value,
+    /// The kernel variants chosen by trial, by kernel.
+    pub variants: BTreeMap<String, String>,
+    /// Steps in all.
+    pub total_steps: u64,
+    /// The configuration, to be compared with `config.toml` at resume.
+    pub config: Value,
+}
+
+impl Manifest {
+    /// A manifest of this program for `config`; the rest is the caller's to fill in.
+    pub fn new(config: &Config) -> Result<Self> {
+        Ok(Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            seed: config.seed,
+            total_steps: config.steps,
+            config: config_json(config)?,
+            ..Self::default()
+        })
+    }
+
+    /// Whether `data`, read now, is what the run was started on.
+    pub fn check_data(&self, data: &Value, path: &std::path::Path) -> Result<()> {
+        match first_change(&self.data, data) {
+            None => Ok(()),
+            Some(change) => Err(Error::file(
+                path,
+                None,
+                format!("the data of the run ({} = {})", change.key, change.was),
+                change.is,
+                "put back the data the run was started with, or start a new run",
+            )),
+        }
+    }
+}
+
+/// A configuration as JSON.
+pub fn config_json(config: &Config) -> Result<Value> {
+    serde_json::to_value(config).map_err(|e| {
+        Error::usage(
+            "the configuration",
+            "values that JSON can hold",
+            e.to_string(),
+            "",
+        )
+    })
+}
+
+/// A difference between two JSON values.
+#[derive(Debug, PartialEq)]
+pub struct Change {
+    /// The key that differs; `value` if the values are no objects.
+    pub key: String,
+    /// What it was, `nothing` if it was absent.
+    pub was: String,
+    /// What it is.
+    pub is: String,
+}
+
+/// The first key, in alphabetical order, whose value in `is` differs from that in `was`.
+pub fn first_change(was: &Value, is: &Value) -> Option<Change> {
+    let show = |v: Option<&Value>| v.map_or_else(|| "nothing".into(), Value::to_string);
+    if let (Value::Object(a), Value::Object(b)) = (was, is) {
+        let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+        return keys.into_iter().find(|k| a.get(*k) != b.get(*k)).map(|k| Change {
+            key: k.clone(),
+            was: show(a.get(k)),
+            is: show(b.get(k)),
+        });
+    }
+    (was != is).then(|| Change {
+        key: "value".into(),
+        was: was.to_string(),
+        is: is.to_string(),
+    })
+}

@@ -1,0 +1,98 @@
+//! Records of steps ↔ `metrics.jsonl`: one JSON object per line, appended and flushed at each step.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{Warning, files};
+use crate::{Error, Result};
+
+/// The open metrics of a run.
+#[derive(Debug)]
+pub struct Metrics {
+    path: PathBuf,
+    file: File,
+}
+
+impl Metrics {
+    /// Opens the metrics at `path` for appending.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::options().create(true).append(true).open(path);
+        Ok(Self {
+            file: file.map_err(|e| Error::io("open", path, e))?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Appends `record`, an object with a `step`, in one write.
+    pub fn append(&mut self, record: &impl Serialize) -> Result<()> {
+        let mut line = serde_json::to_vec(record)
+            .map_err(|e| Error::file(&self.path, None, "a record that JSON can hold", e.to_string(), ""))?;
+        line.push(b'\n');
+        self.file
+            .write_all(&line)
+            .map_err(|e| Error::io("write", &self.path, e))
+    }
+
+    /// Waits until all lines are on the disk.
+    pub fn sync(&mut self) -> Result<()> {
+        // Not everything that can stand at the path is a disk file; those that are not have nothing to sync.
+        match self.file.sync_data() {
+            Err(e) if e.kind() != std::io::ErrorKind::InvalidInput => Err(Error::io("sync", &self.path, e)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Cuts the metrics at `path` back to steps 1..=`step`, byte for byte as they were, and drops a line
+/// that was torn by the end of a process. Written beside and renamed.
+pub fn cut_back(path: &Path, step: u64) -> Result<Vec<Warning>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => vec![],
+        Err(e) => return Err(Error::io("read", path, e)),
+    };
+    let mut warnings = vec![];
+    let mut warn = |problem| {
+        warnings.push(Warning {
+            path: path.to_owned(),
+            problem,
+        })
+    };
+    let (mut kept, mut last) = (Vec::with_capacity(bytes.len()), 0);
+    for (i, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
+        // A line without its newline was torn, and belongs to a step after the checkpoint.
+        match step_of(line).filter(|_| line.ends_with(b"\n")) {
+            Some(s) if s <= step => {
+                if s != last + 1 {
+                    warn(format!(
+                        "line {} is of step {s}, the one before it of step {last}",
+                        i + 1
+                    ));
+                }
+                last = s;
+                kept.extend_from_slice(line);
+            }
+            Some(_) => {}
+            None if line.ends_with(b"\n") => warn(format!("line {} is no record of a step; dropped", i + 1)),
+            None => {}
+        }
+    }
+    if last < step {
+        warn(format!("ends at step {last}, the checkpoint is of step {step}"));
+    }
+    if kept != bytes {
+        files::atomic_write(path, &kept)?;
+    }
+    Ok(warnings)
+}
+
+fn step_of(line: &[u8]) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Step {
+        step: u64,
+    }
+    serde_json::from_slice::<Step>(line).ok().map(|s| s.step)
+}
