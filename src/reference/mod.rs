@@ -15,11 +15,14 @@ pub mod conv;
 pub mod cross_entropy;
 pub mod depthwise;
 pub mod global_pool;
+pub mod layers;
 pub mod linear;
 pub mod max_pool;
+pub mod network;
 pub mod node_sum;
 pub mod pointwise;
 pub mod relu;
+pub mod search_step;
 pub mod sgd;
 pub mod subsample;
 
