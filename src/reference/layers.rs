@@ -50,39 +50,111 @@ pub struct Net {
 pub enum Layer {
     /// The batch itself; always layer 0.
     Images,
-    Relu { x: usize },
-    Conv { x: usize, weight: String, ci: usize, co: usize, win: Window },
-    Depthwise { x: usize, weight: String, c: usize, win: Window },
-    Pointwise { x: usize, weight: String, ci: usize, co: usize },
-    Subsample { x: usize },
-    Slice { x: usize, first: usize, count: usize },
-    MaxPool { x: usize, stride: usize },
-    AvgPool { x: usize, win: Window },
+    Relu {
+        x: usize,
+    },
+    Conv {
+        x: usize,
+        weight: String,
+        ci: usize,
+        co: usize,
+        win: Window,
+    },
+    Depthwise {
+        x: usize,
+        weight: String,
+        c: usize,
+        win: Window,
+    },
+    Pointwise {
+        x: usize,
+        weight: String,
+        ci: usize,
+        co: usize,
+    },
+    Subsample {
+        x: usize,
+    },
+    Slice {
+        x: usize,
+        first: usize,
+        count: usize,
+    },
+    MaxPool {
+        x: usize,
+        stride: usize,
+    },
+    AvgPool {
+        x: usize,
+        win: Window,
+    },
     /// The auxiliary head's pool: 5x5 without pad on maps of the preset's side, else adaptive to 2x2.
-    AuxPool { x: usize, side: usize, stride: usize },
+    AuxPool {
+        x: usize,
+        side: usize,
+        stride: usize,
+    },
     /// `name` is the prefix of its five tensors; in the search only the stem's are affine.
-    BatchNorm { x: usize, name: String, c: usize, affine: bool },
+    BatchNorm {
+        x: usize,
+        name: String,
+        c: usize,
+        affine: bool,
+    },
     /// Node sum; a term that may be dropped carries its (cell, op).
-    Sum { terms: [usize; 2], drop: [Option<(usize, usize)>; 2] },
-    Concat { parts: Vec<usize> },
+    Sum {
+        terms: [usize; 2],
+        drop: [Option<(usize, usize)>; 2],
+    },
+    Concat {
+        parts: Vec<usize>,
+    },
     /// `none`: zeros.
-    Zero { x: usize, stride: usize },
-    GlobalPool { x: usize },
-    Linear { x: usize, name: String, features: usize, classes: usize },
+    Zero {
+        x: usize,
+        stride: usize,
+    },
+    GlobalPool {
+        x: usize,
+    },
+    Linear {
+        x: usize,
+        name: String,
+        features: usize,
+        classes: usize,
+    },
 }
 
 impl Layer {
     /// Names and shapes of the parameters that have a gradient.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         match self {
-            Self::Conv { weight, ci, co, win, .. } => vec![(weight.clone(), vec![*co, *ci, win.k, win.k])],
+            Self::Conv {
+                weight, ci, co, win, ..
+            } => vec![(weight.clone(), vec![*co, *ci, win.k, win.k])],
             Self::Depthwise { weight, c, win, .. } => vec![(weight.clone(), vec![*c, 1, win.k, win.k])],
             Self::Pointwise { weight, ci, co, .. } => vec![(weight.clone(), vec![*co, *ci, 1, 1])],
-            Self::BatchNorm { name, c, affine: true, .. } => {
-                vec![(format!("{name}.weight"), vec![*c]), (format!("{name}.bias"), vec![*c])]
+            Self::BatchNorm {
+                name,
+                c,
+                affine: true,
+                ..
+            } => {
+                vec![
+                    (format!("{name}.weight"), vec![*c]),
+                    (format!("{name}.bias"), vec![*c]),
+                ]
             }
-            Self::Linear { name, features, classes, .. } => {
-                vec![(format!("{name}.weight"), vec![*classes, *features]), (format!("{name}.bias"), vec![*classes])]
+            Self::Linear {
+                name,
+                features,
+                classes,
+                ..
+            } => {
+                vec![
+                    (format!("{name}.weight"), vec![*classes, *features]),
+                    (format!("{name}.bias"), vec![*classes]),
+                ]
             }
             _ => Vec::new(),
         }
@@ -110,7 +182,10 @@ struct Builder {
 
 /// The layers of `net` with the cells of `genotype`.
 pub fn build(net: &Net, genotype: &Genotype) -> Layers {
-    let mut b = Builder { kind: net.kind, list: vec![Layer::Images] };
+    let mut b = Builder {
+        kind: net.kind,
+        list: vec![Layer::Images],
+    };
     let (mut s0, mut s1) = match net.stem {
         Stem::Cifar => {
             let x = b.conv_bn((0, net.in_channels), 3 * net.channels, 1, "stem.0", "stem.1");
@@ -130,7 +205,11 @@ pub fn build(net: &Net, genotype: &Genotype) -> Layers {
     let mut aux_logits = None;
     for cell in 0..net.layers {
         let reduce = cell == net.layers / 3 || cell == 2 * net.layers / 3;
-        let kind = if reduce { CellKind::Reduce } else { CellKind::Normal };
+        let kind = if reduce {
+            CellKind::Reduce
+        } else {
+            CellKind::Normal
+        };
         if reduce {
             c *= 2;
         }
@@ -142,7 +221,11 @@ pub fn build(net: &Net, genotype: &Genotype) -> Layers {
     }
     let x = b.push(Layer::GlobalPool { x: s1.0 });
     let logits = b.linear((x, s1.1), "classifier", net.classes);
-    Layers { list: b.list, logits, aux_logits }
+    Layers {
+        list: b.list,
+        logits,
+        aux_logits,
+    }
 }
 
 impl Builder {
@@ -156,35 +239,91 @@ impl Builder {
     }
 
     fn conv(&mut self, (x, ci): Out, co: usize, win: Window, name: &str) -> Out {
-        (self.push(Layer::Conv { x, weight: format!("{name}.weight"), ci, co, win }), co)
+        (
+            self.push(Layer::Conv {
+                x,
+                weight: format!("{name}.weight"),
+                ci,
+                co,
+                win,
+            }),
+            co,
+        )
     }
 
     fn pointwise(&mut self, (x, ci): Out, co: usize, name: &str) -> Out {
-        (self.push(Layer::Pointwise { x, weight: format!("{name}.weight"), ci, co }), co)
+        (
+            self.push(Layer::Pointwise {
+                x,
+                weight: format!("{name}.weight"),
+                ci,
+                co,
+            }),
+            co,
+        )
     }
 
     fn depthwise(&mut self, (x, c): Out, win: Window, name: &str) -> Out {
-        (self.push(Layer::Depthwise { x, weight: format!("{name}.weight"), c, win }), c)
+        (
+            self.push(Layer::Depthwise {
+                x,
+                weight: format!("{name}.weight"),
+                c,
+                win,
+            }),
+            c,
+        )
     }
 
     fn linear(&mut self, (x, features): Out, name: &str, classes: usize) -> usize {
-        self.push(Layer::Linear { x, name: name.to_owned(), features, classes })
+        self.push(Layer::Linear {
+            x,
+            name: name.to_owned(),
+            features,
+            classes,
+        })
     }
 
     /// A batch norm that is affine in both networks: the stem's and the auxiliary head's.
     fn affine_bn(&mut self, (x, c): Out, name: &str) -> Out {
-        (self.push(Layer::BatchNorm { x, name: name.to_owned(), c, affine: true }), c)
+        (
+            self.push(Layer::BatchNorm {
+                x,
+                name: name.to_owned(),
+                c,
+                affine: true,
+            }),
+            c,
+        )
     }
 
     /// A cell's batch norm: affine in the final network only.
     fn cell_bn(&mut self, (x, c): Out, name: &str) -> Out {
         let affine = self.kind == Kind::Final;
-        (self.push(Layer::BatchNorm { x, name: name.to_owned(), c, affine }), c)
+        (
+            self.push(Layer::BatchNorm {
+                x,
+                name: name.to_owned(),
+                c,
+                affine,
+            }),
+            c,
+        )
     }
 
     /// The stems' 3x3 convolution, pad 1, and its batch norm.
     fn conv_bn(&mut self, x: Out, co: usize, stride: usize, conv: &str, bn: &str) -> Out {
-        let y = self.conv(x, co, Window { k: 3, stride, pad: 1, dilation: 1 }, conv);
+        let y = self.conv(
+            x,
+            co,
+            Window {
+                k: 3,
+                stride,
+                pad: 1,
+                dilation: 1,
+            },
+            conv,
+        );
         self.affine_bn(y, bn)
     }
 
@@ -197,11 +336,21 @@ impl Builder {
     fn factorized_reduce(&mut self, x: Out, co: usize, name: &str) -> Out {
         let (y, ci) = self.relu(x);
         let both = self.push(Layer::Subsample { x: y });
-        let even = self.push(Layer::Slice { x: both, first: 0, count: ci });
-        let odd = self.push(Layer::Slice { x: both, first: ci, count: ci });
+        let even = self.push(Layer::Slice {
+            x: both,
+            first: 0,
+            count: ci,
+        });
+        let odd = self.push(Layer::Slice {
+            x: both,
+            first: ci,
+            count: ci,
+        });
         let (even, _) = self.pointwise((even, ci), co / 2, &format!("{name}.conv_1"));
         let (odd, _) = self.pointwise((odd, ci), co / 2, &format!("{name}.conv_2"));
-        let y = self.push(Layer::Concat { parts: vec![even, odd] });
+        let y = self.push(Layer::Concat {
+            parts: vec![even, odd],
+        });
         self.cell_bn((y, co), &format!("{name}.bn"))
     }
 
@@ -229,7 +378,11 @@ impl Builder {
         for (node, slots) in arch.iter().enumerate() {
             let (mut terms, mut drop) = ([0; 2], [None; 2]);
             for (slot, pair) in slots.iter().enumerate() {
-                let stride = if kind == CellKind::Reduce && pair.input < 2 { 2 } else { 1 };
+                let stride = if kind == CellKind::Reduce && pair.input < 2 {
+                    2
+                } else {
+                    1
+                };
                 let op = 2 * node + slot;
                 let name = match self.kind {
                     Kind::Search => search_op_name(cell, node, *pair),
@@ -255,7 +408,10 @@ impl Builder {
                 self.bn_after_pool((y, c))
             }
             Primitive::AvgPool3x3 => {
-                let y = self.push(Layer::AvgPool { x, win: avg_pool::window(stride) });
+                let y = self.push(Layer::AvgPool {
+                    x,
+                    win: avg_pool::window(stride),
+                });
                 self.bn_after_pool((y, c))
             }
             Primitive::SkipConnect if stride == 1 => (x, c),
@@ -278,7 +434,16 @@ impl Builder {
         let mut y = x;
         for (first, stride) in [(1, stride), (5, 1)] {
             y = self.relu(y);
-            y = self.depthwise(y, Window { k, stride, pad: k / 2, dilation: 1 }, &format!("{name}.op.{first}"));
+            y = self.depthwise(
+                y,
+                Window {
+                    k,
+                    stride,
+                    pad: k / 2,
+                    dilation: 1,
+                },
+                &format!("{name}.op.{first}"),
+            );
             y = self.pointwise(y, x.1, &format!("{name}.op.{}", first + 1));
             y = self.cell_bn(y, &format!("{name}.op.{}", first + 2));
         }
@@ -287,7 +452,16 @@ impl Builder {
 
     fn dil_conv(&mut self, x: Out, k: usize, stride: usize, name: &str) -> Out {
         let y = self.relu(x);
-        let y = self.depthwise(y, Window { k, stride, pad: k - 1, dilation: 2 }, &format!("{name}.op.1"));
+        let y = self.depthwise(
+            y,
+            Window {
+                k,
+                stride,
+                pad: k - 1,
+                dilation: 2,
+            },
+            &format!("{name}.op.1"),
+        );
         let y = self.pointwise(y, x.1, &format!("{name}.op.2"));
         self.cell_bn(y, &format!("{name}.op.3"))
     }
@@ -302,7 +476,12 @@ impl Builder {
         let y = self.pointwise((y, c), 128, "auxiliary_head.features.2");
         let y = self.affine_bn(y, "auxiliary_head.features.3");
         let y = self.relu(y);
-        let win = Window { k: 2, stride: 1, pad: 0, dilation: 1 };
+        let win = Window {
+            k: 2,
+            stride: 1,
+            pad: 0,
+            dilation: 1,
+        };
         let mut y = self.conv(y, 768, win, "auxiliary_head.features.5");
         if net.stem == Stem::Cifar {
             y = self.affine_bn(y, "auxiliary_head.features.6");
@@ -315,5 +494,9 @@ impl Builder {
 /// The prefix of a path's parameters in the search parent: edges are numbered node by node, input by input.
 fn search_op_name(cell: usize, node: usize, pair: Pair) -> String {
     let before: usize = (0..node).map(|n| 2 + n).sum();
-    format!("cells.{cell}._ops.{}._ops.{}", before + pair.input, pair.primitive.index())
+    format!(
+        "cells.{cell}._ops.{}._ops.{}",
+        before + pair.input,
+        pair.primitive.index()
+    )
 }

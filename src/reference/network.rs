@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use super::batch_norm::{self, Stats};
 use super::layers::{self, Kind, Layer, Layers, Net, Stem};
 use super::{
-    T4, Window, adaptive_pool, avg_pool, concat, conv, cross_entropy, depthwise, global_pool, linear, max_pool,
-    node_sum, pointwise, relu, subsample,
+    T4, Window, adaptive_pool, avg_pool, concat, conv, cross_entropy, depthwise, global_pool, linear,
+    max_pool, node_sum, pointwise, relu, subsample,
 };
 use crate::space::Genotype;
 use crate::{Error, Result};
@@ -46,7 +46,11 @@ impl Batch {
     pub fn from_nchw(shape: [usize; 4], images: &[f64], labels: &[usize]) -> Self {
         let [n, c, h, w] = shape;
         let images = T4::from_nchw(n, c, h, w, images);
-        Self { images, labels: labels.to_vec(), drop_path: BTreeMap::new() }
+        Self {
+            images,
+            labels: labels.to_vec(),
+            drop_path: BTreeMap::new(),
+        }
     }
 }
 
@@ -105,22 +109,39 @@ pub fn evaluate(
     mode: Mode,
     want_gradient: bool,
 ) -> Result<Outcome> {
-    let net = &Net { auxiliary: net.auxiliary && mode == Mode::Train, ..net.clone() };
+    let net = &Net {
+        auxiliary: net.auxiliary && mode == Mode::Train,
+        ..net.clone()
+    };
     let layers = layers::build(net, genotype);
-    let run = Run { net, weights, batch, mode };
+    let run = Run {
+        net,
+        weights,
+        batch,
+        mode,
+    };
     run.check(&layers)?;
     let tape = run.forward(&layers);
 
     let logits = &tape.values[layers.logits];
     let aux_logits = layers.aux_logits.map(|l| &tape.values[l]);
     let log_likelihood = cross_entropy::log_likelihood(logits, &batch.labels);
-    let mean_ce = |z: &T4| -cross_entropy::log_likelihood(z, &batch.labels).iter().sum::<f64>() / z.n as f64;
+    let mean_ce = |z: &T4| {
+        -cross_entropy::log_likelihood(z, &batch.labels)
+            .iter()
+            .sum::<f64>()
+            / z.n as f64
+    };
     Ok(Outcome {
         logits: logits.to_nchw(),
         aux_logits: aux_logits.map(T4::to_nchw),
         log_likelihood,
         loss: mean_ce(logits) + AUX_WEIGHT * aux_logits.map_or(0.0, mean_ce),
-        grads: if want_gradient { run.backward(&layers, &tape) } else { Tensors::new() },
+        grads: if want_gradient {
+            run.backward(&layers, &tape)
+        } else {
+            Tensors::new()
+        },
         running: run.running_after(&layers, &tape),
     })
 }
@@ -149,18 +170,34 @@ impl Run<'_> {
     /// Checks everything that comes from outside, so that the passes need not.
     fn check(&self, layers: &Layers) -> Result<()> {
         let x = &self.batch.images;
-        let bad = |what: String, expected: String, found: String| Err(Error::usage(what, expected, found, ""));
+        let bad =
+            |what: String, expected: String, found: String| Err(Error::usage(what, expected, found, ""));
         if x.c != self.net.in_channels || x.n == 0 || self.batch.labels.len() != x.n {
             let expected = format!("[N][{}][H][W] and N labels, N > 0", self.net.in_channels);
-            let found = format!("[{}][{}][{}][{}] and {} labels", x.n, x.c, x.h, x.w, self.batch.labels.len());
+            let found = format!(
+                "[{}][{}][{}][{}] and {} labels",
+                x.n,
+                x.c,
+                x.h,
+                x.w,
+                self.batch.labels.len()
+            );
             return bad("the batch".into(), expected, found);
         }
         if let Some(label) = self.batch.labels.iter().find(|&&label| label >= self.net.classes) {
-            return bad("a label".into(), format!("a class below {}", self.net.classes), label.to_string());
+            return bad(
+                "a label".into(),
+                format!("a class below {}", self.net.classes),
+                label.to_string(),
+            );
         }
         if self.net.layers == 0 || !self.net.channels.is_multiple_of(2) || self.net.channels == 0 {
             let found = format!("{} cells of {} channels", self.net.layers, self.net.channels);
-            return bad("the network".into(), "cells of an even number of channels".into(), found);
+            return bad(
+                "the network".into(),
+                "cells of an even number of channels".into(),
+                found,
+            );
         }
         // Both inputs of the first cell, and what the reduction cells halve, need even sides.
         let halvings = if self.net.layers > 1 { 4 } else { 2 };
@@ -173,7 +210,11 @@ impl Run<'_> {
             return bad("the image size".into(), expected, format!("{}x{}", x.h, x.w));
         }
         for mask in self.batch.drop_path.values().filter(|mask| mask.len() != x.n) {
-            return bad("a drop-path mask".into(), format!("{} factors", x.n), mask.len().to_string());
+            return bad(
+                "a drop-path mask".into(),
+                format!("{} factors", x.n),
+                mask.len().to_string(),
+            );
         }
         let optional = running_statistics(self.net, layers);
         let mut needed = parameters(layers);
@@ -185,7 +226,13 @@ impl Run<'_> {
                 Some((found, data)) if *found == shape && data.len() == shape.iter().product() => {}
                 Some((found, _)) => return bad(name, format!("shape {shape:?}"), format!("{found:?}")),
                 None if !needed.contains_key(&name) => {}
-                None => return bad(name, format!("a tensor of shape {shape:?}"), "no tensor of this name".into()),
+                None => {
+                    return bad(
+                        name,
+                        format!("a tensor of shape {shape:?}"),
+                        "no tensor of this name".into(),
+                    );
+                }
             }
         }
         Ok(())
@@ -197,7 +244,12 @@ impl Run<'_> {
     }
 
     fn affine(&self, name: &str, affine: bool) -> Option<(&[f64], &[f64])> {
-        affine.then(|| (self.param(&format!("{name}.weight")), self.param(&format!("{name}.bias"))))
+        affine.then(|| {
+            (
+                self.param(&format!("{name}.weight")),
+                self.param(&format!("{name}.bias")),
+            )
+        })
     }
 
     fn factors(&self, drop: &[Option<(usize, usize)>; 2]) -> [Option<&[f64]>; 2] {
@@ -209,15 +261,25 @@ impl Run<'_> {
     }
 
     fn forward(&self, layers: &Layers) -> Tape {
-        let mut tape = Tape { values: Vec::new(), stats: BTreeMap::new(), winners: BTreeMap::new() };
+        let mut tape = Tape {
+            values: Vec::new(),
+            stats: BTreeMap::new(),
+            winners: BTreeMap::new(),
+        };
         for (l, layer) in layers.list.iter().enumerate() {
             let value = |x: &usize| &tape.values[*x];
             let y = match layer {
                 Layer::Images => self.batch.images.clone(),
                 Layer::Relu { x } => relu::forward(value(x)),
-                Layer::Conv { x, weight, co, win, .. } => conv::forward(value(x), self.param(weight), *co, *win),
-                Layer::Depthwise { x, weight, win, .. } => depthwise::forward(value(x), self.param(weight), *win),
-                Layer::Pointwise { x, weight, co, .. } => pointwise::forward(value(x), self.param(weight), *co),
+                Layer::Conv {
+                    x, weight, co, win, ..
+                } => conv::forward(value(x), self.param(weight), *co, *win),
+                Layer::Depthwise { x, weight, win, .. } => {
+                    depthwise::forward(value(x), self.param(weight), *win)
+                }
+                Layer::Pointwise { x, weight, co, .. } => {
+                    pointwise::forward(value(x), self.param(weight), *co)
+                }
                 Layer::Subsample { x } => subsample::forward(value(x)),
                 Layer::Slice { x, first, count } => concat::slice(value(x), *first, *count),
                 Layer::MaxPool { x, stride } => {
@@ -233,7 +295,10 @@ impl Run<'_> {
                 Layer::BatchNorm { x, name, affine, .. } => {
                     let stats = if self.running_are_used() {
                         let running = |part: &str| self.param(&format!("{name}.running_{part}")).to_vec();
-                        Stats { mean: running("mean"), var: running("var") }
+                        Stats {
+                            mean: running("mean"),
+                            var: running("var"),
+                        }
                     } else {
                         batch_norm::statistics(value(x))
                     };
@@ -241,7 +306,9 @@ impl Run<'_> {
                     tape.stats.insert(l, stats);
                     y
                 }
-                Layer::Sum { terms: [a, b], drop } => node_sum::forward(value(a), value(b), self.factors(drop)),
+                Layer::Sum { terms: [a, b], drop } => {
+                    node_sum::forward(value(a), value(b), self.factors(drop))
+                }
                 Layer::Concat { parts } => concat::forward(&parts.iter().map(value).collect::<Vec<_>>()),
                 Layer::Zero { x, stride } => {
                     let x = value(x);
@@ -249,7 +316,10 @@ impl Run<'_> {
                 }
                 Layer::GlobalPool { x } => global_pool::forward(value(x)),
                 Layer::Linear { x, name, .. } => {
-                    let (w, b) = (self.param(&format!("{name}.weight")), self.param(&format!("{name}.bias")));
+                    let (w, b) = (
+                        self.param(&format!("{name}.weight")),
+                        self.param(&format!("{name}.bias")),
+                    );
                     linear::forward(value(x), w, b)
                 }
             };
@@ -306,9 +376,11 @@ impl Run<'_> {
             Layer::Conv { x, weight, win, .. } => {
                 with(x, weight, conv::backward(value(x), self.param(weight), dy, *win))
             }
-            Layer::Depthwise { x, weight, win, .. } => {
-                with(x, weight, depthwise::backward(value(x), self.param(weight), dy, *win))
-            }
+            Layer::Depthwise { x, weight, win, .. } => with(
+                x,
+                weight,
+                depthwise::backward(value(x), self.param(weight), dy, *win),
+            ),
             Layer::Pointwise { x, weight, .. } => {
                 with(x, weight, pointwise::backward(value(x), self.param(weight), dy))
             }
@@ -322,9 +394,16 @@ impl Run<'_> {
             },
             Layer::BatchNorm { x, name, affine, .. } => {
                 let gamma = self.affine(name, *affine).map(|(gamma, _)| gamma);
-                let rule = if self.running_are_used() { batch_norm::backward_eval } else { batch_norm::backward };
+                let rule = if self.running_are_used() {
+                    batch_norm::backward_eval
+                } else {
+                    batch_norm::backward
+                };
                 let g = rule(value(x), &tape.stats[&l], gamma, dy);
-                let dparams = vec![(format!("{name}.weight"), g.dgamma), (format!("{name}.bias"), g.dbeta)];
+                let dparams = vec![
+                    (format!("{name}.weight"), g.dgamma),
+                    (format!("{name}.bias"), g.dbeta),
+                ];
                 (vec![(*x, g.dx)], if *affine { dparams } else { Vec::new() })
             }
             Layer::Sum { terms: [a, b], drop } => {
@@ -357,18 +436,27 @@ impl Run<'_> {
             return after;
         }
         for (l, layer) in layers.list.iter().enumerate() {
-            let Layer::BatchNorm { x, name, c, .. } = layer else { continue };
+            let Layer::BatchNorm { x, name, c, .. } = layer else {
+                continue;
+            };
             let names = ["mean", "var"].map(|part| format!("{name}.running_{part}"));
             if let [Some((_, mean)), Some((_, var))] = names.each_ref().map(|n| self.weights.get(n)) {
-                let running = Stats { mean: mean.clone(), var: var.clone() };
-                let new = batch_norm::update_running(&running, &tape.stats[&l], tape.values[*x].per_channel());
+                let running = Stats {
+                    mean: mean.clone(),
+                    var: var.clone(),
+                };
+                let new =
+                    batch_norm::update_running(&running, &tape.stats[&l], tape.values[*x].per_channel());
                 let [mean_name, var_name] = names;
                 after.insert(mean_name, (vec![*c], new.mean));
                 after.insert(var_name, (vec![*c], new.var));
             }
             let count_name = format!("{name}.num_batches_tracked");
             if let Some((shape, count)) = self.weights.get(&count_name) {
-                after.insert(count_name, (shape.clone(), count.iter().map(|n| n + 1.0).collect()));
+                after.insert(
+                    count_name,
+                    (shape.clone(), count.iter().map(|n| n + 1.0).collect()),
+                );
             }
         }
         after
@@ -377,5 +465,10 @@ impl Run<'_> {
 
 /// The auxiliary head's 5x5 window on maps of the preset's side; none elsewhere.
 fn aux_window(x: &T4, side: usize, stride: usize) -> Option<Window> {
-    (x.h == side && x.w == side).then_some(Window { k: 5, stride, pad: 0, dilation: 1 })
+    (x.h == side && x.w == side).then_some(Window {
+        k: 5,
+        stride,
+        pad: 0,
+        dilation: 1,
+    })
 }
