@@ -4,6 +4,9 @@
 //! values and hands those on. Results go to standard output (JSON only, with `--json`), everything
 //! else to standard error.
 
+pub mod devices;
+pub mod show;
+
 mod bench;
 mod replay;
 mod resume;

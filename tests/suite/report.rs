@@ -1,1 +1,1 @@
-//! (to be written)
+//! Drawings and plots.
