@@ -7,6 +7,7 @@
 mod adapter;
 mod device;
 mod executor;
+mod network;
 mod pace;
 mod pipelines;
 mod record;
@@ -14,4 +15,5 @@ mod time;
 
 pub use adapter::{AdapterInfo, AdapterLimits, adapters, choose};
 pub use device::{Gpu, LimitsChoice, Options};
+pub use network::{Child, ChildResult, Clip, Network, Update};
 pub use record::Recorded;

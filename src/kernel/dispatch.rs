@@ -22,6 +22,8 @@ pub enum Buf {
     Labels(u8),
     /// Log-likelihood and correctness of each example of the child that ran last, f32 [2][N].
     Results,
+    /// Results of several children, kept until they are read back together.
+    Kept,
     /// Logits of the child that ran last, f32 [N][classes]; 1: those of the auxiliary head.
     Logits(u8),
     /// Drop-path factors, f32 [cells * 8][N].
