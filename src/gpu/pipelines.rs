@@ -64,7 +64,7 @@ impl Gpu {
                 ));
             }
         }
-        let text = kernel.specialised(&d.overrides)?;
+        let text = kernel.specialised(d.entry, &d.overrides)?;
         let checks = self.pipelines.checks;
         let module = self.scoped(d.shader, 0, |device| shader_module(device, kernel, &text, checks))?;
         let label = format!("{}::{}", d.shader, d.entry);

@@ -77,10 +77,10 @@ impl Kernel {
         })
     }
 
-    /// The text with these values of `override` constants and its marked loops written out.
+    /// The text of one entry point with these values of `override` constants and its marked loops written out.
     /// Error: [`Error::Kernel`].
-    pub fn specialised(&self, overrides: &[(&str, u32)]) -> Result<String> {
-        specialise(&self.text, overrides).map_err(|m| error(&self.name, m))
+    pub fn specialised(&self, entry: &str, overrides: &[(&str, u32)]) -> Result<String> {
+        specialise(&self.text, entry, overrides).map_err(|m| error(&self.name, m))
     }
 }
 

@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 
 type Env = BTreeMap<String, i64>;
 
-/// `text` with each `override NAME: u32 = EXPR;` turned into a `const` (value from `overrides`, else the
+/// `text` without its entry points other than `entry`, with each `override NAME: u32 = EXPR;` turned into a `const` (value from `overrides`, else the
 /// default) and the marked blocks written out.
 ///
 /// Errors: a message naming the construct that does not have the expected form.
-pub fn specialise(text: &str, overrides: &[(&str, u32)]) -> Result<String, String> {
+pub fn specialise(text: &str, entry: &str, overrides: &[(&str, u32)]) -> Result<String, String> {
+    let text = only(text, entry)?;
     let mut env = Env::new();
     let mut fixed = String::with_capacity(text.len());
     for line in text.lines() {
@@ -43,6 +44,21 @@ pub fn specialise(text: &str, overrides: &[(&str, u32)]) -> Result<String, Strin
     }
     let mut out = String::with_capacity(4 * fixed.len());
     expand(&fixed, &mut env, &mut out)?;
+    Ok(out)
+}
+
+/// The text without its entry points other than `entry`: their register arrays may not fit the overrides.
+fn only(text: &str, entry: &str) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("@compute") {
+        let open = at + rest[at..].find('{').ok_or("an entry point without a body")?;
+        let close = open + matching(&rest[open..])?;
+        let wanted = rest[at..open].contains(&format!("fn {entry}("));
+        out.push_str(&rest[..if wanted { close + 1 } else { at }]);
+        rest = &rest[close + 1..];
+    }
+    out.push_str(rest);
     Ok(out)
 }
 
