@@ -1,6 +1,6 @@
 //! A network, its genotype, its weights and a batch → logits, log-likelihoods, gradients, running statistics.
 //!
-//! Forward computes the layers of [`layers`](super::layers) one after another and keeps every value;
+//! Forward computes the layers of [`layers`] one after another and keeps every value;
 //! backward goes through them from the end and adds each layer's gradients to those of what it read.
 
 mod backward;
