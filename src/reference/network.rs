@@ -1,18 +1,21 @@
 //! A network, its genotype, its weights and a batch → logits, log-likelihoods, gradients, running statistics.
 //!
-//! Forward computes the layers of [`layers`](super::layers) one after another and keeps every value;
+//! Forward computes the layers of [`layers`] one after another and keeps every value;
 //! backward goes through them from the end and adds each layer's gradients to those of what it read.
+
+mod backward;
+mod check;
 
 use std::collections::BTreeMap;
 
 use super::batch_norm::{self, Stats};
-use super::layers::{self, Kind, Layer, Layers, Net, Stem};
+use super::layers::{self, Kind, Layer, Layers, Net};
 use super::{
     T4, Window, adaptive_pool, avg_pool, concat, conv, cross_entropy, depthwise, global_pool, linear,
     max_pool, node_sum, pointwise, relu, subsample,
 };
+use crate::Result;
 use crate::space::Genotype;
-use crate::{Error, Result};
 
 /// Tensors by the names of the reference implementation's files: shape and elements in C order.
 pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f64>)>;
@@ -99,8 +102,8 @@ fn running_statistics(net: &Net, layers: &Layers) -> BTreeMap<String, Vec<usize>
 /// Runs `net` with `genotype` and `weights` on `batch`, backward too if `want_gradient`.
 ///
 /// # Errors
-/// A tensor that is needed but missing or of another shape; a label that is no class; sides that
-/// cannot be halved where the network halves them.
+/// A genotype whose nodes read later ones; a tensor that is needed but missing or of another shape; a
+/// label that is no class; sides that cannot be halved where the network halves them.
 pub fn evaluate(
     net: &Net,
     genotype: &Genotype,
@@ -113,6 +116,7 @@ pub fn evaluate(
         auxiliary: net.auxiliary && mode == Mode::Train,
         ..net.clone()
     };
+    check::check_genotype(genotype)?;
     let layers = layers::build(net, genotype);
     let run = Run {
         net,
@@ -165,77 +169,6 @@ struct Tape {
 impl Run<'_> {
     fn running_are_used(&self) -> bool {
         self.net.kind == Kind::Final && self.mode == Mode::Eval
-    }
-
-    /// Checks everything that comes from outside, so that the passes need not.
-    fn check(&self, layers: &Layers) -> Result<()> {
-        let x = &self.batch.images;
-        let bad =
-            |what: String, expected: String, found: String| Err(Error::usage(what, expected, found, ""));
-        if x.c != self.net.in_channels || x.n == 0 || self.batch.labels.len() != x.n {
-            let expected = format!("[N][{}][H][W] and N labels, N > 0", self.net.in_channels);
-            let found = format!(
-                "[{}][{}][{}][{}] and {} labels",
-                x.n,
-                x.c,
-                x.h,
-                x.w,
-                self.batch.labels.len()
-            );
-            return bad("the batch".into(), expected, found);
-        }
-        if let Some(label) = self.batch.labels.iter().find(|&&label| label >= self.net.classes) {
-            return bad(
-                "a label".into(),
-                format!("a class below {}", self.net.classes),
-                label.to_string(),
-            );
-        }
-        if self.net.layers == 0 || !self.net.channels.is_multiple_of(2) || self.net.channels == 0 {
-            let found = format!("{} cells of {} channels", self.net.layers, self.net.channels);
-            return bad(
-                "the network".into(),
-                "cells of an even number of channels".into(),
-                found,
-            );
-        }
-        // Both inputs of the first cell, and what the reduction cells halve, need even sides.
-        let halvings = if self.net.layers > 1 { 4 } else { 2 };
-        let fits = |n: usize| match self.net.stem {
-            Stem::Cifar => n.is_multiple_of(halvings),
-            Stem::ImageNet => n.div_ceil(2).div_ceil(2).is_multiple_of(2 * halvings),
-        };
-        if [x.h, x.w].iter().any(|&n| n == 0 || !fits(n)) {
-            let expected = format!("sides that {halvings} divides where the first cell begins");
-            return bad("the image size".into(), expected, format!("{}x{}", x.h, x.w));
-        }
-        for mask in self.batch.drop_path.values().filter(|mask| mask.len() != x.n) {
-            return bad(
-                "a drop-path mask".into(),
-                format!("{} factors", x.n),
-                mask.len().to_string(),
-            );
-        }
-        let optional = running_statistics(self.net, layers);
-        let mut needed = parameters(layers);
-        if self.running_are_used() {
-            needed.extend(optional.clone());
-        }
-        for (name, shape) in optional.into_iter().chain(needed.clone()) {
-            match self.weights.get(&name) {
-                Some((found, data)) if *found == shape && data.len() == shape.iter().product::<usize>() => {}
-                Some((found, _)) => return bad(name, format!("shape {shape:?}"), format!("{found:?}")),
-                None if !needed.contains_key(&name) => {}
-                None => {
-                    return bad(
-                        name,
-                        format!("a tensor of shape {shape:?}"),
-                        "no tensor of this name".into(),
-                    );
-                }
-            }
-        }
-        Ok(())
     }
 
     /// The elements of a tensor that [`Self::check`] has seen.
@@ -326,107 +259,6 @@ impl Run<'_> {
             tape.values.push(y);
         }
         tape
-    }
-
-    fn backward(&self, layers: &Layers, tape: &Tape) -> Tensors {
-        // Gradients of the loss with respect to each layer's value, and of each parameter.
-        let mut dvalues: Vec<T4> = tape.values.iter().map(T4::zeros_like).collect();
-        let mut grads = Tensors::new();
-        for (name, shape) in parameters(layers) {
-            let zeros = vec![0.0; shape.iter().product()];
-            grads.insert(name, (shape, zeros));
-        }
-        dvalues[layers.logits] = cross_entropy::backward(&tape.values[layers.logits], &self.batch.labels);
-        if let Some(aux) = layers.aux_logits {
-            let mut dz = cross_entropy::backward(&tape.values[aux], &self.batch.labels);
-            dz.data.iter_mut().for_each(|g| *g *= AUX_WEIGHT);
-            dvalues[aux] = dz;
-        }
-        for (l, layer) in layers.list.iter().enumerate().rev() {
-            let dy = std::mem::replace(&mut dvalues[l], T4::zeros(0, 0, 0, 0));
-            let (dxs, dparams) = self.layer_backward(l, layer, tape, &dy);
-            for (x, dx) in dxs {
-                dvalues[x].add(&dx);
-            }
-            for (name, dw) in dparams {
-                // A pair that both slots drew runs twice with the same parameters: its gradients add up.
-                if let Some((_, sum)) = grads.get_mut(&name) {
-                    sum.iter_mut().zip(dw).for_each(|(s, g)| *s += g);
-                }
-            }
-        }
-        grads
-    }
-
-    /// Gradients of what layer `l` read, and of its parameters.
-    #[allow(clippy::type_complexity)]
-    fn layer_backward(
-        &self,
-        l: usize,
-        layer: &Layer,
-        tape: &Tape,
-        dy: &T4,
-    ) -> (Vec<(usize, T4)>, Vec<(String, Vec<f64>)>) {
-        let value = |x: &usize| &tape.values[*x];
-        let only = |x: &usize, dx: T4| (vec![(*x, dx)], Vec::new());
-        let with = |x: &usize, weight: &String, (dx, dw)| (vec![(*x, dx)], vec![(weight.clone(), dw)]);
-        match layer {
-            Layer::Images | Layer::Zero { .. } => (Vec::new(), Vec::new()),
-            Layer::Relu { x } => only(x, relu::backward(value(x), dy)),
-            Layer::Conv { x, weight, win, .. } => {
-                with(x, weight, conv::backward(value(x), self.param(weight), dy, *win))
-            }
-            Layer::Depthwise { x, weight, win, .. } => with(
-                x,
-                weight,
-                depthwise::backward(value(x), self.param(weight), dy, *win),
-            ),
-            Layer::Pointwise { x, weight, .. } => {
-                with(x, weight, pointwise::backward(value(x), self.param(weight), dy))
-            }
-            Layer::Subsample { x } => only(x, subsample::backward(dy)),
-            Layer::Slice { x, first, .. } => only(x, concat::slice_backward(value(x), *first, dy)),
-            Layer::MaxPool { x, .. } => only(x, max_pool::backward(value(x), &tape.winners[&l], dy)),
-            Layer::AvgPool { x, win } => only(x, avg_pool::backward(value(x), dy, *win)),
-            Layer::AuxPool { x, side, stride } => match aux_window(value(x), *side, *stride) {
-                Some(win) => only(x, avg_pool::backward(value(x), dy, win)),
-                None => only(x, adaptive_pool::backward(value(x), dy)),
-            },
-            Layer::BatchNorm { x, name, affine, .. } => {
-                let gamma = self.affine(name, *affine).map(|(gamma, _)| gamma);
-                let rule = if self.running_are_used() {
-                    batch_norm::backward_eval
-                } else {
-                    batch_norm::backward
-                };
-                let g = rule(value(x), &tape.stats[&l], gamma, dy);
-                let dparams = vec![
-                    (format!("{name}.weight"), g.dgamma),
-                    (format!("{name}.bias"), g.dbeta),
-                ];
-                (vec![(*x, g.dx)], if *affine { dparams } else { Vec::new() })
-            }
-            Layer::Sum { terms: [a, b], drop } => {
-                let [da, db] = node_sum::backward(dy, self.factors(drop));
-                (vec![(*a, da), (*b, db)], Vec::new())
-            }
-            Layer::Concat { parts } => {
-                let mut first = 0;
-                let mut dxs = Vec::new();
-                for part in parts {
-                    let count = value(part).c;
-                    dxs.push((*part, concat::slice(dy, first, count)));
-                    first += count;
-                }
-                (dxs, Vec::new())
-            }
-            Layer::GlobalPool { x } => only(x, global_pool::backward(value(x), dy)),
-            Layer::Linear { x, name, .. } => {
-                let g = linear::backward(value(x), self.param(&format!("{name}.weight")), dy);
-                let dparams = vec![(format!("{name}.weight"), g.dw), (format!("{name}.bias"), g.db)];
-                (vec![(*x, g.dx)], dparams)
-            }
-        }
     }
 
     /// Running statistics after a training step; the count of batches too, where it is given.

@@ -6,7 +6,10 @@ use super::T4;
 pub fn forward(x: &T4) -> T4 {
     let mut y = x.clone();
     for v in &mut y.data {
-        *v = v.max(0.0);
+        // Not `max`, which would hide a number that is none.
+        if *v <= 0.0 {
+            *v = 0.0;
+        }
     }
     y
 }

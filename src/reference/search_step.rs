@@ -182,15 +182,13 @@ pub fn search_step(
     };
     let scales: Vec<f64> = weights.iter().map(|w| w - baseline).collect();
     let gradient = prior_gradient(&state.pi, children, &scales, &settings.primitives)?;
-    for kind in 0..2 {
-        for node in 0..N_NODES {
-            for slot in 0..N_SLOTS {
+    for (kind, nodes) in gradient.iter().enumerate() {
+        for (node, slots) in nodes.iter().enumerate() {
+            for (slot, g) in slots.iter().enumerate() {
                 let pi = &mut after.pi[kind][node][slot];
-                let (m, v) = (
-                    &mut after.adam_m[kind][node][slot],
-                    &mut after.adam_v[kind][node][slot],
-                );
-                adam::ascend(pi, m, v, &gradient[kind][node][slot], after.step, settings.adam);
+                let m = &mut after.adam_m[kind][node][slot];
+                let v = &mut after.adam_v[kind][node][slot];
+                adam::ascend(pi, m, v, g, after.step, settings.adam);
             }
         }
     }
