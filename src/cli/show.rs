@@ -1,23 +1,19 @@
 //! `parsec show RUN|GENOTYPE`: a genotype's text, drawings and counts, and what a run's prior says.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use crate::report;
+use crate::report::summary::{Counts, to_json, to_text};
 use crate::rng::{Purpose, stream};
-use crate::space::{CellKind, Genotype, N_NODES, N_SLOTS, Prior, Space, read_genotype};
+use crate::space::{Genotype, Prior, Space, read_genotype};
 
 /// Resolution of PNG drawings: image pixels per SVG pixel.
 const PNG_SCALE: f32 = 2.0;
-/// Names of a pair's input, as in the drawings.
-const INPUT_NAMES: [&str; N_NODES + 1] = ["k-2", "k-1", "0", "1", "2"];
-/// Pairs listed per slot, the most probable first.
-const N_LISTED: usize = 3;
 
 /// What to show. Extents that are not given are the run's, or else those of the reference's network.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +73,13 @@ pub fn describe(args: &ShowArgs, prior: Option<&(Space, Prior)>) -> Result<Strin
         let path = folder.join("genotype.txt");
         if !path.is_file() {
             let try_this = "a run folder; one gets its genotype.txt with its first checkpoint";
-            return Err(Error::file(folder, None, "a run folder with genotype.txt", "none", try_this));
+            return Err(Error::file(
+                folder,
+                None,
+                "a run folder with genotype.txt",
+                "none",
+                try_this,
+            ));
         }
         read_genotype(&path.to_string_lossy())?
     } else {
@@ -88,7 +90,11 @@ pub fn describe(args: &ShowArgs, prior: Option<&(Space, Prior)>) -> Result<Strin
     draw(args, &genotype, &samples)?;
     let primitives = prior.map_or_else(Space::default, |(space, _)| space.clone());
     let counts = Counts::of(&spec, &genotype, &primitives);
-    if args.json { to_json(&genotype, &counts, prior, &samples) } else { Ok(to_text(&genotype, &spec, &counts, prior, &samples)) }
+    if args.json {
+        to_json(&genotype, &counts, prior, &samples)
+    } else {
+        Ok(to_text(&genotype, &spec, &counts, prior, &samples))
+    }
 }
 
 /// The network to be counted: flags first, then the run's files, then the reference's sizes.
@@ -133,11 +139,22 @@ impl RunFiles {
         let (path, text) = read("config.toml")?;
         let config = text.parse().map_err(|e: toml::de::Error| {
             let offset = e.span().map(|span| span.start as u64);
-            Error::file(&path, offset, "TOML", e.message(), "the config.toml that the search wrote")
+            Error::file(
+                &path,
+                offset,
+                "TOML",
+                e.message(),
+                "the config.toml that the search wrote",
+            )
         })?;
         // Only the extents of the data are wanted from it.
-        let manifest = read("manifest.json").ok().and_then(|(_, text)| serde_json::from_str(&text).ok());
-        Ok(Self { config, manifest: manifest.unwrap_or_default() })
+        let manifest = read("manifest.json")
+            .ok()
+            .and_then(|(_, text)| serde_json::from_str(&text).ok());
+        Ok(Self {
+            config,
+            manifest: manifest.unwrap_or_default(),
+        })
     }
 
     fn config(&self, key: &str) -> Option<usize> {
@@ -160,7 +177,12 @@ fn samples(args: &ShowArgs, prior: Option<&(Space, Prior)>) -> Result<Vec<(Genot
     }
     let Some((space, prior)) = prior else {
         let try_this = "a run folder in its place";
-        return Err(Error::usage("samples", "a run, whose prior they are drawn from", "a genotype", try_this));
+        return Err(Error::usage(
+            "samples",
+            "a run, whose prior they are drawn from",
+            "a genotype",
+            try_this,
+        ));
     };
     let draw = |index: u64| {
         let alpha = prior.sample(&mut stream(args.seed, Purpose::Show, 0, index));
@@ -175,7 +197,12 @@ fn draw(args: &ShowArgs, genotype: &Genotype, samples: &[(Genotype, f64)]) -> Re
     } else {
         let mut rows = vec![("mode of the prior".to_owned(), genotype.clone())];
         let caption = |i: usize, log_p: f64| format!("sample {}, log p = {log_p:.2}", i + 1);
-        rows.extend(samples.iter().enumerate().map(|(i, (g, log_p))| (caption(i, *log_p), g.clone())));
+        rows.extend(
+            samples
+                .iter()
+                .enumerate()
+                .map(|(i, (g, log_p))| (caption(i, *log_p), g.clone())),
+        );
         report::sheet_svg(&rows)
     };
     if let Some(path) = &args.svg {
@@ -200,141 +227,4 @@ fn save(path: &Path, bytes: &[u8]) -> Result<()> {
         let _ = std::fs::remove_file(&partial);
         Error::io("write", path, e)
     })
-}
-
-struct Counts {
-    /// Of the final network; of the whole parent for a search network.
-    parameters: u64,
-    auxiliary: u64,
-    macs: u64,
-    /// Of the parent's parameters, those the child uses; search networks only.
-    child: Option<u64>,
-}
-
-impl Counts {
-    fn of(spec: &NetworkSpec, genotype: &Genotype, space: &Space) -> Self {
-        Self {
-            parameters: spec.parameter_count(Some(genotype), space.primitives()),
-            auxiliary: spec.auxiliary_parameter_count(),
-            macs: spec.macs(genotype),
-            child: (spec.kind == NetworkKind::Search).then(|| spec.child_parameter_count(genotype)),
-        }
-    }
-}
-
-fn to_json(
-    genotype: &Genotype,
-    counts: &Counts,
-    prior: Option<&(Space, Prior)>,
-    samples: &[(Genotype, f64)],
-) -> Result<String> {
-    let mut value = json!({
-        "genotype": genotype.to_string(),
-        "parameters": counts.parameters,
-        "auxiliary_parameters": counts.auxiliary,
-        "macs": counts.macs,
-    });
-    if let Some(child) = counts.child {
-        value["child_parameters"] = json!(child);
-    }
-    if let Some((space, prior)) = prior {
-        let [normal, reduce] = prior.entropy();
-        value["entropy"] = json!({ "normal": normal, "reduce": reduce });
-        let names: Vec<_> = space.primitives().iter().map(|p| p.name()).collect();
-        value["primitives"] = json!(names);
-        // [node][slot][pair], as in a trace.
-        let slots = |node: &Vec<f64>| json!(node.chunks(node.len() / N_SLOTS).collect::<Vec<_>>());
-        for (kind, nodes) in CellKind::ALL.into_iter().zip(&prior.probabilities()) {
-            value["probabilities"][kind.name()] = nodes.iter().map(slots).collect();
-        }
-    }
-    if !samples.is_empty() {
-        let sample = |(g, log_p): &(Genotype, f64)| json!({ "genotype": g.to_string(), "log_prob": log_p });
-        value["samples"] = samples.iter().map(sample).collect();
-    }
-    let text = serde_json::to_string_pretty(&value);
-    text.map(|text| text + "\n").map_err(|e| Error::usage("output", "values that JSON can hold", e.to_string(), ""))
-}
-
-fn to_text(
-    genotype: &Genotype,
-    spec: &NetworkSpec,
-    counts: &Counts,
-    prior: Option<&(Space, Prior)>,
-    samples: &[(Genotype, f64)],
-) -> String {
-    let mut text = format!("{genotype}\n\n");
-    let mut line = |what: &str, value: String| {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{what:<17}{value}");
-    };
-    let kind = if spec.kind == NetworkKind::Search { "search" } else { "final" };
-    line(
-        "network",
-        format!(
-            "{kind}, {} cells, {} channels, {} classes, images {}x{}x{}",
-            spec.layers, spec.channels, spec.n_classes, spec.in_channels, spec.height, spec.width
-        ),
-    );
-    match counts.child {
-        None => line("parameters", thousands(counts.parameters)),
-        Some(child) => {
-            line("parameters", format!("{} of the parent", thousands(counts.parameters)));
-            line("", format!("{} of this child", thousands(child)));
-        }
-    }
-    if spec.auxiliary {
-        line("auxiliary head", format!("{} parameters more", thousands(counts.auxiliary)));
-    }
-    line("MACs per image", thousands(counts.macs));
-    for kind in CellKind::ALL {
-        let (skips, pools) = (genotype.n_skips(kind), genotype.n_pools(kind));
-        line(&format!("{} cell", kind.name()), format!("{skips} skip, {pools} pool of 8 operations"));
-    }
-    if let Some((space, prior)) = prior {
-        text += &prior_text(space, prior);
-    }
-    for (i, (sample, log_p)) in samples.iter().enumerate() {
-        let _ = write!(text, "\nsample {}, log p = {log_p:.2}\n{sample}\n", i + 1);
-    }
-    text
-}
-
-/// The entropy of each kind of cell and the most probable pairs of each slot.
-fn prior_text(space: &Space, prior: &Prior) -> String {
-    let mut text = String::new();
-    let uniform = Prior::uniform(space).entropy();
-    let probabilities = prior.probabilities();
-    for kind in CellKind::ALL {
-        let k = kind.index();
-        let (entropy, most) = (prior.entropy()[k], uniform[k]);
-        let _ = writeln!(text, "\n{} cell, entropy {entropy:.2} of {most:.2} nats", kind.name());
-        for node in 0..N_NODES {
-            let n_pairs = space.n_pairs(node);
-            for (slot, p) in probabilities[k][node].chunks(n_pairs).enumerate() {
-                let mut ranked: Vec<(usize, f64)> = p.iter().copied().enumerate().collect();
-                ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-                let listed = ranked.iter().take(N_LISTED).map(|&(index, p)| {
-                    let pair = space.pair(node, index);
-                    format!("{:<18} {:>5.1} %", format!("{}({})", pair.primitive.name(), INPUT_NAMES[pair.input]), 100.0 * p)
-                });
-                let listed: Vec<_> = listed.collect();
-                let _ = writeln!(text, "  node {node} slot {slot}  {}", listed.join("   "));
-            }
-        }
-    }
-    text
-}
-
-/// A count with commas between groups of three digits.
-fn thousands(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -1,7 +1,7 @@
-//! Records → pictures: drawings of cells, the prior as a heat map, curves. SVG text, the same for the
-//! same input, and PNG from it.
+//! Records → pictures and text: drawings of cells, the prior as a heat map, curves, summaries. SVG is
+//! the same for the same input, and PNG is made from it.
 //!
-//! Functions return the picture; writing it is the caller's business.
+//! Functions return what they made; writing it is the caller's business.
 
 pub mod cells;
 pub mod heatmap;
@@ -9,6 +9,7 @@ mod layout;
 mod order;
 pub mod plot;
 pub mod png;
+pub mod summary;
 mod svg;
 
 pub use cells::{cells_dot, cells_svg, sheet_svg};

@@ -22,10 +22,17 @@ pub fn png(svg: &str, scale: f32) -> Result<Vec<u8>> {
     let pixmap = Pixmap::new(width, height).filter(|_| width <= 30_000 && height <= 30_000);
     let mut pixmap = pixmap.ok_or_else(|| {
         let found = format!("{width}x{height}");
-        Error::usage("size of the picture in pixels", "1x1 to 30000x30000", found, "fewer rows or another scale")
+        Error::usage(
+            "size of the picture in pixels",
+            "1x1 to 30000x30000",
+            found,
+            "fewer rows or another scale",
+        )
     })?;
     resvg::render(&tree, Transform::from_scale(scale, scale), &mut pixmap.as_mut());
-    pixmap.encode_png().map_err(|e| Error::usage("drawing", "a picture that can be encoded", e.to_string(), ""))
+    pixmap
+        .encode_png()
+        .map_err(|e| Error::usage("drawing", "a picture that can be encoded", e.to_string(), ""))
 }
 
 /// What usvg needs to lay out our texts: the bundled font for every family.
@@ -33,5 +40,9 @@ pub fn options() -> usvg::Options<'static> {
     let mut fonts = usvg::fontdb::Database::new();
     fonts.load_font_data(FONT.to_vec());
     fonts.set_sans_serif_family("DejaVu Sans");
-    usvg::Options { font_family: "DejaVu Sans".into(), fontdb: Arc::new(fonts), ..Default::default() }
+    usvg::Options {
+        font_family: "DejaVu Sans".into(),
+        fontdb: Arc::new(fonts),
+        ..Default::default()
+    }
 }
