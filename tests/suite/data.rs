@@ -1045,6 +1045,23 @@ fn a_batch_depends_on_seed_step_and_part_only() {
 }
 
 #[test]
+fn the_two_parts_are_augmented_independently() {
+    // Equal images: batches can differ by augmentation alone.
+    let images = Images {
+        pixels: noise(24, 1).repeat(20),
+        ..tiny(20).train.clone()
+    };
+    let data = Arc::new(Dataset {
+        train: images,
+        ..(*tiny(20)).clone()
+    });
+    let pixels = |part, step| source(&data, part, 10, Augment::default()).batch(step).images;
+    assert_eq!(pixels(Part::Train, 0), pixels(Part::Train, 0));
+    assert_ne!(pixels(Part::Train, 0), pixels(Part::Search, 0));
+    assert_ne!(pixels(Part::Train, 0), pixels(Part::Train, 1));
+}
+
+#[test]
 fn evaluation_takes_file_order_and_joins_the_remainder() {
     let data = tiny(23);
     let sizes = |n: usize, batch: usize| {
