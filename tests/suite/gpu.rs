@@ -323,3 +323,29 @@ fn a_broken_shader_is_reported_with_its_file_and_line() {
     };
     assert!(message(kernel::reflect(&missing)).contains("shaders/lib/nothing.wgsl"));
 }
+
+#[test]
+fn the_list_of_devices_has_what_users_and_the_manifest_need() {
+    let Some(gpu) = gpu() else { return };
+    let json = serde_json::to_value(gpu.info()).unwrap();
+    for key in [
+        "index",
+        "name",
+        "backend",
+        "device_type",
+        "driver",
+        "driver_info",
+        "is_software",
+        "limits",
+    ] {
+        assert!(!json[key].is_null(), "{key} is missing in {json}");
+    }
+    assert!(gpu.info().limits.max_storage_buffer_binding_size >= 128 << 20);
+    assert_eq!(
+        gpu.max_binding_bytes(),
+        128 << 20,
+        "the suite runs with WebGPU's default limits"
+    );
+    parsec_nas::cli::devices::devices(true).unwrap();
+    parsec_nas::cli::devices::devices(false).unwrap();
+}
