@@ -1,1 +1,144 @@
-//! (to be written)
+//! The program from outside: exit codes, what goes to which stream, suggestions.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use parsec_nas::config::{Config, keys::KEYS};
+use parsec_nas::run::{Manifest, RunDir};
+use tempfile::TempDir;
+
+fn parsec(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
+    command
+        .args(args)
+        .current_dir(folder)
+        .env_remove("PARSEC_DEVICE")
+        .output()
+        .unwrap()
+}
+
+/// Runs the program in an empty folder: exit code, standard output, standard error.
+fn outcome(args: &[&str]) -> (i32, String, String) {
+    let folder = TempDir::new().unwrap();
+    let out = parsec(folder.path(), args);
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "{args:?} left something behind"
+    );
+    text(out)
+}
+
+fn text(out: Output) -> (i32, String, String) {
+    let utf8 = |bytes| String::from_utf8(bytes).unwrap();
+    (out.status.code().unwrap(), utf8(out.stdout), utf8(out.stderr))
+}
+
+#[test]
+fn help_lists_the_commands_and_every_flag() {
+    let (code, out, err) = outcome(&["--help"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    for command in [
+        "devices", "search", "resume", "show", "replay", "selftest", "--device", "--json", "--quiet",
+    ] {
+        assert!(out.contains(command), "{command} is not in\n{out}");
+    }
+    let (code, out, _) = outcome(&["search", "--help"]);
+    assert_eq!(code, 0);
+    for key in KEYS {
+        let flag = format!("--{}", key.name.replace('_', "-"));
+        assert!(out.contains(&flag), "{flag} is not in\n{out}");
+    }
+    assert_eq!(
+        outcome(&["--version"]).1,
+        concat!("parsec ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_a_suggestion() {
+    for (args, part) in [
+        (&["serch"][..], "search"),
+        (&[][..], "Usage"),
+        (&["search", "--sample", "3"], "--samples"),
+        (&["search", "--samples", "many"], "many"),
+        (&["search", "--samples", "0"], "from 1 to 4096"),
+        (&["search", "--channels", "7"], "even"),
+        (&["search", "--lr", "-1"], "--lr"),
+        (&["search", "--lr=-1"], "above 0"),
+        (&["search", "--seed", "18446744073709551615"], "2^63"),
+        (&["search", "--steps", "3", "--epochs", "1"], "--epochs"),
+        (&["search", "--data", "mnist"], "embedded"),
+        (&["search", "--temper", "ess:100"], "samples"),
+        (&["search", "-q", "-v"], "--verbose"),
+        (&["resume"], "RUN"),
+        (&["replay", "--layers", "3"], "--genotype"),
+        (&["show"], "RUN|GENOTYPE"),
+    ] {
+        let (code, out, err) = outcome(args);
+        assert_eq!((code, out.as_str()), (2, ""), "{args:?}: {err}");
+        assert!(err.contains(part), "{args:?}: {part:?} is not in: {err}");
+    }
+}
+
+#[test]
+fn a_wrong_key_in_a_file_ends_with_2_and_names_the_line() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("c.toml"), "seed = 3\npriorlr = 0.1\n").unwrap();
+    let (code, out, err) = text(parsec(folder.path(), &["search", "c.toml", "--json"]));
+    assert_eq!((code, out.as_str()), (2, ""));
+    for part in ["error: ", "c.toml, line 2", "`priorlr`", "`prior_lr`"] {
+        assert!(err.contains(part), "{part} is not in: {err}");
+    }
+}
+
+#[test]
+fn missing_files_end_with_1() {
+    for args in [&["search", "none.toml"][..], &["resume", "runs/none"]] {
+        let (code, out, err) = outcome(args);
+        assert_eq!((code, out.as_str()), (1, ""), "{err}");
+        assert!(err.starts_with("error: cannot ") && err.contains("none"), "{err}");
+    }
+}
+
+#[test]
+fn an_existing_run_is_refused_before_anything_is_read() {
+    let folder = TempDir::new().unwrap();
+    std::fs::create_dir(folder.path().join("taken")).unwrap();
+    std::fs::write(folder.path().join("taken/file"), "").unwrap();
+    let args = ["search", "--run", "taken", "--data", "idx:nowhere"];
+    let (code, _, err) = text(parsec(folder.path(), &args));
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("--run taken") && err.contains("not empty"), "{err}");
+}
+
+#[test]
+fn resuming_a_finished_run_says_so_and_ends_with_0() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("run");
+    let config = Config::preset().unwrap();
+    let run = RunDir::create(&path, &config, &Manifest::new(&config).unwrap()).unwrap();
+    run.write_result(&serde_json::json!({"accuracy": 0.75})).unwrap();
+    drop(run);
+    let (code, out, _) = text(parsec(folder.path(), &["resume", "run"]));
+    assert_eq!(code, 0);
+    assert!(out.contains("is finished"), "{out}");
+    let (code, out, _) = text(parsec(folder.path(), &["resume", "run", "--json"]));
+    let result: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &result["accuracy"]), (0, &serde_json::json!(0.75)));
+}
+
+#[test]
+fn a_run_of_another_process_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let config = Config::preset().unwrap();
+    let _run = RunDir::create(
+        &folder.path().join("run"),
+        &config,
+        &Manifest::new(&config).unwrap(),
+    )
+    .unwrap();
+    let (code, _, err) = text(parsec(folder.path(), &["resume", "run"]));
+    assert_eq!(code, 1);
+    assert!(err.contains("working on it"), "{err}");
+}

@@ -1,1 +1,248 @@
-//! (to be written)
+//! Flags, a TOML file and the presets → a resolved configuration; everything that can be wrong with them.
+
+use std::path::{Path, PathBuf};
+
+use parsec_nas::Error;
+use parsec_nas::config::keys::{KEYS, nearest};
+use parsec_nas::config::{Baseline, Config, Temper};
+use parsec_nas::space::Primitive;
+use proptest::prelude::*;
+use tempfile::TempDir;
+use toml::{Table, Value};
+
+fn flags(pairs: &[(&str, Value)]) -> Table {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect()
+}
+
+fn file(folder: &TempDir, text: &str) -> PathBuf {
+    let path = folder.path().join("search.toml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// The message of the usage error that the TOML `text` gives.
+fn error_of(text: &str) -> String {
+    let folder = TempDir::new().unwrap();
+    let error = Config::resolve(Some(&file(&folder, text)), &Table::new()).unwrap_err();
+    assert!(matches!(error, Error::Usage { .. }), "{error:?}");
+    assert_eq!(error.exit_code(), 2);
+    error.to_string()
+}
+
+fn flag_error(key: &str, value: impl Into<Value>) -> String {
+    let error = Config::resolve(None, &flags(&[(key, value.into())])).unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{error}");
+    error.to_string()
+}
+
+#[test]
+fn without_arguments_the_embedded_preset() {
+    let config = Config::preset().unwrap();
+    assert_eq!(config.data, "embedded");
+    assert_eq!(config.prior_lr, 0.03);
+    assert!(config.steps > 0 && config.epochs.is_none());
+    assert_eq!(config.primitives.len(), 7);
+    assert!(!config.primitives.contains(&Primitive::None));
+    assert_eq!((config.temper, config.baseline), (Temper::None, Baseline::None));
+}
+
+#[test]
+fn other_data_take_the_settings_of_the_reference() {
+    let mut config = Config::resolve(None, &flags(&[("data", "cifar10:some/where".into())])).unwrap();
+    assert_eq!(
+        (config.layers, config.channels, config.batch, config.samples),
+        (8, 16, 64, 16)
+    );
+    assert_eq!(
+        (config.prior_lr, config.epochs, config.steps),
+        (3e-4, Some(50), 0)
+    );
+    config.resolve_steps(390);
+    assert_eq!(config.steps, 19_500);
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_the_preset() {
+    let folder = TempDir::new().unwrap();
+    let path = file(&folder, "lr = 0.5\nsamples = 3 # three\nepochs = 7\n");
+    let config = Config::resolve(Some(&path), &flags(&[("samples", 4.into())])).unwrap();
+    assert_eq!((config.lr, config.samples), (0.5, 4));
+    assert_eq!(
+        (config.steps, config.epochs),
+        (0, Some(7)),
+        "the file's epochs replace the preset's steps"
+    );
+    let config = Config::resolve(Some(&path), &flags(&[("steps", 9.into())])).unwrap();
+    assert_eq!(
+        (config.steps, config.epochs),
+        (9, None),
+        "the flag's steps replace the file's epochs"
+    );
+}
+
+#[test]
+fn the_resolved_form_names_every_key_and_round_trips() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("config.toml");
+    let mut config = Config::resolve(
+        None,
+        &flags(&[
+            ("data", "folder:some where/é".into()),
+            ("lr", 0.1.into()),
+            ("lr_min", 1e-17.into()),
+            ("temper", "ess:3.25".into()),
+            ("baseline", "mean".into()),
+            ("primitives", "skip_connect, none".into()),
+            ("mean", "0.1,0.2,0.30000000000000004".into()),
+            ("std", vec![0.1, 0.2, 1.0 / 3.0].into()),
+            ("seed", i64::MAX.into()),
+        ]),
+    )
+    .unwrap();
+    config.resolve_steps(11);
+    let text = config.to_toml().unwrap();
+    for key in KEYS {
+        assert!(text.contains(key.name), "{} is not in\n{text}", key.name);
+    }
+    std::fs::write(&path, &text).unwrap();
+    let again = Config::read_resolved(&path).unwrap();
+    assert_eq!(again, config);
+    assert_eq!(again.steps, 550);
+    assert_eq!(again.to_toml().unwrap(), text);
+    assert_eq!(again.primitives, [Primitive::SkipConnect, Primitive::None]);
+}
+
+proptest! {
+    #[test]
+    fn numbers_round_trip_exactly(lr in 1e-12f64..100.0, decay in 0.0f64..1.0, seed in 0i64..i64::MAX, beta in 0.0f64..10.0) {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("config.toml");
+        let given = flags(&[
+            ("lr", lr.into()), ("lr_min", 0.into()), ("weight_decay", decay.into()),
+            ("seed", seed.into()), ("temper", beta.to_string().into()),
+        ]);
+        let config = Config::resolve(None, &given).unwrap();
+        std::fs::write(&path, config.to_toml().unwrap()).unwrap();
+        prop_assert_eq!(Config::read_resolved(&path).unwrap(), config);
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(text in "[a-z_= 0-9.\"\\[\\],\n#-]{0,80}") {
+        let folder = TempDir::new().unwrap();
+        if let Err(e) = Config::resolve(Some(&file(&folder, &text)), &Table::new()) {
+            prop_assert_eq!(e.exit_code(), 2);
+        }
+    }
+}
+
+#[test]
+fn every_key_of_the_list_is_a_key_of_the_configuration() {
+    let config = Config::resolve(
+        None,
+        &flags(&[
+            ("run", "r".into()),
+            ("device", 0.into()),
+            ("prior_from", "p".into()),
+            ("size", 32.into()),
+            ("mean", 0.5.into()),
+            ("std", 1.into()),
+        ]),
+    );
+    let table = config.unwrap().to_table().unwrap();
+    let listed: std::collections::BTreeSet<&str> = KEYS.iter().map(|k| k.name).collect();
+    let mut named: std::collections::BTreeSet<&str> = table.keys().map(String::as_str).collect();
+    named.insert("epochs");
+    assert_eq!(listed, named);
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest() {
+    let message = error_of("seed = 1\nsample = 8\n");
+    assert!(
+        message.contains("search.toml, line 2") && message.contains("`sample`"),
+        "{message}"
+    );
+    assert!(message.contains("`samples`"), "{message}");
+    assert!(error_of("[search]\nlr = 1\n").contains("line 1"));
+    assert!(error_of("zzzzzzzzzzzz = 1").contains("one of data, seed"));
+    assert_eq!(
+        nearest("prior-lr", ["lr", "prior_lr"].into_iter()),
+        Some("prior_lr")
+    );
+    assert_eq!(nearest("xyz", ["momentum"].into_iter()), None);
+}
+
+#[test]
+fn a_value_out_of_range_names_key_line_range_and_what_was_found() {
+    let message = error_of("# a comment\n\nlr = -0.5\n");
+    for part in ["line 3", "`lr`", "above 0", "-0.5"] {
+        assert!(message.contains(part), "{part} is not in: {message}");
+    }
+    for (text, part) in [
+        ("samples = 0", "1 to 4096"),
+        ("channels = 15", "even"),
+        ("batch = 2.5", "integer"),
+        ("layers = \"8\"", "integer"),
+        ("flip = 1", "true or false"),
+        ("lr = nan", "above 0"),
+        ("momentum = 1.0", "0.9999"),
+        ("data = \"cifar10\"", "cifar10:DIR"),
+        ("data = \"mnist:x\"", "idx:DIR"),
+        ("temper = \"ess:0.5\"", "at least 1"),
+        ("temper = \"hot\"", "exponent"),
+        ("baseline = \"median\"", "none or mean"),
+        ("primitives = [\"sep_conv_7x7\"]", "sep_conv_5x5"),
+        ("primitives = []", "at least one"),
+        ("primitives = [\"none\"]", "computes something"),
+        ("primitives = \"skip_connect,skip_connect\"", "twice"),
+        ("mean = [0.5]", "the same number"),
+        ("std = [0.0]", "one number"),
+        ("steps = 5\nepochs = 1", "either"),
+        ("lr = 0.01\nlr_min = 0.02", "at most `lr`"),
+        ("samples = 4\ntemper = \"ess:5\"", "at most `samples`"),
+    ] {
+        let message = error_of(text);
+        assert!(message.contains(part), "{text}: {part:?} is not in: {message}");
+    }
+}
+
+#[test]
+fn a_flag_is_named_as_it_is_written() {
+    let message = flag_error("prior_lr", 0.0);
+    assert!(message.starts_with("--prior-lr: expected"), "{message}");
+    assert!(flag_error("channels", 7).contains("--channels"));
+    let both = Config::resolve(None, &flags(&[("steps", 1.into()), ("epochs", 1.into())])).unwrap_err();
+    assert!(both.to_string().contains("--epochs"));
+}
+
+#[test]
+fn text_that_is_no_toml_names_the_line() {
+    assert!(error_of("seed = 1\nlr = = 2\n").contains("line 2"));
+    assert!(error_of("seed = 1\nseed = 2\n").contains("line 2"));
+}
+
+#[test]
+fn a_missing_file_is_no_usage_error() {
+    let error = Config::resolve(Some(Path::new("no/such.toml")), &Table::new()).unwrap_err();
+    assert_eq!(error.exit_code(), 1);
+    assert!(error.to_string().contains("no/such.toml"));
+}
+
+#[test]
+fn the_reference_form_drops_no_child() {
+    let config = Config::resolve(None, &flags(&[("reference", true.into())])).unwrap();
+    assert_eq!(config.drop_mass, 0.0);
+}
+
+#[test]
+fn a_resolved_file_without_a_key_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let text = Config::preset().unwrap().to_toml().unwrap();
+    let path = file(&folder, &text.replace("momentum = 0.9\n", ""));
+    assert!(
+        Config::read_resolved(&path)
+            .unwrap_err()
+            .to_string()
+            .contains("momentum")
+    );
+}
