@@ -158,6 +158,10 @@ def check_step(tensors, meta, config, report, previous):
         moved = [key for key in last if key.endswith(".after") or ".after." in key]
         differ = [key for key in moved if not torch.equal(last[key], tensors[key.replace(".after", ".before", 1)])]
         report.check(f"tensors that do not continue step {step - 1} {differ[:2] or ''}", len(differ), 0)
+        stored = torch.cat([tensors[f"adam.{what}.{kind}.{node}.before"].to(torch.float64).flatten()
+                            for kind in KINDS for node in range(4) for what in ("m", "v")])
+        report.check(f"Adam's moments after step {step - 1}, relative", relative(stored, previous[2]), 1e-3)
+    return torch.cat([moment.flatten() for pair in expected for moment in pair])
 
 
 def main():
@@ -173,8 +177,8 @@ def main():
     for path in files:
         tensors, meta = load(path)
         print(f"step {meta.get('step')}")
-        check_step(tensors, meta, config, report, previous)
-        previous = tensors, meta
+        moments = check_step(tensors, meta, config, report, previous)
+        previous = tensors, meta, moments
     print("all steps agree" if report.fine else "SOME STEPS DISAGREE")
     return 0 if report.fine else 1
 
