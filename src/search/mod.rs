@@ -1,1 +1,17 @@
-//! (to be written)
+//! Algorithm 1: importance-weighted Monte-Carlo empirical Bayes over child networks.
+//!
+//! [`Search::step`] stands beside the paper's box; [`importance`] has the weights, [`prior_update`] the
+//! update of π. The weights v live on the adapter, π on the host.
+
+mod algorithm;
+mod evaluate;
+pub mod importance;
+pub mod init;
+pub mod prior_update;
+mod record;
+mod snapshot;
+mod trace;
+
+pub use algorithm::{Search, Settings};
+pub use evaluate::Evaluation;
+pub use record::{Phases, StepRecord};

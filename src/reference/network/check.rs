@@ -62,7 +62,7 @@ impl Run<'_> {
         }
         for (name, shape) in optional.into_iter().chain(needed.clone()) {
             match self.weights.get(&name) {
-                Some((found, data)) if *found == shape && data.len() == shape.iter().product() => {}
+                Some((found, data)) if *found == shape && data.len() == shape.iter().product::<usize>() => {}
                 Some((found, _)) => return bad(name, format!("shape {shape:?}"), format!("{found:?}")),
                 None if !needed.contains_key(&name) => {}
                 None => {

@@ -1,0 +1,432 @@
+//! Algorithm 1, step by step.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::importance;
+use super::init::initial;
+use super::prior_update::{self, Adam, Moments};
+use super::record::{PerKind, Phases, StepRecord};
+use crate::config::Config;
+use crate::data::{Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch, check_sides, split};
+use crate::error::{Error, Result};
+use crate::gpu::{Child, ChildResult, Gpu, Network, Update};
+use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
+use crate::graph::{Layout, Lowering, Mode};
+use crate::kernel::Buf;
+use crate::rng::{Purpose, stream};
+use crate::space::{Alpha, CellKind, Genotype, Prior, Space};
+
+/// The buffers that hold the two batches.
+pub(super) const SEARCH: u8 = 0;
+const TRAIN: u8 = 1;
+
+/// What a search depends on besides its data, its adapter and its state.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The resolved configuration; `steps` is set.
+    pub config: Config,
+    /// Normalisation of the images.
+    pub normalisation: Normalisation,
+    /// How children are lowered.
+    pub lowering: Lowering,
+}
+
+/// A running search: {v, momentum} on the adapter, {π, Adam's moments, step} here.
+pub struct Search {
+    pub(super) settings: Settings,
+    pub(super) space: Space,
+    pub(super) network: Network,
+    pub(super) dataset: Arc<Dataset>,
+    sources: Vec<Arc<BatchSource>>,
+    prefetch: Option<Prefetch>,
+    pub(super) prior: Prior,
+    pub(super) moments: Moments,
+    pub(super) step: u64,
+    pub(super) mode_accuracy: Option<(u64, f64)>,
+}
+
+/// K children, and which of them are the same network.
+pub(super) struct Children {
+    pub alphas: Vec<Alpha>,
+    /// The distinct networks, in order of first appearance.
+    pub distinct: Vec<Genotype>,
+    /// For each child its network.
+    pub network_of: Vec<usize>,
+}
+
+/// What a step did, for the trace.
+pub(super) struct Happened {
+    pub search: Batch,
+    pub train: Batch,
+    pub children: Children,
+    pub log_likelihood: Vec<f64>,
+    pub weights: Vec<f64>,
+    pub beta: f64,
+    pub lr: f64,
+    pub clip_factor: f64,
+}
+
+impl Search {
+    /// A search at its beginning: random v, uniform π.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for extents that cannot be built and batches larger than a split,
+    /// [`Error::Memory`] where a child does not fit the adapter.
+    pub fn new(mut settings: Settings, dataset: Arc<Dataset>, gpu: Gpu) -> Result<Self> {
+        let config = &settings.config;
+        let images = &dataset.train;
+        check_sides(images.height, images.width)?;
+        let names: Vec<&str> = config.primitives.iter().map(|p| p.name()).collect();
+        let space = Space::new(&names)?;
+        let spec = NetworkSpec {
+            kind: NetworkKind::Search,
+            stem: StemKind::Cifar,
+            in_channels: images.channels,
+            height: images.height,
+            width: images.width,
+            n_classes: dataset.class_names.len(),
+            layers: config.layers,
+            channels: config.channels,
+            auxiliary: false,
+        };
+        spec.check()?;
+        let splits = split(images.n, config.search_fraction, config.seed);
+        let augment = Augment { crop_pad: config.crop_pad as usize, flip: config.flip, cutout: 0 };
+        let source = |indices, part| {
+            let data = Arc::clone(&dataset);
+            BatchSource::new(data, indices, part, config.batch, config.seed, augment, &settings.normalisation)
+        };
+        let sources = vec![
+            Arc::new(source(splits.search, Part::Search)?),
+            Arc::new(source(splits.train, Part::Train)?),
+        ];
+        settings.config.resolve_steps(sources[1].batches_per_epoch());
+        let config = &settings.config;
+
+        let layout = Layout::new(spec.params(None, space.primitives()))?;
+        let v = initial(&layout, config.seed);
+        let mut network = Network::new(gpu, spec, layout, settings.lowering)?;
+        network.write_all(Buf::V, &v)?;
+        network.reserve(&largest(&space), config.batch as u32).map_err(|e| smaller_batch(e, config.batch))?;
+        let prior = Prior::uniform(&space);
+        let moments = Moments::zeros(&prior);
+        Ok(Self {
+            settings,
+            space,
+            network,
+            dataset,
+            sources,
+            prefetch: None,
+            prior,
+            moments,
+            step: 0,
+            mode_accuracy: None,
+        })
+    }
+
+    /// One iteration of Algorithm 1 (lines 5 to 17).
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] before anything is changed, [`Error::Device`] if the adapter fails.
+    pub fn step(&mut self) -> Result<StepRecord> {
+        let started = Instant::now();
+        let before = if self.traced() { Some(self.snapshot()?) } else { None };
+        let mut seconds = Phases::default();
+        let mut clock = Clock::new();
+
+        // 5: a batch from the search split; 11: a batch from the train split.
+        let (search, train) = self.batches()?;
+        self.network.upload(SEARCH, &search.images, &search.labels)?;
+        self.network.upload(TRAIN, &train.images, &train.labels)?;
+        seconds.data = clock.lap();
+
+        // 6-9: K architectures and their likelihoods ω_k.
+        let children = self.sample();
+        let results = self.likelihoods(&children)?;
+        let log_likelihood: Vec<f64> = children.network_of.iter().map(|&d| results[d].sum()).collect();
+        self.check_finite(&log_likelihood, &children)?;
+        seconds.search = clock.lap();
+
+        // 10: normalised weights ω̃_k, by log-sum-exp.
+        let beta = importance::exponent(self.settings.config.temper, &log_likelihood);
+        let weights = importance::weights(&log_likelihood, beta);
+
+        // 12-16: v moves by Σ_k ω̃_k ∇_v log p(y|X, v, α_k).
+        let lr = self.lr();
+        let kept = importance::kept(&weights, self.drop_mass());
+        let trained = self.gradients(&children, &weights, &kept)?;
+        self.network.step(self.update(lr))?;
+        let outcome = self.network.results(trained.len(), TRAIN)?;
+        let clip = self.network.clip()?;
+        if !clip.norm.is_finite() {
+            return Err(self.non_finite(&children, 0, clip.norm));
+        }
+        seconds.train = clock.lap();
+
+        // 13-17: π moves by Σ_k ω̃_k ∇_π log p(α_k|π).
+        self.update_prior(&children.alphas, &weights);
+        self.step += 1;
+
+        let mut record = self.record(&children, &results, &trained, &outcome);
+        record.ess = importance::ess(&weights);
+        (record.beta, record.lr) = (beta, lr);
+        (record.grad_norm, record.clip_factor) = (clip.norm, clip.factor);
+        record.skipped = kept.iter().filter(|kept| !**kept).count();
+        if let Some(before) = before {
+            let (log_likelihood, weights) = (log_likelihood.clone(), weights.clone());
+            let clip_factor = clip.factor;
+            let happened = Happened { search, train, children, log_likelihood, weights, beta, lr, clip_factor };
+            self.trace(&before, &happened)?;
+        }
+        (record.log_likelihood, record.weights) = (log_likelihood, weights);
+        record.mode_accuracy = self.evaluate_if_due()?;
+        seconds.host = started.elapsed().as_secs_f64() - seconds.data - seconds.search - seconds.train;
+        record.seconds = seconds;
+        Ok(record)
+    }
+
+    /// α_k ~ p(α|π), each child from its own stream.
+    fn sample(&self) -> Children {
+        let config = &self.settings.config;
+        let draw = |k| self.prior.sample(&mut stream(config.seed, Purpose::Sample, self.step, k));
+        let alphas: Vec<Alpha> = (0..u64::from(config.samples)).map(draw).collect();
+        let mut distinct: Vec<Genotype> = Vec::new();
+        let mut network_of = Vec::new();
+        for alpha in &alphas {
+            let genotype = canonical(self.space.genotype(alpha));
+            let there = if config.reference { None } else { distinct.iter().position(|g| *g == genotype) };
+            network_of.push(there.unwrap_or(distinct.len()));
+            if there.is_none() {
+                distinct.push(genotype);
+            }
+        }
+        Children { alphas, distinct, network_of }
+    }
+
+    /// Results of each distinct child on the search batch: forward passes one after another in the same
+    /// memory, one read-back at the end.
+    fn likelihoods(&mut self, children: &Children) -> Result<Vec<ChildResult>> {
+        let n = children.distinct.len();
+        for (slot, genotype) in children.distinct.iter().enumerate() {
+            self.network.run(Child { genotype, mode: Mode::Likelihood, split: SEARCH, drop_path: false })?;
+            self.network.keep_results(slot, n, SEARCH)?;
+        }
+        self.network.results(n, SEARCH)
+    }
+
+    /// Adds ω̃_k ∇_v of the kept children; returns the networks that ran, with their weights.
+    fn gradients(&mut self, children: &Children, weights: &[f64], kept: &[bool]) -> Result<Vec<(usize, f64)>> {
+        let mut mass = vec![0.0; children.distinct.len()];
+        for (k, &network) in children.network_of.iter().enumerate() {
+            if kept[k] {
+                mass[network] += weights[k];
+            }
+        }
+        let ran: Vec<(usize, f64)> = mass.into_iter().enumerate().filter(|(_, w)| *w > 0.0).collect();
+        for (slot, &(network, weight)) in ran.iter().enumerate() {
+            self.network.set_child_weight(weight)?;
+            let genotype = &children.distinct[network];
+            self.network.run(Child { genotype, mode: Mode::Train, split: TRAIN, drop_path: false })?;
+            self.network.keep_results(slot, ran.len(), TRAIN)?;
+        }
+        Ok(ran)
+    }
+
+    fn update_prior(&mut self, alphas: &[Alpha], weights: &[f64]) {
+        let config = &self.settings.config;
+        let warm_up = config.warmup_epochs * self.sources[1].batches_per_epoch();
+        if config.freeze_prior || self.step < warm_up {
+            return;
+        }
+        let adam = Adam { lr: config.prior_lr, beta1: config.prior_beta1, beta2: config.prior_beta2 };
+        let gradient = prior_update::gradient(&self.prior, alphas, weights, config.baseline);
+        prior_update::ascend(&mut self.prior, &mut self.moments, &gradient, self.step + 1 - warm_up, adam);
+    }
+
+    fn batches(&mut self) -> Result<(Batch, Batch)> {
+        if self.prefetch.is_none() {
+            let threads = match self.settings.config.threads {
+                0 => std::thread::available_parallelism().map_or(1, usize::from),
+                n => n,
+            };
+            self.prefetch = Some(Prefetch::new(self.sources.clone(), self.step, threads)?);
+        }
+        let next = self.prefetch.as_mut().map(Prefetch::next).transpose()?;
+        let mut batches = next.map(|(_, batches)| batches).unwrap_or_default().into_iter();
+        match (batches.next(), batches.next()) {
+            (Some(search), Some(train)) => Ok((search, train)),
+            _ => Err(Error::device("the loader gave no batches", "resume the run")),
+        }
+    }
+
+    /// Sets the state's step; the loader starts there.
+    pub(super) fn go_to(&mut self, step: u64) {
+        self.step = step;
+        self.prefetch = None;
+    }
+
+    /// Cosine from `lr` to `lr_min` over all steps.
+    fn lr(&self) -> f64 {
+        let c = &self.settings.config;
+        let part = self.step as f64 / c.steps.max(1) as f64;
+        c.lr_min + 0.5 * (c.lr - c.lr_min) * (1.0 + (std::f64::consts::PI * part).cos())
+    }
+
+    fn update(&self, lr: f64) -> Update {
+        let c = &self.settings.config;
+        Update { lr, momentum: c.momentum, weight_decay: c.weight_decay, max_norm: c.grad_clip }
+    }
+
+    fn drop_mass(&self) -> f64 {
+        if self.settings.config.reference { 0.0 } else { self.settings.config.drop_mass }
+    }
+
+    pub(super) fn traced(&self) -> bool {
+        self.step < self.settings.config.trace_steps
+    }
+
+    fn check_finite(&self, log_likelihood: &[f64], children: &Children) -> Result<()> {
+        match log_likelihood.iter().position(|l| !l.is_finite()) {
+            None => Ok(()),
+            Some(k) => Err(self.non_finite(children, k, log_likelihood[k])),
+        }
+    }
+
+    fn non_finite(&self, children: &Children, child: usize, value: f64) -> Error {
+        let genotype = children.distinct[children.network_of[child]].to_string();
+        Error::NonFinite { step: self.step + 1, child, genotype, value }
+    }
+
+    fn record(
+        &self,
+        children: &Children,
+        results: &[ChildResult],
+        trained: &[(usize, f64)],
+        outcome: &[ChildResult],
+    ) -> StepRecord {
+        let n = self.settings.config.batch as f64;
+        let mode = self.mode();
+        let [normal, reduce] = self.prior.entropy();
+        let mass: f64 = trained.iter().map(|(_, w)| w).sum();
+        let mean = |f: &dyn Fn(&ChildResult) -> f64| {
+            trained.iter().zip(outcome).map(|((_, w), r)| w / mass * f(r) / n).sum::<f64>()
+        };
+        let mut search_weights = vec![0.0; results.len()];
+        let per_child: Vec<f64> = children.network_of.iter().map(|&d| results[d].sum()).collect();
+        let beta = importance::exponent(self.settings.config.temper, &per_child);
+        for (k, w) in importance::weights(&per_child, beta).iter().enumerate() {
+            search_weights[children.network_of[k]] += w;
+        }
+        StepRecord {
+            step: self.step,
+            epoch: (self.step - 1) / self.sources[1].batches_per_epoch() + 1,
+            log_likelihood: Vec::new(),
+            weights: Vec::new(),
+            ess: 0.0,
+            beta,
+            entropy: PerKind { normal, reduce },
+            skips: PerKind { normal: mode.n_skips(CellKind::Normal), reduce: mode.n_skips(CellKind::Reduce) },
+            pools: PerKind { normal: mode.n_pools(CellKind::Normal), reduce: mode.n_pools(CellKind::Reduce) },
+            train_loss: -mean(&|r| r.sum()),
+            train_accuracy: mean(&|r| r.n_correct as f64),
+            accuracy: results.iter().zip(&search_weights).map(|(r, w)| w * r.n_correct as f64 / n).sum(),
+            mode_accuracy: None,
+            lr: 0.0,
+            grad_norm: 0.0,
+            clip_factor: 1.0,
+            skipped: 0,
+            shared: children.alphas.len() - children.distinct.len(),
+            arena_bytes: self.network.arena_bytes(),
+            seconds: Phases::default(),
+        }
+    }
+
+    /// The mode of π.
+    pub fn mode(&self) -> Genotype {
+        self.space.genotype(&self.prior.mode())
+    }
+
+    /// π.
+    pub fn prior(&self) -> &Prior {
+        &self.prior
+    }
+
+    /// Replaces π, for instance by that of another run; Adam starts anew.
+    pub fn set_prior(&mut self, prior: Prior) {
+        self.moments = Moments::zeros(&prior);
+        self.prior = prior;
+    }
+
+    /// The space that π is over.
+    pub fn space(&self) -> &Space {
+        &self.space
+    }
+
+    /// The network and its adapter.
+    pub fn network(&mut self) -> &mut Network {
+        &mut self.network
+    }
+
+    /// Steps done.
+    pub fn steps_done(&self) -> u64 {
+        self.step
+    }
+
+    /// The configuration with every length resolved.
+    pub fn config(&self) -> &Config {
+        &self.settings.config
+    }
+}
+
+/// The same network with the two terms of each node in a fixed order: a + b = b + a to the bit, and both
+/// orders use the same weights.
+fn canonical(mut genotype: Genotype) -> Genotype {
+    for slots in genotype.normal.iter_mut().chain(&mut genotype.reduce) {
+        slots.sort();
+    }
+    genotype
+}
+
+/// Children that need as much memory as any: the costliest primitive everywhere, in flat and deep cells.
+fn largest(space: &Space) -> Vec<Genotype> {
+    use crate::space::{Pair, Primitive};
+    let rank = |p: &Primitive| match p {
+        Primitive::SepConv5x5 | Primitive::SepConv3x3 => 3,
+        Primitive::DilConv5x5 | Primitive::DilConv3x3 => 2,
+        Primitive::MaxPool3x3 => 1,
+        _ => 0,
+    };
+    let Some(&primitive) = space.primitives().iter().max_by_key(|p| rank(p)) else {
+        return Vec::new();
+    };
+    let flat = std::array::from_fn(|_| [0, 1].map(|input| Pair { input, primitive }));
+    let deep = std::array::from_fn(|node| [node, node + 1].map(|input| Pair { input, primitive }));
+    vec![Genotype { normal: flat, reduce: flat }, Genotype { normal: deep, reduce: deep }]
+}
+
+fn smaller_batch(e: Error, batch: usize) -> Error {
+    match e {
+        Error::Memory { what, need_bytes, have_bytes, .. } => {
+            let fits = (batch as u64 * have_bytes / need_bytes.max(1)).max(1);
+            let try_this = format!("--batch {fits} or fewer --channels");
+            Error::Memory { what, need_bytes, have_bytes, try_this }
+        }
+        other => other,
+    }
+}
+
+/// Seconds since the last lap.
+struct Clock(Instant);
+
+impl Clock {
+    fn new() -> Self {
+        Self(Instant::now())
+    }
+    fn lap(&mut self) -> f64 {
+        let lap = self.0.elapsed().as_secs_f64();
+        self.0 = Instant::now();
+        lap
+    }
+}
+

@@ -1,0 +1,57 @@
+//! Log-likelihoods of K children → importance weights, their effective number, and the children that
+//! need no backward pass.
+
+use crate::config::Temper;
+
+/// ω̃ = softmax(β ℓ), by log-sum-exp; ℓ \[K\] in nats summed over the batch, so that a weight is a product
+/// of likelihoods over examples. β = 1 is the paper's estimator.
+pub fn weights(log_likelihood: &[f64], beta: f64) -> Vec<f64> {
+    let top = log_likelihood.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let raw: Vec<f64> = log_likelihood.iter().map(|l| (beta * (l - top)).exp()).collect();
+    let total: f64 = raw.iter().sum();
+    raw.into_iter().map(|w| w / total).collect()
+}
+
+/// Effective sample size 1 / Σ ω̃², from 1 (one child counts) to K (all count alike).
+pub fn ess(weights: &[f64]) -> f64 {
+    1.0 / weights.iter().map(|w| w * w).sum::<f64>()
+}
+
+/// The exponent β that `temper` asks for. A target size is met by bisection over \[0, 1\]: the size falls
+/// from K at β = 0 as β grows; if even β = 1 leaves more than the target, β is 1.
+pub fn exponent(temper: Temper, log_likelihood: &[f64]) -> f64 {
+    let target = match temper {
+        Temper::None => return 1.0,
+        Temper::Beta(beta) => return beta,
+        Temper::Ess(target) => target,
+    };
+    let size = |beta| ess(&weights(log_likelihood, beta));
+    if size(1.0) >= target {
+        return 1.0;
+    }
+    let (mut low, mut high) = (0.0, 1.0);
+    // Sixty halvings reach the last bit of an f64.
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        if size(middle) >= target { low = middle } else { high = middle }
+    }
+    low
+}
+
+/// Which children keep their backward pass: those of smallest weight are left out as long as the weights
+/// left out sum to at most `drop_mass`. Children of equal weight go in the order of their index. At least
+/// one child is kept.
+pub fn kept(weights: &[f64], drop_mass: f64) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..weights.len()).collect();
+    order.sort_by(|&a, &b| weights[a].total_cmp(&weights[b]));
+    let mut kept = vec![true; weights.len()];
+    let mut left_out = 0.0;
+    for &k in &order[..order.len().saturating_sub(1)] {
+        left_out += weights[k];
+        if drop_mass <= 0.0 || left_out > drop_mass {
+            break;
+        }
+        kept[k] = false;
+    }
+    kept
+}

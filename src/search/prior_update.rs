@@ -1,0 +1,72 @@
+//! The update of π: one ascending Adam step along Σ_k (ω̃_k − b) ∇_π log p(α_k|π).
+
+use crate::config::Baseline;
+use crate::space::prior::PerNode;
+use crate::space::{Alpha, Prior};
+
+/// Adam's settings for π.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adam {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+}
+
+const EPS: f64 = 1e-8;
+
+/// Adam's moments, in the layout of the logits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moments {
+    /// First moment.
+    pub m: PerNode,
+    /// Second moment.
+    pub v: PerNode,
+}
+
+impl Moments {
+    /// Zeros in the layout of `prior`.
+    pub fn zeros(prior: &Prior) -> Self {
+        let zeros = || {
+            let node = |kind: usize, node: usize| vec![0.0; prior.logits[kind][node].len()];
+            std::array::from_fn(|kind| std::array::from_fn(|n| node(kind, n)))
+        };
+        Self { m: zeros(), v: zeros() }
+    }
+}
+
+/// Σ_k (ω̃_k − b) ∇_π log p(α_k|π), with b = 0 or 1/K. The baseline leaves the expectation as it is, since
+/// E\[∇ log p\] = 0, and lowers the variance.
+pub fn gradient(prior: &Prior, children: &[Alpha], weights: &[f64], baseline: Baseline) -> PerNode {
+    let b = match baseline {
+        Baseline::None => 0.0,
+        Baseline::Mean => 1.0 / children.len() as f64,
+    };
+    let mut total = Moments::zeros(prior).m;
+    for (alpha, weight) in children.iter().zip(weights) {
+        let g = prior.grad_log_prob(alpha);
+        for (sum, g) in total.iter_mut().flatten().zip(g.iter().flatten()) {
+            for (s, g) in sum.iter_mut().zip(g) {
+                *s += (weight - b) * g;
+            }
+        }
+    }
+    total
+}
+
+/// One bias-corrected ascending step, the `t`-th (from 1): logits += lr · m̂ / (√v̂ + 1e-8).
+pub fn ascend(prior: &mut Prior, moments: &mut Moments, gradient: &PerNode, t: u64, adam: Adam) {
+    let correction = |beta: f64| 1.0 - beta.powf(t as f64);
+    let (c1, c2) = (correction(adam.beta1), correction(adam.beta2));
+    let logits = prior.logits.iter_mut().flatten();
+    let moments = moments.m.iter_mut().flatten().zip(moments.v.iter_mut().flatten());
+    for ((logits, (m, v)), g) in logits.zip(moments).zip(gradient.iter().flatten()) {
+        for (i, g) in g.iter().enumerate() {
+            m[i] = adam.beta1 * m[i] + (1.0 - adam.beta1) * g;
+            v[i] = adam.beta2 * v[i] + (1.0 - adam.beta2) * g * g;
+            logits[i] += adam.lr * (m[i] / c1) / ((v[i] / c2).sqrt() + EPS);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The whole state of a search as named tensors, and back: `v.*`, `momentum.*`, `pi.*`, `adam.{m,v}.*`.
+
+use std::path::Path;
+
+use super::Search;
+use super::prior_update::Moments;
+use crate::error::{Error, Result};
+use crate::export::tensors::{self, Tensor, Tensors};
+use crate::kernel::Buf;
+use crate::space::prior::PerNode;
+use crate::space::{CellKind, N_SLOTS, Prior};
+
+impl Search {
+    /// Everything that a step changes, with the same bits.
+    pub fn snapshot(&mut self) -> Result<Tensors> {
+        let mut out = Tensors::new();
+        for (prefix, buf) in [("v", Buf::V), ("momentum", Buf::Momentum)] {
+            let values = self.network.read_all(buf)?;
+            for (name, entry) in self.network.layout().trained() {
+                out.insert(format!("{prefix}.{name}"), Tensor::f32(&entry.spec.shape, entry.unpack(&values)));
+            }
+        }
+        let parts = [("pi", &self.prior.logits), ("adam.m", &self.moments.m), ("adam.v", &self.moments.v)];
+        for (prefix, values) in parts {
+            put(&mut out, prefix, values);
+        }
+        Ok(out)
+    }
+
+    /// Takes on the state that [`Self::snapshot`] gave after `step` steps.
+    ///
+    /// # Errors
+    /// [`Error::File`] where a tensor is missing or has another shape.
+    pub fn restore(&mut self, step: u64, state: &Tensors) -> Result<()> {
+        let path = Path::new("checkpoint");
+        for (prefix, buf) in [("v", Buf::V), ("momentum", Buf::Momentum)] {
+            let layout = self.network.layout();
+            let mut values = vec![0f32; layout.v_len as usize];
+            for (name, entry) in layout.trained() {
+                let name = format!("{prefix}.{name}");
+                let (shape, data) = tensors::f32s(state, path, &name)?;
+                if shape != entry.spec.shape {
+                    let expected = format!("{name} of shape {:?}", entry.spec.shape);
+                    return Err(Error::file(path, None, expected, format!("{shape:?}"), "the run's own configuration"));
+                }
+                entry.pack(data, &mut values);
+            }
+            self.network.write_all(buf, &values)?;
+        }
+        self.prior = take_prior(state, path, &self.prior)?;
+        self.moments = Moments {
+            m: take(state, path, "adam.m", &self.moments.m)?,
+            v: take(state, path, "adam.v", &self.moments.v)?,
+        };
+        self.go_to(step);
+        Ok(())
+    }
+}
+
+/// Name of one node's tensor.
+fn name(prefix: &str, kind: CellKind, node: usize) -> String {
+    format!("{prefix}.{}.{node}", kind.name())
+}
+
+/// Adds `{prefix}.{normal,reduce}.{0..3}`, F64 [2, pairs].
+pub(super) fn put(out: &mut Tensors, prefix: &str, values: &PerNode) {
+    for kind in CellKind::ALL {
+        for (node, values) in values[kind.index()].iter().enumerate() {
+            let shape = [N_SLOTS, values.len() / N_SLOTS];
+            out.insert(name(prefix, kind, node), Tensor::f64(&shape, values.clone()));
+        }
+    }
+}
+
+fn take(state: &Tensors, path: &Path, prefix: &str, like: &PerNode) -> Result<PerNode> {
+    let mut out = like.clone();
+    for kind in CellKind::ALL {
+        for (node, values) in out[kind.index()].iter_mut().enumerate() {
+            let name = name(prefix, kind, node);
+            let (_, data) = tensors::f64s(state, path, &name)?;
+            if data.len() != values.len() {
+                let expected = format!("{name} with {} numbers (the same primitives)", values.len());
+                return Err(Error::file(path, None, expected, data.len().to_string(), "the same --primitives"));
+            }
+            values.copy_from_slice(data);
+        }
+    }
+    Ok(out)
+}
+
+/// The prior among the tensors of a checkpoint, if it is over the same space as `like`.
+///
+/// # Errors
+/// [`Error::File`] where a tensor is missing or has another number of pairs.
+pub fn take_prior(state: &Tensors, path: &Path, like: &Prior) -> Result<Prior> {
+    Ok(Prior { logits: take(state, path, "pi", &like.logits)? })
+}
