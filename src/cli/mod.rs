@@ -4,6 +4,9 @@
 //! values and hands those on. Results go to standard output (JSON only, with `--json`), everything
 //! else to standard error.
 
+pub mod devices;
+pub mod show;
+
 mod bench;
 mod replay;
 mod resume;
@@ -82,7 +85,7 @@ pub fn run() -> Result<()> {
     let Cli { common, command } = Cli::parse();
     let ui = Ui::new(&common);
     match command {
-        Command::Devices => Err(not_merged("devices")),
+        Command::Devices => devices::devices(common.json),
         Command::Search(args) => search::search(&args, &ui),
         Command::Resume { run } => resume::resume(&run, &ui),
         Command::Show(_args) => Err(not_merged("show")),

@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::{Ui, not_merged};
+use super::Ui;
 use crate::Result;
+use crate::graph::spec::{NetworkKind, StemKind};
+use crate::space::read_genotype;
+use crate::train::{self, replay::Replay};
 
 /// Which network the weights are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -70,7 +73,27 @@ pub struct ReplayArgs {
 }
 
 /// Replays.
-pub fn replay(_args: &ReplayArgs, _ui: &Ui) -> Result<()> {
-    // crate::search::replay::replay(args, ui)
-    Err(not_merged("replay"))
+pub fn replay(args: &ReplayArgs, ui: &Ui) -> Result<()> {
+    let replay = Replay {
+        genotype: read_genotype(&args.genotype)?,
+        weights: args.weights.clone(),
+        batch: args.batch.clone(),
+        out: args.out.clone(),
+        layers: args.layers,
+        channels: args.channels,
+        kind: match args.network {
+            Network::Search => NetworkKind::Search,
+            Network::Final => NetworkKind::Final,
+        },
+        stem: match args.stem {
+            Stem::Cifar => StemKind::Cifar,
+            Stem::Imagenet => StemKind::ImageNet,
+        },
+        train: args.mode == Mode::Train,
+        reference_kernels: args.reference_kernels,
+        device: ui.device.clone(),
+    };
+    train::replay::replay(&replay)?;
+    ui.emit(&serde_json::json!({ "out": args.out }))?;
+    ui.say(&format!("wrote {}", args.out.display()))
 }

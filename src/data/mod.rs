@@ -1,1 +1,195 @@
-//! (to be written)
+//! A data specification (`embedded`, `cifar10:DIR`, …) → images, their identity, and batches by step number.
+//!
+//! Every source ends in the same plain arrays of bytes ([`Images`]); normalisation and augmentation
+//! happen when a batch is made, and a batch is a pure function of the data, the seed and the step
+//! ([`BatchSource::batch`]), so that neither a resume nor the number of threads can change it.
+//!
+//! Left out on purpose: downloading, and image sets that do not fit in memory as bytes.
+
+mod augment;
+mod batch;
+mod cifar;
+mod embedded;
+mod files;
+mod folder;
+mod idx;
+mod prefetch;
+mod spec;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+pub use augment::{Augment, Normalisation};
+pub use batch::{Batch, BatchSource, Part, Split, eval_batches, split};
+pub use cifar::{CIFAR10, CIFAR100, CifarKind, parse_cifar};
+pub use folder::DEFAULT_SIZE;
+pub use idx::{parse_images as parse_idx_images, parse_labels as parse_idx_labels};
+pub use prefetch::Prefetch;
+pub use spec::{Kind, Spec};
+
+/// Labelled images as bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images {
+    /// Number of images N.
+    pub n: usize,
+    /// Channels C: 1 or 3.
+    pub channels: usize,
+    /// Rows H.
+    pub height: usize,
+    /// Columns W.
+    pub width: usize,
+    /// `[N][C][H][W]`, 0 = black, 255 = full.
+    pub pixels: Vec<u8>,
+    /// `[N]`, below the number of classes.
+    pub labels: Vec<u16>,
+}
+
+impl Images {
+    /// Bytes of one image: C·H·W.
+    pub fn image_len(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// The bytes `[C][H][W]` of image `i`.
+    pub fn image(&self, i: usize) -> &[u8] {
+        &self.pixels[i * self.image_len()..(i + 1) * self.image_len()]
+    }
+}
+
+/// A data set in memory: a training part, a held-out part, and what identifies them.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// What the search and train splits are cut from.
+    pub train: Images,
+    /// The held-out part.
+    pub test: Images,
+    /// One name per class; its length is the number of classes.
+    pub class_names: Vec<String>,
+    /// Goes into a run's manifest.
+    pub identity: Identity,
+}
+
+impl Dataset {
+    fn new(kind: Kind, train: Images, test: Images, class_names: Vec<String>) -> Self {
+        let identity = Identity::of(kind, &train, &test, class_names.len());
+        Self {
+            train,
+            test,
+            class_names,
+            identity,
+        }
+    }
+}
+
+/// What a data set is, apart from where it lies: two loads of the same data are equal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The kind in the specification: `embedded`, `cifar10`, …
+    pub kind: String,
+    /// Images of the training part.
+    pub n_train: usize,
+    /// Images of the held-out part.
+    pub n_test: usize,
+    /// Channels of every image.
+    pub channels: usize,
+    /// Rows of every image.
+    pub height: usize,
+    /// Columns of every image.
+    pub width: usize,
+    /// Number of classes.
+    pub n_classes: usize,
+    /// SHA-256 (hexadecimal) over the pixels and labels (little-endian) of both parts, train first.
+    pub sha256: String,
+}
+
+impl Identity {
+    fn of(kind: Kind, train: &Images, test: &Images, n_classes: usize) -> Self {
+        let mut hash = Sha256::new();
+        for part in [train, test] {
+            hash.update(&part.pixels);
+            for label in &part.labels {
+                hash.update(label.to_le_bytes());
+            }
+        }
+        let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self {
+            kind: kind.name().to_owned(),
+            n_train: train.n,
+            n_test: test.n,
+            channels: train.channels,
+            height: train.height,
+            width: train.width,
+            n_classes,
+            sha256,
+        }
+    }
+
+    /// The first difference as (what, value here, value there), or `None` if both are the same data.
+    pub fn difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
+        let fields = |id: &Self| {
+            [
+                ("kind of data", id.kind.clone()),
+                ("number of training images", id.n_train.to_string()),
+                ("number of held-out images", id.n_test.to_string()),
+                ("channels", id.channels.to_string()),
+                ("image height", id.height.to_string()),
+                ("image width", id.width.to_string()),
+                ("number of classes", id.n_classes.to_string()),
+                ("sha256 of pixels and labels", id.sha256.clone()),
+            ]
+        };
+        let pairs = fields(self).into_iter().zip(fields(other));
+        pairs
+            .filter(|(a, b)| a.1 != b.1)
+            .map(|((what, a), (_, b))| (what, a, b))
+            .next()
+    }
+}
+
+/// What a source may need to know beside its specification.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Side in pixels to which `folder:` resizes its images; [`DEFAULT_SIZE`] if not given. Other
+    /// sources have a size of their own and ignore it.
+    pub size: Option<usize>,
+}
+
+/// Reads the data that `spec` names: `embedded`, `cifar10:DIR`, `cifar100:DIR`, `idx:DIR` or `folder:DIR`.
+///
+/// # Errors
+/// [`Error::Usage`] for a specification that is none, [`Error::File`] for data that are missing or
+/// not what they should be, [`Error::Io`] where the operating system refuses.
+pub fn load(spec: &str, opts: &LoadOptions) -> Result<Dataset> {
+    let Spec { kind, dir } = spec.parse()?;
+    let (train, test, class_names) = match kind {
+        Kind::Embedded => embedded::load()?,
+        Kind::Cifar10 => cifar::load(&CIFAR10, &dir)?,
+        Kind::Cifar100 => cifar::load(&CIFAR100, &dir)?,
+        Kind::Idx => idx::load(&dir)?,
+        Kind::Folder => folder::load(&dir, opts.size.unwrap_or(DEFAULT_SIZE))?,
+    };
+    Ok(Dataset::new(kind, train, test, class_names))
+}
+
+/// Checks that images of `height` x `width` can be halved twice, as both reduction cells need.
+///
+/// # Errors
+/// [`Error::Usage`] if a side is zero or no multiple of 4.
+pub fn check_sides(height: usize, width: usize) -> Result<()> {
+    if height > 0 && width > 0 && height.is_multiple_of(4) && width.is_multiple_of(4) {
+        return Ok(());
+    }
+    let near = |side: usize| (side.max(4) + 2) / 4 * 4;
+    Err(Error::usage(
+        "the image size",
+        "sides that can be halved twice (multiples of 4), as the two reduction cells do",
+        format!("{height}x{width}"),
+        format!(
+            "crop, pad or resize the images to {}x{}",
+            near(height),
+            near(width)
+        ),
+    ))
+}

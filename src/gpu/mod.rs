@@ -1,1 +1,19 @@
-//! (to be written)
+//! Dispatches as plain data → work on an adapter, and results back: the only place that names wgpu.
+//!
+//! [`Gpu`] owns a device and one buffer per role ([`crate::kernel::Buf`]). [`Gpu::prepare`] turns dispatches
+//! into a [`Recorded`] list once; [`Gpu::submit`] runs it as often as wanted without waiting; only
+//! [`Gpu::read`] and [`Gpu::wait`] wait. No shapes, no ops, no search in here.
+
+mod adapter;
+mod device;
+mod executor;
+mod network;
+mod pace;
+mod pipelines;
+mod record;
+mod time;
+
+pub use adapter::{AdapterInfo, AdapterLimits, adapters, choose};
+pub use device::{Gpu, LimitsChoice, Options};
+pub use network::{Child, ChildResult, Clip, Network, Update};
+pub use record::Recorded;

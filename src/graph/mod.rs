@@ -1,1 +1,13 @@
-//! (to be written)
+//! (network, genotype, batch) → a plan: which kernels run in which order on which memory.
+//!
+//! Plans are plain data without any GPU type: they can be made, printed, compared and counted anywhere.
+
+pub mod layout;
+pub mod lower;
+pub mod memory;
+pub mod plan;
+pub mod spec;
+
+pub use layout::Layout;
+pub use lower::{Lowering, Mode, Request};
+pub use plan::Plan;

@@ -20,10 +20,20 @@ pub enum Buf {
     Images(u8),
     /// The labels of a batch, u32 [N]; one buffer per split.
     Labels(u8),
-    /// Results read back by the host once per phase.
+    /// Log-likelihood and correctness of each example of the child that ran last, f32 [2][N].
     Results,
+    /// Results of several children, kept until they are read back together.
+    Kept,
+    /// Logits of the child that ran last, f32 [N][classes]; 1: those of the auxiliary head.
+    Logits(u8),
+    /// Drop-path factors, f32 [cells * 8][N].
+    DropPath,
     /// Numbers that the host sets once per step (scale ω̃_k per child, learning rate, ...).
     Scalars,
+    /// Tensor `i` of a plan that is not laid out yet: the planner puts it into a page.
+    Tensor(u32),
+    /// Partial sums of the norm of the gradient.
+    Norms,
     /// Anything else a test or a caller wants to bind.
     Extra(u16),
 }

@@ -1,5 +1,15 @@
 //! WGSL text → validated modules with reflected bindings; launches as plain data.
+//!
+//! Names decide everything here: a shader by its stem, a binding by its variable's name, a constant
+//! by its `override` name. Nothing in this module knows a GPU.
 
 pub mod dispatch;
+pub mod reflect;
+pub mod source;
+pub mod specialise;
+pub mod translate;
 
 pub use dispatch::{Buf, Dispatch, Range};
+pub use reflect::{Binding, Entry, Kernel, Kind, kernel, reflect};
+pub use source::{LIBS, SOURCES, Source};
+pub use translate::{Translations, translate};

@@ -1,1 +1,250 @@
-//! (to be written)
+//! Operations on tensors → dispatches as plain data. One file per op, forward and backward together.
+//!
+//! A tensor here is a name with a shape; where it lies in the arena is decided later by the planner,
+//! which sees from the bindings when each tensor is first and last used. Kernels serve several
+//! convolutions of the same shape at once ("tasks"): inputs are channel blocks of one tensor, outputs
+//! blocks of another. No op allocates, and none knows an architecture.
+
+pub mod batch_norm;
+pub mod conv;
+pub mod depthwise;
+pub mod elementwise;
+pub mod head;
+pub mod optimizer;
+pub mod pointwise;
+pub mod pool;
+pub mod reduce;
+pub mod subsample;
+pub mod window_pool;
+
+use crate::kernel::{Buf, Dispatch, Range};
+
+/// Invocations per workgroup of every kernel.
+pub const WORKGROUP: u32 = 64;
+/// Entries of a kernel's task table.
+pub const MAX_TASKS: usize = 16;
+/// A word that stands for "no offset" in task tables.
+pub const NOWHERE: u32 = u32::MAX;
+
+/// The spatial layout of an activation: `n` images of `h` x `w`, rows padded to quads of four.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Map {
+    /// Images.
+    pub n: u32,
+    /// Rows.
+    pub h: u32,
+    /// Columns.
+    pub w: u32,
+}
+
+impl Map {
+    /// Quads per row.
+    pub fn wq(self) -> u32 {
+        self.w.div_ceil(4)
+    }
+    /// Quads of one channel.
+    pub fn quads(self) -> u32 {
+        self.n * self.h * self.wq()
+    }
+    /// Quads from one channel to the next: every channel starts at a multiple of 256 bytes.
+    pub fn pitch(self) -> u32 {
+        self.quads().next_multiple_of(16)
+    }
+    /// Elements of one channel that hold data.
+    pub fn count(self) -> u32 {
+        self.n * self.h * self.w
+    }
+    /// The map after a stride-`s` operation with "same" padding.
+    pub fn strided(self, s: u32) -> Self {
+        Self { n: self.n, h: self.h.div_ceil(s), w: self.w.div_ceil(s) }
+    }
+    /// 1 where rows end in padding.
+    pub fn ragged(self) -> u32 {
+        u32::from(!self.w.is_multiple_of(4))
+    }
+    /// The words of the shaders' `Map`.
+    pub fn words(self) -> [u32; 8] {
+        let wq = self.wq();
+        [self.n, self.h, self.w, wq, self.pitch(), self.quads(), self.h * wq, self.count()]
+    }
+}
+
+/// An activation (or its gradient): `channels` channel maps, channel-major.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// Where it lives: `Buf::Tensor(id)` until planned, or an input buffer.
+    pub buf: Buf,
+    /// Channels.
+    pub channels: u32,
+    /// Layout of one channel.
+    pub map: Map,
+}
+
+impl Tensor {
+    /// Bytes of one channel.
+    pub fn channel_bytes(self) -> u64 {
+        u64::from(self.map.pitch()) * 16
+    }
+    /// Bytes of all channels.
+    pub fn bytes(self) -> u64 {
+        self.channel_bytes() * u64::from(self.channels)
+    }
+    /// The range of all channels.
+    pub fn range(self) -> Range {
+        self.block(0, self.channels)
+    }
+    /// The range of `count` channels from `first`.
+    pub fn block(self, first: u32, count: u32) -> Range {
+        Range {
+            buf: self.buf,
+            offset_bytes: self.channel_bytes() * u64::from(first),
+            len_bytes: self.channel_bytes() * u64::from(count),
+        }
+    }
+}
+
+/// A plain array in the arena: coefficients, partial sums, pooled features, logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Array {
+    /// Where it lives.
+    pub buf: Buf,
+    /// First byte there; a multiple of 256.
+    pub offset_bytes: u64,
+    /// Length in bytes; a multiple of 16.
+    pub bytes: u64,
+}
+
+impl Array {
+    /// The whole array.
+    pub fn range(self) -> Range {
+        Range { buf: self.buf, offset_bytes: self.offset_bytes, len_bytes: self.bytes }
+    }
+}
+
+/// How an op reads a tensor: relu(norm(x)), both optional.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// The tensor.
+    pub x: Tensor,
+    /// Batch-norm coefficients of its channels, where its consumers see norm(x).
+    pub coefs: Option<Array>,
+    /// Whether ReLU is applied on top.
+    pub relu: bool,
+}
+
+impl View {
+    fn overrides(&self) -> Vec<(&'static str, u32)> {
+        vec![
+            ("NORM", u32::from(self.coefs.is_some())),
+            ("RELU", u32::from(self.relu)),
+            ("RAGGED", self.x.map.ragged()),
+        ]
+    }
+    /// The coefficients, or something harmless of the right kind to bind in their place.
+    fn coefs_range(&self) -> Range {
+        self.coefs.map_or_else(|| self.x.range(), Array::range)
+    }
+}
+
+/// How an op reads the gradient of its output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GradView {
+    /// The tensor that holds it: gradients of norm(y) where `bn` is set, of y otherwise.
+    pub dz: Tensor,
+    /// Coefficients of batch norm's backward pass, by channel of y.
+    pub bn: Option<Array>,
+    /// Drop-path factors, f32, where there are any.
+    pub drop: Option<Array>,
+}
+
+impl GradView {
+    fn overrides(&self) -> Vec<(&'static str, u32)> {
+        vec![("BN", u32::from(self.bn.is_some())), ("DROP", u32::from(self.drop.is_some()))]
+    }
+    fn coefs_range(&self) -> Range {
+        self.bn.map_or_else(|| self.dz.range(), Array::range)
+    }
+    fn drop_range(&self) -> Range {
+        self.drop.map_or_else(|| self.dz.range(), Array::range)
+    }
+}
+
+/// Where a parameter lies in `v`: offset and padded length in elements, both multiples of 64 and 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Param {
+    /// First element; a multiple of 64.
+    pub offset: u32,
+    /// Elements including the padding of rows.
+    pub len: u32,
+}
+
+/// The range of `v` (or a buffer laid out like it) that covers `params`, and its first element.
+pub fn cover(buf: Buf, params: &[Param]) -> (Range, u32) {
+    let first = params.iter().map(|p| p.offset).min().unwrap_or(0);
+    let end = params.iter().map(|p| p.offset + p.len).max().unwrap_or(4).next_multiple_of(4);
+    let range =
+        Range { buf, offset_bytes: u64::from(first) * 4, len_bytes: u64::from(end - first) * 4 };
+    (range, first)
+}
+
+/// Splits `items` among invocations: (rounds per invocation, chunks = workgroups). At most 16 chunks
+/// while the rounds stay under 1,024: few partial sums, and far from lavapipe's limit of 65,535
+/// iterations.
+pub fn chunked(items: u32) -> (u32, u32) {
+    let waves = items.div_ceil(WORKGROUP);
+    let rounds = waves.div_ceil(16).clamp(4.min(waves), 1024);
+    (rounds, waves.div_ceil(rounds))
+}
+
+/// The table of tasks as words, padded to its fixed size.
+fn table(tasks: impl IntoIterator<Item = [u32; 4]>) -> Vec<u32> {
+    let mut words: Vec<u32> = tasks.into_iter().flatten().collect();
+    debug_assert!(words.len() <= 4 * MAX_TASKS);
+    words.resize(4 * MAX_TASKS, 0);
+    words
+}
+
+fn groups(items: u32) -> u32 {
+    items.div_ceil(WORKGROUP)
+}
+
+/// Which form of a kernel runs; chosen per adapter, recorded in a run's manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Tuning {
+    /// Depthwise: rows per invocation (1, 2 or 4).
+    pub depthwise_rows: u32,
+    /// Pool: rows per invocation (1, 2 or 4).
+    pub pool_rows: u32,
+    /// Pointwise: output channels per invocation (4, 8 or 16).
+    pub pointwise_channels: u32,
+    /// Pointwise: quads per invocation (1 or 2).
+    pub pointwise_quads: u32,
+    /// Pointwise weight gradient: side of the register tile (4 or 8).
+    pub weight_tile: u32,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            depthwise_rows: 4,
+            pool_rows: 4,
+            pointwise_channels: 8,
+            pointwise_quads: 2,
+            weight_tile: 8,
+        }
+    }
+}
+
+/// A dispatch without work counts; ops fill those in.
+fn dispatch(
+    shader: &'static str,
+    entry: &'static str,
+    overrides: Vec<(&'static str, u32)>,
+    bindings: Vec<(&'static str, Range)>,
+    params: Vec<u32>,
+    grid: [u32; 3],
+) -> Dispatch {
+    let bytes = bindings.iter().map(|(_, r)| r.len_bytes).sum();
+    Dispatch { shader, entry, overrides, bindings, params, grid, flops: 0, bytes }
+}

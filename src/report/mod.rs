@@ -1,1 +1,19 @@
-//! (to be written)
+//! Records → pictures and text: drawings of cells, the prior as a heat map, curves, summaries. SVG is
+//! the same for the same input, and PNG is made from it.
+//!
+//! Functions return what they made; writing it is the caller's business.
+
+pub mod cells;
+pub mod heatmap;
+mod layout;
+mod order;
+pub mod plot;
+pub mod png;
+pub mod summary;
+mod svg;
+
+pub use cells::{cells_dot, cells_svg, sheet_svg};
+pub use heatmap::prior_svg;
+pub use layout::{Arrow, Item, ItemKind, Layout, layout};
+pub use plot::{Panel, Series, panels_svg};
+pub use png::png;

@@ -57,4 +57,43 @@ impl Primitive {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|p| p.name() == name)
     }
+
+    /// Whether it is one of the two pools.
+    pub fn is_pool(self) -> bool {
+        matches!(self, Self::MaxPool3x3 | Self::AvgPool3x3)
+    }
+
+    /// The primitive whose name is closest to `name`, for a hint; none if nothing is close.
+    pub fn nearest(name: &str) -> Option<Self> {
+        // Longer words are no misspelling, and the distance takes quadratic time.
+        if name.len() > 40 {
+            return None;
+        }
+        let distance = |p: &Self| edit_distance(name, p.name());
+        Self::ALL
+            .into_iter()
+            .min_by_key(distance)
+            .filter(|p| distance(p) <= p.name().len() / 2)
+    }
+
+    /// All names, separated by commas.
+    pub fn names() -> String {
+        Self::ALL.map(Self::name).join(", ")
+    }
+}
+
+/// Insertions, deletions and replacements of one character that turn `a` into `b`.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, &y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
 }

@@ -1,1 +1,3 @@
-//! (to be written)
+//! Networks outside the search: one pass of a given network on given tensors.
+
+pub mod replay;

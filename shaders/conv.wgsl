@@ -1,0 +1,208 @@
+// Dense convolution, K x K, stride S, pad P, no bias (stems and the auxiliary head).
+//   y[o, n, i, j] = sum_{c,u,v} w[o, c, u, v] * view(x)[c, n, i S + u - P, j S + v - P]
+// Each invocation of the forward pass computes TC output channels of one quad.
+// x: [CI][N][H][W], y: [CO][N][OH][OW], w: [CO][CI][K][K].
+// Source: PyTorch's conv2d.
+
+override K: u32 = 3u;
+override S: u32 = 1u;
+override P: u32 = 1u;
+override TC: u32 = 4u;
+override KK: u32 = K * K;
+override QUADS: u32 = 2u + S;
+override WEIGHTS: u32 = TC * KK;
+
+struct Params {
+    x: Map,
+    y: Map,
+    ci: u32,
+    co: u32,
+    rounds: u32,     // backward_weight: quads per invocation
+    accumulate: u32, // backward_data: 1 to add to dx
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> coefs: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> w: array<f32>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> grad_coefs: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read_write> partial: array<f32>;
+
+fn load_coef(channel: u32) -> vec4<f32> {
+    if (NORM == 1u) {
+        return coefs[channel];
+    }
+    return vec4<f32>(0.0);
+}
+
+fn load_x(base: u32, n: u32, i: i32, j: i32, coef: vec4<f32>) -> vec4<f32> {
+    let m = params.x;
+    let inside = i >= 0 && i < i32(m.h) && j >= 0 && j < i32(m.wq);
+    let row = u32(clamp(i, 0, i32(m.h) - 1));
+    let col = u32(clamp(j, 0, i32(m.wq) - 1));
+    let v = view(x[base + n * m.image + row * m.wq + col], coef);
+    return select(vec4<f32>(0.0), v, columns(m, col) & vec4<bool>(inside));
+}
+
+// The gradient of output channel o at flat quad q.
+fn load_dy(o: u32, q: u32) -> vec4<f32> {
+    let at = o * params.y.pitch + q;
+    if (BN == 1u) {
+        return batch_norm_backward(dz[at], y[at], grad_coefs[o]);
+    }
+    return dz[at];
+}
+
+@compute @workgroup_size(64)
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let q = min(gid.x, params.y.quads - 1u);
+    let n = q / params.y.image;
+    let oi = (q % params.y.image) / params.y.wq;
+    let j = q % params.y.wq;
+    let o0 = gid.y * TC;
+
+    var acc: array<vec4<f32>, 8>;
+    for (var c = 0u; c < params.ci; c++) {
+        let coef = load_coef(c);
+        //@unroll
+        for (var kh = 0u; kh < K; kh++) {
+            var v: array<f32, 16>;
+            //@unroll
+            for (var d = 0u; d < QUADS; d++) {
+                let quad = load_x(c * params.x.pitch, n, i32(oi * S + kh) - i32(P), i32(j * S + d) - 1, coef);
+                v[4u * d] = quad.x;
+                v[4u * d + 1u] = quad.y;
+                v[4u * d + 2u] = quad.z;
+                v[4u * d + 3u] = quad.w;
+            }
+            //@unroll
+            for (var kw = 0u; kw < K; kw++) {
+                let e = 4u + kw - P;
+                let window = vec4<f32>(v[e], v[e + S], v[e + 2u * S], v[e + 3u * S]);
+                //@unroll
+                for (var t = 0u; t < TC; t++) {
+                    acc[t] += w[(min(o0 + t, params.co - 1u) * params.ci + c) * KK + kh * K + kw] * window;
+                }
+            }
+        }
+    }
+    //@unroll
+    for (var t = 0u; t < TC; t++) {
+        if (gid.x < params.y.quads && o0 + t < params.co) {
+            y[(o0 + t) * params.y.pitch + q] = acc[t];
+        }
+    }
+}
+
+// One element of dy, zero outside the map.
+fn dy_at(o: u32, n: u32, i: i32, j: i32) -> f32 {
+    let m = params.y;
+    if (i < 0 || i >= i32(m.h) || j < 0 || j >= i32(m.w)) {
+        return 0.0;
+    }
+    return load_dy(o, n * m.image + u32(i) * m.wq + u32(j) / 4u)[u32(j) % 4u];
+}
+
+// dx[c, i, j] = sum_{o,u,v} w[o, c, u, v] * dy[o, (i + P - u) / S, (j + P - v) / S] where both divide.
+@compute @workgroup_size(64)
+fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>) {
+    if (gid.x >= params.x.quads) {
+        return;
+    }
+    let c = gid.y;
+    let n = gid.x / params.x.image;
+    let i = (gid.x % params.x.image) / params.x.wq;
+    let j = gid.x % params.x.wq;
+    var acc = vec4<f32>(0.0);
+    for (var kh = 0u; kh < K; kh++) {
+        let row = i32(i + P) - i32(kh);
+        if (row >= 0 && row % i32(S) == 0) {
+            for (var kw = 0u; kw < K; kw++) {
+                for (var o = 0u; o < params.co; o++) {
+                    let weight = w[(o * params.ci + c) * KK + kh * K + kw];
+                    //@unroll
+                    for (var e = 0u; e < 4u; e++) {
+                        let col = i32(4u * j + e + P) - i32(kw);
+                        if (col >= 0 && col % i32(S) == 0) {
+                            acc[e] += weight * dy_at(o, n, row / i32(S), col / i32(S));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let at = c * params.x.pitch + gid.x;
+    var v = acc;
+    if (RELU == 1u) {
+        v = view_backward(v, x[at], load_coef(c));
+    }
+    if (params.accumulate == 1u) {
+        v += dx[at];
+    }
+    dx[at] = v;
+}
+
+var<workgroup> sums: array<f32, 2304>;
+
+// dw[o, c, u, v] = sum_{n,i,j} dy[o, n, i, j] * view(x)[c, n, i S + u - P, j S + v - P]: TC output
+// channels of input channel group.z per workgroup; partial: [chunks][CO][CI][K * K].
+@compute @workgroup_size(64)
+fn backward_weight(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let c = group.z;
+    let o0 = group.y * TC;
+    let coef = load_coef(c);
+    var acc: array<f32, 36>;
+    for (var round = 0u; round < params.rounds; round++) {
+        let flat = (group.x * params.rounds + round) * WG + lane;
+        let q = min(flat, params.y.quads - 1u);
+        let n = q / params.y.image;
+        let oi = (q % params.y.image) / params.y.wq;
+        let j = q % params.y.wq;
+        let inside = vec4<bool>(flat < params.y.quads) & columns(params.y, j);
+        var g: array<vec4<f32>, 4>;
+        //@unroll
+        for (var t = 0u; t < TC; t++) {
+            g[t] = select(vec4<f32>(0.0), load_dy(min(o0 + t, params.co - 1u), q), inside);
+        }
+        //@unroll
+        for (var kh = 0u; kh < K; kh++) {
+            var v: array<f32, 16>;
+            //@unroll
+            for (var d = 0u; d < QUADS; d++) {
+                let quad = load_x(c * params.x.pitch, n, i32(oi * S + kh) - i32(P), i32(j * S + d) - 1, coef);
+                v[4u * d] = quad.x;
+                v[4u * d + 1u] = quad.y;
+                v[4u * d + 2u] = quad.z;
+                v[4u * d + 3u] = quad.w;
+            }
+            //@unroll
+            for (var kw = 0u; kw < K; kw++) {
+                let e = 4u + kw - P;
+                let window = vec4<f32>(v[e], v[e + S], v[e + 2u * S], v[e + 3u * S]);
+                //@unroll
+                for (var t = 0u; t < TC; t++) {
+                    acc[t * KK + kh * K + kw] += dot(g[t], window);
+                }
+            }
+        }
+    }
+    //@unroll
+    for (var e = 0u; e < WEIGHTS; e++) {
+        sums[lane * WEIGHTS + e] = acc[e];
+    }
+    workgroupBarrier();
+    let o = o0 + lane / KK;
+    if (lane < WEIGHTS && o < params.co) {
+        var total = 0.0;
+        for (var other = 0u; other < WG; other++) {
+            total += sums[other * WEIGHTS + lane];
+        }
+        partial[((group.x * params.co + o) * params.ci + c) * KK + lane % KK] = total;
+    }
+}

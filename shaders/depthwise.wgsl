@@ -1,0 +1,336 @@
+// Depthwise convolution, K x K, stride S, dilation D, pad D (K - 1) / 2, no bias.
+//   y[t, c, n, i, j] = sum_{u,v} w[t, c, u, v] * view(x)[src(t) + c, n, i S + u D - P, j S + v D - P]
+// One dispatch serves several convolutions ("tasks" t) of the same shape whose inputs are channel
+// blocks of one tensor and whose outputs are adjacent. Each invocation computes R rows of a quad.
+// x: [C..][N][H][W], y: [T * C][N][OH][OW], w: [C][K][K] per task.
+// Source: PyTorch's conv2d with groups = channels, as used by the DARTS primitives.
+
+override K: u32 = 3u;
+override S: u32 = 1u;
+override D: u32 = 1u;
+override R: u32 = 4u;
+override KK: u32 = K * K;
+override P: u32 = D * (K - 1u) / 2u;
+override ROWS: u32 = (R - 1u) * S + (K - 1u) * D + 1u;
+override QUADS: u32 = 2u + S;
+// Backward at stride 2: rows of dy that R rows of dx can touch.
+override ROWS_BACK: u32 = R / 2u + 4u;
+
+struct Params {
+    x: Map,
+    y: Map,
+    channels: u32,   // per task
+    tiles: u32,      // invocations that have work, per channel
+    row_tiles: u32,  // tiles per image column
+    rounds: u32,     // backward_weight: tiles per invocation
+    chunks: u32,     // backward_weight: partial sums per weight
+    elements: u32,   // backward_weight: weights of all tasks
+    pad0: u32,
+    pad1: u32,
+    // forward, backward_weight: (source channel, first weight, -, -) per task.
+    // backward_data: (source channel, first entry, entries, 1 to accumulate) per source.
+    tasks: array<vec4<u32>, MAX_TASKS>,
+    // backward_data: (channel of dy, first weight, -, -) per entry.
+    entries: array<vec4<u32>, MAX_TASKS>,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> coefs: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> w: array<f32>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> partial: array<f32>;
+
+// Quad j of row i of image n of view(x), zero outside the image.
+fn load_x(base: u32, n: u32, i: i32, j: i32, coef: vec4<f32>) -> vec4<f32> {
+    let m = params.x;
+    let inside = i >= 0 && i < i32(m.h) && j >= 0 && j < i32(m.wq);
+    let row = u32(clamp(i, 0, i32(m.h) - 1));
+    let col = u32(clamp(j, 0, i32(m.wq) - 1));
+    let v = view(x[base + n * m.image + row * m.wq + col], coef);
+    if (RAGGED == 0u) {
+        return select(vec4<f32>(0.0), v, vec4<bool>(inside));
+    }
+    return select(vec4<f32>(0.0), v, columns(m, col) & vec4<bool>(inside));
+}
+
+fn load_dy(base: u32, n: u32, i: i32, j: i32) -> vec4<f32> {
+    let m = params.y;
+    let inside = i >= 0 && i < i32(m.h) && j >= 0 && j < i32(m.wq);
+    let row = u32(clamp(i, 0, i32(m.h) - 1));
+    let col = u32(clamp(j, 0, i32(m.wq) - 1));
+    let v = dy[base + n * m.image + row * m.wq + col];
+    if (RAGGED == 0u) {
+        return select(vec4<f32>(0.0), v, vec4<bool>(inside));
+    }
+    return select(vec4<f32>(0.0), v, columns(m, col) & vec4<bool>(inside));
+}
+
+@compute @workgroup_size(64)
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let channel = gid.y;
+    let task = params.tasks[gid.z];
+    var taps: array<f32, 25>;
+    //@unroll
+    for (var t = 0u; t < KK; t++) {
+        taps[t] = w[task.y + channel * KK + t];
+    }
+    let coef = coefs[task.x + channel];
+    let tile = min(gid.x, params.tiles - 1u);
+    let j = tile % params.y.wq;
+    let row0 = (tile / params.y.wq) % params.row_tiles * R;
+    let n = tile / (params.y.wq * params.row_tiles);
+    let base = (task.x + channel) * params.x.pitch;
+
+    var acc: array<vec4<f32>, 4>;
+    //@unroll
+    for (var r = 0u; r < ROWS; r++) {
+        let i = i32(row0 * S + r) - i32(P);
+        var v: array<f32, 16>;
+        //@unroll
+        for (var q = 0u; q < QUADS; q++) {
+            let quad = load_x(base, n, i, i32(j * S + q) - 1, coef);
+            v[4u * q] = quad.x;
+            v[4u * q + 1u] = quad.y;
+            v[4u * q + 2u] = quad.z;
+            v[4u * q + 3u] = quad.w;
+        }
+        //@unroll
+        for (var o = 0u; o < R; o++) {
+            //@unroll
+            for (var kh = 0u; kh < K; kh++) {
+                //@if o * S + kh * D == r
+                if (o * S + kh * D == r) {
+                    //@unroll
+                    for (var kw = 0u; kw < K; kw++) {
+                        let e = 4u + kw * D - P;
+                        acc[o] += taps[kh * K + kw] * vec4<f32>(v[e], v[e + S], v[e + 2u * S], v[e + 3u * S]);
+                    }
+                }
+            }
+        }
+    }
+    if (gid.x < params.tiles) {
+        let out = (gid.z * params.channels + channel) * params.y.pitch + n * params.y.image + j;
+        //@unroll
+        for (var o = 0u; o < R; o++) {
+            if (row0 + o < params.y.h) {
+                y[out + (row0 + o) * params.y.wq] = acc[o];
+            }
+        }
+    }
+}
+
+fn store_dx(at: u32, g: vec4<f32>, coef: vec4<f32>, accumulate: bool) {
+    var v = view_backward(g, x[at], coef);
+    if (accumulate) {
+        v += dx[at];
+    }
+    dx[at] = v;
+}
+
+// Stride 1: dx[i, j] = sum_{u,v} w[u, v] * dy[i + P - u D, j + P - v D], summed over the tasks that
+// read this source.
+@compute @workgroup_size(64)
+fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let channel = gid.y;
+    let source = params.tasks[gid.z];
+    let coef = coefs[source.x + channel];
+    let tile = min(gid.x, params.tiles - 1u);
+    let j = tile % params.y.wq;
+    let row0 = (tile / params.y.wq) % params.row_tiles * R;
+    let n = tile / (params.y.wq * params.row_tiles);
+
+    var acc: array<vec4<f32>, 4>;
+    for (var entry = source.y; entry < source.y + source.z; entry++) {
+        let task = params.entries[entry];
+        var taps: array<f32, 25>;
+        //@unroll
+        for (var t = 0u; t < KK; t++) {
+            taps[t] = w[task.y + channel * KK + (KK - 1u - t)];
+        }
+        let base = (task.x + channel) * params.y.pitch;
+        //@unroll
+        for (var r = 0u; r < ROWS; r++) {
+            let i = i32(row0 + r) - i32(P);
+            var v: array<f32, 12>;
+            //@unroll
+            for (var q = 0u; q < 3u; q++) {
+                let quad = load_dy(base, n, i, i32(j + q) - 1);
+                v[4u * q] = quad.x;
+                v[4u * q + 1u] = quad.y;
+                v[4u * q + 2u] = quad.z;
+                v[4u * q + 3u] = quad.w;
+            }
+            //@unroll
+            for (var o = 0u; o < R; o++) {
+                //@unroll
+                for (var kh = 0u; kh < K; kh++) {
+                    //@if o + kh * D == r
+                    if (o + kh * D == r) {
+                        //@unroll
+                        for (var kw = 0u; kw < K; kw++) {
+                            let e = 4u + kw * D - P;
+                            acc[o] += taps[kh * K + kw] * vec4<f32>(v[e], v[e + 1u], v[e + 2u], v[e + 3u]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    if (gid.x < params.tiles) {
+        let out = (source.x + channel) * params.x.pitch + n * params.x.image + j;
+        //@unroll
+        for (var o = 0u; o < R; o++) {
+            if (row0 + o < params.x.h) {
+                store_dx(out + (row0 + o) * params.x.wq, acc[o], coef, source.w == 1u);
+            }
+        }
+    }
+}
+
+// Stride 2: R rows (an even number) of eight columns of dx from the quad of dy in their middle;
+// acc[2 o + e] holds the columns of parity e.
+@compute @workgroup_size(64)
+fn backward_data_strided(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let channel = gid.y;
+    let source = params.tasks[gid.z];
+    let coef = coefs[source.x + channel];
+    let tile = min(gid.x, params.tiles - 1u);
+    let j = tile % params.y.wq;
+    let row0 = (tile / params.y.wq) % params.row_tiles * R;
+    let n = tile / (params.y.wq * params.row_tiles);
+
+    var acc: array<vec4<f32>, 8>;
+    for (var entry = source.y; entry < source.y + source.z; entry++) {
+        let task = params.entries[entry];
+        var taps: array<f32, 25>;
+        //@unroll
+        for (var t = 0u; t < KK; t++) {
+            taps[t] = w[task.y + channel * KK + t];
+        }
+        let base = (task.x + channel) * params.y.pitch;
+        //@unroll
+        for (var r = 0u; r < ROWS_BACK; r++) {
+            let i = i32(row0 / 2u + r) - 2;
+            var v: array<f32, 12>;
+            //@unroll
+            for (var q = 0u; q < 3u; q++) {
+                let quad = load_dy(base, n, i, i32(j + q) - 1);
+                v[4u * q] = quad.x;
+                v[4u * q + 1u] = quad.y;
+                v[4u * q + 2u] = quad.z;
+                v[4u * q + 3u] = quad.w;
+            }
+            //@unroll
+            for (var o = 0u; o < R; o++) {
+                //@unroll
+                for (var kh = 0u; kh < K; kh++) {
+                    // Row o of dx takes row r - 2 of dy through tap kh.
+                    //@if o + P + 4u == kh * D + 2u * r
+                    if (o + P + 4u == kh * D + 2u * r) {
+                        //@unroll
+                        for (var par = 0u; par < 2u; par++) {
+                            //@unroll
+                            for (var kw = 0u; kw < K; kw++) {
+                                //@if (par + P + 8u - kw * D) % 2u == 0u
+                                if ((par + P + 8u - kw * D) % 2u == 0u) {
+                                    let e = (par + P + 8u - kw * D) / 2u;
+                                    acc[2u * o + par] += taps[kh * K + kw]
+                                        * vec4<f32>(v[e], v[e + 1u], v[e + 2u], v[e + 3u]);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    if (gid.x < params.tiles) {
+        let out = (source.x + channel) * params.x.pitch + n * params.x.image + 2u * j;
+        //@unroll
+        for (var o = 0u; o < R; o++) {
+            if (row0 + o < params.x.h) {
+                let even = acc[2u * o];
+                let odd = acc[2u * o + 1u];
+                let at = out + (row0 + o) * params.x.wq;
+                store_dx(at, vec4<f32>(even.x, odd.x, even.y, odd.y), coef, source.w == 1u);
+                if (2u * j + 1u < params.x.wq) {
+                    store_dx(at + 1u, vec4<f32>(even.z, odd.z, even.w, odd.w), coef, source.w == 1u);
+                }
+            }
+        }
+    }
+}
+
+var<workgroup> sums: array<f32, 1600>;
+
+// dw[u, v] = sum_{n,i,j} dy[n, i, j] * view(x)[n, i S + u D - P, j S + v D - P]: one partial sum per
+// chunk of the maps; partial: [chunks][T][C][K * K].
+@compute @workgroup_size(64)
+fn backward_weight(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let channel = group.y;
+    let task = params.tasks[group.z];
+    let coef = coefs[task.x + channel];
+    let base = (task.x + channel) * params.x.pitch;
+    let base_dy = (group.z * params.channels + channel) * params.y.pitch;
+
+    var acc: array<f32, 25>;
+    for (var round = 0u; round < params.rounds; round++) {
+        let tile = (group.x * params.rounds + round) * WG + lane;
+        let t = min(tile, params.tiles - 1u);
+        let j = t % params.y.wq;
+        let row0 = (t / params.y.wq) % params.row_tiles * R;
+        let n = t / (params.y.wq * params.row_tiles);
+        var g: array<vec4<f32>, 4>;
+        //@unroll
+        for (var o = 0u; o < R; o++) {
+            let quad = load_dy(base_dy, n, i32(row0 + o), i32(j));
+            g[o] = select(vec4<f32>(0.0), quad, vec4<bool>(tile < params.tiles));
+        }
+        //@unroll
+        for (var r = 0u; r < ROWS; r++) {
+            let i = i32(row0 * S + r) - i32(P);
+            var v: array<f32, 16>;
+            //@unroll
+            for (var q = 0u; q < QUADS; q++) {
+                let quad = load_x(base, n, i, i32(j * S + q) - 1, coef);
+                v[4u * q] = quad.x;
+                v[4u * q + 1u] = quad.y;
+                v[4u * q + 2u] = quad.z;
+                v[4u * q + 3u] = quad.w;
+            }
+            //@unroll
+            for (var o = 0u; o < R; o++) {
+                //@unroll
+                for (var kh = 0u; kh < K; kh++) {
+                    //@if o * S + kh * D == r
+                    if (o * S + kh * D == r) {
+                        //@unroll
+                        for (var kw = 0u; kw < K; kw++) {
+                            let e = 4u + kw * D - P;
+                            acc[kh * K + kw] += dot(g[o], vec4<f32>(v[e], v[e + S], v[e + 2u * S], v[e + 3u * S]));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    //@unroll
+    for (var t = 0u; t < KK; t++) {
+        sums[lane * KK + t] = acc[t];
+    }
+    workgroupBarrier();
+    if (lane < KK) {
+        var total = 0.0;
+        for (var other = 0u; other < WG; other++) {
+            total += sums[other * KK + lane];
+        }
+        partial[group.x * params.elements + (group.z * params.channels + channel) * KK + lane] = total;
+    }
+}

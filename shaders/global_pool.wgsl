@@ -1,0 +1,43 @@
+// Global average pool: pooled[c, n] = mean over (i, j) of x[c, n, i, j].
+// x: [C][N][H][W], pooled: [C][N].
+
+struct Params {
+    x: Map,
+    accumulate: u32,
+    pad0: u32,
+    pad1: u32,
+    pad2: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> pooled: array<f32>;
+@group(0) @binding(3) var<storage, read_write> dpooled: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
+    if (gid.x >= params.x.n) {
+        return;
+    }
+    let base = gid.y * params.x.pitch + gid.x * params.x.image;
+    var total = vec4<f32>(0.0);
+    for (var q = 0u; q < params.x.image; q++) {
+        total += data_only(params.x, q, x[base + q]);
+    }
+    pooled[gid.y * params.x.n + gid.x] = dot(total, vec4<f32>(1.0)) / f32(params.x.h * params.x.w);
+}
+
+@compute @workgroup_size(64)
+fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
+    if (gid.x >= params.x.quads) {
+        return;
+    }
+    let n = gid.x / params.x.image;
+    let at = gid.y * params.x.pitch + gid.x;
+    var v = vec4<f32>(dpooled[gid.y * params.x.n + n] / f32(params.x.h * params.x.w));
+    if (params.accumulate == 1u) {
+        v += dx[at];
+    }
+    dx[at] = v;
+}

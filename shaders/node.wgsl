@@ -1,0 +1,63 @@
+// A node of a cell: the sum of its two terms (Eq. 1).
+//   y = sa * da * norm_a(a) + sb * db * norm_b(b)
+// with norm optional per term (MODE_A, MODE_B: 0 absent, 1 as it is, 2 normalised), integer factors
+// sa, sb (a pair drawn twice counts twice) and drop-path factors da, db per example (DROP_A, DROP_B).
+// a, b, y: [C][N][H][W], one block of channels each; coefs_a, coefs_b: quads by channel.
+
+override MODE_A: u32 = 1u;
+override MODE_B: u32 = 1u;
+override DROP_A: u32 = 0u;
+override DROP_B: u32 = 0u;
+
+struct Params {
+    x: Map,
+    drop_a: u32,
+    drop_b: u32,
+    scale_a: f32,
+    scale_b: f32,
+    first_a: u32,  // first channel of coefs_a
+    first_b: u32,
+    pad0: u32,
+    pad1: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> a: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> b: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> coefs_a: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> coefs_b: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> drop: array<f32>;
+
+@compute @workgroup_size(64)
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
+    if (gid.x >= params.x.quads) {
+        return;
+    }
+    let at = gid.y * params.x.pitch + gid.x;
+    let n = gid.x / params.x.image;
+    var total = vec4<f32>(0.0);
+    if (MODE_A != 0u) {
+        var v = a[at];
+        if (MODE_A == 2u) {
+            let coef = coefs_a[params.first_a + gid.y];
+            v = (v - coef.x) * coef.y + coef.z;
+        }
+        if (DROP_A == 1u) {
+            v *= drop[params.drop_a + n];
+        }
+        total += params.scale_a * v;
+    }
+    if (MODE_B != 0u) {
+        var v = b[at];
+        if (MODE_B == 2u) {
+            let coef = coefs_b[params.first_b + gid.y];
+            v = (v - coef.x) * coef.y + coef.z;
+        }
+        if (DROP_B == 1u) {
+            v *= drop[params.drop_b + n];
+        }
+        total += params.scale_b * v;
+    }
+    y[at] = total;
+}

@@ -1,0 +1,216 @@
+// Pointwise (1x1) convolution, no bias: one matrix product per task.
+//   y[dst(t) + o, q] = sum_i w[t, o, i] * view(x)[src(t) + i, q]
+// Tasks t are convolutions of the same shape whose inputs are channel blocks of one tensor and whose
+// outputs are blocks of another. Each invocation computes TC channels of TQ quads in registers.
+// x: [C..][N][H][W], y: [C..][N][H][W], w: [CO][4 * ci4] per task, rows padded with zeros to quads.
+// Source: PyTorch's conv2d with a 1x1 kernel.
+
+override TC: u32 = 8u;
+override TQ: u32 = 2u;
+// backward_weight: a tile of TO output by TI input channels.
+override TO: u32 = 8u;
+override TI: u32 = 8u;
+override TILE: u32 = TO * TI;
+
+struct Params {
+    x: Map,
+    ci: u32,
+    co: u32,
+    ci4: u32,         // quads per row of w
+    rounds: u32,      // backward_weight: quads per invocation
+    elements: u32,    // backward_weight: weights (padded) of all tasks
+    in_tiles: u32,    // backward_weight: tiles of input channels
+    per_task: u32,    // backward_weight: weights (padded) of one task
+    pad0: u32,
+    // (channel of x, first quad of w, channel of y, channel of dz)
+    tasks: array<vec4<u32>, MAX_TASKS>,
+    // (1 to accumulate into dx, first drop-path factor, -, -)
+    modes: array<vec4<u32>, MAX_TASKS>,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> coefs: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> w: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> grad_coefs: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read_write> partial: array<f32>;
+@group(0) @binding(9) var<storage, read_write> drop: array<f32>;
+
+@compute @workgroup_size(64)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let task = params.tasks[group.z];
+    let row0 = group.y * TC;
+    let q0 = group.x * WG * TQ + lane;
+    let last = params.x.quads - 1u;
+
+    var acc: array<vec4<f32>, 32>;
+    for (var k = 0u; k < params.ci4; k++) {
+        var xs: array<vec4<f32>, 16>;
+        //@unroll
+        for (var u = 0u; u < 4u; u++) {
+            let channel = task.x + min(4u * k + u, params.ci - 1u);
+            let coef = coefs[channel];
+            //@unroll
+            for (var t = 0u; t < TQ; t++) {
+                xs[u * TQ + t] = view(x[channel * params.x.pitch + min(q0 + t * WG, last)], coef);
+            }
+        }
+        //@unroll
+        for (var c = 0u; c < TC; c++) {
+            let row = w[task.y + min(row0 + c, params.co - 1u) * params.ci4 + k];
+            //@unroll
+            for (var t = 0u; t < TQ; t++) {
+                acc[c * TQ + t] += row.x * xs[t] + row.y * xs[TQ + t] + row.z * xs[2u * TQ + t] + row.w * xs[3u * TQ + t];
+            }
+        }
+    }
+    //@unroll
+    for (var c = 0u; c < TC; c++) {
+        //@unroll
+        for (var t = 0u; t < TQ; t++) {
+            if (row0 + c < params.co && q0 + t * WG <= last) {
+                y[(task.z + row0 + c) * params.x.pitch + q0 + t * WG] = acc[c * TQ + t];
+            }
+        }
+    }
+}
+
+// The gradient of output channel `o` of the task at quad q.
+fn load_dy(task: vec4<u32>, mode: vec4<u32>, o: u32, q: u32, g: vec4<f32>) -> vec4<f32> {
+    var v = dz[(task.w + o) * params.x.pitch + q];
+    if (DROP == 1u) {
+        v *= drop[mode.y + q / params.x.image];
+    }
+    if (BN == 1u) {
+        return batch_norm_backward(v, y[(task.z + o) * params.x.pitch + q], g);
+    }
+    return v;
+}
+
+fn load_grad_coef(task: vec4<u32>, o: u32) -> vec4<f32> {
+    if (BN == 1u) {
+        return grad_coefs[task.z + o];
+    }
+    return vec4<f32>(0.0);
+}
+
+// dx[i, q] = sum_o w[o, i] * dy[o, q]
+@compute @workgroup_size(64)
+fn backward_data(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let task = params.tasks[group.z];
+    let mode = params.modes[group.z];
+    let row0 = group.y * TC;
+    let q0 = group.x * WG * TQ + lane;
+    let last = params.x.quads - 1u;
+
+    var acc: array<vec4<f32>, 32>;
+    for (var o = 0u; o < params.co; o++) {
+        let g = load_grad_coef(task, o);
+        var dys: array<vec4<f32>, 4>;
+        //@unroll
+        for (var t = 0u; t < TQ; t++) {
+            dys[t] = load_dy(task, mode, o, min(q0 + t * WG, last), g);
+        }
+        //@unroll
+        for (var c4 = 0u; c4 < TC / 4u; c4++) {
+            let row = w[task.y + o * params.ci4 + min(row0 / 4u + c4, params.ci4 - 1u)];
+            //@unroll
+            for (var t = 0u; t < TQ; t++) {
+                acc[4u * c4 * TQ + t] += row.x * dys[t];
+                acc[(4u * c4 + 1u) * TQ + t] += row.y * dys[t];
+                acc[(4u * c4 + 2u) * TQ + t] += row.z * dys[t];
+                acc[(4u * c4 + 3u) * TQ + t] += row.w * dys[t];
+            }
+        }
+    }
+    //@unroll
+    for (var c = 0u; c < TC; c++) {
+        let channel = task.x + row0 + c;
+        //@unroll
+        for (var t = 0u; t < TQ; t++) {
+            if (row0 + c < params.ci && q0 + t * WG <= last) {
+                let at = channel * params.x.pitch + q0 + t * WG;
+                var v = acc[c * TQ + t];
+                if (RELU == 1u) {
+                    v = view_backward(v, x[at], coefs[channel]);
+                }
+                if (mode.x == 1u) {
+                    v += dx[at];
+                }
+                dx[at] = v;
+            }
+        }
+    }
+}
+
+var<workgroup> sums: array<f32, 4096>;
+
+// dw[o, i] = sum_q dy[o, q] * view(x)[i, q]: one partial sum per chunk of the quads;
+// partial: [chunks][T][CO][4 * ci4].
+@compute @workgroup_size(64)
+fn backward_weight(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let task = params.tasks[group.z];
+    let mode = params.modes[group.z];
+    let o0 = group.y / params.in_tiles * TO;
+    let i0 = group.y % params.in_tiles * TI;
+    let last = params.x.quads - 1u;
+
+    var g: array<vec4<f32>, 8>;
+    //@unroll
+    for (var a = 0u; a < TO; a++) {
+        g[a] = load_grad_coef(task, min(o0 + a, params.co - 1u));
+    }
+    var coef: array<vec4<f32>, 8>;
+    //@unroll
+    for (var b = 0u; b < TI; b++) {
+        coef[b] = coefs[task.x + min(i0 + b, params.ci - 1u)];
+    }
+    var acc: array<f32, 64>;
+    for (var round = 0u; round < params.rounds; round++) {
+        let q = (group.x * params.rounds + round) * WG + lane;
+        let at = min(q, last);
+        let inside = vec4<bool>(q <= last) & columns(params.x, at % params.x.wq);
+        var xs: array<vec4<f32>, 8>;
+        //@unroll
+        for (var b = 0u; b < TI; b++) {
+            let channel = task.x + min(i0 + b, params.ci - 1u);
+            xs[b] = select(vec4<f32>(0.0), view(x[channel * params.x.pitch + at], coef[b]), inside);
+        }
+        //@unroll
+        for (var a = 0u; a < TO; a++) {
+            let dy = select(vec4<f32>(0.0), load_dy(task, mode, min(o0 + a, params.co - 1u), at, g[a]), inside);
+            //@unroll
+            for (var b = 0u; b < TI; b++) {
+                acc[a * TI + b] += dot(dy, xs[b]);
+            }
+        }
+    }
+    //@unroll
+    for (var e = 0u; e < TILE; e++) {
+        sums[lane * TILE + e] = acc[e];
+    }
+    workgroupBarrier();
+    let o = o0 + lane / TI;
+    let i = i0 + lane % TI;
+    if (lane < TILE && o < params.co && i < 4u * params.ci4) {
+        var total = 0.0;
+        for (var other = 0u; other < WG; other++) {
+            total += sums[other * TILE + lane];
+        }
+        // The padding of a row of w stays zero.
+        partial[group.x * params.elements + group.z * params.per_task + o * 4u * params.ci4 + i] =
+            select(0.0, total, i < params.ci);
+    }
+}

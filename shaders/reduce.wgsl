@@ -1,0 +1,36 @@
+// Adds a child's weight gradients to the accumulated one, scaled by the child's weight:
+//   grad[dst + e] += scalars[0] * sum over chunks of partial[first + chunk * stride + e]
+// in the order of the chunks. One task per tensor. partial: f32, grad: f32, laid out as v.
+
+struct Params {
+    tasks: array<Task, 16>,
+}
+
+struct Task {
+    first: u32,
+    elements: u32,
+    chunks: u32,
+    stride: u32,
+    dst: u32,
+    pad0: u32,
+    pad1: u32,
+    pad2: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> partial: array<f32>;
+@group(0) @binding(2) var<storage, read_write> grad: array<f32>;
+@group(0) @binding(3) var<storage, read> scalars: array<f32>;
+
+@compute @workgroup_size(64)
+fn accumulate(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let task = params.tasks[gid.y];
+    if (gid.x >= task.elements) {
+        return;
+    }
+    var total = 0.0;
+    for (var chunk = 0u; chunk < task.chunks; chunk++) {
+        total += partial[task.first + chunk * task.stride + gid.x];
+    }
+    grad[task.dst + gid.x] += scalars[0] * total;
+}

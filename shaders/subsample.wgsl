@@ -1,0 +1,82 @@
+// The two half-resolution inputs of FactorizedReduce, for channel blocks ("tasks") of one tensor.
+//   y[t, c, n, i, j] = view(x)[src(t) + c, n, 2i, 2j],  y[t, C + c, n, i, j] = view(x)[src(t) + c, n, 2i + 1, 2j + 1]
+// x: [C..][N][H][W] with even H and W, y: [T * 2C][N][H/2][W/2].
+// Source: FactorizedReduce of the DARTS reference: conv(x) beside conv(x[:, :, 1:, 1:]), stride 2.
+
+struct Params {
+    x: Map,
+    y: Map,
+    channels: u32,
+    pad0: u32,
+    pad1: u32,
+    pad2: u32,
+    // forward: (source channel, -, -, -) per task.
+    // backward: (source channel, first entry, entries, 1 to accumulate) per source; entries are tasks.
+    tasks: array<vec4<u32>, MAX_TASKS>,
+    entries: array<vec4<u32>, MAX_TASKS>,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> coefs: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> dx: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
+    if (gid.x >= params.y.quads) {
+        return;
+    }
+    let source = params.tasks[gid.z].x + gid.y;
+    let coef = coefs[source];
+    let n = gid.x / params.y.image;
+    let i = (gid.x % params.y.image) / params.y.wq;
+    let j = gid.x % params.y.wq;
+    let row = source * params.x.pitch + n * params.x.image + 2u * i * params.x.wq;
+    let left = 2u * j;
+    let right = min(left + 1u, params.x.wq - 1u);
+    let a = view(x[row + left], coef);
+    let b = view(x[row + right], coef);
+    let c = view(x[row + params.x.wq + left], coef);
+    let d = view(x[row + params.x.wq + right], coef);
+    let first = (gid.z * 2u * params.channels + gid.y) * params.y.pitch + gid.x;
+    y[first] = vec4<f32>(a.x, a.z, b.x, b.z);
+    y[first + params.channels * params.y.pitch] = vec4<f32>(c.y, c.w, d.y, d.w);
+}
+
+fn store_dx(at: u32, g: vec4<f32>, coef: vec4<f32>, accumulate: bool) {
+    var v = view_backward(g, x[at], coef);
+    if (accumulate) {
+        v += dx[at];
+    }
+    dx[at] = v;
+}
+
+@compute @workgroup_size(64)
+fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
+    if (gid.x >= params.y.quads) {
+        return;
+    }
+    let source = params.tasks[gid.z];
+    let coef = coefs[source.x + gid.y];
+    let n = gid.x / params.y.image;
+    let i = (gid.x % params.y.image) / params.y.wq;
+    let j = gid.x % params.y.wq;
+    var even = vec4<f32>(0.0);
+    var odd = vec4<f32>(0.0);
+    for (var e = source.y; e < source.y + source.z; e++) {
+        let first = (params.entries[e].x * 2u * params.channels + gid.y) * params.y.pitch + gid.x;
+        even += dy[first];
+        odd += dy[first + params.channels * params.y.pitch];
+    }
+    let row = (source.x + gid.y) * params.x.pitch + n * params.x.image + 2u * i * params.x.wq + 2u * j;
+    let below = row + params.x.wq;
+    let accumulate = source.w == 1u;
+    store_dx(row, vec4<f32>(even.x, 0.0, even.y, 0.0), coef, accumulate);
+    store_dx(below, vec4<f32>(0.0, odd.x, 0.0, odd.y), coef, accumulate);
+    if (2u * j + 1u < params.x.wq) {
+        store_dx(row + 1u, vec4<f32>(even.z, 0.0, even.w, 0.0), coef, accumulate);
+        store_dx(below + 1u, vec4<f32>(0.0, odd.z, 0.0, odd.w), coef, accumulate);
+    }
+}

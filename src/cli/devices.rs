@@ -1,0 +1,53 @@
+//! `parsec devices`: the adapters of this machine, and what they can do.
+
+use crate::gpu::{self, AdapterInfo};
+use crate::{Error, Result};
+
+/// Print the adapters, as JSON (an array) with `json`. Warnings go to standard error.
+///
+/// Error: [`Error::Device`] saying what to install if there is none.
+pub fn devices(json: bool) -> Result<()> {
+    let adapters = gpu::adapters();
+    if json {
+        let text = serde_json::to_string_pretty(&adapters)
+            .map_err(|e| Error::device(format!("cannot write the list of devices as JSON: {e}"), ""))?;
+        println!("{text}");
+    } else {
+        adapters.iter().for_each(|a| println!("{}", describe(a)));
+    }
+    // Without any adapter this is the error that says what to install.
+    let chosen = gpu::choose(None)?;
+    if !json {
+        println!("used without --device: {}", chosen.index);
+    }
+    if adapters.iter().all(|a| a.is_software) {
+        eprintln!(
+            "WARNING: only software adapters (programs on the CPU) are there; a search will be SLOW. If this \
+             machine has a GPU, install its vendor's driver."
+        );
+    }
+    Ok(())
+}
+
+fn describe(a: &AdapterInfo) -> String {
+    let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+    let software = if a.is_software { ", SOFTWARE" } else { "" };
+    let l = &a.limits;
+    format!(
+        "{}: {}\n   {} ({}{software}), driver {} {}\n   binding {}, buffer {}, workgroup memory {} KiB, {} \
+         invocations per workgroup, subgroups {} to {}, time stamps: {}",
+        a.index,
+        a.name,
+        a.backend,
+        a.device_type,
+        a.driver,
+        a.driver_info,
+        mib(l.max_storage_buffer_binding_size),
+        mib(l.max_buffer_size),
+        l.max_compute_workgroup_storage_size >> 10,
+        l.max_compute_invocations_per_workgroup,
+        l.subgroup_min_size,
+        l.subgroup_max_size,
+        if l.timestamps { "yes" } else { "no" },
+    )
+}

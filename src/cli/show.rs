@@ -1,0 +1,230 @@
+//! `parsec show RUN|GENOTYPE`: a genotype's text, drawings and counts, and what a run's prior says.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
+use crate::report;
+use crate::report::summary::{Counts, to_json, to_text};
+use crate::rng::{Purpose, stream};
+use crate::space::{Genotype, Prior, Space, read_genotype};
+
+/// Resolution of PNG drawings: image pixels per SVG pixel.
+const PNG_SCALE: f32 = 2.0;
+
+/// What to show. Extents that are not given are the run's, or else those of the reference's network.
+#[derive(Clone, Debug, Default)]
+pub struct ShowArgs {
+    /// A run folder, a file that holds a genotype, its text, or the name of a published one.
+    pub target: String,
+    /// Where to write the drawing as SVG.
+    pub svg: Option<PathBuf>,
+    /// Where to write the drawing as PNG.
+    pub png: Option<PathBuf>,
+    /// Where to write the drawing as DOT.
+    pub dot: Option<PathBuf>,
+    /// JSON instead of text.
+    pub json: bool,
+    /// Children drawn from the run's prior, added to the SVG and PNG drawings and to the text.
+    pub samples: Option<usize>,
+    /// Key of the random numbers that draw them.
+    pub seed: u64,
+    /// Cells L.
+    pub layers: Option<usize>,
+    /// Channels C.
+    pub channels: Option<usize>,
+    /// Classes.
+    pub classes: Option<usize>,
+    /// Height and width of the images.
+    pub size: Option<usize>,
+    /// Channels of the images.
+    pub image_channels: Option<usize>,
+    /// Which network is counted; final if not given.
+    pub network: Option<NetworkKind>,
+    /// Its stem; that of CIFAR if not given.
+    pub stem: Option<StemKind>,
+    /// Whether it has an auxiliary head.
+    pub auxiliary: bool,
+}
+
+/// Prints what is known of `args.target` to standard output and writes the drawings asked for.
+/// `prior` is the run's newest, with the space it is over.
+///
+/// # Errors
+/// A target that is no genotype or no run, a network that cannot be built, files that cannot be written.
+pub fn show(args: &ShowArgs, prior: Option<&(Space, Prior)>) -> Result<()> {
+    let text = describe(args, prior)?;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // The reader has seen enough.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|e| Error::io("write", "standard output", e)),
+    }
+}
+
+/// The same as text, after writing the drawings.
+pub fn describe(args: &ShowArgs, prior: Option<&(Space, Prior)>) -> Result<String> {
+    let folder = Path::new(&args.target);
+    let is_run = folder.is_dir();
+    let genotype = if is_run {
+        let path = folder.join("genotype.txt");
+        if !path.is_file() {
+            let try_this = "a run folder; one gets its genotype.txt with its first checkpoint";
+            return Err(Error::file(
+                folder,
+                None,
+                "a run folder with genotype.txt",
+                "none",
+                try_this,
+            ));
+        }
+        read_genotype(&path.to_string_lossy())?
+    } else {
+        read_genotype(&args.target)?
+    };
+    let spec = network(args, is_run.then_some(folder))?;
+    let samples = samples(args, prior)?;
+    draw(args, &genotype, &samples)?;
+    let primitives = prior.map_or_else(Space::default, |(space, _)| space.clone());
+    let counts = Counts::of(&spec, &genotype, &primitives);
+    if args.json {
+        to_json(&genotype, &counts, prior, &samples)
+    } else {
+        Ok(to_text(&genotype, &spec, &counts, prior, &samples))
+    }
+}
+
+/// The network to be counted: flags first, then the run's files, then the reference's sizes.
+fn network(args: &ShowArgs, run: Option<&Path>) -> Result<NetworkSpec> {
+    let kind = args.network.unwrap_or(NetworkKind::Final);
+    let stem = args.stem.unwrap_or(StemKind::Cifar);
+    let (layers, channels, classes, size) = match (kind, stem) {
+        (NetworkKind::Search, _) => (8, 16, 10, 32),
+        (NetworkKind::Final, StemKind::Cifar) => (20, 36, 10, 32),
+        (NetworkKind::Final, StemKind::ImageNet) => (14, 48, 1000, 224),
+    };
+    let run = run.map(RunFiles::read).transpose()?.unwrap_or_default();
+    let spec = NetworkSpec {
+        kind,
+        stem,
+        in_channels: args.image_channels.or(run.data("channels")).unwrap_or(3),
+        height: args.size.or(run.data("height")).unwrap_or(size),
+        width: args.size.or(run.data("width")).unwrap_or(size),
+        n_classes: args.classes.or(run.data("n_classes")).unwrap_or(classes),
+        layers: args.layers.or(run.config("layers")).unwrap_or(layers),
+        channels: args.channels.or(run.config("channels")).unwrap_or(channels),
+        auxiliary: args.auxiliary,
+    };
+    spec.check()?;
+    Ok(spec)
+}
+
+/// What a run folder says about its network; read loosely, since old runs are to be shown as well.
+#[derive(Default)]
+struct RunFiles {
+    config: toml::Table,
+    manifest: Value,
+}
+
+impl RunFiles {
+    fn read(folder: &Path) -> Result<Self> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            let text = std::fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e));
+            text.map(|text| (path, text))
+        };
+        let (path, text) = read("config.toml")?;
+        let config = text.parse().map_err(|e: toml::de::Error| {
+            let offset = e.span().map(|span| span.start as u64);
+            Error::file(
+                &path,
+                offset,
+                "TOML",
+                e.message(),
+                "the config.toml that the search wrote",
+            )
+        })?;
+        // Only the extents of the data are wanted from it.
+        let manifest = read("manifest.json")
+            .ok()
+            .and_then(|(_, text)| serde_json::from_str(&text).ok());
+        Ok(Self {
+            config,
+            manifest: manifest.unwrap_or_default(),
+        })
+    }
+
+    fn config(&self, key: &str) -> Option<usize> {
+        self.config.get(key)?.as_integer()?.try_into().ok()
+    }
+
+    fn data(&self, key: &str) -> Option<usize> {
+        self.manifest.get("data")?.get(key)?.as_u64()?.try_into().ok()
+    }
+}
+
+/// Children drawn from the prior, with their log-probabilities.
+fn samples(args: &ShowArgs, prior: Option<&(Space, Prior)>) -> Result<Vec<(Genotype, f64)>> {
+    let n_samples = args.samples.unwrap_or(0);
+    if n_samples == 0 {
+        return Ok(Vec::new());
+    }
+    if n_samples > 100 {
+        return Err(Error::usage("samples", "at most 100", n_samples.to_string(), ""));
+    }
+    let Some((space, prior)) = prior else {
+        let try_this = "a run folder in its place";
+        return Err(Error::usage(
+            "samples",
+            "a run, whose prior they are drawn from",
+            "a genotype",
+            try_this,
+        ));
+    };
+    let draw = |index: u64| {
+        let alpha = prior.sample(&mut stream(args.seed, Purpose::Show, 0, index));
+        (space.genotype(&alpha), prior.log_prob(&alpha))
+    };
+    Ok((0..n_samples as u64).map(draw).collect())
+}
+
+fn draw(args: &ShowArgs, genotype: &Genotype, samples: &[(Genotype, f64)]) -> Result<()> {
+    let svg = if samples.is_empty() {
+        report::cells_svg(genotype)
+    } else {
+        let mut rows = vec![("mode of the prior".to_owned(), genotype.clone())];
+        let caption = |i: usize, log_p: f64| format!("sample {}, log p = {log_p:.2}", i + 1);
+        rows.extend(
+            samples
+                .iter()
+                .enumerate()
+                .map(|(i, (g, log_p))| (caption(i, *log_p), g.clone())),
+        );
+        report::sheet_svg(&rows)
+    };
+    if let Some(path) = &args.svg {
+        save(path, svg.as_bytes())?;
+    }
+    if let Some(path) = &args.png {
+        save(path, &report::png(&svg, PNG_SCALE)?)?;
+    }
+    if let Some(path) = &args.dot {
+        save(path, report::cells_dot(genotype).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Writes beside `path`, then renames, so that a failure leaves what was there.
+fn save(path: &Path, bytes: &[u8]) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let partial = path.with_file_name(format!(".{name}.partial"));
+    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
+    written.map_err(|e| {
+        // Best effort: the error that matters is reported.
+        let _ = std::fs::remove_file(&partial);
+        Error::io("write", path, e)
+    })
+}

@@ -1,0 +1,170 @@
+//! Bytes of an image → normalised numbers, as they are or randomly shifted, mirrored and masked.
+//!
+//! The order is that of the reference implementation: crop from the image with a border of black,
+//! mirror, normalise (the border too), then cut out a square of zeros.
+
+use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
+
+use super::Images;
+use crate::error::{Error, Result};
+
+/// `(pixel/255 - mean[c]) / std[c]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Normalisation {
+    /// Mean of pixel/255, one per channel.
+    pub mean: Vec<f32>,
+    /// Standard deviation of pixel/255, one per channel, above 0.
+    pub std: Vec<f32>,
+}
+
+impl Normalisation {
+    /// The mean and (biased) standard deviation of every channel over all pixels of `images`.
+    ///
+    /// The sums are integers, hence exact. A channel of one value has no spread: 1/255 stands in.
+    pub fn of(images: &Images) -> Self {
+        let area = images.height * images.width;
+        let n = (images.n * area) as f64;
+        let (mut mean, mut std) = (vec![], vec![]);
+        for c in 0..images.channels {
+            let planes = images.pixels.chunks_exact(area).skip(c).step_by(images.channels);
+            let (sum, squares) = planes.flatten().fold((0u64, 0u64), |(sum, squares), &pixel| {
+                (
+                    sum + u64::from(pixel),
+                    squares + u64::from(pixel) * u64::from(pixel),
+                )
+            });
+            let m = sum as f64 / n;
+            mean.push((m / 255.0) as f32);
+            std.push(((squares as f64 / n - m * m).max(1.0).sqrt() / 255.0) as f32);
+        }
+        Self { mean, std }
+    }
+
+    /// The value of every byte in every channel, `[C][256]`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there is not one finite mean and one positive deviation per channel.
+    pub(super) fn table(&self, channels: usize) -> Result<Vec<[f32; 256]>> {
+        let usable =
+            self.mean.iter().all(|m| m.is_finite()) && self.std.iter().all(|s| s.is_finite() && *s > 0.0);
+        if self.mean.len() != channels || self.std.len() != channels || !usable {
+            return Err(Error::usage(
+                "the normalisation",
+                format!("{channels} means and {channels} positive deviations, one per channel"),
+                format!("mean {:?}, std {:?}", self.mean, self.std),
+                "leave it out: it is computed from the training images",
+            ));
+        }
+        let row = |(mean, std): (&f32, &f32)| std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std);
+        Ok(self.mean.iter().zip(&self.std).map(row).collect())
+    }
+}
+
+/// Random changes of a training image; [`Augment::NONE`] makes none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Augment {
+    /// Border of black on every side from which a window of the image's size is cut; 0 = no shift.
+    pub crop_pad: usize,
+    /// Mirror left to right with probability 1/2.
+    pub flip: bool,
+    /// Side of a square of zeros around a random pixel, cut at the image's edges; 0 = none.
+    pub cutout: usize,
+}
+
+impl Default for Augment {
+    /// That of the reference's search: pad 4, flip, no cutout.
+    fn default() -> Self {
+        Self {
+            crop_pad: 4,
+            flip: true,
+            cutout: 0,
+        }
+    }
+}
+
+impl Augment {
+    /// The image as it is.
+    pub const NONE: Self = Self {
+        crop_pad: 0,
+        flip: false,
+        cutout: 0,
+    };
+
+    /// What happens to one image of `height` x `width`.
+    ///
+    /// All numbers are drawn in one order whether or not a change is on, so that turning one off
+    /// leaves the others as they were.
+    pub(super) fn draw(&self, rng: &mut impl Rng, height: usize, width: usize) -> Change {
+        let pad = self.crop_pad as i64;
+        let mut shift = || rng.random_range(-pad..=pad) as isize;
+        let (dy, dx) = (shift(), shift());
+        let flip = rng.random::<bool>() && self.flip;
+        let mut range = |side: usize| {
+            let centre = rng.random_range(0..side as u64) as usize;
+            centre.saturating_sub(self.cutout / 2)..(centre + self.cutout / 2).min(side)
+        };
+        let (rows, columns) = (range(height), range(width));
+        Change {
+            dy,
+            dx,
+            flip,
+            cut: (self.cutout > 0).then_some((rows, columns)),
+        }
+    }
+}
+
+/// The change of one image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    /// Output row y is input row y + dy.
+    dy: isize,
+    /// Output column x is input column x + dx before mirroring.
+    dx: isize,
+    flip: bool,
+    /// Rows and columns set to zero.
+    cut: Option<(std::ops::Range<usize>, std::ops::Range<usize>)>,
+}
+
+impl Change {
+    pub(super) const NONE: Self = Self {
+        dy: 0,
+        dx: 0,
+        flip: false,
+        cut: None,
+    };
+
+    /// `pixels` `[C][height][width]` → `out` of the same shape, normalised by `table` `[C][256]`.
+    pub(super) fn apply(&self, pixels: &[u8], width: usize, table: &[[f32; 256]], out: &mut [f32]) {
+        let area = pixels.len() / table.len();
+        let height = area / width;
+        // The output columns whose input column lies in the image.
+        let first = (-self.dx).clamp(0, width as isize) as usize;
+        let last = (width as isize - self.dx).clamp(first as isize, width as isize) as usize;
+        let source = (first as isize + self.dx).clamp(0, width as isize) as usize;
+        for ((plane, out), table) in pixels
+            .chunks_exact(area)
+            .zip(out.chunks_exact_mut(area))
+            .zip(table)
+        {
+            for (y, row) in out.chunks_exact_mut(width).enumerate() {
+                row.fill(table[0]);
+                let input_y = y as isize + self.dy;
+                if (0..height as isize).contains(&input_y) {
+                    let input = &plane[input_y as usize * width..][..width];
+                    for (value, &pixel) in row[first..last].iter_mut().zip(&input[source..]) {
+                        *value = table[usize::from(pixel)];
+                    }
+                }
+                if self.flip {
+                    row.reverse();
+                }
+                if let Some((rows, columns)) = &self.cut
+                    && rows.contains(&y)
+                {
+                    row[columns.clone()].fill(0.0);
+                }
+            }
+        }
+    }
+}

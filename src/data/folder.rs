@@ -1,0 +1,213 @@
+//! A folder with one sub-folder of PNG and JPEG files per class → images.
+//!
+//! Classes are numbered in the order of their folders' names. Where `train` and one of `test`, `val`,
+//! `valid` exist, each holds the class folders of its part. Otherwise every fifth image of a class, in
+//! the order of names, is held out (of two to four images the last one).
+//!
+//! Every image becomes three channels (grey is repeated, transparency ignored) and is scaled, whole,
+//! to `size` x `size` with a triangle filter. Names that start with a dot, files of other types and
+//! symbolic links are passed over.
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use image::{ImageError, ImageReader, Limits, imageops};
+
+use super::{Images, files};
+use crate::error::{Error, Result};
+
+/// The side to which images are scaled unless another is asked for: that of CIFAR.
+pub const DEFAULT_SIZE: usize = 32;
+const SIZES: std::ops::RangeInclusive<usize> = 4..=1024;
+const MAX_FILE_BYTES: u64 = 256 << 20;
+const MAX_SIDE: u32 = 1 << 15;
+const LAYOUT: &str = "one sub-folder of png or jpeg files per class (or train/ and test/ with those)";
+
+/// Paths with their class.
+type Listed = Vec<(PathBuf, u16)>;
+
+pub(super) fn load(dir: &Path, size: usize) -> Result<(Images, Images, Vec<String>)> {
+    if !SIZES.contains(&size) {
+        let expected = format!("{} to {} pixels", SIZES.start(), SIZES.end());
+        return Err(Error::usage(
+            "the image size",
+            expected,
+            size.to_string(),
+            format!("{DEFAULT_SIZE}"),
+        ));
+    }
+    files::check_dir(dir, LAYOUT)?;
+    let sub_dirs = files::entries(dir)?.dirs;
+    let part = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| dir.join(name))
+            .find(|path| sub_dirs.contains(path))
+    };
+    let (train, test, names) = match (part(&["train"]), part(&["test", "val", "valid"])) {
+        (Some(train_dir), Some(test_dir)) => {
+            let (train, names) = list(&train_dir)?;
+            let (test, test_names) = list(&test_dir)?;
+            if let Some(name) = names.iter().find(|&name| !test_names.contains(name)) {
+                return Err(other_classes(&test_dir.join(name), &train_dir));
+            }
+            if let Some(name) = test_names.iter().find(|&name| !names.contains(name)) {
+                return Err(other_classes(&train_dir.join(name), &test_dir));
+            }
+            (train, test, names)
+        }
+        (Some(train_dir), None) if sub_dirs.len() == 1 => hold_out(list(&train_dir)?),
+        _ => hold_out(list(dir)?),
+    };
+    if test.is_empty() {
+        let hint = "at least two images in some class, or train/ and test/ folders";
+        return Err(Error::file(
+            dir,
+            None,
+            "images to hold out",
+            "one image per class",
+            hint,
+        ));
+    }
+    Ok((read_all(&train, size)?, read_all(&test, size)?, names))
+}
+
+fn other_classes(missing: &Path, has: &Path) -> Error {
+    let expected = format!("a class folder, as there is one in {}", has.display());
+    Error::file(
+        missing,
+        None,
+        expected,
+        "no such folder",
+        "the same classes in both parts",
+    )
+}
+
+/// The images of every class folder in `dir`, and the classes' names.
+fn list(dir: &Path) -> Result<(Listed, Vec<String>)> {
+    let classes = files::entries(dir)?.dirs;
+    if classes.len() < 2 || classes.len() > usize::from(u16::MAX) {
+        let found = match classes.first() {
+            None => "no sub-folder".to_owned(),
+            Some(one) if classes.len() == 1 => format!("only {}", one.display()),
+            Some(_) => format!("{} sub-folders", classes.len()),
+        };
+        return Err(Error::file(dir, None, "2 to 65535 class folders", found, LAYOUT));
+    }
+    let mut listed = Vec::new();
+    let mut names = Vec::new();
+    for (class, class_dir) in classes.iter().enumerate() {
+        let entries = files::entries(class_dir)?;
+        let n_others = entries.others.len() + entries.dirs.len();
+        let n_files = entries.files.len();
+        let before = listed.len();
+        listed.extend(
+            entries
+                .files
+                .into_iter()
+                .filter(|path| is_image(path))
+                .map(|path| (path, class as u16)),
+        );
+        if listed.len() == before {
+            let found = format!("none among {n_files} files and {n_others} links and folders");
+            let hint = "remove the empty class, or put its images there themselves (links are not followed)";
+            return Err(Error::file(class_dir, None, "png or jpeg files", found, hint));
+        }
+        names.push(
+            class_dir
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+        );
+    }
+    Ok((listed, names))
+}
+
+fn is_image(path: &Path) -> bool {
+    let extension = path
+        .extension()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    ["png", "jpg", "jpeg"].contains(&extension.as_str())
+}
+
+fn hold_out((listed, names): (Listed, Vec<String>)) -> (Listed, Listed, Vec<String>) {
+    let (mut train, mut test) = (Vec::new(), Vec::new());
+    for class in listed.chunk_by(|a, b| a.1 == b.1) {
+        let n = class.len();
+        for (i, image) in class.iter().enumerate() {
+            let held_out = i % 5 == 4 || ((2..5).contains(&n) && i == n - 1);
+            if held_out { &mut test } else { &mut train }.push(image.clone());
+        }
+    }
+    (train, test, names)
+}
+
+fn read_all(listed: &Listed, size: usize) -> Result<Images> {
+    let mut images = Images {
+        n: listed.len(),
+        channels: 3,
+        height: size,
+        width: size,
+        pixels: vec![],
+        labels: vec![],
+    };
+    for (path, class) in listed {
+        let rgb = read_image(path, size as u32)?;
+        for channel in 0..3 {
+            images.pixels.extend(rgb.pixels().map(|pixel| pixel.0[channel]));
+        }
+        images.labels.push(*class);
+    }
+    Ok(images)
+}
+
+fn read_image(path: &Path, size: u32) -> Result<image::RgbImage> {
+    let what = "a png or jpeg image";
+    let again = "replace or remove the file";
+    let bytes = files::read(path, MAX_FILE_BYTES, what, again)?;
+    let end = bytes.len() as u64;
+    let truncated = || Error::file(path, Some(end), what, "the end of the file (truncated)", again);
+
+    let mut reader = ImageReader::new(Cursor::new(bytes.as_slice()));
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    reader.limits(limits);
+    let reader = reader
+        .with_guessed_format()
+        .map_err(|e| Error::io("read", path, e))?;
+    match reader.format() {
+        Some(image::ImageFormat::Png) => {}
+        // The decoder fills the missing rest of a cut JPEG file with grey instead of failing.
+        Some(image::ImageFormat::Jpeg) => {
+            let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
+            if last([0xff, 0xd9]).is_none_or(|eoi| last([0xff, 0xda]).is_some_and(|scan| eoi < scan)) {
+                return Err(truncated());
+            }
+        }
+        _ => {
+            let start: Vec<String> = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+            let found = format!("a file that starts with {}", start.join(" "));
+            return Err(Error::file(path, Some(0), what, found, again));
+        }
+    }
+    let image = reader.decode().map_err(|e| match e {
+        ImageError::IoError(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => truncated(),
+        ImageError::Limits(e) => Error::file(
+            path,
+            None,
+            format!("sides of at most {MAX_SIDE}"),
+            e.to_string(),
+            again,
+        ),
+        e => Error::file(path, None, what, format!("damaged data ({e})"), again),
+    })?;
+    let rgb = image.to_rgb8();
+    if rgb.dimensions() == (size, size) {
+        return Ok(rgb);
+    }
+    Ok(imageops::resize(&rgb, size, size, imageops::FilterType::Triangle))
+}

@@ -1,0 +1,180 @@
+//! What the machine has → a list of adapters, and the one a selector means.
+
+use serde::Serialize;
+
+use crate::{Error, Result};
+
+/// An adapter as users see it and as the manifest records it.
+#[derive(Clone, Debug, Serialize)]
+pub struct AdapterInfo {
+    /// Position in the list; a selector.
+    pub index: usize,
+    /// Name given by the driver.
+    pub name: String,
+    /// `vulkan`, `metal` or `dx12`.
+    pub backend: String,
+    /// `discrete`, `integrated`, `virtual`, `other` or `cpu`.
+    pub device_type: String,
+    /// Driver name.
+    pub driver: String,
+    /// Driver version.
+    pub driver_info: String,
+    /// Whether the "GPU" is a program on the CPU.
+    pub is_software: bool,
+    /// Limits that matter here.
+    pub limits: AdapterLimits,
+}
+
+/// The limits of an adapter that bear on this program.
+#[derive(Clone, Debug, Serialize)]
+pub struct AdapterLimits {
+    /// Largest range of a buffer that a kernel can see.
+    pub max_storage_buffer_binding_size: u64,
+    /// Largest range bound as a uniform.
+    pub max_uniform_buffer_binding_size: u64,
+    /// Largest buffer.
+    pub max_buffer_size: u64,
+    /// Storage buffers per kernel.
+    pub max_storage_buffers_per_shader_stage: u32,
+    /// Bytes of workgroup memory.
+    pub max_compute_workgroup_storage_size: u32,
+    /// Invocations per workgroup.
+    pub max_compute_invocations_per_workgroup: u32,
+    /// Workgroups per dimension of a dispatch.
+    pub max_compute_workgroups_per_dimension: u32,
+    /// Smallest subgroup.
+    pub subgroup_min_size: u32,
+    /// Largest subgroup.
+    pub subgroup_max_size: u32,
+    /// Whether time stamps can be taken on the device.
+    pub timestamps: bool,
+}
+
+/// Every adapter of this machine, in a fixed order; empty if there is none.
+pub fn adapters() -> Vec<AdapterInfo> {
+    list()
+        .iter()
+        .enumerate()
+        .map(|(index, adapter)| describe(index, adapter))
+        .collect()
+}
+
+/// The adapter that `selector` means: an index, else a part of a name (any case); without one the variable
+/// `PARSEC_DEVICE` is taken, and without that the fastest class there is, a software adapter last.
+///
+/// Errors: [`Error::Usage`] listing the devices if none matches, [`Error::Device`] if there is none at all.
+pub fn choose(selector: Option<&str>) -> Result<AdapterInfo> {
+    pick(selector).map(|(info, _)| info)
+}
+
+pub(super) fn pick(selector: Option<&str>) -> Result<(AdapterInfo, wgpu::Adapter)> {
+    let mut found: Vec<_> = list()
+        .into_iter()
+        .enumerate()
+        .map(|(i, adapter)| (describe(i, &adapter), adapter))
+        .collect();
+    if found.is_empty() {
+        return Err(no_adapter());
+    }
+    let from_env = std::env::var("PARSEC_DEVICE").ok().filter(|s| !s.is_empty());
+    let (what, wanted) = match (selector, &from_env) {
+        (Some(s), _) => ("--device", s),
+        (None, Some(s)) => ("PARSEC_DEVICE", s.as_str()),
+        (None, None) => ("", ""), // part of every name: the best of all
+    };
+    let by_index = wanted.parse::<usize>().ok().filter(|i| *i < found.len());
+    let best = by_index.or_else(|| {
+        let part = wanted.to_lowercase();
+        let matching = found
+            .iter()
+            .filter(|(info, _)| info.name.to_lowercase().contains(&part));
+        matching
+            .min_by_key(|(info, _)| class(info))
+            .map(|(info, _)| info.index)
+    });
+    match best {
+        Some(i) => Ok(found.swap_remove(i)),
+        None => {
+            let lines: Vec<_> = found
+                .iter()
+                .map(|(a, _)| format!("\n    {}: {} ({}, {})", a.index, a.name, a.backend, a.driver))
+                .collect();
+            let expected = format!(
+                "the index or a part of the name of a device:{}\n ",
+                lines.concat()
+            );
+            Err(Error::usage(
+                what,
+                expected,
+                format!("{wanted:?}"),
+                "parsec devices",
+            ))
+        }
+    }
+}
+
+/// The error for a machine without adapters.
+pub(super) fn no_adapter() -> Error {
+    let try_this = if cfg!(target_os = "linux") {
+        "install your GPU vendor's Vulkan driver; with no GPU, a software one (Debian and Ubuntu: apt install \
+         mesa-vulkan-drivers)"
+    } else {
+        "install or update your GPU vendor's driver"
+    };
+    Error::device(
+        "no GPU adapter found: neither Vulkan, Metal nor Direct3D 12 lists one",
+        try_this,
+    )
+}
+
+fn list() -> Vec<wgpu::Adapter> {
+    // OpenGL is left out: its compute is a subset with traps, and every machine with it has better.
+    let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends,
+        flags: wgpu::InstanceFlags::empty().with_env(),
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
+    pollster::block_on(instance.enumerate_adapters(backends))
+}
+
+/// Order of preference, the fastest class first.
+fn class(info: &AdapterInfo) -> usize {
+    let order = ["discrete", "integrated", "virtual", "other", "cpu"];
+    order
+        .iter()
+        .position(|t| *t == info.device_type)
+        .unwrap_or(order.len())
+}
+
+fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {
+    let (info, limits) = (adapter.get_info(), adapter.limits());
+    let device_type = match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => "discrete",
+        wgpu::DeviceType::IntegratedGpu => "integrated",
+        wgpu::DeviceType::VirtualGpu => "virtual",
+        wgpu::DeviceType::Other => "other",
+        wgpu::DeviceType::Cpu => "cpu",
+    };
+    AdapterInfo {
+        index,
+        name: info.name,
+        backend: info.backend.to_str().into(),
+        device_type: device_type.into(),
+        driver: info.driver,
+        driver_info: info.driver_info,
+        is_software: info.device_type == wgpu::DeviceType::Cpu,
+        limits: AdapterLimits {
+            max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
+            max_uniform_buffer_binding_size: limits.max_uniform_buffer_binding_size,
+            max_buffer_size: limits.max_buffer_size,
+            max_storage_buffers_per_shader_stage: limits.max_storage_buffers_per_shader_stage,
+            max_compute_workgroup_storage_size: limits.max_compute_workgroup_storage_size,
+            max_compute_invocations_per_workgroup: limits.max_compute_invocations_per_workgroup,
+            max_compute_workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
+            subgroup_min_size: info.subgroup_min_size,
+            subgroup_max_size: info.subgroup_max_size,
+            timestamps: adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY),
+        },
+    }
+}

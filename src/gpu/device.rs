@@ -1,0 +1,198 @@
+//! An adapter and limits → an open device whose failures come back as errors.
+//!
+//! wgpu reports most failures later, through callbacks; they are kept in [`Faults`] and returned by the next
+//! call. What a call can be blamed for itself is caught in an error scope around it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::adapter::{self, AdapterInfo};
+use super::executor::{Flight, Held};
+use super::pace::Pace;
+use super::pipelines::Pipelines;
+use crate::kernel::Buf;
+use crate::{Error, Result};
+
+/// Which limits the device is opened with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LimitsChoice {
+    /// WebGPU's defaults, which every conforming adapter has.
+    Floor,
+    /// The defaults, but buffers and bindings as large as the adapter can.
+    #[default]
+    Adapter,
+}
+
+/// How a device is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Which limits.
+    pub limits: LimitsChoice,
+    /// Whether kernels are compiled with bounds checks and loop bounds. They stay in bounds without
+    /// (the suite runs both ways), and some adapters are twice as fast without.
+    pub checks: bool,
+}
+
+/// Failures that came through callbacks.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Mutex<Option<Fault>>);
+
+#[derive(Debug)]
+enum Fault {
+    OutOfMemory,
+    Lost(String),
+    Other(String),
+}
+
+impl Faults {
+    /// The first failure counts; those after it are its consequences.
+    fn put(&self, fault: Fault) {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.get_or_insert(fault);
+    }
+}
+
+/// An open device with its buffers and pipelines.
+#[derive(Debug)]
+pub struct Gpu {
+    pub(super) info: AdapterInfo,
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) limits: wgpu::Limits,
+    faults: Arc<Faults>,
+    pub(super) pipelines: Pipelines,
+    pub(super) buffers: BTreeMap<Buf, Held>,
+    /// Counts replaced buffers: what was recorded before holds ranges of the old ones.
+    pub(super) generation: u64,
+    /// Staging buffer for read-backs, as large as the largest so far.
+    pub(super) staging: Option<wgpu::Buffer>,
+    pub(super) flights: VecDeque<Flight>,
+    pub(super) pace: Pace,
+}
+
+impl Gpu {
+    /// Open the adapter that `selector` means (see [`super::choose`]).
+    ///
+    /// Errors: [`Error::Usage`] for an unknown selector, [`Error::Device`] if there is no adapter or it
+    /// lacks a limit.
+    pub fn open(selector: Option<&str>, options: Options) -> Result<Self> {
+        let (info, adapter) = adapter::pick(selector)?;
+        let mut limits = wgpu::Limits::default();
+        if options.limits == LimitsChoice::Adapter {
+            let most = adapter.limits();
+            limits.max_storage_buffer_binding_size = most
+                .max_storage_buffer_binding_size
+                .max(limits.max_storage_buffer_binding_size);
+            limits.max_buffer_size = most.max_buffer_size.max(limits.max_buffer_size);
+        }
+        let request = adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("parsec"),
+            required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+            required_limits: limits.clone(),
+            // Pages are large and few; blocks kept in reserve would double the memory shown.
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        });
+        let (device, queue) = pollster::block_on(request).map_err(|e| {
+            Error::device(
+                format!("{} ({}) cannot be opened: {e}", info.name, info.backend),
+                "another device (parsec devices lists them), or a newer driver",
+            )
+        })?;
+
+        let faults = Arc::new(Faults::default());
+        let seen = Arc::clone(&faults);
+        device.on_uncaptured_error(Arc::new(move |error| {
+            seen.put(match error {
+                wgpu::Error::OutOfMemory { .. } => Fault::OutOfMemory,
+                other => Fault::Other(other.to_string()),
+            });
+        }));
+        let seen = Arc::clone(&faults);
+        device.set_device_lost_callback(move |reason, message| {
+            // Our own drop is not a failure.
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                seen.put(Fault::Lost(message));
+            }
+        });
+        Ok(Self {
+            info,
+            device,
+            queue,
+            limits,
+            faults,
+            pipelines: Pipelines::new(options.checks),
+            buffers: BTreeMap::new(),
+            generation: 0,
+            staging: None,
+            flights: VecDeque::new(),
+            pace: Pace::new(),
+        })
+    }
+
+    /// The adapter in use.
+    pub fn info(&self) -> &AdapterInfo {
+        &self.info
+    }
+
+    /// Largest range that can be bound, in bytes.
+    pub fn max_binding_bytes(&self) -> u64 {
+        self.limits.max_storage_buffer_binding_size
+    }
+
+    /// A failure that came through a callback since the last call. It stays: the device's contents
+    /// cannot be trusted after it.
+    pub(super) fn check(&self) -> Result<()> {
+        let fault = self.faults.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*fault {
+            None => Ok(()),
+            Some(Fault::OutOfMemory) => Err(self.out_of_memory("GPU memory", 0)),
+            Some(Fault::Lost(message)) => Err(Error::device(
+                format!("{} was lost: {message}", self.info.name),
+                "resume the run (what was saved is untouched); if it happens again, a newer driver or a smaller --batch",
+            )),
+            Some(Fault::Other(message)) => Err(Error::device(
+                format!("{} reported: {message}", self.info.name),
+                "a newer driver",
+            )),
+        }
+    }
+
+    pub(super) fn out_of_memory(&self, what: &str, more_bytes: u64) -> Error {
+        let have_bytes = self.allocated_bytes();
+        Error::Memory {
+            what: format!("{what} on {}", self.info.name),
+            need_bytes: have_bytes + more_bytes,
+            have_bytes,
+            try_this: "a smaller --batch or fewer --channels, or close other programs that use the GPU"
+                .into(),
+        }
+    }
+
+    /// Run `work` and return what wgpu holds against it: `Memory` for an allocation of `more_bytes`
+    /// for `what`, `Kernel` for a validation error.
+    pub(super) fn scoped<T>(
+        &self,
+        what: &str,
+        more_bytes: u64,
+        work: impl FnOnce(&wgpu::Device) -> T,
+    ) -> Result<T> {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let made = work(&self.device);
+        let internal = pollster::block_on(internal.pop());
+        let validation = pollster::block_on(validation.pop());
+        let memory = pollster::block_on(memory.pop());
+        if memory.is_some() {
+            return Err(self.out_of_memory(what, more_bytes));
+        }
+        match validation.or(internal) {
+            None => Ok(made),
+            Some(e) => Err(Error::Kernel {
+                kernel: what.into(),
+                message: e.to_string(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Buffers by role, submission of recorded dispatches, and results back on the host.
+
+use std::time::{Duration, Instant};
+
+use super::device::Gpu;
+use super::record::{Recorded, Step};
+use crate::kernel::{Buf, Range};
+use crate::{Error, Result};
+
+/// Room behind every buffer for a uniform array that is larger than the range it is bound to.
+const SLACK_BYTES: u64 = 65_536;
+/// Submissions the host may be ahead. The queue is never empty, and memory for commands stays bounded.
+const MAX_FLIGHTS: usize = 4;
+
+/// A buffer and the length that was asked for.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub buffer: wgpu::Buffer,
+    pub len_bytes: u64,
+}
+
+/// A submission that may still run.
+#[derive(Debug)]
+pub(super) struct Flight {
+    index: wgpu::SubmissionIndex,
+    units: f64,
+}
+
+impl Gpu {
+    /// Give role `buf` a zeroed buffer of `len_bytes` (rounded up to 256), in place of the one it has.
+    ///
+    /// What was prepared before a buffer was replaced cannot be submitted any more. Error: [`Error::Memory`].
+    pub fn allocate(&mut self, buf: Buf, len_bytes: u64) -> Result<()> {
+        self.check()?;
+        let len_bytes = len_bytes.max(1).next_multiple_of(256);
+        let size = len_bytes + SLACK_BYTES;
+        let what = format!("a buffer for {buf:?}");
+        if self.buffers.remove(&buf).is_some() {
+            self.generation += 1;
+        }
+        if size > self.limits.max_buffer_size {
+            return Err(Error::Memory {
+                what: format!("{what} on {}", self.info.name),
+                need_bytes: size,
+                have_bytes: self.limits.max_buffer_size,
+                try_this: "a smaller --batch or fewer --channels".into(),
+            });
+        }
+        let usage = wgpu::BufferUsages::STORAGE
+            | wgpu::BufferUsages::UNIFORM
+            | wgpu::BufferUsages::COPY_SRC
+            | wgpu::BufferUsages::COPY_DST;
+        let buffer = self.scoped(&what, size, |device| {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size,
+                usage,
+                mapped_at_creation: false,
+            })
+        })?;
+        self.buffers.insert(buf, Held { buffer, len_bytes });
+        Ok(())
+    }
+
+    /// [`Gpu::allocate`], unless the role already has a buffer at least as long.
+    pub fn ensure(&mut self, buf: Buf, len_bytes: u64) -> Result<()> {
+        match self.buffers.get(&buf) {
+            Some(held) if held.len_bytes >= len_bytes => Ok(()),
+            _ => self.allocate(buf, len_bytes),
+        }
+    }
+
+    /// Bytes of all buffers.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.buffers.values().map(|held| held.buffer.size()).sum()
+    }
+
+    /// Write `data` at byte `offset` (both multiples of 4). In order with submissions; waits for nothing.
+    pub fn write(&mut self, buf: Buf, offset: u64, data: &[u8]) -> Result<()> {
+        self.check()?;
+        let held = self.held(buf, offset, data.len() as u64)?;
+        self.queue.write_buffer(&held.buffer, offset, data);
+        Ok(())
+    }
+
+    /// Set `len` bytes at `offset` (multiples of 4) to zero. In order with submissions; waits for nothing.
+    pub fn fill_zero(&mut self, buf: Buf, offset: u64, len: u64) -> Result<()> {
+        self.check()?;
+        let held = self.held(buf, offset, len)?;
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.clear_buffer(&held.buffer, offset, Some(len));
+        self.queue.submit([encoder.finish()]);
+        self.check()
+    }
+
+    /// Copy a range to `offset` (a multiple of 4) of another buffer. In order with submissions; waits for
+    /// nothing.
+    pub fn copy(&mut self, from: Range, to: Buf, offset: u64) -> Result<()> {
+        self.check()?;
+        if from.buf == to {
+            return Err(host_access(to, "a copy needs two different buffers".into()));
+        }
+        let source = self.held(from.buf, from.offset_bytes, from.len_bytes)?;
+        let target = self.held(to, offset, from.len_bytes)?;
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(
+            &source.buffer,
+            from.offset_bytes,
+            &target.buffer,
+            offset,
+            from.len_bytes,
+        );
+        self.queue.submit([encoder.finish()]);
+        self.check()
+    }
+
+    /// Wait for everything submitted, and return `len` bytes at `offset` (multiples of 4).
+    pub fn read(&mut self, buf: Buf, offset: u64, len: u64) -> Result<Vec<u8>> {
+        self.check()?;
+        self.held(buf, offset, len)?;
+        if len == 0 {
+            return Ok(Vec::new());
+        }
+        let staging = match self.staging.take().filter(|s| s.size() >= len) {
+            Some(there) => there,
+            None => self.scoped("a buffer to read back", len, |device| {
+                device.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some("staging"),
+                    size: len.next_power_of_two().max(4096),
+                    usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                    mapped_at_creation: false,
+                })
+            })?,
+        };
+        let held = self.held(buf, offset, len)?;
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(&held.buffer, offset, &staging, 0, len);
+        self.queue.submit([encoder.finish()]);
+        // A failure to map shows when the mapped range is asked for.
+        staging.map_async(wgpu::MapMode::Read, 0..len, |_| {});
+        self.wait()?;
+        let fail = |e: &dyn std::fmt::Display| {
+            Error::device(
+                format!("{}: reading back failed: {e}", self.info.name),
+                "a newer driver",
+            )
+        };
+        let bytes = staging.get_mapped_range(0..len).map_err(|e| fail(&e))?.to_vec();
+        staging.unmap();
+        self.staging = Some(staging);
+        Ok(bytes)
+    }
+
+    /// Run `recorded` after all that was submitted before. Returns before it is done; waits only when
+    /// [`MAX_FLIGHTS`] submissions are ahead.
+    pub fn submit(&mut self, recorded: &Recorded) -> Result<()> {
+        self.check()?;
+        if recorded.generation != self.generation {
+            let message = "a buffer was replaced after these dispatches were prepared";
+            return Err(Error::Kernel {
+                kernel: "submit".into(),
+                message: message.into(),
+            });
+        }
+        let mut rest = recorded.steps.as_slice();
+        while !rest.is_empty() {
+            // The longest prefix within the budget, at least one.
+            let budget = self.pace.budget();
+            let mut units = rest[0].units;
+            let mut n = 1;
+            while n < rest.len() && units + rest[n].units <= budget {
+                units += rest[n].units;
+                n += 1;
+            }
+            let (part, later) = rest.split_at(n);
+            rest = later;
+            while self.flights.len() >= MAX_FLIGHTS {
+                self.land()?;
+            }
+            let commands = self.encode(part);
+            if self.flights.is_empty() {
+                self.pace.started();
+            }
+            let index = self.queue.submit([commands]);
+            self.flights.push_back(Flight { index, units });
+        }
+        self.check()
+    }
+
+    /// Wait until all that was submitted is done.
+    pub fn wait(&mut self) -> Result<()> {
+        while !self.flights.is_empty() {
+            self.land()?;
+        }
+        self.poll(None)?;
+        self.check()
+    }
+
+    fn encode(&self, steps: &[Step]) -> wgpu::CommandBuffer {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        let mut current: Option<&wgpu::ComputePipeline> = None;
+        for step in steps {
+            if current != Some(&step.pipeline) {
+                pass.set_pipeline(&step.pipeline);
+                current = Some(&step.pipeline);
+            }
+            pass.set_bind_group(0, &step.bind_group, &[]);
+            let [x, y, z] = step.grid;
+            pass.dispatch_workgroups(x, y, z);
+        }
+        drop(pass);
+        encoder.finish()
+    }
+
+    /// Wait for the oldest submission.
+    fn land(&mut self) -> Result<()> {
+        if let Some(flight) = self.flights.pop_front() {
+            let start = Instant::now();
+            self.poll(Some(flight.index))?;
+            self.pace
+                .finished(flight.units, start.elapsed() > Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn poll(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let waited = self.device.poll(wgpu::PollType::Wait {
+            submission_index,
+            timeout: None,
+        });
+        self.check()?;
+        waited.map(|_| ()).map_err(|e| {
+            Error::device(
+                format!("{} does not finish its work: {e}", self.info.name),
+                "resume the run (what was saved is untouched), a smaller --batch, or a newer driver",
+            )
+        })
+    }
+
+    /// The buffer of `buf` if the host may touch these bytes of it.
+    fn held(&self, buf: Buf, offset: u64, len: u64) -> Result<&Held> {
+        let held = self
+            .buffers
+            .get(&buf)
+            .ok_or_else(|| host_access(buf, "it has no buffer".into()))?;
+        let inside = offset.checked_add(len).is_some_and(|end| end <= held.len_bytes);
+        if inside && offset.is_multiple_of(4) && len.is_multiple_of(4) {
+            return Ok(held);
+        }
+        let message = format!(
+            "{len} bytes at {offset}: expected multiples of 4 within its {} bytes",
+            held.len_bytes
+        );
+        Err(host_access(buf, message))
+    }
+}
+
+fn host_access(buf: Buf, message: String) -> Error {
+    Error::Kernel {
+        kernel: format!("host access to {buf:?}"),
+        message,
+    }
+}

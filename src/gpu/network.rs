@@ -1,0 +1,351 @@
+//! A network on an adapter: the shared weights, the arena, and children run one after another in it.
+//!
+//! Plans are made per architecture and kept; the arena is that of the largest child seen, whatever the
+//! number of children. Nothing here waits for the GPU except the functions that return results.
+
+use bytemuck::cast_slice;
+
+use super::device::Gpu;
+use super::record::Recorded;
+use crate::error::Result;
+use crate::graph::spec::NetworkSpec;
+use crate::graph::{Layout, Lowering, Mode, Plan, Request};
+use crate::kernel::{Buf, Range};
+use crate::ops::optimizer::{self, scalar};
+use crate::ops::Map;
+use crate::space::Genotype;
+
+/// Plans kept; the least recently used goes first.
+const MAX_PLANS: usize = 64;
+
+/// What makes two plans the same.
+#[derive(Clone, Debug, PartialEq)]
+struct Key {
+    genotype: Genotype,
+    mode: Mode,
+    batch: u32,
+    split: u8,
+    drop_path: bool,
+}
+
+/// A child ready to run.
+struct Prepared {
+    key: Key,
+    recorded: Recorded,
+    pages: Vec<u64>,
+}
+
+/// One child to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Child<'a> {
+    /// Its architecture.
+    pub genotype: &'a Genotype,
+    /// Likelihood, evaluation or training.
+    pub mode: Mode,
+    /// Which uploaded batch.
+    pub split: u8,
+    /// Whether drop-path factors were uploaded.
+    pub drop_path: bool,
+}
+
+/// Hyper-parameters of one update of v.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Update {
+    /// Learning rate.
+    pub lr: f64,
+    /// Momentum.
+    pub momentum: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Largest norm of the gradient.
+    pub max_norm: f64,
+}
+
+/// What the GPU found in an update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clip {
+    /// Factor that the gradient was multiplied with.
+    pub factor: f64,
+    /// Norm of the gradient before.
+    pub norm: f64,
+}
+
+/// See the module's description.
+pub struct Network {
+    gpu: Gpu,
+    spec: NetworkSpec,
+    layout: Layout,
+    lowering: Lowering,
+    batches: [u32; 2],
+    pages: Vec<u64>,
+    prepared: Vec<Prepared>,
+    update: Option<Recorded>,
+}
+
+impl Network {
+    /// Takes `gpu` for a network whose parameters lie as `layout` says; all of them start at zero.
+    ///
+    /// Errors: [`crate::Error::Memory`] where the weights do not fit.
+    pub fn new(mut gpu: Gpu, spec: NetworkSpec, layout: Layout, lowering: Lowering) -> Result<Self> {
+        let bytes = u64::from(layout.v_len) * 4;
+        for buf in [Buf::V, Buf::Grad, Buf::Momentum] {
+            gpu.allocate(buf, bytes)?;
+        }
+        gpu.allocate(Buf::State, u64::from(layout.state_len) * 4)?;
+        gpu.allocate(Buf::Scalars, scalar::COUNT as u64 * 4)?;
+        gpu.allocate(Buf::Norms, optimizer::NORMS_BYTES)?;
+        let mut network = Self {
+            gpu,
+            spec,
+            layout,
+            lowering,
+            batches: [0; 2],
+            pages: Vec::new(),
+            prepared: Vec::new(),
+            update: None,
+        };
+        network.set_child_weight(1.0)?;
+        Ok(network)
+    }
+
+    /// The network's structure.
+    pub fn spec(&self) -> &NetworkSpec {
+        &self.spec
+    }
+
+    /// Where its parameters lie.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The adapter.
+    pub fn gpu(&mut self) -> &mut Gpu {
+        &mut self.gpu
+    }
+
+    /// Bytes of the arena as allocated.
+    pub fn arena_bytes(&self) -> u64 {
+        self.pages.iter().sum()
+    }
+
+    /// Makes the arena large enough for these children before anything runs.
+    ///
+    /// Errors: [`crate::Error::Memory`] with what is needed.
+    pub fn reserve<'a>(&mut self, genotypes: impl IntoIterator<Item = &'a Genotype>, batch: u32) -> Result<()> {
+        for genotype in genotypes {
+            let key = Key { genotype: genotype.clone(), mode: Mode::Train, batch, split: 0, drop_path: false };
+            let plan = self.plan(&key)?;
+            self.grow(&plan.regions.pages)?;
+        }
+        Ok(())
+    }
+
+    fn plan(&self, key: &Key) -> Result<Plan> {
+        Plan::new(Request {
+            spec: &self.spec,
+            genotype: &key.genotype,
+            layout: &self.layout,
+            batch: key.batch,
+            mode: key.mode,
+            split: key.split,
+            drop_path: key.drop_path,
+            lowering: self.lowering,
+        })
+    }
+
+    /// The plan of a child at the size of the uploaded batch.
+    pub fn plan_of(&self, child: Child<'_>) -> Result<Plan> {
+        self.plan(&self.key(child))
+    }
+
+    fn key(&self, child: Child<'_>) -> Key {
+        Key {
+            genotype: child.genotype.clone(),
+            mode: child.mode,
+            batch: self.batches[usize::from(child.split)],
+            split: child.split,
+            drop_path: child.drop_path,
+        }
+    }
+
+    fn grow(&mut self, pages: &[u64]) -> Result<()> {
+        for (i, &bytes) in pages.iter().enumerate() {
+            if self.pages.get(i).is_none_or(|have| *have < bytes) {
+                self.gpu.allocate(Buf::Page(i as u16), bytes)?;
+                self.pages.resize(self.pages.len().max(i + 1), 0);
+                self.pages[i] = bytes;
+                self.forget();
+            }
+        }
+        Ok(())
+    }
+
+    /// What was recorded names buffers that are gone.
+    fn forget(&mut self) {
+        self.prepared.clear();
+        self.update = None;
+    }
+
+    fn ensure(&mut self, buf: Buf, bytes: u64) -> Result<()> {
+        let before = self.gpu.allocated_bytes();
+        self.gpu.ensure(buf, bytes)?;
+        if self.gpu.allocated_bytes() != before {
+            self.forget();
+        }
+        Ok(())
+    }
+
+    /// Uploads a batch: images [N][C][H][W] (normalised) and labels [N].
+    pub fn upload(&mut self, split: u8, images: &[f32], labels: &[u32]) -> Result<()> {
+        let n = labels.len();
+        let (c, h, w) = (self.spec.in_channels, self.spec.height, self.spec.width);
+        debug_assert_eq!(images.len(), n * c * h * w);
+        let map = Map { n: n as u32, h: h as u32, w: w as u32 };
+        let (row, pitch) = (map.wq() as usize * 4, map.pitch() as usize * 4);
+        let mut padded = vec![0f32; c * pitch];
+        for (i, line) in images.chunks_exact(w).enumerate() {
+            let (image, rest) = (i / (c * h), i % (c * h));
+            let (channel, y) = (rest / h, rest % h);
+            let at = channel * pitch + (image * h + y) * row;
+            padded[at..at + w].copy_from_slice(line);
+        }
+        let mut labels = labels.to_vec();
+        labels.resize(n.next_multiple_of(4), 0);
+        let classes = self.spec.n_classes as u64;
+        self.ensure(Buf::Images(split), padded.len() as u64 * 4)?;
+        self.ensure(Buf::Labels(split), labels.len() as u64 * 4)?;
+        self.ensure(Buf::Results, n as u64 * 8 + 16)?;
+        for which in 0..=u8::from(self.spec.auxiliary) {
+            self.ensure(Buf::Logits(which), n as u64 * classes * 4 + 16)?;
+        }
+        self.batches[usize::from(split)] = n as u32;
+        self.gpu.write(Buf::Images(split), 0, cast_slice(&padded))?;
+        self.gpu.write(Buf::Labels(split), 0, cast_slice(&labels))
+    }
+
+    /// Uploads drop-path factors, f32 [cells * 8][N].
+    pub fn upload_drop_path(&mut self, factors: &[f32]) -> Result<()> {
+        let mut factors = factors.to_vec();
+        factors.resize(factors.len().next_multiple_of(4), 0.0);
+        self.ensure(Buf::DropPath, factors.len() as u64 * 4)?;
+        self.gpu.write(Buf::DropPath, 0, cast_slice(&factors))
+    }
+
+    /// Submits a child on the batch of its split. Its per-example results are in `Results` afterwards; in
+    /// [`Mode::Train`] its gradient was added to the accumulated one, times the child's weight.
+    pub fn run(&mut self, child: Child<'_>) -> Result<()> {
+        let key = self.key(child);
+        let at = match self.prepared.iter().position(|p| p.key == key) {
+            Some(at) => at,
+            None => {
+                let plan = self.plan(&key)?;
+                self.grow(&plan.regions.pages)?;
+                let recorded = self.gpu.prepare(&plan.dispatches)?;
+                if self.prepared.len() >= MAX_PLANS {
+                    self.prepared.remove(0);
+                }
+                self.prepared.push(Prepared { key, recorded, pages: plan.regions.pages });
+                self.prepared.len() - 1
+            }
+        };
+        // The most recently used stands last.
+        let prepared = self.prepared.remove(at);
+        let done = self.gpu.submit(&prepared.recorded);
+        debug_assert!(prepared.pages.len() <= self.pages.len());
+        self.prepared.push(prepared);
+        done
+    }
+
+    /// Sets the factor of the gradients that follow: ω̃_k.
+    pub fn set_child_weight(&mut self, weight: f64) -> Result<()> {
+        self.gpu.write(Buf::Scalars, scalar::CHILD as u64 * 4, cast_slice(&[weight as f32]))
+    }
+
+    /// Keeps the results of the child that ran last in `slot`, to be read with [`Self::results`].
+    pub fn keep_results(&mut self, slot: usize, n_slots: usize, split: u8) -> Result<()> {
+        let bytes = u64::from(self.batches[usize::from(split)]) * 8;
+        self.ensure(Buf::Kept, bytes * n_slots as u64)?;
+        let from = Range { buf: Buf::Results, offset_bytes: 0, len_bytes: bytes };
+        self.gpu.copy(from, Buf::Kept, bytes * slot as u64)
+    }
+
+    /// The results kept in the first `n_slots` slots: log-likelihood and correctness per example. Waits.
+    pub fn results(&mut self, n_slots: usize, split: u8) -> Result<Vec<ChildResult>> {
+        let n = self.batches[usize::from(split)] as usize;
+        let values = self.read(Buf::Kept, n * 2 * n_slots)?;
+        Ok(values.chunks_exact(2 * n).map(|both| ChildResult::new(both, n)).collect())
+    }
+
+    /// The results of the child that ran last. Waits.
+    pub fn last_result(&mut self, split: u8) -> Result<ChildResult> {
+        let n = self.batches[usize::from(split)] as usize;
+        let both = self.read(Buf::Results, 2 * n)?;
+        Ok(ChildResult::new(&both, n))
+    }
+
+    /// Logits [N][classes] of the child that ran last; `which` 1: those of the auxiliary head. Waits.
+    pub fn logits(&mut self, which: u8, split: u8) -> Result<Vec<f32>> {
+        let n = self.batches[usize::from(split)] as usize;
+        self.read(Buf::Logits(which), n * self.spec.n_classes)
+    }
+
+    /// The first `len` numbers of a buffer. Waits.
+    pub fn read(&mut self, buf: Buf, len: usize) -> Result<Vec<f32>> {
+        let bytes = self.gpu.read(buf, 0, len as u64 * 4)?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
+    }
+
+    /// All of `V`, `Grad` or `Momentum`. Waits.
+    pub fn read_all(&mut self, buf: Buf) -> Result<Vec<f32>> {
+        let len = if buf == Buf::State { self.layout.state_len } else { self.layout.v_len };
+        self.read(buf, len as usize)
+    }
+
+    /// Sets all of `V`, `Grad`, `Momentum` or `State`.
+    pub fn write_all(&mut self, buf: Buf, values: &[f32]) -> Result<()> {
+        self.gpu.write(buf, 0, cast_slice(values))
+    }
+
+    /// Submits the update of v from the accumulated gradient, which is cleared.
+    pub fn step(&mut self, update: Update) -> Result<()> {
+        let Update { lr, momentum, weight_decay, max_norm } = update;
+        let scalars = [lr, momentum, weight_decay, max_norm].map(|x| x as f32);
+        self.gpu.write(Buf::Scalars, scalar::LR as u64 * 4, cast_slice(&scalars))?;
+        let recorded = match self.update.take() {
+            Some(recorded) => recorded,
+            None => {
+                let piece = self.gpu.max_binding_bytes();
+                self.gpu.prepare(&optimizer::update(self.layout.v_len, piece))?
+            }
+        };
+        let done = self.gpu.submit(&recorded);
+        self.update = Some(recorded);
+        done
+    }
+
+    /// Clip factor and norm of the last update. Waits.
+    pub fn clip(&mut self) -> Result<Clip> {
+        let scalars = self.read(Buf::Scalars, scalar::COUNT)?;
+        Ok(Clip { factor: f64::from(scalars[scalar::CLIP]), norm: f64::from(scalars[scalar::NORM]) })
+    }
+}
+
+/// Per-example results of one child.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChildResult {
+    /// log p(y_n | x_n, v, α), natural log.
+    pub log_likelihood: Vec<f32>,
+    /// How many examples were classified correctly.
+    pub n_correct: usize,
+}
+
+impl ChildResult {
+    fn new(both: &[f32], n: usize) -> Self {
+        Self { log_likelihood: both[..n].to_vec(), n_correct: both[n..].iter().filter(|c| **c > 0.5).count() }
+    }
+
+    /// Σ_n log p(y_n | x_n, v, α).
+    pub fn sum(&self) -> f64 {
+        self.log_likelihood.iter().map(|l| f64::from(*l)).sum()
+    }
+}

@@ -1,0 +1,150 @@
+//! (shader, entry point, overrides) → a compiled pipeline with its bind-group layout, made once per device.
+//!
+//! The key has nothing of an architecture in it: a new child compiles nothing new.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::device::Gpu;
+use crate::Result;
+use crate::kernel::{Dispatch, Entry, Kernel, Kind, kernel, reflect};
+
+/// A compiled entry point.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    pub pipeline: wgpu::ComputePipeline,
+    pub layout: wgpu::BindGroupLayout,
+    pub entry: &'static Entry,
+}
+
+/// Compiled entry points by override set; a handful per entry point, so a list does.
+type Variants = Vec<(Vec<(&'static str, u32)>, Arc<Pipeline>)>;
+
+/// The pipelines of a device. A hash map's order never reaches a result.
+#[derive(Debug)]
+pub(super) struct Pipelines {
+    checks: bool,
+    by_entry: HashMap<(&'static str, &'static str), Variants>,
+}
+
+impl Pipelines {
+    pub fn new(checks: bool) -> Self {
+        Self {
+            checks,
+            by_entry: HashMap::new(),
+        }
+    }
+
+    fn get(&self, d: &Dispatch) -> Option<Arc<Pipeline>> {
+        let variants = self.by_entry.get(&(d.shader, d.entry))?;
+        variants
+            .iter()
+            .find(|(overrides, _)| *overrides == d.overrides)
+            .map(|(_, p)| Arc::clone(p))
+    }
+}
+
+impl Gpu {
+    /// How many pipelines were compiled so far.
+    pub fn n_pipelines(&self) -> usize {
+        self.pipelines.by_entry.values().map(Vec::len).sum()
+    }
+
+    pub(super) fn pipeline(&mut self, d: &Dispatch) -> Result<Arc<Pipeline>> {
+        if let Some(there) = self.pipelines.get(d) {
+            return Ok(there);
+        }
+        let kernel = kernel(d.shader)?;
+        let entry = kernel.entry(d.entry)?;
+        for (name, _) in &d.overrides {
+            if !kernel.overrides.iter().any(|(there, _)| there == name) {
+                return Err(reflect::error(
+                    d.shader,
+                    format!("{}: no override constant {name:?}", d.entry),
+                ));
+            }
+        }
+        let text = kernel.specialised(d.entry, &d.overrides)?;
+        let checks = self.pipelines.checks;
+        let module = self.scoped(d.shader, 0, |device| shader_module(device, kernel, &text, checks))?;
+        let label = format!("{}::{}", d.shader, d.entry);
+        let (pipeline, layout) = self.scoped(&label, 0, |device| {
+            compile(device, &label, &module, entry)
+        })?;
+        let made = Arc::new(Pipeline {
+            pipeline,
+            layout,
+            entry,
+        });
+        let variants = self.pipelines.by_entry.entry((d.shader, d.entry)).or_default();
+        variants.push((d.overrides.clone(), Arc::clone(&made)));
+        Ok(made)
+    }
+}
+
+fn shader_module(device: &wgpu::Device, kernel: &Kernel, text: &str, checks: bool) -> wgpu::ShaderModule {
+    let desc = wgpu::ShaderModuleDescriptor {
+        label: Some(&kernel.name),
+        source: wgpu::ShaderSource::Wgsl(text.into()),
+    };
+    if checks {
+        return device.create_shader_module(desc);
+    }
+    // SAFETY: the text is one of the program's own shaders, never a user's. They guard their stores, clamp
+    // their loads and bound their loops; the suite compares the results with and without checks.
+    #[expect(
+        unsafe_code,
+        reason = "bounds checks cost up to half the speed on some adapters"
+    )]
+    unsafe {
+        device.create_shader_module_trusted(desc, wgpu::ShaderRuntimeChecks::unchecked())
+    }
+}
+
+fn compile(
+    device: &wgpu::Device,
+    label: &str,
+    module: &wgpu::ShaderModule,
+    entry: &Entry,
+) -> (wgpu::ComputePipeline, wgpu::BindGroupLayout) {
+    let entries: Vec<_> = entry
+        .bindings
+        .iter()
+        .map(|b| wgpu::BindGroupLayoutEntry {
+            binding: b.number,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: match b.kind {
+                    Kind::Uniform => wgpu::BufferBindingType::Uniform,
+                    Kind::Read => wgpu::BufferBindingType::Storage { read_only: true },
+                    Kind::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+                },
+                has_dynamic_offset: false,
+                // Stated, so that it is checked once per bind group and not at every dispatch.
+                min_binding_size: std::num::NonZero::new(b.min_bytes),
+            },
+            count: None,
+        })
+        .collect();
+    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some(label),
+        entries: &entries,
+    });
+    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(label),
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: 0,
+    });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(label),
+        layout: Some(&pipeline_layout),
+        module,
+        entry_point: Some(&entry.name),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            zero_initialize_workgroup_memory: false,
+            ..Default::default()
+        },
+        cache: None,
+    });
+    (pipeline, layout)
+}

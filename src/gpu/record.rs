@@ -1,0 +1,217 @@
+//! A list of dispatches → checked, with pipelines, bind groups and parameters ready to be encoded.
+
+use std::sync::Arc;
+
+use super::device::Gpu;
+use super::executor::Held;
+use super::pace;
+use super::pipelines::Pipeline;
+use crate::Result;
+use crate::kernel::{Binding, Buf, Dispatch, Kind, Range, reflect};
+
+/// Parameters stand at multiples of this, the largest offset alignment WebGPU allows.
+const SLOT_BYTES: u64 = 256;
+/// Workgroups per dimension that every adapter takes.
+const MAX_GRID: u32 = 65_535;
+
+/// Dispatches ready to be submitted any number of times, in order.
+#[derive(Debug)]
+pub struct Recorded {
+    pub(super) steps: Vec<Step>,
+    pub(super) generation: u64,
+    /// Multiplications plus additions in all.
+    pub flops: u64,
+    /// Bytes read and written in all, each touched once.
+    pub bytes: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Step {
+    pub pipeline: wgpu::ComputePipeline,
+    pub bind_group: wgpu::BindGroup,
+    pub grid: [u32; 3],
+    pub units: f64,
+}
+
+impl Recorded {
+    /// How many dispatches.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+impl Gpu {
+    /// Check `dispatches` against their shaders and the allocated buffers, and make them ready. Costs a few
+    /// microseconds per dispatch, plus a compilation for each (shader, entry, overrides) not met before.
+    ///
+    /// Errors: [`crate::Error::Kernel`] for wrong names, sizes, alignments, grids and roles without a buffer;
+    /// [`crate::Error::Memory`].
+    pub fn prepare(&mut self, dispatches: &[Dispatch]) -> Result<Recorded> {
+        self.check()?;
+        let pipelines: Vec<_> = dispatches
+            .iter()
+            .map(|d| self.pipeline(d))
+            .collect::<Result<_>>()?;
+        // All parameters go into one buffer, each at its slot.
+        let mut words: Vec<u32> = Vec::new();
+        for d in dispatches {
+            words.extend(&d.params);
+            words.resize(words.len().next_multiple_of(SLOT_BYTES as usize / 4), 0);
+        }
+        let bytes: &[u8] = bytemuck::cast_slice(&words);
+        let steps = self.scoped("parameters and bind groups", bytes.len() as u64, |device| {
+            let params = device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("params"),
+                size: (bytes.len() as u64).max(SLOT_BYTES),
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            self.queue.write_buffer(&params, 0, bytes);
+            let mut slot = 0;
+            let step = |(d, pipeline): (&Dispatch, Arc<Pipeline>)| {
+                let fail = |m: String| reflect::error(&format!("{}::{}", d.shader, d.entry), m);
+                if d.grid.iter().any(|n| *n == 0 || *n > MAX_GRID) {
+                    return Err(fail(format!("grid {:?} is not within 1 to {MAX_GRID}", d.grid)));
+                }
+                let entries = self.match_bindings(d, &pipeline, &params, slot).map_err(fail)?;
+                slot += (d.params.len() as u64 * 4).next_multiple_of(SLOT_BYTES);
+                let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+                    label: None,
+                    layout: &pipeline.layout,
+                    entries: &entries,
+                });
+                let units = pace::units(d.flops, d.bytes);
+                Ok(Step {
+                    pipeline: pipeline.pipeline.clone(),
+                    bind_group,
+                    grid: d.grid,
+                    units,
+                })
+            };
+            dispatches
+                .iter()
+                .zip(pipelines)
+                .map(step)
+                .collect::<Result<Vec<_>>>()
+        })??;
+        Ok(Recorded {
+            steps,
+            generation: self.generation,
+            flops: dispatches.iter().map(|d| d.flops).sum(),
+            bytes: dispatches.iter().map(|d| d.bytes).sum(),
+        })
+    }
+
+    /// The entry point's bindings by name; `params` lies at byte `slot` of its buffer.
+    fn match_bindings<'a>(
+        &'a self,
+        d: &Dispatch,
+        pipeline: &Pipeline,
+        params: &'a wgpu::Buffer,
+        slot: u64,
+    ) -> Result<Vec<wgpu::BindGroupEntry<'a>>, String> {
+        let bindings = &pipeline.entry.bindings;
+        let mut has_params = false;
+        let mut entries = Vec::with_capacity(bindings.len());
+        let mut add = |binding, buffer, offset, size| {
+            let size = std::num::NonZero::new(size);
+            let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size });
+            entries.push(wgpu::BindGroupEntry { binding, resource });
+        };
+        // A buffer may be bound several times in one dispatch only in one way: wgpu tracks whole buffers.
+        let mut ways: Vec<(Buf, Kind, &str)> = Vec::with_capacity(bindings.len());
+        for b in bindings {
+            if b.name == "params" {
+                has_params = true;
+                let given = d.params.len() as u64 * 4;
+                if given != b.min_bytes {
+                    return Err(format!("params has {} bytes, {given} were given", b.min_bytes));
+                }
+                add(b.number, params, slot, b.min_bytes);
+                continue;
+            }
+            let Some((_, range)) = d.bindings.iter().find(|(name, _)| *name == b.name) else {
+                return Err(format!("{} is not bound", b.name));
+            };
+            if let Some((_, _, other)) = ways
+                .iter()
+                .find(|(buf, kind, _)| *buf == range.buf && *kind != b.kind)
+            {
+                let message = "bind one buffer in different ways; declare them alike or use two buffers";
+                return Err(format!("{other} and {} {message}", b.name));
+            }
+            ways.push((range.buf, b.kind, &b.name));
+            let (buffer, len_bytes) = self.bind(b, range)?;
+            add(b.number, buffer, range.offset_bytes, len_bytes);
+        }
+        if d.bindings.len() + usize::from(has_params) != bindings.len() {
+            let known = |name: &str| {
+                bindings
+                    .iter()
+                    .filter(|b| b.name == name && name != "params")
+                    .count()
+                    == 1
+            };
+            let odd = d.bindings.iter().map(|(name, _)| *name).find(|name| !known(name));
+            return Err(match odd {
+                Some(name) => {
+                    let there: Vec<_> = bindings.iter().map(|b| b.name.as_str()).collect();
+                    format!("{name} is bound, but it uses only {}", there.join(", "))
+                }
+                None => "a name is bound twice".into(),
+            });
+        }
+        if !has_params && !d.params.is_empty() {
+            return Err("it uses no params, but some were given".into());
+        }
+        Ok(entries)
+    }
+
+    /// The buffer and the length bound for `range`.
+    fn bind(&self, b: &Binding, range: &Range) -> Result<(&wgpu::Buffer, u64), String> {
+        let Range {
+            buf,
+            offset_bytes,
+            len_bytes,
+        } = *range;
+        let held: &Held = self
+            .buffers
+            .get(&buf)
+            .ok_or_else(|| format!("{}: {buf:?} has no buffer", b.name))?;
+        if !offset_bytes.is_multiple_of(256) || !len_bytes.is_multiple_of(16) || len_bytes == 0 {
+            let message = "must start at a multiple of 256 bytes and be a positive multiple of 16 long";
+            return Err(format!("{}: {range:?} {message}", b.name));
+        }
+        if offset_bytes
+            .checked_add(len_bytes)
+            .is_none_or(|end| end > held.len_bytes)
+        {
+            return Err(format!(
+                "{}: {range:?} ends outside the buffer's {} bytes",
+                b.name, held.len_bytes
+            ));
+        }
+        // A uniform array has a fixed size in the shader; what lies behind the range is bound, never used.
+        let len_bytes = if b.kind == Kind::Uniform {
+            len_bytes.max(b.min_bytes)
+        } else {
+            len_bytes
+        };
+        let most = match b.kind {
+            Kind::Uniform => self.limits.max_uniform_buffer_binding_size,
+            _ => self.limits.max_storage_buffer_binding_size,
+        };
+        if len_bytes > most || len_bytes < b.min_bytes {
+            return Err(format!(
+                "{}: {range:?} must have {} to {most} bytes",
+                b.name, b.min_bytes
+            ));
+        }
+        Ok((&held.buffer, len_bytes))
+    }
+}

@@ -1,0 +1,25 @@
+//! How long recorded dispatches take.
+
+use std::time::Instant;
+
+use super::device::Gpu;
+use super::record::Recorded;
+use crate::Result;
+
+impl Gpu {
+    /// Median wall-clock seconds of one run of `recorded`, submission and wait included, over `repeats` runs
+    /// (at least one) after one that is not counted, since drivers compile at the first launch.
+    pub fn time(&mut self, recorded: &Recorded, repeats: usize) -> Result<f64> {
+        self.submit(recorded)?;
+        self.wait()?;
+        let mut secs = Vec::with_capacity(repeats.max(1));
+        for _ in 0..repeats.max(1) {
+            let start = Instant::now();
+            self.submit(recorded)?;
+            self.wait()?;
+            secs.push(start.elapsed().as_secs_f64());
+        }
+        secs.sort_by(f64::total_cmp);
+        Ok(secs[secs.len() / 2])
+    }
+}

@@ -1,0 +1,116 @@
+//! Parameter names and shapes → places in the one buffer `v`, and values back and forth.
+//!
+//! Names and shapes are the reference's; inside `v` each tensor starts at a 256-byte boundary and the
+//! rows of a pointwise weight are padded with zeros to whole quads, which is what the kernels load.
+//! Gradient and momentum have the same layout. Running statistics lie in a buffer of their own.
+
+use std::collections::BTreeMap;
+
+use super::spec::{ParamRole, ParamSpec};
+use crate::error::{Error, Result};
+use crate::ops::Param;
+
+/// Elements between the starts of tensors: 256 bytes.
+const ALIGN: u32 = 64;
+
+/// One named tensor and where it lies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Shape in the reference.
+    pub spec: ParamSpec,
+    /// Place in `v` (trained parameters) or in the state buffer (running statistics).
+    pub param: Param,
+    /// Elements per row in the reference, and in `v`.
+    pub row: (u32, u32),
+}
+
+/// All tensors of a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    entries: BTreeMap<String, Entry>,
+    order: Vec<String>,
+    /// Elements of `v`.
+    pub v_len: u32,
+    /// Elements of the state buffer.
+    pub state_len: u32,
+}
+
+impl Layout {
+    /// Lays the tensors out in their order.
+    ///
+    /// Errors: [`Error::Memory`] where `v` would not fit 32-bit indices.
+    pub fn new(params: Vec<ParamSpec>) -> Result<Self> {
+        let (mut v_len, mut state_len) = (0u64, 0u64);
+        let mut entries = BTreeMap::new();
+        let mut order = Vec::new();
+        for spec in params {
+            let pointwise = spec.shape.len() == 4 && spec.shape[2..] == [1, 1];
+            let len = spec.len() as u64;
+            let row = if pointwise { spec.shape[1] as u64 } else { len.max(1) };
+            let padded = if pointwise { row.next_multiple_of(4) } else { row };
+            let total = len / row * padded;
+            let end = if spec.role.is_trained() { &mut v_len } else { &mut state_len };
+            let param = Param { offset: *end as u32, len: total as u32 };
+            *end = (*end + total).next_multiple_of(u64::from(ALIGN));
+            if *end > u64::from(u32::MAX / 8) {
+                return Err(Error::Memory {
+                    what: "the shared weights".into(),
+                    need_bytes: *end * 4,
+                    have_bytes: u64::from(u32::MAX / 2),
+                    try_this: "fewer --channels or --layers".into(),
+                });
+            }
+            order.push(spec.name.clone());
+            entries.insert(spec.name.clone(), Entry { spec, param, row: (row as u32, padded as u32) });
+        }
+        let (v_len, state_len) = (v_len as u32, (state_len as u32).max(ALIGN));
+        Ok(Self { entries, order, v_len, state_len })
+    }
+
+    /// The entry called `name`.
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    /// Where `name` lies. A name that is not there is a bug of the caller, so this panics.
+    pub fn param(&self, name: &str) -> Param {
+        match self.entries.get(name) {
+            Some(entry) => entry.param,
+            None => panic!("the network has no parameter {name}"),
+        }
+    }
+
+    /// Entries in the order of registration.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.order.iter().map(|name| (name.as_str(), &self.entries[name]))
+    }
+
+    /// Trained parameters in the order of registration.
+    pub fn trained(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.iter().filter(|(_, e)| e.spec.role.is_trained())
+    }
+
+    /// Running means and variances in the order of registration.
+    pub fn running(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        let is_running = |r| matches!(r, ParamRole::RunningMean | ParamRole::RunningVar);
+        self.iter().filter(move |(_, e)| is_running(e.spec.role))
+    }
+}
+
+impl Entry {
+    /// Copies values in the reference's layout into `buffer` (all of `v`, or of the state buffer).
+    pub fn pack(&self, values: &[f32], buffer: &mut [f32]) {
+        let (row, padded) = (self.row.0 as usize, self.row.1 as usize);
+        let target = &mut buffer[self.param.offset as usize..][..self.param.len as usize];
+        for (from, to) in values.chunks_exact(row).zip(target.chunks_exact_mut(padded)) {
+            to[..row].copy_from_slice(from);
+        }
+    }
+
+    /// The values in the reference's layout, from `buffer`.
+    pub fn unpack(&self, buffer: &[f32]) -> Vec<f32> {
+        let (row, padded) = (self.row.0 as usize, self.row.1 as usize);
+        let source = &buffer[self.param.offset as usize..][..self.param.len as usize];
+        source.chunks_exact(padded).flat_map(|r| &r[..row]).copied().collect()
+    }
+}

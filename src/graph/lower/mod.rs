@@ -1,0 +1,259 @@
+//! (network, genotype, batch) → dispatches in order, forward and backward.
+//!
+//! The forward pass is walked cell by cell ([`forward`]) and leaves a tape of steps; the backward pass is
+//! the tape in reverse ([`backward`]). Fusion happens here and nowhere else: with `fuse`, batch norm and
+//! ReLU are views that consumers apply while loading, batch norm's backward is applied while its result
+//! is loaded, and convolutions of one kind that are ready at the same time share a dispatch. Without it,
+//! every op stands alone and stores its result: the plain form that the fused one is tested against.
+
+mod backward;
+mod cell;
+mod forward;
+mod head;
+
+use std::collections::BTreeMap;
+
+use crate::graph::layout::Layout;
+use crate::graph::spec::NetworkSpec;
+use crate::kernel::{Buf, Dispatch, Range};
+use crate::ops::batch_norm::BatchNorm;
+use crate::ops::conv::Conv;
+use crate::ops::depthwise::Depthwise;
+use crate::ops::head::Linear;
+use crate::ops::pointwise::Pointwise;
+use crate::ops::pool::Pool;
+use crate::ops::subsample::Subsample;
+use crate::ops::window_pool::WindowPool;
+use crate::ops::{Array, Map, Param, Tensor, Tuning, View, elementwise, reduce};
+use crate::space::Genotype;
+
+/// What a plan computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Log-likelihoods, with the batch's statistics in every batch norm.
+    Likelihood,
+    /// Log-likelihoods with running statistics (final networks).
+    Evaluate,
+    /// Log-likelihoods, then the gradient of the mean cross-entropy, added to `Grad` times `scalars[0]`.
+    Train,
+}
+
+/// How a plan is lowered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lowering {
+    /// Views, batch norm's backward while loading, shared dispatches.
+    pub fuse: bool,
+    /// Which form of each kernel.
+    pub tuning: Tuning,
+}
+
+impl Default for Lowering {
+    fn default() -> Self {
+        Self { fuse: true, tuning: Tuning::default() }
+    }
+}
+
+/// Everything that determines a plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The network.
+    pub spec: &'a NetworkSpec,
+    /// The child.
+    pub genotype: &'a Genotype,
+    /// Where its parameters lie.
+    pub layout: &'a Layout,
+    /// Examples.
+    pub batch: u32,
+    /// What to compute.
+    pub mode: Mode,
+    /// Which of the input buffers (`Images(split)`, `Labels(split)`) to read.
+    pub split: u8,
+    /// Whether drop-path factors are given in `DropPath`.
+    pub drop_path: bool,
+    /// How.
+    pub lowering: Lowering,
+}
+
+/// One step of the forward pass, as far as the backward pass needs it.
+enum Step {
+    Conv { op: Conv, data_gradient: bool },
+    Depthwise(Depthwise),
+    Pointwise(Pointwise),
+    Pool(Pool),
+    Subsample(Subsample),
+    /// A batch norm over blocks of channels; without fusion also what made norm(x) real.
+    Norm(BatchNorm),
+    /// A view made real: channels `from` of x at `to` of y.
+    Apply { view: View, y: Tensor, blocks: Vec<(u32, u32)>, channels: u32 },
+    /// Identity terms of a node: dx[to] += scale * dz[from].
+    Identity { z: Tensor, from: u32, x: Tensor, to: u32, channels: u32, scale: f32 },
+    WindowPool(WindowPool),
+    GlobalPool { x: Tensor, pooled: Array },
+    Linear { op: Linear, x: Features, dlogits: Array },
+    Loss { n: u32, k: u32, logits: Array, dlogits: Array, weight: f32 },
+}
+
+/// What a linear layer reads.
+#[derive(Clone, Copy)]
+enum Features {
+    /// Globally pooled features, [C][N].
+    Pooled(Array),
+    /// One-pixel maps, [C][N][1][1].
+    Maps(Tensor),
+}
+
+/// Where the gradient of a block of channels is to be found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Alias {
+    first: u32,
+    channels: u32,
+    tensor: Tensor,
+    channel: u32,
+    multiplier: f32,
+    drop: Option<u32>,
+}
+
+/// A gradient and which of its channels hold something already.
+struct Gradient {
+    tensor: Tensor,
+    written: Vec<bool>,
+}
+
+struct Builder<'a> {
+    request: Request<'a>,
+    dispatches: Vec<Dispatch>,
+    sizes: Vec<u64>,
+    tape: Vec<Step>,
+    /// Batch-norm coefficients by tensor.
+    coefs: BTreeMap<Buf, Array>,
+    /// Without fusion: norm(x) made real, by tensor x.
+    normed: BTreeMap<Buf, Tensor>,
+    /// Gradients that are those of another tensor's channels, by tensor.
+    aliases: BTreeMap<Buf, Vec<Alias>>,
+    gradients: BTreeMap<Buf, Gradient>,
+    /// Coefficients of batch norm's backward pass by tensor.
+    grad_coefs: BTreeMap<Buf, Array>,
+    /// Gradients of pooled features, by array.
+    array_gradients: BTreeMap<Buf, Array>,
+    /// Partial sums of weight gradients since the last flush: the array's number, its length in elements.
+    partial: Option<(u32, u32)>,
+    reductions: Vec<reduce::Task>,
+}
+
+/// The dispatches of a request, on tensors that are not placed yet, and the tensors' sizes in bytes.
+pub fn lower(request: Request<'_>) -> (Vec<Dispatch>, Vec<u64>) {
+    let mut b = Builder {
+        request,
+        dispatches: Vec::new(),
+        sizes: Vec::new(),
+        tape: Vec::new(),
+        coefs: BTreeMap::new(),
+        normed: BTreeMap::new(),
+        aliases: BTreeMap::new(),
+        gradients: BTreeMap::new(),
+        grad_coefs: BTreeMap::new(),
+        array_gradients: BTreeMap::new(),
+        partial: None,
+        reductions: Vec::new(),
+    };
+    b.forward();
+    if request.mode == Mode::Train {
+        b.backward();
+    }
+    (b.dispatches, b.sizes)
+}
+
+impl Builder<'_> {
+    fn fuse(&self) -> bool {
+        self.request.lowering.fuse
+    }
+
+    fn tuning(&self) -> Tuning {
+        self.request.lowering.tuning
+    }
+
+    fn param(&self, name: &str) -> Param {
+        self.request.layout.param(name)
+    }
+
+    fn push(&mut self, dispatch: Dispatch) {
+        self.dispatches.push(dispatch);
+    }
+
+    fn array(&mut self, bytes: u64) -> Array {
+        let bytes = bytes.max(16).next_multiple_of(16);
+        self.sizes.push(bytes);
+        Array { buf: Buf::Tensor(self.sizes.len() as u32 - 1), offset_bytes: 0, bytes }
+    }
+
+    fn tensor(&mut self, channels: u32, map: Map) -> Tensor {
+        let mut tensor = Tensor { buf: Buf::V, channels, map };
+        tensor.buf = self.array(tensor.bytes()).buf;
+        tensor
+    }
+
+    /// What consumers of x see of its batch norm: x itself, read through coefficients, or norm(x).
+    fn seen(&self, x: Tensor) -> Tensor {
+        self.normed.get(&x.buf).copied().unwrap_or(x)
+    }
+
+    /// A way to read blocks of `channels` channels of x, normalised and with ReLU on request.
+    ///
+    /// Without fusion ReLU makes a new tensor of the blocks; `sources` then say where they are in it.
+    fn view(&mut self, x: Tensor, sources: &mut [u32], channels: u32, relu: bool) -> View {
+        let x = self.seen(x);
+        let view = View { x, coefs: self.coefs.get(&x.buf).copied(), relu };
+        if self.fuse() || !relu {
+            return view;
+        }
+        let mut distinct: Vec<u32> = sources.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let y = self.materialise(view, &distinct, channels);
+        for source in sources {
+            let at = distinct.iter().position(|d| d == source).unwrap_or_default();
+            *source = at as u32 * channels;
+        }
+        View { x: y, coefs: None, relu: false }
+    }
+
+    /// A tensor with the values of blocks of a view, side by side.
+    fn materialise(&mut self, view: View, sources: &[u32], channels: u32) -> Tensor {
+        let y = self.tensor(sources.len() as u32 * channels, view.x.map);
+        let blocks: Vec<(u32, u32)> = (0..).map(|i| i * channels).zip(sources).map(|(to, s)| (*s, to)).collect();
+        for &(from, to) in &blocks {
+            self.push(elementwise::apply(&view, from, y, to, channels));
+        }
+        self.tape.push(Step::Apply { view, y, blocks, channels });
+        y
+    }
+
+    /// Batch norm of blocks of channels of x: afterwards `view` reads them normalised.
+    fn norm(&mut self, x: Tensor, first: u32, block: u32, blocks: Vec<crate::ops::batch_norm::Norm>) {
+        let coefs = match self.coefs.get(&x.buf) {
+            Some(coefs) => *coefs,
+            None => self.array(u64::from(x.channels) * 16),
+        };
+        let state_bytes = u64::from(self.request.layout.state_len) * 4;
+        let state = Range { buf: Buf::State, offset_bytes: 0, len_bytes: state_bytes };
+        let op = BatchNorm { x, coefs, first, block, blocks, state };
+        if self.request.mode == Mode::Evaluate {
+            self.push(op.from_running());
+        } else {
+            let partial = self.array(op.partial_bytes());
+            self.dispatches.extend(op.forward(partial));
+        }
+        self.coefs.insert(x.buf, coefs);
+        if !self.fuse() {
+            let y = match self.normed.get(&x.buf) {
+                Some(y) => *y,
+                None => self.tensor(x.channels, x.map),
+            };
+            self.normed.insert(x.buf, y);
+            let view = View { x, coefs: Some(coefs), relu: false };
+            let channels = op.channels();
+            self.push(elementwise::apply(&view, first, y, first, channels));
+        }
+        self.tape.push(Step::Norm(op));
+    }
+}

@@ -1,0 +1,109 @@
+//! Dispatches on named tensors → the same dispatches on ranges of pages.
+//!
+//! When a tensor is first and last used follows from the bindings; tensors whose lives do not overlap
+//! share memory. Largest first, each at the lowest free offset of the first page with room. Pages hold at
+//! most 128 MiB, the largest range that every WebGPU adapter can bind.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::kernel::{Buf, Dispatch};
+
+/// Largest page in bytes.
+pub const PAGE_BYTES: u64 = 128 << 20;
+
+/// Where a tensor lies and when it lives (dispatch indices, both inclusive).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// Which page.
+    pub page: u16,
+    /// First byte.
+    pub offset_bytes: u64,
+    /// Bytes.
+    pub len_bytes: u64,
+    /// First dispatch that binds it.
+    pub first: usize,
+    /// Last dispatch that binds it.
+    pub last: usize,
+}
+
+/// The layout of all tensors of a plan.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Regions {
+    /// By tensor number.
+    pub regions: BTreeMap<u32, Region>,
+    /// Bytes of each page.
+    pub pages: Vec<u64>,
+}
+
+impl Regions {
+    /// Bytes of all pages.
+    pub fn arena_bytes(&self) -> u64 {
+        self.pages.iter().sum()
+    }
+}
+
+/// Lays out the tensors of `dispatches` (`sizes` in bytes, by tensor number) and rewrites their bindings.
+///
+/// Errors: [`Error::Memory`] where a single tensor is larger than a page.
+pub fn place(dispatches: &mut [Dispatch], sizes: &[u64]) -> Result<Regions> {
+    let mut lives: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
+    for (i, d) in dispatches.iter().enumerate() {
+        for (_, range) in &d.bindings {
+            if let Buf::Tensor(id) = range.buf {
+                lives.entry(id).or_insert((i, i)).1 = i;
+            }
+        }
+    }
+    let mut order: Vec<u32> = lives.keys().copied().collect();
+    // Stable: equal sizes keep the order of creation, so that equal inputs give equal plans.
+    order.sort_by_key(|id| std::cmp::Reverse(sizes[*id as usize]));
+
+    let mut out = Regions::default();
+    for id in order {
+        let len_bytes = sizes[id as usize].next_multiple_of(256);
+        if len_bytes > PAGE_BYTES {
+            return Err(Error::Memory {
+                what: "one tensor of the network".into(),
+                need_bytes: len_bytes,
+                have_bytes: PAGE_BYTES,
+                try_this: "a smaller --batch or fewer --channels".into(),
+            });
+        }
+        let (first, last) = lives[&id];
+        let (page, offset_bytes) = (0..)
+            .find_map(|page| Some((page, free_offset(&out, page, len_bytes, (first, last))?)))
+            .unwrap_or_default();
+        if out.pages.len() == usize::from(page) {
+            out.pages.push(0);
+        }
+        let end = &mut out.pages[usize::from(page)];
+        *end = (*end).max(offset_bytes + len_bytes);
+        out.regions.insert(id, Region { page, offset_bytes, len_bytes, first, last });
+    }
+    for d in dispatches {
+        for (_, range) in &mut d.bindings {
+            if let Buf::Tensor(id) = range.buf {
+                let region = out.regions[&id];
+                range.buf = Buf::Page(region.page);
+                range.offset_bytes += region.offset_bytes;
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// The lowest offset of `page` where `len` bytes are free during `life`.
+fn free_offset(out: &Regions, page: u16, len: u64, life: (usize, usize)) -> Option<u64> {
+    let alive = out.regions.values().filter(|r| r.page == page && r.first <= life.1 && life.0 <= r.last);
+    let mut taken: Vec<(u64, u64)> = alive.map(|r| (r.offset_bytes, r.offset_bytes + r.len_bytes)).collect();
+    taken.sort_unstable();
+    let mut offset = 0;
+    for (start, end) in taken {
+        if offset + len <= start {
+            break;
+        }
+        offset = offset.max(end);
+    }
+    (offset + len <= PAGE_BYTES).then_some(offset)
+}

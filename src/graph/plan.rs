@@ -1,0 +1,37 @@
+//! A request → the finished plan.
+
+use super::lower::{Request, lower};
+use super::memory::{Regions, place};
+use crate::error::Result;
+use crate::kernel::Dispatch;
+
+/// One child's work as plain data: equal requests give equal plans.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Launches in order, bound to pages and buffers.
+    pub dispatches: Vec<Dispatch>,
+    /// Where each tensor lies and when it lives.
+    pub regions: Regions,
+    /// Multiplications plus additions.
+    pub flops: u64,
+    /// Bytes moved if every operand of every launch is touched once.
+    pub bytes: u64,
+}
+
+impl Plan {
+    /// Plans one child.
+    ///
+    /// Errors: [`crate::Error::Memory`] where a tensor is larger than a page.
+    pub fn new(request: Request<'_>) -> Result<Self> {
+        let (mut dispatches, sizes) = lower(request);
+        let regions = place(&mut dispatches, &sizes)?;
+        let flops = dispatches.iter().map(|d| d.flops).sum();
+        let bytes = dispatches.iter().map(|d| d.bytes).sum();
+        Ok(Self { dispatches, regions, flops, bytes })
+    }
+
+    /// Bytes of the arena that the plan needs.
+    pub fn arena_bytes(&self) -> u64 {
+        self.regions.arena_bytes()
+    }
+}

@@ -1,0 +1,250 @@
+//! A shader's text → a validated naga module and, per entry point, what `gpu` must bind.
+//!
+//! The shader is the only place that says workgroup sizes, binding numbers and kinds; Rust reads them
+//! here. Validation grants no capability beyond core WebGPU, and every entry point is held to WebGPU's
+//! default limits, so that a shader that passes on one machine passes on all.
+
+use std::sync::OnceLock;
+
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Handle, StorageAccess};
+
+use super::source::{SOURCES, Source};
+use super::specialise::specialise;
+use crate::{Error, Result};
+
+/// How a global variable is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `var<uniform>`.
+    Uniform,
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`.
+    ReadWrite,
+}
+
+/// A global variable that an entry point uses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Binding {
+    /// The variable's name.
+    pub name: String,
+    /// The `@binding` number in group 0.
+    pub number: u32,
+    /// How it is bound.
+    pub kind: Kind,
+    /// The least bytes a bound range must have: the type's size; one element for a runtime-sized array.
+    pub min_bytes: u64,
+}
+
+/// One compute entry point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Invocations per workgroup in x, y, z.
+    pub workgroup_size: [u32; 3],
+    /// What it uses, `params` included, by binding number.
+    pub bindings: Vec<Binding>,
+}
+
+/// A parsed and validated shader.
+#[derive(Debug)]
+pub struct Kernel {
+    /// Stem of the file in `shaders/`.
+    pub name: String,
+    /// The full text: libs, then the file.
+    pub text: String,
+    /// naga's module.
+    pub module: naga::Module,
+    /// naga's validation result.
+    pub info: ModuleInfo,
+    /// The entry points, in the file's order.
+    pub entries: Vec<Entry>,
+    /// The `override` constants: name and whether there is a default.
+    pub overrides: Vec<(String, bool)>,
+}
+
+impl Kernel {
+    /// The entry point called `name`. Error: [`Error::Kernel`] that lists those there are.
+    pub fn entry(&self, name: &str) -> Result<&Entry> {
+        self.entries.iter().find(|e| e.name == name).ok_or_else(|| {
+            let there: Vec<_> = self.entries.iter().map(|e| e.name.as_str()).collect();
+            error(
+                &self.name,
+                format!("no entry point {name:?}; it has {}", there.join(", ")),
+            )
+        })
+    }
+
+    /// The text of one entry point with these values of `override` constants and its marked loops written out.
+    /// Error: [`Error::Kernel`].
+    pub fn specialised(&self, entry: &str, overrides: &[(&str, u32)]) -> Result<String> {
+        specialise(&self.text, entry, overrides).map_err(|m| error(&self.name, m))
+    }
+}
+
+/// The shader `name` of [`SOURCES`], parsed once per process. Error: [`Error::Kernel`].
+pub fn kernel(name: &str) -> Result<&'static Kernel> {
+    static CACHE: [OnceLock<Result<Kernel, String>>; SOURCES.len()] =
+        [const { OnceLock::new() }; SOURCES.len()];
+    let (source, cell) = SOURCES
+        .iter()
+        .zip(&CACHE)
+        .find(|(source, _)| source.name == name)
+        .ok_or_else(|| error(name, "no such shader in kernel::SOURCES"))?;
+    let parsed = cell.get_or_init(|| {
+        reflect(source).map_err(|e| match e {
+            Error::Kernel { message, .. } => message,
+            other => other.to_string(),
+        })
+    });
+    parsed.as_ref().map_err(|message| error(name, message.clone()))
+}
+
+/// Parse, validate and reflect one shader. Error: [`Error::Kernel`] with file, line and column.
+pub fn reflect(source: &Source) -> Result<Kernel> {
+    let mut parts = Vec::new();
+    for (path, text) in source.parts() {
+        let text = text.ok_or_else(|| error(source.name, format!("{path} is not in kernel::LIBS")))?;
+        parts.push((path, text));
+    }
+    let text: String = parts.iter().map(|(_, text)| *text).collect();
+    let place = |location: Option<naga::SourceLocation>| match location {
+        Some(at) => locate(&parts, at.offset as usize),
+        None => format!("shaders/{}.wgsl", source.name),
+    };
+
+    let module = naga::front::wgsl::parse_str(&text).map_err(|e| {
+        error(
+            source.name,
+            format!("{}: {}", place(e.location(&text)), e.message()),
+        )
+    })?;
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .map_err(|e| {
+            error(
+                source.name,
+                format!("{}: {}", place(e.location(&text)), chain(e.as_inner())),
+            )
+        })?;
+
+    let mut entries = Vec::new();
+    for (i, point) in module.entry_points.iter().enumerate() {
+        let used = info.get_entry_point(i);
+        let globals = module
+            .global_variables
+            .iter()
+            .filter(|(h, _)| !used[*h].is_empty())
+            .map(|(h, _)| h);
+        entries.push(
+            entry(&module, point, globals)
+                .map_err(|m| error(source.name, format!("entry point {}: {m}", point.name)))?,
+        );
+    }
+    let overrides = module
+        .overrides
+        .iter()
+        .map(|(_, o)| (o.name.clone().unwrap_or_default(), o.init.is_some()))
+        .collect();
+    Ok(Kernel {
+        name: source.name.into(),
+        text,
+        module,
+        info,
+        entries,
+        overrides,
+    })
+}
+
+fn entry(
+    module: &naga::Module,
+    point: &naga::EntryPoint,
+    globals: impl Iterator<Item = Handle<naga::GlobalVariable>>,
+) -> Result<Entry, String> {
+    if point.stage != naga::ShaderStage::Compute || point.workgroup_size_overrides.is_some() {
+        return Err("only compute with a constant workgroup size is supported".into());
+    }
+    let (mut bindings, mut shared_bytes) = (Vec::new(), 0);
+    for handle in globals {
+        let var = &module.global_variables[handle];
+        // naga counts a runtime-sized array as one element.
+        let min_bytes = u64::from(module.types[var.ty].inner.size(module.to_ctx()));
+        let kind = match var.space {
+            AddressSpace::Uniform => Kind::Uniform,
+            AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => Kind::ReadWrite,
+            AddressSpace::Storage { .. } => Kind::Read,
+            AddressSpace::WorkGroup => {
+                shared_bytes += min_bytes;
+                continue;
+            }
+            _ => continue,
+        };
+        let name = var.name.clone().unwrap_or_default();
+        match var.binding {
+            Some(naga::ResourceBinding {
+                group: 0,
+                binding: number,
+            }) => {
+                bindings.push(Binding {
+                    name,
+                    number,
+                    kind,
+                    min_bytes,
+                });
+            }
+            _ => return Err(format!("variable {name} is not in group 0")),
+        }
+    }
+    bindings.sort_by_key(|b| b.number);
+    let n_storage = bindings.iter().filter(|b| b.kind != Kind::Uniform).count();
+    let invocations: u32 = point.workgroup_size.iter().product();
+    for (what, found, limit) in [
+        ("storage buffers", n_storage as u64, 8),
+        ("bytes of workgroup memory", shared_bytes, 16_384),
+        ("invocations per workgroup", u64::from(invocations), 256),
+    ] {
+        if found > limit {
+            return Err(format!("{found} {what}; WebGPU guarantees {limit}"));
+        }
+    }
+    Ok(Entry {
+        name: point.name.clone(),
+        workgroup_size: point.workgroup_size,
+        bindings,
+    })
+}
+
+/// Byte `offset` of the joined text as file:line:column and that line.
+fn locate(parts: &[(String, &str)], mut offset: usize) -> String {
+    for (path, text) in parts {
+        if offset < text.len() {
+            let before = &text[..offset];
+            let start = before.rfind('\n').map_or(0, |i| i + 1);
+            let line = text[start..].lines().next().unwrap_or_default();
+            let (row, column) = (before.matches('\n').count() + 1, offset - start + 1);
+            return format!("{path}:{row}:{column}: `{}`", line.trim());
+        }
+        offset -= text.len();
+    }
+    "at the end".into()
+}
+
+/// An error with its sources on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(&format!(": {inner}"));
+        source = inner.source();
+    }
+    text
+}
+
+pub(crate) fn error(kernel: &str, message: impl Into<String>) -> Error {
+    Error::Kernel {
+        kernel: kernel.into(),
+        message: message.into(),
+    }
+}

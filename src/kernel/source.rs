@@ -1,0 +1,64 @@
+//! Stem of a file in `shaders/` → its WGSL text, compiled into the program.
+//!
+//! A shader is the texts of its `libs` joined by concatenation, then its own file. To add one: a line in
+//! [`SOURCES`] (and one in [`LIBS`] for a shared part).
+
+/// One file of `shaders/`.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// Stem of the file.
+    pub name: &'static str,
+    /// Text of the file.
+    pub text: &'static str,
+    /// Stems of the files in `shaders/lib/` that stand before it, in this order.
+    pub libs: &'static [&'static str],
+}
+
+macro_rules! shader {
+    ($name:literal $(, $lib:literal)*) => {
+        Source { name: $name, text: include_str!(concat!("../../shaders/", $name, ".wgsl")), libs: &[$($lib),*] }
+    };
+}
+
+macro_rules! lib {
+    ($name:literal) => {
+        ($name, include_str!(concat!("../../shaders/lib/", $name, ".wgsl")))
+    };
+}
+
+/// The shared parts: (stem, text).
+pub const LIBS: &[(&str, &str)] = &[lib!("map"), lib!("view"), lib!("grad")];
+
+/// Every shader of the program.
+pub const SOURCES: &[Source] = &[
+    shader!("fill"),
+    shader!("conv", "map", "view", "grad"),
+    shader!("depthwise", "map", "view"),
+    shader!("pointwise", "map", "view", "grad"),
+    shader!("subsample", "map", "view"),
+    shader!("pool", "map", "view", "grad"),
+    shader!("batch_norm", "map", "grad"),
+    shader!("apply", "map", "view", "grad"),
+    shader!("node", "map"),
+    shader!("window_pool", "map"),
+    shader!("global_pool", "map"),
+    shader!("linear"),
+    shader!("cross_entropy"),
+    shader!("reduce"),
+    shader!("sgd"),
+];
+
+impl Source {
+    /// The files that make up this shader, in order: (path for messages, text). A lib that does not
+    /// exist comes as `None`.
+    pub fn parts(&self) -> Vec<(String, Option<&'static str>)> {
+        let lib = |name: &str| LIBS.iter().find(|(stem, _)| *stem == name).map(|(_, text)| *text);
+        let mut parts: Vec<_> = self
+            .libs
+            .iter()
+            .map(|name| (format!("shaders/lib/{name}.wgsl"), lib(name)))
+            .collect();
+        parts.push((format!("shaders/{}.wgsl", self.name), Some(self.text)));
+        parts
+    }
+}

@@ -1,0 +1,213 @@
+//! WGSL with `override`s → WGSL with those values as constants and marked loops written out.
+//!
+//! Drivers do not reliably unroll loops over register arrays, and a register array that is indexed by a
+//! loop variable lives in memory. A line `//@unroll` above a plain `for (var i = 0u; i < N; i++)` writes
+//! the loop out with `const i`; `//@if CONDITION` above a plain `if` keeps or drops its block. Both are
+//! comments to every other reader: the text is valid WGSL, with the same meaning, without this step.
+//! Nothing else is rewritten, and there is no other templating.
+
+use std::collections::BTreeMap;
+
+type Env = BTreeMap<String, i64>;
+
+/// `text` without its entry points other than `entry`, with each `override NAME: u32 = EXPR;` turned into a `const` (value from `overrides`, else the
+/// default) and the marked blocks written out.
+///
+/// Errors: a message naming the construct that does not have the expected form.
+pub fn specialise(text: &str, entry: &str, overrides: &[(&str, u32)]) -> Result<String, String> {
+    let text = only(text, entry)?;
+    let mut env = Env::new();
+    let mut fixed = String::with_capacity(text.len());
+    for line in text.lines() {
+        let declaration = ["override ", "const "].iter().find_map(|kind| {
+            let (name, rest) = line.strip_prefix(kind)?.split_once(": u32 = ")?;
+            Some((*kind, name, rest.strip_suffix(';')?))
+        });
+        match declaration {
+            Some((kind, name, default)) => {
+                let given = overrides.iter().find(|(n, _)| *n == name && kind == "override ");
+                let value = match given {
+                    Some((_, value)) => i64::from(*value),
+                    None => evaluate(default, &env)?,
+                };
+                env.insert(name.to_owned(), value);
+                fixed.push_str(&format!("const {name}: u32 = {value}u;\n"));
+            }
+            None => {
+                fixed.push_str(line);
+                fixed.push('\n');
+            }
+        }
+    }
+    if let Some((name, _)) = overrides.iter().find(|(n, _)| !env.contains_key(*n)) {
+        return Err(format!("there is no override called {name}"));
+    }
+    let mut out = String::with_capacity(4 * fixed.len());
+    expand(&fixed, &mut env, &mut out)?;
+    Ok(out)
+}
+
+/// The text without its entry points other than `entry`: their register arrays may not fit the overrides.
+fn only(text: &str, entry: &str) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("@compute") {
+        let open = at + rest[at..].find('{').ok_or("an entry point without a body")?;
+        let close = open + matching(&rest[open..])?;
+        let wanted = rest[at..open].contains(&format!("fn {entry}("));
+        out.push_str(&rest[..if wanted { close + 1 } else { at }]);
+        rest = &rest[close + 1..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+fn expand(text: &str, env: &mut Env, out: &mut String) -> Result<(), String> {
+    let mut rest = text;
+    loop {
+        let Some(at) = rest.find("//@") else {
+            out.push_str(rest);
+            return Ok(());
+        };
+        out.push_str(&rest[..at]);
+        let (directive, after) = rest[at..].split_once('\n').ok_or("a directive at the end of the file")?;
+        let open = after.find('{').ok_or("a directive without a block")?;
+        let close = open + matching(&after[open..])?;
+        let (head, body) = (after[..open].trim(), &after[open + 1..close]);
+        rest = &after[close + 1..];
+        if directive.trim() == "//@unroll" {
+            let (name, bound) = loop_head(head)?;
+            for i in 0..evaluate(bound, env)? {
+                let outer = env.insert(name.to_owned(), i);
+                out.push_str(&format!("{{ const {name}: u32 = {i}u;"));
+                expand(body, env, out)?;
+                out.push('}');
+                match outer {
+                    Some(value) => env.insert(name.to_owned(), value),
+                    None => env.remove(name),
+                };
+            }
+        } else if let Some(condition) = directive.strip_prefix("//@if ") {
+            if !head.starts_with("if (") {
+                return Err(format!("//@if must stand above an if, found {head:?}"));
+            }
+            if evaluate(condition, env)? != 0 {
+                out.push('{');
+                expand(body, env, out)?;
+                out.push('}');
+            }
+        } else {
+            return Err(format!("unknown directive {directive:?}"));
+        }
+    }
+}
+
+/// `for (var i = 0u; i < N; i++)` → (i, N).
+fn loop_head(head: &str) -> Result<(&str, &str), String> {
+    let wrong = || format!("//@unroll needs `for (var i = 0u; i < N; i++)`, found {head:?}");
+    let inner = head.strip_prefix("for (").and_then(|h| h.strip_suffix("++)")).ok_or_else(wrong)?;
+    let mut parts = inner.split(';').map(str::trim);
+    let (init, test, step) = (parts.next(), parts.next(), parts.next());
+    let name = init.and_then(|s| s.strip_prefix("var ")?.strip_suffix(" = 0u")).ok_or_else(wrong)?;
+    let bound = test.and_then(|s| s.strip_prefix(name)?.strip_prefix(" < ")).ok_or_else(wrong)?;
+    if step != Some(name) { Err(wrong()) } else { Ok((name, bound)) }
+}
+
+/// Index of the brace that closes the one at the start of `text`.
+fn matching(text: &str) -> Result<usize, String> {
+    let mut depth = 0;
+    for (i, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Ok(i);
+                }
+            }
+            _ => {}
+        }
+    }
+    Err("a block that is not closed".into())
+}
+
+/// The value of an expression of unsigned literals, names in `env`, parentheses and
+/// `* / % + - < > <= >= == != && ||`; comparisons give 0 or 1.
+pub fn evaluate(text: &str, env: &BTreeMap<String, i64>) -> Result<i64, String> {
+    let tokens = tokens(text)?;
+    let mut at = 0;
+    let value = binary(&tokens, &mut at, 0, env)?;
+    if at == tokens.len() { Ok(value) } else { Err(format!("cannot evaluate {text:?}")) }
+}
+
+const LEVELS: [&[&str]; 6] =
+    [&["||"], &["&&"], &["==", "!="], &["<=", ">=", "<", ">"], &["+", "-"], &["*", "/", "%"]];
+
+fn binary(tokens: &[String], at: &mut usize, level: usize, env: &Env) -> Result<i64, String> {
+    if level == LEVELS.len() {
+        return primary(tokens, at, env);
+    }
+    let mut left = binary(tokens, at, level + 1, env)?;
+    while let Some(op) = tokens.get(*at).filter(|t| LEVELS[level].contains(&t.as_str())) {
+        *at += 1;
+        let right = binary(tokens, at, level + 1, env)?;
+        left = match op.as_str() {
+            "||" => i64::from(left != 0 || right != 0),
+            "&&" => i64::from(left != 0 && right != 0),
+            "==" => i64::from(left == right),
+            "!=" => i64::from(left != right),
+            "<=" => i64::from(left <= right),
+            ">=" => i64::from(left >= right),
+            "<" => i64::from(left < right),
+            ">" => i64::from(left > right),
+            "+" => left + right,
+            "-" => left - right,
+            "*" => left * right,
+            _ if right == 0 => return Err("division by zero".into()),
+            "/" => left / right,
+            _ => left % right,
+        };
+    }
+    Ok(left)
+}
+
+fn primary(tokens: &[String], at: &mut usize, env: &Env) -> Result<i64, String> {
+    let token = tokens.get(*at).ok_or("an expression that ends early")?;
+    *at += 1;
+    if token == "(" {
+        let value = binary(tokens, at, 0, env)?;
+        if tokens.get(*at).map(String::as_str) != Some(")") {
+            return Err("a parenthesis that is not closed".into());
+        }
+        *at += 1;
+        return Ok(value);
+    }
+    let digits = token.trim_end_matches('u');
+    if digits.starts_with("0x") {
+        return i64::from_str_radix(&digits[2..], 16).map_err(|e| format!("{token}: {e}"));
+    }
+    match digits.parse() {
+        Ok(value) => Ok(value),
+        Err(_) => env.get(token).copied().ok_or_else(|| format!("unknown name {token:?}")),
+    }
+}
+
+fn tokens(text: &str) -> Result<Vec<String>, String> {
+    let mut out = Vec::new();
+    let mut rest = text.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let word = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let len = if word > 0 {
+            word
+        } else if ["||", "&&", "==", "!=", "<=", ">="].iter().any(|op| rest.starts_with(op)) {
+            2
+        } else if "()+-*/%<>".contains(first) {
+            1
+        } else {
+            return Err(format!("unexpected {first:?} in {text:?}"));
+        };
+        out.push(rest[..len].to_owned());
+        rest = rest[len..].trim_start();
+    }
+    Ok(out)
+}

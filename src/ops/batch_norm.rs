@@ -1,0 +1,181 @@
+//! Batch norm → dispatches of `batch_norm.wgsl`: statistics and coefficients forward, sums and
+//! coefficients backward. The normalised values themselves are never stored: consumers apply the
+//! coefficients while loading.
+
+use super::{Array, GradView, MAX_TASKS, NOWHERE, Param, Tensor, chunked, dispatch, groups, table};
+use crate::kernel::{Buf, Dispatch, Range};
+
+/// What a block of channels gets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Norm {
+    /// Nothing: the coefficients are those of the identity.
+    Identity,
+    /// Batch norm without affine parameters (search cells).
+    Plain,
+    /// Batch norm with gamma and beta, and running statistics where given (offsets in `State`).
+    Affine {
+        /// gamma \[C\].
+        gamma: Param,
+        /// beta \[C\].
+        beta: Param,
+        /// Offsets of the running mean and variance in the state buffer.
+        running: Option<[u32; 2]>,
+    },
+}
+
+/// Where a block's gradient comes from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GradSource {
+    /// First channel of the gradient tensor.
+    pub channel: u32,
+    /// How often the block counts (a pair drawn twice: 2).
+    pub multiplier: f32,
+    /// First drop-path factor.
+    pub drop: u32,
+}
+
+/// Batch norm over `blocks.len()` blocks of `block` channels of x from channel `first` on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchNorm {
+    /// The tensor that is normalised.
+    pub x: Tensor,
+    /// Its coefficients, one quad per channel.
+    pub coefs: Array,
+    /// First channel served.
+    pub first: u32,
+    /// Channels per block.
+    pub block: u32,
+    /// What each block gets.
+    pub blocks: Vec<Norm>,
+    /// The buffer of running statistics.
+    pub state: Range,
+}
+
+impl BatchNorm {
+    /// Channels served.
+    pub fn channels(&self) -> u32 {
+        self.block * self.blocks.len() as u32
+    }
+
+    /// Bytes of the partial sums of either direction.
+    pub fn partial_bytes(&self) -> u64 {
+        u64::from(self.channels()) * u64::from(chunked(self.x.map.quads()).1) * 16
+    }
+
+    /// Bytes of dgamma and dbeta, f32 \[2\]\[channels\].
+    pub fn dparams_bytes(&self) -> u64 {
+        (u64::from(self.channels()) * 8).next_multiple_of(16)
+    }
+
+    fn affine_params(&self) -> Vec<Param> {
+        let pairs = self.blocks.iter().filter_map(|b| match b {
+            Norm::Affine { gamma, beta, .. } => Some([*gamma, *beta]),
+            _ => None,
+        });
+        pairs.flatten().collect()
+    }
+
+    fn params(&self, sources: &[GradSource]) -> (Vec<u32>, Range) {
+        assert!(self.blocks.len() <= MAX_TASKS);
+        let affine = self.affine_params();
+        // Without affine parameters something must still be bound.
+        let (w, w_first) =
+            if affine.is_empty() { (Range { buf: Buf::V, offset_bytes: 0, len_bytes: 16 }, 0) } else { super::cover(Buf::V, &affine) };
+        let (rounds, chunks) = chunked(self.x.map.quads());
+        let mut p = Vec::from(self.x.map.words());
+        p.extend([self.first, self.channels(), self.block, rounds, chunks, 0, 0, 0]);
+        p.extend(table(self.blocks.iter().map(|b| match b {
+            Norm::Identity => [NOWHERE - 1; 4],
+            Norm::Plain => [NOWHERE; 4],
+            Norm::Affine { gamma, beta, running } => {
+                let [mean, var] = running.unwrap_or([NOWHERE; 2]);
+                [gamma.offset - w_first, beta.offset - w_first, mean, var]
+            }
+        })));
+        p.extend(table(sources.iter().map(|s| [s.channel, s.multiplier.to_bits(), s.drop, 0])));
+        (p, w)
+    }
+
+    /// Coefficients from the batch's statistics (and an update of the running ones where given).
+    pub fn forward(&self, partial: Array) -> [Dispatch; 2] {
+        let (params, w) = self.params(&[]);
+        let chunks = chunked(self.x.map.quads()).1;
+        let ragged = vec![("RAGGED", self.x.map.ragged())];
+        let x = ("x", self.x.range());
+        let partial = ("partial", partial.range());
+        [
+            Dispatch {
+                flops: 4 * u64::from(self.channels()) * u64::from(self.x.map.count()),
+                bytes: self.x.channel_bytes() * u64::from(self.channels()),
+                ..dispatch(
+                    "batch_norm",
+                    "statistics",
+                    ragged.clone(),
+                    vec![x, partial],
+                    params.clone(),
+                    [chunks, self.channels(), 1],
+                )
+            },
+            dispatch(
+                "batch_norm",
+                "finalize",
+                ragged,
+                vec![partial, ("coefs", self.coefs.range()), ("w", w), ("state", self.state)],
+                params,
+                [groups(self.channels()), 1, 1],
+            ),
+        ]
+    }
+
+    /// Coefficients from the running statistics.
+    pub fn from_running(&self) -> Dispatch {
+        let (params, w) = self.params(&[]);
+        dispatch(
+            "batch_norm",
+            "from_running",
+            vec![("RAGGED", self.x.map.ragged())],
+            vec![("coefs", self.coefs.range()), ("w", w), ("state", self.state)],
+            params,
+            [groups(self.channels()), 1, 1],
+        )
+    }
+
+    /// Coefficients of the backward pass (`g.bn`) and dgamma, dbeta, from the gradients of norm(x) that
+    /// `sources` names block by block.
+    pub fn backward(
+        &self,
+        g: &GradView,
+        sources: &[GradSource],
+        partial: Array,
+        dparams: Array,
+    ) -> [Dispatch; 2] {
+        let (params, _) = self.params(sources);
+        let chunks = chunked(self.x.map.quads()).1;
+        let mut overrides = vec![("RAGGED", self.x.map.ragged())];
+        overrides.push(("DROP", u32::from(g.drop.is_some())));
+        let partial = ("partial", partial.range());
+        let coefs = ("coefs", self.coefs.range());
+        [
+            Dispatch {
+                flops: 4 * u64::from(self.channels()) * u64::from(self.x.map.count()),
+                bytes: 2 * self.x.channel_bytes() * u64::from(self.channels()),
+                ..dispatch(
+                    "batch_norm",
+                    "backward_sums",
+                    overrides.clone(),
+                    vec![("x", self.x.range()), coefs, ("dz", g.dz.range()), partial, ("drop", g.drop_range())],
+                    params.clone(),
+                    [chunks, self.channels(), 1],
+                )
+            },
+            dispatch(
+                "batch_norm",
+                "backward_finalize",
+                overrides,
+                vec![partial, coefs, ("grad_coefs", g.coefs_range()), ("dparams", dparams.range())],
+                params,
+                [groups(self.channels()), 1, 1],
+            ),
+        ]
+    }
+}

@@ -1,0 +1,109 @@
+//! Dense convolution → dispatches of `conv.wgsl` (stems, auxiliary head).
+
+use super::{Array, GradView, Param, Tensor, View, chunked, cover, dispatch, groups};
+use crate::kernel::{Buf, Dispatch};
+
+/// y\[o\]\[n\]\[i\]\[j\] = Σ_{c,u,v} w\[o\]\[c\]\[u\]\[v\] · view(x)\[c\]\[n\]\[iS+u−P\]\[jS+v−P\].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conv {
+    /// Kernel side, 2 or 3.
+    pub k: u32,
+    /// Stride, 1 or 2.
+    pub stride: u32,
+    /// Padding.
+    pub pad: u32,
+    /// The input, \[CI\]\[N\]\[H\]\[W\].
+    pub x: View,
+    /// The output, \[CO\]\[N\]\[OH\]\[OW\].
+    pub y: Tensor,
+    /// The weights, \[CO\]\[CI\]\[K\]\[K\].
+    pub w: Param,
+}
+
+impl Conv {
+    /// Weights.
+    pub fn elements(&self) -> u32 {
+        self.x.x.channels * self.y.channels * self.k * self.k
+    }
+
+    fn flops(&self) -> u64 {
+        2 * u64::from(self.elements()) * u64::from(self.y.map.count())
+    }
+
+    fn overrides(&self, tc: u32) -> Vec<(&'static str, u32)> {
+        let mut o = self.x.overrides();
+        o.retain(|(name, _)| *name != "RAGGED");
+        let ragged = self.x.x.map.ragged() | self.y.map.ragged();
+        o.extend([("K", self.k), ("S", self.stride), ("P", self.pad), ("TC", tc), ("RAGGED", ragged)]);
+        o
+    }
+
+    fn params(&self, rounds: u32, accumulate: bool) -> Vec<u32> {
+        let mut p = Vec::from(self.x.x.map.words());
+        p.extend(self.y.map.words());
+        p.extend([self.x.x.channels, self.y.channels, rounds, u32::from(accumulate)]);
+        p
+    }
+
+    /// y from x.
+    pub fn forward(&self) -> Dispatch {
+        let tc = 8;
+        let bindings = vec![
+            ("x", self.x.x.range()),
+            ("coefs", self.x.coefs_range()),
+            ("w", cover(Buf::V, &[self.w]).0),
+            ("y", self.y.range()),
+        ];
+        let grid = [groups(self.y.map.quads()), self.y.channels.div_ceil(tc), 1];
+        Dispatch {
+            flops: self.flops(),
+            ..dispatch("conv", "forward", self.overrides(tc), bindings, self.params(0, false), grid)
+        }
+    }
+
+    /// dx (+)= from dy.
+    pub fn backward_data(&self, g: &GradView, dx: Tensor, accumulate: bool) -> Dispatch {
+        let mut overrides = self.overrides(4);
+        overrides.extend(g.overrides());
+        let bindings = vec![
+            ("x", self.x.x.range()),
+            ("coefs", self.x.coefs_range()),
+            ("w", cover(Buf::V, &[self.w]).0),
+            ("y", self.y.range()),
+            ("dz", g.dz.range()),
+            ("grad_coefs", g.coefs_range()),
+            ("dx", dx.range()),
+        ];
+        let grid = [groups(self.x.x.map.quads()), self.x.x.channels, 1];
+        Dispatch {
+            flops: self.flops(),
+            ..dispatch("conv", "backward_data", overrides, bindings, self.params(0, accumulate), grid)
+        }
+    }
+
+    /// Chunks of partial sums that `backward_weight` leaves, each of `elements()` numbers.
+    pub fn chunks(&self) -> u32 {
+        chunked(self.y.map.quads()).1
+    }
+
+    /// Partial sums of dw: \[chunks\]\[CO\]\[CI\]\[K·K\].
+    pub fn backward_weight(&self, g: &GradView, partial: Array) -> Dispatch {
+        let tc = 4;
+        let (rounds, chunks) = chunked(self.y.map.quads());
+        let mut overrides = self.overrides(tc);
+        overrides.extend(g.overrides());
+        let bindings = vec![
+            ("x", self.x.x.range()),
+            ("coefs", self.x.coefs_range()),
+            ("y", self.y.range()),
+            ("dz", g.dz.range()),
+            ("grad_coefs", g.coefs_range()),
+            ("partial", partial.range()),
+        ];
+        let grid = [chunks, self.y.channels.div_ceil(tc), self.x.x.channels];
+        Dispatch {
+            flops: self.flops(),
+            ..dispatch("conv", "backward_weight", overrides, bindings, self.params(rounds, false), grid)
+        }
+    }
+}

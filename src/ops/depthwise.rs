@@ -1,0 +1,185 @@
+//! Depthwise convolution → dispatches of `depthwise.wgsl`.
+//!
+//! y\[t\]\[c\]\[n\]\[i\]\[j\] = Σ_{u,v} w\[t\]\[c\]\[u\]\[v\] · view(x)\[src(t)+c\]\[n\]\[iS+uD−P\]\[jS+vD−P\], P = D(K−1)/2.
+
+use super::{Array, Map, Param, Tensor, Tuning, View, chunked, cover, dispatch, groups, table};
+use crate::kernel::{Buf, Dispatch};
+
+/// The shape of a depthwise convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Geometry {
+    /// Kernel side, 3 or 5.
+    pub k: u32,
+    /// Stride, 1 or 2.
+    pub stride: u32,
+    /// Dilation, 1 or 2.
+    pub dilation: u32,
+}
+
+/// One convolution: which block of x it reads and its weights \[C\]\[K\]\[K\].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Task {
+    /// First channel of x.
+    pub source: u32,
+    /// The weights.
+    pub w: Param,
+}
+
+/// A group of convolutions with outputs side by side in y.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Depthwise {
+    /// Kernel, stride, dilation.
+    pub geometry: Geometry,
+    /// Channels of each convolution.
+    pub channels: u32,
+    /// The input, \[C..\]\[N\]\[H\]\[W\].
+    pub x: View,
+    /// The output, \[T·C\]\[N\]\[OH\]\[OW\].
+    pub y: Tensor,
+    /// The convolutions.
+    pub tasks: Vec<Task>,
+}
+
+impl Depthwise {
+    fn overrides(&self, rows: u32) -> Vec<(&'static str, u32)> {
+        let g = self.geometry;
+        let mut o = self.x.overrides();
+        o.extend([("K", g.k), ("S", g.stride), ("D", g.dilation), ("R", rows)]);
+        // One flag serves both maps.
+        if self.y.map.ragged() == 1 {
+            o.iter_mut().filter(|(n, _)| *n == "RAGGED").for_each(|(_, v)| *v = 1);
+        }
+        o
+    }
+
+    fn params(&self, tiles: u32, row_tiles: u32, split: (u32, u32)) -> Vec<u32> {
+        let mut p = Vec::from(self.x.x.map.words());
+        p.extend(self.y.map.words());
+        p.extend([self.channels, tiles, row_tiles, split.0, split.1, self.elements(), 0, 0]);
+        p
+    }
+
+    /// Weights of all tasks.
+    pub fn elements(&self) -> u32 {
+        self.tasks.len() as u32 * self.channels * self.geometry.k * self.geometry.k
+    }
+
+    fn weights(&self) -> Vec<Param> {
+        self.tasks.iter().map(|t| t.w).collect()
+    }
+
+    fn flops(&self) -> u64 {
+        2 * u64::from(self.elements()) * u64::from(self.y.map.count())
+    }
+
+    fn rows(&self, wanted: u32) -> u32 {
+        // A tile taller than the map wastes work.
+        if self.y.map.h < wanted { wanted.min(self.y.map.h.next_power_of_two()) } else { wanted }
+    }
+
+    /// y from x.
+    pub fn forward(&self, tuning: &Tuning) -> Dispatch {
+        let rows = self.rows(tuning.depthwise_rows);
+        let (w, first) = cover(Buf::V, &self.weights());
+        let Map { n, h, .. } = self.y.map;
+        let row_tiles = h.div_ceil(rows);
+        let tiles = n * row_tiles * self.y.map.wq();
+        let mut params = self.params(tiles, row_tiles, (0, 0));
+        params.extend(table(self.tasks.iter().map(|t| [t.source, t.w.offset - first, 0, 0])));
+        params.extend(table([]));
+        let bindings = vec![
+            ("x", self.x.x.range()),
+            ("coefs", self.x.coefs_range()),
+            ("w", w),
+            ("y", self.y.range()),
+        ];
+        let grid = [groups(tiles), self.channels, self.tasks.len() as u32];
+        Dispatch {
+            flops: self.flops(),
+            ..dispatch("depthwise", "forward", self.overrides(rows), bindings, params, grid)
+        }
+    }
+
+    /// dx (+)= for each source block; `accumulate(source)` says whether it already holds something.
+    pub fn backward_data(
+        &self,
+        dy: Tensor,
+        dx: Tensor,
+        accumulate: impl Fn(u32) -> bool,
+        tuning: &Tuning,
+    ) -> Dispatch {
+        let strided = self.geometry.stride == 2;
+        let rows = self.rows(tuning.depthwise_rows).max(if strided { 2 } else { 1 });
+        let (w, first) = cover(Buf::V, &self.weights());
+        let row_tiles = self.x.x.map.h.div_ceil(rows);
+        let tiles = self.x.x.map.n * row_tiles * self.y.map.wq();
+        let mut params = self.params(tiles, row_tiles, (0, 0));
+        let (sources, entries) = by_source(self.tasks.iter().enumerate().map(|(i, t)| {
+            (t.source, [i as u32 * self.channels, t.w.offset - first, 0, 0])
+        }));
+        params.extend(table(sources.iter().map(|&[s, f, c]| [s, f, c, u32::from(accumulate(s))])));
+        params.extend(table(entries));
+        let bindings = vec![
+            ("x", self.x.x.range()),
+            ("coefs", self.x.coefs_range()),
+            ("w", w),
+            ("dy", dy.range()),
+            ("dx", dx.range()),
+        ];
+        let entry = if strided { "backward_data_strided" } else { "backward_data" };
+        let grid = [groups(tiles), self.channels, sources.len() as u32];
+        Dispatch {
+            flops: self.flops(),
+            ..dispatch("depthwise", entry, self.overrides(rows), bindings, params, grid)
+        }
+    }
+
+    /// Chunks of partial sums that `backward_weight` leaves, each of `elements()` numbers.
+    pub fn chunks(&self, tuning: &Tuning) -> u32 {
+        chunked(self.tiles(tuning)).1
+    }
+
+    fn tiles(&self, tuning: &Tuning) -> u32 {
+        let rows = self.rows(tuning.depthwise_rows);
+        self.y.map.n * self.y.map.h.div_ceil(rows) * self.y.map.wq()
+    }
+
+    /// Partial sums of dw: \[chunks\]\[T\]\[C\]\[K·K\].
+    pub fn backward_weight(&self, dy: Tensor, partial: Array, tuning: &Tuning) -> Dispatch {
+        let rows = self.rows(tuning.depthwise_rows);
+        let tiles = self.tiles(tuning);
+        let (rounds, chunks) = chunked(tiles);
+        let mut params = self.params(tiles, self.y.map.h.div_ceil(rows), (rounds, chunks));
+        params.extend(table(self.tasks.iter().map(|t| [t.source, 0, 0, 0])));
+        params.extend(table([]));
+        let bindings = vec![
+            ("x", self.x.x.range()),
+            ("coefs", self.x.coefs_range()),
+            ("dy", dy.range()),
+            ("partial", partial.range()),
+        ];
+        let grid = [chunks, self.channels, self.tasks.len() as u32];
+        Dispatch {
+            flops: self.flops(),
+            ..dispatch("depthwise", "backward_weight", self.overrides(rows), bindings, params, grid)
+        }
+    }
+}
+
+/// Groups entries by their source: ([source, first entry, entries] in order of first appearance, entries).
+pub fn by_source(tasks: impl Iterator<Item = (u32, [u32; 4])>) -> (Vec<[u32; 3]>, Vec<[u32; 4]>) {
+    let mut grouped: Vec<(u32, Vec<[u32; 4]>)> = Vec::new();
+    for (source, entry) in tasks {
+        match grouped.iter_mut().find(|(s, _)| *s == source) {
+            Some((_, entries)) => entries.push(entry),
+            None => grouped.push((source, vec![entry])),
+        }
+    }
+    let mut sources = Vec::new();
+    let mut entries = Vec::new();
+    for (source, mut list) in grouped {
+        sources.push([source, entries.len() as u32, list.len() as u32]);
+        entries.append(&mut list);
+    }
+    (sources, entries)
+}

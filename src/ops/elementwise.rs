@@ -1,0 +1,125 @@
+//! Node sums and views made real → dispatches of `node.wgsl` and `apply.wgsl`.
+
+use super::{Array, GradView, Tensor, View, dispatch, groups};
+use crate::kernel::Dispatch;
+
+/// One term of a node: a block of a tensor, normalised or not.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Term {
+    /// The tensor.
+    pub x: Tensor,
+    /// First channel of the block.
+    pub first: u32,
+    /// Coefficients of the tensor's channels, where the term is norm(x).
+    pub coefs: Option<Array>,
+    /// How often the term counts.
+    pub scale: f32,
+    /// Drop-path factors and the first of this term's.
+    pub drop: Option<(Array, u32)>,
+}
+
+/// y\[first..first+channels\] = the sum of up to two terms (none: zero).
+pub fn node(y: Tensor, first: u32, channels: u32, terms: &[Term]) -> Dispatch {
+    let target = y.block(first, channels);
+    let mode = |t: Option<&Term>| match t {
+        None => 0,
+        Some(t) if t.coefs.is_none() => 1,
+        Some(_) => 2,
+    };
+    let (a, b) = (terms.first(), terms.get(1));
+    // What a missing term binds is not read.
+    let block = |t: Option<&Term>| t.map_or(target, |t| t.x.block(t.first, channels));
+    let coefs = |t: Option<&Term>| t.and_then(|t| t.coefs).map_or(target, Array::range);
+    let drop = |t: Option<&Term>| t.and_then(|t| t.drop);
+    let drops = drop(a).or(drop(b)).map_or(target, |(d, _)| d.range());
+    let mut params = Vec::from(y.map.words());
+    params.extend([drop(a).map_or(0, |d| d.1), drop(b).map_or(0, |d| d.1)]);
+    params.extend([a, b].map(|t| t.map_or(0.0, |t| t.scale).to_bits()));
+    params.extend([a, b].map(|t| t.map_or(0, |t| t.first)));
+    params.extend([0, 0]);
+    let overrides = vec![
+        ("MODE_A", mode(a)),
+        ("MODE_B", mode(b)),
+        ("DROP_A", u32::from(drop(a).is_some())),
+        ("DROP_B", u32::from(drop(b).is_some())),
+    ];
+    let bindings = vec![
+        ("a", block(a)),
+        ("b", block(b)),
+        ("coefs_a", coefs(a)),
+        ("coefs_b", coefs(b)),
+        ("y", target),
+        ("drop", drops),
+    ];
+    let grid = [groups(y.map.quads()), channels, 1];
+    Dispatch {
+        flops: 4 * u64::from(channels) * u64::from(y.map.count()),
+        bytes: target.len_bytes * (1 + terms.len() as u64),
+        ..dispatch("node", "forward", overrides, bindings, params, grid)
+    }
+}
+
+fn apply_params(x: Tensor, accumulate: bool, scale: f32, drop: u32, first: u32) -> Vec<u32> {
+    let mut p = Vec::from(x.map.words());
+    p.extend([u32::from(accumulate), scale.to_bits(), drop, first]);
+    p
+}
+
+/// y\[to..\] = view(x)\[from..\], `channels` channels.
+pub fn apply(view: &View, from: u32, y: Tensor, to: u32, channels: u32) -> Dispatch {
+    let x = view.x.block(from, channels);
+    let bindings = vec![
+        ("x", x),
+        ("coefs", view.coefs.map_or(x, Array::range)),
+        ("y", y.block(to, channels)),
+    ];
+    let grid = [groups(y.map.quads()), channels, 1];
+    dispatch("apply", "forward", view.overrides(), bindings, apply_params(y, false, 1.0, 0, from), grid)
+}
+
+/// The gradient of `apply`: dx\[from..\] (+)= dy\[to..\] through ReLU or batch norm.
+#[derive(Clone, Copy, Debug)]
+pub struct ApplyBackward {
+    /// First channel of x and dx.
+    pub from: u32,
+    /// First channel of dy.
+    pub to: u32,
+    /// Channels.
+    pub channels: u32,
+    /// Whether dx already holds something.
+    pub accumulate: bool,
+    /// First drop-path factor.
+    pub drop: u32,
+}
+
+/// See [`ApplyBackward`].
+pub fn apply_backward(view: &View, g: &GradView, dx: Tensor, at: ApplyBackward) -> Dispatch {
+    let x = view.x.block(at.from, at.channels);
+    let mut overrides = view.overrides();
+    overrides.extend(g.overrides());
+    let bindings = vec![
+        ("x", x),
+        ("coefs", view.coefs.map_or(x, Array::range)),
+        ("dy", g.dz.block(at.to, at.channels)),
+        ("grad_coefs", g.bn.map_or(x, Array::range)),
+        ("dx", dx.block(at.from, at.channels)),
+        ("drop", g.drop_range()),
+    ];
+    let grid = [groups(dx.map.quads()), at.channels, 1];
+    let params = apply_params(dx, at.accumulate, 1.0, at.drop, at.from);
+    dispatch("apply", "backward", overrides, bindings, params, grid)
+}
+
+/// dx\[to..\] (+)= scale · dy\[from..\]: the gradient of an identity.
+pub fn pass_back(dy: Tensor, from: u32, dx: Tensor, to: u32, channels: u32, scale: f32, add: bool) -> Dispatch {
+    let bindings = vec![("dy", dy.block(from, channels)), ("dx", dx.block(to, channels))];
+    let grid = [groups(dx.map.quads()), channels, 1];
+    dispatch("apply", "pass_back", vec![], bindings, apply_params(dx, add, scale, 0, 0), grid)
+}
+
+/// dx\[first..\] = 0.
+pub fn clear(dx: Tensor, first: u32, channels: u32) -> Dispatch {
+    let bindings = vec![("dx", dx.block(first, channels))];
+    let grid = [groups(dx.map.quads()), channels, 1];
+    dispatch("apply", "clear", vec![], bindings, apply_params(dx, false, 0.0, 0, 0), grid)
+}

@@ -1,0 +1,107 @@
+//! Global average pool, linear layer and cross-entropy → dispatches.
+
+use super::{Array, Param, Tensor, cover, dispatch, groups};
+use crate::kernel::{Buf, Dispatch, Range};
+
+fn pool_params(x: Tensor, accumulate: bool) -> Vec<u32> {
+    let mut p = Vec::from(x.map.words());
+    p.extend([u32::from(accumulate), 0, 0, 0]);
+    p
+}
+
+/// pooled\[C\]\[N\] = mean of x over each image.
+pub fn global_pool(x: Tensor, pooled: Array) -> Dispatch {
+    let bindings = vec![("x", x.range()), ("pooled", pooled.range())];
+    let overrides = vec![("RAGGED", x.map.ragged())];
+    let grid = [groups(x.map.n), x.channels, 1];
+    dispatch("global_pool", "forward", overrides, bindings, pool_params(x, false), grid)
+}
+
+/// dx (+)= dpooled / (H·W).
+pub fn global_pool_backward(dpooled: Array, dx: Tensor, accumulate: bool) -> Dispatch {
+    let bindings = vec![("dpooled", dpooled.range()), ("dx", dx.range())];
+    let overrides = vec![("RAGGED", dx.map.ragged())];
+    let grid = [groups(dx.map.quads()), dx.channels, 1];
+    dispatch("global_pool", "backward", overrides, bindings, pool_params(dx, accumulate), grid)
+}
+
+/// y\[N\]\[K\] = x·Wᵀ + bias, with element (c, n) of x at c·`x_channel` + n·`x_example`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Linear {
+    /// Examples.
+    pub n: u32,
+    /// Features.
+    pub c: u32,
+    /// Classes.
+    pub k: u32,
+    /// Distance of neighbouring channels in x.
+    pub x_channel: u32,
+    /// Distance of neighbouring examples in x.
+    pub x_example: u32,
+    /// Weights \[K\]\[C\].
+    pub weight: Param,
+    /// Bias \[K\].
+    pub bias: Param,
+}
+
+impl Linear {
+    fn params(&self, first: u32) -> Vec<u32> {
+        let (w, b) = (self.weight.offset - first, self.bias.offset - first);
+        vec![self.n, self.c, self.k, self.x_channel, self.x_example, w, b, 0]
+    }
+
+    fn weights(&self) -> (Range, u32) {
+        cover(Buf::V, &[self.weight, self.bias])
+    }
+
+    fn flops(&self) -> u64 {
+        2 * u64::from(self.n) * u64::from(self.c) * u64::from(self.k)
+    }
+
+    /// Logits from features.
+    pub fn forward(&self, x: Range, y: Array) -> Dispatch {
+        let (w, first) = self.weights();
+        let bindings = vec![("x", x), ("w", w), ("y", y.range())];
+        let grid = [groups(self.n * self.k), 1, 1];
+        Dispatch {
+            flops: self.flops(),
+            ..dispatch("linear", "forward", vec![], bindings, self.params(first), grid)
+        }
+    }
+
+    /// dx from dy.
+    pub fn backward_data(&self, dy: Array, dx: Range) -> Dispatch {
+        let (w, first) = self.weights();
+        let bindings = vec![("w", w), ("dy", dy.range()), ("dx", dx)];
+        let grid = [groups(self.n * self.c), 1, 1];
+        Dispatch {
+            flops: self.flops(),
+            ..dispatch("linear", "backward_data", vec![], bindings, self.params(first), grid)
+        }
+    }
+
+    /// dW \[K\]\[C\] and then dbias \[K\] into `partial`.
+    pub fn backward_weight(&self, x: Range, dy: Array, partial: Array) -> Dispatch {
+        let bindings = vec![("x", x), ("dy", dy.range()), ("partial", partial.range())];
+        let grid = [groups(self.k * self.c + self.k), 1, 1];
+        let params = self.params(self.weights().1);
+        Dispatch {
+            flops: self.flops(),
+            ..dispatch("linear", "backward_weight", vec![], bindings, params, grid)
+        }
+    }
+}
+
+/// Log-likelihood and correctness of each example, f32 \[2\]\[N\], into `result`.
+pub fn cross_entropy(n: u32, k: u32, logits: Array, labels: Range, result: Range) -> Dispatch {
+    let bindings = vec![("logits", logits.range()), ("labels", labels), ("result", result)];
+    let params = vec![n, k, 0, 0];
+    dispatch("cross_entropy", "forward", vec![], bindings, params, [groups(n), 1, 1])
+}
+
+/// dlogits\[N\]\[K\] = scale · (softmax − one-hot).
+pub fn cross_entropy_backward(n: u32, k: u32, logits: Array, labels: Range, dlogits: Array, scale: f32) -> Dispatch {
+    let bindings = vec![("logits", logits.range()), ("labels", labels), ("dlogits", dlogits.range())];
+    let params = vec![n, k, scale.to_bits(), 0];
+    dispatch("cross_entropy", "backward", vec![], bindings, params, [groups(n), 1, 1])
+}

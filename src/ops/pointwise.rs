@@ -1,0 +1,166 @@
+//! Pointwise convolution → dispatches of `pointwise.wgsl`.
+//!
+//! y\[dst(t)+o\]\[q\] = Σ_i w\[t\]\[o\]\[i\] · view(x)\[src(t)+i\]\[q\] over all positions q.
+
+use super::{Array, GradView, Param, Tensor, Tuning, View, WORKGROUP, chunked, cover, dispatch, table};
+use crate::kernel::{Buf, Dispatch};
+
+/// One convolution of a group.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Task {
+    /// First channel of x.
+    pub source: u32,
+    /// First channel of y.
+    pub target: u32,
+    /// The weights, \[CO\]\[CI padded to quads\].
+    pub w: Param,
+    /// First channel of the gradient tensor that holds this output's gradient.
+    pub dz: u32,
+    /// First drop-path factor of this output.
+    pub drop: u32,
+}
+
+/// A group of convolutions of the same shape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pointwise {
+    /// Input channels of each.
+    pub ci: u32,
+    /// Output channels of each.
+    pub co: u32,
+    /// The input.
+    pub x: View,
+    /// The output; same map as x.
+    pub y: Tensor,
+    /// The convolutions.
+    pub tasks: Vec<Task>,
+}
+
+impl Pointwise {
+    fn ci4(&self) -> u32 {
+        self.ci.div_ceil(4)
+    }
+
+    /// Weights, padded, of one task.
+    pub fn per_task(&self) -> u32 {
+        self.co * self.ci4() * 4
+    }
+
+    /// Weights, padded, of all tasks.
+    pub fn elements(&self) -> u32 {
+        self.per_task() * self.tasks.len() as u32
+    }
+
+    fn flops(&self) -> u64 {
+        2 * u64::from(self.ci) * u64::from(self.co) * self.tasks.len() as u64 * u64::from(self.x.x.map.count())
+    }
+
+    fn params(
+        &self,
+        first: u32,
+        rounds: u32,
+        tile: u32,
+        accumulate: &dyn Fn(u32) -> bool,
+    ) -> Vec<u32> {
+        let mut p = Vec::from(self.x.x.map.words());
+        let in_tiles = self.ci.div_ceil(tile);
+        p.extend([self.ci, self.co, self.ci4(), rounds, self.elements(), in_tiles, self.per_task(), 0]);
+        p.extend(table(
+            self.tasks.iter().map(|t| [t.source, (t.w.offset - first) / 4, t.target, t.dz]),
+        ));
+        p.extend(table(self.tasks.iter().map(|t| [u32::from(accumulate(t.source)), t.drop, 0, 0])));
+        p
+    }
+
+    /// Channels per invocation: no more than there are.
+    fn channels(wanted: u32, there: u32) -> u32 {
+        wanted.min(there.next_multiple_of(4)).max(4)
+    }
+
+    fn grid(&self, tc: u32, tq: u32, rows: u32) -> [u32; 3] {
+        [self.x.x.map.quads().div_ceil(WORKGROUP * tq), rows.div_ceil(tc), self.tasks.len() as u32]
+    }
+
+    fn weights(&self) -> Vec<Param> {
+        self.tasks.iter().map(|t| t.w).collect()
+    }
+
+    /// y from x.
+    pub fn forward(&self, tuning: &Tuning) -> Dispatch {
+        let (w, first) = cover(Buf::V, &self.weights());
+        let (tc, tq) = (Self::channels(tuning.pointwise_channels, self.co), tuning.pointwise_quads);
+        let mut overrides = self.x.overrides();
+        overrides.extend([("TC", tc), ("TQ", tq)]);
+        let bindings = vec![
+            ("x", self.x.x.range()),
+            ("coefs", self.x.coefs_range()),
+            ("w", w),
+            ("y", self.y.range()),
+        ];
+        let params = self.params(first, 0, 1, &|_| false);
+        Dispatch {
+            flops: self.flops(),
+            ..dispatch("pointwise", "forward", overrides, bindings, params, self.grid(tc, tq, self.co))
+        }
+    }
+
+    /// dx (+)= Wᵀ dy; `accumulate(source)` says whether that block of dx already holds something.
+    pub fn backward_data(
+        &self,
+        g: &GradView,
+        dx: Tensor,
+        accumulate: impl Fn(u32) -> bool,
+        tuning: &Tuning,
+    ) -> Dispatch {
+        let (w, first) = cover(Buf::V, &self.weights());
+        let (tc, tq) = (Self::channels(tuning.pointwise_channels, self.ci), tuning.pointwise_quads);
+        let mut overrides = self.x.overrides();
+        overrides.extend(g.overrides());
+        overrides.extend([("TC", tc), ("TQ", tq)]);
+        let bindings = vec![
+            ("x", self.x.x.range()),
+            ("coefs", self.x.coefs_range()),
+            ("w", w),
+            ("y", self.y.range()),
+            ("dz", g.dz.range()),
+            ("grad_coefs", g.coefs_range()),
+            ("dx", dx.range()),
+            ("drop", g.drop_range()),
+        ];
+        let params = self.params(first, 0, 1, &accumulate);
+        Dispatch {
+            flops: self.flops(),
+            ..dispatch("pointwise", "backward_data", overrides, bindings, params, self.grid(tc, tq, self.ci))
+        }
+    }
+
+    /// Chunks of partial sums that `backward_weight` leaves, each of `elements()` numbers.
+    pub fn chunks(&self) -> u32 {
+        chunked(self.x.x.map.quads()).1
+    }
+
+    /// Partial sums of dw: \[chunks\]\[T\]\[CO\]\[CI padded\].
+    pub fn backward_weight(&self, g: &GradView, partial: Array, tuning: &Tuning) -> Dispatch {
+        let (rounds, chunks) = chunked(self.x.x.map.quads());
+        let tile = tuning.weight_tile;
+        let first = self.weights().iter().map(|p| p.offset).min().unwrap_or(0);
+        let mut overrides = self.x.overrides();
+        overrides.extend(g.overrides());
+        overrides.extend([("TO", tile), ("TI", tile)]);
+        let bindings = vec![
+            ("x", self.x.x.range()),
+            ("coefs", self.x.coefs_range()),
+            ("y", self.y.range()),
+            ("dz", g.dz.range()),
+            ("grad_coefs", g.coefs_range()),
+            ("partial", partial.range()),
+            ("drop", g.drop_range()),
+        ];
+        let params = self.params(first, rounds, tile, &|_| false);
+        let tiles = self.co.div_ceil(tile) * self.ci.div_ceil(tile);
+        let grid = [chunks, tiles, self.tasks.len() as u32];
+        Dispatch {
+            flops: self.flops(),
+            ..dispatch("pointwise", "backward_weight", overrides, bindings, params, grid)
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! 3x3 pools → dispatches of `pool.wgsl`.
+
+use super::depthwise::by_source;
+use super::{Array, GradView, Tensor, Tuning, View, dispatch, groups, table};
+use crate::kernel::Dispatch;
+
+/// One pool of a group.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Task {
+    /// First channel of x.
+    pub source: u32,
+    /// First channel of y.
+    pub target: u32,
+    /// First channel of the gradient tensor that holds this output's gradient.
+    pub dz: u32,
+    /// First drop-path factor of this output.
+    pub drop: u32,
+}
+
+/// Pools of the same kind and stride of several blocks of x.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// Max (true) or average.
+    pub max: bool,
+    /// 1 or 2.
+    pub stride: u32,
+    /// Channels of each.
+    pub channels: u32,
+    /// The input.
+    pub x: View,
+    /// The output.
+    pub y: Tensor,
+    /// Taps of the maxima, u32 \[T·C\]\[quads\] (max only).
+    pub index: Option<Array>,
+    /// The pools.
+    pub tasks: Vec<Task>,
+}
+
+impl Pool {
+    /// Bytes of `index` for `channels` channels in all of a map like y's.
+    pub fn index_bytes(y: Tensor, channels: u32) -> u64 {
+        u64::from(y.map.pitch()) * 4 * u64::from(channels)
+    }
+
+    fn overrides(&self, rows: u32) -> Vec<(&'static str, u32)> {
+        let mut o = self.x.overrides();
+        o.retain(|(name, _)| *name != "RAGGED");
+        let ragged = self.x.x.map.ragged() | self.y.map.ragged();
+        o.extend([("MAX", u32::from(self.max)), ("S", self.stride), ("R", rows), ("RAGGED", ragged)]);
+        o
+    }
+
+    fn params(&self, tiles: u32, row_tiles: u32) -> Vec<u32> {
+        let mut p = Vec::from(self.x.x.map.words());
+        p.extend(self.y.map.words());
+        p.extend([self.channels, tiles, row_tiles, 0]);
+        p
+    }
+
+    fn index_range(&self) -> crate::kernel::Range {
+        self.index.map_or_else(|| self.y.range(), Array::range)
+    }
+
+    /// y (and the taps of the maxima) from x.
+    pub fn forward(&self, tuning: &Tuning) -> Dispatch {
+        let rows = tuning.pool_rows.min(self.y.map.h.next_power_of_two());
+        let row_tiles = self.y.map.h.div_ceil(rows);
+        let tiles = self.y.map.n * row_tiles * self.y.map.wq();
+        let mut params = self.params(tiles, row_tiles);
+        params.extend(table(self.tasks.iter().map(|t| [t.source, t.target, 0, 0])));
+        params.extend(table([]));
+        let bindings = vec![
+            ("x", self.x.x.range()),
+            ("coefs", self.x.coefs_range()),
+            ("y", self.y.range()),
+            ("index", self.index_range()),
+        ];
+        let grid = [groups(tiles), self.channels, self.tasks.len() as u32];
+        Dispatch {
+            flops: self.flops(),
+            ..dispatch("pool", "forward", self.overrides(rows), bindings, params, grid)
+        }
+    }
+
+    fn flops(&self) -> u64 {
+        9 * u64::from(self.channels) * self.tasks.len() as u64 * u64::from(self.y.map.count())
+    }
+
+    /// dx (+)= for each source block.
+    pub fn backward(
+        &self,
+        g: &GradView,
+        dx: Tensor,
+        accumulate: impl Fn(u32) -> bool,
+        tuning: &Tuning,
+    ) -> Dispatch {
+        let strided = self.stride == 2;
+        let rows =
+            tuning.pool_rows.min(self.x.x.map.h.next_power_of_two()).max(if strided { 2 } else { 1 });
+        let row_tiles = self.x.x.map.h.div_ceil(rows);
+        let tiles = self.x.x.map.n * row_tiles * self.y.map.wq();
+        let mut params = self.params(tiles, row_tiles);
+        let (sources, entries) = by_source(self.tasks.iter().enumerate().map(|(i, t)| {
+            (t.source, [t.dz, t.target, i as u32 * self.channels, t.drop])
+        }));
+        params.extend(table(sources.iter().map(|&[s, f, c]| [s, f, c, u32::from(accumulate(s))])));
+        params.extend(table(entries));
+        let mut overrides = self.overrides(rows);
+        overrides.extend(g.overrides());
+        let bindings = vec![
+            ("y", self.y.range()),
+            ("index", self.index_range()),
+            ("dz", g.dz.range()),
+            ("grad_coefs", g.coefs_range()),
+            ("dx", dx.range()),
+            ("drop", g.drop_range()),
+        ];
+        let entry = if strided { "backward_strided" } else { "backward" };
+        let grid = [groups(tiles), self.channels, sources.len() as u32];
+        Dispatch { flops: self.flops(), ..dispatch("pool", entry, overrides, bindings, params, grid) }
+    }
+}

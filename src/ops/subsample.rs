@@ -1,0 +1,57 @@
+//! The two half-resolution inputs of FactorizedReduce → dispatches of `subsample.wgsl`.
+//!
+//! y\[t\] has 2C channels: x at even rows and columns, then x at odd rows and columns.
+
+use super::depthwise::by_source;
+use super::{Tensor, View, dispatch, groups, table};
+use crate::kernel::Dispatch;
+
+/// Subsampling of several blocks of x.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subsample {
+    /// Channels of each block of x.
+    pub channels: u32,
+    /// The input; even height and width.
+    pub x: View,
+    /// The output, \[T·2C\]\[N\]\[H/2\]\[W/2\].
+    pub y: Tensor,
+    /// First channel of x of each task.
+    pub sources: Vec<u32>,
+}
+
+impl Subsample {
+    fn params(&self) -> Vec<u32> {
+        let mut p = Vec::from(self.x.x.map.words());
+        p.extend(self.y.map.words());
+        p.extend([self.channels, 0, 0, 0]);
+        p
+    }
+
+    /// y from x.
+    pub fn forward(&self) -> Dispatch {
+        let mut params = self.params();
+        params.extend(table(self.sources.iter().map(|&s| [s, 0, 0, 0])));
+        params.extend(table([]));
+        let bindings =
+            vec![("x", self.x.x.range()), ("coefs", self.x.coefs_range()), ("y", self.y.range())];
+        let grid = [groups(self.y.map.quads()), self.channels, self.sources.len() as u32];
+        dispatch("subsample", "forward", self.x.overrides(), bindings, params, grid)
+    }
+
+    /// dx (+)= for each source block.
+    pub fn backward(&self, dy: Tensor, dx: Tensor, accumulate: impl Fn(u32) -> bool) -> Dispatch {
+        let mut params = self.params();
+        let tasks = self.sources.iter().enumerate().map(|(i, &s)| (s, [i as u32, 0, 0, 0]));
+        let (sources, entries) = by_source(tasks);
+        params.extend(table(sources.iter().map(|&[s, f, c]| [s, f, c, u32::from(accumulate(s))])));
+        params.extend(table(entries));
+        let bindings = vec![
+            ("x", self.x.x.range()),
+            ("coefs", self.x.coefs_range()),
+            ("dy", dy.range()),
+            ("dx", dx.range()),
+        ];
+        let grid = [groups(self.y.map.quads()), self.channels, sources.len() as u32];
+        dispatch("subsample", "backward", self.x.overrides(), bindings, params, grid)
+    }
+}

@@ -1,0 +1,44 @@
+//! The auxiliary head's average pool of relu(x) → dispatches of `window_pool.wgsl`.
+
+use super::{Tensor, dispatch, groups};
+use crate::kernel::Dispatch;
+
+/// Windows of `window` pixels every `stride`, or (`window` 0) adaptive ones.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WindowPool {
+    /// Side of the window; 0: adaptive.
+    pub window: u32,
+    /// Stride of fixed windows.
+    pub stride: u32,
+    /// The input \[C\]\[N\]\[H\]\[W\], read through ReLU.
+    pub x: Tensor,
+    /// The output \[C\]\[N\]\[OH\]\[OW\].
+    pub y: Tensor,
+}
+
+impl WindowPool {
+    fn overrides(&self) -> Vec<(&'static str, u32)> {
+        vec![("WINDOW", self.window), ("S", self.stride)]
+    }
+
+    fn params(&self, accumulate: bool) -> Vec<u32> {
+        let mut p = Vec::from(self.x.map.words());
+        p.extend(self.y.map.words());
+        p.extend([u32::from(accumulate), 0, 0, 0]);
+        p
+    }
+
+    /// y from x.
+    pub fn forward(&self) -> Dispatch {
+        let bindings = vec![("x", self.x.range()), ("y", self.y.range())];
+        let grid = [groups(self.y.map.quads()), self.y.channels, 1];
+        dispatch("window_pool", "forward", self.overrides(), bindings, self.params(false), grid)
+    }
+
+    /// dx (+)= from dy.
+    pub fn backward(&self, dy: Tensor, dx: Tensor, accumulate: bool) -> Dispatch {
+        let bindings = vec![("x", self.x.range()), ("dy", dy.range()), ("dx", dx.range())];
+        let grid = [groups(self.x.map.quads()), self.x.channels, 1];
+        dispatch("window_pool", "backward", self.overrides(), bindings, self.params(accumulate), grid)
+    }
+}

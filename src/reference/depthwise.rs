@@ -1,0 +1,54 @@
+//! Depthwise convolution: `y[c] = Σ_pq w[c][p][q] · x[c][i·s + p·d − pad][j·s + q·d − pad]`.
+
+use super::{T4, Window};
+
+/// `x` `[C][N][H][W]`, `w` `[C][K][K]` → `y` `[C][N][H'][W']`.
+pub fn forward(x: &T4, w: &[f64], win: Window) -> T4 {
+    assert_eq!(w.len(), x.c * win.k * win.k, "weights [C][K][K]");
+    let mut y = T4::zeros(x.c, x.n, win.outputs(x.h), win.outputs(x.w));
+    for c in 0..x.c {
+        for n in 0..x.n {
+            for i in 0..y.h {
+                for j in 0..y.w {
+                    let mut sum = 0.0;
+                    for p in 0..win.k {
+                        for q in 0..win.k {
+                            let (row, col) = (win.input(i, p, x.h), win.input(j, q, x.w));
+                            if let (Some(row), Some(col)) = (row, col) {
+                                sum += w[(c * win.k + p) * win.k + q] * x.at(c, n, row, col);
+                            }
+                        }
+                    }
+                    *y.at_mut(c, n, i, j) = sum;
+                }
+            }
+        }
+    }
+    y
+}
+
+/// Gradients of `x` (its shape) and of `w` (its layout) from `dy` `[C][N][H'][W']`.
+pub fn backward(x: &T4, w: &[f64], dy: &T4, win: Window) -> (T4, Vec<f64>) {
+    let mut dx = x.zeros_like();
+    let mut dw = vec![0.0; w.len()];
+    for c in 0..x.c {
+        for n in 0..x.n {
+            for i in 0..dy.h {
+                for j in 0..dy.w {
+                    let g = dy.at(c, n, i, j);
+                    for p in 0..win.k {
+                        for q in 0..win.k {
+                            let (row, col) = (win.input(i, p, x.h), win.input(j, q, x.w));
+                            if let (Some(row), Some(col)) = (row, col) {
+                                let tap = (c * win.k + p) * win.k + q;
+                                *dx.at_mut(c, n, row, col) += g * w[tap];
+                                dw[tap] += g * x.at(c, n, row, col);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    (dx, dw)
+}

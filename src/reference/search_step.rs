@@ -1,0 +1,204 @@
+//! One step of Algorithm 1 in f64, literally: no child is left out, none is merged.
+//!
+//! `ℓ_k = Σ_n log p(y_n|x_n, v, α_k)` on the search batch, `ω̃ = softmax(β·ℓ)`; the same children on the
+//! train batch; `v` by SGD with `Σ_k ω̃_k g_k`, π by Adam with `Σ_k (ω̃_k − b) ∇_π log p(α_k|π)`.
+
+use std::collections::BTreeMap;
+
+use super::adam::{self, Adam};
+use super::clip;
+use super::layers::Net;
+use super::network::{self, Batch, Mode, Tensors};
+use super::sgd::{self, Sgd};
+use crate::space::{CellArch, Genotype, N_NODES, N_SLOTS, Primitive};
+use crate::{Error, Result};
+
+/// Numbers of π's shape: `[cell kind (0 normal, 1 reduce)][node][slot][pair]`, where a pair's index is
+/// input·P + position of its primitive in the list of P.
+pub type PriorShaped = [[[Vec<f64>; N_SLOTS]; N_NODES]; 2];
+
+/// All that a step changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// Parameters of the search parent, all of which decay.
+    pub v: Tensors,
+    /// Their momentum, under the same names; a missing one is zero.
+    pub momentum: Tensors,
+    /// Logits of π.
+    pub pi: PriorShaped,
+    /// Adam's first moment.
+    pub adam_m: PriorShaped,
+    /// Adam's second moment.
+    pub adam_v: PriorShaped,
+    /// Steps done.
+    pub step: u64,
+}
+
+/// What a step needs besides state, children and data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Of `v`.
+    pub sgd: Sgd,
+    /// Largest norm of the gradient of the mean cross-entropy.
+    pub max_norm: f64,
+    /// Of π.
+    pub adam: Adam,
+    /// Exponent of the weights; 1 is the paper's algorithm.
+    pub beta: f64,
+    /// Whether 1/K is subtracted from each weight in the gradient of π.
+    pub baseline_mean: bool,
+    /// The primitives of π's pairs, in order.
+    pub primitives: Vec<Primitive>,
+}
+
+/// What a step computed on its way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// `[K]`, in nats, summed over the search batch.
+    pub log_likelihood: Vec<f64>,
+    /// `[K]`.
+    pub weights: Vec<f64>,
+    /// Norm of the gradient before clipping.
+    pub norm: f64,
+    /// As applied.
+    pub clip_factor: f64,
+}
+
+/// `softmax(β·ℓ)`, by log-sum-exp.
+pub fn importance_weights(log_likelihood: &[f64], beta: f64) -> Vec<f64> {
+    let max = log_likelihood
+        .iter()
+        .map(|l| beta * l)
+        .fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = log_likelihood.iter().map(|l| (beta * l - max).exp()).sum();
+    log_likelihood
+        .iter()
+        .map(|l| (beta * l - max).exp() / sum)
+        .collect()
+}
+
+/// `Σ_k scale_k ∇_π log p(α_k|π)`: `onehot(α_k) − softmax(logits)` for each slot.
+///
+/// # Errors
+/// A child with a pair that π does not have.
+pub fn prior_gradient(
+    pi: &PriorShaped,
+    children: &[Genotype],
+    scales: &[f64],
+    primitives: &[Primitive],
+) -> Result<PriorShaped> {
+    let mut gradient = pi.clone();
+    for (kind, nodes) in gradient.iter_mut().enumerate() {
+        for (node, slots) in nodes.iter_mut().enumerate() {
+            for (slot, g) in slots.iter_mut().enumerate() {
+                let probabilities = importance_weights(&pi[kind][node][slot], 1.0);
+                g.fill(0.0);
+                for (child, scale) in children.iter().zip(scales) {
+                    let chosen = pair_index(child, kind, node, slot, primitives, g.len())?;
+                    for (pair, p) in probabilities.iter().enumerate() {
+                        let onehot = if pair == chosen { 1.0 } else { 0.0 };
+                        g[pair] += scale * (onehot - p);
+                    }
+                }
+            }
+        }
+    }
+    Ok(gradient)
+}
+
+fn pair_index(
+    child: &Genotype,
+    kind: usize,
+    node: usize,
+    slot: usize,
+    primitives: &[Primitive],
+    n_pairs: usize,
+) -> Result<usize> {
+    let arch: &CellArch = if kind == 0 { &child.normal } else { &child.reduce };
+    let pair = arch[node][slot];
+    let position = primitives.iter().position(|p| *p == pair.primitive);
+    position
+        .map(|p| pair.input * primitives.len() + p)
+        .filter(|&index| index < n_pairs)
+        .ok_or_else(|| {
+            Error::usage(
+                format!("node {} of a child", node + 2),
+                format!("one of the {n_pairs} pairs of its slot"),
+                format!("{} of input {}", pair.primitive.name(), pair.input),
+                "the list of primitives that the prior was made with",
+            )
+        })
+}
+
+/// One step: `state` after it, and what it computed.
+///
+/// # Errors
+/// Those of [`network::evaluate`] and [`prior_gradient`].
+pub fn search_step(
+    net: &Net,
+    state: &State,
+    children: &[Genotype],
+    search: &Batch,
+    train: &Batch,
+    settings: &Settings,
+) -> Result<(State, Record)> {
+    let mut log_likelihood = Vec::new();
+    for child in children {
+        let outcome = network::evaluate(net, child, &state.v, search, Mode::Train, false)?;
+        log_likelihood.push(outcome.log_likelihood.iter().sum());
+    }
+    let weights = importance_weights(&log_likelihood, settings.beta);
+
+    let mut gradient: BTreeMap<&String, Vec<f64>> = state
+        .v
+        .iter()
+        .map(|(name, (_, v))| (name, vec![0.0; v.len()]))
+        .collect();
+    for (child, &weight) in children.iter().zip(&weights) {
+        let outcome = network::evaluate(net, child, &state.v, train, Mode::Train, true)?;
+        for (name, (_, g)) in &outcome.grads {
+            if let Some(sum) = gradient.get_mut(name) {
+                clip::accumulate(sum, weight, g);
+            }
+        }
+    }
+    let norm = clip::global_norm(gradient.values().map(Vec::as_slice));
+    let clip_factor = clip::clip_factor(norm, settings.max_norm);
+
+    let mut after = state.clone();
+    after.step += 1;
+    for (name, g) in gradient {
+        if let Some((shape, v)) = after.v.get_mut(name) {
+            let zeros = || (shape.clone(), vec![0.0; v.len()]);
+            let (_, buf) = after.momentum.entry(name.clone()).or_insert_with(zeros);
+            sgd::step(v, buf, &g, clip_factor, settings.sgd);
+        }
+    }
+
+    let baseline = if settings.baseline_mean {
+        1.0 / children.len() as f64
+    } else {
+        0.0
+    };
+    let scales: Vec<f64> = weights.iter().map(|w| w - baseline).collect();
+    let gradient = prior_gradient(&state.pi, children, &scales, &settings.primitives)?;
+    for (kind, nodes) in gradient.iter().enumerate() {
+        for (node, slots) in nodes.iter().enumerate() {
+            for (slot, g) in slots.iter().enumerate() {
+                let pi = &mut after.pi[kind][node][slot];
+                let m = &mut after.adam_m[kind][node][slot];
+                let v = &mut after.adam_v[kind][node][slot];
+                adam::ascend(pi, m, v, g, after.step, settings.adam);
+            }
+        }
+    }
+    Ok((
+        after,
+        Record {
+            log_likelihood,
+            weights,
+            norm,
+            clip_factor,
+        },
+    ))
+}

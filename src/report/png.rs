@@ -1,0 +1,48 @@
+//! SVG → PNG with the bundled font, so that it looks the same on every machine.
+
+use std::sync::Arc;
+
+use resvg::tiny_skia::{Pixmap, Transform};
+use resvg::usvg;
+
+use crate::error::{Error, Result};
+
+const FONT: &[u8] = include_bytes!("../../assets/fonts/DejaVuSans-subset.ttf");
+
+/// The picture at `scale` pixels per SVG pixel.
+///
+/// # Errors
+/// [`Error::Usage`] if `svg` is no SVG, or the picture would have no pixels or too many.
+pub fn png(svg: &str, scale: f32) -> Result<Vec<u8>> {
+    let tree = usvg::Tree::from_str(svg, &options())
+        .map_err(|e| Error::usage("drawing", "valid SVG", e.to_string(), ""))?;
+    let side = |length: f32| (length * scale).ceil() as u32;
+    let (width, height) = (side(tree.size().width()), side(tree.size().height()));
+    // Larger pictures than this take gigabytes.
+    let pixmap = Pixmap::new(width, height).filter(|_| width <= 30_000 && height <= 30_000);
+    let mut pixmap = pixmap.ok_or_else(|| {
+        let found = format!("{width}x{height}");
+        Error::usage(
+            "size of the picture in pixels",
+            "1x1 to 30000x30000",
+            found,
+            "fewer rows or another scale",
+        )
+    })?;
+    resvg::render(&tree, Transform::from_scale(scale, scale), &mut pixmap.as_mut());
+    pixmap
+        .encode_png()
+        .map_err(|e| Error::usage("drawing", "a picture that can be encoded", e.to_string(), ""))
+}
+
+/// What usvg needs to lay out our texts: the bundled font for every family.
+pub fn options() -> usvg::Options<'static> {
+    let mut fonts = usvg::fontdb::Database::new();
+    fonts.load_font_data(FONT.to_vec());
+    fonts.set_sans_serif_family("DejaVu Sans");
+    usvg::Options {
+        font_family: "DejaVu Sans".into(),
+        fontdb: Arc::new(fonts),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,240 @@
+//! (genotype, weights, batch) as files → logits, log-likelihoods and gradients as a file.
+//!
+//! It runs the same plans and kernels as search and training on tensors that anyone can make, so that
+//! equality with another implementation can be shown from outside.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::export::tensors::{self, Data, Metadata, Tensor, Tensors};
+use crate::gpu::{Child, Gpu, LimitsChoice, Network, Options};
+use crate::graph::spec::{NetworkKind, NetworkSpec, ParamSpec, StemKind};
+use crate::graph::{Layout, Lowering, Mode};
+use crate::kernel::Buf;
+use crate::space::{Genotype, Primitive};
+
+/// What to replay.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// The architecture.
+    pub genotype: Genotype,
+    /// Weights by the reference's names.
+    pub weights: PathBuf,
+    /// `images` F32 [N,C,H,W] and `labels` I64 [N]; `drop_path.{cell}.{op}` F32 [N].
+    pub batch: PathBuf,
+    /// Where the results go.
+    pub out: PathBuf,
+    /// Cells.
+    pub layers: usize,
+    /// Channels of the first cells.
+    pub channels: usize,
+    /// Search parent or final network.
+    pub kind: NetworkKind,
+    /// Stem of a final network.
+    pub stem: StemKind,
+    /// Train: gradients and updated running statistics; otherwise running statistics are used.
+    pub train: bool,
+    /// Plain kernels, each op by itself.
+    pub reference_kernels: bool,
+    /// Adapter.
+    pub device: Option<String>,
+}
+
+/// The batch of a replay.
+struct Batch {
+    shape: [usize; 4],
+    images: Vec<f32>,
+    labels: Vec<u32>,
+    /// f32 [cells * 8][N], if any were given.
+    drop_path: Option<Vec<f32>>,
+}
+
+/// Runs the replay and writes its results.
+///
+/// # Errors
+/// [`Error::File`] for tensors that are missing, of the wrong shape or type, or of another network;
+/// [`Error::Usage`] for extents that cannot be built.
+pub fn replay(r: &Replay) -> Result<()> {
+    let (weights, _) = tensors::read(&r.weights)?;
+    let batch = read_batch(r)?;
+    let spec = network_spec(r, &weights, batch.shape)?;
+    spec.check()?;
+    let params = spec.params(Some(&r.genotype), &Primitive::ALL);
+    check_labels(r, &batch, spec.n_classes)?;
+    let used: Vec<ParamSpec> = spec.child_params(&r.genotype);
+    check_weights(r, &weights, &params, &used)?;
+    // A search child needs no more of the parent than it uses.
+    let layout = Layout::new(used)?;
+
+    let options = Options { limits: LimitsChoice::Adapter, ..Options::default() };
+    let gpu = Gpu::open(r.device.as_deref(), options)?;
+    let lowering = Lowering { fuse: !r.reference_kernels, ..Lowering::default() };
+    let mut network = Network::new(gpu, spec, layout, lowering)?;
+    let mut v = vec![0f32; network.layout().v_len as usize];
+    let mut state = vec![0f32; network.layout().state_len as usize];
+    for (name, entry) in network.layout().trained() {
+        entry.pack(tensors::f32s(&weights, &r.weights, name)?.1, &mut v);
+    }
+    for (name, entry) in network.layout().running() {
+        if weights.contains_key(name) {
+            entry.pack(tensors::f32s(&weights, &r.weights, name)?.1, &mut state);
+        }
+    }
+    network.write_all(Buf::V, &v)?;
+    network.write_all(Buf::State, &state)?;
+    network.upload(0, &batch.images, &batch.labels)?;
+    if let Some(factors) = &batch.drop_path {
+        network.upload_drop_path(factors)?;
+    }
+    let mode = match (r.train, r.kind) {
+        (true, _) => Mode::Train,
+        (false, NetworkKind::Final) => Mode::Evaluate,
+        // The search parent has no running statistics.
+        (false, NetworkKind::Search) => Mode::Likelihood,
+    };
+    let drop_path = r.train && batch.drop_path.is_some();
+    network.run(Child { genotype: &r.genotype, mode, split: 0, drop_path })?;
+    let out = results(r, &mut network, batch.labels.len(), &weights)?;
+    tensors::write_atomic(&r.out, &out, &Metadata::new())
+}
+
+fn results(r: &Replay, network: &mut Network, n: usize, weights: &Tensors) -> Result<Tensors> {
+    let mut out = Tensors::new();
+    let classes = network.spec().n_classes;
+    out.insert("logits".into(), Tensor::f32(&[n, classes], network.logits(0, 0)?));
+    out.insert("log_likelihood".into(), Tensor::f32(&[n], network.last_result(0)?.log_likelihood));
+    if !r.train {
+        return Ok(out);
+    }
+    if network.spec().auxiliary {
+        out.insert("aux_logits".into(), Tensor::f32(&[n, classes], network.logits(1, 0)?));
+    }
+    let grad = network.read_all(Buf::Grad)?;
+    for (name, entry) in network.layout().trained() {
+        out.insert(format!("grad.{name}"), Tensor::f32(&entry.spec.shape, entry.unpack(&grad)));
+    }
+    if r.kind == NetworkKind::Final {
+        let state = network.read_all(Buf::State)?;
+        for (name, entry) in network.layout().running() {
+            out.insert(format!("after.{name}"), Tensor::f32(&entry.spec.shape, entry.unpack(&state)));
+        }
+        for (name, _) in network.layout().iter().filter(|(name, _)| name.ends_with("num_batches_tracked")) {
+            let before = match weights.get(name).map(|t| &t.data) {
+                Some(Data::I64(v)) => v.first().copied().unwrap_or(0),
+                _ => 0,
+            };
+            out.insert(format!("after.{name}"), Tensor::i64(&[], vec![before + 1]));
+        }
+    }
+    Ok(out)
+}
+
+fn wrong(path: &Path, expected: impl Into<String>, found: impl Into<String>, try_this: &str) -> Error {
+    Error::file(path, None, expected, found, try_this)
+}
+
+fn read_batch(r: &Replay) -> Result<Batch> {
+    let (batch, _) = tensors::read(&r.batch)?;
+    let (shape, images) = tensors::f32s(&batch, &r.batch, "images")?;
+    let Ok(shape) = <[usize; 4]>::try_from(shape) else {
+        let found = format!("images of shape {shape:?}");
+        return Err(wrong(&r.batch, "images of shape [N, C, H, W]", found, ""));
+    };
+    if shape.contains(&0) {
+        return Err(wrong(&r.batch, "at least one image with pixels", format!("images of shape {shape:?}"), ""));
+    }
+    let (label_shape, labels) = tensors::i64s(&batch, &r.batch, "labels")?;
+    if label_shape != [shape[0]] {
+        let expected = format!("labels of shape [{}], one per image", shape[0]);
+        return Err(wrong(&r.batch, expected, format!("labels of shape {label_shape:?}"), ""));
+    }
+    let labels = labels.iter().map(|&l| u32::try_from(l).unwrap_or(u32::MAX)).collect();
+    let drop_path = read_drop_path(r, &batch, shape[0])?;
+    Ok(Batch { shape, images: images.to_vec(), labels, drop_path })
+}
+
+/// `drop_path.{cell}.{op}` → [cells * 8][N]; operations that are not named keep everything.
+fn read_drop_path(r: &Replay, batch: &Tensors, n: usize) -> Result<Option<Vec<f32>>> {
+    let mut factors = None;
+    for name in batch.keys().filter(|name| name.starts_with("drop_path.")) {
+        let place = name["drop_path.".len()..].split_once('.');
+        let place = place.and_then(|(c, o)| Some((c.parse::<usize>().ok()?, o.parse::<usize>().ok()?)));
+        let Some((cell, op)) = place.filter(|&(c, o)| c < r.layers && o < 8) else {
+            let expected = format!("drop_path.CELL.OP with CELL below {} and OP below 8", r.layers);
+            return Err(wrong(&r.batch, expected, name.clone(), ""));
+        };
+        if r.kind == NetworkKind::Search {
+            return Err(wrong(&r.batch, "no drop-path in a search network", name.clone(), "--network final"));
+        }
+        let (shape, values) = tensors::f32s(batch, &r.batch, name)?;
+        if shape != [n] {
+            let expected = format!("{name} of shape [{n}]");
+            return Err(wrong(&r.batch, expected, format!("{shape:?}"), ""));
+        }
+        let all = factors.get_or_insert_with(|| vec![1f32; r.layers * 8 * n]);
+        all[(8 * cell + op) * n..][..n].copy_from_slice(values);
+    }
+    Ok(factors)
+}
+
+fn network_spec(r: &Replay, weights: &Tensors, [_, in_channels, height, width]: [usize; 4]) -> Result<NetworkSpec> {
+    let (shape, _) = tensors::f32s(weights, &r.weights, "classifier.weight")?;
+    let [n_classes, _] = *shape else {
+        let found = format!("classifier.weight of shape {shape:?}");
+        return Err(wrong(&r.weights, "classifier.weight of shape [classes, features]", found, ""));
+    };
+    let auxiliary = r.kind == NetworkKind::Final && weights.keys().any(|k| k.starts_with("auxiliary_head."));
+    Ok(NetworkSpec {
+        kind: r.kind,
+        stem: r.stem,
+        in_channels,
+        height,
+        width,
+        n_classes,
+        layers: r.layers,
+        channels: r.channels,
+        auxiliary,
+    })
+}
+
+fn check_labels(r: &Replay, batch: &Batch, n_classes: usize) -> Result<()> {
+    match batch.labels.iter().position(|l| *l as usize >= n_classes) {
+        None => Ok(()),
+        Some(i) => {
+            let expected = format!("labels from 0 to {} (classifier.weight has {n_classes} rows)", n_classes - 1);
+            Err(wrong(&r.batch, expected, format!("another value at position {i}"), ""))
+        }
+    }
+}
+
+/// Every name that is needed is there with the right shape, and every name belongs to the network.
+fn check_weights(r: &Replay, weights: &Tensors, params: &[ParamSpec], used: &[ParamSpec]) -> Result<()> {
+    for spec in used {
+        let needed = spec.role.is_trained()
+            || (!r.train && r.kind == NetworkKind::Final && !spec.name.ends_with("num_batches_tracked"));
+        match weights.get(&spec.name) {
+            None if needed => {
+                let expected = format!("a tensor {} of shape {:?}", spec.name, spec.shape);
+                let try_this = "weights of this genotype's network with these --layers and --channels";
+                return Err(wrong(&r.weights, expected, "no such name", try_this));
+            }
+            _ => {}
+        }
+    }
+    for (name, tensor) in weights {
+        let Some(spec) = params.iter().find(|p| p.name == *name) else {
+            let is_state = ["running_mean", "running_var", "num_batches_tracked"].iter().any(|s| name.ends_with(s));
+            if is_state && r.kind == NetworkKind::Search {
+                continue;
+            }
+            let try_this = "weights of this network: check --network, --layers, --stem and the genotype";
+            return Err(wrong(&r.weights, "only names of this network", format!("a tensor {name}"), try_this));
+        };
+        if tensor.shape != spec.shape {
+            let expected = format!("{name} of shape {:?}", spec.shape);
+            let try_this = "check --channels, --layers and the images' channels";
+            return Err(wrong(&r.weights, expected, format!("{:?}", tensor.shape), try_this));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! A search step in f64: its formulas put together again, and finite differences of log p(α|π).
+
+use parsec_nas::reference::adam::Adam;
+use parsec_nas::reference::layers::{Kind, Net, Stem};
+use parsec_nas::reference::network::{Batch, Mode, Tensors, evaluate, parameter_shapes};
+use parsec_nas::reference::search_step::{
+    PriorShaped, Settings, State, importance_weights, prior_gradient, search_step,
+};
+use parsec_nas::reference::sgd::Sgd;
+use parsec_nas::space::{Genotype, Primitive};
+
+use super::networks::{batch, everything, net, the_rest, weights};
+use super::{close, noise};
+
+const PRIMITIVES: [Primitive; 8] = Primitive::ALL;
+
+fn prior(key: u64) -> PriorShaped {
+    std::array::from_fn(|kind| {
+        std::array::from_fn(|node| {
+            std::array::from_fn(|slot| {
+                noise(
+                    9000 + key * 100 + (kind * 8 + node * 2 + slot) as u64,
+                    (node + 2) * PRIMITIVES.len(),
+                )
+            })
+        })
+    })
+}
+
+/// `log p(α|π)`, written apart from the gradient: the sum of the slots' log-probabilities.
+fn log_prior(pi: &PriorShaped, child: &Genotype) -> f64 {
+    let mut sum = 0.0;
+    for (kind, arch) in [&child.normal, &child.reduce].into_iter().enumerate() {
+        for node in 0..4 {
+            for slot in 0..2 {
+                let (logits, pair) = (&pi[kind][node][slot], arch[node][slot]);
+                let index = pair.input * 8 + pair.primitive.index();
+                sum += logits[index] - logits.iter().map(|l| l.exp()).sum::<f64>().ln();
+            }
+        }
+    }
+    sum
+}
+
+#[test]
+fn prior_gradient_is_that_of_log_p() {
+    let (pi, children, scales) = (prior(1), [everything(), the_rest()], [0.7, -0.2]);
+    let gradient = prior_gradient(&pi, &children, &scales, &PRIMITIVES).unwrap();
+    let value =
+        |pi: &PriorShaped| scales[0] * log_prior(pi, &children[0]) + scales[1] * log_prior(pi, &children[1]);
+    for kind in 0..2 {
+        for node in 0..4 {
+            for slot in 0..2 {
+                for pair in 0..pi[kind][node][slot].len() {
+                    let (mut above, mut below) = (pi.clone(), pi.clone());
+                    above[kind][node][slot][pair] += 1e-5;
+                    below[kind][node][slot][pair] -= 1e-5;
+                    let numeric = (value(&above) - value(&below)) / 2e-5;
+                    close(&[gradient[kind][node][slot][pair]], &[numeric], 1e-8);
+                }
+            }
+        }
+    }
+    // Seven primitives: `none` is not among the pairs.
+    let error = prior_gradient(&pi, &children, &scales, &PRIMITIVES[1..]).unwrap_err();
+    assert!(error.to_string().contains("none of input 0"), "{error}");
+}
+
+#[test]
+fn importance_weights_by_hand() {
+    let ll = [-1000.0, -1000.0 + 3f64.ln(), -1e6];
+    close(&importance_weights(&ll, 1.0), &[0.25, 0.75, 0.0], 1e-12);
+    close(&importance_weights(&ll, 2.0), &[0.1, 0.9, 0.0], 1e-12);
+    close(&importance_weights(&ll, 0.0), &[1.0 / 3.0; 3], 1e-12);
+}
+
+fn state_and_settings() -> (Net, State, Settings) {
+    let net = net(Kind::Search, Stem::Cifar, 3, 2, false);
+    let mut shapes = parameter_shapes(&net, &everything());
+    shapes.extend(parameter_shapes(&net, &the_rest()));
+    let state = State {
+        v: weights(&shapes, 1),
+        momentum: weights(&shapes, 2),
+        pi: prior(1),
+        adam_m: prior(2).map(|c| c.map(|n| n.map(|s| s.iter().map(|m| 0.1 * m).collect()))),
+        adam_v: prior(3).map(|c| c.map(|n| n.map(|s| s.iter().map(|v| 0.1 * v * v).collect()))),
+        step: 4,
+    };
+    let settings = Settings {
+        sgd: Sgd {
+            lr: 0.025,
+            momentum: 0.9,
+            weight_decay: 3e-4,
+        },
+        max_norm: 5.0,
+        adam: Adam {
+            lr: 0.03,
+            betas: (0.5, 0.999),
+            eps: 1e-8,
+        },
+        beta: 1.0,
+        baseline_mean: false,
+        primitives: PRIMITIVES.to_vec(),
+    };
+    (net, state, settings)
+}
+
+/// The step put together again from finite differences of the weighted objective, for some elements.
+#[test]
+fn search_step_follows_its_formulas() {
+    let (net, state, mut settings) = state_and_settings();
+    settings.max_norm = 0.5;
+    settings.baseline_mean = true;
+    settings.beta = 0.3;
+    let children = [everything(), the_rest(), everything()];
+    let (search, train) = (batch(1, 3, 8), batch(2, 4, 8));
+    let (after, record) = search_step(&net, &state, &children, &search, &train, &settings).unwrap();
+
+    let log_lik = |child: &Genotype, v: &Tensors, batch: &Batch| -> f64 {
+        evaluate(&net, child, v, batch, Mode::Train, false)
+            .unwrap()
+            .log_likelihood
+            .iter()
+            .sum()
+    };
+    let ll = children.each_ref().map(|child| log_lik(child, &state.v, &search));
+    close(&record.log_likelihood, &ll, 1e-14);
+    let exps = ll.map(|l| (0.3 * l).exp());
+    let weights = exps.map(|e| e / exps.iter().sum::<f64>());
+    close(&record.weights, &weights, 1e-12);
+
+    // The gradient of v is that of the weighted mean cross-entropy on the train batch.
+    assert!(record.norm > 0.5, "the gradient is clipped: {}", record.norm);
+    close(&[record.clip_factor], &[0.5 / (record.norm + 1e-6)], 1e-14);
+    let objective = |v: &Tensors| -> f64 {
+        (0..3)
+            .map(|k| -weights[k] * log_lik(&children[k], v, &train) / 4.0)
+            .sum()
+    };
+    for (name, (_, v)) in &state.v {
+        let (mut above, mut below) = (state.v.clone(), state.v.clone());
+        above.get_mut(name).unwrap().1[0] += 1e-6;
+        below.get_mut(name).unwrap().1[0] -= 1e-6;
+        let gradient = (objective(&above) - objective(&below)) / 2e-6;
+        let buf = 0.9 * state.momentum[name].1[0] + record.clip_factor * gradient + 3e-4 * v[0];
+        close(
+            &[after.momentum[name].1[0], after.v[name].1[0]],
+            &[buf, v[0] - 0.025 * buf],
+            1e-6,
+        );
+    }
+
+    // One slot of π by hand: node 2 of the normal cell, slot 0, where the children take sep_conv_3x3 of
+    // input 0 (twice) and none of input 0.
+    let exps: Vec<f64> = state.pi[0][0][0].iter().map(|l| l.exp()).collect();
+    let p: Vec<f64> = exps.iter().map(|e| e / exps.iter().sum::<f64>()).collect();
+    for (pair, p) in p.iter().enumerate() {
+        let mut g = 0.0;
+        for (child, weight) in [4, 0, 4].into_iter().zip(weights) {
+            g += (weight - 1.0 / 3.0) * (f64::from(pair == child) - p);
+        }
+        let m = 0.5 * state.adam_m[0][0][0][pair] + 0.5 * g;
+        let v = 0.999 * state.adam_v[0][0][0][pair] + 0.001 * g * g;
+        let step = 0.03 * (m / (1.0 - 0.5f64.powi(5))) / ((v / (1.0 - 0.999f64.powi(5))).sqrt() + 1e-8);
+        let found = [
+            after.adam_m[0][0][0][pair],
+            after.adam_v[0][0][0][pair],
+            after.pi[0][0][0][pair],
+        ];
+        close(&found, &[m, v, state.pi[0][0][0][pair] + step], 1e-12);
+    }
+    assert_eq!(after.step, 5);
+}
+
+/// Twice the same child is that child with weights of a half; a path that no child took only decays.
+#[test]
+fn duplicates_and_unused_paths() {
+    let (net, state, settings) = state_and_settings();
+    let (search, train) = (batch(1, 3, 8), batch(2, 4, 8));
+    let step =
+        |children: &[Genotype]| search_step(&net, &state, children, &search, &train, &settings).unwrap();
+    let (one, _) = step(&[everything()]);
+    let (two, record) = step(&[everything(), everything()]);
+    close(&record.weights, &[0.5, 0.5], 1e-15);
+    for (name, (_, v)) in &one.v {
+        close(&two.v[name].1, v, 1e-14);
+    }
+    // Edge 0, primitive 7 (dil_conv_5x5) of reduction cell 1 belongs to the other child only.
+    let name = "cells.1._ops.0._ops.7.op.1.weight";
+    let (v, buf) = (state.v[name].1[0], state.momentum[name].1[0]);
+    let buf = 0.9 * buf + 3e-4 * v;
+    close(
+        &[one.momentum[name].1[0], one.v[name].1[0]],
+        &[buf, v - 0.025 * buf],
+        1e-15,
+    );
+}
