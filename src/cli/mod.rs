@@ -61,6 +61,7 @@ pub enum Command {
     /// List the adapters, with the limits that matter
     Devices,
     /// Search for an architecture; without any argument, on the embedded images
+    #[command(allow_negative_numbers = true)]
     Search(Box<SearchArgs>),
     /// Go on with a run from its newest good checkpoint
     Resume {

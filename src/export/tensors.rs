@@ -212,7 +212,7 @@ pub fn to_bytes(tensors: &Tensors, metadata: &Metadata, path: &Path) -> Result<V
     header.extend(entries);
     // serde_json sorts the keys, or keeps them as inserted: either way the order is fixed.
     let mut text = serde_json::Value::Object(header).to_string();
-    while text.len() % 8 != 0 {
+    while !text.len().is_multiple_of(8) {
         text.push(' ');
     }
     let mut bytes = Vec::with_capacity(8 + text.len() + end);

@@ -98,7 +98,8 @@ pub fn drive<J: Job>(
         show(&job.progress(&record));
         let step = job.step_index();
         let stopped = stop.load(Ordering::SeqCst);
-        let due = options.checkpoint_every > 0 && step % options.checkpoint_every == 0;
+        // With 0 this is never so.
+        let due = step.is_multiple_of(options.checkpoint_every);
         if due || stopped || step >= total {
             // The lines first: a checkpoint must find those of all its steps.
             metrics.sync()?;
