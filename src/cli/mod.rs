@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand};
 
 pub use replay::{Mode, Network, ReplayArgs, Stem};
 pub use search::SearchArgs;
-pub use show_args::ShowArgs;
+pub use show_args::ShowFlags;
 pub use ui::Ui;
 
 use crate::{Error, Result};
@@ -70,7 +70,7 @@ pub enum Command {
         run: PathBuf,
     },
     /// Show the architecture of a run or a genotype: text, counts, drawings
-    Show(ShowArgs),
+    Show(ShowFlags),
     /// One forward and backward pass of a given architecture on given tensors
     Replay(ReplayArgs),
     /// Every kernel against its f64 reference on this adapter
@@ -88,7 +88,7 @@ pub fn run() -> Result<()> {
         Command::Devices => devices::devices(common.json),
         Command::Search(args) => search::search(&args, &ui),
         Command::Resume { run } => resume::resume(&run, &ui),
-        Command::Show(_args) => Err(not_merged("show")),
+        Command::Show(flags) => show_args::show(&flags, &ui),
         Command::Replay(args) => replay::replay(&args, &ui),
         Command::Selftest => selftest::selftest(&ui),
         Command::Bench => bench::bench(&ui),

@@ -37,6 +37,24 @@ pub enum Stem {
     Imagenet,
 }
 
+impl From<Network> for NetworkKind {
+    fn from(network: Network) -> Self {
+        match network {
+            Network::Search => Self::Search,
+            Network::Final => Self::Final,
+        }
+    }
+}
+
+impl From<Stem> for StemKind {
+    fn from(stem: Stem) -> Self {
+        match stem {
+            Stem::Cifar => Self::Cifar,
+            Stem::Imagenet => Self::ImageNet,
+        }
+    }
+}
+
 /// The flags of `replay`.
 #[derive(Debug, clap::Args)]
 pub struct ReplayArgs {
@@ -81,14 +99,8 @@ pub fn replay(args: &ReplayArgs, ui: &Ui) -> Result<()> {
         out: args.out.clone(),
         layers: args.layers,
         channels: args.channels,
-        kind: match args.network {
-            Network::Search => NetworkKind::Search,
-            Network::Final => NetworkKind::Final,
-        },
-        stem: match args.stem {
-            Stem::Cifar => StemKind::Cifar,
-            Stem::Imagenet => StemKind::ImageNet,
-        },
+        kind: args.network.into(),
+        stem: args.stem.into(),
         train: args.mode == Mode::Train,
         reference_kernels: args.reference_kernels,
         device: ui.device.clone(),

@@ -1,12 +1,16 @@
-//! The flags of `parsec show RUN|GENOTYPE`.
+//! The flags of `parsec show RUN|GENOTYPE` → what is to be shown, with the run's prior.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{Network, Stem};
+use super::{Network, Stem, Ui, show};
+use crate::export::tensors;
+use crate::run::{self, RunDir};
+use crate::space::{CellKind, Primitive, Prior, Space};
+use crate::{Error, Result};
 
 /// The flags of `show`. Extents that are not given are those of the run, or the reference's.
 #[derive(Debug, clap::Args)]
-pub struct ShowArgs {
+pub struct ShowFlags {
     /// A run folder, a file with a genotype, its text, or the name of a published one
     #[arg(value_name = "RUN|GENOTYPE")]
     pub target: String,
@@ -21,8 +25,8 @@ pub struct ShowArgs {
     pub dot: Option<PathBuf>,
     /// Architectures to draw from the run's prior, besides its mode
     #[arg(long, value_name = "K")]
-    pub samples: Option<u32>,
-    /// Key of the random numbers
+    pub samples: Option<usize>,
+    /// Key of the random numbers that draw them
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     /// Cells of the network whose parameters and MACs are counted
@@ -40,13 +44,79 @@ pub struct ShowArgs {
     /// Channels of its images
     #[arg(long, value_name = "N")]
     pub image_channels: Option<usize>,
-    /// A child of the search's parent network, or the final network
+    /// Which network is counted; default: final
     #[arg(long, value_enum)]
     pub network: Option<Network>,
-    /// The first layers of a final network
+    /// The first layers of a final network; default: cifar
     #[arg(long, value_enum)]
     pub stem: Option<Stem>,
     /// With the auxiliary head
     #[arg(long)]
     pub auxiliary: bool,
+}
+
+/// Shows the target of `flags`.
+pub fn show(flags: &ShowFlags, ui: &Ui) -> Result<()> {
+    let target = Path::new(&flags.target);
+    let prior = if target.is_dir() { prior(target, ui) } else { None };
+    let args = show::ShowArgs {
+        target: flags.target.clone(),
+        svg: flags.svg.clone(),
+        png: flags.png.clone(),
+        dot: flags.dot.clone(),
+        json: ui.json,
+        samples: flags.samples,
+        seed: flags.seed,
+        layers: flags.layers,
+        channels: flags.channels,
+        classes: flags.classes,
+        size: flags.size,
+        image_channels: flags.image_channels,
+        network: flags.network.map(Into::into),
+        stem: flags.stem.map(Into::into),
+        auxiliary: flags.auxiliary,
+    };
+    show::show(&args, prior.as_ref())
+}
+
+/// The newest prior of the run at `path`. Without a readable one there is still a genotype to show.
+fn prior(path: &Path, ui: &Ui) -> Option<(Space, Prior)> {
+    match read_prior(path, ui) {
+        Ok(prior) => Some(prior),
+        Err(e) => {
+            ui.warn(&format!("the prior is not shown: {e}"));
+            None
+        }
+    }
+}
+
+fn read_prior(path: &Path, ui: &Ui) -> Result<(Space, Prior)> {
+    let names: Vec<&str> = RunDir::open(path)?
+        .config()?
+        .primitives
+        .iter()
+        .map(|p: &Primitive| p.name())
+        .collect();
+    let space = Space::new(&names)?;
+    let (state, warnings) = run::read_prior(path)?;
+    warnings.iter().for_each(|w| ui.warn(w));
+    let mut prior = Prior::uniform(&space);
+    for kind in [CellKind::Normal, CellKind::Reduce] {
+        for (node, logits) in prior.logits[kind.index()].iter_mut().enumerate() {
+            let name = format!("pi.{}.{node}", kind.name());
+            let (shape, values) = tensors::f64s(&state, path, &name)?;
+            if values.len() != logits.len() {
+                let expected = format!("`{name}` of shape [2, {}]", logits.len() / 2);
+                return Err(Error::file(
+                    path,
+                    None,
+                    expected,
+                    format!("{shape:?}"),
+                    "the run's own config.toml",
+                ));
+            }
+            logits.copy_from_slice(values);
+        }
+    }
+    Ok((space, prior))
 }

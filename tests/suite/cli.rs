@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use parsec_nas::config::{Config, keys::KEYS};
+use parsec_nas::export::tensors::Tensor;
 use parsec_nas::run::{Manifest, RunDir};
 use tempfile::TempDir;
 
@@ -141,4 +142,76 @@ fn a_run_of_another_process_is_refused() {
     let (code, _, err) = text(parsec(folder.path(), &["resume", "run"]));
     assert_eq!(code, 1);
     assert!(err.contains("working on it"), "{err}");
+}
+
+const GENOTYPE: &str = "DARTS_V2";
+
+#[test]
+fn show_counts_a_genotype_as_json() {
+    let args = [
+        "show",
+        GENOTYPE,
+        "--json",
+        "--layers",
+        "20",
+        "--channels",
+        "36",
+        "--classes",
+        "10",
+        "--size",
+        "32",
+    ];
+    let (code, out, err) = outcome(&args);
+    let counts: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(counts["parameters"], 3_349_342);
+}
+
+#[test]
+fn show_tells_the_prior_of_a_run() {
+    let folder = TempDir::new().unwrap();
+    let config = Config::preset().unwrap();
+    let run = RunDir::create(
+        &folder.path().join("run"),
+        &config,
+        &Manifest::new(&config).unwrap(),
+    )
+    .unwrap();
+    let (_, genotype, _) = outcome(&["show", GENOTYPE]);
+    run.write(
+        "genotype.txt",
+        genotype
+            .lines()
+            .find(|l| l.contains("Genotype("))
+            .unwrap()
+            .as_bytes(),
+    )
+    .unwrap();
+    // Without a checkpoint, what there is.
+    let (code, out, err) = text(parsec(folder.path(), &["show", "run"]));
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.contains("Genotype(") && err.contains("the prior is not shown"),
+        "{out}{err}"
+    );
+    let pairs = |node: usize| 2 * 7 * (node + 2);
+    let names = ["normal", "reduce"]
+        .into_iter()
+        .flat_map(|cell| (0..4).map(move |node| (cell, node)));
+    let state = names.map(|(cell, node)| {
+        (
+            format!("pi.{cell}.{node}"),
+            Tensor::f64(&[2, pairs(node) / 2], vec![0.0; pairs(node)]),
+        )
+    });
+    run.checkpoints().save(0, None, &state.collect()).unwrap();
+    let args = ["show", "run", "--samples", "2", "--svg", "cells.svg", "--json"];
+    let (code, out, err) = text(parsec(folder.path(), &args));
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(serde_json::from_str::<serde_json::Value>(&out).is_ok(), "{out}");
+    assert!(
+        std::fs::read_to_string(folder.path().join("cells.svg"))
+            .unwrap()
+            .contains("<svg")
+    );
 }
