@@ -12,6 +12,7 @@ mod replay;
 mod resume;
 mod search;
 mod selftest;
+mod session;
 mod show_args;
 mod ui;
 

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use super::{Ui, not_merged};
+use super::Ui;
+use super::session::Session;
 use crate::Result;
-use crate::run::RunDir;
+use crate::config::Config;
+use crate::run::{self, RunDir};
 
 /// Goes on with the run at `path`.
 pub fn resume(path: &Path, ui: &Ui) -> Result<()> {
@@ -13,7 +15,14 @@ pub fn resume(path: &Path, ui: &Ui) -> Result<()> {
         ui.say(&format!("{} is finished; see: parsec show {0}", path.display()))?;
         return ui.emit(&run.result()?);
     }
-    let _run = RunDir::open_for_writing(path)?;
-    // crate::search::run::resume(run, ui)
-    Err(not_merged("resume"))
+    let run = RunDir::open_for_writing(path)?;
+    // The folder may have been moved since, and the run its prior came from may be gone.
+    let config = Config { run: Some(path.to_owned()), prior_from: None, ..run.config()? };
+    let mut session = Session::open(config, ui)?;
+    session.check(&run, ui)?;
+    for warning in run::resume(&mut session.search, &run)? {
+        ui.warn(&warning);
+    }
+    ui.note(&format!("going on after step {}", session.search.steps_done()));
+    session.drive(&run, ui)
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use toml::Table;
 
-use super::{Ui, not_merged};
+use super::Ui;
+use super::session::Session;
 use crate::config::Config;
 use crate::run::RunDir;
 use crate::{Error, Result};
@@ -158,6 +159,10 @@ pub fn search(args: &SearchArgs, ui: &Ui) -> Result<()> {
     if let Some(run) = &config.run {
         RunDir::check_free(run)?;
     }
-    // crate::search::run::search(config, ui)
-    Err(not_merged("search"))
+    let path = config.run.clone().unwrap_or_else(|| RunDir::next_free("search"));
+    let config = Config { run: Some(path.clone()), ..config };
+    let session = Session::open(config, ui)?;
+    let run = session.create(&path)?;
+    ui.note(&format!("run folder {}", path.display()));
+    session.drive(&run, ui)
 }

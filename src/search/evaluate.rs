@@ -45,6 +45,11 @@ impl Search {
         Ok(total)
     }
 
+    /// Accuracy of the mode if it was evaluated after the step that was done last.
+    pub fn score_now(&self) -> Option<f64> {
+        self.mode_accuracy.filter(|(step, _)| *step == self.step).map(|(_, accuracy)| accuracy)
+    }
+
     /// Accuracy of the mode, at the steps at which it is wanted.
     pub(super) fn evaluate_if_due(&mut self) -> Result<Option<f64>> {
         let every = self.settings.config.eval_every;

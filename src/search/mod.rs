@@ -14,4 +14,5 @@ mod trace;
 
 pub use algorithm::{Search, Settings};
 pub use evaluate::Evaluation;
-pub use record::{Phases, StepRecord};
+pub use record::{PerKind, Phases, StepRecord};
+pub use snapshot::take_prior;

@@ -1,0 +1,48 @@
+//! The metrics of a run → its curves.
+
+use std::path::Path;
+
+use super::plot::{Panel, Series, panels_svg};
+use crate::error::{Error, Result};
+
+/// Curves of what `metrics.jsonl` holds; `None` while it holds no step.
+///
+/// # Errors
+/// [`Error::Io`] where the file cannot be read. Lines that are no objects are passed over.
+pub fn metrics_svg(path: &Path) -> Result<Option<String>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+    let records: Vec<serde_json::Value> =
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    if records.is_empty() {
+        return Ok(None);
+    }
+    let series = |name: &str, pointer: &str| {
+        let point = |r: &serde_json::Value| Some((r.get("step")?.as_f64()?, r.pointer(pointer)?.as_f64()?));
+        Series { name: name.into(), points: records.iter().filter_map(point).collect() }
+    };
+    let panel = |title: &str, y_label: &str, series: Vec<Series>| Panel {
+        title: title.into(),
+        x_label: "step".into(),
+        y_label: y_label.into(),
+        series: series.into_iter().filter(|s| !s.points.is_empty()).collect(),
+    };
+    let panels = [
+        panel(
+            "Accuracy",
+            "part of the images",
+            vec![
+                series("search batch, weighted", "/accuracy"),
+                series("train batch, weighted", "/train_accuracy"),
+                series("mode, held out", "/mode_accuracy"),
+            ],
+        ),
+        panel("Loss on the train batch", "nats per image", vec![series("loss", "/train_loss")]),
+        panel(
+            "Entropy of the prior",
+            "nats",
+            vec![series("normal", "/entropy/normal"), series("reduction", "/entropy/reduce")],
+        ),
+        panel("Effective sample size", "children", vec![series("ESS", "/ess")]),
+    ];
+    Ok(Some(panels_svg(&panels)))
+}
