@@ -16,9 +16,17 @@ fn main() {
     let mut p = params.clone(); p.resize(512, 0);
     let ub = device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 2048, usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST, mapped_at_creation: false });
     queue.write_buffer(&ub, 0, bytemuck::cast_slice(&p));
-    let bufs: Vec<_> = (0..6).map(|_| device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 64 << 20, usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST, mapped_at_creation: false })).collect();
+    let bufs: Vec<_> = (0..6).map(|_| device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 64 << 20, usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC, mapped_at_creation: false })).collect();
+    let tex = device.create_texture(&wgpu::TextureDescriptor { label: None, size: wgpu::Extent3d { width: 4096, height: 256, depth_or_array_layers: 1 }, mip_level_count: 1, sample_count: 1, dimension: wgpu::TextureDimension::D2, format: wgpu::TextureFormat::Rgba32Float, usage: wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST, view_formats: &[] });
+    let view = tex.create_view(&Default::default());
+    let is_tex = text.contains("texture_2d");
+    if is_tex {
+        for _ in 0..3 { let t = Instant::now(); let mut e = device.create_command_encoder(&Default::default());
+        e.copy_buffer_to_texture(wgpu::TexelCopyBufferInfo { buffer: &bufs[0], layout: wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(65536), rows_per_image: Some(256) } }, tex.as_image_copy(), wgpu::Extent3d { width: 4096, height: 256, depth_or_array_layers: 1 });
+        queue.submit([e.finish()]); device.poll(wgpu::PollType::Wait { submission_index: None, timeout: None }).unwrap(); println!("copy 16 MiB {:.3} ms", t.elapsed().as_secs_f64()*1e3); }
+    }
     for b in 0..7u32 { if text.contains(&format!("@binding({b})")) {
-        let r = if b == 0 { ub.as_entire_binding() } else { bufs[b as usize - 1].as_entire_binding() };
+        let r = if is_tex && b == 1 { wgpu::BindingResource::TextureView(&view) } else if b == 0 { ub.as_entire_binding() } else { bufs[b as usize - 1].as_entire_binding() };
         entries.push(wgpu::BindGroupEntry { binding: b, resource: r });
     } }
     let bg = device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout: &pipeline.get_bind_group_layout(0), entries: &entries });

@@ -6,9 +6,9 @@ fn main() {
     let spec = NetworkSpec { kind: NetworkKind::Search, stem: StemKind::Cifar, in_channels: cin, height: size, width: size, n_classes: 10, layers, channels, auxiliary: false };
     let genotype = genotype::named("DARTS_V2").unwrap();
     let layout = Layout::new(spec.params(None, &Primitive::ALL)).unwrap();
-    let gpu = Gpu::open(None, Options::default()).unwrap();
+    let gpu = Gpu::open(None, Options { reads: if std::env::var("BUFFERS").is_ok() { Reads::Buffers } else { Reads::Auto }, ..Options::default() }).unwrap();
     let v = parsec_nas::search::init::initial(&layout, 0);
-    let mut net = Network::new(gpu, spec, layout, Lowering::default()).unwrap();
+    let mut net = Network::new(gpu, spec, layout, { let mut t = parsec_nas::ops::Tuning::default(); let e = |n: &str, d: u32| std::env::var(n).ok().and_then(|v| v.parse().ok()).unwrap_or(d); t.pointwise_channels = e("TC", 16); t.pointwise_quads = e("TQ", 2); t.weight_tile = e("TILE", 8); t.depthwise_rows = e("DR", 4); t.depthwise_quads = e("DQ", 2); t.pool_rows = e("PR", 4); Lowering { fuse: true, tuning: t } }).unwrap();
     net.write_all(parsec_nas::kernel::Buf::V, &v).unwrap();
     let images: Vec<f32> = (0..batch*cin*size*size).map(|i| ((i as u32).wrapping_mul(2654435761) >> 8) as f32 / 8388608.0 - 1.0).collect();
     let labels: Vec<u32> = (0..batch as u32).map(|i| i % 10).collect();

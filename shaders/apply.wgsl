@@ -12,9 +12,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+//@texture
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>;
+//@texture
 @group(0) @binding(4) var<storage, read_write> dy: array<vec4<f32>>;
 @group(0) @binding(5) var<uniform> grad_coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(6) var<storage, read_write> dx: array<vec4<f32>>;
@@ -30,7 +32,7 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
     if (NORM == 1u) {
         coef = coefs[params.first + group.y];
     }
-    y[at] = view(x[at], coef);
+    out[at] = view(x[at], coef);
 }
 
 @compute @workgroup_size(64)

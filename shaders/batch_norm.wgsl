@@ -29,10 +29,12 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+//@texture
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> partial: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> coefs: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> w: array<f32>;
+//@texture
 @group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> grad_coefs: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> dparams: array<f32>;

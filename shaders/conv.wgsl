@@ -27,10 +27,14 @@ struct Params {
 
 
 @group(0) @binding(0) var<uniform> params: Params;
+//@texture
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(3) var<uniform> w: array<vec4<f32>, 4096>;
+//@texture
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(9) var<storage, read_write> out: array<vec4<f32>>;
+//@texture
 @group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>;
 @group(0) @binding(6) var<uniform> grad_coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
@@ -102,7 +106,7 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
     //@unroll
     for (var t = 0u; t < TC; t++) {
         if (gid.x < params.y.quads && o0 + t < params.co) {
-            y[(o0 + t) * params.y.pitch + q] = acc[t];
+            out[(o0 + t) * params.y.pitch + q] = acc[t];
         }
     }
 }

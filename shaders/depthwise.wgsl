@@ -39,10 +39,13 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+//@texture
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(3) var<uniform> w: array<vec4<f32>, 4096>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read_write> out: array<vec4<f32>>;
+//@texture
 @group(0) @binding(5) var<storage, read_write> dy: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> dx: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> partial: array<f32>;
@@ -120,13 +123,13 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
         }
     }
     if (gid.x < params.tiles) {
-        let out = (group.z * params.channels + channel) * params.y.pitch + n * params.y.image + j;
+        let start = (group.z * params.channels + channel) * params.y.pitch + n * params.y.image + j;
         //@unroll
         for (var o = 0u; o < R; o++) {
             //@unroll
             for (var u = 0u; u < Q; u++) {
                 if (row0 + o < params.y.h && j + u < params.y.wq) {
-                    y[out + (row0 + o) * params.y.wq + u] = acc[o * Q + u];
+                    out[start + (row0 + o) * params.y.wq + u] = acc[o * Q + u];
                 }
             }
         }
@@ -194,13 +197,13 @@ fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgro
         }
     }
     if (gid.x < params.tiles) {
-        let out = (source.x + channel) * params.x.pitch + n * params.x.image + j;
+        let start = (source.x + channel) * params.x.pitch + n * params.x.image + j;
         //@unroll
         for (var o = 0u; o < R; o++) {
             //@unroll
             for (var u = 0u; u < Q; u++) {
                 if (row0 + o < params.x.h && j + u < params.x.wq) {
-                    store_dx(out + (row0 + o) * params.x.wq + u, acc[o * Q + u], coef, source.w == 1u);
+                    store_dx(start + (row0 + o) * params.x.wq + u, acc[o * Q + u], coef, source.w == 1u);
                 }
             }
         }
@@ -265,13 +268,13 @@ fn backward_data_strided(@builtin(global_invocation_id) gid: vec3<u32>, @builtin
         }
     }
     if (gid.x < params.tiles) {
-        let out = (source.x + channel) * params.x.pitch + n * params.x.image + 2u * j;
+        let start = (source.x + channel) * params.x.pitch + n * params.x.image + 2u * j;
         //@unroll
         for (var o = 0u; o < R; o++) {
             if (row0 + o < params.x.h) {
                 let even = acc[2u * o];
                 let odd = acc[2u * o + 1u];
-                let at = out + (row0 + o) * params.x.wq;
+                let at = start + (row0 + o) * params.x.wq;
                 store_dx(at, vec4<f32>(even.x, odd.x, even.y, odd.y), coef, source.w == 1u);
                 if (2u * j + 1u < params.x.wq) {
                     store_dx(at + 1u, vec4<f32>(even.z, odd.z, even.w, odd.w), coef, source.w == 1u);

@@ -10,6 +10,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+//@texture
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> pooled: array<f32>;
 @group(0) @binding(3) var<storage, read_write> dpooled: array<f32>;

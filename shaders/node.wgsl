@@ -22,11 +22,13 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+//@texture
 @group(0) @binding(1) var<storage, read_write> a: array<vec4<f32>>;
+//@texture
 @group(0) @binding(2) var<storage, read_write> b: array<vec4<f32>>;
 @group(0) @binding(3) var<uniform> coefs_a: array<vec4<f32>, 4096>;
 @group(0) @binding(4) var<uniform> coefs_b: array<vec4<f32>, 4096>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> drop: array<f32>;
 
 @compute @workgroup_size(64)
@@ -59,5 +61,5 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
         }
         total += params.scale_b * v;
     }
-    y[at] = total;
+    out[at] = total;
 }

@@ -10,7 +10,8 @@ override TQ: u32 = 2u;
 // backward_weight: a tile of TO output by TI input channels.
 override TO: u32 = 8u;
 override TI: u32 = 8u;
-override TILE: u32 = TO * TI;
+override PARTS: u32 = (TO * TI + 63u) / 64u;
+override PART: u32 = TO * TI / PARTS;
 
 struct Params {
     x: Map,
@@ -29,10 +30,14 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+//@texture
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(3) var<uniform> w: array<vec4<f32>, 4096>;
+//@texture
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(10) var<storage, read_write> out: array<vec4<f32>>;
+//@texture
 @group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>;
 @group(0) @binding(6) var<uniform> grad_coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
@@ -49,7 +54,7 @@ fn forward(
     let q0 = group.x * WG * TQ + lane;
     let last = params.x.quads - 1u;
 
-    var acc: array<vec4<f32>, 32>;
+    var acc: array<vec4<f32>, 64>;
     for (var k = 0u; k < params.ci4; k++) {
         var xs: array<vec4<f32>, 16>;
         //@unroll
@@ -75,7 +80,7 @@ fn forward(
         //@unroll
         for (var t = 0u; t < TQ; t++) {
             if (row0 + c < params.co && q0 + t * WG <= last) {
-                y[(task.z + row0 + c) * params.x.pitch + q0 + t * WG] = acc[c * TQ + t];
+                out[(task.z + row0 + c) * params.x.pitch + q0 + t * WG] = acc[c * TQ + t];
             }
         }
     }
@@ -112,7 +117,7 @@ fn backward_data(
     let q0 = group.x * WG * TQ + lane;
     let last = params.x.quads - 1u;
 
-    var acc: array<vec4<f32>, 32>;
+    var acc: array<vec4<f32>, 64>;
     for (var o = 0u; o < params.co; o++) {
         let g = load_grad_coef(task, o);
         var dys: array<vec4<f32>, 4>;
@@ -167,22 +172,22 @@ fn backward_weight(
     let i0 = group.y % params.in_tiles * TI;
     let last = params.x.quads - 1u;
 
-    var g: array<vec4<f32>, 8>;
+    var g: array<vec4<f32>, 16>;
     //@unroll
     for (var a = 0u; a < TO; a++) {
         g[a] = load_grad_coef(task, min(o0 + a, params.co - 1u));
     }
-    var coef: array<vec4<f32>, 8>;
+    var coef: array<vec4<f32>, 16>;
     //@unroll
     for (var b = 0u; b < TI; b++) {
         coef[b] = coefs[task.x + min(i0 + b, params.ci - 1u)];
     }
-    var acc: array<f32, 64>;
+    var acc: array<f32, 256>;
     for (var round = 0u; round < params.rounds; round++) {
         let q = (group.x * params.rounds + round) * WG + lane;
         let at = min(q, last);
         let inside = vec4<bool>(q <= last) & columns(params.x, at % params.x.wq);
-        var xs: array<vec4<f32>, 8>;
+        var xs: array<vec4<f32>, 16>;
         //@unroll
         for (var b = 0u; b < TI; b++) {
             let channel = task.x + min(i0 + b, params.ci - 1u);
@@ -197,20 +202,25 @@ fn backward_weight(
             }
         }
     }
+    // The tile is summed over the workgroup in parts of at most 64 weights.
     //@unroll
-    for (var e = 0u; e < TILE; e++) {
-        sums[lane * TILE + e] = acc[e];
-    }
-    workgroupBarrier();
-    let o = o0 + lane / TI;
-    let i = i0 + lane % TI;
-    if (lane < TILE && o < params.co && i < 4u * params.ci4) {
-        var total = 0.0;
-        for (var other = 0u; other < WG; other++) {
-            total += sums[other * TILE + lane];
+    for (var part = 0u; part < PARTS; part++) {
+        //@unroll
+        for (var e = 0u; e < PART; e++) {
+            sums[lane * PART + e] = acc[part * PART + e];
         }
-        // The padding of a row of w stays zero.
-        partial[group.x * params.elements + group.z * params.per_task + o * 4u * params.ci4 + i] =
-            select(0.0, total, i < params.ci);
+        workgroupBarrier();
+        let o = o0 + (part * PART + lane) / TI;
+        let i = i0 + (part * PART + lane) % TI;
+        if (lane < PART && o < params.co && i < 4u * params.ci4) {
+            var total = 0.0;
+            for (var other = 0u; other < WG; other++) {
+                total += sums[other * PART + lane];
+            }
+            // The padding of a row of w stays zero.
+            partial[group.x * params.elements + group.z * params.per_task + o * 4u * params.ci4 + i] =
+                select(0.0, total, i < params.ci);
+        }
+        workgroupBarrier();
     }
 }

@@ -29,10 +29,14 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+//@texture
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
+//@texture
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(9) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> index: array<u32>;
+//@texture
 @group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>;
 @group(0) @binding(6) var<uniform> grad_coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
@@ -108,7 +112,7 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
     }
     if (gid.x < params.tiles) {
         let within = n * params.y.image + j;
-        let out = (task.y + group.y) * params.y.pitch + within;
+        let start = (task.y + group.y) * params.y.pitch + within;
         let taps = (group.z * params.channels + group.y) * params.y.pitch + within;
         //@unroll
         for (var o = 0u; o < R; o++) {
@@ -116,10 +120,10 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
                 let at = (row0 + o) * params.y.wq;
                 if (MAX == 1u) {
                     let t = tap[o];
-                    y[out + at] = acc[o];
+                    out[start + at] = acc[o];
                     index[taps + at] = t.x | (t.y << 8u) | (t.z << 16u) | (t.w << 24u);
                 } else {
-                    y[out + at] = acc[o] * share(row0 + o, j);
+                    out[start + at] = acc[o] * share(row0 + o, j);
                 }
             }
         }
@@ -227,11 +231,11 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id
         }
     }
     if (gid.x < params.tiles) {
-        let out = (source.x + group.y) * params.x.pitch + n * params.x.image + j;
+        let start = (source.x + group.y) * params.x.pitch + n * params.x.image + j;
         //@unroll
         for (var o = 0u; o < R; o++) {
             if (row0 + o < params.x.h) {
-                store_dx(out + (row0 + o) * params.x.wq, acc[o], source.w == 1u);
+                store_dx(start + (row0 + o) * params.x.wq, acc[o], source.w == 1u);
             }
         }
     }
@@ -299,13 +303,13 @@ fn backward_strided(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(work
         }
     }
     if (gid.x < params.tiles) {
-        let out = (source.x + group.y) * params.x.pitch + n * params.x.image + 2u * j;
+        let start = (source.x + group.y) * params.x.pitch + n * params.x.image + 2u * j;
         //@unroll
         for (var o = 0u; o < R; o++) {
             if (row0 + o < params.x.h) {
                 let even = acc[2u * o];
                 let odd = acc[2u * o + 1u];
-                let at = out + (row0 + o) * params.x.wq;
+                let at = start + (row0 + o) * params.x.wq;
                 store_dx(at, vec4<f32>(even.x, odd.x, even.y, odd.y), source.w == 1u);
                 if (2u * j + 1u < params.x.wq) {
                     store_dx(at + 1u, vec4<f32>(even.z, odd.z, even.w, odd.w), source.w == 1u);

@@ -17,9 +17,12 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+//@texture
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> out: array<vec4<f32>>;
+//@texture
 @group(0) @binding(4) var<storage, read_write> dy: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> dx: array<vec4<f32>>;
 
@@ -41,8 +44,8 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
     let c = view(x[row + params.x.wq + left], coef);
     let d = view(x[row + params.x.wq + right], coef);
     let first = (group.z * 2u * params.channels + group.y) * params.y.pitch + gid.x;
-    y[first] = vec4<f32>(a.x, a.z, b.x, b.z);
-    y[first + params.channels * params.y.pitch] = vec4<f32>(c.y, c.w, d.y, d.w);
+    out[first] = vec4<f32>(a.x, a.z, b.x, b.z);
+    out[first + params.channels * params.y.pitch] = vec4<f32>(c.y, c.w, d.y, d.w);
 }
 
 fn store_dx(at: u32, g: vec4<f32>, coef: vec4<f32>, accumulate: bool) {

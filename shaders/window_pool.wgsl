@@ -17,8 +17,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+//@texture
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>;
+//@texture
 @group(0) @binding(3) var<storage, read_write> dy: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>;
 
@@ -40,7 +43,7 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
     let j = gid.x % params.y.wq;
     let base = group.y * params.x.pitch + n * params.x.image;
     let rows = window(i, params.x.h, params.y.h);
-    var out = vec4<f32>(0.0);
+    var mean = vec4<f32>(0.0);
     //@unroll
     for (var e = 0u; e < 4u; e++) {
         let col = 4u * j + e;
@@ -52,10 +55,10 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
                     total += max(x[base + r * params.x.wq + c / 4u][c % 4u], 0.0);
                 }
             }
-            out[e] = total / f32((rows.y - rows.x) * (cols.y - cols.x));
+            mean[e] = total / f32((rows.y - rows.x) * (cols.y - cols.x));
         }
     }
-    y[group.y * params.y.pitch + gid.x] = out;
+    out[group.y * params.y.pitch + gid.x] = mean;
 }
 
 @compute @workgroup_size(64)

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::adapter::{self, AdapterInfo};
 use super::executor::{Flight, Held};
+use super::mirror::Mirror;
 use super::pace::Pace;
 use super::pipelines::Pipelines;
 use crate::kernel::Buf;
@@ -23,6 +24,18 @@ pub enum LimitsChoice {
     Adapter,
 }
 
+/// How kernels read activations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reads {
+    /// Through textures on software adapters, from buffers elsewhere.
+    #[default]
+    Auto,
+    /// From buffers.
+    Buffers,
+    /// Through textures that stand for the buffers.
+    Textures,
+}
+
 /// How a device is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -31,6 +44,8 @@ pub struct Options {
     /// Whether kernels are compiled with bounds checks and loop bounds. They stay in bounds without
     /// (the suite runs both ways), and some adapters are twice as fast without.
     pub checks: bool,
+    /// How kernels read activations; the results are the same to the bit.
+    pub reads: Reads,
 }
 
 /// Failures that came through callbacks.
@@ -62,6 +77,9 @@ pub struct Gpu {
     faults: Arc<Faults>,
     pub(super) pipelines: Pipelines,
     pub(super) buffers: BTreeMap<Buf, Held>,
+    /// Whether kernels read activations through textures.
+    pub(super) textures: bool,
+    pub(super) mirrors: BTreeMap<Buf, Mirror>,
     /// Counts replaced buffers: what was recorded before holds ranges of the old ones.
     pub(super) generation: u64,
     /// Staging buffer for read-backs, as large as the largest so far.
@@ -115,6 +133,11 @@ impl Gpu {
                 seen.put(Fault::Lost(message));
             }
         });
+        let textures = match options.reads {
+            Reads::Auto => info.is_software,
+            Reads::Buffers => false,
+            Reads::Textures => true,
+        };
         Ok(Self {
             info,
             device,
@@ -123,6 +146,8 @@ impl Gpu {
             faults,
             pipelines: Pipelines::new(options.checks),
             buffers: BTreeMap::new(),
+            textures,
+            mirrors: BTreeMap::new(),
             generation: 0,
             staging: None,
             flights: VecDeque::new(),

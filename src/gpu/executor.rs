@@ -36,6 +36,7 @@ impl Gpu {
         let size = len_bytes + SLACK_BYTES;
         let what = format!("a buffer for {buf:?}");
         if self.buffers.remove(&buf).is_some() {
+            self.mirrors.remove(&buf);
             self.generation += 1;
         }
         if size > self.limits.max_buffer_size {
@@ -200,18 +201,23 @@ impl Gpu {
 
     fn encode(&self, steps: &[Step]) -> wgpu::CommandBuffer {
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        let mut current: Option<&wgpu::ComputePipeline> = None;
-        for step in steps {
-            if current != Some(&step.pipeline) {
-                pass.set_pipeline(&step.pipeline);
-                current = Some(&step.pipeline);
+        // A pass goes on until something must be copied.
+        for steps in steps.chunk_by(|_, next| next.copies.is_empty()) {
+            for copy in &steps[0].copies {
+                self.encode_copy(&mut encoder, *copy);
             }
-            pass.set_bind_group(0, &step.bind_group, &[]);
-            let [x, y, z] = step.grid;
-            pass.dispatch_workgroups(x, y, z);
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            let mut current: Option<&wgpu::ComputePipeline> = None;
+            for step in steps {
+                if current != Some(&step.pipeline) {
+                    pass.set_pipeline(&step.pipeline);
+                    current = Some(&step.pipeline);
+                }
+                pass.set_bind_group(0, &step.bind_group, &[]);
+                let [x, y, z] = step.grid;
+                pass.dispatch_workgroups(x, y, z);
+            }
         }
-        drop(pass);
         encoder.finish()
     }
 

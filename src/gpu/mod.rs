@@ -7,6 +7,7 @@
 mod adapter;
 mod device;
 mod executor;
+mod mirror;
 mod network;
 mod pace;
 mod pipelines;
@@ -14,6 +15,6 @@ mod record;
 mod time;
 
 pub use adapter::{AdapterInfo, AdapterLimits, adapters, choose};
-pub use device::{Gpu, LimitsChoice, Options};
+pub use device::{Gpu, LimitsChoice, Options, Reads};
 pub use network::{Child, ChildResult, Clip, Network, Update};
 pub use record::Recorded;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::device::Gpu;
 use crate::Result;
-use crate::kernel::{Dispatch, Entry, Kernel, Kind, kernel, reflect};
+use crate::kernel::specialise::{BASES_BINDING, with_textures};
+use crate::kernel::{Binding, Dispatch, Entry, Kernel, Kind, kernel, reflect};
 
 /// A compiled entry point.
 #[derive(Debug)]
@@ -15,6 +16,22 @@ pub(super) struct Pipeline {
     pub pipeline: wgpu::ComputePipeline,
     pub layout: wgpu::BindGroupLayout,
     pub entry: &'static Entry,
+    /// Variables of the shader that stand as textures, in the order of their bases; empty where the entry
+    /// point reads none of them.
+    pub textures: Vec<String>,
+}
+
+impl Pipeline {
+    /// Whether the entry point uses texture `i`.
+    pub fn reads_texture(&self, i: usize) -> bool {
+        self.textures.get(i).is_some_and(|name| self.entry.bindings.iter().any(|b| b.name == *name))
+    }
+
+    /// Whether the entry point may write the variable.
+    pub fn writes(&self, name: &str) -> bool {
+        let written = |b: &Binding| b.name == name && b.kind == Kind::ReadWrite;
+        self.entry.bindings.iter().any(written) && !self.textures.iter().any(|t| t == name)
+    }
 }
 
 /// Compiled entry points by override set; a handful per entry point, so a list does.
@@ -64,17 +81,26 @@ impl Gpu {
                 ));
             }
         }
-        let text = kernel.specialised(d.entry, &d.overrides)?;
+        let mut text = kernel.specialised(d.entry, &d.overrides)?;
+        let is_used = |name: &String| entry.bindings.iter().any(|b| b.name == *name);
+        let textures = match self.textures && kernel.textures.iter().any(is_used) {
+            true => kernel.textures.clone(),
+            false => Vec::new(),
+        };
+        if !textures.is_empty() {
+            text = with_textures(&text).map_err(|m| reflect::error(d.shader, m))?;
+        }
         let checks = self.pipelines.checks;
         let module = self.scoped(d.shader, 0, |device| shader_module(device, kernel, &text, checks))?;
         let label = format!("{}::{}", d.shader, d.entry);
         let (pipeline, layout) = self.scoped(&label, 0, |device| {
-            compile(device, &label, &module, entry)
+            compile(device, &label, &module, entry, &textures)
         })?;
         let made = Arc::new(Pipeline {
             pipeline,
             layout,
             entry,
+            textures,
         });
         let variants = self.pipelines.by_entry.entry((d.shader, d.entry)).or_default();
         variants.push((d.overrides.clone(), Arc::clone(&made)));
@@ -106,26 +132,35 @@ fn compile(
     label: &str,
     module: &wgpu::ShaderModule,
     entry: &Entry,
+    textures: &[String],
 ) -> (wgpu::ComputePipeline, wgpu::BindGroupLayout) {
-    let entries: Vec<_> = entry
-        .bindings
-        .iter()
-        .map(|b| wgpu::BindGroupLayoutEntry {
-            binding: b.number,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer {
-                ty: match b.kind {
-                    Kind::Uniform => wgpu::BufferBindingType::Uniform,
-                    Kind::Read => wgpu::BufferBindingType::Storage { read_only: true },
-                    Kind::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
-                },
-                has_dynamic_offset: false,
-                // Stated, so that it is checked once per bind group and not at every dispatch.
-                min_binding_size: std::num::NonZero::new(b.min_bytes),
-            },
-            count: None,
-        })
-        .collect();
+    let layout_entry = |binding, ty| wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty,
+        count: None,
+    };
+    let buffer = |ty, min_bytes| wgpu::BindingType::Buffer {
+        ty,
+        has_dynamic_offset: false,
+        // Stated, so that it is checked once per bind group and not at every dispatch.
+        min_binding_size: std::num::NonZero::new(min_bytes),
+    };
+    let texture = wgpu::BindingType::Texture {
+        sample_type: wgpu::TextureSampleType::Float { filterable: false },
+        view_dimension: wgpu::TextureViewDimension::D2,
+        multisampled: false,
+    };
+    let of = |b: &Binding| match b.kind {
+        _ if textures.contains(&b.name) => texture,
+        Kind::Uniform => buffer(wgpu::BufferBindingType::Uniform, b.min_bytes),
+        Kind::Read => buffer(wgpu::BufferBindingType::Storage { read_only: true }, b.min_bytes),
+        Kind::ReadWrite => buffer(wgpu::BufferBindingType::Storage { read_only: false }, b.min_bytes),
+    };
+    let mut entries: Vec<_> = entry.bindings.iter().map(|b| layout_entry(b.number, of(b))).collect();
+    if !textures.is_empty() {
+        entries.push(layout_entry(BASES_BINDING, buffer(wgpu::BufferBindingType::Uniform, 16)));
+    }
     let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
         label: Some(label),
         entries: &entries,

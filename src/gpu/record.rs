@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use super::device::Gpu;
 use super::executor::Held;
+use super::mirror::{Copy, Fresh};
 use super::pace;
 use super::pipelines::Pipeline;
 use crate::Result;
+use crate::kernel::specialise::BASES_BINDING;
 use crate::kernel::{Binding, Buf, Dispatch, Kind, Range, reflect};
 
 /// Parameters stand at multiples of this, the largest offset alignment WebGPU allows.
@@ -27,6 +29,8 @@ pub struct Recorded {
 
 #[derive(Debug)]
 pub(super) struct Step {
+    /// Rows of textures to bring up to date first.
+    pub copies: Vec<Copy>,
     pub pipeline: wgpu::ComputePipeline,
     pub bind_group: wgpu::BindGroup,
     pub grid: [u32; 3],
@@ -57,11 +61,32 @@ impl Gpu {
             .iter()
             .map(|d| self.pipeline(d))
             .collect::<Result<_>>()?;
-        // All parameters go into one buffer, each at its slot.
+        // All parameters go into one buffer, each at its slot, and so do the first texels of textures.
         let mut words: Vec<u32> = Vec::new();
-        for d in dispatches {
+        let mut fresh = Fresh::default();
+        let mut copies = Vec::new();
+        for (d, pipeline) in dispatches.iter().zip(&pipelines) {
             words.extend(&d.params);
             words.resize(words.len().next_multiple_of(SLOT_BYTES as usize / 4), 0);
+            let mut needed = Vec::new();
+            if !pipeline.textures.is_empty() {
+                let range = |name: &String| d.bindings.iter().find(|(n, _)| n == name).map(|(_, r)| *r);
+                for (i, range) in pipeline.textures.iter().map(range).enumerate() {
+                    let first = range.map_or(0, |r| r.offset_bytes / 16);
+                    words.push(first as u32);
+                    if let Some(range) = range.filter(|_| pipeline.reads_texture(i)) {
+                        self.ensure_mirror(range.buf)?;
+                        fresh.read(&range, &mut needed);
+                    }
+                }
+                words.resize(words.len().next_multiple_of(SLOT_BYTES as usize / 4), 0);
+            }
+            for (name, range) in &d.bindings {
+                if pipeline.writes(name) {
+                    fresh.written(range);
+                }
+            }
+            copies.push(needed);
         }
         let bytes: &[u8] = bytemuck::cast_slice(&words);
         let steps = self.scoped("parameters and bind groups", bytes.len() as u64, |device| {
@@ -73,13 +98,16 @@ impl Gpu {
             });
             self.queue.write_buffer(&params, 0, bytes);
             let mut slot = 0;
-            let step = |(d, pipeline): (&Dispatch, Arc<Pipeline>)| {
+            let step = |((d, pipeline), copies): ((&Dispatch, Arc<Pipeline>), Vec<Copy>)| {
                 let fail = |m: String| reflect::error(&format!("{}::{}", d.shader, d.entry), m);
                 if d.grid.iter().any(|n| *n == 0 || *n > MAX_GRID) {
                     return Err(fail(format!("grid {:?} is not within 1 to {MAX_GRID}", d.grid)));
                 }
                 let entries = self.match_bindings(d, &pipeline, &params, slot).map_err(fail)?;
                 slot += (d.params.len() as u64 * 4).next_multiple_of(SLOT_BYTES);
+                if !pipeline.textures.is_empty() {
+                    slot += SLOT_BYTES;
+                }
                 let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
                     label: None,
                     layout: &pipeline.layout,
@@ -87,6 +115,7 @@ impl Gpu {
                 });
                 let units = pace::units(d.flops, d.bytes);
                 Ok(Step {
+                    copies,
                     pipeline: pipeline.pipeline.clone(),
                     bind_group,
                     grid: d.grid,
@@ -96,6 +125,7 @@ impl Gpu {
             dispatches
                 .iter()
                 .zip(pipelines)
+                .zip(copies)
                 .map(step)
                 .collect::<Result<Vec<_>>>()
         })??;
@@ -118,11 +148,11 @@ impl Gpu {
         let bindings = &pipeline.entry.bindings;
         let mut has_params = false;
         let mut entries = Vec::with_capacity(bindings.len());
-        let mut add = |binding, buffer, offset, size| {
+        let whole = |buffer, offset, size| {
             let size = std::num::NonZero::new(size);
-            let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size });
-            entries.push(wgpu::BindGroupEntry { binding, resource });
+            wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
         };
+        let mut add = |binding, resource| entries.push(wgpu::BindGroupEntry { binding, resource });
         // A buffer may be bound several times in one dispatch only in one way: wgpu tracks whole buffers.
         let mut ways: Vec<(Buf, Kind, &str)> = Vec::with_capacity(bindings.len());
         for b in bindings {
@@ -132,12 +162,18 @@ impl Gpu {
                 if given != b.min_bytes {
                     return Err(format!("params has {} bytes, {given} were given", b.min_bytes));
                 }
-                add(b.number, params, slot, b.min_bytes);
+                add(b.number, whole(params, slot, b.min_bytes));
                 continue;
             }
             let Some((_, range)) = d.bindings.iter().find(|(name, _)| *name == b.name) else {
                 return Err(format!("{} is not bound", b.name));
             };
+            if pipeline.textures.contains(&b.name) {
+                self.bind(b, range)?;
+                let mirror = self.mirrors.get(&range.buf).ok_or_else(|| format!("{}: no texture", b.name))?;
+                add(b.number, wgpu::BindingResource::TextureView(&mirror.view));
+                continue;
+            }
             if let Some((_, _, other)) = ways
                 .iter()
                 .find(|(buf, kind, _)| *buf == range.buf && *kind != b.kind)
@@ -147,7 +183,11 @@ impl Gpu {
             }
             ways.push((range.buf, b.kind, &b.name));
             let (buffer, len_bytes) = self.bind(b, range)?;
-            add(b.number, buffer, range.offset_bytes, len_bytes);
+            add(b.number, whole(buffer, range.offset_bytes, len_bytes));
+        }
+        if !pipeline.textures.is_empty() {
+            let bases = slot + (d.params.len() as u64 * 4).next_multiple_of(SLOT_BYTES);
+            add(BASES_BINDING, whole(params, bases, 16));
         }
         if d.bindings.len() + usize::from(has_params) != bindings.len() {
             let known = |name: &str| {

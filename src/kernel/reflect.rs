@@ -10,7 +10,7 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Handle, StorageAccess};
 
 use super::source::{SOURCES, Source};
-use super::specialise::specialise;
+use super::specialise::{specialise, texture_names};
 use crate::{Error, Result};
 
 /// How a global variable is bound.
@@ -61,6 +61,8 @@ pub struct Kernel {
     pub info: ModuleInfo,
     /// The entry points, in the file's order.
     pub entries: Vec<Entry>,
+    /// Variables that may be read through textures, in the file's order.
+    pub textures: Vec<String>,
     /// The `override` constants: name and whether there is a default.
     pub overrides: Vec<(String, bool)>,
 }
@@ -150,6 +152,7 @@ pub fn reflect(source: &Source) -> Result<Kernel> {
         .collect();
     Ok(Kernel {
         name: source.name.into(),
+        textures: texture_names(&text),
         text,
         module,
         info,

@@ -62,10 +62,77 @@ fn only(text: &str, entry: &str) -> Result<String, String> {
     Ok(out)
 }
 
+/// Names of the variables marked `//@texture`: activations that a kernel reads and never writes.
+pub fn texture_names(text: &str) -> Vec<String> {
+    let name = |(marked, line): (&str, &str)| {
+        let name = line.split("var<storage, read_write> ").nth(1)?.split(':').next()?;
+        (marked == "//@texture").then(|| name.to_owned())
+    };
+    text.lines().zip(text.lines().skip(1)).filter_map(name).collect()
+}
+
+/// Texels per row of the textures that stand for buffers.
+pub const TEXTURE_WIDTH: u32 = 4096;
+/// Binding of the first texel of each texture's range.
+pub const BASES_BINDING: u32 = 31;
+
+/// `text` with the variables marked `//@texture` as textures of quads, `TEXTURE_WIDTH` in a row. What a
+/// variable's range starts at comes in a uniform, since a texture cannot be bound from an offset.
+pub fn with_textures(text: &str) -> Result<String, String> {
+    let names = texture_names(text);
+    let mut out = text.to_owned();
+    for (i, name) in names.iter().enumerate() {
+        let declaration = format!("var<storage, read_write> {name}: array<vec4<f32>>;");
+        let fetch = format!(
+            "var {name}_texture: texture_2d<f32>;\nfn fetch_{name}(i: u32) -> vec4<f32> {{\n    let q = i + \
+             bases[{}][{}];\n    return textureLoad({name}_texture, vec2<u32>(q % {TEXTURE_WIDTH}u, q / \
+             {TEXTURE_WIDTH}u), 0);\n}}",
+            i / 4,
+            i % 4
+        );
+        if !out.contains(&declaration) {
+            return Err(format!("{name} is marked //@texture but is no array of quads"));
+        }
+        out = reads_as_calls(&out.replace(&declaration, &fetch), name)?;
+    }
+    if !names.is_empty() {
+        out.push_str(&format!(
+            "@group(0) @binding({BASES_BINDING}) var<uniform> bases: array<vec4<u32>, 1>;\n"
+        ));
+    }
+    Ok(out)
+}
+
+/// Each `name[i]` as `fetch_name(i)`.
+fn reads_as_calls(text: &str, name: &str) -> Result<String, String> {
+    let pattern = format!("{name}[");
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(&pattern) {
+        let before = rest[..at].chars().next_back();
+        let index = at + pattern.len();
+        if before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.') {
+            out.push_str(&rest[..index]);
+            rest = &rest[index..];
+            continue;
+        }
+        let mut depth = 1;
+        let close = rest[index..].find(|c| {
+            depth += i32::from(c == '[') - i32::from(c == ']');
+            depth == 0
+        });
+        let close = index + close.ok_or("an index that is not closed")?;
+        out.push_str(&format!("{}fetch_{name}({})", &rest[..at], reads_as_calls(&rest[index..close], name)?));
+        rest = &rest[close + 1..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
 fn expand(text: &str, env: &mut Env, out: &mut String) -> Result<(), String> {
     let mut rest = text;
     loop {
-        let Some(at) = rest.find("//@") else {
+        let Some(at) = ["//@unroll", "//@if "].iter().filter_map(|d| rest.find(d)).min() else {
             out.push_str(rest);
             return Ok(());
         };

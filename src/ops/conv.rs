@@ -78,7 +78,7 @@ impl Conv {
             ("x", self.x.x.range()),
             ("coefs", self.x.coefs_range()),
             ("w", cover(Buf::Packed, &[self.w]).0),
-            ("y", y),
+            ("out", y),
         ];
         let grid = [groups(self.y.map.quads()), self.y.channels.div_ceil(tc), 1];
         Dispatch {

@@ -100,7 +100,7 @@ impl Depthwise {
             ("x", self.x.x.range()),
             ("coefs", self.x.coefs_range()),
             ("w", w),
-            ("y", self.y.range()),
+            ("out", self.y.range()),
         ];
         let grid = [groups(tiling.0), self.channels, self.tasks.len() as u32];
         Dispatch {

@@ -48,7 +48,7 @@ pub fn node(y: Tensor, first: u32, channels: u32, terms: &[Term]) -> Dispatch {
         ("b", block(b)),
         ("coefs_a", coefs(a)),
         ("coefs_b", coefs(b)),
-        ("y", target),
+        ("out", target),
         ("drop", drops),
     ];
     let grid = [groups(y.map.quads()), channels, 1];
@@ -71,7 +71,7 @@ pub fn apply(view: &View, from: u32, y: Tensor, to: u32, channels: u32) -> Dispa
     let bindings = vec![
         ("x", x),
         ("coefs", view.coefs.map_or(NO_COEFS, Array::range)),
-        ("y", y.block(to, channels)),
+        ("out", y.block(to, channels)),
     ];
     let grid = [groups(y.map.quads()), channels, 1];
     dispatch("apply", "forward", view.overrides(), bindings, apply_params(y, false, 1.0, 0, from), grid)

@@ -223,11 +223,11 @@ pub struct Tuning {
     pub depthwise_quads: u32,
     /// Pool: rows per invocation (1, 2 or 4).
     pub pool_rows: u32,
-    /// Pointwise: output channels per invocation (4, 8 or 16).
+    /// Pointwise: output channels per invocation (4 to 64).
     pub pointwise_channels: u32,
-    /// Pointwise: quads per invocation (1 or 2).
+    /// Pointwise: quads per invocation (1 to 4; with the channels at most 64 quads in registers).
     pub pointwise_quads: u32,
-    /// Pointwise weight gradient: side of the register tile (4 or 8).
+    /// Pointwise weight gradient: side of the register tile (4, 8 or 16).
     pub weight_tile: u32,
 }
 

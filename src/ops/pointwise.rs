@@ -121,7 +121,7 @@ impl Pointwise {
             ("x", self.x.x.range()),
             ("coefs", self.x.coefs_range()),
             ("w", w),
-            ("y", self.y.range()),
+            ("out", self.y.range()),
         ];
         let params = self.params(first, 0, 1, &|_| false);
         Dispatch {

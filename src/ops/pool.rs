@@ -72,7 +72,7 @@ impl Pool {
         let bindings = vec![
             ("x", self.x.x.range()),
             ("coefs", self.x.coefs_range()),
-            ("y", self.y.range()),
+            ("out", self.y.range()),
             ("index", self.index_range()),
         ];
         let grid = [groups(tiles), self.channels, self.tasks.len() as u32];

@@ -33,7 +33,7 @@ impl Subsample {
         params.extend(table(self.sources.iter().map(|&s| [s, 0, 0, 0])));
         params.extend(table([]));
         let bindings =
-            vec![("x", self.x.x.range()), ("coefs", self.x.coefs_range()), ("y", self.y.range())];
+            vec![("x", self.x.x.range()), ("coefs", self.x.coefs_range()), ("out", self.y.range())];
         let grid = [groups(self.y.map.quads()), self.channels, self.sources.len() as u32];
         dispatch("subsample", "forward", self.x.overrides(), bindings, params, grid)
     }

@@ -30,7 +30,7 @@ impl WindowPool {
 
     /// y from x.
     pub fn forward(&self) -> Dispatch {
-        let bindings = vec![("x", self.x.range()), ("y", self.y.range())];
+        let bindings = vec![("x", self.x.range()), ("out", self.y.range())];
         let grid = [groups(self.y.map.quads()), self.y.channels, 1];
         dispatch("window_pool", "forward", self.overrides(), bindings, self.params(false), grid)
     }

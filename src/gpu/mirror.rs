@@ -1,0 +1,112 @@
+//! Textures that stand for buffers: the same quads, for kernels that read through textures.
+//!
+//! Some adapters load from textures several times faster than from buffers (software adapters, whose
+//! buffer loads go lane by lane; some mobile GPUs). Kernels write buffers as ever; before a kernel reads a
+//! range that was written since, its rows are copied to the texture. Loads give the same bits either way.
+
+use std::collections::BTreeMap;
+
+use super::device::Gpu;
+use crate::Result;
+use crate::kernel::specialise::TEXTURE_WIDTH;
+use crate::kernel::{Buf, Range};
+
+/// Bytes of a row of texels.
+pub(super) const ROW_BYTES: u64 = TEXTURE_WIDTH as u64 * 16;
+
+/// The texture of one buffer.
+#[derive(Debug)]
+pub(super) struct Mirror {
+    pub texture: wgpu::Texture,
+    pub view: wgpu::TextureView,
+}
+
+/// Rows to copy from a buffer to its texture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Copy {
+    pub buf: Buf,
+    pub first_row: u32,
+    pub n_rows: u32,
+}
+
+/// Which rows of which buffers hold the same in texture and buffer while a list of dispatches runs.
+#[derive(Default)]
+pub(super) struct Fresh(BTreeMap<Buf, Vec<bool>>);
+
+fn rows(range: &Range) -> std::ops::Range<usize> {
+    let end = range.offset_bytes + range.len_bytes;
+    (range.offset_bytes / ROW_BYTES) as usize..end.div_ceil(ROW_BYTES) as usize
+}
+
+impl Fresh {
+    /// The buffer's range was written.
+    pub fn written(&mut self, range: &Range) {
+        if let Some(fresh) = self.0.get_mut(&range.buf) {
+            let len = fresh.len();
+            let rows = rows(range);
+            fresh[rows.start.min(len)..rows.end.min(len)].fill(false);
+        }
+    }
+
+    /// The texture's range is about to be read: what must be copied first.
+    pub fn read(&mut self, range: &Range, copies: &mut Vec<Copy>) {
+        let fresh = self.0.entry(range.buf).or_default();
+        let rows = rows(range);
+        fresh.resize(fresh.len().max(rows.end), false);
+        let mut row = rows.start;
+        while row < rows.end {
+            let stale = fresh[row..rows.end].iter().take_while(|f| !**f).count();
+            if stale > 0 {
+                copies.push(Copy { buf: range.buf, first_row: row as u32, n_rows: stale as u32 });
+                fresh[row..row + stale].fill(true);
+            }
+            row += stale.max(1);
+        }
+    }
+}
+
+impl Gpu {
+    /// Makes the texture of `buf`, if there is none yet.
+    pub(super) fn ensure_mirror(&mut self, buf: Buf) -> Result<()> {
+        let Some(held) = self.buffers.get(&buf) else {
+            return Ok(());
+        };
+        if self.mirrors.contains_key(&buf) {
+            return Ok(());
+        }
+        let height = held.len_bytes.div_ceil(ROW_BYTES) as u32;
+        let bytes = u64::from(height) * ROW_BYTES;
+        let mirror = self.scoped("a texture that stands for a buffer", bytes, |device| {
+            let texture = device.create_texture(&wgpu::TextureDescriptor {
+                label: None,
+                size: wgpu::Extent3d { width: TEXTURE_WIDTH, height, depth_or_array_layers: 1 },
+                mip_level_count: 1,
+                sample_count: 1,
+                dimension: wgpu::TextureDimension::D2,
+                format: wgpu::TextureFormat::Rgba32Float,
+                usage: wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST,
+                view_formats: &[],
+            });
+            let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
+            Mirror { texture, view }
+        })?;
+        self.mirrors.insert(buf, mirror);
+        Ok(())
+    }
+
+    pub(super) fn encode_copy(&self, encoder: &mut wgpu::CommandEncoder, copy: Copy) {
+        let (Some(held), Some(mirror)) = (self.buffers.get(&copy.buf), self.mirrors.get(&copy.buf)) else {
+            return;
+        };
+        let layout = wgpu::TexelCopyBufferLayout {
+            offset: u64::from(copy.first_row) * ROW_BYTES,
+            bytes_per_row: Some(ROW_BYTES as u32),
+            rows_per_image: None,
+        };
+        let source = wgpu::TexelCopyBufferInfo { buffer: &held.buffer, layout };
+        let mut target = mirror.texture.as_image_copy();
+        target.origin.y = copy.first_row;
+        let size = wgpu::Extent3d { width: TEXTURE_WIDTH, height: copy.n_rows, depth_or_array_layers: 1 };
+        encoder.copy_buffer_to_texture(source, target, size);
+    }
+}
