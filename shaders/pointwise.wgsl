@@ -41,7 +41,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>;
 @group(0) @binding(6) var<uniform> grad_coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
-@group(0) @binding(8) var<storage, read_write> partial: array<f32>;
+@group(0) @binding(8) var<storage, read_write> partial: array<vec4<f32>>;
 @group(0) @binding(9) var<storage, read_write> drop: array<f32>;
 
 @compute @workgroup_size(64)
@@ -157,7 +157,7 @@ fn backward_data(
     }
 }
 
-var<workgroup> sums: array<f32, 4096>;
+var<workgroup> sums: array<vec4<f32>, 1024>;
 
 // dw[o, i] = sum_q dy[o, q] * view(x)[i, q]: one partial sum per chunk of the quads;
 // partial: [chunks][T][CO][4 * ci4].
@@ -202,24 +202,26 @@ fn backward_weight(
             }
         }
     }
-    // The tile is summed over the workgroup in parts of at most 64 weights.
+    // The tile is summed over the workgroup in parts of at most 64 weights, four neighbours at a time.
     //@unroll
     for (var part = 0u; part < PARTS; part++) {
         //@unroll
-        for (var e = 0u; e < PART; e++) {
-            sums[lane * PART + e] = acc[part * PART + e];
+        for (var e = 0u; e < PART / 4u; e++) {
+            let first = part * PART + 4u * e;
+            sums[lane * (PART / 4u) + e] = vec4<f32>(acc[first], acc[first + 1u], acc[first + 2u], acc[first + 3u]);
         }
         workgroupBarrier();
-        let o = o0 + (part * PART + lane) / TI;
-        let i = i0 + (part * PART + lane) % TI;
-        if (lane < PART && o < params.co && i < 4u * params.ci4) {
-            var total = 0.0;
+        let o = o0 + (part * PART + 4u * lane) / TI;
+        let i = i0 + (part * PART + 4u * lane) % TI;
+        if (lane < PART / 4u && o < params.co && i < 4u * params.ci4) {
+            var total = vec4<f32>(0.0);
             for (var other = 0u; other < WG; other++) {
-                total += sums[other * PART + lane];
+                total += sums[other * (PART / 4u) + lane];
             }
             // The padding of a row of w stays zero.
-            partial[group.x * params.elements + group.z * params.per_task + o * 4u * params.ci4 + i] =
-                select(0.0, total, i < params.ci);
+            let data = vec4<u32>(i) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.ci);
+            let at = group.x * params.elements + group.z * params.per_task + o * 4u * params.ci4 + i;
+            partial[at / 4u] = select(vec4<f32>(0.0), total, data);
         }
         workgroupBarrier();
     }

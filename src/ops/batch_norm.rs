@@ -59,7 +59,7 @@ impl BatchNorm {
 
     /// Bytes of the partial sums of either direction.
     pub fn partial_bytes(&self) -> u64 {
-        u64::from(self.channels()) * u64::from(chunked(self.x.map.quads()).1) * 16
+        u64::from(self.channels()) * u64::from(chunked(self.x.map.quads(), self.channels()).1) * 16
     }
 
     /// Bytes of dgamma and dbeta, f32 \[2\]\[channels\].
@@ -81,7 +81,7 @@ impl BatchNorm {
         // Without affine parameters something must still be bound.
         let (w, w_first) =
             if affine.is_empty() { (Range { buf: Buf::V, offset_bytes: 0, len_bytes: 16 }, 0) } else { super::cover(Buf::V, &affine) };
-        let (rounds, chunks) = chunked(self.x.map.quads());
+        let (rounds, chunks) = chunked(self.x.map.quads(), self.channels());
         let mut p = Vec::from(self.x.map.words());
         p.extend([self.first, self.channels(), self.block, rounds, chunks, 0, 0, 0]);
         p.extend(table(self.blocks.iter().map(|b| match b {
@@ -99,7 +99,7 @@ impl BatchNorm {
     /// Coefficients from the batch's statistics (and an update of the running ones where given).
     pub fn forward(&self, partial: Array) -> [Dispatch; 2] {
         let (params, w) = self.params(&[]);
-        let chunks = chunked(self.x.map.quads()).1;
+        let chunks = chunked(self.x.map.quads(), self.channels()).1;
         let ragged = vec![("RAGGED", self.x.map.ragged())];
         let x = ("x", self.x.range());
         let partial = ("partial", partial.range());
@@ -150,7 +150,7 @@ impl BatchNorm {
         dparams: Array,
     ) -> [Dispatch; 2] {
         let (params, _) = self.params(sources);
-        let chunks = chunked(self.x.map.quads()).1;
+        let chunks = chunked(self.x.map.quads(), self.channels()).1;
         let mut overrides = vec![("RAGGED", self.x.map.ragged())];
         overrides.push(("DROP", u32::from(g.drop.is_some())));
         let partial = ("partial", partial.range());

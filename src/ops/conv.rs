@@ -124,13 +124,13 @@ impl Conv {
 
     /// Chunks of partial sums that `backward_weight` leaves, each of `elements()` numbers.
     pub fn chunks(&self) -> u32 {
-        chunked(self.y.map.quads()).1
+        chunked(self.y.map.quads(), self.y.channels.div_ceil(4) * self.x.x.channels).1
     }
 
     /// Partial sums of dw: \[chunks\]\[CO\]\[CI\]\[K·K\].
     pub fn backward_weight(&self, g: &GradView, partial: Array) -> Dispatch {
         let tc = 4;
-        let (rounds, chunks) = chunked(self.y.map.quads());
+        let (rounds, chunks) = chunked(self.y.map.quads(), self.y.channels.div_ceil(4) * self.x.x.channels);
         let mut overrides = self.overrides(tc);
         overrides.extend(g.overrides());
         let bindings = vec![

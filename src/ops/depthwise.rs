@@ -66,6 +66,10 @@ impl Depthwise {
         self.tasks.len() as u32 * self.channels * (self.geometry.k * self.geometry.k).next_multiple_of(4)
     }
 
+    fn parallel(&self) -> u32 {
+        self.channels * self.tasks.len() as u32
+    }
+
     fn weights(&self) -> Vec<Param> {
         self.tasks.iter().map(|t| t.w).collect()
     }
@@ -148,13 +152,13 @@ impl Depthwise {
 
     /// Chunks of partial sums that `backward_weight` leaves, each of `elements()` numbers.
     pub fn chunks(&self, tuning: &Tuning) -> u32 {
-        chunked(self.tiling(tuning).0.0).1
+        chunked(self.tiling(tuning).0.0, self.parallel()).1
     }
 
     /// Partial sums of dw: \[chunks\]\[T\]\[C\]\[K·K padded to quads\].
     pub fn backward_weight(&self, dy: Tensor, partial: Array, tuning: &Tuning) -> Dispatch {
         let (tiling, rows, quads) = self.tiling(tuning);
-        let (rounds, chunks) = chunked(tiling.0);
+        let (rounds, chunks) = chunked(tiling.0, self.parallel());
         let mut params = self.params(tiling, (rounds, chunks));
         params.extend(table(self.tasks.iter().map(|t| [t.source, 0, 0, 0])));
         params.extend(table([]));

@@ -192,12 +192,13 @@ pub fn cover(buf: Buf, params: &[Param]) -> (Range, u32) {
     (range, first)
 }
 
-/// Splits `items` among invocations: (rounds per invocation, chunks = workgroups). At most 16 chunks
-/// while the rounds stay under 1,024: few partial sums, and far from lavapipe's limit of 65,535
-/// iterations.
-pub fn chunked(items: u32) -> (u32, u32) {
+/// Splits `items` among invocations: (rounds per invocation, chunks = workgroups), where `parallel`
+/// workgroups run side by side anyway. As few chunks as keep a large GPU busy: each costs a reduction and
+/// partial sums. The rounds stay far from lavapipe's limit of 65,535 iterations.
+pub fn chunked(items: u32, parallel: u32) -> (u32, u32) {
     let waves = items.div_ceil(WORKGROUP);
-    let rounds = waves.div_ceil(16).clamp(4.min(waves), 1024);
+    let wanted = (512 / parallel.max(1)).clamp(1, 16);
+    let rounds = waves.div_ceil(wanted).clamp(4.min(waves), 1024);
     (rounds, waves.div_ceil(rounds))
 }
 

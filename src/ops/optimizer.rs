@@ -43,7 +43,7 @@ pub fn update(elements: u32, piece_bytes: u64) -> Vec<Dispatch> {
     let mut out = Vec::new();
     let mut all_chunks = 0;
     for &p in &pieces {
-        let (rounds, chunks) = chunked(p.1 / 4);
+        let (rounds, chunks) = chunked(p.1 / 4, 1);
         // Each piece's sums start at a fresh 256-byte boundary of `Norms`.
         let target = Range {
             offset_bytes: u64::from(all_chunks) * 4,

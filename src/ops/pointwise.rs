@@ -177,14 +177,20 @@ impl Pointwise {
         }
     }
 
+    /// Workgroups per chunk of the weight gradient.
+    fn weight_tiles(&self, tuning: &Tuning) -> u32 {
+        let tile = tuning.weight_tile;
+        self.co.div_ceil(tile) * self.ci.div_ceil(tile) * self.tasks.len() as u32
+    }
+
     /// Chunks of partial sums that `backward_weight` leaves, each of `elements()` numbers.
-    pub fn chunks(&self) -> u32 {
-        chunked(self.x.x.map.quads()).1
+    pub fn chunks(&self, tuning: &Tuning) -> u32 {
+        chunked(self.x.x.map.quads(), self.weight_tiles(tuning)).1
     }
 
     /// Partial sums of dw: \[chunks\]\[T\]\[CO\]\[CI padded\].
     pub fn backward_weight(&self, g: &GradView, partial: Array, tuning: &Tuning) -> Dispatch {
-        let (rounds, chunks) = chunked(self.x.x.map.quads());
+        let (rounds, chunks) = chunked(self.x.x.map.quads(), self.weight_tiles(tuning));
         let tile = tuning.weight_tile;
         let first = self.weights().iter().map(|p| p.offset).min().unwrap_or(0);
         let mut overrides = self.x.overrides();

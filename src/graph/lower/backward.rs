@@ -122,7 +122,7 @@ impl Builder<'_> {
         for task in &mut op.tasks {
             (task.dz, task.drop) = self.grad_channel(op.y, task.target);
         }
-        let (elements, chunks) = (op.elements(), op.chunks());
+        let (elements, chunks) = (op.elements(), op.chunks(&tuning));
         let (partial, first) = self.partial(elements * chunks);
         self.push(op.backward_weight(&g, partial, &tuning));
         for (i, task) in op.tasks.iter().enumerate() {
