@@ -34,6 +34,8 @@ pub struct Regions {
     pub regions: BTreeMap<u32, Region>,
     /// Bytes of each page.
     pub pages: Vec<u64>,
+    /// Bytes of all coefficients; they are small and never share memory.
+    pub coefs_bytes: u64,
 }
 
 impl Regions {
@@ -81,12 +83,25 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64]) -> Result<Regions> {
         *end = (*end).max(offset_bytes + len_bytes);
         out.regions.insert(id, Region { page, offset_bytes, len_bytes, first, last });
     }
+    let mut smalls: BTreeMap<u32, u64> = BTreeMap::new();
     for d in dispatches {
         for (_, range) in &mut d.bindings {
-            if let Buf::Tensor(id) = range.buf {
-                let region = out.regions[&id];
-                range.buf = Buf::Page(region.page);
-                range.offset_bytes += region.offset_bytes;
+            match range.buf {
+                Buf::Tensor(id) => {
+                    let region = out.regions[&id];
+                    range.buf = Buf::Page(region.page);
+                    range.offset_bytes += region.offset_bytes;
+                }
+                Buf::Small(id) => {
+                    let offset = *smalls.entry(id).or_insert_with(|| {
+                        let offset = out.coefs_bytes;
+                        out.coefs_bytes += sizes[id as usize].next_multiple_of(256);
+                        offset
+                    });
+                    range.buf = Buf::Coefs;
+                    range.offset_bytes += offset;
+                }
+                _ => {}
             }
         }
     }
