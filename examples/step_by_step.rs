@@ -29,7 +29,10 @@ fn main() -> Result<()> {
 
     let uniform: f64 = Prior::uniform(search.space()).entropy().iter().sum();
     println!("entropy of the uniform prior {uniform:.3} nats");
-    println!("{:>4} {:>6} {:>7} {:>9} {:>9} {:>7}", "step", "ESS", "entropy", "best ll", "worst ll", "seconds");
+    println!(
+        "{:>4} {:>6} {:>7} {:>9} {:>9} {:>7}",
+        "step", "ESS", "entropy", "best ll", "worst ll", "seconds"
+    );
     while search.steps_done() < search.config().steps {
         let record = search.step()?;
         let best = record.log_likelihood.iter().copied().fold(f64::NEG_INFINITY, f64::max);
