@@ -1,0 +1,52 @@
+//! The likelihood of given genotypes on held-out images, with the shared weights of a search.
+//!
+//! `cargo run --release --example evaluate [RUN]`: with the weights, the network and the data of a run, else with
+//! initial weights, where the likelihood is near that of guessing.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use parsec_nas::Result;
+use parsec_nas::config::Config;
+use parsec_nas::data::{self, LoadOptions, Normalisation};
+use parsec_nas::gpu::{Gpu, Options};
+use parsec_nas::graph::Lowering;
+use parsec_nas::run::RunDir;
+use parsec_nas::search::{Search, Settings};
+use parsec_nas::space::genotype::{NAMES, named};
+
+fn main() -> Result<()> {
+    let run = std::env::args().nth(1).map(|path| RunDir::open(Path::new(&path))).transpose()?;
+    let config = match &run {
+        Some(run) => run.config()?,
+        None => Config::preset()?,
+    };
+    let dataset = data::load(&config.data, &LoadOptions { size: config.size.map(|s| s as usize) })?;
+    let normalisation = Normalisation::of(&dataset.train);
+    let guessing = -(dataset.class_names.len() as f64).ln();
+    let gpu = Gpu::open(config.device.as_deref(), Options::default())?;
+    let settings = Settings { config, normalisation, lowering: Lowering::default() };
+    let mut search = Search::new(settings, Arc::new(dataset), gpu)?;
+    if let Some(run) = &run {
+        // A damaged checkpoint is passed over; the warnings say which.
+        let (checkpoint, warnings) = run.checkpoints().newest_good()?;
+        warnings.iter().for_each(|w| eprintln!("warning: {w}"));
+        search.restore(checkpoint.step, &checkpoint.state)?;
+    }
+    println!("after {} steps; guessing gives {guessing:.3} nats per image", search.steps_done());
+
+    let published = NAMES.iter().filter_map(|name| Some((*name, named(name)?)));
+    let candidates: Vec<_> = published.chain([("mode of the prior", search.mode())]).collect();
+    for (name, genotype) in candidates {
+        // The space of the run must hold it: its list of primitives may leave some out.
+        search.space().alpha(&genotype)?;
+        let result = search.evaluate(&genotype)?;
+        println!(
+            "{name:18} log-likelihood per image {:7.3} nats, accuracy {:5.1} % of {}",
+            result.mean_log_likelihood,
+            100.0 * result.accuracy(),
+            result.n
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! Plans a child network without a GPU: memory, dispatches and work, as plain data.
+//!
+//! `cargo run --release --example plan [GENOTYPE [BATCH]]`: the name of a published genotype, a file or its
+//! text (default DARTS_V2), and the number of images (default 64).
+
+use std::collections::BTreeMap;
+
+use parsec_nas::Result;
+use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
+use parsec_nas::graph::{Layout, Lowering, Mode, Plan, Request};
+use parsec_nas::space::{Space, read_genotype};
+
+fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let genotype = read_genotype(&args.next().unwrap_or_else(|| "DARTS_V2".into()))?;
+    let batch = args.next().and_then(|n| n.parse().ok()).unwrap_or(64);
+
+    // The network of the reference's search: 8 cells of 16 channels on images of 32x32x3.
+    let spec = NetworkSpec {
+        kind: NetworkKind::Search,
+        stem: StemKind::Cifar,
+        in_channels: 3,
+        height: 32,
+        width: 32,
+        n_classes: 10,
+        layers: 8,
+        channels: 16,
+        auxiliary: false,
+    };
+    spec.check()?;
+    let space = Space::default();
+    // Every child reads its weights from the same buffer `v`: the parameters of the parent.
+    let layout = Layout::new(spec.params(None, space.primitives()))?;
+    println!("{genotype}");
+    println!("parameters of the parent {:>12}", spec.parameter_count(None, space.primitives()));
+    println!("... used by this child   {:>12}", spec.child_parameter_count(&genotype));
+    println!("MACs of one image        {:>12}", spec.macs(&genotype));
+
+    for (what, mode) in [("forward", Mode::Likelihood), ("forward and backward", Mode::Train)] {
+        let lowering = Lowering::default();
+        let plan = Plan::new(Request {
+            spec: &spec,
+            genotype: &genotype,
+            layout: &layout,
+            batch,
+            mode,
+            split: 0,
+            drop_path: false,
+            lowering,
+        })?;
+        println!("\n{what}, {batch} images");
+        println!("  activation memory {:9.1} MiB", plan.arena_bytes() as f64 / f64::from(1 << 20));
+        println!("  tensors           {:9}", plan.regions.regions.len());
+        println!("  work              {:9.2} GFLOP", plan.flops as f64 / 1e9);
+        println!("  memory traffic    {:9.2} GB", plan.bytes as f64 / 1e9);
+        println!("  dispatches        {:9}", plan.dispatches.len());
+        let mut by_kernel: BTreeMap<(&str, &str), (usize, u64)> = BTreeMap::new();
+        for dispatch in &plan.dispatches {
+            let entry = by_kernel.entry((dispatch.shader, dispatch.entry)).or_default();
+            *entry = (entry.0 + 1, entry.1 + dispatch.flops);
+        }
+        for ((shader, entry), (n, flops)) in by_kernel {
+            println!("    {n:4} x {:34} {:8.3} GFLOP", format!("{shader}::{entry}"), flops as f64 / 1e9);
+        }
+    }
+    Ok(())
+}
