@@ -1,6 +1,7 @@
 //! The integration tests, in one binary so that they share one device.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod architecture;
 mod cli;
 mod config;
 mod data;
