@@ -103,6 +103,9 @@ fn results(r: &Replay, network: &mut Network, n: usize, weights: &Tensors) -> Re
     let classes = network.spec().n_classes;
     out.insert("logits".into(), Tensor::f32(&[n, classes], network.logits(0, 0)?));
     out.insert("log_likelihood".into(), Tensor::f32(&[n], network.last_result(0)?.log_likelihood));
+    if r.kind == NetworkKind::Final {
+        add_running(r, network, weights, &mut out)?;
+    }
     if !r.train {
         return Ok(out);
     }
@@ -113,20 +116,23 @@ fn results(r: &Replay, network: &mut Network, n: usize, weights: &Tensors) -> Re
     for (name, entry) in network.layout().trained() {
         out.insert(format!("grad.{name}"), Tensor::f32(&entry.spec.shape, entry.unpack(&grad)));
     }
-    if r.kind == NetworkKind::Final {
-        let state = network.read_all(Buf::State)?;
-        for (name, entry) in network.layout().running() {
-            out.insert(format!("after.{name}"), Tensor::f32(&entry.spec.shape, entry.unpack(&state)));
-        }
-        for (name, _) in network.layout().iter().filter(|(name, _)| name.ends_with("num_batches_tracked")) {
-            let before = match weights.get(name).map(|t| &t.data) {
-                Some(Data::I64(v)) => v.first().copied().unwrap_or(0),
-                _ => 0,
-            };
-            out.insert(format!("after.{name}"), Tensor::i64(&[], vec![before + 1]));
-        }
-    }
     Ok(out)
+}
+
+/// Running statistics after the pass; evaluation leaves them as they were.
+fn add_running(r: &Replay, network: &mut Network, weights: &Tensors, out: &mut Tensors) -> Result<()> {
+    let state = network.read_all(Buf::State)?;
+    for (name, entry) in network.layout().running() {
+        out.insert(format!("after.{name}"), Tensor::f32(&entry.spec.shape, entry.unpack(&state)));
+    }
+    for (name, _) in network.layout().iter().filter(|(name, _)| name.ends_with("num_batches_tracked")) {
+        let before = match weights.get(name).map(|t| &t.data) {
+            Some(Data::I64(v)) => v.first().copied().unwrap_or(0),
+            _ => 0,
+        };
+        out.insert(format!("after.{name}"), Tensor::i64(&[], vec![before + i64::from(r.train)]));
+    }
+    Ok(())
 }
 
 fn wrong(path: &Path, expected: impl Into<String>, found: impl Into<String>, try_this: &str) -> Error {

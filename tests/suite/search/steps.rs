@@ -39,7 +39,7 @@ fn merging_identical_children_changes_nothing_but_rounding() {
     let several = Config { samples: 6, drop_mass: 0.0, ..config() };
     let Some(mut merged) = search(several.clone()) else { return };
     let mut literal = search(Config { reference: true, ..several }).unwrap();
-    let prior = peaked(merged.space(), 5.0);
+    let prior = peaked(merged.space(), 6.0);
     merged.set_prior(prior.clone());
     literal.set_prior(prior);
     let start = all(&merged.snapshot().unwrap(), "v.");

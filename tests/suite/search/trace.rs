@@ -212,11 +212,10 @@ fn a_trace_has_every_name_and_is_algorithm_1() {
 #[test]
 fn a_trace_of_every_option_is_its_formula() {
     traced(
-        |base| Config { reference_kernels: true, baseline: Baseline::Mean, temper: Temper::Ess(2.9), flip: true, ..base },
+        |base| Config { reference_kernels: true, baseline: Baseline::Mean, temper: Temper::Beta(2.5), flip: true, ..base },
         |trace, metadata, space| {
             assert_eq!(metadata["baseline"], "mean");
-            let beta: f64 = metadata["beta"].parse().unwrap();
-            assert!(beta > 0.0 && beta < 1.0, "{beta}");
+            assert_eq!(metadata["beta"], "2.5");
             recompute(trace, metadata, space);
         },
     );
