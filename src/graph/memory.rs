@@ -45,7 +45,7 @@ impl Regions {
 
 /// Lays out the tensors of `dispatches` (`sizes` in bytes, by tensor number) and rewrites their bindings.
 ///
-/// Errors: [`Error::Memory`] where a single tensor is larger than a page.
+/// Errors: [`Error::Memory`] where a single tensor, or a range that a dispatch binds, is larger than a page.
 pub fn place(dispatches: &mut [Dispatch], sizes: &[u64]) -> Result<Regions> {
     let mut lives: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
     for (i, d) in dispatches.iter().enumerate() {
@@ -63,12 +63,7 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64]) -> Result<Regions> {
     for id in order {
         let len_bytes = sizes[id as usize].next_multiple_of(256);
         if len_bytes > PAGE_BYTES {
-            return Err(Error::Memory {
-                what: "one tensor of the network".into(),
-                need_bytes: len_bytes,
-                have_bytes: PAGE_BYTES,
-                try_this: "a smaller --batch or fewer --channels".into(),
-            });
+            return Err(too_large("one tensor of the network", len_bytes, "a smaller --batch or fewer --channels"));
         }
         let (first, last) = lives[&id];
         let (page, offset_bytes) = (0..)
@@ -83,6 +78,9 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64]) -> Result<Regions> {
     }
     for d in dispatches {
         for (_, range) in &mut d.bindings {
+            if range.len_bytes > PAGE_BYTES {
+                return Err(too_large("what one kernel reads or writes", range.len_bytes, "fewer --channels"));
+            }
             if let Buf::Tensor(id) = range.buf {
                 let region = out.regions[&id];
                 range.buf = Buf::Page(region.page);
@@ -91,6 +89,10 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64]) -> Result<Regions> {
         }
     }
     Ok(out)
+}
+
+fn too_large(what: &str, need_bytes: u64, try_this: &str) -> Error {
+    Error::Memory { what: what.into(), need_bytes, have_bytes: PAGE_BYTES, try_this: try_this.into() }
 }
 
 /// The lowest offset of `page` where `len` bytes are free during `life`.

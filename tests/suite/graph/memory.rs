@@ -148,6 +148,10 @@ fn placement_fills_pages_and_refuses_what_is_larger() {
     assert!(matches!(error, Error::Memory { have_bytes: PAGE_BYTES, .. }), "{error:?}");
     assert_eq!(error.exit_code(), 1);
     assert!(error.to_string().contains("128.0 MiB") && error.to_string().contains("--batch"), "{error}");
+    // Weights that one launch would have to bind together.
+    let range = Range { buf: Buf::V, offset_bytes: 0, len_bytes: PAGE_BYTES + 256 };
+    let error = place(&mut [launch(vec![("w", range)])], &[]).unwrap_err();
+    assert!(matches!(error, Error::Memory { .. }) && error.to_string().contains("--channels"), "{error}");
 }
 
 fn launch(bindings: Vec<(&'static str, Range)>) -> Dispatch {

@@ -34,7 +34,7 @@ fn add_formula_weights(info: &Value, weights: &mut Tensors) {
         let shape: Vec<usize> = formula["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
         let scale = formula["scale"].as_f64().unwrap();
         let element = |i: usize| {
-            let bits = (i as u64).wrapping_mul(2_654_435_761) % (1 << 32) >> 8;
+            let bits = ((i as u64).wrapping_mul(2_654_435_761) % (1 << 32)) >> 8;
             (scale * (2.0 * bits as f64 / f64::from(1 << 24) - 1.0)) as f32
         };
         let data = (0..shape.iter().product()).map(element).collect();
@@ -81,6 +81,7 @@ fn compare(what: &str, info: &Value, found: &Tensors, expected: &Tensors) {
     };
     assert_eq!(gradients(found), gradients(expected), "{what}");
     let stride = info["sample_stride"].as_u64().unwrap() as usize;
+    // (name, found, expected)
     let pairs: Vec<(String, Vec<f64>, Vec<f64>)> = gradients(expected)
         .into_iter()
         .map(|name| {
@@ -96,8 +97,8 @@ fn compare(what: &str, info: &Value, found: &Tensors, expected: &Tensors) {
             }
         })
         .collect();
-    let cat = |of: fn(&(String, Vec<f64>, Vec<f64>)) -> &[f64]| pairs.iter().flat_map(|p| of(p).to_vec()).collect::<Vec<_>>();
-    let (all_found, all_expected) = (cat(|p| &p.1), cat(|p| &p.2));
+    let all_found: Vec<f64> = pairs.iter().flat_map(|p| p.1.clone()).collect();
+    let all_expected: Vec<f64> = pairs.iter().flat_map(|p| p.2.clone()).collect();
     if info["mode"] == "train" {
         assert!(norm(&all_expected) > 0.0);
         close(&format!("{what}, the whole gradient"), &all_found, &all_expected, 1e-4);
