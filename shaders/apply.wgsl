@@ -13,40 +13,40 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> coefs: array<vec4<f32>>;
+@group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> dy: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> grad_coefs: array<vec4<f32>>;
+@group(0) @binding(5) var<uniform> grad_coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(6) var<storage, read_write> dx: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> drop: array<f32>;
 
 @compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
     if (gid.x >= params.x.quads) {
         return;
     }
-    let at = gid.y * params.x.pitch + gid.x;
+    let at = group.y * params.x.pitch + gid.x;
     var coef = vec4<f32>(0.0);
     if (NORM == 1u) {
-        coef = coefs[params.first + gid.y];
+        coef = coefs[params.first + group.y];
     }
     y[at] = view(x[at], coef);
 }
 
 @compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
+fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
     if (gid.x >= params.x.quads) {
         return;
     }
-    let at = gid.y * params.x.pitch + gid.x;
+    let at = group.y * params.x.pitch + gid.x;
     var v = dy[at];
     if (DROP == 1u) {
         v *= drop[params.drop + gid.x / params.x.image];
     }
     if (BN == 1u) {
-        v = batch_norm_backward(v, x[at], grad_coefs[params.first + gid.y]);
+        v = batch_norm_backward(v, x[at], grad_coefs[params.first + group.y]);
     }
-    v = params.scale * view_backward(v, x[at], coefs[params.first + gid.y]);
+    v = params.scale * view_backward(v, x[at], coefs[params.first + group.y]);
     if (params.accumulate == 1u) {
         v += dx[at];
     }
@@ -55,11 +55,11 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
 
 // dx = scale * dy (+ dx): the gradient of an identity; nothing else is bound.
 @compute @workgroup_size(64)
-fn pass_back(@builtin(global_invocation_id) gid: vec3<u32>) {
+fn pass_back(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
     if (gid.x >= params.x.quads) {
         return;
     }
-    let at = gid.y * params.x.pitch + gid.x;
+    let at = group.y * params.x.pitch + gid.x;
     var v = params.scale * dy[at];
     if (params.accumulate == 1u) {
         v += dx[at];
@@ -69,8 +69,8 @@ fn pass_back(@builtin(global_invocation_id) gid: vec3<u32>) {
 
 // dx = 0: the gradient of something that nothing reads.
 @compute @workgroup_size(64)
-fn clear(@builtin(global_invocation_id) gid: vec3<u32>) {
+fn clear(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
     if (gid.x < params.x.quads) {
-        dx[gid.y * params.x.pitch + gid.x] = vec4<f32>(0.0);
+        dx[group.y * params.x.pitch + gid.x] = vec4<f32>(0.0);
     }
 }

@@ -1,7 +1,7 @@
 // Dense convolution, K x K, stride S, pad P, no bias (stems and the auxiliary head).
 //   y[o, n, i, j] = sum_{c,u,v} w[o, c, u, v] * view(x)[c, n, i S + u - P, j S + v - P]
 // Each invocation of the forward pass computes TC output channels of one quad.
-// x: [CI][N][H][W], y: [CO][N][OH][OW], w: [CO][CI][K][K].
+// x: [CI][N][H][W], y: [CO][N][OH][OW], w: [CO][CI * K * K padded to quads].
 // Source: PyTorch's conv2d.
 
 override K: u32 = 3u;
@@ -19,17 +19,27 @@ struct Params {
     co: u32,
     rounds: u32,     // backward_weight: quads per invocation
     accumulate: u32, // backward_data: 1 to add to dx
+    row: u32,        // elements per row of w (padded to quads)
+    first: u32,      // first output channel of this piece, by which grad_coefs are found
+    pad1: u32,
+    pad2: u32,
 }
+
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> coefs: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> w: array<f32>;
+@group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
+@group(0) @binding(3) var<uniform> w: array<vec4<f32>, 4096>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read_write> grad_coefs: array<vec4<f32>>;
+@group(0) @binding(6) var<uniform> grad_coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> partial: array<f32>;
+
+fn weight(o: u32, c: u32, tap: u32) -> f32 {
+    let at = o * params.row + c * KK + tap;
+    return w[at / 4u][at % 4u];
+}
 
 fn load_coef(channel: u32) -> vec4<f32> {
     if (NORM == 1u) {
@@ -51,18 +61,18 @@ fn load_x(base: u32, n: u32, i: i32, j: i32, coef: vec4<f32>) -> vec4<f32> {
 fn load_dy(o: u32, q: u32) -> vec4<f32> {
     let at = o * params.y.pitch + q;
     if (BN == 1u) {
-        return batch_norm_backward(dz[at], y[at], grad_coefs[o]);
+        return batch_norm_backward(dz[at], y[at], grad_coefs[params.first + o]);
     }
     return dz[at];
 }
 
 @compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
     let q = min(gid.x, params.y.quads - 1u);
     let n = q / params.y.image;
     let oi = (q % params.y.image) / params.y.wq;
     let j = q % params.y.wq;
-    let o0 = gid.y * TC;
+    let o0 = group.y * TC;
 
     var acc: array<vec4<f32>, 8>;
     for (var c = 0u; c < params.ci; c++) {
@@ -84,7 +94,7 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
                 let window = vec4<f32>(v[e], v[e + S], v[e + 2u * S], v[e + 3u * S]);
                 //@unroll
                 for (var t = 0u; t < TC; t++) {
-                    acc[t] += w[(min(o0 + t, params.co - 1u) * params.ci + c) * KK + kh * K + kw] * window;
+                    acc[t] += weight(min(o0 + t, params.co - 1u), c, kh * K + kw) * window;
                 }
             }
         }
@@ -108,11 +118,11 @@ fn dy_at(o: u32, n: u32, i: i32, j: i32) -> f32 {
 
 // dx[c, i, j] = sum_{o,u,v} w[o, c, u, v] * dy[o, (i + P - u) / S, (j + P - v) / S] where both divide.
 @compute @workgroup_size(64)
-fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>) {
+fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
     if (gid.x >= params.x.quads) {
         return;
     }
-    let c = gid.y;
+    let c = group.y;
     let n = gid.x / params.x.image;
     let i = (gid.x % params.x.image) / params.x.wq;
     let j = gid.x % params.x.wq;
@@ -122,7 +132,7 @@ fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>) {
         if (row >= 0 && row % i32(S) == 0) {
             for (var kw = 0u; kw < K; kw++) {
                 for (var o = 0u; o < params.co; o++) {
-                    let weight = w[(o * params.ci + c) * KK + kh * K + kw];
+                    let weight = weight(o, c, kh * K + kw);
                     //@unroll
                     for (var e = 0u; e < 4u; e++) {
                         let col = i32(4u * j + e + P) - i32(kw);
@@ -148,7 +158,7 @@ fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>) {
 var<workgroup> sums: array<f32, 2304>;
 
 // dw[o, c, u, v] = sum_{n,i,j} dy[o, n, i, j] * view(x)[c, n, i S + u - P, j S + v - P]: TC output
-// channels of input channel group.z per workgroup; partial: [chunks][CO][CI][K * K].
+// channels of input channel group.z per workgroup; partial: [chunks][CO][CI * K * K padded to quads].
 @compute @workgroup_size(64)
 fn backward_weight(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -203,6 +213,12 @@ fn backward_weight(
         for (var other = 0u; other < WG; other++) {
             total += sums[other * WEIGHTS + lane];
         }
-        partial[((group.x * params.co + o) * params.ci + c) * KK + lane % KK] = total;
+        partial[(group.x * params.co + o) * params.row + c * KK + lane % KK] = total;
+        // The padding of a row stays zero.
+        if (c == params.ci - 1u && lane % KK == KK - 1u) {
+            for (var e = params.ci * KK; e < params.row; e++) {
+                partial[(group.x * params.co + o) * params.row + e] = 0.0;
+            }
+        }
     }
 }

@@ -1,18 +1,22 @@
 // Depthwise convolution, K x K, stride S, dilation D, pad D (K - 1) / 2, no bias.
 //   y[t, c, n, i, j] = sum_{u,v} w[t, c, u, v] * view(x)[src(t) + c, n, i S + u D - P, j S + v D - P]
 // One dispatch serves several convolutions ("tasks" t) of the same shape whose inputs are channel
-// blocks of one tensor and whose outputs are adjacent. Each invocation computes R rows of a quad.
-// x: [C..][N][H][W], y: [T * C][N][OH][OW], w: [C][K][K] per task.
+// blocks of one tensor and whose outputs are adjacent. Each invocation computes R rows of Q quads.
+// x: [C..][N][H][W], y: [T * C][N][OH][OW], w: [C][K * K padded to quads] per task.
 // Source: PyTorch's conv2d with groups = channels, as used by the DARTS primitives.
 
 override K: u32 = 3u;
 override S: u32 = 1u;
 override D: u32 = 1u;
 override R: u32 = 4u;
+override Q: u32 = 1u;
 override KK: u32 = K * K;
+override KQ: u32 = (KK + 3u) / 4u;
+override LEN: u32 = 4u * KQ;
 override P: u32 = D * (K - 1u) / 2u;
 override ROWS: u32 = (R - 1u) * S + (K - 1u) * D + 1u;
-override QUADS: u32 = 2u + S;
+override QUADS: u32 = 2u + S * Q;
+override QUADS_BACK: u32 = 2u + Q;
 // Backward at stride 2: rows of dy that R rows of dx can touch.
 override ROWS_BACK: u32 = R / 2u + 4u;
 
@@ -24,20 +28,20 @@ struct Params {
     row_tiles: u32,  // tiles per image column
     rounds: u32,     // backward_weight: tiles per invocation
     chunks: u32,     // backward_weight: partial sums per weight
-    elements: u32,   // backward_weight: weights of all tasks
+    elements: u32,   // backward_weight: weights (padded) of all tasks
+    col_tiles: u32,  // tiles per image row
     pad0: u32,
-    pad1: u32,
-    // forward, backward_weight: (source channel, first weight, -, -) per task.
+    // forward, backward_weight: (source channel, first quad of w, -, -) per task.
     // backward_data: (source channel, first entry, entries, 1 to accumulate) per source.
     tasks: array<vec4<u32>, MAX_TASKS>,
-    // backward_data: (channel of dy, first weight, -, -) per entry.
+    // backward_data: (channel of dy, first quad of w, -, -) per entry.
     entries: array<vec4<u32>, MAX_TASKS>,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> coefs: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> w: array<f32>;
+@group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
+@group(0) @binding(3) var<uniform> w: array<vec4<f32>, 4096>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> dy: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> dx: array<vec4<f32>>;
@@ -69,26 +73,26 @@ fn load_dy(base: u32, n: u32, i: i32, j: i32) -> vec4<f32> {
 }
 
 @compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
-    let channel = gid.y;
-    let task = params.tasks[gid.z];
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+    let channel = group.y;
+    let task = params.tasks[group.z];
     var taps: array<f32, 25>;
     //@unroll
     for (var t = 0u; t < KK; t++) {
-        taps[t] = w[task.y + channel * KK + t];
+        taps[t] = w[task.y + channel * KQ + t / 4u][t % 4u];
     }
     let coef = coefs[task.x + channel];
     let tile = min(gid.x, params.tiles - 1u);
-    let j = tile % params.y.wq;
-    let row0 = (tile / params.y.wq) % params.row_tiles * R;
-    let n = tile / (params.y.wq * params.row_tiles);
+    let j = tile % params.col_tiles * Q;
+    let row0 = (tile / params.col_tiles) % params.row_tiles * R;
+    let n = tile / (params.col_tiles * params.row_tiles);
     let base = (task.x + channel) * params.x.pitch;
 
-    var acc: array<vec4<f32>, 4>;
+    var acc: array<vec4<f32>, 8>;
     //@unroll
     for (var r = 0u; r < ROWS; r++) {
         let i = i32(row0 * S + r) - i32(P);
-        var v: array<f32, 16>;
+        var v: array<f32, 24>;
         //@unroll
         for (var q = 0u; q < QUADS; q++) {
             let quad = load_x(base, n, i, i32(j * S + q) - 1, coef);
@@ -105,19 +109,25 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
                 if (o * S + kh * D == r) {
                     //@unroll
                     for (var kw = 0u; kw < K; kw++) {
-                        let e = 4u + kw * D - P;
-                        acc[o] += taps[kh * K + kw] * vec4<f32>(v[e], v[e + S], v[e + 2u * S], v[e + 3u * S]);
+                        //@unroll
+                        for (var u = 0u; u < Q; u++) {
+                            let e = 4u + kw * D - P + 4u * S * u;
+                            acc[o * Q + u] += taps[kh * K + kw] * vec4<f32>(v[e], v[e + S], v[e + 2u * S], v[e + 3u * S]);
+                        }
                     }
                 }
             }
         }
     }
     if (gid.x < params.tiles) {
-        let out = (gid.z * params.channels + channel) * params.y.pitch + n * params.y.image + j;
+        let out = (group.z * params.channels + channel) * params.y.pitch + n * params.y.image + j;
         //@unroll
         for (var o = 0u; o < R; o++) {
-            if (row0 + o < params.y.h) {
-                y[out + (row0 + o) * params.y.wq] = acc[o];
+            //@unroll
+            for (var u = 0u; u < Q; u++) {
+                if (row0 + o < params.y.h && j + u < params.y.wq) {
+                    y[out + (row0 + o) * params.y.wq + u] = acc[o * Q + u];
+                }
             }
         }
     }
@@ -134,30 +144,30 @@ fn store_dx(at: u32, g: vec4<f32>, coef: vec4<f32>, accumulate: bool) {
 // Stride 1: dx[i, j] = sum_{u,v} w[u, v] * dy[i + P - u D, j + P - v D], summed over the tasks that
 // read this source.
 @compute @workgroup_size(64)
-fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>) {
-    let channel = gid.y;
-    let source = params.tasks[gid.z];
+fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+    let channel = group.y;
+    let source = params.tasks[group.z];
     let coef = coefs[source.x + channel];
     let tile = min(gid.x, params.tiles - 1u);
-    let j = tile % params.y.wq;
-    let row0 = (tile / params.y.wq) % params.row_tiles * R;
-    let n = tile / (params.y.wq * params.row_tiles);
+    let j = tile % params.col_tiles * Q;
+    let row0 = (tile / params.col_tiles) % params.row_tiles * R;
+    let n = tile / (params.col_tiles * params.row_tiles);
 
-    var acc: array<vec4<f32>, 4>;
+    var acc: array<vec4<f32>, 8>;
     for (var entry = source.y; entry < source.y + source.z; entry++) {
         let task = params.entries[entry];
         var taps: array<f32, 25>;
         //@unroll
         for (var t = 0u; t < KK; t++) {
-            taps[t] = w[task.y + channel * KK + (KK - 1u - t)];
+            taps[t] = w[task.y + channel * KQ + (KK - 1u - t) / 4u][(KK - 1u - t) % 4u];
         }
         let base = (task.x + channel) * params.y.pitch;
         //@unroll
         for (var r = 0u; r < ROWS; r++) {
             let i = i32(row0 + r) - i32(P);
-            var v: array<f32, 12>;
+            var v: array<f32, 16>;
             //@unroll
-            for (var q = 0u; q < 3u; q++) {
+            for (var q = 0u; q < QUADS_BACK; q++) {
                 let quad = load_dy(base, n, i, i32(j + q) - 1);
                 v[4u * q] = quad.x;
                 v[4u * q + 1u] = quad.y;
@@ -172,8 +182,11 @@ fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>) {
                     if (o + kh * D == r) {
                         //@unroll
                         for (var kw = 0u; kw < K; kw++) {
-                            let e = 4u + kw * D - P;
-                            acc[o] += taps[kh * K + kw] * vec4<f32>(v[e], v[e + 1u], v[e + 2u], v[e + 3u]);
+                            //@unroll
+                            for (var u = 0u; u < Q; u++) {
+                                let e = 4u + kw * D - P + 4u * u;
+                                acc[o * Q + u] += taps[kh * K + kw] * vec4<f32>(v[e], v[e + 1u], v[e + 2u], v[e + 3u]);
+                            }
                         }
                     }
                 }
@@ -184,8 +197,11 @@ fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>) {
         let out = (source.x + channel) * params.x.pitch + n * params.x.image + j;
         //@unroll
         for (var o = 0u; o < R; o++) {
-            if (row0 + o < params.x.h) {
-                store_dx(out + (row0 + o) * params.x.wq, acc[o], coef, source.w == 1u);
+            //@unroll
+            for (var u = 0u; u < Q; u++) {
+                if (row0 + o < params.x.h && j + u < params.x.wq) {
+                    store_dx(out + (row0 + o) * params.x.wq + u, acc[o * Q + u], coef, source.w == 1u);
+                }
             }
         }
     }
@@ -194,9 +210,9 @@ fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>) {
 // Stride 2: R rows (an even number) of eight columns of dx from the quad of dy in their middle;
 // acc[2 o + e] holds the columns of parity e.
 @compute @workgroup_size(64)
-fn backward_data_strided(@builtin(global_invocation_id) gid: vec3<u32>) {
-    let channel = gid.y;
-    let source = params.tasks[gid.z];
+fn backward_data_strided(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+    let channel = group.y;
+    let source = params.tasks[group.z];
     let coef = coefs[source.x + channel];
     let tile = min(gid.x, params.tiles - 1u);
     let j = tile % params.y.wq;
@@ -209,7 +225,7 @@ fn backward_data_strided(@builtin(global_invocation_id) gid: vec3<u32>) {
         var taps: array<f32, 25>;
         //@unroll
         for (var t = 0u; t < KK; t++) {
-            taps[t] = w[task.y + channel * KK + t];
+            taps[t] = w[task.y + channel * KQ + t / 4u][t % 4u];
         }
         let base = (task.x + channel) * params.y.pitch;
         //@unroll
@@ -265,10 +281,10 @@ fn backward_data_strided(@builtin(global_invocation_id) gid: vec3<u32>) {
     }
 }
 
-var<workgroup> sums: array<f32, 1600>;
+var<workgroup> sums: array<f32, 1792>;
 
 // dw[u, v] = sum_{n,i,j} dy[n, i, j] * view(x)[n, i S + u D - P, j S + v D - P]: one partial sum per
-// chunk of the maps; partial: [chunks][T][C][K * K].
+// chunk of the maps; partial: [chunks][T][C][K * K padded to quads].
 @compute @workgroup_size(64)
 fn backward_weight(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -284,19 +300,22 @@ fn backward_weight(
     for (var round = 0u; round < params.rounds; round++) {
         let tile = (group.x * params.rounds + round) * WG + lane;
         let t = min(tile, params.tiles - 1u);
-        let j = t % params.y.wq;
-        let row0 = (t / params.y.wq) % params.row_tiles * R;
-        let n = t / (params.y.wq * params.row_tiles);
-        var g: array<vec4<f32>, 4>;
+        let j = t % params.col_tiles * Q;
+        let row0 = (t / params.col_tiles) % params.row_tiles * R;
+        let n = t / (params.col_tiles * params.row_tiles);
+        var g: array<vec4<f32>, 8>;
         //@unroll
         for (var o = 0u; o < R; o++) {
-            let quad = load_dy(base_dy, n, i32(row0 + o), i32(j));
-            g[o] = select(vec4<f32>(0.0), quad, vec4<bool>(tile < params.tiles));
+            //@unroll
+            for (var u = 0u; u < Q; u++) {
+                let quad = load_dy(base_dy, n, i32(row0 + o), i32(j + u));
+                g[o * Q + u] = select(vec4<f32>(0.0), quad, vec4<bool>(tile < params.tiles));
+            }
         }
         //@unroll
         for (var r = 0u; r < ROWS; r++) {
             let i = i32(row0 * S + r) - i32(P);
-            var v: array<f32, 16>;
+            var v: array<f32, 24>;
             //@unroll
             for (var q = 0u; q < QUADS; q++) {
                 let quad = load_x(base, n, i, i32(j * S + q) - 1, coef);
@@ -313,8 +332,11 @@ fn backward_weight(
                     if (o * S + kh * D == r) {
                         //@unroll
                         for (var kw = 0u; kw < K; kw++) {
-                            let e = 4u + kw * D - P;
-                            acc[kh * K + kw] += dot(g[o], vec4<f32>(v[e], v[e + S], v[e + 2u * S], v[e + 3u * S]));
+                            //@unroll
+                            for (var u = 0u; u < Q; u++) {
+                                let e = 4u + kw * D - P + 4u * S * u;
+                                acc[kh * K + kw] += dot(g[o * Q + u], vec4<f32>(v[e], v[e + S], v[e + 2u * S], v[e + 3u * S]));
+                            }
                         }
                     }
                 }
@@ -326,11 +348,13 @@ fn backward_weight(
         sums[lane * KK + t] = acc[t];
     }
     workgroupBarrier();
-    if (lane < KK) {
+    if (lane < LEN) {
         var total = 0.0;
         for (var other = 0u; other < WG; other++) {
-            total += sums[other * KK + lane];
+            total += sums[other * KK + min(lane, KK - 1u)];
         }
-        partial[group.x * params.elements + (group.z * params.channels + channel) * KK + lane] = total;
+        // The padding of a row of w stays zero.
+        partial[group.x * params.elements + (group.z * params.channels + channel) * LEN + lane] =
+            select(0.0, total, lane < KK);
     }
 }

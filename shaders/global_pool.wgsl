@@ -16,26 +16,26 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
     if (gid.x >= params.x.n) {
         return;
     }
-    let base = gid.y * params.x.pitch + gid.x * params.x.image;
+    let base = group.y * params.x.pitch + gid.x * params.x.image;
     var total = vec4<f32>(0.0);
     for (var q = 0u; q < params.x.image; q++) {
         total += data_only(params.x, q, x[base + q]);
     }
-    pooled[gid.y * params.x.n + gid.x] = dot(total, vec4<f32>(1.0)) / f32(params.x.h * params.x.w);
+    pooled[group.y * params.x.n + gid.x] = dot(total, vec4<f32>(1.0)) / f32(params.x.h * params.x.w);
 }
 
 @compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
+fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
     if (gid.x >= params.x.quads) {
         return;
     }
     let n = gid.x / params.x.image;
-    let at = gid.y * params.x.pitch + gid.x;
-    var v = vec4<f32>(dpooled[gid.y * params.x.n + n] / f32(params.x.h * params.x.w));
+    let at = group.y * params.x.pitch + gid.x;
+    var v = vec4<f32>(dpooled[group.y * params.x.n + n] / f32(params.x.h * params.x.w));
     if (params.accumulate == 1u) {
         v += dx[at];
     }

@@ -24,23 +24,23 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> a: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> b: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> coefs_a: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> coefs_b: array<vec4<f32>>;
+@group(0) @binding(3) var<uniform> coefs_a: array<vec4<f32>, 4096>;
+@group(0) @binding(4) var<uniform> coefs_b: array<vec4<f32>, 4096>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> drop: array<f32>;
 
 @compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
     if (gid.x >= params.x.quads) {
         return;
     }
-    let at = gid.y * params.x.pitch + gid.x;
+    let at = group.y * params.x.pitch + gid.x;
     let n = gid.x / params.x.image;
     var total = vec4<f32>(0.0);
     if (MODE_A != 0u) {
         var v = a[at];
         if (MODE_A == 2u) {
-            let coef = coefs_a[params.first_a + gid.y];
+            let coef = coefs_a[params.first_a + group.y];
             v = (v - coef.x) * coef.y + coef.z;
         }
         if (DROP_A == 1u) {
@@ -51,7 +51,7 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
     if (MODE_B != 0u) {
         var v = b[at];
         if (MODE_B == 2u) {
-            let coef = coefs_b[params.first_b + gid.y];
+            let coef = coefs_b[params.first_b + group.y];
             v = (v - coef.x) * coef.y + coef.z;
         }
         if (DROP_B == 1u) {

@@ -30,11 +30,11 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> coefs: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> w: array<vec4<f32>>;
+@group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
+@group(0) @binding(3) var<uniform> w: array<vec4<f32>, 4096>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read_write> grad_coefs: array<vec4<f32>>;
+@group(0) @binding(6) var<uniform> grad_coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> partial: array<f32>;
 @group(0) @binding(9) var<storage, read_write> drop: array<f32>;

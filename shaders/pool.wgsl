@@ -30,11 +30,11 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> coefs: array<vec4<f32>>;
+@group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> index: array<u32>;
 @group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read_write> grad_coefs: array<vec4<f32>>;
+@group(0) @binding(6) var<uniform> grad_coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> drop: array<f32>;
 
@@ -57,14 +57,14 @@ fn share(i: u32, j: u32) -> vec4<f32> {
 }
 
 @compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
-    let task = params.tasks[gid.z];
-    let coef = coefs[task.x + gid.y];
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+    let task = params.tasks[group.z];
+    let coef = coefs[task.x + group.y];
     let tile = min(gid.x, params.tiles - 1u);
     let j = tile % params.y.wq;
     let row0 = (tile / params.y.wq) % params.row_tiles * R;
     let n = tile / (params.y.wq * params.row_tiles);
-    let base = (task.x + gid.y) * params.x.pitch;
+    let base = (task.x + group.y) * params.x.pitch;
 
     var acc: array<vec4<f32>, 4>;
     var tap: array<vec4<u32>, 4>;
@@ -108,8 +108,8 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
     }
     if (gid.x < params.tiles) {
         let within = n * params.y.image + j;
-        let out = (task.y + gid.y) * params.y.pitch + within;
-        let taps = (gid.z * params.channels + gid.y) * params.y.pitch + within;
+        let out = (task.y + group.y) * params.y.pitch + within;
+        let taps = (group.z * params.channels + group.y) * params.y.pitch + within;
         //@unroll
         for (var o = 0u; o < R; o++) {
             if (row0 + o < params.y.h) {
@@ -172,8 +172,8 @@ fn store_dx(at: u32, g: vec4<f32>, accumulate: bool) {
 // Stride 1: dx[i, j] = sum over taps (u, v) of dy[i + 1 - u, j + 1 - v] where that output chose the
 // tap (max), or divided by its window's size (avg).
 @compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
-    let source = params.tasks[gid.z];
+fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+    let source = params.tasks[group.z];
     let tile = min(gid.x, params.tiles - 1u);
     let j = tile % params.y.wq;
     let row0 = (tile / params.y.wq) % params.row_tiles * R;
@@ -182,7 +182,7 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
     var acc: array<vec4<f32>, 4>;
     for (var e = source.y; e < source.y + source.z; e++) {
         let entry = params.entries[e];
-        let g = grad_coef(entry, gid.y);
+        let g = grad_coef(entry, group.y);
         //@unroll
         for (var r = 0u; r < R + 2u; r++) {
             let i = i32(row0 + r) - 1;
@@ -190,13 +190,13 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
             var taps: array<u32, 12>;
             //@unroll
             for (var q = 0u; q < 3u; q++) {
-                let quad = load_dy(entry, gid.y, n, i, i32(j + q) - 1, g);
+                let quad = load_dy(entry, group.y, n, i, i32(j + q) - 1, g);
                 v[4u * q] = quad.x;
                 v[4u * q + 1u] = quad.y;
                 v[4u * q + 2u] = quad.z;
                 v[4u * q + 3u] = quad.w;
                 if (MAX == 1u) {
-                    let t = load_index(entry, gid.y, n, i, i32(j + q) - 1);
+                    let t = load_index(entry, group.y, n, i, i32(j + q) - 1);
                     taps[4u * q] = t.x;
                     taps[4u * q + 1u] = t.y;
                     taps[4u * q + 2u] = t.z;
@@ -227,7 +227,7 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
         }
     }
     if (gid.x < params.tiles) {
-        let out = (source.x + gid.y) * params.x.pitch + n * params.x.image + j;
+        let out = (source.x + group.y) * params.x.pitch + n * params.x.image + j;
         //@unroll
         for (var o = 0u; o < R; o++) {
             if (row0 + o < params.x.h) {
@@ -239,8 +239,8 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
 
 // Stride 2: R rows (an even number) of eight columns of dx from the quad of dy in their middle.
 @compute @workgroup_size(64)
-fn backward_strided(@builtin(global_invocation_id) gid: vec3<u32>) {
-    let source = params.tasks[gid.z];
+fn backward_strided(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+    let source = params.tasks[group.z];
     let tile = min(gid.x, params.tiles - 1u);
     let j = tile % params.y.wq;
     let row0 = (tile / params.y.wq) % params.row_tiles * R;
@@ -249,7 +249,7 @@ fn backward_strided(@builtin(global_invocation_id) gid: vec3<u32>) {
     var acc: array<vec4<f32>, 8>;
     for (var e = source.y; e < source.y + source.z; e++) {
         let entry = params.entries[e];
-        let g = grad_coef(entry, gid.y);
+        let g = grad_coef(entry, group.y);
         //@unroll
         for (var r = 0u; r < ROWS_BACK; r++) {
             let i = i32(row0 / 2u + r) - 2;
@@ -257,13 +257,13 @@ fn backward_strided(@builtin(global_invocation_id) gid: vec3<u32>) {
             var taps: array<u32, 12>;
             //@unroll
             for (var q = 0u; q < 3u; q++) {
-                let quad = load_dy(entry, gid.y, n, i, i32(j + q) - 1, g);
+                let quad = load_dy(entry, group.y, n, i, i32(j + q) - 1, g);
                 v[4u * q] = quad.x;
                 v[4u * q + 1u] = quad.y;
                 v[4u * q + 2u] = quad.z;
                 v[4u * q + 3u] = quad.w;
                 if (MAX == 1u) {
-                    let t = load_index(entry, gid.y, n, i, i32(j + q) - 1);
+                    let t = load_index(entry, group.y, n, i, i32(j + q) - 1);
                     taps[4u * q] = t.x;
                     taps[4u * q + 1u] = t.y;
                     taps[4u * q + 2u] = t.z;
@@ -299,7 +299,7 @@ fn backward_strided(@builtin(global_invocation_id) gid: vec3<u32>) {
         }
     }
     if (gid.x < params.tiles) {
-        let out = (source.x + gid.y) * params.x.pitch + n * params.x.image + 2u * j;
+        let out = (source.x + group.y) * params.x.pitch + n * params.x.image + 2u * j;
         //@unroll
         for (var o = 0u; o < R; o++) {
             if (row0 + o < params.x.h) {

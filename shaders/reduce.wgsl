@@ -23,8 +23,8 @@ struct Task {
 @group(0) @binding(3) var<storage, read> scalars: array<f32>;
 
 @compute @workgroup_size(64)
-fn accumulate(@builtin(global_invocation_id) gid: vec3<u32>) {
-    let task = params.tasks[gid.y];
+fn accumulate(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+    let task = params.tasks[group.y];
     if (gid.x >= task.elements) {
         return;
     }

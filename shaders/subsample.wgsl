@@ -18,17 +18,17 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> coefs: array<vec4<f32>>;
+@group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> dy: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> dx: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
     if (gid.x >= params.y.quads) {
         return;
     }
-    let source = params.tasks[gid.z].x + gid.y;
+    let source = params.tasks[group.z].x + group.y;
     let coef = coefs[source];
     let n = gid.x / params.y.image;
     let i = (gid.x % params.y.image) / params.y.wq;
@@ -40,7 +40,7 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
     let b = view(x[row + right], coef);
     let c = view(x[row + params.x.wq + left], coef);
     let d = view(x[row + params.x.wq + right], coef);
-    let first = (gid.z * 2u * params.channels + gid.y) * params.y.pitch + gid.x;
+    let first = (group.z * 2u * params.channels + group.y) * params.y.pitch + gid.x;
     y[first] = vec4<f32>(a.x, a.z, b.x, b.z);
     y[first + params.channels * params.y.pitch] = vec4<f32>(c.y, c.w, d.y, d.w);
 }
@@ -54,23 +54,23 @@ fn store_dx(at: u32, g: vec4<f32>, coef: vec4<f32>, accumulate: bool) {
 }
 
 @compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
+fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
     if (gid.x >= params.y.quads) {
         return;
     }
-    let source = params.tasks[gid.z];
-    let coef = coefs[source.x + gid.y];
+    let source = params.tasks[group.z];
+    let coef = coefs[source.x + group.y];
     let n = gid.x / params.y.image;
     let i = (gid.x % params.y.image) / params.y.wq;
     let j = gid.x % params.y.wq;
     var even = vec4<f32>(0.0);
     var odd = vec4<f32>(0.0);
     for (var e = source.y; e < source.y + source.z; e++) {
-        let first = (params.entries[e].x * 2u * params.channels + gid.y) * params.y.pitch + gid.x;
+        let first = (params.entries[e].x * 2u * params.channels + group.y) * params.y.pitch + gid.x;
         even += dy[first];
         odd += dy[first + params.channels * params.y.pitch];
     }
-    let row = (source.x + gid.y) * params.x.pitch + n * params.x.image + 2u * i * params.x.wq + 2u * j;
+    let row = (source.x + group.y) * params.x.pitch + n * params.x.image + 2u * i * params.x.wq + 2u * j;
     let below = row + params.x.wq;
     let accumulate = source.w == 1u;
     store_dx(row, vec4<f32>(even.x, 0.0, even.y, 0.0), coef, accumulate);

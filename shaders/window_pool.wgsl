@@ -31,14 +31,14 @@ fn window(o: u32, size: u32, outputs: u32) -> vec2<u32> {
 }
 
 @compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
     if (gid.x >= params.y.quads) {
         return;
     }
     let n = gid.x / params.y.image;
     let i = (gid.x % params.y.image) / params.y.wq;
     let j = gid.x % params.y.wq;
-    let base = gid.y * params.x.pitch + n * params.x.image;
+    let base = group.y * params.x.pitch + n * params.x.image;
     let rows = window(i, params.x.h, params.y.h);
     var out = vec4<f32>(0.0);
     //@unroll
@@ -55,18 +55,18 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
             out[e] = total / f32((rows.y - rows.x) * (cols.y - cols.x));
         }
     }
-    y[gid.y * params.y.pitch + gid.x] = out;
+    y[group.y * params.y.pitch + gid.x] = out;
 }
 
 @compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
+fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
     if (gid.x >= params.x.quads) {
         return;
     }
     let n = gid.x / params.x.image;
     let i = (gid.x % params.x.image) / params.x.wq;
     let j = gid.x % params.x.wq;
-    let base = gid.y * params.y.pitch + n * params.y.image;
+    let base = group.y * params.y.pitch + n * params.y.image;
     var g = vec4<f32>(0.0);
     for (var oi = 0u; oi < params.y.h; oi++) {
         let rows = window(oi, params.x.h, params.y.h);
@@ -80,7 +80,7 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
             }
         }
     }
-    let at = gid.y * params.x.pitch + gid.x;
+    let at = group.y * params.x.pitch + gid.x;
     g = select(vec4<f32>(0.0), g, x[at] > vec4<f32>(0.0));
     if (params.accumulate == 1u) {
         g += dx[at];

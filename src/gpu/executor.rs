@@ -62,12 +62,14 @@ impl Gpu {
         Ok(())
     }
 
+    /// Whether the role has a buffer of at least `len_bytes`.
+    pub fn has(&self, buf: Buf, len_bytes: u64) -> bool {
+        self.buffers.get(&buf).is_some_and(|held| held.len_bytes >= len_bytes)
+    }
+
     /// [`Gpu::allocate`], unless the role already has a buffer at least as long.
     pub fn ensure(&mut self, buf: Buf, len_bytes: u64) -> Result<()> {
-        match self.buffers.get(&buf) {
-            Some(held) if held.len_bytes >= len_bytes => Ok(()),
-            _ => self.allocate(buf, len_bytes),
-        }
+        if self.has(buf, len_bytes) { Ok(()) } else { self.allocate(buf, len_bytes) }
     }
 
     /// Bytes of all buffers.

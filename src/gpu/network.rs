@@ -135,7 +135,7 @@ impl Network {
         for genotype in genotypes {
             let key = Key { genotype: genotype.clone(), mode: Mode::Train, batch, split: 0, drop_path: false };
             let plan = self.plan(&key)?;
-            self.grow(&plan.regions.pages)?;
+            self.make_room(&plan)?;
         }
         Ok(())
     }
@@ -168,6 +168,12 @@ impl Network {
         }
     }
 
+    fn make_room(&mut self, plan: &Plan) -> Result<()> {
+        self.ensure(Buf::Coefs, plan.regions.coefs_bytes.max(16))?;
+        self.ensure(Buf::Packed, plan.packed_bytes)?;
+        self.grow(&plan.regions.pages)
+    }
+
     fn grow(&mut self, pages: &[u64]) -> Result<()> {
         for (i, &bytes) in pages.iter().enumerate() {
             if self.pages.get(i).is_none_or(|have| *have < bytes) {
@@ -188,7 +194,10 @@ impl Network {
 
     fn ensure(&mut self, buf: Buf, bytes: u64) -> Result<()> {
         let before = self.gpu.allocated_bytes();
-        self.gpu.ensure(buf, bytes)?;
+        if !self.gpu.has(buf, bytes) {
+            // Some room to grow, so that what is recorded stays valid for longer.
+            self.gpu.allocate(buf, bytes.max(256).next_power_of_two())?;
+        }
         if self.gpu.allocated_bytes() != before {
             self.forget();
         }
@@ -239,7 +248,7 @@ impl Network {
             Some(at) => at,
             None => {
                 let plan = self.plan(&key)?;
-                self.grow(&plan.regions.pages)?;
+                self.make_room(&plan)?;
                 let recorded = self.gpu.prepare(&plan.dispatches)?;
                 if self.prepared.len() >= MAX_PLANS {
                     self.prepared.remove(0);

@@ -1,7 +1,8 @@
 //! Parameter names and shapes → places in the one buffer `v`, and values back and forth.
 //!
 //! Names and shapes are the reference's; inside `v` each tensor starts at a 256-byte boundary and the
-//! rows of a pointwise weight are padded with zeros to whole quads, which is what the kernels load.
+//! rows of convolution weights (one per output channel) are padded with zeros to whole quads, which is what
+//! the kernels load.
 //! Gradient and momentum have the same layout. Running statistics lie in a buffer of their own.
 
 use std::collections::BTreeMap;
@@ -44,10 +45,10 @@ impl Layout {
         let mut entries = BTreeMap::new();
         let mut order = Vec::new();
         for spec in params {
-            let pointwise = spec.shape.len() == 4 && spec.shape[2..] == [1, 1];
+            let conv = spec.shape.len() == 4;
             let len = spec.len() as u64;
-            let row = if pointwise { spec.shape[1] as u64 } else { len.max(1) };
-            let padded = if pointwise { row.next_multiple_of(4) } else { row };
+            let row = if conv { spec.shape[1..].iter().product::<usize>() as u64 } else { len.max(1) };
+            let padded = if conv { row.next_multiple_of(4) } else { row };
             let total = len / row * padded;
             let end = if spec.role.is_trained() { &mut v_len } else { &mut state_len };
             let param = Param { offset: *end as u32, len: total as u32 };

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 use crate::kernel::{Buf, Dispatch};
+use crate::ops::UNIFORM_BYTES;
 
 /// Largest page in bytes.
 pub const PAGE_BYTES: u64 = 128 << 20;
@@ -34,6 +35,8 @@ pub struct Regions {
     pub regions: BTreeMap<u32, Region>,
     /// Bytes of each page.
     pub pages: Vec<u64>,
+    /// Bytes of all coefficients; they are small and never share memory.
+    pub coefs_bytes: u64,
 }
 
 impl Regions {
@@ -63,7 +66,7 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64]) -> Result<Regions> {
     for id in order {
         let len_bytes = sizes[id as usize].next_multiple_of(256);
         if len_bytes > PAGE_BYTES {
-            return Err(too_large("one tensor of the network", len_bytes, "a smaller --batch or fewer --channels"));
+            return Err(too_large("one tensor of the network", len_bytes, PAGE_BYTES, "a smaller --batch or fewer --channels"));
         }
         let (first, last) = lives[&id];
         let (page, offset_bytes) = (0..)
@@ -76,23 +79,41 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64]) -> Result<Regions> {
         *end = (*end).max(offset_bytes + len_bytes);
         out.regions.insert(id, Region { page, offset_bytes, len_bytes, first, last });
     }
+    let mut smalls: BTreeMap<u32, u64> = BTreeMap::new();
     for d in dispatches {
         for (_, range) in &mut d.bindings {
             if range.len_bytes > PAGE_BYTES {
-                return Err(too_large("what one kernel reads or writes", range.len_bytes, "fewer --channels"));
+                return Err(too_large("what one kernel reads or writes", range.len_bytes, PAGE_BYTES, "fewer --channels"));
             }
-            if let Buf::Tensor(id) = range.buf {
-                let region = out.regions[&id];
-                range.buf = Buf::Page(region.page);
-                range.offset_bytes += region.offset_bytes;
+            // Coefficients, and packed weights after the packing itself, are read as uniforms.
+            let uniform = matches!(range.buf, Buf::Small(_)) || (range.buf == Buf::Packed && d.shader != "pack");
+            if uniform && range.len_bytes > UNIFORM_BYTES {
+                return Err(too_large("the weights that one kernel reads", range.len_bytes, UNIFORM_BYTES, "fewer --channels"));
+            }
+            match range.buf {
+                Buf::Tensor(id) => {
+                    let region = out.regions[&id];
+                    range.buf = Buf::Page(region.page);
+                    range.offset_bytes += region.offset_bytes;
+                }
+                Buf::Small(id) => {
+                    let offset = *smalls.entry(id).or_insert_with(|| {
+                        let offset = out.coefs_bytes;
+                        out.coefs_bytes += sizes[id as usize].next_multiple_of(256);
+                        offset
+                    });
+                    range.buf = Buf::Coefs;
+                    range.offset_bytes += offset;
+                }
+                _ => {}
             }
         }
     }
     Ok(out)
 }
 
-fn too_large(what: &str, need_bytes: u64, try_this: &str) -> Error {
-    Error::Memory { what: what.into(), need_bytes, have_bytes: PAGE_BYTES, try_this: try_this.into() }
+fn too_large(what: &str, need_bytes: u64, have_bytes: u64, try_this: &str) -> Error {
+    Error::Memory { what: what.into(), need_bytes, have_bytes, try_this: try_this.into() }
 }
 
 /// The lowest offset of `page` where `len` bytes are free during `life`.

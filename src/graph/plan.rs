@@ -1,6 +1,6 @@
 //! A request → the finished plan.
 
-use super::lower::{Request, lower};
+use super::lower::{Lowered, Request, lower};
 use super::memory::{Regions, place};
 use crate::error::Result;
 use crate::kernel::Dispatch;
@@ -12,6 +12,8 @@ pub struct Plan {
     pub dispatches: Vec<Dispatch>,
     /// Where each tensor lies and when it lives.
     pub regions: Regions,
+    /// Bytes of the packed weights.
+    pub packed_bytes: u64,
     /// Multiplications plus additions.
     pub flops: u64,
     /// Bytes moved if every operand of every launch is touched once.
@@ -23,11 +25,11 @@ impl Plan {
     ///
     /// Errors: [`crate::Error::Memory`] where a tensor is larger than a page.
     pub fn new(request: Request<'_>) -> Result<Self> {
-        let (mut dispatches, sizes) = lower(request);
+        let Lowered { mut dispatches, sizes, packed_bytes } = lower(request);
         let regions = place(&mut dispatches, &sizes)?;
         let flops = dispatches.iter().map(|d| d.flops).sum();
         let bytes = dispatches.iter().map(|d| d.bytes).sum();
-        Ok(Self { dispatches, regions, flops, bytes })
+        Ok(Self { dispatches, regions, packed_bytes, flops, bytes })
     }
 
     /// Bytes of the arena that the plan needs.

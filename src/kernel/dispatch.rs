@@ -34,6 +34,12 @@ pub enum Buf {
     Tensor(u32),
     /// Partial sums of the norm of the gradient.
     Norms,
+    /// The weights that the running child uses, side by side.
+    Packed,
+    /// Batch-norm coefficients of the running child, forward and backward, a quad per channel.
+    Coefs,
+    /// Coefficients `i` of a plan that is not laid out yet: the planner puts them into `Coefs`.
+    Small(u32),
     /// Anything else a test or a caller wants to bind.
     Extra(u16),
 }

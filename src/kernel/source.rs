@@ -45,6 +45,7 @@ pub const SOURCES: &[Source] = &[
     shader!("linear"),
     shader!("cross_entropy"),
     shader!("reduce"),
+    shader!("pack"),
     shader!("sgd"),
 ];
 

@@ -1,7 +1,7 @@
 //! Dense convolution → dispatches of `conv.wgsl` (stems, auxiliary head).
 
-use super::{Array, GradView, Param, Tensor, View, chunked, cover, dispatch, groups};
-use crate::kernel::{Buf, Dispatch};
+use super::{Array, GradView, Param, Tensor, UNIFORM_BYTES, View, chunked, cover, dispatch, groups};
+use crate::kernel::{Buf, Dispatch, Range};
 
 /// y\[o\]\[n\]\[i\]\[j\] = Σ_{c,u,v} w\[o\]\[c\]\[u\]\[v\] · view(x)\[c\]\[n\]\[iS+u−P\]\[jS+v−P\].
 #[derive(Clone, Debug, PartialEq)]
@@ -16,18 +16,25 @@ pub struct Conv {
     pub x: View,
     /// The output, \[CO\]\[N\]\[OH\]\[OW\].
     pub y: Tensor,
-    /// The weights, \[CO\]\[CI\]\[K\]\[K\].
+    /// The weights in `Packed`, \[CO\]\[CI·K·K padded to quads\].
     pub w: Param,
+    /// The weights in v.
+    pub v: Param,
 }
 
 impl Conv {
-    /// Weights.
+    fn row(&self) -> u32 {
+        (self.x.x.channels * self.k * self.k).next_multiple_of(4)
+    }
+
+    /// Weights, padded.
     pub fn elements(&self) -> u32 {
-        self.x.x.channels * self.y.channels * self.k * self.k
+        self.y.channels * self.row()
     }
 
     fn flops(&self) -> u64 {
-        2 * u64::from(self.elements()) * u64::from(self.y.map.count())
+        let weights = self.x.x.channels * self.y.channels * self.k * self.k;
+        2 * u64::from(weights) * u64::from(self.y.map.count())
     }
 
     fn overrides(&self, tc: u32) -> Vec<(&'static str, u32)> {
@@ -38,46 +45,80 @@ impl Conv {
         o
     }
 
-    fn params(&self, rounds: u32, accumulate: bool) -> Vec<u32> {
+    fn params(&self, rounds: u32, accumulate: bool, first: u32) -> Vec<u32> {
         let mut p = Vec::from(self.x.x.map.words());
         p.extend(self.y.map.words());
         p.extend([self.x.x.channels, self.y.channels, rounds, u32::from(accumulate)]);
+        p.extend([self.row(), first, 0, 0]);
         p
     }
 
+    /// The same convolution in pieces of output channels whose weights fit a uniform binding, with the
+    /// first channel of each.
+    fn pieces(&self) -> Vec<(u32, Self)> {
+        let most = UNIFORM_BYTES as u32 / (4 * self.row());
+        // Pieces start at multiples of 256 bytes.
+        let rows = if most >= self.y.channels { self.y.channels } else { (most / 16 * 16).max(16) };
+        let piece = |first: u32| {
+            let channels = rows.min(self.y.channels - first);
+            let w = Param { offset: self.w.offset + first * self.row(), len: channels * self.row() };
+            (first, Self { y: Tensor { channels, ..self.y }, w, ..self.clone() })
+        };
+        (0..self.y.channels).step_by(rows as usize).map(piece).collect()
+    }
+
     /// y from x.
-    pub fn forward(&self) -> Dispatch {
+    pub fn forward(&self) -> Vec<Dispatch> {
+        self.pieces().iter().map(|(first, piece)| piece.forward_piece(self.y.block(*first, piece.y.channels))).collect()
+    }
+
+    fn forward_piece(&self, y: Range) -> Dispatch {
         let tc = 8;
         let bindings = vec![
             ("x", self.x.x.range()),
             ("coefs", self.x.coefs_range()),
-            ("w", cover(Buf::V, &[self.w]).0),
-            ("y", self.y.range()),
+            ("w", cover(Buf::Packed, &[self.w]).0),
+            ("y", y),
         ];
         let grid = [groups(self.y.map.quads()), self.y.channels.div_ceil(tc), 1];
         Dispatch {
             flops: self.flops(),
-            ..dispatch("conv", "forward", self.overrides(tc), bindings, self.params(0, false), grid)
+            ..dispatch("conv", "forward", self.overrides(tc), bindings, self.params(0, false, 0), grid)
         }
     }
 
     /// dx (+)= from dy.
-    pub fn backward_data(&self, g: &GradView, dx: Tensor, accumulate: bool) -> Dispatch {
+    pub fn backward_data(&self, g: &GradView, dx: Tensor, accumulate: bool) -> Vec<Dispatch> {
+        let one = |(first, piece): &(u32, Self)| {
+            let y = self.y.block(*first, piece.y.channels);
+            let dz = g.dz.block(*first, piece.y.channels);
+            piece.backward_data_piece(g, (*first, y, dz), dx, accumulate || *first > 0)
+        };
+        self.pieces().iter().map(one).collect()
+    }
+
+    fn backward_data_piece(
+        &self,
+        g: &GradView,
+        (first, y, dz): (u32, Range, Range),
+        dx: Tensor,
+        accumulate: bool,
+    ) -> Dispatch {
         let mut overrides = self.overrides(4);
         overrides.extend(g.overrides());
         let bindings = vec![
             ("x", self.x.x.range()),
             ("coefs", self.x.coefs_range()),
-            ("w", cover(Buf::V, &[self.w]).0),
-            ("y", self.y.range()),
-            ("dz", g.dz.range()),
+            ("w", cover(Buf::Packed, &[self.w]).0),
+            ("y", y),
+            ("dz", dz),
             ("grad_coefs", g.coefs_range()),
             ("dx", dx.range()),
         ];
         let grid = [groups(self.x.x.map.quads()), self.x.x.channels, 1];
         Dispatch {
             flops: self.flops(),
-            ..dispatch("conv", "backward_data", overrides, bindings, self.params(0, accumulate), grid)
+            ..dispatch("conv", "backward_data", overrides, bindings, self.params(0, accumulate, first), grid)
         }
     }
 
@@ -103,7 +144,7 @@ impl Conv {
         let grid = [chunks, self.y.channels.div_ceil(tc), self.x.x.channels];
         Dispatch {
             flops: self.flops(),
-            ..dispatch("conv", "backward_weight", overrides, bindings, self.params(rounds, false), grid)
+            ..dispatch("conv", "backward_weight", overrides, bindings, self.params(rounds, false, 0), grid)
         }
     }
 }

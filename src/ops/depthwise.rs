@@ -16,13 +16,15 @@ pub struct Geometry {
     pub dilation: u32,
 }
 
-/// One convolution: which block of x it reads and its weights \[C\]\[K\]\[K\].
+/// One convolution: which block of x it reads and its weights \[C\]\[K·K padded to quads\].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Task {
     /// First channel of x.
     pub source: u32,
-    /// The weights.
+    /// The weights in `Packed`.
     pub w: Param,
+    /// The weights in v.
+    pub v: Param,
 }
 
 /// A group of convolutions with outputs side by side in y.
@@ -41,10 +43,10 @@ pub struct Depthwise {
 }
 
 impl Depthwise {
-    fn overrides(&self, rows: u32) -> Vec<(&'static str, u32)> {
+    fn overrides(&self, rows: u32, quads: u32) -> Vec<(&'static str, u32)> {
         let g = self.geometry;
         let mut o = self.x.overrides();
-        o.extend([("K", g.k), ("S", g.stride), ("D", g.dilation), ("R", rows)]);
+        o.extend([("K", g.k), ("S", g.stride), ("D", g.dilation), ("R", rows), ("Q", quads)]);
         // One flag serves both maps.
         if self.y.map.ragged() == 1 {
             o.iter_mut().filter(|(n, _)| *n == "RAGGED").for_each(|(_, v)| *v = 1);
@@ -52,16 +54,16 @@ impl Depthwise {
         o
     }
 
-    fn params(&self, tiles: u32, row_tiles: u32, split: (u32, u32)) -> Vec<u32> {
+    fn params(&self, (tiles, row_tiles, col_tiles): (u32, u32, u32), split: (u32, u32)) -> Vec<u32> {
         let mut p = Vec::from(self.x.x.map.words());
         p.extend(self.y.map.words());
-        p.extend([self.channels, tiles, row_tiles, split.0, split.1, self.elements(), 0, 0]);
+        p.extend([self.channels, tiles, row_tiles, split.0, split.1, self.elements(), col_tiles, 0]);
         p
     }
 
-    /// Weights of all tasks.
+    /// Weights, padded, of all tasks.
     pub fn elements(&self) -> u32 {
-        self.tasks.len() as u32 * self.channels * self.geometry.k * self.geometry.k
+        self.tasks.len() as u32 * self.channels * (self.geometry.k * self.geometry.k).next_multiple_of(4)
     }
 
     fn weights(&self) -> Vec<Param> {
@@ -69,7 +71,8 @@ impl Depthwise {
     }
 
     fn flops(&self) -> u64 {
-        2 * u64::from(self.elements()) * u64::from(self.y.map.count())
+        let taps = self.channels * self.geometry.k * self.geometry.k;
+        2 * u64::from(taps) * self.tasks.len() as u64 * u64::from(self.y.map.count())
     }
 
     fn rows(&self, wanted: u32) -> u32 {
@@ -77,15 +80,21 @@ impl Depthwise {
         if self.y.map.h < wanted { wanted.min(self.y.map.h.next_power_of_two()) } else { wanted }
     }
 
+    /// (tiles, tiles per image column, tiles per image row), rows and quads of a tile over a map like y.
+    fn tiling(&self, tuning: &Tuning) -> ((u32, u32, u32), u32, u32) {
+        let rows = self.rows(tuning.depthwise_rows);
+        let Map { n, h, .. } = self.y.map;
+        let quads = tuning.depthwise_quads.min(self.y.map.wq());
+        let (row_tiles, col_tiles) = (h.div_ceil(rows), self.y.map.wq().div_ceil(quads));
+        ((n * row_tiles * col_tiles, row_tiles, col_tiles), rows, quads)
+    }
+
     /// y from x.
     pub fn forward(&self, tuning: &Tuning) -> Dispatch {
-        let rows = self.rows(tuning.depthwise_rows);
-        let (w, first) = cover(Buf::V, &self.weights());
-        let Map { n, h, .. } = self.y.map;
-        let row_tiles = h.div_ceil(rows);
-        let tiles = n * row_tiles * self.y.map.wq();
-        let mut params = self.params(tiles, row_tiles, (0, 0));
-        params.extend(table(self.tasks.iter().map(|t| [t.source, t.w.offset - first, 0, 0])));
+        let (tiling, rows, quads) = self.tiling(tuning);
+        let (w, first) = cover(Buf::Packed, &self.weights());
+        let mut params = self.params(tiling, (0, 0));
+        params.extend(table(self.tasks.iter().map(|t| [t.source, (t.w.offset - first) / 4, 0, 0])));
         params.extend(table([]));
         let bindings = vec![
             ("x", self.x.x.range()),
@@ -93,10 +102,10 @@ impl Depthwise {
             ("w", w),
             ("y", self.y.range()),
         ];
-        let grid = [groups(tiles), self.channels, self.tasks.len() as u32];
+        let grid = [groups(tiling.0), self.channels, self.tasks.len() as u32];
         Dispatch {
             flops: self.flops(),
-            ..dispatch("depthwise", "forward", self.overrides(rows), bindings, params, grid)
+            ..dispatch("depthwise", "forward", self.overrides(rows, quads), bindings, params, grid)
         }
     }
 
@@ -109,13 +118,16 @@ impl Depthwise {
         tuning: &Tuning,
     ) -> Dispatch {
         let strided = self.geometry.stride == 2;
-        let rows = self.rows(tuning.depthwise_rows).max(if strided { 2 } else { 1 });
-        let (w, first) = cover(Buf::V, &self.weights());
-        let row_tiles = self.x.x.map.h.div_ceil(rows);
-        let tiles = self.x.x.map.n * row_tiles * self.y.map.wq();
-        let mut params = self.params(tiles, row_tiles, (0, 0));
+        let (mut tiling, mut rows, mut quads) = self.tiling(tuning);
+        if strided {
+            (rows, quads) = (rows.max(2), 1);
+            let row_tiles = self.x.x.map.h.div_ceil(rows);
+            tiling = (self.x.x.map.n * row_tiles * self.y.map.wq(), row_tiles, self.y.map.wq());
+        }
+        let (w, first) = cover(Buf::Packed, &self.weights());
+        let mut params = self.params(tiling, (0, 0));
         let (sources, entries) = by_source(self.tasks.iter().enumerate().map(|(i, t)| {
-            (t.source, [i as u32 * self.channels, t.w.offset - first, 0, 0])
+            (t.source, [i as u32 * self.channels, (t.w.offset - first) / 4, 0, 0])
         }));
         params.extend(table(sources.iter().map(|&[s, f, c]| [s, f, c, u32::from(accumulate(s))])));
         params.extend(table(entries));
@@ -127,29 +139,23 @@ impl Depthwise {
             ("dx", dx.range()),
         ];
         let entry = if strided { "backward_data_strided" } else { "backward_data" };
-        let grid = [groups(tiles), self.channels, sources.len() as u32];
+        let grid = [groups(tiling.0), self.channels, sources.len() as u32];
         Dispatch {
             flops: self.flops(),
-            ..dispatch("depthwise", entry, self.overrides(rows), bindings, params, grid)
+            ..dispatch("depthwise", entry, self.overrides(rows, quads), bindings, params, grid)
         }
     }
 
     /// Chunks of partial sums that `backward_weight` leaves, each of `elements()` numbers.
     pub fn chunks(&self, tuning: &Tuning) -> u32 {
-        chunked(self.tiles(tuning)).1
+        chunked(self.tiling(tuning).0.0).1
     }
 
-    fn tiles(&self, tuning: &Tuning) -> u32 {
-        let rows = self.rows(tuning.depthwise_rows);
-        self.y.map.n * self.y.map.h.div_ceil(rows) * self.y.map.wq()
-    }
-
-    /// Partial sums of dw: \[chunks\]\[T\]\[C\]\[K·K\].
+    /// Partial sums of dw: \[chunks\]\[T\]\[C\]\[K·K padded to quads\].
     pub fn backward_weight(&self, dy: Tensor, partial: Array, tuning: &Tuning) -> Dispatch {
-        let rows = self.rows(tuning.depthwise_rows);
-        let tiles = self.tiles(tuning);
-        let (rounds, chunks) = chunked(tiles);
-        let mut params = self.params(tiles, self.y.map.h.div_ceil(rows), (rounds, chunks));
+        let (tiling, rows, quads) = self.tiling(tuning);
+        let (rounds, chunks) = chunked(tiling.0);
+        let mut params = self.params(tiling, (rounds, chunks));
         params.extend(table(self.tasks.iter().map(|t| [t.source, 0, 0, 0])));
         params.extend(table([]));
         let bindings = vec![
@@ -161,7 +167,7 @@ impl Depthwise {
         let grid = [chunks, self.channels, self.tasks.len() as u32];
         Dispatch {
             flops: self.flops(),
-            ..dispatch("depthwise", "backward_weight", self.overrides(rows), bindings, params, grid)
+            ..dispatch("depthwise", "backward_weight", self.overrides(rows, quads), bindings, params, grid)
         }
     }
 }

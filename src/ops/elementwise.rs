@@ -1,6 +1,6 @@
 //! Node sums and views made real → dispatches of `node.wgsl` and `apply.wgsl`.
 
-use super::{Array, GradView, Tensor, View, dispatch, groups};
+use super::{Array, GradView, NO_COEFS, Tensor, View, dispatch, groups};
 use crate::kernel::Dispatch;
 
 /// One term of a node: a block of a tensor, normalised or not.
@@ -29,7 +29,7 @@ pub fn node(y: Tensor, first: u32, channels: u32, terms: &[Term]) -> Dispatch {
     let (a, b) = (terms.first(), terms.get(1));
     // What a missing term binds is not read.
     let block = |t: Option<&Term>| t.map_or(target, |t| t.x.block(t.first, channels));
-    let coefs = |t: Option<&Term>| t.and_then(|t| t.coefs).map_or(target, Array::range);
+    let coefs = |t: Option<&Term>| t.and_then(|t| t.coefs).map_or(NO_COEFS, Array::range);
     let drop = |t: Option<&Term>| t.and_then(|t| t.drop);
     let drops = drop(a).or(drop(b)).map_or(target, |(d, _)| d.range());
     let mut params = Vec::from(y.map.words());
@@ -70,7 +70,7 @@ pub fn apply(view: &View, from: u32, y: Tensor, to: u32, channels: u32) -> Dispa
     let x = view.x.block(from, channels);
     let bindings = vec![
         ("x", x),
-        ("coefs", view.coefs.map_or(x, Array::range)),
+        ("coefs", view.coefs.map_or(NO_COEFS, Array::range)),
         ("y", y.block(to, channels)),
     ];
     let grid = [groups(y.map.quads()), channels, 1];
@@ -99,9 +99,9 @@ pub fn apply_backward(view: &View, g: &GradView, dx: Tensor, at: ApplyBackward) 
     overrides.extend(g.overrides());
     let bindings = vec![
         ("x", x),
-        ("coefs", view.coefs.map_or(x, Array::range)),
+        ("coefs", view.coefs.map_or(NO_COEFS, Array::range)),
         ("dy", g.dz.block(at.to, at.channels)),
-        ("grad_coefs", g.bn.map_or(x, Array::range)),
+        ("grad_coefs", g.bn.map_or(NO_COEFS, Array::range)),
         ("dx", dx.block(at.from, at.channels)),
         ("drop", g.drop_range()),
     ];

@@ -11,6 +11,7 @@ pub mod depthwise;
 pub mod elementwise;
 pub mod head;
 pub mod optimizer;
+pub mod pack;
 pub mod pointwise;
 pub mod pool;
 pub mod reduce;
@@ -23,6 +24,10 @@ use crate::kernel::{Buf, Dispatch, Range};
 pub const WORKGROUP: u32 = 64;
 /// Entries of a kernel's task table.
 pub const MAX_TASKS: usize = 16;
+/// Largest range that can be bound as a uniform.
+pub const UNIFORM_BYTES: u64 = 65_536;
+/// What is bound where there are no coefficients; not read.
+pub(crate) const NO_COEFS: Range = Range { buf: Buf::Coefs, offset_bytes: 0, len_bytes: 16 };
 /// A word that stands for "no offset" in task tables.
 pub const NOWHERE: u32 = u32::MAX;
 
@@ -142,7 +147,7 @@ impl View {
     }
     /// The coefficients, or something harmless of the right kind to bind in their place.
     fn coefs_range(&self) -> Range {
-        self.coefs.map_or_else(|| self.x.range(), Array::range)
+        self.coefs.map_or(NO_COEFS, Array::range)
     }
 }
 
@@ -162,7 +167,7 @@ impl GradView {
         vec![("BN", u32::from(self.bn.is_some())), ("DROP", u32::from(self.drop.is_some()))]
     }
     fn coefs_range(&self) -> Range {
-        self.bn.map_or_else(|| self.dz.range(), Array::range)
+        self.bn.map_or(NO_COEFS, Array::range)
     }
     fn drop_range(&self) -> Range {
         self.drop.map_or_else(|| self.dz.range(), Array::range)
@@ -214,6 +219,8 @@ fn groups(items: u32) -> u32 {
 pub struct Tuning {
     /// Depthwise: rows per invocation (1, 2 or 4).
     pub depthwise_rows: u32,
+    /// Depthwise: quads per invocation and row (1 or 2).
+    pub depthwise_quads: u32,
     /// Pool: rows per invocation (1, 2 or 4).
     pub pool_rows: u32,
     /// Pointwise: output channels per invocation (4, 8 or 16).
@@ -228,8 +235,9 @@ impl Default for Tuning {
     fn default() -> Self {
         Self {
             depthwise_rows: 4,
+            depthwise_quads: 2,
             pool_rows: 4,
-            pointwise_channels: 8,
+            pointwise_channels: 16,
             pointwise_quads: 2,
             weight_tile: 8,
         }

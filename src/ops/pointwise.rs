@@ -2,7 +2,7 @@
 //!
 //! y\[dst(t)+o\]\[q\] = Σ_i w\[t\]\[o\]\[i\] · view(x)\[src(t)+i\]\[q\] over all positions q.
 
-use super::{Array, GradView, Param, Tensor, Tuning, View, WORKGROUP, chunked, cover, dispatch, table};
+use super::{Array, GradView, Param, Tensor, Tuning, UNIFORM_BYTES, View, WORKGROUP, chunked, cover, dispatch, table};
 use crate::kernel::{Buf, Dispatch};
 
 /// One convolution of a group.
@@ -12,8 +12,10 @@ pub struct Task {
     pub source: u32,
     /// First channel of y.
     pub target: u32,
-    /// The weights, \[CO\]\[CI padded to quads\].
+    /// The weights in `Packed`, \[CO\]\[CI padded to quads\].
     pub w: Param,
+    /// The weights in v.
+    pub v: Param,
     /// First channel of the gradient tensor that holds this output's gradient.
     pub dz: u32,
     /// First drop-path factor of this output.
@@ -84,9 +86,34 @@ impl Pointwise {
         self.tasks.iter().map(|t| t.w).collect()
     }
 
+    /// The same convolutions in pieces of output channels whose weights fit a uniform binding.
+    fn pieces(&self) -> Vec<Self> {
+        let rows = UNIFORM_BYTES as u32 / (16 * self.ci4());
+        if u64::from(self.elements()) * 4 <= UNIFORM_BYTES {
+            return vec![self.clone()];
+        }
+        // Pieces start at multiples of 256 bytes.
+        let rows = (rows / 16 * 16).max(16).min(self.co);
+        let piece = |task: &Task, row: u32| {
+            let mut task = *task;
+            task.target += row;
+            task.dz += row;
+            task.w.offset += row * self.ci4() * 4;
+            let co = rows.min(self.co - row);
+            task.w.len = co * self.ci4() * 4;
+            Self { co, tasks: vec![task], ..self.clone() }
+        };
+        let starts = (0..self.co).step_by(rows as usize);
+        self.tasks.iter().flat_map(|task| starts.clone().map(move |row| piece(task, row))).collect()
+    }
+
     /// y from x.
-    pub fn forward(&self, tuning: &Tuning) -> Dispatch {
-        let (w, first) = cover(Buf::V, &self.weights());
+    pub fn forward(&self, tuning: &Tuning) -> Vec<Dispatch> {
+        self.pieces().iter().map(|piece| piece.forward_piece(tuning)).collect()
+    }
+
+    fn forward_piece(&self, tuning: &Tuning) -> Dispatch {
+        let (w, first) = cover(Buf::Packed, &self.weights());
         let (tc, tq) = (Self::channels(tuning.pointwise_channels, self.co), tuning.pointwise_quads);
         let mut overrides = self.x.overrides();
         overrides.extend([("TC", tc), ("TQ", tq)]);
@@ -110,8 +137,25 @@ impl Pointwise {
         dx: Tensor,
         accumulate: impl Fn(u32) -> bool,
         tuning: &Tuning,
+    ) -> Vec<Dispatch> {
+        let mut written = Vec::new();
+        let mut out = Vec::new();
+        for piece in self.pieces() {
+            let add = |source| written.contains(&source) || accumulate(source);
+            out.push(piece.backward_data_piece(g, dx, &add, tuning));
+            written.extend(piece.tasks.iter().map(|t| t.source));
+        }
+        out
+    }
+
+    fn backward_data_piece(
+        &self,
+        g: &GradView,
+        dx: Tensor,
+        accumulate: &dyn Fn(u32) -> bool,
+        tuning: &Tuning,
     ) -> Dispatch {
-        let (w, first) = cover(Buf::V, &self.weights());
+        let (w, first) = cover(Buf::Packed, &self.weights());
         let (tc, tq) = (Self::channels(tuning.pointwise_channels, self.ci), tuning.pointwise_quads);
         let mut overrides = self.x.overrides();
         overrides.extend(g.overrides());
@@ -126,7 +170,7 @@ impl Pointwise {
             ("dx", dx.range()),
             ("drop", g.drop_range()),
         ];
-        let params = self.params(first, 0, 1, &accumulate);
+        let params = self.params(first, 0, 1, accumulate);
         Dispatch {
             flops: self.flops(),
             ..dispatch("pointwise", "backward_data", overrides, bindings, params, self.grid(tc, tq, self.ci))

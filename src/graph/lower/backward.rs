@@ -68,10 +68,10 @@ impl Builder<'_> {
                 let (elements, chunks) = (op.elements(), op.chunks());
                 let (partial, first) = self.partial(elements * chunks);
                 self.push(op.backward_weight(&g, partial));
-                self.reduction(first, chunks, elements, elements, op.w);
+                self.reduction(first, chunks, elements, elements, op.v);
                 if data_gradient {
                     let (dx, add) = (self.gradient(op.x.x), self.is_written(op.x.x, 0));
-                    self.push(op.backward_data(&g, dx, add));
+                    self.dispatches.extend(op.backward_data(&g, dx, add));
                     self.mark(op.x.x, 0, op.x.x.channels);
                 }
             }
@@ -82,7 +82,7 @@ impl Builder<'_> {
                 self.push(op.backward_weight(dy, partial, &tuning));
                 let each = elements / op.tasks.len() as u32;
                 for (i, task) in op.tasks.iter().enumerate() {
-                    self.reduction(first + i as u32 * each, chunks, elements, each, task.w);
+                    self.reduction(first + i as u32 * each, chunks, elements, each, task.v);
                 }
                 let dx = self.gradient(op.x.x);
                 let dispatch = op.backward_data(dy, dx, |s| self.is_written(op.x.x, s), &tuning);
@@ -126,11 +126,11 @@ impl Builder<'_> {
         let (partial, first) = self.partial(elements * chunks);
         self.push(op.backward_weight(&g, partial, &tuning));
         for (i, task) in op.tasks.iter().enumerate() {
-            self.reduction(first + i as u32 * op.per_task(), chunks, elements, op.per_task(), task.w);
+            self.reduction(first + i as u32 * op.per_task(), chunks, elements, op.per_task(), task.v);
         }
         let dx = self.gradient(op.x.x);
-        let dispatch = op.backward_data(&g, dx, |s| self.is_written(op.x.x, s), &tuning);
-        self.push(dispatch);
+        let dispatches = op.backward_data(&g, dx, |s| self.is_written(op.x.x, s), &tuning);
+        self.dispatches.extend(dispatches);
         for task in &op.tasks {
             self.mark(op.x.x, task.source, op.ci);
         }
@@ -175,7 +175,7 @@ impl Builder<'_> {
         };
         let grad_coefs = match self.grad_coefs.get(&op.x.buf) {
             Some(array) => *array,
-            None => self.array(u64::from(op.x.channels) * 16),
+            None => self.coefs_array(op.x.channels),
         };
         self.grad_coefs.insert(op.x.buf, grad_coefs);
         let drop = aliased.and_then(|a| a.drop).map(|_| self.drop_factors());

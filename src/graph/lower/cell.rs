@@ -13,7 +13,7 @@ use crate::ops::elementwise::{self, Term};
 use crate::ops::pointwise::{self, Pointwise};
 use crate::ops::pool::{self, Pool};
 use crate::ops::subsample::Subsample;
-use crate::ops::{Map, Tensor, View};
+use crate::ops::{Map, Param, Tensor, UNIFORM_BYTES, View};
 use crate::space::{CellArch, CellKind, N_NODES, Primitive};
 
 /// One operation of the child in a cell.
@@ -77,7 +77,10 @@ impl Builder<'_> {
         for level in 0..=N_NODES {
             let here: Vec<usize> = (0..order.len()).filter(|&i| levels[order[i].input] == level).collect();
             let same = |a: &usize, b: &usize| self.fuse() && order[*a].primitive == order[*b].primitive;
-            let groups: Vec<Vec<usize>> = here.chunk_by(same).map(<[usize]>::to_vec).collect();
+            // The weights of a group are bound as one uniform.
+            let most = (UNIFORM_BYTES / (u64::from(c) * u64::from(c.next_multiple_of(4)) * 4)).max(1) as usize;
+            let groups: Vec<Vec<usize>> =
+                here.chunk_by(same).flat_map(|group| group.chunks(most)).map(<[usize]>::to_vec).collect();
             for group in groups {
                 let members: Vec<&Op> = group.iter().map(|&i| &order[i]).collect();
                 self.group(&parts, level, &members, group[0] as u32 * c);
@@ -175,8 +178,8 @@ impl Builder<'_> {
     fn depthwise(&mut self, x: Tensor, sources: &mut [u32], geometry: Geometry, c: u32, names: &[String]) -> Tensor {
         let x = self.view(x, sources, c, true);
         let y = self.tensor(c * names.len() as u32, x.x.map.strided(geometry.stride));
-        let task = |(&source, name): (&u32, &String)| depthwise::Task { source, w: self.param(name) };
-        let tasks = sources.iter().zip(names).map(task).collect();
+        let task = |(&source, (w, v)): (&u32, (Param, Param))| depthwise::Task { source, w, v };
+        let tasks = sources.iter().zip(self.pack(names)).map(task).collect();
         let op = Depthwise { geometry, channels: c, x, y, tasks };
         self.push(op.forward(&self.tuning()));
         self.tape.push(Step::Depthwise(op));
@@ -192,15 +195,17 @@ impl Builder<'_> {
     /// One pointwise convolution per block of x, C → C.
     fn pointwise(&mut self, x: Tensor, c: u32, y: Tensor, targets: &[u32], names: &[String]) {
         let x = self.view(x, &mut [], c, false);
-        let tasks = targets.iter().zip(names).enumerate().map(|(i, (&target, name))| pointwise::Task {
+        let places = self.pack(names);
+        let tasks = targets.iter().zip(places).enumerate().map(|(i, (&target, (w, v)))| pointwise::Task {
             source: i as u32 * c,
             target,
-            w: self.param(name),
+            w,
+            v,
             dz: 0,
             drop: 0,
         });
         let op = Pointwise { ci: c, co: c, x, y, tasks: tasks.collect() };
-        self.push(op.forward(&self.tuning()));
+        self.dispatches.extend(op.forward(&self.tuning()));
         self.tape.push(Step::Pointwise(op));
     }
 
@@ -211,9 +216,10 @@ impl Builder<'_> {
     }
 
     fn dense(&mut self, x: View, co: u32, y: Tensor, target: u32, name: &str) {
-        let task = pointwise::Task { source: 0, target, w: self.param(name), dz: 0, drop: 0 };
+        let (w, v) = self.pack(&[name.to_owned()])[0];
+        let task = pointwise::Task { source: 0, target, w, v, dz: 0, drop: 0 };
         let op = Pointwise { ci: x.x.channels, co, x, y, tasks: vec![task] };
-        self.push(op.forward(&self.tuning()));
+        self.dispatches.extend(op.forward(&self.tuning()));
         self.tape.push(Step::Pointwise(op));
     }
 
@@ -226,17 +232,14 @@ impl Builder<'_> {
         let op = Subsample { channels: ci, x, y: halves, sources: sources.to_vec() };
         self.push(op.forward());
         self.tape.push(Step::Subsample(op));
-        let task = |i: u32| pointwise::Task {
-            source: i * ci,
-            target: target + i * (co / 2),
-            w: self.param(&format!("{name}.conv_{}.weight", i + 1)),
-            dz: 0,
-            drop: 0,
-        };
-        let tasks = vec![task(0), task(1)];
+        let places = self.pack(&[1, 2].map(|i| format!("{name}.conv_{i}.weight")));
+        let tasks = (0..).zip(places).map(|(i, (w, v))| {
+            pointwise::Task { source: i * ci, target: target + i * (co / 2), w, v, dz: 0, drop: 0 }
+        });
+        let tasks = tasks.collect();
         let x = self.view(halves, &mut [], ci, false);
         let op = Pointwise { ci, co: co / 2, x, y, tasks };
-        self.push(op.forward(&self.tuning()));
+        self.dispatches.extend(op.forward(&self.tuning()));
         self.tape.push(Step::Pointwise(op));
     }
 

@@ -67,8 +67,9 @@ impl Builder<'_> {
         data_gradient: bool,
     ) -> Tensor {
         let y = self.tensor(channels, map);
-        let op = Conv { k, stride, pad, x, y, w: self.param(name) };
-        self.push(op.forward());
+        let (w, v) = self.pack(&[name.to_owned()])[0];
+        let op = Conv { k, stride, pad, x, y, w, v };
+        self.dispatches.extend(op.forward());
         self.tape.push(Step::Conv { op, data_gradient });
         y
     }

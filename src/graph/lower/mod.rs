@@ -24,7 +24,7 @@ use crate::ops::pointwise::Pointwise;
 use crate::ops::pool::Pool;
 use crate::ops::subsample::Subsample;
 use crate::ops::window_pool::WindowPool;
-use crate::ops::{Array, Map, Param, Tensor, Tuning, View, elementwise, reduce};
+use crate::ops::{Array, Map, Param, Tensor, Tuning, View, elementwise, pack, reduce};
 use crate::space::Genotype;
 
 /// What a plan computes.
@@ -138,10 +138,23 @@ struct Builder<'a> {
     /// Partial sums of weight gradients since the last flush: the array's number, its length in elements.
     partial: Option<(u32, u32)>,
     reductions: Vec<reduce::Task>,
+    /// Weights that the child uses and their places in `Packed`, and that buffer's length in elements.
+    copies: Vec<(Param, Param)>,
+    packed: u32,
 }
 
-/// The dispatches of a request, on tensors that are not placed yet, and the tensors' sizes in bytes.
-pub fn lower(request: Request<'_>) -> (Vec<Dispatch>, Vec<u64>) {
+/// What a request is lowered to.
+pub struct Lowered {
+    /// Launches in order, on tensors that are not placed yet.
+    pub dispatches: Vec<Dispatch>,
+    /// Bytes of each tensor, by number.
+    pub sizes: Vec<u64>,
+    /// Bytes of the packed weights.
+    pub packed_bytes: u64,
+}
+
+/// Lowers a request.
+pub fn lower(request: Request<'_>) -> Lowered {
     let mut b = Builder {
         request,
         dispatches: Vec::new(),
@@ -155,12 +168,16 @@ pub fn lower(request: Request<'_>) -> (Vec<Dispatch>, Vec<u64>) {
         array_gradients: BTreeMap::new(),
         partial: None,
         reductions: Vec::new(),
+        copies: Vec::new(),
+        packed: 0,
     };
     b.forward();
     if request.mode == Mode::Train {
         b.backward();
     }
-    (b.dispatches, b.sizes)
+    let mut dispatches = pack::copy(&b.copies);
+    dispatches.append(&mut b.dispatches);
+    Lowered { dispatches, sizes: b.sizes, packed_bytes: u64::from(b.packed) * 4 }
 }
 
 impl Builder<'_> {
@@ -174,6 +191,29 @@ impl Builder<'_> {
 
     fn param(&self, name: &str) -> Param {
         self.request.layout.param(name)
+    }
+
+    /// Places in `Packed` for parameters that one kernel reads together: (there, in v), side by side.
+    fn pack(&mut self, names: &[String]) -> Vec<(Param, Param)> {
+        self.packed = self.packed.next_multiple_of(64);
+        let mut places = Vec::new();
+        for name in names {
+            let v = self.param(name);
+            let there = Param { offset: self.packed, len: v.len };
+            self.packed += v.len;
+            self.copies.push((v, there));
+            places.push((there, v));
+        }
+        places
+    }
+
+    /// Coefficients of `channels` channels.
+    fn coefs_array(&mut self, channels: u32) -> Array {
+        let array = self.array(u64::from(channels) * 16);
+        match array.buf {
+            Buf::Tensor(id) => Array { buf: Buf::Small(id), ..array },
+            _ => array,
+        }
     }
 
     fn push(&mut self, dispatch: Dispatch) {
@@ -232,7 +272,7 @@ impl Builder<'_> {
     fn norm(&mut self, x: Tensor, first: u32, block: u32, blocks: Vec<crate::ops::batch_norm::Norm>) {
         let coefs = match self.coefs.get(&x.buf) {
             Some(coefs) => *coefs,
-            None => self.array(u64::from(x.channels) * 16),
+            None => self.coefs_array(x.channels),
         };
         let state_bytes = u64::from(self.request.layout.state_len) * 4;
         let state = Range { buf: Buf::State, offset_bytes: 0, len_bytes: state_bytes };

@@ -46,13 +46,14 @@ fn values_come_back_and_rows_are_padded_with_zeros() {
             for (index, (name, entry)) in layout.trained().enumerate() {
                 assert_eq!(entry.unpack(&v), values(index, entry.spec.len()), "{name}");
                 filled += entry.spec.len();
-                // The rows of a pointwise weight are whole quads: row r starts at a multiple of four.
-                if let [co, ci, 1, 1] = *entry.spec.shape {
-                    let padded = ci.next_multiple_of(4);
+                // The rows of a convolution's weight, one per output channel, are whole quads.
+                if let [co, ci, k, _] = *entry.spec.shape {
+                    let row_len = ci * k * k;
+                    let padded = row_len.next_multiple_of(4);
                     assert_eq!(entry.param.len as usize, co * padded, "{name}");
                     for row in 0..co {
                         let row = &v[entry.param.offset as usize + row * padded..][..padded];
-                        assert!(row[..ci].iter().all(|x| *x != 0.0) && row[ci..].iter().all(|x| *x == 0.0), "{name}");
+                        assert!(row[..row_len].iter().all(|x| *x != 0.0) && row[row_len..].iter().all(|x| *x == 0.0), "{name}");
                     }
                 }
             }

@@ -19,6 +19,7 @@ fn outputs(d: &Dispatch) -> &'static [&'static str] {
         ("cross_entropy", "forward") => &["result"],
         ("cross_entropy", "backward") => &["dlogits"],
         ("reduce", _) => &["grad"],
+        ("pack", _) => &["packed"],
         ("conv" | "depthwise" | "pointwise" | "linear", "backward_weight") => &["partial"],
         ("conv" | "depthwise" | "pointwise" | "linear" | "subsample" | "node" | "apply" | "window_pool", "forward") => {
             &["y"]
@@ -76,6 +77,18 @@ fn check(owned: &Owned) {
 
     let mut seen = std::collections::BTreeMap::new();
     for (at, d) in plan.dispatches.iter().enumerate() {
+        for (name, r) in &d.bindings {
+            let end = r.offset_bytes + r.len_bytes;
+            let room = match r.buf {
+                // Where there are no coefficients, one quad is bound and not read.
+                Buf::Coefs => plan.regions.coefs_bytes.max(16),
+                Buf::Packed => plan.packed_bytes,
+                Buf::V | Buf::Grad => u64::from(owned.layout.v_len) * 4,
+                Buf::State => u64::from(owned.layout.state_len) * 4,
+                _ => u64::MAX,
+            };
+            assert!(end <= room, "{}.{}: {name} ends at {end} of {room}", d.shader, d.entry);
+        }
         let bound: Vec<_> = d.bindings.iter().filter_map(|(name, r)| Some((*name, region_of(&plan, at, r)?))).collect();
         for (_, (id, region)) in &bound {
             let first = *seen.entry(*id).or_insert(at);
@@ -137,7 +150,7 @@ fn placement_fills_pages_and_refuses_what_is_larger() {
         }
         let regions = place(&mut dispatches, &sizes).unwrap();
         assert!(regions.pages.iter().all(|bytes| (1..=PAGE_BYTES).contains(bytes)));
-        let plan = Plan { dispatches, regions, flops: 0, bytes: 0 };
+        let plan = Plan { dispatches, regions, flops: 0, bytes: 0, packed_bytes: 0 };
         assert_eq!(overlaps(&plan), 0);
         for (at, d) in plan.dispatches.iter().enumerate() {
             assert!(d.bindings.iter().all(|(_, r)| region_of(&plan, at, r).is_some()));

@@ -9,15 +9,16 @@ use parsec_nas::search::init::initial;
 use super::super::replay::open;
 use super::{Owned, random_requests};
 
-/// Bits of logits, results, gradient and running statistics with every page filled with `word` before.
+/// Bits of logits, results, gradient and running statistics with all of the child's memory filled with `word` before.
 fn bits(network: &mut Network, owned: &Owned, word: u32) -> Vec<Vec<u32>> {
     let child = Child { genotype: &owned.genotype, mode: owned.mode, split: 0, drop_path: owned.drop_path };
-    let pages = network.plan_of(child).unwrap().regions.pages;
+    let plan = network.plan_of(child).unwrap();
     network.reserve([&owned.genotype], owned.batch).unwrap();
-    for (page, bytes) in pages.iter().enumerate() {
-        let words = vec![word; *bytes as usize / 4];
-        network.gpu().ensure(Buf::Page(page as u16), *bytes).unwrap();
-        network.gpu().write(Buf::Page(page as u16), 0, bytemuck::cast_slice(&words)).unwrap();
+    let pages = plan.regions.pages.iter().enumerate().map(|(i, bytes)| (Buf::Page(i as u16), *bytes));
+    for (buf, bytes) in pages.chain([(Buf::Coefs, plan.regions.coefs_bytes), (Buf::Packed, plan.packed_bytes)]) {
+        let words = vec![word; bytes as usize / 4];
+        network.gpu().ensure(buf, bytes).unwrap();
+        network.gpu().write(buf, 0, bytemuck::cast_slice(&words)).unwrap();
     }
     let layout = network.layout();
     let (v, mut state) = (initial(layout, 3), vec![0f32; layout.state_len as usize]);
