@@ -63,6 +63,12 @@ fn step(@builtin(global_invocation_id) gid: vec3<u32>) {
     if (q >= params.quads) {
         return;
     }
+    // A gradient that is no finite number is thrown away, and the host is told by its norm. The bits are
+    // looked at because implementations may assume that there is no NaN and no infinity.
+    if ((bitcast<u32>(scalars[6]) & 0x7f800000u) == 0x7f800000u) {
+        grad[q] = vec4<f32>(0.0);
+        return;
+    }
     let buf = scalars[2] * momentum[q] + scalars[5] * grad[q] + scalars[3] * v[q];
     momentum[q] = buf;
     v[q] -= scalars[1] * buf;

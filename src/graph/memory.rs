@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 use crate::kernel::{Buf, Dispatch};
+use crate::ops::UNIFORM_BYTES;
 
 /// Largest page in bytes.
 pub const PAGE_BYTES: u64 = 128 << 20;
@@ -47,7 +48,7 @@ impl Regions {
 
 /// Lays out the tensors of `dispatches` (`sizes` in bytes, by tensor number) and rewrites their bindings.
 ///
-/// Errors: [`Error::Memory`] where a single tensor is larger than a page.
+/// Errors: [`Error::Memory`] where a single tensor, or a range that a dispatch binds, is larger than a page.
 pub fn place(dispatches: &mut [Dispatch], sizes: &[u64]) -> Result<Regions> {
     let mut lives: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
     for (i, d) in dispatches.iter().enumerate() {
@@ -65,12 +66,7 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64]) -> Result<Regions> {
     for id in order {
         let len_bytes = sizes[id as usize].next_multiple_of(256);
         if len_bytes > PAGE_BYTES {
-            return Err(Error::Memory {
-                what: "one tensor of the network".into(),
-                need_bytes: len_bytes,
-                have_bytes: PAGE_BYTES,
-                try_this: "a smaller --batch or fewer --channels".into(),
-            });
+            return Err(too_large("one tensor of the network", len_bytes, PAGE_BYTES, "a smaller --batch or fewer --channels"));
         }
         let (first, last) = lives[&id];
         let (page, offset_bytes) = (0..)
@@ -86,6 +82,14 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64]) -> Result<Regions> {
     let mut smalls: BTreeMap<u32, u64> = BTreeMap::new();
     for d in dispatches {
         for (_, range) in &mut d.bindings {
+            if range.len_bytes > PAGE_BYTES {
+                return Err(too_large("what one kernel reads or writes", range.len_bytes, PAGE_BYTES, "fewer --channels"));
+            }
+            // Coefficients, and packed weights after the packing itself, are read as uniforms.
+            let uniform = matches!(range.buf, Buf::Small(_)) || (range.buf == Buf::Packed && d.shader != "pack");
+            if uniform && range.len_bytes > UNIFORM_BYTES {
+                return Err(too_large("the weights that one kernel reads", range.len_bytes, UNIFORM_BYTES, "fewer --channels"));
+            }
             match range.buf {
                 Buf::Tensor(id) => {
                     let region = out.regions[&id];
@@ -106,6 +110,10 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64]) -> Result<Regions> {
         }
     }
     Ok(out)
+}
+
+fn too_large(what: &str, need_bytes: u64, have_bytes: u64, try_this: &str) -> Error {
+    Error::Memory { what: what.into(), need_bytes, have_bytes, try_this: try_this.into() }
 }
 
 /// The lowest offset of `page` where `len` bytes are free during `life`.

@@ -20,14 +20,16 @@ impl NetworkSpec {
     /// [`Error::Usage`] naming the value: a count out of range, odd channels, image sides that are odd
     /// where they must be halved, an auxiliary head on a search network.
     pub fn check(&self) -> Result<()> {
-        // The upper ends keep every count inside 64 bits.
+        // The upper ends keep every count inside 64 bits, and every loop of a kernel (over the pixels of an
+        // image in the pools, over the classes in the cross-entropy) under the 65,535 iterations after which
+        // some drivers stop silently.
         let ranges = [
             ("layers", self.layers, 1, 256),
             ("channels", self.channels, 2, 1024),
             ("channels of the images", self.in_channels, 1, 1024),
-            ("image height", self.height, 1, 4096),
-            ("image width", self.width, 1, 4096),
-            ("classes", self.n_classes, 2, 100_000),
+            ("image height", self.height, 1, 512),
+            ("image width", self.width, 1, 512),
+            ("classes", self.n_classes, 2, 20_000),
         ];
         for (what, value, least, most) in ranges {
             if value < least || value > most {

@@ -1,6 +1,6 @@
 //! The update of v: global norm, clip, SGD with momentum and weight decay → dispatches of `sgd.wgsl`.
 
-use super::{chunked, dispatch, groups};
+use super::{WORKGROUP, chunked, dispatch, groups};
 use crate::kernel::{Buf, Dispatch, Range};
 
 /// Scalars that `sgd.wgsl` and `reduce.wgsl` read and write, by position in the `Scalars` buffer.
@@ -28,9 +28,11 @@ pub const NORMS_BYTES: u64 = 1 << 16;
 
 /// Updates `elements` numbers of v (a multiple of 64) from the accumulated gradient, which is cleared.
 ///
-/// v may be larger than one binding may be: the update then goes piece by piece of `piece_bytes`.
+/// v may be larger than one binding, or than the 65,535 workgroups of one launch reach: the update then
+/// goes piece by piece of at most `piece_bytes`.
 pub fn update(elements: u32, piece_bytes: u64) -> Vec<Dispatch> {
-    let piece = (piece_bytes / 4).min(u64::from(elements)) as u32 / 64 * 64;
+    let reach = u64::from(65_535 * 4 * WORKGROUP);
+    let piece = (piece_bytes / 4).min(reach).min(u64::from(elements)) as u32 / 64 * 64;
     let pieces: Vec<(u32, u32)> =
         (0..elements.div_ceil(piece)).map(|i| (i * piece, piece.min(elements - i * piece))).collect();
     let scalars = ("scalars", Range { buf: Buf::Scalars, offset_bytes: 0, len_bytes: 256 });

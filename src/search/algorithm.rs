@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::children::{Children, largest};
 use super::importance;
 use super::init::initial;
 use super::prior_update::{self, Adam, Moments};
@@ -44,15 +45,6 @@ pub struct Search {
     pub(super) moments: Moments,
     pub(super) step: u64,
     pub(super) mode_accuracy: Option<(u64, f64)>,
-}
-
-/// K children, and which of them are the same network.
-pub(super) struct Children {
-    pub alphas: Vec<Alpha>,
-    /// The distinct networks, in order of first appearance.
-    pub distinct: Vec<Genotype>,
-    /// For each child its network.
-    pub network_of: Vec<usize>,
 }
 
 /// What a step did, for the trace.
@@ -130,6 +122,15 @@ impl Search {
     /// # Errors
     /// [`Error::NonFinite`] before anything is changed, [`Error::Device`] if the adapter fails.
     pub fn step(&mut self) -> Result<StepRecord> {
+        let done = self.iteration();
+        if done.is_err() {
+            // The step was not done: its batches are still to come.
+            self.prefetch = None;
+        }
+        done
+    }
+
+    fn iteration(&mut self) -> Result<StepRecord> {
         let started = Instant::now();
         let before = if self.traced() { Some(self.snapshot()?) } else { None };
         let mut seconds = Phases::default();
@@ -190,18 +191,7 @@ impl Search {
     fn sample(&self) -> Children {
         let config = &self.settings.config;
         let draw = |k| self.prior.sample(&mut stream(config.seed, Purpose::Sample, self.step, k));
-        let alphas: Vec<Alpha> = (0..u64::from(config.samples)).map(draw).collect();
-        let mut distinct: Vec<Genotype> = Vec::new();
-        let mut network_of = Vec::new();
-        for alpha in &alphas {
-            let genotype = canonical(self.space.genotype(alpha));
-            let there = if config.reference { None } else { distinct.iter().position(|g| *g == genotype) };
-            network_of.push(there.unwrap_or(distinct.len()));
-            if there.is_none() {
-                distinct.push(genotype);
-            }
-        }
-        Children { alphas, distinct, network_of }
+        Children::new(&self.space, (0..u64::from(config.samples)).map(draw).collect(), !config.reference)
     }
 
     /// Results of each distinct child on the search batch: forward passes one after another in the same
@@ -377,32 +367,6 @@ impl Search {
     pub fn config(&self) -> &Config {
         &self.settings.config
     }
-}
-
-/// The same network with the two terms of each node in a fixed order: a + b = b + a to the bit, and both
-/// orders use the same weights.
-fn canonical(mut genotype: Genotype) -> Genotype {
-    for slots in genotype.normal.iter_mut().chain(&mut genotype.reduce) {
-        slots.sort();
-    }
-    genotype
-}
-
-/// Children that need as much memory as any: the costliest primitive everywhere, in flat and deep cells.
-fn largest(space: &Space) -> Vec<Genotype> {
-    use crate::space::{Pair, Primitive};
-    let rank = |p: &Primitive| match p {
-        Primitive::SepConv5x5 | Primitive::SepConv3x3 => 3,
-        Primitive::DilConv5x5 | Primitive::DilConv3x3 => 2,
-        Primitive::MaxPool3x3 => 1,
-        _ => 0,
-    };
-    let Some(&primitive) = space.primitives().iter().max_by_key(|p| rank(p)) else {
-        return Vec::new();
-    };
-    let flat = std::array::from_fn(|_| [0, 1].map(|input| Pair { input, primitive }));
-    let deep = std::array::from_fn(|node| [node, node + 1].map(|input| Pair { input, primitive }));
-    vec![Genotype { normal: flat, reduce: flat }, Genotype { normal: deep, reduce: deep }]
 }
 
 fn smaller_batch(e: Error, batch: usize) -> Error {

@@ -4,6 +4,7 @@
 //! update of π. The weights v live on the adapter, π on the host.
 
 mod algorithm;
+mod children;
 mod evaluate;
 pub mod importance;
 pub mod init;

@@ -44,7 +44,7 @@ pub struct Replay {
 struct Batch {
     shape: [usize; 4],
     images: Vec<f32>,
-    labels: Vec<u32>,
+    labels: Vec<i64>,
     /// f32 [cells * 8][N], if any were given.
     drop_path: Option<Vec<f32>>,
 }
@@ -60,7 +60,7 @@ pub fn replay(r: &Replay) -> Result<()> {
     let spec = network_spec(r, &weights, batch.shape)?;
     spec.check()?;
     let params = spec.params(Some(&r.genotype), &Primitive::ALL);
-    check_labels(r, &batch, spec.n_classes)?;
+    let labels = class_labels(r, &batch, spec.n_classes)?;
     let used: Vec<ParamSpec> = spec.child_params(&r.genotype);
     check_weights(r, &weights, &params, &used)?;
     // A search child needs no more of the parent than it uses.
@@ -82,7 +82,7 @@ pub fn replay(r: &Replay) -> Result<()> {
     }
     network.write_all(Buf::V, &v)?;
     network.write_all(Buf::State, &state)?;
-    network.upload(0, &batch.images, &batch.labels)?;
+    network.upload(0, &batch.images, &labels)?;
     if let Some(factors) = &batch.drop_path {
         network.upload_drop_path(factors)?;
     }
@@ -103,6 +103,9 @@ fn results(r: &Replay, network: &mut Network, n: usize, weights: &Tensors) -> Re
     let classes = network.spec().n_classes;
     out.insert("logits".into(), Tensor::f32(&[n, classes], network.logits(0, 0)?));
     out.insert("log_likelihood".into(), Tensor::f32(&[n], network.last_result(0)?.log_likelihood));
+    if r.kind == NetworkKind::Final {
+        add_running(r, network, weights, &mut out)?;
+    }
     if !r.train {
         return Ok(out);
     }
@@ -113,20 +116,23 @@ fn results(r: &Replay, network: &mut Network, n: usize, weights: &Tensors) -> Re
     for (name, entry) in network.layout().trained() {
         out.insert(format!("grad.{name}"), Tensor::f32(&entry.spec.shape, entry.unpack(&grad)));
     }
-    if r.kind == NetworkKind::Final {
-        let state = network.read_all(Buf::State)?;
-        for (name, entry) in network.layout().running() {
-            out.insert(format!("after.{name}"), Tensor::f32(&entry.spec.shape, entry.unpack(&state)));
-        }
-        for (name, _) in network.layout().iter().filter(|(name, _)| name.ends_with("num_batches_tracked")) {
-            let before = match weights.get(name).map(|t| &t.data) {
-                Some(Data::I64(v)) => v.first().copied().unwrap_or(0),
-                _ => 0,
-            };
-            out.insert(format!("after.{name}"), Tensor::i64(&[], vec![before + 1]));
-        }
-    }
     Ok(out)
+}
+
+/// Running statistics after the pass; evaluation leaves them as they were.
+fn add_running(r: &Replay, network: &mut Network, weights: &Tensors, out: &mut Tensors) -> Result<()> {
+    let state = network.read_all(Buf::State)?;
+    for (name, entry) in network.layout().running() {
+        out.insert(format!("after.{name}"), Tensor::f32(&entry.spec.shape, entry.unpack(&state)));
+    }
+    for (name, _) in network.layout().iter().filter(|(name, _)| name.ends_with("num_batches_tracked")) {
+        let before = match weights.get(name).map(|t| &t.data) {
+            Some(Data::I64(v)) => v.first().copied().unwrap_or(0),
+            _ => 0,
+        };
+        out.insert(format!("after.{name}"), Tensor::i64(&[], vec![before + i64::from(r.train)]));
+    }
+    Ok(())
 }
 
 fn wrong(path: &Path, expected: impl Into<String>, found: impl Into<String>, try_this: &str) -> Error {
@@ -148,9 +154,8 @@ fn read_batch(r: &Replay) -> Result<Batch> {
         let expected = format!("labels of shape [{}], one per image", shape[0]);
         return Err(wrong(&r.batch, expected, format!("labels of shape {label_shape:?}"), ""));
     }
-    let labels = labels.iter().map(|&l| u32::try_from(l).unwrap_or(u32::MAX)).collect();
     let drop_path = read_drop_path(r, &batch, shape[0])?;
-    Ok(Batch { shape, images: images.to_vec(), labels, drop_path })
+    Ok(Batch { shape, images: images.to_vec(), labels: labels.to_vec(), drop_path })
 }
 
 /// `drop_path.{cell}.{op}` → [cells * 8][N]; operations that are not named keep everything.
@@ -197,14 +202,15 @@ fn network_spec(r: &Replay, weights: &Tensors, [_, in_channels, height, width]: 
     })
 }
 
-fn check_labels(r: &Replay, batch: &Batch, n_classes: usize) -> Result<()> {
-    match batch.labels.iter().position(|l| *l as usize >= n_classes) {
-        None => Ok(()),
-        Some(i) => {
+fn class_labels(r: &Replay, batch: &Batch, n_classes: usize) -> Result<Vec<u32>> {
+    let class = |l: i64| u32::try_from(l).ok().filter(|l| (*l as usize) < n_classes);
+    let wrong_at = |(i, l): (usize, &i64)| {
+        class(*l).ok_or_else(|| {
             let expected = format!("labels from 0 to {} (classifier.weight has {n_classes} rows)", n_classes - 1);
-            Err(wrong(&r.batch, expected, format!("another value at position {i}"), ""))
-        }
-    }
+            wrong(&r.batch, expected, format!("{l} at position {i}"), "")
+        })
+    };
+    batch.labels.iter().enumerate().map(wrong_at).collect()
 }
 
 /// Every name that is needed is there with the right shape, and every name belongs to the network.

@@ -1,1 +1,148 @@
-//! (to be written)
+//! Plans of random networks: memory, launches, counts; the layout of parameters; a poisoned arena.
+
+use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
+use parsec_nas::graph::{Layout, Lowering, Mode, Plan, Request};
+use parsec_nas::rng::{Purpose, stream};
+use parsec_nas::space::{Genotype, Pair, Primitive};
+use rand::{Rng, RngExt};
+
+mod layout;
+mod limits;
+mod memory;
+mod poison;
+
+/// A request that owns its parts.
+#[derive(Clone, Debug)]
+pub struct Owned {
+    spec: NetworkSpec,
+    genotype: Genotype,
+    layout: Layout,
+    batch: u32,
+    mode: Mode,
+    drop_path: bool,
+    lowering: Lowering,
+}
+
+impl Owned {
+    fn request(&self) -> Request<'_> {
+        Request {
+            spec: &self.spec,
+            genotype: &self.genotype,
+            layout: &self.layout,
+            batch: self.batch,
+            mode: self.mode,
+            split: 0,
+            drop_path: self.drop_path,
+            lowering: self.lowering,
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        Plan::new(self.request()).unwrap()
+    }
+
+    fn with(&self, mode: Mode, fuse: bool) -> Self {
+        Self { mode, lowering: Lowering { fuse, ..self.lowering }, ..self.clone() }
+    }
+}
+
+pub fn random_genotype(rng: &mut impl Rng, primitives: &[Primitive]) -> Genotype {
+    let mut cell = || {
+        std::array::from_fn(|node| {
+            std::array::from_fn(|_| Pair {
+                input: rng.random_range(0..node + 2),
+                primitive: primitives[rng.random_range(0..primitives.len())],
+            })
+        })
+    };
+    Genotype { normal: cell(), reduce: cell() }
+}
+
+pub fn layout_of(spec: &NetworkSpec, genotype: &Genotype) -> Layout {
+    Layout::new(spec.params(Some(genotype), &Primitive::ALL)).unwrap()
+}
+
+/// Networks of both kinds and stems, 1 to 8 cells, all modes, fused and not; always the same ones.
+pub fn random_requests(n: u64) -> impl Iterator<Item = Owned> {
+    (0..n).map(|i| {
+        let mut rng = stream(1, Purpose::Test, 40, i);
+        let is_final = i % 2 == 1;
+        let layers = rng.random_range(1..=8);
+        let mut spec = NetworkSpec {
+            kind: if is_final { NetworkKind::Final } else { NetworkKind::Search },
+            stem: if is_final && rng.random() { StemKind::ImageNet } else { StemKind::Cifar },
+            in_channels: rng.random_range(1..=3),
+            height: 0,
+            width: 0,
+            n_classes: rng.random_range(2..=40),
+            layers,
+            channels: 2 * rng.random_range(1..=6),
+            auxiliary: is_final && rng.random(),
+        };
+        let unit = spec.size_unit();
+        (spec.height, spec.width) = (unit * rng.random_range(1..=6), unit * rng.random_range(1..=6));
+        spec.check().unwrap();
+        let genotype = random_genotype(&mut rng, &Primitive::ALL);
+        let mode = match (rng.random_range(0..4), spec.kind) {
+            (0, _) => Mode::Likelihood,
+            (1, NetworkKind::Final) => Mode::Evaluate,
+            _ => Mode::Train,
+        };
+        Owned {
+            layout: layout_of(&spec, &genotype),
+            batch: rng.random_range(1..=9),
+            drop_path: is_final && mode == Mode::Train && rng.random(),
+            lowering: Lowering { fuse: rng.random(), ..Lowering::default() },
+            spec,
+            genotype,
+            mode,
+        }
+    })
+}
+
+/// Multiply-adds of convolutions and linear layers: the launches that have weights.
+pub fn convolution_flops(plan: &Plan) -> u64 {
+    let counted = |d: &&parsec_nas::kernel::Dispatch| ["conv", "depthwise", "pointwise", "linear"].contains(&d.shader);
+    plan.dispatches.iter().filter(counted).map(|d| d.flops).sum()
+}
+
+#[test]
+fn equal_requests_give_equal_plans() {
+    for owned in random_requests(40) {
+        let plan = owned.plan();
+        assert_eq!(plan, owned.clone().plan());
+        assert_eq!(plan.flops, plan.dispatches.iter().map(|d| d.flops).sum::<u64>());
+        assert_eq!(plan.bytes, plan.dispatches.iter().map(|d| d.bytes).sum::<u64>());
+    }
+}
+
+/// Fusion moves work between launches; the convolutions' work stays, and it is that of the network.
+#[test]
+fn work_is_that_of_the_network_fused_or_not() {
+    for owned in random_requests(60) {
+        let [fused, plain] = [true, false].map(|fuse| owned.with(owned.mode, fuse).plan());
+        assert_eq!(convolution_flops(&fused), convolution_flops(&plain), "{owned:?}");
+        assert!(fused.dispatches.len() <= plain.dispatches.len());
+        assert!(fused.arena_bytes() <= plain.arena_bytes());
+        assert!(fused.bytes < plain.bytes);
+
+        // `macs` counts both terms of a node; a search child evaluates a pair drawn twice once.
+        let twice = |slots: &[Pair; 2]| slots[0] == slots[1];
+        let g = &owned.genotype;
+        let drawn_twice = owned.spec.kind == NetworkKind::Search && g.normal.iter().chain(&g.reduce).any(twice);
+        let forward = convolution_flops(&owned.with(Mode::Likelihood, owned.lowering.fuse).plan());
+        let counted = 2 * u64::from(owned.batch) * owned.spec.macs(g);
+        assert!(if drawn_twice { forward <= counted } else { forward == counted }, "{forward} {counted} {owned:?}");
+    }
+}
+
+/// A plan depends on the child, not on which others are drawn with it; the two splits differ in names only.
+#[test]
+fn splits_share_everything_but_their_inputs() {
+    for owned in random_requests(10) {
+        let [a, b] = [0, 1].map(|split| Plan::new(Request { split, ..owned.request() }).unwrap());
+        assert_eq!(a.regions, b.regions);
+        assert_eq!((a.flops, a.bytes, a.dispatches.len()), (b.flops, b.bytes, b.dispatches.len()));
+        assert_ne!(a, b);
+    }
+}

@@ -1,1 +1,58 @@
-//! (to be written)
+//! PyTorch's numbers (`tests/fixtures`) against `replay`, the f64 references and the pieces of Algorithm 1.
+
+use std::path::{Path, PathBuf};
+
+use parsec_nas::export::tensors::{self, Data, Tensors};
+use parsec_nas::gpu::{Gpu, LimitsChoice, Options};
+use serde_json::Value;
+
+mod bad_input;
+mod children;
+mod paths;
+mod pieces;
+
+/// A device that a network may own, with WebGPU's default limits; `None` where the suite has no adapter.
+pub fn open() -> Option<Gpu> {
+    drop(super::gpu::gpu()?);
+    Some(Gpu::open(None, Options { limits: LimitsChoice::Floor, checks: false }).unwrap())
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+fn read(name: &str) -> Tensors {
+    tensors::read(&fixture(name)).unwrap().0
+}
+
+fn read_json(name: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(fixture(name)).unwrap()).unwrap()
+}
+
+/// The numbers of a tensor, whatever their type.
+pub fn numbers(tensors: &Tensors, name: &str) -> Vec<f64> {
+    match &tensors.get(name).unwrap_or_else(|| panic!("no tensor {name}")).data {
+        Data::F32(v) => v.iter().map(|x| f64::from(*x)).collect(),
+        Data::F64(v) => v.clone(),
+        Data::I64(v) => v.iter().map(|x| *x as f64).collect(),
+        other => panic!("{name}: {}", other.dtype()),
+    }
+}
+
+pub fn norm(x: &[f64]) -> f64 {
+    x.iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// ‖found − expected‖.
+pub fn distance(found: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    norm(&found.iter().zip(expected).map(|(a, b)| a - b).collect::<Vec<_>>())
+}
+
+/// Fails unless ‖found − expected‖ is at most `tolerance` times ‖expected‖.
+#[track_caller]
+pub fn close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
+    let (error, scale) = (distance(found, expected), norm(expected));
+    // Written so that a NaN fails.
+    assert!(error <= tolerance * scale, "{what}: off by {:.2e}, allowed {tolerance:.0e}", error / scale);
+}

@@ -1,1 +1,87 @@
-//! (to be written)
+//! Algorithm 1: its estimator against enumeration, and whole searches on small networks.
+
+use std::sync::{Arc, OnceLock};
+
+use parsec_nas::config::Config;
+use parsec_nas::data::{self, Dataset, Images, LoadOptions, Normalisation};
+use parsec_nas::export::tensors::Tensors;
+use parsec_nas::graph::Lowering;
+use parsec_nas::search::{Phases, Search, Settings, StepRecord};
+use parsec_nas::space::{Primitive, Prior, Space};
+
+use super::replay::open;
+
+mod estimator;
+mod failures;
+mod importance;
+mod prior;
+mod state;
+mod steps;
+mod trace;
+
+/// The embedded images, cut to a few: 48 for training, 20 held out.
+fn dataset() -> Arc<Dataset> {
+    static DATA: OnceLock<Arc<Dataset>> = OnceLock::new();
+    let cut = |images: &Images, n: usize| Images {
+        n,
+        pixels: images.pixels[..n * images.image_len()].to_vec(),
+        labels: images.labels[..n].to_vec(),
+        ..images.clone()
+    };
+    let load = || {
+        let all = data::load("embedded", &LoadOptions::default()).unwrap();
+        Arc::new(Dataset { train: cut(&all.train, 48), test: cut(&all.test, 20), ..all })
+    };
+    Arc::clone(DATA.get_or_init(load))
+}
+
+/// Three cells of four channels, three children, batches of eight: three steps to an epoch.
+fn config() -> Config {
+    Config {
+        layers: 3,
+        channels: 4,
+        batch: 8,
+        samples: 3,
+        steps: 4,
+        threads: 1,
+        primitives: vec![Primitive::MaxPool3x3, Primitive::SkipConnect, Primitive::SepConv3x3],
+        ..Config::preset().unwrap()
+    }
+}
+
+fn search(config: Config) -> Option<Search> {
+    let dataset = dataset();
+    let lowering = Lowering { fuse: !config.reference_kernels, ..Lowering::default() };
+    let settings = Settings { config, normalisation: Normalisation::of(&dataset.train), lowering };
+    Some(Search::new(settings, dataset, open()?).unwrap())
+}
+
+/// A record without its times: everything in it is reproducible.
+fn timeless(record: StepRecord) -> StepRecord {
+    StepRecord { seconds: Phases::default(), ..record }
+}
+
+fn run(search: &mut Search, steps: usize) -> Vec<StepRecord> {
+    (0..steps).map(|_| timeless(search.step().unwrap())).collect()
+}
+
+/// All numbers under a prefix, one after another.
+fn all(state: &Tensors, prefix: &str) -> Vec<f64> {
+    let names = state.keys().filter(|name| name.starts_with(prefix));
+    names.flat_map(|name| super::replay::numbers(state, name)).collect()
+}
+
+fn minus(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a - b).collect()
+}
+
+/// A prior that draws one architecture most of the time.
+fn peaked(space: &Space, height: f64) -> Prior {
+    let mut prior = Prior::uniform(space);
+    for (i, logits) in prior.logits.iter_mut().flatten().enumerate() {
+        let n_pairs = logits.len() / 2;
+        logits[(5 * i + 1) % n_pairs] = height;
+        logits[n_pairs + (3 * i + 2) % n_pairs] = height;
+    }
+    prior
+}

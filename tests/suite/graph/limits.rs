@@ -1,0 +1,202 @@
+//! Launches stay inside WebGPU's default limits and far from lavapipe's silent cap on loops.
+
+use std::collections::BTreeMap;
+
+use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
+use parsec_nas::graph::{Layout, Lowering, Mode, Plan};
+use parsec_nas::kernel::specialise::specialise;
+use parsec_nas::kernel::{Buf, Dispatch, Kind, SOURCES};
+use parsec_nas::ops::optimizer;
+use parsec_nas::rng::{Purpose, stream};
+use parsec_nas::space::{Genotype, Pair, Primitive};
+
+use super::{Owned, random_genotype, random_requests};
+
+/// lavapipe of Mesa 22 stops all loops of a workgroup after so many iterations in total, silently.
+const CAP: u64 = 65_535;
+
+fn check(d: &Dispatch) {
+    let what = format!("{}.{}", d.shader, d.entry);
+    assert!(d.grid.iter().all(|n| (1..=65_535).contains(n)), "{what}: {:?}", d.grid);
+    assert!(d.bindings.len() <= 8, "{what}: {} storage buffers", d.bindings.len());
+    assert!(d.params.len() * 4 <= 65_536, "{what}: uniforms");
+    let entry = parsec_nas::kernel::kernel(d.shader).unwrap().entry(d.entry).unwrap();
+    for (name, range) in &d.bindings {
+        let binding = entry.bindings.iter().find(|b| b.name == *name).unwrap();
+        if binding.kind == Kind::Uniform {
+            assert!(range.len_bytes <= 65_536, "{what}: {name} is a uniform of {}", range.len_bytes);
+        }
+        assert!(range.offset_bytes.is_multiple_of(256), "{what}: {name} starts at {}", range.offset_bytes);
+        assert!(range.len_bytes > 0 && range.len_bytes.is_multiple_of(16), "{what}: {name} has {}", range.len_bytes);
+        assert!(range.len_bytes <= 128 << 20, "{what}: {name} has {}", range.len_bytes);
+        assert!(!matches!(range.buf, Buf::Tensor(_)), "{what}: {name} is not placed");
+    }
+    let n = iterations(d);
+    assert!(n <= CAP, "{what}: {n} iterations");
+}
+
+/// All iterations of all loops of one invocation, at most; by the loops of the shaders that stay loops.
+fn iterations(d: &Dispatch) -> u64 {
+    let p = |i: usize| u64::from(d.params[i]);
+    let set = |name: &str, default: u32| {
+        u64::from(d.overrides.iter().find(|(n, _)| *n == name).map_or(default, |(_, value)| *value))
+    };
+    let lanes = 64;
+    match (d.shader, d.entry) {
+        ("batch_norm", "statistics" | "backward_sums") => p(11) + lanes,
+        ("batch_norm", "finalize" | "backward_finalize") => p(12),
+        ("conv", "forward") => p(16),
+        ("conv", "backward_data") => set("K", 3) + set("K", 3) * set("K", 3) * (1 + p(17)),
+        ("conv", "backward_weight") => p(18) + lanes + 3,
+        ("depthwise", "backward_weight") => p(19) + lanes,
+        ("pointwise", "forward") => p(10),
+        ("pointwise", "backward_data") => p(9),
+        ("pointwise", "backward_weight") => p(11) + lanes,
+        // Tasks of one source: the table has sixteen entries.
+        ("depthwise" | "pool" | "subsample", entry) if entry.starts_with("backward") => 16,
+        ("global_pool", "forward") => p(6),
+        ("linear", "forward") => p(1),
+        ("linear", "backward_data") => p(2),
+        ("linear", "backward_weight") => p(0),
+        ("cross_entropy", "forward") => 2 * p(1),
+        ("cross_entropy", "backward") => 3 * p(1),
+        ("reduce", "accumulate") => (0..16).map(|task| p(8 * task + 2)).max().unwrap_or(0),
+        ("window_pool", "forward") => {
+            let side = |size: u64, outputs: u64| if set("WINDOW", 5) > 0 { set("WINDOW", 5) } else { size.div_ceil(outputs) + 1 };
+            let (rows, cols) = (side(p(1), p(9)), side(p(2), p(10)));
+            p(10).min(4) * rows * (1 + cols)
+        }
+        ("window_pool", "backward") => p(9) * (1 + p(10)),
+        ("sgd", "norm_chunks") => p(1) + lanes,
+        ("sgd", "clip") => p(2),
+        ("apply" | "node" | "sgd" | "pack", _) | (_, "forward" | "from_running" | "backward") => 0,
+        other => panic!("how long does {other:?} loop?"),
+    }
+}
+
+#[test]
+fn launches_stay_inside_the_default_limits() {
+    for owned in random_requests(120) {
+        owned.plan().dispatches.iter().for_each(check);
+    }
+}
+
+fn extreme(change: impl FnOnce(&mut NetworkSpec), batch: u32, genotype: Genotype) -> Owned {
+    let mut spec = NetworkSpec {
+        kind: NetworkKind::Search,
+        stem: StemKind::Cifar,
+        in_channels: 1,
+        height: 4,
+        width: 4,
+        n_classes: 2,
+        layers: 3,
+        channels: 2,
+        auxiliary: false,
+    };
+    change(&mut spec);
+    spec.check().unwrap();
+    // Only what the child uses: the whole parent need not fit.
+    let layout = Layout::new(spec.child_params(&genotype)).unwrap();
+    Owned { spec, genotype, layout, batch, mode: Mode::Train, drop_path: false, lowering: Lowering::default() }
+}
+
+/// Every extent at the end of its range, the others small: whatever is accepted can be computed.
+#[test]
+fn the_largest_accepted_extents_stay_far_from_the_cap_of_loops() {
+    let flat = |primitive| {
+        let cell = std::array::from_fn(|_| [0, 1].map(|input| Pair { input, primitive }));
+        Genotype { normal: cell, reduce: cell }
+    };
+    let sides = |side: usize, layers: usize| move |s: &mut NetworkSpec| (s.height, s.width, s.layers) = (side, side, layers);
+    let largest = |accepts: &dyn Fn(usize) -> bool, step: usize| {
+        let most = (1..=200_000 / step).map(|i| i * step).take_while(|n| accepts(*n)).last();
+        most.unwrap()
+    };
+    let spec = extreme(|_| (), 1, flat(Primitive::MaxPool3x3)).spec;
+    let side = largest(&|n| NetworkSpec { height: n, width: n, ..spec.clone() }.check().is_ok(), 4);
+    let classes = largest(&|n| n < 2 || NetworkSpec { n_classes: n, ..spec.clone() }.check().is_ok(), 1);
+    // More channels than these are refused when the child is planned: its tensors are larger than a page.
+    let wide = |channels| extreme(|s| (s.channels, s.in_channels) = (channels, 16), 1, flat(Primitive::SepConv3x3));
+    let channels = largest(&|n| n <= 16 && Plan::new(wide(64 * n).request()).is_ok(), 1) * 64;
+    assert!(channels >= 256);
+    let batch = largest(&|n| in_range("batch", n as i64), 1);
+    let size = largest(&|n| in_range("size", n as i64), 4);
+    assert!(size <= side, "images of a folder may be {size} pixels, networks take {side}");
+    let auxiliary = |layers: usize| {
+        move |s: &mut NetworkSpec| (s.kind, s.auxiliary, s.height, s.width, s.layers) = (NetworkKind::Final, true, side, side, layers)
+    };
+
+    let skips = || flat(Primitive::SkipConnect);
+    let mut rng = stream(1, Purpose::Test, 42, 0);
+    let mut cases = vec![
+        extreme(sides(side, 1), 1, skips()),
+        extreme(sides(side, 3), 1, skips()),
+        extreme(|s| s.n_classes = classes, 3, skips()),
+        extreme(|_| (), batch as u32, skips()),
+        wide(channels),
+        extreme(|s| s.layers = 256, 1, random_genotype(&mut rng, &Primitive::ALL)),
+    ];
+    cases.extend([1, 2, 3].map(|layers| extreme(auxiliary(layers), 1, skips())));
+    for owned in cases {
+        owned.plan().dispatches.iter().for_each(check);
+    }
+}
+
+/// Whether the configuration takes `key = value`.
+fn in_range(key: &str, value: i64) -> bool {
+    parsec_nas::config::keys::check(key, &toml::Value::Integer(value), key).is_ok()
+}
+
+#[test]
+fn the_update_of_v_stays_inside_the_limits() {
+    for (elements, piece) in [(64, 128 << 20), (1_930_624, 128 << 20), (64 << 20, 128 << 20), (1 << 20, 1 << 20)] {
+        let dispatches = optimizer::update(elements, piece);
+        dispatches.iter().for_each(check);
+        let stepped: u32 = dispatches.iter().filter(|d| d.entry == "step").map(|d| 4 * d.params[0]).sum();
+        assert_eq!(stepped, elements, "every number is updated");
+        // The pieces' partial sums do not overlap, and the clip adds up all of them.
+        let mut end = 0;
+        for d in dispatches.iter().filter(|d| d.entry == "norm_chunks") {
+            let partial = d.bindings.iter().find(|(name, _)| *name == "partial").unwrap().1;
+            assert!(partial.offset_bytes >= end && partial.len_bytes >= u64::from(d.grid[0]) * 4);
+            end = partial.offset_bytes + u64::from(d.grid[0]) * 4;
+        }
+        let clip = dispatches.iter().find(|d| d.entry == "clip").unwrap();
+        assert!(u64::from(clip.params[2]) * 4 >= end && u64::from(clip.params[2]) * 4 <= optimizer::NORMS_BYTES);
+    }
+}
+
+/// The count of iterations above knows every loop that specialising leaves in a shader.
+#[test]
+fn no_loop_is_forgotten() {
+    // (shader, loops that are left in all of its entry points with the default overrides)
+    let known = BTreeMap::from([
+        ("apply", 0),
+        ("batch_norm", 6),
+        ("conv", 7),
+        ("cross_entropy", 5),
+        ("depthwise", 4),
+        ("fill", 0),
+        ("global_pool", 1),
+        ("linear", 4),
+        ("node", 0),
+        ("pack", 0),
+        ("pointwise", 4),
+        ("pool", 2),
+        ("reduce", 1),
+        ("sgd", 3),
+        ("subsample", 1),
+        ("window_pool", 10),
+    ]);
+    let mut found = BTreeMap::new();
+    for source in SOURCES {
+        let kernel = parsec_nas::kernel::kernel(source.name).unwrap();
+        let mut loops = 0;
+        for entry in &kernel.entries {
+            let text = specialise(&kernel.text, &entry.name, &[]).unwrap();
+            loops += text.matches("for (var").count();
+        }
+        found.insert(source.name, loops);
+    }
+    assert_eq!(found, known);
+}

@@ -1,0 +1,228 @@
+//! The importance-weighted estimator of ∇_π log p(y|X, π) against exact enumeration, on a space whose
+//! likelihood depends on two nodes of the normal cell only: 4 · 9 architectures that differ.
+
+use parsec_nas::config::Baseline;
+use parsec_nas::rng::{Purpose, stream};
+use parsec_nas::search::importance::weights;
+use parsec_nas::search::prior_update::{Adam, Moments, ascend, gradient};
+use parsec_nas::space::prior::PerNode;
+use parsec_nas::space::{Alpha, Prior, Space};
+use rand::RngExt;
+
+use super::super::replay::{distance, norm};
+
+fn space() -> Space {
+    Space::new(&["sep_conv_3x3"]).unwrap()
+}
+
+/// Normal cell: nodes 0 and 1, both slots; the rest is as in `rest`.
+fn architectures(rest: Alpha) -> Vec<Alpha> {
+    let mut list = Vec::new();
+    for i in 0..36u16 {
+        let mut alpha = rest;
+        alpha.0[0][0] = [i % 2, i / 2 % 2];
+        alpha.0[0][1] = [i / 4 % 3, i / 12];
+        list.push(alpha);
+    }
+    list
+}
+
+/// A log-likelihood that is no sum over slots.
+fn log_lik(alpha: &Alpha) -> f64 {
+    let [[a, b], [c, d]] = [alpha.0[0][0], alpha.0[0][1]].map(|slots| slots.map(f64::from));
+    -500.0 + 1.3 * a - 0.7 * b + 0.9 * c * (1.0 - a) - 0.6 * d * d + 1.1 * f64::from(u8::from(a == b)) * c
+}
+
+fn log_liks(alphas: &[Alpha]) -> Vec<f64> {
+    alphas.iter().map(log_lik).collect()
+}
+
+fn flat(values: &PerNode) -> Vec<f64> {
+    values.iter().flatten().flatten().copied().collect()
+}
+
+fn zero() -> Alpha {
+    Alpha([[[0; 2]; 4]; 2])
+}
+
+/// Logits whose probabilities are no round numbers.
+fn prior() -> Prior {
+    let mut prior = Prior::uniform(&space());
+    for (i, logit) in prior.logits.iter_mut().flatten().flatten().enumerate() {
+        *logit = (1.7 * i as f64).sin();
+    }
+    prior
+}
+
+/// log p(y|X, π) = log Σ_α p(α|π) p(y|X, α), over the nodes that matter.
+fn log_marginal(prior: &Prior) -> f64 {
+    let slot = |node: usize, slot: usize, chosen: u16| {
+        let logits = &prior.logits[0][node][slot * (node + 2)..][..node + 2];
+        logits[usize::from(chosen)] - logits.iter().map(|l| l.exp()).sum::<f64>().ln()
+    };
+    let terms = architectures(zero()).into_iter().map(|alpha| {
+        let log_p: f64 = (0..2).flat_map(|n| (0..2).map(move |s| (n, s))).map(|(n, s)| slot(n, s, alpha.0[0][n][s])).sum();
+        (log_p + log_lik(&alpha) + 500.0).exp()
+    });
+    terms.sum::<f64>().ln() - 500.0
+}
+
+/// Its exact gradient by central differences: an independent formula.
+fn exact(prior: &Prior) -> Vec<f64> {
+    let mut gradient = Moments::zeros(prior).m;
+    let mut moved = prior.clone();
+    for (kind, nodes) in gradient.iter_mut().enumerate() {
+        for (node, g) in nodes.iter_mut().enumerate() {
+            for (i, g) in g.iter_mut().enumerate() {
+                let at = prior.logits[kind][node][i];
+                let mut value = |logit: f64| {
+                    moved.logits[kind][node][i] = logit;
+                    log_marginal(&moved)
+                };
+                *g = (value(at + 1e-5) - value(at - 1e-5)) / 2e-5;
+                moved.logits[kind][node][i] = at;
+            }
+        }
+    }
+    flat(&gradient)
+}
+
+fn estimate(prior: &Prior, alphas: &[Alpha], baseline: Baseline) -> Vec<f64> {
+    flat(&gradient(prior, alphas, &weights(&log_liks(alphas), 1.0), baseline))
+}
+
+/// The slots that the likelihood depends on: what the samples vary.
+fn of_varied_slots(prior: &Prior, gradient: &[f64]) -> Vec<f64> {
+    gradient[..prior.logits[0][0].len() + prior.logits[0][1].len()].to_vec()
+}
+
+/// Samples that hold every architecture as often as π says: then the estimator is the exact gradient, and
+/// the weights are the posterior.
+#[test]
+fn a_sample_in_the_prior_s_proportions_is_exact() {
+    let mut prior = Prior::uniform(&space());
+    // Probabilities 1/4, 3/4 | 1/3, 2/3 | 1/4, 1/4, 1/2 | 1/5, 1/5, 3/5.
+    prior.logits[0][0] = [1.0, 3.0, 1.0, 2.0].map(f64::ln).to_vec();
+    prior.logits[0][1] = [1.0, 1.0, 2.0, 1.0, 1.0, 3.0].map(f64::ln).to_vec();
+    let counts = [[vec![1, 3], vec![1, 2]].to_vec(), [vec![1, 1, 2], vec![1, 1, 3]].to_vec()];
+    let mut alphas = Vec::new();
+    for alpha in architectures(zero()) {
+        let times: usize = (0..2)
+            .flat_map(|n| (0..2).map(move |s| (n, s)))
+            .map(|(n, s)| counts[n][s][usize::from(alpha.0[0][n][s])])
+            .product();
+        alphas.extend(std::iter::repeat_n(alpha, times));
+    }
+    assert_eq!(alphas.len(), 4 * 3 * 4 * 5);
+    let wanted = of_varied_slots(&prior, &exact(&prior));
+    for baseline in [Baseline::None, Baseline::Mean] {
+        let found = of_varied_slots(&prior, &estimate(&prior, &alphas, baseline));
+        assert!(distance(&found, &wanted) < 1e-7 * norm(&wanted), "{found:?} {wanted:?}");
+    }
+    let w = weights(&log_liks(&alphas), 1.0);
+    let marginal = log_marginal(&prior);
+    for (alpha, w) in alphas.iter().zip(&w) {
+        // p(α|y) = p(y|α) p(α) / p(y); each copy is one of 240 equally likely draws.
+        let posterior = (log_lik(alpha) - marginal).exp() / 240.0;
+        assert!((w - posterior).abs() < 1e-12);
+    }
+}
+
+/// K architectures from the prior, as a search draws them.
+fn drawn(prior: &Prior, k: u64, repeat: u64) -> Vec<Alpha> {
+    (0..k).map(|i| prior.sample(&mut stream(repeat, Purpose::Test, 53, i))).collect()
+}
+
+/// Self-normalised weights are biased for small K; the bias goes with 1/K, and the error of one estimate
+/// with 1/√K: a quarter for sixteen times the children.
+#[test]
+fn the_estimator_converges_to_the_exact_gradient() {
+    let prior = prior();
+    let wanted = exact(&prior);
+    let one = |k, repeat| estimate(&prior, &drawn(&prior, k, repeat), Baseline::None);
+    let mean_error = |k: u64| {
+        let errors = (0..8).map(|repeat| distance(&one(k, repeat), &wanted));
+        errors.sum::<f64>() / 8.0 / norm(&wanted)
+    };
+    let [few, some, many] = [16, 256, 4096].map(mean_error);
+    assert!(some < 0.5 * few && many < 0.5 * some && many < 0.3, "{few} {some} {many}");
+
+    let bias = |k: u64, repeats: u64| {
+        let mut mean = vec![0.0; wanted.len()];
+        for repeat in 0..repeats {
+            mean.iter_mut().zip(one(k, repeat)).for_each(|(m, g)| *m += g / repeats as f64);
+        }
+        let [mean, wanted] = [mean, wanted.clone()].map(|g| of_varied_slots(&prior, &g));
+        distance(&mean, &wanted) / norm(&wanted)
+    };
+    let [rough, fine] = [bias(16, 1000), bias(256, 250)];
+    assert!(fine < 0.1 && fine < 0.4 * rough, "bias {rough} at K = 16, {fine} at K = 256");
+}
+
+/// E over all pairs of children, exactly: K = 2 with and without the baseline.
+#[test]
+fn the_baseline_leaves_the_expectation_and_lowers_the_variance() {
+    let prior = prior();
+    let all = architectures(zero());
+    // The fixed slots do not take part: their probabilities are left out.
+    let slot = |alpha: &Alpha, n: usize, s: usize| prior.probabilities()[0][n][s * (n + 2) + usize::from(alpha.0[0][n][s])];
+    let p: Vec<f64> =
+        all.iter().map(|a| slot(a, 0, 0) * slot(a, 0, 1) * slot(a, 1, 0) * slot(a, 1, 1)).collect();
+    assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+    let moments = |baseline: Baseline| {
+        let (mut mean, mut square) = (Vec::new(), 0.0);
+        for (a, p_a) in all.iter().zip(&p) {
+            for (b, p_b) in all.iter().zip(&p) {
+                let g = of_varied_slots(&prior, &estimate(&prior, &[*a, *b], baseline));
+                mean.resize(g.len(), 0.0);
+                mean.iter_mut().zip(&g).for_each(|(m, g)| *m += p_a * p_b * g);
+                square += p_a * p_b * norm(&g).powi(2);
+            }
+        }
+        let variance = square - norm(&mean).powi(2);
+        (mean, variance)
+    };
+    let (mean, variance) = moments(Baseline::None);
+    let (mean_with, variance_with) = moments(Baseline::Mean);
+    assert!(norm(&mean) > 0.05 && distance(&mean, &mean_with) < 1e-12);
+    assert!(variance_with < variance, "{variance_with} against {variance}");
+}
+
+/// Ascending the exact gradient with Adam raises the evidence.
+#[test]
+fn ascending_raises_the_evidence() {
+    let (mut prior, adam) = (Prior::uniform(&space()), Adam { lr: 0.05, beta1: 0.5, beta2: 0.999 });
+    let mut moments = Moments::zeros(&prior);
+    let before = log_marginal(&prior);
+    for t in 1..=100 {
+        let alphas = drawn(&prior, 64, t);
+        let g = gradient(&prior, &alphas, &weights(&log_liks(&alphas), 1.0), Baseline::None);
+        ascend(&mut prior, &mut moments, &g, t, adam);
+    }
+    let best = architectures(zero()).iter().map(log_lik).fold(f64::NEG_INFINITY, f64::max);
+    let after = log_marginal(&prior);
+    assert!(after > before + 0.8 * (best - before), "{before} → {after}, at most {best}");
+    let mode = prior.mode();
+    assert_eq!(log_lik(&mode), best, "the mode is the most likely architecture");
+}
+
+#[test]
+fn adam_is_the_reference_s() {
+    use parsec_nas::reference::adam;
+    let mut rng = stream(1, Purpose::Test, 54, 0);
+    let mut prior = prior();
+    let mut moments = Moments::zeros(&prior);
+    let (mut x, mut m, mut v) = (flat(&prior.logits), flat(&moments.m), flat(&moments.v));
+    let settings = adam::Adam { lr: 0.03, betas: (0.5, 0.999), eps: 1e-8 };
+    for t in 1..=20 {
+        let mut g = Moments::zeros(&prior).m;
+        g.iter_mut().flatten().flatten().for_each(|g| *g = rng.random_range(-1.0..1.0));
+        if t == 7 {
+            g[0][0][0] = 0.0;
+        }
+        ascend(&mut prior, &mut moments, &g, t, Adam { lr: 0.03, beta1: 0.5, beta2: 0.999 });
+        adam::ascend(&mut x, &mut m, &mut v, &flat(&g), t, settings);
+        assert!(distance(&flat(&prior.logits), &x) < 1e-14 * norm(&x));
+        assert!(distance(&flat(&moments.m), &m) < 1e-14 && distance(&flat(&moments.v), &v) < 1e-14);
+    }
+}

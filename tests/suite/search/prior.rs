@@ -1,0 +1,94 @@
+//! When π moves, and where it starts.
+
+use std::path::Path;
+
+use parsec_nas::config::{Baseline, Config};
+use parsec_nas::search::take_prior;
+use parsec_nas::space::{Prior, Primitive, Space};
+
+use super::super::replay::{close, distance};
+use super::{all, config, minus, peaked, run, search};
+
+#[test]
+fn a_frozen_prior_stays_while_v_moves() {
+    let Some(mut search) = search(Config { freeze_prior: true, ..config() }) else { return };
+    let start = search.snapshot().unwrap();
+    run(&mut search, 2);
+    let end = search.snapshot().unwrap();
+    for prefix in ["pi.", "adam."] {
+        assert_eq!(all(&start, prefix), all(&end, prefix));
+    }
+    assert!(distance(&all(&start, "v."), &all(&end, "v.")) > 0.0);
+}
+
+#[test]
+fn warm_up_trains_the_weights_alone_for_its_epochs() {
+    let Some(mut search) = search(Config { warmup_epochs: 1, ..config() }) else { return };
+    let start = search.snapshot().unwrap();
+    run(&mut search, 3);
+    let warm = search.snapshot().unwrap();
+    assert_eq!(all(&start, "pi."), all(&warm, "pi."));
+    assert!(all(&warm, "adam.").iter().all(|m| *m == 0.0));
+    assert!(distance(&all(&start, "v."), &all(&warm, "v.")) > 0.0);
+
+    // Adam's first step has the size of its learning rate wherever there is a gradient.
+    run(&mut search, 1);
+    let end = search.snapshot().unwrap();
+    let (steps, moments) = (minus(&all(&end, "pi."), &all(&warm, "pi.")), all(&end, "adam.m."));
+    assert!(moments.iter().any(|m| *m != 0.0));
+    for (step, m) in steps.iter().zip(&moments).filter(|(_, m)| m.abs() > 1e-6) {
+        assert!((step.abs() - 0.03).abs() < 1e-6 && step.signum() == m.signum(), "{step} along {m}");
+    }
+}
+
+#[test]
+fn the_baseline_changes_the_prior_s_gradient_only() {
+    let Some(mut plain) = search(config()) else { return };
+    let mut mean = search(Config { baseline: Baseline::Mean, ..config() }).unwrap();
+    assert_eq!(run(&mut plain, 1)[0].weights, run(&mut mean, 1)[0].weights);
+    let (a, b) = (plain.snapshot().unwrap(), mean.snapshot().unwrap());
+    assert_eq!(all(&a, "v."), all(&b, "v."));
+    assert_ne!(all(&a, "adam.m."), all(&b, "adam.m."));
+}
+
+/// π of a small network is the start of a larger one; the weights are its own.
+#[test]
+fn a_prior_goes_over_to_another_network() {
+    let Some(mut small) = search(config()) else { return };
+    run(&mut small, 2);
+    let learnt = small.snapshot().unwrap();
+    let mut larger = search(Config { layers: 4, channels: 6, ..config() }).unwrap();
+    let fresh = larger.snapshot().unwrap();
+    let prior = take_prior(&learnt, Path::new("other run"), larger.prior()).unwrap();
+    assert_eq!(prior, *small.prior());
+    larger.set_prior(prior);
+    let started = larger.snapshot().unwrap();
+    assert_eq!(all(&started, "pi."), all(&learnt, "pi."));
+    assert!(all(&started, "adam.").iter().all(|m| *m == 0.0), "Adam starts anew");
+    assert_eq!(all(&started, "v."), all(&fresh, "v."));
+    run(&mut larger, 1);
+    assert_ne!(all(&larger.snapshot().unwrap(), "pi."), all(&learnt, "pi."));
+
+    // A prior over other primitives is no start.
+    let other = Prior::uniform(&Space::new(&["skip_connect", "sep_conv_3x3"]).unwrap());
+    let error = take_prior(&learnt, Path::new("other run"), &other).unwrap_err();
+    let text = error.to_string();
+    assert!(error.exit_code() == 1 && text.contains("other run") && text.contains("primitives"), "{text}");
+    let error = take_prior(&Default::default(), Path::new("other run"), &other).unwrap_err();
+    assert!(error.to_string().contains("pi.normal.0"), "{error}");
+}
+
+/// Children are drawn from π, each from its own stream: a π that is nearly certain draws its mode.
+#[test]
+fn children_are_drawn_from_the_prior() {
+    let Some(mut search) = search(Config { samples: 5, primitives: vec![Primitive::SkipConnect, Primitive::DilConv3x3], ..config() })
+    else {
+        return;
+    };
+    let certain = peaked(search.space(), 60.0);
+    search.set_prior(certain.clone());
+    let record = run(&mut search, 1).remove(0);
+    assert_eq!(record.shared, 4, "all five are the mode");
+    close("weights", &record.weights, &[0.2; 5], 1e-15);
+    assert_eq!(search.mode(), search.space().genotype(&certain.mode()));
+}

@@ -1,0 +1,122 @@
+//! The state of a search: snapshots, going on from them, and what must not change a bit.
+
+use parsec_nas::config::Config;
+use parsec_nas::export::tensors::Tensor;
+use parsec_nas::graph::Mode;
+use parsec_nas::gpu::Child;
+use parsec_nas::reference::layers::{Kind, Net, Stem};
+use parsec_nas::reference::network::{self, Batch};
+use parsec_nas::data::{Normalisation, eval_batches};
+
+use super::super::replay::{close, numbers};
+use super::{config, dataset, run, search};
+
+#[test]
+fn going_on_from_a_snapshot_is_bit_for_bit() {
+    let augmented = Config { crop_pad: 2, flip: true, ..config() };
+    let Some(mut unbroken) = search(augmented.clone()) else { return };
+    let mut records = run(&mut unbroken, 2);
+    let middle = unbroken.snapshot().unwrap();
+    records.extend(run(&mut unbroken, 2));
+    let end = unbroken.snapshot().unwrap();
+
+    // In another search, whose own weights and step are others.
+    let mut resumed = search(Config { seed: augmented.seed, ..augmented }).unwrap();
+    run(&mut resumed, 1);
+    resumed.restore(2, &middle).unwrap();
+    assert_eq!(resumed.snapshot().unwrap(), middle);
+    assert_eq!(run(&mut resumed, 2), records[2..]);
+    assert_eq!(resumed.snapshot().unwrap(), end);
+
+    // And back in the same one.
+    unbroken.restore(2, &middle).unwrap();
+    assert_eq!(run(&mut unbroken, 2), records[2..]);
+    assert_eq!(unbroken.snapshot().unwrap(), end);
+
+    // A damaged state is refused by name.
+    for name in ["v.stem.0.weight", "momentum.classifier.bias", "pi.normal.0", "adam.m.reduce.3", "adam.v.normal.1"] {
+        let mut broken = middle.clone();
+        broken.remove(name);
+        let error = resumed.restore(2, &broken).unwrap_err();
+        assert!(error.exit_code() == 1 && error.to_string().contains(name), "{error}");
+        broken.insert(name.into(), Tensor::f32(&[1], vec![0.0]));
+        assert!(resumed.restore(2, &broken).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn the_number_of_loader_threads_changes_nothing() {
+    let with = |threads| {
+        let mut search = search(Config { threads, crop_pad: 4, flip: true, ..config() })?;
+        Some((run(&mut search, 3), search.snapshot().unwrap()))
+    };
+    let Some(one) = with(1) else { return };
+    assert_eq!(Some(one), with(4));
+}
+
+#[test]
+fn another_seed_is_another_search() {
+    let with = |seed| search(Config { seed, ..config() }).map(|mut s| (run(&mut s, 1), s.snapshot().unwrap()));
+    let Some((records, state)) = with(1) else { return };
+    let (others, other) = with(2).unwrap();
+    assert_ne!(records, others);
+    assert_ne!(state["v.stem.0.weight"], other["v.stem.0.weight"]);
+}
+
+/// Likelihood, accuracy and the batches of an evaluation, in f64.
+#[test]
+fn evaluation_is_the_reference_s() {
+    let Some(mut search) = search(config()) else { return };
+    run(&mut search, 1);
+    let genotype = search.mode();
+    let found = search.evaluate(&genotype).unwrap();
+    assert_eq!(found, search.evaluate(&genotype).unwrap());
+
+    let dataset = dataset();
+    let net = Net {
+        kind: Kind::Search,
+        stem: Stem::Cifar,
+        layers: 3,
+        channels: 4,
+        in_channels: 1,
+        classes: 10,
+        auxiliary: false,
+    };
+    let state = search.snapshot().unwrap();
+    let weights = state.iter().filter_map(|(name, tensor)| {
+        let name = name.strip_prefix("v.")?;
+        Some((name.to_owned(), (tensor.shape.clone(), numbers(&state, &format!("v.{name}")))))
+    });
+    let weights = weights.collect();
+    let (mut sizes, mut sum, mut n_correct) = (Vec::new(), 0.0, 0);
+    for batch in eval_batches(&dataset.test, &Normalisation::of(&dataset.train), 8).unwrap() {
+        sizes.push(batch.n);
+        let images: Vec<f64> = batch.images.iter().map(|x| f64::from(*x)).collect();
+        let labels: Vec<usize> = batch.labels.iter().map(|l| *l as usize).collect();
+        let batch = Batch::from_nchw([batch.n, batch.channels, batch.height, batch.width], &images, &labels);
+        let outcome = network::evaluate(&net, &genotype, &weights, &batch, network::Mode::Train, false).unwrap();
+        sum += outcome.log_likelihood.iter().sum::<f64>();
+        for (logits, label) in outcome.logits.chunks_exact(10).zip(labels) {
+            n_correct += usize::from((0..10).all(|k| k == label || logits[k] < logits[label]));
+        }
+    }
+    assert_eq!(sizes, [8, 12], "in file order, the remainder joined to the last");
+    assert_eq!((found.n, found.n_correct), (20, n_correct));
+    close("mean log-likelihood", &[found.mean_log_likelihood], &[sum / 20.0], 1e-5);
+    assert_eq!(found.accuracy(), n_correct as f64 / 20.0);
+}
+
+/// Evaluating between steps leaves the search as it is, although it uses the same buffers.
+#[test]
+fn evaluation_disturbs_nothing() {
+    let Some(mut plain) = search(config()) else { return };
+    let mut evaluated = search(config()).unwrap();
+    run(&mut plain, 2);
+    run(&mut evaluated, 1);
+    let mode = evaluated.mode();
+    evaluated.evaluate(&mode).unwrap();
+    let likelihood = Child { genotype: &mode, mode: Mode::Likelihood, split: 0, drop_path: false };
+    evaluated.network().run(likelihood).unwrap();
+    run(&mut evaluated, 1);
+    assert_eq!(plain.snapshot().unwrap(), evaluated.snapshot().unwrap());
+}

@@ -1,0 +1,222 @@
+//! The trace of a step: every name, every shape, and the step recomputed in f64 from the file alone.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use parsec_nas::config::{Baseline, Config, Temper};
+use parsec_nas::export::tensors::{self, Metadata, Tensor, Tensors};
+use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
+use parsec_nas::reference::adam::Adam;
+use parsec_nas::reference::layers::{Kind, Net, Stem};
+use parsec_nas::reference::network::{self, Batch};
+use parsec_nas::reference::search_step::{PriorShaped, Settings, State, search_step};
+use parsec_nas::reference::sgd::Sgd;
+use parsec_nas::space::{Genotype, Primitive, Space};
+
+use super::super::replay::{close, numbers};
+use super::{config, minus, search};
+
+const PRIMITIVES: [Primitive; 7] = [
+    Primitive::MaxPool3x3,
+    Primitive::AvgPool3x3,
+    Primitive::SkipConnect,
+    Primitive::SepConv3x3,
+    Primitive::SepConv5x5,
+    Primitive::DilConv3x3,
+    Primitive::DilConv5x5,
+];
+
+fn parent() -> Vec<(String, Vec<usize>)> {
+    let spec = NetworkSpec {
+        kind: NetworkKind::Search,
+        stem: StemKind::Cifar,
+        in_channels: 1,
+        height: 28,
+        width: 28,
+        n_classes: 10,
+        layers: 3,
+        channels: 4,
+        auxiliary: false,
+    };
+    spec.params(None, &PRIMITIVES).into_iter().map(|p| (p.name, p.shape)).collect()
+}
+
+/// All that design.md promises, with shapes, for K = 3, batches of 8 and 7 primitives.
+fn promised() -> BTreeSet<(String, &'static str, Vec<usize>)> {
+    let mut names = BTreeSet::new();
+    for split in ["search", "train"] {
+        names.insert((format!("{split}.images"), "F32", vec![8, 1, 28, 28]));
+        names.insert((format!("{split}.labels"), "I64", vec![8]));
+    }
+    names.insert(("alpha".into(), "I64", vec![3, 2, 4, 2]));
+    names.insert(("log_likelihood".into(), "F64", vec![3]));
+    names.insert(("weights".into(), "F64", vec![3]));
+    for kind in ["normal", "reduce"] {
+        for node in 0..4 {
+            let shape = vec![2, 7 * (node + 2)];
+            for when in ["before", "after"] {
+                names.insert((format!("pi.{kind}.{node}.{when}"), "F64", shape.clone()));
+            }
+            for moment in ["m", "v"] {
+                names.insert((format!("adam.{moment}.{kind}.{node}.before"), "F64", shape.clone()));
+            }
+        }
+    }
+    for (name, shape) in parent() {
+        for part in ["v", "momentum"] {
+            for when in ["before", "after"] {
+                names.insert((format!("{part}.{when}.{name}"), "F32", shape.clone()));
+            }
+        }
+    }
+    names
+}
+
+fn prior_shaped(trace: &Tensors, prefix: &str, when: &str) -> PriorShaped {
+    ["normal", "reduce"].map(|kind| {
+        [0, 1, 2, 3].map(|node| {
+            let both = numbers(trace, &format!("{prefix}.{kind}.{node}.{when}"));
+            let n_pairs = both.len() / 2;
+            [both[..n_pairs].to_vec(), both[n_pairs..].to_vec()]
+        })
+    })
+}
+
+fn flat(values: &PriorShaped) -> Vec<f64> {
+    values.iter().flatten().flatten().flatten().copied().collect()
+}
+
+fn named(trace: &Tensors, prefix: &str) -> network::Tensors {
+    let tensor = |(name, tensor): (&String, &Tensor)| {
+        let short = name.strip_prefix(prefix)?;
+        Some((short.to_owned(), (tensor.shape.clone(), numbers(trace, name))))
+    };
+    trace.iter().filter_map(tensor).collect()
+}
+
+fn batch(trace: &Tensors, split: &str) -> Batch {
+    let labels: Vec<usize> = numbers(trace, &format!("{split}.labels")).iter().map(|l| *l as usize).collect();
+    Batch::from_nchw([8, 1, 28, 28], &numbers(trace, &format!("{split}.images")), &labels)
+}
+
+fn children(trace: &Tensors, space: &Space) -> Vec<Genotype> {
+    let pairs = numbers(trace, "alpha");
+    let child = |indices: &[f64]| {
+        let cell = |kind: usize| {
+            [0, 1, 2, 3].map(|node| [0, 1].map(|slot| space.pair(node, indices[8 * kind + 2 * node + slot] as usize)))
+        };
+        Genotype { normal: cell(0), reduce: cell(1) }
+    };
+    pairs.chunks_exact(16).map(child).collect()
+}
+
+/// The step recomputed from the trace, with the tolerances that users are promised.
+fn recompute(trace: &Tensors, metadata: &Metadata, space: &Space) {
+    let number = |key: &str| -> f64 { metadata[key].parse().unwrap() };
+    let primitives: Vec<Primitive> = metadata["primitives"].split(',').map(|n| Primitive::from_name(n).unwrap()).collect();
+    let step = number("step") as u64;
+    let state = State {
+        v: named(trace, "v.before."),
+        momentum: named(trace, "momentum.before."),
+        pi: prior_shaped(trace, "pi", "before"),
+        adam_m: prior_shaped(trace, "adam.m", "before"),
+        adam_v: prior_shaped(trace, "adam.v", "before"),
+        step: step - 1,
+    };
+    let settings = Settings {
+        sgd: Sgd { lr: number("lr"), momentum: number("momentum"), weight_decay: number("weight_decay") },
+        max_norm: 5.0,
+        adam: Adam { lr: number("pi_lr"), betas: (0.5, 0.999), eps: 1e-8 },
+        beta: number("beta"),
+        baseline_mean: metadata["baseline"] == "mean",
+        primitives,
+    };
+    let net = Net {
+        kind: Kind::Search,
+        stem: Stem::Cifar,
+        layers: 3,
+        channels: 4,
+        in_channels: 1,
+        classes: 10,
+        auxiliary: false,
+    };
+    let (search, train) = (batch(trace, "search"), batch(trace, "train"));
+    let (after, record) = search_step(&net, &state, &children(trace, space), &search, &train, &settings).unwrap();
+
+    close("log-likelihoods", &numbers(trace, "log_likelihood"), &record.log_likelihood, 1e-5);
+    let weights = numbers(trace, "weights");
+    close("weights", &weights, &record.weights, 1e-3);
+    // As far as the log-likelihoods of the trace go, the weights are exact.
+    let exps: Vec<f64> = numbers(trace, "log_likelihood").iter().map(|l| (settings.beta * (l + 20.0)).exp()).collect();
+    let softmax: Vec<f64> = exps.iter().map(|e| e / exps.iter().sum::<f64>()).collect();
+    close("softmax", &weights, &softmax, 1e-10);
+    close("clip factor", &[number("clip_factor")], &[record.clip_factor], 1e-3);
+    for (part, wanted) in [("v", &after.v), ("momentum", &after.momentum)] {
+        let [old, new] = ["before", "after"].map(|when| {
+            let tensors = named(trace, &format!("{part}.{when}."));
+            tensors.into_values().flat_map(|(_, data)| data).collect::<Vec<_>>()
+        });
+        let wanted: Vec<f64> = wanted.values().flat_map(|(_, data)| data.clone()).collect();
+        close(&format!("the step of {part}"), &minus(&new, &old), &minus(&wanted, &old), 1e-2);
+    }
+    let old = flat(&state.pi);
+    let moved = minus(&flat(&prior_shaped(trace, "pi", "after")), &old);
+    close("the step of π", &moved, &minus(&flat(&after.pi), &old), 1e-3);
+}
+
+fn traced(change: impl FnOnce(Config) -> Config, check: impl Fn(&Tensors, &Metadata, &Space)) {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Config { primitives: PRIMITIVES.to_vec(), trace_steps: 2, run: Some(folder.path().into()), ..config() };
+    let Some(mut search) = search(change(base)) else { return };
+    let records: Vec<_> = (0..3).map(|_| search.step().unwrap()).collect();
+    let file = |step: usize| folder.path().join(format!("trace/step-{step:05}.safetensors"));
+    assert!(!file(3).exists(), "two steps were asked for");
+    for (step, record) in records[..2].iter().enumerate() {
+        let (trace, metadata) = tensors::read(Path::new(&file(step + 1))).unwrap();
+        assert_eq!(numbers(&trace, "log_likelihood"), record.log_likelihood);
+        assert_eq!(numbers(&trace, "weights"), record.weights);
+        assert_eq!(metadata["step"], (step + 1).to_string());
+        assert_eq!(metadata["clip_factor"].parse::<f64>().unwrap(), record.clip_factor);
+        assert_eq!(metadata["lr"].parse::<f64>().unwrap(), record.lr);
+        check(&trace, &metadata, search.space());
+    }
+    // One step begins where the one before it ended.
+    let (first, _) = tensors::read(&file(1)).unwrap();
+    let (second, _) = tensors::read(&file(2)).unwrap();
+    assert_eq!(named(&first, "v.after."), named(&second, "v.before."));
+    assert_eq!(named(&first, "momentum.after."), named(&second, "momentum.before."));
+    assert_eq!(prior_shaped(&first, "pi", "after"), prior_shaped(&second, "pi", "before"));
+    assert_ne!(numbers(&first, "search.images"), numbers(&second, "search.images"));
+}
+
+#[test]
+fn a_trace_has_every_name_and_is_algorithm_1() {
+    traced(
+        |base| Config { reference: true, ..base },
+        |trace, metadata, space| {
+            let found = trace.iter().map(|(name, t)| (name.clone(), t.data.dtype(), t.shape.clone())).collect();
+            let promised = promised();
+            let missing: Vec<_> = promised.difference(&found).collect();
+            let more: Vec<_> = found.difference(&promised).collect();
+            assert!(missing.is_empty() && more.is_empty(), "missing: {missing:?}, more: {more:?}");
+            let keys: Vec<&str> = metadata.keys().map(String::as_str).collect();
+            let promised =
+                ["baseline", "beta", "clip_factor", "lr", "momentum", "pi_lr", "primitives", "step", "weight_decay"];
+            assert_eq!(keys, promised);
+            recompute(trace, metadata, space);
+        },
+    );
+}
+
+/// Plain kernels, a baseline, tempered weights: the trace says so, and its step is still the formulas'.
+#[test]
+fn a_trace_of_every_option_is_its_formula() {
+    traced(
+        |base| Config { reference_kernels: true, baseline: Baseline::Mean, temper: Temper::Beta(2.5), flip: true, ..base },
+        |trace, metadata, space| {
+            assert_eq!(metadata["baseline"], "mean");
+            assert_eq!(metadata["beta"], "2.5");
+            recompute(trace, metadata, space);
+        },
+    );
+}
