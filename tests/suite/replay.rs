@@ -14,7 +14,7 @@ mod pieces;
 /// A device that a network may own, with WebGPU's default limits; `None` where the suite has no adapter.
 pub fn open() -> Option<Gpu> {
     drop(super::gpu::gpu()?);
-    Some(Gpu::open(None, Options { limits: LimitsChoice::Floor, checks: false }).unwrap())
+    Some(Gpu::open(None, Options { limits: LimitsChoice::Floor, ..Options::default() }).unwrap())
 }
 
 fn fixture(name: &str) -> PathBuf {
