@@ -59,8 +59,9 @@ pub(super) fn load(dir: &Path) -> Result<(Images, Images, Vec<String>)> {
     ))
 }
 
-/// The number of classes. IDX does not say it, so a label far from all others is taken for damage:
-/// at least half of the classes below the highest must occur.
+/// The number of classes. IDX does not say it, so a label beyond a gap is taken for damage: with 20 images
+/// per class or more, every class from 1 up to the highest must occur (some sets count from 1); with
+/// fewer, at least half of them.
 fn check_labels(path: &Path, labels: &[u16]) -> Result<usize> {
     let mut first: Vec<Option<usize>> = vec![None; 256];
     for (i, &label) in labels.iter().enumerate() {
@@ -83,8 +84,10 @@ fn check_labels(path: &Path, labels: &[u16]) -> Result<usize> {
             hint,
         ));
     }
-    if present.len() * 2 < highest + 1 {
-        let expected = format!("labels without large gaps (only {} values occur)", present.len());
+    let gap = (1..highest).any(|class| first[class].is_none());
+    let plenty = labels.len() >= 20 * (highest + 1);
+    if present.len() * 2 < highest + 1 || (plenty && gap) {
+        let expected = format!("labels without gaps (only {} values occur)", present.len());
         return Err(label_error(path, at, highest as u16, expected));
     }
     Ok(highest + 1)
