@@ -15,38 +15,100 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// A flag, a configuration key or a value given by the user makes no sense.
     #[error("{what}: expected {expected}, found {found}{}", hint(.try_this))]
-    Usage { what: String, expected: String, found: String, try_this: String },
+    Usage {
+        /// The flag, key or value.
+        what: String,
+        /// What would be right.
+        expected: String,
+        /// What was given.
+        found: String,
+        /// What to do about it; may be empty.
+        try_this: String,
+    },
 
     /// A data, weights, checkpoint or other file whose content is not what it should be.
     #[error("{}{}: expected {expected}, found {found}{}", .path.display(), at(.offset), hint(.try_this))]
-    File { path: PathBuf, offset: Option<u64>, expected: String, found: String, try_this: String },
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// Where in it, in bytes, if that is known.
+        offset: Option<u64>,
+        /// What would be right.
+        expected: String,
+        /// What is there.
+        found: String,
+        /// What to do about it; may be empty.
+        try_this: String,
+    },
 
     /// The operating system refused to read or write something.
     #[error("cannot {action} {}: {source}{}", .path.display(), hint(.try_this))]
-    Io { action: &'static str, path: PathBuf, source: std::io::Error, try_this: String },
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+        /// What to do about it; may be empty.
+        try_this: String,
+    },
 
     /// No adapter, an adapter that does not fit, or an adapter that failed.
     #[error("{what}{}", hint(.try_this))]
-    Device { what: String, try_this: String },
+    Device {
+        /// What happened.
+        what: String,
+        /// What to do about it; may be empty.
+        try_this: String,
+    },
 
     /// The work does not fit the adapter's memory or limits.
     #[error("{what}: needs {}, there is room for {}{}", mib(*.need_bytes), mib(*.have_bytes), hint(.try_this))]
-    Memory { what: String, need_bytes: u64, have_bytes: u64, try_this: String },
+    Memory {
+        /// What needs the memory.
+        what: String,
+        /// How much it needs.
+        need_bytes: u64,
+        /// How much there is.
+        have_bytes: u64,
+        /// What to do about it; may be empty.
+        try_this: String,
+    },
 
     /// A loss or log-likelihood that is not a finite number.
     #[error(
         "the log-likelihood of child {child} at step {step} is not finite ({value}); its genotype is {genotype}\n  try: \
          a lower --lr, or resume from the last checkpoint, which is untouched"
     )]
-    NonFinite { step: u64, child: usize, genotype: String, value: f64 },
+    NonFinite {
+        /// The step, counted from 1.
+        step: u64,
+        /// Which of its children, from 0.
+        child: usize,
+        /// That child's genotype.
+        genotype: String,
+        /// The log-likelihood.
+        value: f64,
+    },
 
     /// The user interrupted the run; everything up to `step` is saved.
     #[error("interrupted after step {step}; saved in {}\n  go on with: parsec resume {}", .run.display(), .run.display())]
-    Interrupted { step: u64, run: PathBuf },
+    Interrupted {
+        /// Steps done and saved.
+        step: u64,
+        /// The run folder.
+        run: PathBuf,
+    },
 
     /// A shader that does not parse, validate or bind: a bug in this crate.
     #[error("kernel {kernel}: {message}")]
-    Kernel { kernel: String, message: String },
+    Kernel {
+        /// Shader and entry point.
+        kernel: String,
+        /// What is wrong with it.
+        message: String,
+    },
 }
 
 impl Error {

@@ -155,7 +155,7 @@ impl Gpu {
     }
 
     /// Run `recorded` after all that was submitted before. Returns before it is done; waits only when
-    /// [`MAX_FLIGHTS`] submissions are ahead.
+    /// four submissions are ahead.
     pub fn submit(&mut self, recorded: &Recorded) -> Result<()> {
         self.check()?;
         if recorded.generation != self.generation {

@@ -204,7 +204,7 @@ impl Network {
         Ok(())
     }
 
-    /// Uploads a batch: images [N][C][H][W] (normalised) and labels [N].
+    /// Uploads a batch: images \[N\]\[C\]\[H\]\[W\] (normalised) and labels \[N\].
     pub fn upload(&mut self, split: u8, images: &[f32], labels: &[u32]) -> Result<()> {
         let n = labels.len();
         let (c, h, w) = (self.spec.in_channels, self.spec.height, self.spec.width);
@@ -232,7 +232,7 @@ impl Network {
         self.gpu.write(Buf::Labels(split), 0, cast_slice(&labels))
     }
 
-    /// Uploads drop-path factors, f32 [cells * 8][N].
+    /// Uploads drop-path factors, f32 [cells * 8]\[N\].
     pub fn upload_drop_path(&mut self, factors: &[f32]) -> Result<()> {
         let mut factors = factors.to_vec();
         factors.resize(factors.len().next_multiple_of(4), 0.0);
@@ -292,7 +292,7 @@ impl Network {
         Ok(ChildResult::new(&both, n))
     }
 
-    /// Logits [N][classes] of the child that ran last; `which` 1: those of the auxiliary head. Waits.
+    /// Logits \[N\]\[classes\] of the child that ran last; `which` 1: those of the auxiliary head. Waits.
     pub fn logits(&mut self, which: u8, split: u8) -> Result<Vec<f32>> {
         let n = self.batches[usize::from(split)] as usize;
         self.read(Buf::Logits(which), n * self.spec.n_classes)

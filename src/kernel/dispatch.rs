@@ -15,18 +15,18 @@ pub enum Buf {
     Momentum,
     /// Running statistics and other non-trained state of batch norms (final networks).
     State,
-    /// The images of a batch, f32 [C][N][H][W] with the arena's row and channel padding; one
+    /// The images of a batch, f32 \[C\]\[N\]\[H\]\[W\] with the arena's row and channel padding; one
     /// buffer per split.
     Images(u8),
-    /// The labels of a batch, u32 [N]; one buffer per split.
+    /// The labels of a batch, u32 \[N\]; one buffer per split.
     Labels(u8),
-    /// Log-likelihood and correctness of each example of the child that ran last, f32 [2][N].
+    /// Log-likelihood and correctness of each example of the child that ran last, f32 \[2\]\[N\].
     Results,
     /// Results of several children, kept until they are read back together.
     Kept,
-    /// Logits of the child that ran last, f32 [N][classes]; 1: those of the auxiliary head.
+    /// Logits of the child that ran last, f32 \[N\]\[classes\]; 1: those of the auxiliary head.
     Logits(u8),
-    /// Drop-path factors, f32 [cells * 8][N].
+    /// Drop-path factors, f32 [cells * 8]\[N\].
     DropPath,
     /// Numbers that the host sets once per step (scale ω̃_k per child, learning rate, ...).
     Scalars,

@@ -250,8 +250,8 @@ fn primary(tokens: &[String], at: &mut usize, env: &Env) -> Result<i64, String> 
         return Ok(value);
     }
     let digits = token.trim_end_matches('u');
-    if digits.starts_with("0x") {
-        return i64::from_str_radix(&digits[2..], 16).map_err(|e| format!("{token}: {e}"));
+    if let Some(hex) = digits.strip_prefix("0x") {
+        return i64::from_str_radix(hex, 16).map_err(|e| format!("{token}: {e}"));
     }
     match digits.parse() {
         Ok(value) => Ok(value),

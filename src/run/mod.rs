@@ -3,7 +3,7 @@
 //! `config.toml` and `manifest.json` say what the run is, `metrics.jsonl` what happened at each step,
 //! `checkpoints/` hold the state from which it goes on. Everything is written beside, synced and
 //! renamed, so that a run killed at any moment, or a full disk, damages nothing that was there.
-//! [`drive`] ties these together for anything that is a [`Job`].
+//! [`drive()`] ties these together for anything that is a [`Job`].
 
 pub mod checkpoint;
 pub mod dir;

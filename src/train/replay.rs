@@ -20,7 +20,7 @@ pub struct Replay {
     pub genotype: Genotype,
     /// Weights by the reference's names.
     pub weights: PathBuf,
-    /// `images` F32 [N,C,H,W] and `labels` I64 [N]; `drop_path.{cell}.{op}` F32 [N].
+    /// `images` F32 \[N,C,H,W\] and `labels` I64 \[N\]; `drop_path.{cell}.{op}` F32 \[N\].
     pub batch: PathBuf,
     /// Where the results go.
     pub out: PathBuf,

@@ -1,7 +1,7 @@
 //! (network, genotype, batch) → dispatches in order, forward and backward.
 //!
-//! The forward pass is walked cell by cell ([`forward`]) and leaves a tape of steps; the backward pass is
-//! the tape in reverse ([`backward`]). Fusion happens here and nowhere else: with `fuse`, batch norm and
+//! The forward pass is walked cell by cell (`forward`) and leaves a tape of steps; the backward pass is
+//! the tape in reverse (`backward`). Fusion happens here and nowhere else: with `fuse`, batch norm and
 //! ReLU are views that consumers apply while loading, batch norm's backward is applied while its result
 //! is loaded, and convolutions of one kind that are ready at the same time share a dispatch. Without it,
 //! every op stands alone and stores its result: the plain form that the fused one is tested against.

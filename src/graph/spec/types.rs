@@ -120,7 +120,7 @@ impl ParamRole {
 pub struct ParamSpec {
     /// Name in the reference's state dictionary.
     pub name: String,
-    /// Shape there: [C_out, C_in / groups, K, K], [n_out, n_in], [C] or [].
+    /// Shape there: [C_out, C_in / groups, K, K], [n_out, n_in], \[C\] or [].
     pub shape: Vec<usize>,
     /// What it is.
     pub role: ParamRole,
