@@ -44,7 +44,9 @@ fn code_only(text: &str) -> String {
         let rest = &text[i..];
         let len = if rest.starts_with("//") {
             rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("r\"") || rest.starts_with("r#") && rest.trim_start_matches(['r', '#']).starts_with('"') {
+        } else if rest.starts_with("r\"")
+            || rest.starts_with("r#") && rest.trim_start_matches(['r', '#']).starts_with('"')
+        {
             let hashes = rest[1..].bytes().take_while(|b| *b == b'#').count();
             let end = format!("\"{}", "#".repeat(hashes));
             let body = &rest[2 + hashes..];
@@ -102,12 +104,14 @@ fn sources() -> Vec<File> {
 /// Whether `name` stands in `code` as a word of its own.
 fn names(code: &str, name: &str) -> bool {
     let word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    code.match_indices(name).any(|(at, _)| !word(code[..at].chars().next_back()) && !word(code[at + name.len()..].chars().next()))
+    code.match_indices(name)
+        .any(|(at, _)| !word(code[..at].chars().next_back()) && !word(code[at + name.len()..].chars().next()))
 }
 
 /// The first names after `crate::`, those of a `{…}` list included.
 fn crate_names(code: &str) -> BTreeSet<String> {
-    let first = |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
+    let first =
+        |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
     let mut out = BTreeSet::new();
     for (at, _) in code.match_indices("crate::") {
         let rest = &code[at + "crate::".len()..];
@@ -162,8 +166,11 @@ fn modules_name_only_what_they_may_know() {
 fn the_table_allows_nothing_that_is_not_used() {
     let files = sources();
     // Modules still being written may name more than they do so far.
-    for (module, allowed) in MAY_KNOW.iter().filter(|(module, _)| !["train", "report", "export"].contains(module)) {
-        let used: BTreeSet<String> = files.iter().filter(|f| f.module == *module).flat_map(|f| crate_names(&f.code)).collect();
+    for (module, allowed) in
+        MAY_KNOW.iter().filter(|(module, _)| !["train", "report", "export"].contains(module))
+    {
+        let used: BTreeSet<String> =
+            files.iter().filter(|f| f.module == *module).flat_map(|f| crate_names(&f.code)).collect();
         for name in *allowed {
             assert!(used.contains(*name), "{module} does not name {name} any more: take it from the table");
         }
@@ -189,7 +196,8 @@ fn nothing_panics_on_input_and_nothing_reads_a_clock_where_plans_are_made() {
                 wrong.push(format!("{}: {word}", file.path.display()));
             }
         }
-        let pure = ["space", "kernel", "ops", "graph", "reference", "data", "config", "rng"].contains(&file.module.as_str());
+        let pure = ["space", "kernel", "ops", "graph", "reference", "data", "config", "rng"]
+            .contains(&file.module.as_str());
         for word in ["SystemTime", "Instant"].iter().filter(|_| pure) {
             if names(&file.code, word) {
                 wrong.push(format!("{}: {word}", file.path.display()));
@@ -210,8 +218,11 @@ fn nothing_panics_on_input_and_nothing_reads_a_clock_where_plans_are_made() {
 
 #[test]
 fn files_fit_in_a_head() {
-    let long: Vec<String> =
-        sources().iter().filter(|f| f.lines > 400).map(|f| format!("{}: {} lines", f.path.display(), f.lines)).collect();
+    let long: Vec<String> = sources()
+        .iter()
+        .filter(|f| f.lines > 400)
+        .map(|f| format!("{}: {} lines", f.path.display(), f.lines))
+        .collect();
     assert!(long.is_empty(), "{long:?}");
 }
 
@@ -236,7 +247,9 @@ fn shaders_and_ops_have_one_stem() {
 
 #[test]
 fn the_reader_of_sources_sees_what_it_should() {
-    let code = code_only("use crate::{a::{x, y}, b, Error}; // crate::c\nlet s = \"crate::d \\\" crate::e\"; crate::f::g('\\'', '\"', r#\"crate::h\"#);\nfn l<'a>(x: &'a str) { crate::i }");
+    let code = code_only(
+        "use crate::{a::{x, y}, b, Error}; // crate::c\nlet s = \"crate::d \\\" crate::e\"; crate::f::g('\\'', '\"', r#\"crate::h\"#);\nfn l<'a>(x: &'a str) { crate::i }",
+    );
     let found: Vec<String> = crate_names(&code).into_iter().collect();
     assert_eq!(found, ["Error", "a", "b", "f", "i"]);
     assert!(names("x(wgpu::Device)", "wgpu") && !names("my_wgpu, wgpux", "wgpu"));

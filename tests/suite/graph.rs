@@ -102,7 +102,8 @@ pub fn random_requests(n: u64) -> impl Iterator<Item = Owned> {
 
 /// Multiply-adds of convolutions and linear layers: the launches that have weights.
 pub fn convolution_flops(plan: &Plan) -> u64 {
-    let counted = |d: &&parsec_nas::kernel::Dispatch| ["conv", "depthwise", "pointwise", "linear"].contains(&d.shader);
+    let counted =
+        |d: &&parsec_nas::kernel::Dispatch| ["conv", "depthwise", "pointwise", "linear"].contains(&d.shader);
     plan.dispatches.iter().filter(counted).map(|d| d.flops).sum()
 }
 
@@ -129,10 +130,14 @@ fn work_is_that_of_the_network_fused_or_not() {
         // `macs` counts both terms of a node; a search child evaluates a pair drawn twice once.
         let twice = |slots: &[Pair; 2]| slots[0] == slots[1];
         let g = &owned.genotype;
-        let drawn_twice = owned.spec.kind == NetworkKind::Search && g.normal.iter().chain(&g.reduce).any(twice);
+        let drawn_twice =
+            owned.spec.kind == NetworkKind::Search && g.normal.iter().chain(&g.reduce).any(twice);
         let forward = convolution_flops(&owned.with(Mode::Likelihood, owned.lowering.fuse).plan());
         let counted = 2 * u64::from(owned.batch) * owned.spec.macs(g);
-        assert!(if drawn_twice { forward <= counted } else { forward == counted }, "{forward} {counted} {owned:?}");
+        assert!(
+            if drawn_twice { forward <= counted } else { forward == counted },
+            "{forward} {counted} {owned:?}"
+        );
     }
 }
 

@@ -22,7 +22,11 @@ fn tensors_start_at_256_bytes_and_do_not_overlap() {
                 let end = if trained { layout.v_len } else { layout.state_len };
                 let mut last = 0;
                 for entry in entries {
-                    assert!(entry.param.offset.is_multiple_of(64) && entry.param.offset >= last, "{}", entry.spec.name);
+                    assert!(
+                        entry.param.offset.is_multiple_of(64) && entry.param.offset >= last,
+                        "{}",
+                        entry.spec.name
+                    );
                     last = entry.param.offset + entry.param.len;
                     assert!(last <= end && entry.param.len as usize >= entry.spec.len());
                 }
@@ -38,7 +42,9 @@ fn values_come_back_and_rows_are_padded_with_zeros() {
     for (owned, child) in layouts() {
         for layout in [&owned.layout, &child] {
             let mut v = vec![0f32; layout.v_len as usize];
-            let values = |index: usize, len: usize| (0..len).map(|i| (1 + index * 1000 + i) as f32).collect::<Vec<_>>();
+            let values = |index: usize, len: usize| {
+                (0..len).map(|i| (1 + index * 1000 + i) as f32).collect::<Vec<_>>()
+            };
             for (index, (_, entry)) in layout.trained().enumerate() {
                 entry.pack(&values(index, entry.spec.len()), &mut v);
             }
@@ -53,7 +59,11 @@ fn values_come_back_and_rows_are_padded_with_zeros() {
                     assert_eq!(entry.param.len as usize, co * padded, "{name}");
                     for row in 0..co {
                         let row = &v[entry.param.offset as usize + row * padded..][..padded];
-                        assert!(row[..row_len].iter().all(|x| *x != 0.0) && row[row_len..].iter().all(|x| *x == 0.0), "{name}");
+                        assert!(
+                            row[..row_len].iter().all(|x| *x != 0.0)
+                                && row[row_len..].iter().all(|x| *x == 0.0),
+                            "{name}"
+                        );
                     }
                 }
             }
@@ -72,7 +82,11 @@ fn names_are_those_of_the_network() {
         let used: Vec<String> = child.trained().map(|(name, _)| name.to_owned()).collect();
         assert_eq!(used, spec.used_params(genotype));
         for (name, entry) in child.iter() {
-            assert_eq!(owned.layout.get(name).unwrap().spec, entry.spec, "a child's tensors are its parent's");
+            assert_eq!(
+                owned.layout.get(name).unwrap().spec,
+                entry.spec,
+                "a child's tensors are its parent's"
+            );
         }
         let counted = child.trained().filter(|(_, e)| !e.spec.auxiliary).map(|(_, e)| e.spec.len() as u64);
         assert_eq!(counted.sum::<u64>(), spec.child_parameter_count(genotype));

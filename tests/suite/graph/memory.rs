@@ -21,9 +21,10 @@ fn outputs(d: &Dispatch) -> &'static [&'static str] {
         ("reduce", _) => &["grad"],
         ("pack", _) => &["packed"],
         ("conv" | "depthwise" | "pointwise" | "linear", "backward_weight") => &["partial"],
-        ("conv" | "depthwise" | "pointwise" | "linear" | "subsample" | "node" | "apply" | "window_pool", "forward") => {
-            &["y"]
-        }
+        (
+            "conv" | "depthwise" | "pointwise" | "linear" | "subsample" | "node" | "apply" | "window_pool",
+            "forward",
+        ) => &["y"],
         (
             "conv" | "depthwise" | "pointwise" | "pool" | "linear" | "subsample" | "apply" | "global_pool"
             | "window_pool",
@@ -35,7 +36,8 @@ fn outputs(d: &Dispatch) -> &'static [&'static str] {
 
 fn overlap(a: &Region, b: &Region) -> bool {
     let alive = a.first <= b.last && b.first <= a.last;
-    let bytes = a.offset_bytes < b.offset_bytes + b.len_bytes && b.offset_bytes < a.offset_bytes + a.len_bytes;
+    let bytes =
+        a.offset_bytes < b.offset_bytes + b.len_bytes && b.offset_bytes < a.offset_bytes + a.len_bytes;
     a.page == b.page && alive && bytes
 }
 
@@ -59,9 +61,12 @@ fn region_of<'a>(plan: &'a Plan, at: usize, range: &Range) -> Option<(u32, &'a R
             && r.offset_bytes <= range.offset_bytes
             && range.offset_bytes + range.len_bytes <= r.offset_bytes + r.len_bytes
     };
-    let (id, region) = plan.regions.regions.iter().find(|(_, r)| inside(r)).unwrap_or_else(|| {
-        panic!("dispatch {at} binds {range:?}, which is in no region that is alive")
-    });
+    let (id, region) = plan
+        .regions
+        .regions
+        .iter()
+        .find(|(_, r)| inside(r))
+        .unwrap_or_else(|| panic!("dispatch {at} binds {range:?}, which is in no region that is alive"));
     Some((*id, region))
 }
 
@@ -69,7 +74,11 @@ fn check(owned: &Owned) {
     let plan = owned.plan();
     assert_eq!(overlaps(&plan), 0, "{owned:?}");
     for region in plan.regions.regions.values() {
-        assert!(region.offset_bytes.is_multiple_of(256) && region.len_bytes.is_multiple_of(256) && region.len_bytes > 0);
+        assert!(
+            region.offset_bytes.is_multiple_of(256)
+                && region.len_bytes.is_multiple_of(256)
+                && region.len_bytes > 0
+        );
         assert!(region.offset_bytes + region.len_bytes <= plan.regions.pages[usize::from(region.page)]);
     }
     assert!(plan.regions.pages.iter().all(|bytes| *bytes <= PAGE_BYTES));
@@ -89,18 +98,26 @@ fn check(owned: &Owned) {
             };
             assert!(end <= room, "{}.{}: {name} ends at {end} of {room}", d.shader, d.entry);
         }
-        let bound: Vec<_> = d.bindings.iter().filter_map(|(name, r)| Some((*name, region_of(&plan, at, r)?))).collect();
+        let bound: Vec<_> =
+            d.bindings.iter().filter_map(|(name, r)| Some((*name, region_of(&plan, at, r)?))).collect();
         for (_, (id, region)) in &bound {
             let first = *seen.entry(*id).or_insert(at);
             assert_eq!(first, region.first, "a life starts with its first binding");
             let written = bound.iter().any(|(name, (other, _))| other == id && outputs(d).contains(name));
-            assert!(first < at || written, "tensor {id} is read by {}.{} before anything wrote it", d.shader, d.entry);
+            assert!(
+                first < at || written,
+                "tensor {id} is read by {}.{} before anything wrote it",
+                d.shader,
+                d.entry
+            );
         }
     }
     assert_eq!(seen.len(), plan.regions.regions.len());
     let ends = plan.regions.regions.iter().all(|(id, region)| {
         let d = &plan.dispatches[region.last];
-        d.bindings.iter().any(|(_, r)| region_of(&plan, region.last, r).is_some_and(|(other, _)| other == *id))
+        d.bindings
+            .iter()
+            .any(|(_, r)| region_of(&plan, region.last, r).is_some_and(|(other, _)| other == *id))
     });
     assert!(ends, "a life ends with its last binding");
 }
@@ -115,7 +132,11 @@ fn the_check_of_overlaps_can_fail() {
     let owned = random_requests(1).next().unwrap().with(Mode::Train, true);
     let mut plan = owned.plan();
     let first = *plan.regions.regions.values().next().unwrap();
-    let neighbour = plan.regions.regions.values_mut().find(|r| **r != first && r.first <= first.last && first.first <= r.last);
+    let neighbour = plan
+        .regions
+        .regions
+        .values_mut()
+        .find(|r| **r != first && r.first <= first.last && first.first <= r.last);
     neighbour.unwrap().offset_bytes = first.offset_bytes;
     assert!(overlaps(&plan) > 0);
 }
@@ -131,7 +152,11 @@ fn memory_is_close_to_what_lives_at_once() {
         };
         let most = (0..plan.dispatches.len()).map(alive).max().unwrap();
         assert!(plan.arena_bytes() >= most);
-        assert!(plan.arena_bytes() <= most + most / 4, "{} bytes for {most} alive at once", plan.arena_bytes());
+        assert!(
+            plan.arena_bytes() <= most + most / 4,
+            "{} bytes for {most} alive at once",
+            plan.arena_bytes()
+        );
     }
 }
 
@@ -144,7 +169,8 @@ fn placement_fills_pages_and_refuses_what_is_larger() {
         let sizes: Vec<u64> = (0..n).map(|_| rng.random_range(1..PAGE_BYTES / 3)).collect();
         let mut dispatches = Vec::new();
         for _ in 0..40 {
-            let bind = |id: u32| Range { buf: Buf::Tensor(id), offset_bytes: 0, len_bytes: sizes[id as usize] };
+            let bind =
+                |id: u32| Range { buf: Buf::Tensor(id), offset_bytes: 0, len_bytes: sizes[id as usize] };
             let ids = [rng.random_range(0..n), rng.random_range(0..n)];
             dispatches.push(launch(ids.map(|id| ("y", bind(id as u32))).to_vec()));
         }
@@ -168,5 +194,14 @@ fn placement_fills_pages_and_refuses_what_is_larger() {
 }
 
 fn launch(bindings: Vec<(&'static str, Range)>) -> Dispatch {
-    Dispatch { shader: "fill", entry: "fill", overrides: vec![], bindings, params: vec![], grid: [1; 3], flops: 0, bytes: 0 }
+    Dispatch {
+        shader: "fill",
+        entry: "fill",
+        overrides: vec![],
+        bindings,
+        params: vec![],
+        grid: [1; 3],
+        flops: 0,
+        bytes: 0,
+    }
 }

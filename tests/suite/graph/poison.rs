@@ -15,7 +15,9 @@ fn bits(network: &mut Network, owned: &Owned, word: u32) -> Vec<Vec<u32>> {
     let plan = network.plan_of(child).unwrap();
     network.reserve([&owned.genotype], owned.batch).unwrap();
     let pages = plan.regions.pages.iter().enumerate().map(|(i, bytes)| (Buf::Page(i as u16), *bytes));
-    for (buf, bytes) in pages.chain([(Buf::Coefs, plan.regions.coefs_bytes), (Buf::Packed, plan.packed_bytes)]) {
+    for (buf, bytes) in
+        pages.chain([(Buf::Coefs, plan.regions.coefs_bytes), (Buf::Packed, plan.packed_bytes)])
+    {
         let words = vec![word; bytes as usize / 4];
         network.gpu().ensure(buf, bytes).unwrap();
         network.gpu().write(buf, 0, bytemuck::cast_slice(&words)).unwrap();
@@ -43,9 +45,12 @@ fn bits(network: &mut Network, owned: &Owned, word: u32) -> Vec<Vec<u32>> {
 
 #[test]
 fn a_poisoned_arena_changes_nothing() {
-    for (i, owned) in random_requests(200).filter(|o| o.spec.layers <= 3 && o.mode == Mode::Train).take(4).enumerate() {
+    for (i, owned) in
+        random_requests(200).filter(|o| o.spec.layers <= 3 && o.mode == Mode::Train).take(4).enumerate()
+    {
         let Some(gpu) = open() else { return };
-        let mut network = Network::new(gpu, owned.spec.clone(), owned.layout.clone(), owned.lowering).unwrap();
+        let mut network =
+            Network::new(gpu, owned.spec.clone(), owned.layout.clone(), owned.lowering).unwrap();
         let (n, spec) = (owned.batch as usize, &owned.spec);
         let pixels = n * spec.in_channels * spec.height * spec.width;
         let images: Vec<f32> = (0..pixels).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();

@@ -61,8 +61,16 @@ fn a_name_that_is_missing() {
 
 #[test]
 fn a_name_of_another_network() {
-    says(|i| with_shape(&mut i.weights, "cells.0._ops.14._ops.4.op.1.weight", &[8, 1, 3, 3]), 1, &["_ops.14.", "--network"]);
-    says(|i| with_shape(&mut i.weights, "cells.1.preprocess1.op.1.weight", &[8, 12, 1, 1]), 1, &["cells.1.", "--layers"]);
+    says(
+        |i| with_shape(&mut i.weights, "cells.0._ops.14._ops.4.op.1.weight", &[8, 1, 3, 3]),
+        1,
+        &["_ops.14.", "--network"],
+    );
+    says(
+        |i| with_shape(&mut i.weights, "cells.1.preprocess1.op.1.weight", &[8, 12, 1, 1]),
+        1,
+        &["cells.1.", "--layers"],
+    );
     // Running statistics are no parameters of a search parent: they are ignored.
     let (text, _) = refused(|i| {
         with_shape(&mut i.weights, "stem.1.running_mean", &[12]);
@@ -73,13 +81,25 @@ fn a_name_of_another_network() {
 
 #[test]
 fn a_wrong_shape() {
-    says(|i| with_shape(&mut i.weights, NAME, &[8, 16, 1, 1]), 1, &[NAME, "[8, 12, 1, 1]", "[8, 16, 1, 1]", "--channels"]);
+    says(
+        |i| with_shape(&mut i.weights, NAME, &[8, 16, 1, 1]),
+        1,
+        &[NAME, "[8, 12, 1, 1]", "[8, 16, 1, 1]", "--channels"],
+    );
     says(|i| with_shape(&mut i.weights, "classifier.weight", &[320]), 1, &["[classes, features]", "[320]"]);
     says(|i| with_shape(&mut i.batch, "images", &[3, 3, 256]), 1, &["[N, C, H, W]", "[3, 3, 256]"]);
     says(|i| with_shape(&mut i.batch, "images", &[0, 3, 16, 16]), 1, &["at least one image"]);
     // Two channels: the stem's weights no longer fit.
-    says(|i| with_shape(&mut i.batch, "images", &[3, 2, 16, 16]), 1, &["stem.0.weight", "[12, 2, 3, 3]", "[12, 3, 3, 3]"]);
-    says(|i| drop(i.batch.insert("labels".into(), Tensor::i64(&[2], vec![0, 1]))), 1, &["labels", "[3]", "[2]"]);
+    says(
+        |i| with_shape(&mut i.batch, "images", &[3, 2, 16, 16]),
+        1,
+        &["stem.0.weight", "[12, 2, 3, 3]", "[12, 3, 3, 3]"],
+    );
+    says(
+        |i| drop(i.batch.insert("labels".into(), Tensor::i64(&[2], vec![0, 1]))),
+        1,
+        &["labels", "[3]", "[2]"],
+    );
     // Another width of the network.
     says(|i| i.request.channels = 6, 1, &["[12, 1, 5, 5]", "[8, 1, 5, 5]", "--channels"]);
 }
@@ -105,7 +125,11 @@ fn a_label_that_is_no_class() {
     let labels = |values: [i64; 3]| Tensor::i64(&[3], values.to_vec());
     says(|i| drop(i.batch.insert("labels".into(), labels([0, 10, 1]))), 1, &["0 to 9", "10", "position 1"]);
     says(|i| drop(i.batch.insert("labels".into(), labels([0, 1, -1]))), 1, &["0 to 9", "-1", "position 2"]);
-    says(|i| drop(i.batch.insert("labels".into(), labels([1 << 32, 1, 1]))), 1, &["0 to 9", "4294967296", "position 0"]);
+    says(
+        |i| drop(i.batch.insert("labels".into(), labels([1 << 32, 1, 1]))),
+        1,
+        &["0 to 9", "4294967296", "position 0"],
+    );
 }
 
 #[test]
@@ -151,7 +175,10 @@ fn files_that_are_none() {
 
 #[test]
 fn a_genotype_that_does_not_parse() {
-    let text = read_json("child_0.json")["genotype"].as_str().unwrap().replace("sep_conv_3x3', 4", "sep_conv_3x3', 5");
+    let text = read_json("child_0.json")["genotype"]
+        .as_str()
+        .unwrap()
+        .replace("sep_conv_3x3', 4", "sep_conv_3x3', 5");
     let error = read_genotype(&text).unwrap_err();
     assert_eq!(error.exit_code(), 2);
     let (said, column) = (error.to_string(), text.find("3', 5").unwrap() + 5);

@@ -31,7 +31,8 @@ pub fn request(index: usize, info: &Value, folder: &Path) -> Replay {
 /// Adds the weights that are too large to store and given by a formula instead.
 fn add_formula_weights(info: &Value, weights: &mut Tensors) {
     for (name, formula) in info["formula_weights"].as_object().unwrap() {
-        let shape: Vec<usize> = formula["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
+        let shape: Vec<usize> =
+            formula["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
         let scale = formula["scale"].as_f64().unwrap();
         let element = |i: usize| {
             let bits = ((i as u64).wrapping_mul(2_654_435_761) % (1 << 32)) >> 8;
@@ -76,7 +77,8 @@ fn compare(what: &str, info: &Value, found: &Tensors, expected: &Tensors) {
 
     // Every gradient that PyTorch has, and no other.
     let gradients = |tensors: &Tensors| -> BTreeSet<String> {
-        let names = tensors.keys().filter_map(|k| k.strip_prefix("sampled_").unwrap_or(k).strip_prefix("grad."));
+        let names =
+            tensors.keys().filter_map(|k| k.strip_prefix("sampled_").unwrap_or(k).strip_prefix("grad."));
         names.map(str::to_owned).collect()
     };
     assert_eq!(gradients(found), gradients(expected), "{what}");

@@ -2,11 +2,11 @@
 //! PyTorch's own path.
 
 use parsec_nas::config::Baseline;
+use parsec_nas::export::tensors::Tensors;
 use parsec_nas::gpu::{Child, Network, Update};
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Layout, Lowering, Mode};
 use parsec_nas::kernel::Buf;
-use parsec_nas::export::tensors::Tensors;
 use parsec_nas::search::importance;
 use parsec_nas::search::prior_update::{Adam, Moments, ascend, gradient};
 use parsec_nas::space::prior::PerNode;
@@ -56,7 +56,8 @@ fn flat(network: &mut Network, buf: Buf, names: &[String]) -> Vec<f64> {
 fn set(network: &mut Network, tensors: &Tensors, prefix: &str, names: &[String]) -> Vec<f64> {
     let mut v = vec![0f32; network.layout().v_len as usize];
     for name in names {
-        let values: Vec<f32> = numbers(tensors, &format!("{prefix}{name}")).iter().map(|x| *x as f32).collect();
+        let values: Vec<f32> =
+            numbers(tensors, &format!("{prefix}{name}")).iter().map(|x| *x as f32).collect();
         network.layout().get(name).unwrap().pack(&values, &mut v);
     }
     network.write_all(Buf::V, &v).unwrap();
@@ -74,7 +75,8 @@ fn ten_steps_of_sgd(fuse: bool) {
     let spec = spec(&info);
     let mut names = spec.used_params(&genotype);
     names.sort();
-    let stored: Vec<String> = tensors.keys().filter_map(|k| k.strip_prefix("v0.")).map(str::to_owned).collect();
+    let stored: Vec<String> =
+        tensors.keys().filter_map(|k| k.strip_prefix("v0.")).map(str::to_owned).collect();
     assert_eq!(names, stored);
     let layout = Layout::new(spec.child_params(&genotype)).unwrap();
     let mut network = Network::new(gpu, spec, layout, Lowering { fuse, ..Lowering::default() }).unwrap();
@@ -92,7 +94,9 @@ fn ten_steps_of_sgd(fuse: bool) {
         close(&format!("norm at step {step}"), &[clip.norm], &[norms[step]], 1e-4);
         close("clip factor", &[clip.factor], &[(update.max_norm / (norms[step] + 1e-6)).min(1.0)], 1e-4);
     }
-    let cat = |prefix: &str| -> Vec<f64> { names.iter().flat_map(|n| numbers(&tensors, &format!("{prefix}{n}"))).collect() };
+    let cat = |prefix: &str| -> Vec<f64> {
+        names.iter().flat_map(|n| numbers(&tensors, &format!("{prefix}{n}"))).collect()
+    };
     let end = flat(&mut network, Buf::V, &names);
     close("the way of v", &minus(&end, &start), &minus(&cat("v."), &start), 1e-4);
     close("momentum", &flat(&mut network, Buf::Momentum, &names), &cat("momentum."), 1e-4);
@@ -110,9 +114,8 @@ fn ten_steps_of_sgd_with_plain_kernels() {
 }
 
 fn per_node(tensors: &Tensors, prefix: &str) -> PerNode {
-    CellKind::ALL.map(|kind| {
-        std::array::from_fn(|node| numbers(tensors, &format!("{prefix}.{}.{node}", kind.name())))
-    })
+    CellKind::ALL
+        .map(|kind| std::array::from_fn(|node| numbers(tensors, &format!("{prefix}.{}.{node}", kind.name()))))
 }
 
 fn all(values: &PerNode) -> Vec<f64> {

@@ -199,7 +199,9 @@ fn primitives_in_f64() {
     let mut count = 0;
     for entry in std::fs::read_dir(fixture("")).unwrap() {
         let file = entry.unwrap().file_name().into_string().unwrap();
-        let Some(name) = file.strip_suffix(".safetensors").filter(|name| name.starts_with("op_")) else { continue };
+        let Some(name) = file.strip_suffix(".safetensors").filter(|name| name.starts_with("op_")) else {
+            continue;
+        };
         count += 1;
         let (tensors, info, weights) = open(name);
         let stride = info["stride"].as_u64().unwrap() as usize;

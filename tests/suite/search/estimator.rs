@@ -61,7 +61,8 @@ fn log_marginal(prior: &Prior) -> f64 {
         logits[usize::from(chosen)] - logits.iter().map(|l| l.exp()).sum::<f64>().ln()
     };
     let terms = architectures(zero()).into_iter().map(|alpha| {
-        let log_p: f64 = (0..2).flat_map(|n| (0..2).map(move |s| (n, s))).map(|(n, s)| slot(n, s, alpha.0[0][n][s])).sum();
+        let log_p: f64 =
+            (0..2).flat_map(|n| (0..2).map(move |s| (n, s))).map(|(n, s)| slot(n, s, alpha.0[0][n][s])).sum();
         (log_p + log_lik(&alpha) + 500.0).exp()
     });
     terms.sum::<f64>().ln() - 500.0
@@ -165,7 +166,9 @@ fn the_baseline_leaves_the_expectation_and_lowers_the_variance() {
     let prior = prior();
     let all = architectures(zero());
     // The fixed slots do not take part: their probabilities are left out.
-    let slot = |alpha: &Alpha, n: usize, s: usize| prior.probabilities()[0][n][s * (n + 2) + usize::from(alpha.0[0][n][s])];
+    let slot = |alpha: &Alpha, n: usize, s: usize| {
+        prior.probabilities()[0][n][s * (n + 2) + usize::from(alpha.0[0][n][s])]
+    };
     let p: Vec<f64> =
         all.iter().map(|a| slot(a, 0, 0) * slot(a, 0, 1) * slot(a, 1, 0) * slot(a, 1, 1)).collect();
     assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-12);

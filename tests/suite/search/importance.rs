@@ -72,14 +72,19 @@ fn tempering_meets_its_target() {
 #[test]
 fn the_smallest_weights_are_left_out_up_to_the_mass() {
     let w = [0.5, 4e-4, 0.4, 5e-4, 0.0991, 0.0];
-    let out = |mass| kept(&w, mass).iter().enumerate().filter(|(_, k)| !**k).map(|(i, _)| i).collect::<Vec<_>>();
+    let out =
+        |mass| kept(&w, mass).iter().enumerate().filter(|(_, k)| !**k).map(|(i, _)| i).collect::<Vec<_>>();
     assert_eq!(out(1e-3), [1, 3, 5]);
     assert_eq!(out(8.9e-4), [1, 5], "the sum counts, not each weight");
     assert_eq!(out(3e-4), [5]);
     assert_eq!(out(0.0), [0; 0], "mass 0 leaves nothing out");
     assert_eq!(out(0.45), [1, 3, 4, 5], "0.4 more would be too much");
     assert_eq!(kept(&[1.0], 0.5), [true]);
-    assert_eq!(kept(&[0.25; 4], 0.25), [false, true, true, true], "exactly the mass may go; the first of equals");
+    assert_eq!(
+        kept(&[0.25; 4], 0.25),
+        [false, true, true, true],
+        "exactly the mass may go; the first of equals"
+    );
     assert_eq!(kept(&[0.5, 0.5], 1.0), [false, true], "one child stays, whatever the mass");
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use parsec_nas::config::{Baseline, Config};
 use parsec_nas::search::take_prior;
-use parsec_nas::space::{Prior, Primitive, Space};
+use parsec_nas::space::{Primitive, Prior, Space};
 
 use super::super::replay::{close, distance};
 use super::{all, config, minus, peaked, run, search};
@@ -81,8 +81,11 @@ fn a_prior_goes_over_to_another_network() {
 /// Children are drawn from π, each from its own stream: a π that is nearly certain draws its mode.
 #[test]
 fn children_are_drawn_from_the_prior() {
-    let Some(mut search) = search(Config { samples: 5, primitives: vec![Primitive::SkipConnect, Primitive::DilConv3x3], ..config() })
-    else {
+    let Some(mut search) = search(Config {
+        samples: 5,
+        primitives: vec![Primitive::SkipConnect, Primitive::DilConv3x3],
+        ..config()
+    }) else {
         return;
     };
     let certain = peaked(search.space(), 60.0);

@@ -1,12 +1,12 @@
 //! The state of a search: snapshots, going on from them, and what must not change a bit.
 
 use parsec_nas::config::Config;
+use parsec_nas::data::{Normalisation, eval_batches};
 use parsec_nas::export::tensors::Tensor;
-use parsec_nas::graph::Mode;
 use parsec_nas::gpu::Child;
+use parsec_nas::graph::Mode;
 use parsec_nas::reference::layers::{Kind, Net, Stem};
 use parsec_nas::reference::network::{self, Batch};
-use parsec_nas::data::{Normalisation, eval_batches};
 
 use super::super::replay::{close, numbers};
 use super::{config, dataset, run, search};
@@ -34,7 +34,9 @@ fn going_on_from_a_snapshot_is_bit_for_bit() {
     assert_eq!(unbroken.snapshot().unwrap(), end);
 
     // A damaged state is refused by name.
-    for name in ["v.stem.0.weight", "momentum.classifier.bias", "pi.normal.0", "adam.m.reduce.3", "adam.v.normal.1"] {
+    for name in
+        ["v.stem.0.weight", "momentum.classifier.bias", "pi.normal.0", "adam.m.reduce.3", "adam.v.normal.1"]
+    {
         let mut broken = middle.clone();
         broken.remove(name);
         let error = resumed.restore(2, &broken).unwrap_err();
@@ -56,7 +58,8 @@ fn the_number_of_loader_threads_changes_nothing() {
 
 #[test]
 fn another_seed_is_another_search() {
-    let with = |seed| search(Config { seed, ..config() }).map(|mut s| (run(&mut s, 1), s.snapshot().unwrap()));
+    let with =
+        |seed| search(Config { seed, ..config() }).map(|mut s| (run(&mut s, 1), s.snapshot().unwrap()));
     let Some((records, state)) = with(1) else { return };
     let (others, other) = with(2).unwrap();
     assert_ne!(records, others);
@@ -94,7 +97,8 @@ fn evaluation_is_the_reference_s() {
         let images: Vec<f64> = batch.images.iter().map(|x| f64::from(*x)).collect();
         let labels: Vec<usize> = batch.labels.iter().map(|l| *l as usize).collect();
         let batch = Batch::from_nchw([batch.n, batch.channels, batch.height, batch.width], &images, &labels);
-        let outcome = network::evaluate(&net, &genotype, &weights, &batch, network::Mode::Train, false).unwrap();
+        let outcome =
+            network::evaluate(&net, &genotype, &weights, &batch, network::Mode::Train, false).unwrap();
         sum += outcome.log_likelihood.iter().sum::<f64>();
         for (logits, label) in outcome.logits.chunks_exact(10).zip(labels) {
             n_correct += usize::from((0..10).all(|k| k == label || logits[k] < logits[label]));

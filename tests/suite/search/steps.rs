@@ -9,8 +9,15 @@ use super::{all, config, minus, peaked, run, search};
 
 #[test]
 fn a_step_fits_webgpu_s_default_limits_and_reports_what_it_did() {
-    let Some(mut search) = search(Config { crop_pad: 2, flip: true, eval_every: 2, ..config() }) else { return };
-    assert_eq!(search.network().gpu().max_binding_bytes(), 128 << 20, "opened with {:?}", LimitsChoice::Floor);
+    let Some(mut search) = search(Config { crop_pad: 2, flip: true, eval_every: 2, ..config() }) else {
+        return;
+    };
+    assert_eq!(
+        search.network().gpu().max_binding_bytes(),
+        128 << 20,
+        "opened with {:?}",
+        LimitsChoice::Floor
+    );
     let start = search.snapshot().unwrap();
     let records = run(&mut search, 4);
     assert_eq!(search.steps_done(), 4);
@@ -54,7 +61,6 @@ fn merging_identical_children_changes_nothing_but_rounding() {
     assert_eq!(all(&a, "pi."), all(&b, "pi."));
 }
 
-/// The two terms of a node in either order are one network.
 #[test]
 fn children_without_duplicates_are_the_same_to_the_bit() {
     let Some(mut merged) = search(Config { drop_mass: 0.0, ..config() }) else { return };

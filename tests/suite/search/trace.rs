@@ -103,7 +103,8 @@ fn children(trace: &Tensors, space: &Space) -> Vec<Genotype> {
     let pairs = numbers(trace, "alpha");
     let child = |indices: &[f64]| {
         let cell = |kind: usize| {
-            [0, 1, 2, 3].map(|node| [0, 1].map(|slot| space.pair(node, indices[8 * kind + 2 * node + slot] as usize)))
+            [0, 1, 2, 3]
+                .map(|node| [0, 1].map(|slot| space.pair(node, indices[8 * kind + 2 * node + slot] as usize)))
         };
         Genotype { normal: cell(0), reduce: cell(1) }
     };
@@ -113,7 +114,8 @@ fn children(trace: &Tensors, space: &Space) -> Vec<Genotype> {
 /// The step recomputed from the trace, with the tolerances that users are promised.
 fn recompute(trace: &Tensors, metadata: &Metadata, space: &Space) {
     let number = |key: &str| -> f64 { metadata[key].parse().unwrap() };
-    let primitives: Vec<Primitive> = metadata["primitives"].split(',').map(|n| Primitive::from_name(n).unwrap()).collect();
+    let primitives: Vec<Primitive> =
+        metadata["primitives"].split(',').map(|n| Primitive::from_name(n).unwrap()).collect();
     let step = number("step") as u64;
     let state = State {
         v: named(trace, "v.before."),
@@ -141,13 +143,15 @@ fn recompute(trace: &Tensors, metadata: &Metadata, space: &Space) {
         auxiliary: false,
     };
     let (search, train) = (batch(trace, "search"), batch(trace, "train"));
-    let (after, record) = search_step(&net, &state, &children(trace, space), &search, &train, &settings).unwrap();
+    let (after, record) =
+        search_step(&net, &state, &children(trace, space), &search, &train, &settings).unwrap();
 
     close("log-likelihoods", &numbers(trace, "log_likelihood"), &record.log_likelihood, 1e-5);
     let weights = numbers(trace, "weights");
     close("weights", &weights, &record.weights, 1e-3);
     // As far as the log-likelihoods of the trace go, the weights are exact.
-    let exps: Vec<f64> = numbers(trace, "log_likelihood").iter().map(|l| (settings.beta * (l + 20.0)).exp()).collect();
+    let exps: Vec<f64> =
+        numbers(trace, "log_likelihood").iter().map(|l| (settings.beta * (l + 20.0)).exp()).collect();
     let softmax: Vec<f64> = exps.iter().map(|e| e / exps.iter().sum::<f64>()).collect();
     close("softmax", &weights, &softmax, 1e-10);
     close("clip factor", &[number("clip_factor")], &[record.clip_factor], 1e-3);
@@ -166,7 +170,12 @@ fn recompute(trace: &Tensors, metadata: &Metadata, space: &Space) {
 
 fn traced(change: impl FnOnce(Config) -> Config, check: impl Fn(&Tensors, &Metadata, &Space)) {
     let folder = tempfile::tempdir().unwrap();
-    let base = Config { primitives: PRIMITIVES.to_vec(), trace_steps: 2, run: Some(folder.path().into()), ..config() };
+    let base = Config {
+        primitives: PRIMITIVES.to_vec(),
+        trace_steps: 2,
+        run: Some(folder.path().into()),
+        ..config()
+    };
     let Some(mut search) = search(change(base)) else { return };
     let records: Vec<_> = (0..3).map(|_| search.step().unwrap()).collect();
     let file = |step: usize| folder.path().join(format!("trace/step-{step:05}.safetensors"));
@@ -194,14 +203,24 @@ fn a_trace_has_every_name_and_is_algorithm_1() {
     traced(
         |base| Config { reference: true, ..base },
         |trace, metadata, space| {
-            let found = trace.iter().map(|(name, t)| (name.clone(), t.data.dtype(), t.shape.clone())).collect();
+            let found =
+                trace.iter().map(|(name, t)| (name.clone(), t.data.dtype(), t.shape.clone())).collect();
             let promised = promised();
             let missing: Vec<_> = promised.difference(&found).collect();
             let more: Vec<_> = found.difference(&promised).collect();
             assert!(missing.is_empty() && more.is_empty(), "missing: {missing:?}, more: {more:?}");
             let keys: Vec<&str> = metadata.keys().map(String::as_str).collect();
-            let promised =
-                ["baseline", "beta", "clip_factor", "lr", "momentum", "pi_lr", "primitives", "step", "weight_decay"];
+            let promised = [
+                "baseline",
+                "beta",
+                "clip_factor",
+                "lr",
+                "momentum",
+                "pi_lr",
+                "primitives",
+                "step",
+                "weight_decay",
+            ];
             assert_eq!(keys, promised);
             recompute(trace, metadata, space);
         },
@@ -212,7 +231,13 @@ fn a_trace_has_every_name_and_is_algorithm_1() {
 #[test]
 fn a_trace_of_every_option_is_its_formula() {
     traced(
-        |base| Config { reference_kernels: true, baseline: Baseline::Mean, temper: Temper::Beta(2.5), flip: true, ..base },
+        |base| Config {
+            reference_kernels: true,
+            baseline: Baseline::Mean,
+            temper: Temper::Beta(2.5),
+            flip: true,
+            ..base
+        },
         |trace, metadata, space| {
             assert_eq!(metadata["baseline"], "mean");
             assert_eq!(metadata["beta"], "2.5");
