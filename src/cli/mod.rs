@@ -98,8 +98,5 @@ pub fn run() -> Result<()> {
 
 /// Stands where a part that is built elsewhere is called.
 fn not_merged(part: &str) -> Error {
-    Error::device(
-        format!("`parsec {part}` is not part of this build"),
-        "a newer build",
-    )
+    Error::device(format!("`parsec {part}` is not part of this build"), "a newer build")
 }

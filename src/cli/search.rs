@@ -138,12 +138,7 @@ impl SearchArgs {
     /// The flags that were given over the TOML file over the preset, every value checked.
     pub fn resolve(&self, device: Option<&str>) -> Result<Config> {
         let mut flags = Table::try_from(self).map_err(|e| {
-            Error::usage(
-                "a flag",
-                "an integer below 2^63",
-                e.to_string(),
-                "a smaller number",
-            )
+            Error::usage("a flag", "an integer below 2^63", e.to_string(), "a smaller number")
         })?;
         if let Some(device) = device {
             flags.insert("device".into(), device.into());

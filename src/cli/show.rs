@@ -73,13 +73,7 @@ pub fn describe(args: &ShowArgs, prior: Option<&(Space, Prior)>) -> Result<Strin
         let path = folder.join("genotype.txt");
         if !path.is_file() {
             let try_this = "a run folder; one gets its genotype.txt with its first checkpoint";
-            return Err(Error::file(
-                folder,
-                None,
-                "a run folder with genotype.txt",
-                "none",
-                try_this,
-            ));
+            return Err(Error::file(folder, None, "a run folder with genotype.txt", "none", try_this));
         }
         read_genotype(&path.to_string_lossy())?
     } else {
@@ -139,22 +133,11 @@ impl RunFiles {
         let (path, text) = read("config.toml")?;
         let config = text.parse().map_err(|e: toml::de::Error| {
             let offset = e.span().map(|span| span.start as u64);
-            Error::file(
-                &path,
-                offset,
-                "TOML",
-                e.message(),
-                "the config.toml that the search wrote",
-            )
+            Error::file(&path, offset, "TOML", e.message(), "the config.toml that the search wrote")
         })?;
         // Only the extents of the data are wanted from it.
-        let manifest = read("manifest.json")
-            .ok()
-            .and_then(|(_, text)| serde_json::from_str(&text).ok());
-        Ok(Self {
-            config,
-            manifest: manifest.unwrap_or_default(),
-        })
+        let manifest = read("manifest.json").ok().and_then(|(_, text)| serde_json::from_str(&text).ok());
+        Ok(Self { config, manifest: manifest.unwrap_or_default() })
     }
 
     fn config(&self, key: &str) -> Option<usize> {
@@ -197,12 +180,7 @@ fn draw(args: &ShowArgs, genotype: &Genotype, samples: &[(Genotype, f64)]) -> Re
     } else {
         let mut rows = vec![("mode of the prior".to_owned(), genotype.clone())];
         let caption = |i: usize, log_p: f64| format!("sample {}, log p = {log_p:.2}", i + 1);
-        rows.extend(
-            samples
-                .iter()
-                .enumerate()
-                .map(|(i, (g, log_p))| (caption(i, *log_p), g.clone())),
-        );
+        rows.extend(samples.iter().enumerate().map(|(i, (g, log_p))| (caption(i, *log_p), g.clone())));
         report::sheet_svg(&rows)
     };
     if let Some(path) = &args.svg {

@@ -91,12 +91,8 @@ fn prior(path: &Path, ui: &Ui) -> Option<(Space, Prior)> {
 }
 
 fn read_prior(path: &Path, ui: &Ui) -> Result<(Space, Prior)> {
-    let names: Vec<&str> = RunDir::open(path)?
-        .config()?
-        .primitives
-        .iter()
-        .map(|p: &Primitive| p.name())
-        .collect();
+    let names: Vec<&str> =
+        RunDir::open(path)?.config()?.primitives.iter().map(|p: &Primitive| p.name()).collect();
     let space = Space::new(&names)?;
     let (state, warnings) = run::read_prior(path)?;
     warnings.iter().for_each(|w| ui.warn(w));

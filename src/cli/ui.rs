@@ -28,11 +28,7 @@ impl Ui {
             _ => Verbosity::Normal,
         };
         let from_env = || std::env::var("PARSEC_DEVICE").ok().filter(|d| !d.is_empty());
-        Self {
-            json: common.json,
-            verbosity,
-            device: common.device.clone().or_else(from_env),
-        }
+        Self { json: common.json, verbosity, device: common.device.clone().or_else(from_env) }
     }
 
     /// A result for people: on standard output, unless that is for JSON.

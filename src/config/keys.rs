@@ -45,10 +45,7 @@ pub const KEYS: &[Key] = &[
     key("data", Kind::Text(types::check_data)),
     key("seed", Kind::Int(0, i64::MAX)),
     key("run", Kind::Text(|s| non_empty(s, "a folder"))),
-    key(
-        "device",
-        Kind::Text(|s| non_empty(s, "an index or a part of a device's name")),
-    ),
+    key("device", Kind::Text(|s| non_empty(s, "an index or a part of a device's name"))),
     key("layers", Kind::Int(3, 256)),
     key("channels", Kind::Even(2, 1024)),
     key("batch", Kind::Int(1, 32_768)),
@@ -91,21 +88,11 @@ pub fn check(name: &str, value: &Value, what: &str) -> Result<Value> {
     let Some(key) = KEYS.iter().find(|k| k.name == name) else {
         let try_this = match nearest(name, KEYS.iter().map(|k| k.name)) {
             Some(near) => format!("`{near}`"),
-            None => format!(
-                "one of {}",
-                KEYS.iter().map(|k| k.name).collect::<Vec<_>>().join(", ")
-            ),
+            None => format!("one of {}", KEYS.iter().map(|k| k.name).collect::<Vec<_>>().join(", ")),
         };
-        return Err(Error::usage(
-            what,
-            "the name of a setting",
-            format!("`{name}`"),
-            try_this,
-        ));
+        return Err(Error::usage(what, "the name of a setting", format!("`{name}`"), try_this));
     };
-    key.kind
-        .canonical(value)
-        .map_err(|expected| Error::usage(what, expected, value.to_string(), ""))
+    key.kind.canonical(value).map_err(|expected| Error::usage(what, expected, value.to_string(), ""))
 }
 
 impl Kind {
@@ -143,9 +130,7 @@ impl Kind {
             }
             Self::Names => {
                 let primitives = types::parse_primitives(&items(value)?)?;
-                Ok(Value::Array(
-                    primitives.iter().map(|p| Value::from(p.name())).collect(),
-                ))
+                Ok(Value::Array(primitives.iter().map(|p| Value::from(p.name())).collect()))
             }
             Self::PerChannel(min, max) => {
                 let expected = || format!("one number from {min} to {max} for each of 1 to 4 channels");
@@ -176,11 +161,7 @@ fn number(value: &Value) -> Option<f64> {
 }
 
 fn non_empty(s: &str, expected: &str) -> std::result::Result<(), String> {
-    if s.is_empty() {
-        Err(expected.into())
-    } else {
-        Ok(())
-    }
+    if s.is_empty() { Err(expected.into()) } else { Ok(()) }
 }
 
 /// The candidate closest to `word`, if one is close: at most a third of its letters differ, or it

@@ -28,12 +28,7 @@ pub fn parse(path: &Path, text: &str, length: Length) -> Result<Table> {
     let at = |span: Range<usize>| format!("{}, line {}", path.display(), line_of(text, span.start));
     let syntax = |e: toml::de::Error| {
         let place = e.span().map_or_else(|| path.display().to_string(), at);
-        Error::usage(
-            place,
-            "a flat TOML table of `key = value`",
-            e.message().trim_end(),
-            "",
-        )
+        Error::usage(place, "a flat TOML table of `key = value`", e.message().trim_end(), "")
     };
     let spans = toml::de::DeTable::parse(text).map_err(syntax)?;
     let values: Table = toml::from_str(text).map_err(syntax)?;

@@ -131,11 +131,7 @@ impl Config {
         };
         layer::overlay(&mut user, layer::from_flags(flags)?);
         let embedded = user.get("data").is_none_or(|d| d.as_str() == Some("embedded"));
-        let preset = if embedded {
-            DEFAULT_PRESET
-        } else {
-            REFERENCE_PRESET
-        };
+        let preset = if embedded { DEFAULT_PRESET } else { REFERENCE_PRESET };
         let mut merged = layer::parse(Path::new("the embedded preset"), preset, layer::Length::One)?;
         layer::overlay(&mut merged, user);
         let mut config = Self::from_table(merged, "the configuration")?;
@@ -148,10 +144,7 @@ impl Config {
 
     /// The resolved configuration that [`Self::to_toml`] wrote to `path`.
     pub fn read_resolved(path: &Path) -> Result<Self> {
-        let config = Self::from_table(
-            layer::read(path, layer::Length::Both)?,
-            &path.display().to_string(),
-        )?;
+        let config = Self::from_table(layer::read(path, layer::Length::Both)?, &path.display().to_string())?;
         config.check()?;
         Ok(config)
     }
@@ -159,17 +152,11 @@ impl Config {
     /// The resolved form: every key; those without a value are named in a comment.
     pub fn to_toml(&self) -> Result<String> {
         let table = self.to_table()?;
-        let unset: Vec<&str> = keys::KEYS
-            .iter()
-            .map(|k| k.name)
-            .filter(|name| !table.contains_key(*name))
-            .collect();
+        let unset: Vec<&str> =
+            keys::KEYS.iter().map(|k| k.name).filter(|name| !table.contains_key(*name)).collect();
         let body = toml::to_string(self).map_err(|e| unreadable("the configuration", e))?;
-        let note = if unset.is_empty() {
-            String::new()
-        } else {
-            format!("# Not set: {}.\n", unset.join(", "))
-        };
+        let note =
+            if unset.is_empty() { String::new() } else { format!("# Not set: {}.\n", unset.join(", ")) };
         Ok(format!("# The resolved configuration of this run.\n{note}{body}"))
     }
 
@@ -188,21 +175,11 @@ impl Config {
             keys::check(&name, &value, &format!("`{name}`"))?;
         }
         if self.steps == 0 && self.epochs.is_none() {
-            return Err(Error::usage(
-                "`steps`",
-                "`steps` or `epochs`",
-                "neither",
-                "add --steps N",
-            ));
+            return Err(Error::usage("`steps`", "`steps` or `epochs`", "neither", "add --steps N"));
         }
         if self.lr_min > self.lr {
             let expected = format!("at most `lr` ({})", self.lr);
-            return Err(Error::usage(
-                "`lr_min`",
-                expected,
-                self.lr_min.to_string(),
-                "also give --lr-min",
-            ));
+            return Err(Error::usage("`lr_min`", expected, self.lr_min.to_string(), "also give --lr-min"));
         }
         if let Temper::Ess(target) = self.temper
             && target > f64::from(self.samples)

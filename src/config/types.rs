@@ -11,11 +11,7 @@ pub fn check_data(text: &str) -> Result<(), String> {
         None => text == "embedded",
         Some((kind, dir)) => ["cifar10", "cifar100", "idx", "folder"].contains(&kind) && !dir.is_empty(),
     };
-    if fits {
-        Ok(())
-    } else {
-        Err("embedded, cifar10:DIR, cifar100:DIR, idx:DIR or folder:DIR".into())
-    }
+    if fits { Ok(()) } else { Err("embedded, cifar10:DIR, cifar100:DIR, idx:DIR or folder:DIR".into()) }
 }
 
 /// Tempering of the importance weights: ω̃ ∝ ω^β.
@@ -34,12 +30,9 @@ impl FromStr for Temper {
 
     fn from_str(s: &str) -> Result<Self, String> {
         let number = |text: &str, min: f64, max: f64| {
-            text.parse()
-                .ok()
-                .filter(|x| (min..=max).contains(x))
-                .ok_or_else(|| {
-                    "none, an exponent from 0 to 10, or ess:TARGET with a target of at least 1".to_owned()
-                })
+            text.parse().ok().filter(|x| (min..=max).contains(x)).ok_or_else(|| {
+                "none, an exponent from 0 to 10, or ess:TARGET with a target of at least 1".to_owned()
+            })
         };
         match s.strip_prefix("ess:") {
             Some(target) => number(target, 1.0, 4096.0).map(Self::Ess),
@@ -105,10 +98,7 @@ pub fn parse_primitives(names: &[String]) -> Result<Vec<Primitive>, String> {
         list.push(primitive);
     }
     if list.iter().all(|p| *p == Primitive::None) {
-        return Err(format!(
-            "at least one primitive that computes something, among {}",
-            known()
-        ));
+        return Err(format!("at least one primitive that computes something, among {}", known()));
     }
     Ok(list)
 }

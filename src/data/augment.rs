@@ -29,10 +29,7 @@ impl Normalisation {
         for c in 0..images.channels {
             let planes = images.pixels.chunks_exact(area).skip(c).step_by(images.channels);
             let (sum, squares) = planes.flatten().fold((0u64, 0u64), |(sum, squares), &pixel| {
-                (
-                    sum + u64::from(pixel),
-                    squares + u64::from(pixel) * u64::from(pixel),
-                )
+                (sum + u64::from(pixel), squares + u64::from(pixel) * u64::from(pixel))
             });
             let m = sum as f64 / n;
             mean.push((m / 255.0) as f32);
@@ -75,21 +72,13 @@ pub struct Augment {
 impl Default for Augment {
     /// That of the reference's search: pad 4, flip, no cutout.
     fn default() -> Self {
-        Self {
-            crop_pad: 4,
-            flip: true,
-            cutout: 0,
-        }
+        Self { crop_pad: 4, flip: true, cutout: 0 }
     }
 }
 
 impl Augment {
     /// The image as it is.
-    pub const NONE: Self = Self {
-        crop_pad: 0,
-        flip: false,
-        cutout: 0,
-    };
+    pub const NONE: Self = Self { crop_pad: 0, flip: false, cutout: 0 };
 
     /// What happens to one image of `height` x `width`.
     ///
@@ -105,12 +94,7 @@ impl Augment {
             centre.saturating_sub(self.cutout / 2)..(centre + self.cutout / 2).min(side)
         };
         let (rows, columns) = (range(height), range(width));
-        Change {
-            dy,
-            dx,
-            flip,
-            cut: (self.cutout > 0).then_some((rows, columns)),
-        }
+        Change { dy, dx, flip, cut: (self.cutout > 0).then_some((rows, columns)) }
     }
 }
 
@@ -127,12 +111,7 @@ pub(super) struct Change {
 }
 
 impl Change {
-    pub(super) const NONE: Self = Self {
-        dy: 0,
-        dx: 0,
-        flip: false,
-        cut: None,
-    };
+    pub(super) const NONE: Self = Self { dy: 0, dx: 0, flip: false, cut: None };
 
     /// `pixels` `[C][height][width]` → `out` of the same shape, normalised by `table` `[C][256]`.
     pub(super) fn apply(&self, pixels: &[u8], width: usize, table: &[[f32; 256]], out: &mut [f32]) {
@@ -142,11 +121,7 @@ impl Change {
         let first = (-self.dx).clamp(0, width as isize) as usize;
         let last = (width as isize - self.dx).clamp(first as isize, width as isize) as usize;
         let source = (first as isize + self.dx).clamp(0, width as isize) as usize;
-        for ((plane, out), table) in pixels
-            .chunks_exact(area)
-            .zip(out.chunks_exact_mut(area))
-            .zip(table)
-        {
+        for ((plane, out), table) in pixels.chunks_exact(area).zip(out.chunks_exact_mut(area)).zip(table) {
             for (y, row) in out.chunks_exact_mut(width).enumerate() {
                 row.fill(table[0]);
                 let input_y = y as isize + self.dy;

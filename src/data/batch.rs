@@ -112,12 +112,7 @@ impl BatchSource {
         }
         if let Some(index) = indices.iter().find(|&&index| index as usize >= dataset.train.n) {
             let expected = format!("positions below {}", dataset.train.n);
-            return Err(Error::usage(
-                format!("the {name} split"),
-                expected,
-                index.to_string(),
-                "",
-            ));
+            return Err(Error::usage(format!("the {name} split"), expected, index.to_string(), ""));
         }
         let (height, width) = (dataset.train.height, dataset.train.width);
         if augment.crop_pad > height.max(width) {
@@ -130,16 +125,7 @@ impl BatchSource {
             ));
         }
         let table = normalisation.table(dataset.train.channels)?;
-        Ok(Self {
-            dataset,
-            indices,
-            part,
-            batch,
-            seed,
-            augment,
-            table,
-            order: Mutex::new(None),
-        })
+        Ok(Self { dataset, indices, part, batch, seed, augment, table, order: Mutex::new(None) })
     }
 
     /// Whole batches in an epoch; the images left over are in other batches in the next epoch.
@@ -158,18 +144,13 @@ impl BatchSource {
     pub fn batch(&self, step: u64) -> Batch {
         let members = self.members(step);
         let train = &self.dataset.train;
-        fill(
-            train,
-            members.iter().map(|&index| index as usize),
-            &self.table,
-            |i| {
-                if self.augment == Augment::NONE {
-                    return Change::NONE;
-                }
-                let mut rng = stream(self.seed, self.part.purposes().1, step, i as u64);
-                self.augment.draw(&mut rng, train.height, train.width)
-            },
-        )
+        fill(train, members.iter().map(|&index| index as usize), &self.table, |i| {
+            if self.augment == Augment::NONE {
+                return Change::NONE;
+            }
+            let mut rng = stream(self.seed, self.part.purposes().1, step, i as u64);
+            self.augment.draw(&mut rng, train.height, train.width)
+        })
     }
 
     fn epoch_order(&self, epoch: u64) -> Arc<Vec<u32>> {
@@ -200,16 +181,12 @@ pub fn eval_batches<'a>(
     }
     let table = normalisation.table(images.channels)?;
     let ranges = eval_ranges(images.n, batch);
-    Ok(ranges
-        .into_iter()
-        .map(move |range| fill(images, range, &table, |_| Change::NONE)))
+    Ok(ranges.into_iter().map(move |range| fill(images, range, &table, |_| Change::NONE)))
 }
 
 fn eval_ranges(n: usize, batch: usize) -> Vec<Range<usize>> {
     let n_batches = (n / batch).max(usize::from(n > 0));
-    (0..n_batches)
-        .map(|i| i * batch..if i + 1 == n_batches { n } else { (i + 1) * batch })
-        .collect()
+    (0..n_batches).map(|i| i * batch..if i + 1 == n_batches { n } else { (i + 1) * batch }).collect()
 }
 
 /// The images at `members`, the i-th one changed by `change(i)`.
@@ -226,12 +203,5 @@ fn fill(
         change(i).apply(images.image(index), images.width, table, out);
         labels.push(u32::from(images.labels[index]));
     }
-    Batch {
-        n,
-        channels: images.channels,
-        height: images.height,
-        width: images.width,
-        images: out,
-        labels,
-    }
+    Batch { n, channels: images.channels, height: images.height, width: images.width, images: out, labels }
 }

@@ -116,11 +116,7 @@ pub(super) fn load(kind: &CifarKind, dir: &Path) -> Result<(Images, Images, Vec<
     let names = files::class_names(&dir.join(kind.names_file), kind.n_classes())?.unwrap_or_else(|| {
         let numbered = (0..kind.n_classes()).map(|class| format!("class {class}"));
         let known = kind.default_names.iter().map(|&name| name.to_owned());
-        if kind.default_names.is_empty() {
-            numbered.collect()
-        } else {
-            known.collect()
-        }
+        if kind.default_names.is_empty() { numbered.collect() } else { known.collect() }
     });
     Ok((train, test, names))
 }
@@ -143,10 +139,7 @@ fn read(kind: &CifarKind, dir: &Path, name: &str, max_records: usize) -> Result<
     let missing = if files::exists(&dir.join(kind.python_file)) {
         "this is the Python version of the set; the binary version is needed".to_owned()
     } else {
-        format!(
-            "unpack the binary version of the set; its folder is called {}",
-            kind.archive_dir
-        )
+        format!("unpack the binary version of the set; its folder is called {}", kind.archive_dir)
     };
     let what = format!("a CIFAR file of {}-byte records", kind.record_len());
     let bytes = files::read(&path, (max_records * kind.record_len()) as u64, &what, &missing)?;
@@ -155,14 +148,7 @@ fn read(kind: &CifarKind, dir: &Path, name: &str, max_records: usize) -> Result<
 }
 
 fn empty() -> Images {
-    Images {
-        n: 0,
-        channels: 3,
-        height: SIDE,
-        width: SIDE,
-        pixels: vec![],
-        labels: vec![],
-    }
+    Images { n: 0, channels: 3, height: SIDE, width: SIDE, pixels: vec![], labels: vec![] }
 }
 
 /// The bytes of one CIFAR file → its images; `path` is for messages only.

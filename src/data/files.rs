@@ -26,31 +26,19 @@ pub(super) fn check_dir(dir: &Path, expected: &str) -> Result<()> {
         Err(e) => return Err(Error::io("read", dir, e)),
     };
     let expected = format!("a folder with {expected}");
-    Err(Error::file(
-        dir,
-        None,
-        expected,
-        found,
-        "check the folder after --data's colon",
-    ))
+    Err(Error::file(dir, None, expected, found, "check the folder after --data's colon"))
 }
 
 /// The entries of `dir` sorted by name; names that start with a dot are passed over.
 pub(super) fn entries(dir: &Path) -> Result<Entries> {
-    let mut out = Entries {
-        dirs: vec![],
-        files: vec![],
-        others: vec![],
-    };
+    let mut out = Entries { dirs: vec![], files: vec![], others: vec![] };
     for entry in fs::read_dir(dir).map_err(|e| Error::io("read", dir, e))? {
         let entry = entry.map_err(|e| Error::io("read", dir, e))?;
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
         // Of the entry itself: a link is neither a file nor a folder here.
-        let kind = entry
-            .file_type()
-            .map_err(|e| Error::io("read", entry.path(), e))?;
+        let kind = entry.file_type().map_err(|e| Error::io("read", entry.path(), e))?;
         let list = match (kind.is_dir(), kind.is_file()) {
             (true, _) => &mut out.dirs,
             (_, true) => &mut out.files,
@@ -89,13 +77,7 @@ pub(super) fn read(path: &Path, max_bytes: u64, what: &str, missing: &str) -> Re
     let file = fs::File::open(path).map_err(|e| Error::io("read", path, e))?;
     let len = file.metadata().map_err(|e| Error::io("read", path, e))?.len();
     if len == 0 {
-        return Err(Error::file(
-            path,
-            Some(0),
-            what,
-            "an empty file",
-            "download or copy it again",
-        ));
+        return Err(Error::file(path, Some(0), what, "an empty file", "download or copy it again"));
     }
     if len > max_bytes {
         return Err(Error::file(
@@ -107,9 +89,7 @@ pub(super) fn read(path: &Path, max_bytes: u64, what: &str, missing: &str) -> Re
         ));
     }
     let mut bytes = Vec::with_capacity(len as usize);
-    file.take(max_bytes)
-        .read_to_end(&mut bytes)
-        .map_err(|e| Error::io("read", path, e))?;
+    file.take(max_bytes).read_to_end(&mut bytes).map_err(|e| Error::io("read", path, e))?;
     Ok(bytes)
 }
 
@@ -121,21 +101,11 @@ pub(super) fn class_names(path: &Path, n_classes: usize) -> Result<Option<Vec<St
     let what = format!("the names of {n_classes} classes, one a line");
     let bytes = read(path, 1 << 20, &what, "")?;
     let text = String::from_utf8_lossy(&bytes);
-    let names: Vec<String> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .map(str::to_owned)
-        .collect();
+    let names: Vec<String> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
     if names.len() != n_classes {
         let found = format!("{} names", names.len());
-        return Err(Error::file(
-            path,
-            None,
-            what,
-            found,
-            "restore the file, or remove it: it is optional",
-        ));
+        return Err(Error::file(path, None, what, found, "restore the file, or remove it: it is optional"));
     }
     Ok(Some(names))
 }

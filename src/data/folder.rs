@@ -29,21 +29,11 @@ type Listed = Vec<(PathBuf, u16)>;
 pub(super) fn load(dir: &Path, size: usize) -> Result<(Images, Images, Vec<String>)> {
     if !SIZES.contains(&size) {
         let expected = format!("{} to {} pixels", SIZES.start(), SIZES.end());
-        return Err(Error::usage(
-            "the image size",
-            expected,
-            size.to_string(),
-            format!("{DEFAULT_SIZE}"),
-        ));
+        return Err(Error::usage("the image size", expected, size.to_string(), format!("{DEFAULT_SIZE}")));
     }
     files::check_dir(dir, LAYOUT)?;
     let sub_dirs = files::entries(dir)?.dirs;
-    let part = |names: &[&str]| {
-        names
-            .iter()
-            .map(|name| dir.join(name))
-            .find(|path| sub_dirs.contains(path))
-    };
+    let part = |names: &[&str]| names.iter().map(|name| dir.join(name)).find(|path| sub_dirs.contains(path));
     let (train, test, names) = match (part(&["train"]), part(&["test", "val", "valid"])) {
         (Some(train_dir), Some(test_dir)) => {
             let (train, names) = list(&train_dir)?;
@@ -61,26 +51,14 @@ pub(super) fn load(dir: &Path, size: usize) -> Result<(Images, Images, Vec<Strin
     };
     if test.is_empty() {
         let hint = "at least two images in some class, or train/ and test/ folders";
-        return Err(Error::file(
-            dir,
-            None,
-            "images to hold out",
-            "one image per class",
-            hint,
-        ));
+        return Err(Error::file(dir, None, "images to hold out", "one image per class", hint));
     }
     Ok((read_all(&train, size)?, read_all(&test, size)?, names))
 }
 
 fn other_classes(missing: &Path, has: &Path) -> Error {
     let expected = format!("a class folder, as there is one in {}", has.display());
-    Error::file(
-        missing,
-        None,
-        expected,
-        "no such folder",
-        "the same classes in both parts",
-    )
+    Error::file(missing, None, expected, "no such folder", "the same classes in both parts")
 }
 
 /// The images of every class folder in `dir`, and the classes' names.
@@ -101,35 +79,20 @@ fn list(dir: &Path) -> Result<(Listed, Vec<String>)> {
         let n_others = entries.others.len() + entries.dirs.len();
         let n_files = entries.files.len();
         let before = listed.len();
-        listed.extend(
-            entries
-                .files
-                .into_iter()
-                .filter(|path| is_image(path))
-                .map(|path| (path, class as u16)),
-        );
+        listed
+            .extend(entries.files.into_iter().filter(|path| is_image(path)).map(|path| (path, class as u16)));
         if listed.len() == before {
             let found = format!("none among {n_files} files and {n_others} links and folders");
             let hint = "remove the empty class, or put its images there themselves (links are not followed)";
             return Err(Error::file(class_dir, None, "png or jpeg files", found, hint));
         }
-        names.push(
-            class_dir
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
-        );
+        names.push(class_dir.file_name().unwrap_or_default().to_string_lossy().into_owned());
     }
     Ok((listed, names))
 }
 
 fn is_image(path: &Path) -> bool {
-    let extension = path
-        .extension()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_lowercase();
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     ["png", "jpg", "jpeg"].contains(&extension.as_str())
 }
 
@@ -146,14 +109,8 @@ fn hold_out((listed, names): (Listed, Vec<String>)) -> (Listed, Listed, Vec<Stri
 }
 
 fn read_all(listed: &Listed, size: usize) -> Result<Images> {
-    let mut images = Images {
-        n: listed.len(),
-        channels: 3,
-        height: size,
-        width: size,
-        pixels: vec![],
-        labels: vec![],
-    };
+    let mut images =
+        Images { n: listed.len(), channels: 3, height: size, width: size, pixels: vec![], labels: vec![] };
     for (path, class) in listed {
         let rgb = read_image(path, size as u32)?;
         for channel in 0..3 {
@@ -176,9 +133,7 @@ fn read_image(path: &Path, size: u32) -> Result<image::RgbImage> {
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
     reader.limits(limits);
-    let reader = reader
-        .with_guessed_format()
-        .map_err(|e| Error::io("read", path, e))?;
+    let reader = reader.with_guessed_format().map_err(|e| Error::io("read", path, e))?;
     match reader.format() {
         Some(image::ImageFormat::Png) => {}
         // The decoder fills the missing rest of a cut JPEG file with grey instead of failing.
@@ -196,13 +151,9 @@ fn read_image(path: &Path, size: u32) -> Result<image::RgbImage> {
     }
     let image = reader.decode().map_err(|e| match e {
         ImageError::IoError(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => truncated(),
-        ImageError::Limits(e) => Error::file(
-            path,
-            None,
-            format!("sides of at most {MAX_SIDE}"),
-            e.to_string(),
-            again,
-        ),
+        ImageError::Limits(e) => {
+            Error::file(path, None, format!("sides of at most {MAX_SIDE}"), e.to_string(), again)
+        }
         e => Error::file(path, None, what, format!("damaged data ({e})"), again),
     })?;
     let rgb = image.to_rgb8();

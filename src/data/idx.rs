@@ -32,10 +32,7 @@ pub(super) fn load(dir: &Path) -> Result<(Images, Images, Vec<String>)> {
         return Err(Error::file(
             find(dir, &["t10k", "test"], "images", 3),
             Some(8),
-            format!(
-                "images of {}x{} as in the training part",
-                train.height, train.width
-            ),
+            format!("images of {}x{} as in the training part", train.height, train.width),
             format!("{}x{}", test.height, test.width),
             "files of one data set in one folder",
         ));
@@ -46,17 +43,10 @@ pub(super) fn load(dir: &Path) -> Result<(Images, Images, Vec<String>)> {
             &test_labels,
             i,
             test.labels[i],
-            format!(
-                "a label below {n_classes}: the training labels end at {}",
-                n_classes - 1
-            ),
+            format!("a label below {n_classes}: the training labels end at {}", n_classes - 1),
         ));
     }
-    Ok((
-        train,
-        test,
-        (0..n_classes).map(|class| class.to_string()).collect(),
-    ))
+    Ok((train, test, (0..n_classes).map(|class| class.to_string()).collect()))
 }
 
 /// The number of classes. IDX does not say it, so a label beyond a gap is taken for damage: with 20 images
@@ -67,22 +57,13 @@ fn check_labels(path: &Path, labels: &[u16]) -> Result<usize> {
     for (i, &label) in labels.iter().enumerate() {
         first[label as usize].get_or_insert(i);
     }
-    let present: Vec<(usize, usize)> = first
-        .iter()
-        .enumerate()
-        .filter_map(|(class, at)| at.map(|i| (class, i)))
-        .collect();
+    let present: Vec<(usize, usize)> =
+        first.iter().enumerate().filter_map(|(class, at)| at.map(|i| (class, i))).collect();
     let (highest, at) = present.last().copied().unwrap_or((0, 0));
     if present.len() < 2 {
         let found = format!("label {highest} for all {} images", labels.len());
         let hint = "a data set with more classes; there is nothing to learn from this one";
-        return Err(Error::file(
-            path,
-            Some(8),
-            "labels of at least two classes",
-            found,
-            hint,
-        ));
+        return Err(Error::file(path, Some(8), "labels of at least two classes", found, hint));
     }
     let gap = (1..highest).any(|class| first[class].is_none());
     let plenty = labels.len() >= 20 * (highest + 1);
@@ -95,13 +76,7 @@ fn check_labels(path: &Path, labels: &[u16]) -> Result<usize> {
 
 fn label_error(path: &Path, i: usize, label: u16, expected: String) -> Error {
     let hint = "check that this is the label file of the same data set, and copy it again";
-    Error::file(
-        path,
-        Some(8 + i as u64),
-        expected,
-        format!("label {label} for image {i}"),
-        hint,
-    )
+    Error::file(path, Some(8 + i as u64), expected, format!("label {label} for image {i}"), hint)
 }
 
 fn load_part(dir: &Path, prefixes: &[&str]) -> Result<(Images, PathBuf)> {
@@ -126,10 +101,7 @@ fn find(dir: &Path, prefixes: &[&str], what: &str, dims: usize) -> PathBuf {
         })
     });
     let usual = dir.join(format!("{}-{what}-idx{dims}-ubyte", prefixes[0]));
-    spellings
-        .into_iter()
-        .find(|path| files::exists(path))
-        .unwrap_or(usual)
+    spellings.into_iter().find(|path| files::exists(path)).unwrap_or(usual)
 }
 
 /// Images and labels of one part, which must be as many.
@@ -148,14 +120,7 @@ pub(super) fn assemble(
             "files of one data set in one folder",
         ));
     }
-    Ok(Images {
-        n,
-        channels: 1,
-        height,
-        width,
-        pixels,
-        labels: labels.into_iter().map(u16::from).collect(),
-    })
+    Ok(Images { n, channels: 1, height, width, pixels, labels: labels.into_iter().map(u16::from).collect() })
 }
 
 /// The bytes of an IDX image file, gzipped or not → (`[N, H, W]`, pixels); `path` is for messages only.
@@ -176,29 +141,17 @@ pub fn parse_labels(path: &Path, bytes: &[u8]) -> Result<Vec<u8>> {
 
 fn parse<const D: usize>(path: &Path, bytes: &[u8], magic: u32, what: &str) -> Result<([usize; D], Vec<u8>)> {
     let gz = bytes.starts_with(&[0x1f, 0x8b]);
-    let mut reader: Box<dyn Read + '_> = if gz {
-        Box::new(MultiGzDecoder::new(bytes))
-    } else {
-        Box::new(bytes)
-    };
+    let mut reader: Box<dyn Read + '_> =
+        if gz { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) };
     let header_len = 4 + 4 * D as u64;
 
     let header = fill(path, reader.as_mut(), header_len, 0)?;
     if header.len() < header_len as usize {
         let expected = format!("an IDX header of {header_len} bytes");
-        return Err(Error::file(
-            path,
-            Some(0),
-            expected,
-            format!("{} bytes in all", header.len()),
-            AGAIN,
-        ));
+        return Err(Error::file(path, Some(0), expected, format!("{} bytes in all", header.len()), AGAIN));
     }
-    let word = |i: usize| {
-        header[4 * i..4 * i + 4]
-            .iter()
-            .fold(0u32, |word, &byte| word << 8 | u32::from(byte))
-    };
+    let word =
+        |i: usize| header[4 * i..4 * i + 4].iter().fold(0u32, |word, &byte| word << 8 | u32::from(byte));
     if word(0) != magic {
         let hint = match word(0) {
             IMAGES_MAGIC => "this file holds images: check which file has which name",
@@ -206,13 +159,7 @@ fn parse<const D: usize>(path: &Path, bytes: &[u8], magic: u32, what: &str) -> R
             _ => "check that this is an IDX file of unsigned bytes",
         };
         let expected = format!("magic number {magic:#010x} (IDX, {what})");
-        return Err(Error::file(
-            path,
-            Some(0),
-            expected,
-            format!("{:#010x}", word(0)),
-            hint,
-        ));
+        return Err(Error::file(path, Some(0), expected, format!("{:#010x}", word(0)), hint));
     }
     let mut dims = [0usize; D];
     let mut claimed = Some(1u64);
@@ -227,13 +174,7 @@ fn parse<const D: usize>(path: &Path, bytes: &[u8], magic: u32, what: &str) -> R
     // The header's claim is only a limit for reading, never an allocation.
     let Some(claimed) = claimed.filter(|&len| len <= MAX_BYTES) else {
         let expected = format!("{what} of at most {MAX_BYTES} bytes");
-        return Err(Error::file(
-            path,
-            Some(4),
-            expected,
-            format!("dimensions {dims:?}"),
-            AGAIN,
-        ));
+        return Err(Error::file(path, Some(4), expected, format!("dimensions {dims:?}"), AGAIN));
     };
     let data = fill(path, reader.as_mut(), claimed + 1, header_len)?;
     let found = data.len() as u64;
@@ -255,13 +196,7 @@ fn fill(path: &Path, reader: &mut dyn Read, max: u64, offset: u64) -> Result<Vec
     let read = reader.take(max).read_to_end(&mut data);
     read.map_err(|e| {
         let found = format!("damaged gzip data ({e})");
-        Error::file(
-            path,
-            Some(offset + data.len() as u64),
-            "intact gzip data",
-            found,
-            AGAIN,
-        )
+        Error::file(path, Some(offset + data.len() as u64), "intact gzip data", found, AGAIN)
     })?;
     Ok(data)
 }

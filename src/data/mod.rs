@@ -74,12 +74,7 @@ pub struct Dataset {
 impl Dataset {
     fn new(kind: Kind, train: Images, test: Images, class_names: Vec<String>) -> Self {
         let identity = Identity::of(kind, &train, &test, class_names.len());
-        Self {
-            train,
-            test,
-            class_names,
-            identity,
-        }
+        Self { train, test, class_names, identity }
     }
 }
 
@@ -141,10 +136,7 @@ impl Identity {
             ]
         };
         let pairs = fields(self).into_iter().zip(fields(other));
-        pairs
-            .filter(|(a, b)| a.1 != b.1)
-            .map(|((what, a), (_, b))| (what, a, b))
-            .next()
+        pairs.filter(|(a, b)| a.1 != b.1).map(|((what, a), (_, b))| (what, a, b)).next()
     }
 }
 
@@ -186,10 +178,6 @@ pub fn check_sides(height: usize, width: usize) -> Result<()> {
         "the image size",
         "sides that can be halved twice (multiples of 4), as the two reduction cells do",
         format!("{height}x{width}"),
-        format!(
-            "crop, pad or resize the images to {}x{}",
-            near(height),
-            near(width)
-        ),
+        format!("crop, pad or resize the images to {}x{}", near(height), near(width)),
     ))
 }

@@ -58,11 +58,7 @@ impl Prefetch {
     /// # Errors
     /// [`Error::Io`] if a thread cannot be started.
     pub fn new(sources: Vec<Arc<BatchSource>>, start: u64, threads: usize) -> Result<Self> {
-        Self::from_fn(
-            move |step| sources.iter().map(|source| source.batch(step)).collect(),
-            start,
-            threads,
-        )
+        Self::from_fn(move |step| sources.iter().map(|source| source.batch(step)).collect(), start, threads)
     }
 
     /// The same with any function of the step.
@@ -74,29 +70,15 @@ impl Prefetch {
         start: u64,
         threads: usize,
     ) -> Result<Self> {
-        let state = State {
-            to_prepare: start,
-            to_deliver: start,
-            ready: BTreeMap::new(),
-            stop: false,
-        };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-        });
-        let mut prefetch = Self {
-            shared,
-            threads: vec![],
-        };
+        let state = State { to_prepare: start, to_deliver: start, ready: BTreeMap::new(), stop: false };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let mut prefetch = Self { shared, threads: vec![] };
         let prepare = Arc::new(prepare);
         for i in 0..threads.max(1) {
             let (shared, prepare) = (prefetch.shared.clone(), prepare.clone());
-            let thread = Builder::new()
-                .name(format!("data-{i}"))
-                .spawn(move || work(&shared, prepare.as_ref()));
-            prefetch
-                .threads
-                .push(thread.map_err(|e| Error::io("start", "a data thread", e))?);
+            let thread =
+                Builder::new().name(format!("data-{i}")).spawn(move || work(&shared, prepare.as_ref()));
+            prefetch.threads.push(thread.map_err(|e| Error::io("start", "a data thread", e))?);
         }
         Ok(prefetch)
     }
@@ -164,6 +146,5 @@ fn work(shared: &Shared, prepare: &impl Fn(u64) -> Vec<Batch>) {
 
 fn message(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "unknown panic".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown panic".to_owned())
 }

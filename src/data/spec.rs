@@ -24,13 +24,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Self; 5] = [
-        Self::Embedded,
-        Self::Cifar10,
-        Self::Cifar100,
-        Self::Idx,
-        Self::Folder,
-    ];
+    pub const ALL: [Self; 5] = [Self::Embedded, Self::Cifar10, Self::Cifar100, Self::Idx, Self::Folder];
 
     /// The word before the colon.
     pub fn name(self) -> &'static str {
@@ -59,12 +53,7 @@ impl FromStr for Spec {
     fn from_str(text: &str) -> Result<Self> {
         let (name, dir) = text.split_once(':').unwrap_or((text, ""));
         let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name) else {
-            return Err(Error::usage(
-                "--data",
-                FORMS,
-                format!("{text:?}"),
-                suggestion(text, name),
-            ));
+            return Err(Error::usage("--data", FORMS, format!("{text:?}"), suggestion(text, name)));
         };
         let name = kind.name();
         match (kind, dir.is_empty()) {
@@ -74,20 +63,14 @@ impl FromStr for Spec {
                 format!("{text:?}"),
                 "--data embedded",
             )),
-            (Kind::Embedded, true) => Ok(Self {
-                kind,
-                dir: PathBuf::new(),
-            }),
+            (Kind::Embedded, true) => Ok(Self { kind, dir: PathBuf::new() }),
             (_, true) => Err(Error::usage(
                 "--data",
                 format!("{name}:DIR, DIR being the folder with the files"),
                 format!("{text:?}"),
                 format!("--data {name}:path/to/folder"),
             )),
-            (_, false) => Ok(Self {
-                kind,
-                dir: dir.into(),
-            }),
+            (_, false) => Ok(Self { kind, dir: dir.into() }),
         }
     }
 }
@@ -96,9 +79,7 @@ fn suggestion(text: &str, name: &str) -> String {
     if std::path::Path::new(text).is_dir() {
         return format!("--data folder:{text} if that folder has one sub-folder of images per class");
     }
-    let nearest = Kind::ALL
-        .into_iter()
-        .min_by_key(|kind| edits(&name.to_lowercase(), kind.name()));
+    let nearest = Kind::ALL.into_iter().min_by_key(|kind| edits(&name.to_lowercase(), kind.name()));
     match nearest.filter(|kind| edits(&name.to_lowercase(), kind.name()) <= 3) {
         Some(Kind::Embedded) => "did you mean embedded?".to_owned(),
         Some(kind) => format!("did you mean {}:DIR?", kind.name()),

@@ -86,26 +86,17 @@ pub struct Tensor {
 impl Tensor {
     /// A tensor of 32-bit floats.
     pub fn f32(shape: &[usize], data: Vec<f32>) -> Self {
-        Self {
-            shape: shape.to_vec(),
-            data: Data::F32(data),
-        }
+        Self { shape: shape.to_vec(), data: Data::F32(data) }
     }
 
     /// A tensor of 64-bit floats.
     pub fn f64(shape: &[usize], data: Vec<f64>) -> Self {
-        Self {
-            shape: shape.to_vec(),
-            data: Data::F64(data),
-        }
+        Self { shape: shape.to_vec(), data: Data::F64(data) }
     }
 
     /// A tensor of 64-bit integers.
     pub fn i64(shape: &[usize], data: Vec<i64>) -> Self {
-        Self {
-            shape: shape.to_vec(),
-            data: Data::I64(data),
-        }
+        Self { shape: shape.to_vec(), data: Data::I64(data) }
     }
 }
 
@@ -124,13 +115,7 @@ pub fn read(path: &Path) -> Result<(Tensors, Metadata)> {
 pub fn parse(bytes: &[u8], path: &Path) -> Result<(Tensors, Metadata)> {
     let bad = |e: safetensors::SafeTensorError| {
         let found = format!("{} bytes of which this is wrong: {e}", bytes.len());
-        Error::file(
-            path,
-            None,
-            "a whole safetensors file",
-            found,
-            "write or copy the file again",
-        )
+        Error::file(path, None, "a whole safetensors file", found, "write or copy the file again")
     };
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(bad)?;
     let file = SafeTensors::deserialize(bytes).map_err(bad)?;
@@ -154,20 +139,9 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<(Tensors, Metadata)> {
                 ));
             }
         };
-        tensors.insert(
-            name.to_owned(),
-            Tensor {
-                shape: view.shape().to_vec(),
-                data,
-            },
-        );
+        tensors.insert(name.to_owned(), Tensor { shape: view.shape().to_vec(), data });
     }
-    let metadata = header
-        .metadata()
-        .clone()
-        .unwrap_or_default()
-        .into_iter()
-        .collect();
+    let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
     Ok((tensors, metadata))
 }
 
@@ -194,13 +168,7 @@ pub fn to_bytes(tensors: &Tensors, metadata: &Metadata, path: &Path) -> Result<V
     for (name, tensor) in &ordered {
         if tensor.shape.iter().product::<usize>() != tensor.data.len() {
             let expected = format!("as many numbers in `{name}` as its shape {:?} says", tensor.shape);
-            return Err(Error::file(
-                path,
-                None,
-                expected,
-                tensor.data.len().to_string(),
-                "",
-            ));
+            return Err(Error::file(path, None, expected, tensor.data.len().to_string(), ""));
         }
         let start = end;
         end += tensor.data.len() * tensor.data.item_bytes();
@@ -260,11 +228,5 @@ fn get<'a>(tensors: &'a Tensors, path: &Path, name: &str) -> Result<&'a Tensor> 
 }
 
 fn wrong_dtype(path: &Path, name: &str, expected: &str, found: &Data) -> Error {
-    Error::file(
-        path,
-        None,
-        format!("tensor `{name}` of type {expected}"),
-        found.dtype(),
-        "",
-    )
+    Error::file(path, None, format!("tensor `{name}` of type {expected}"), found.dtype(), "")
 }

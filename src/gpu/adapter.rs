@@ -52,11 +52,7 @@ pub struct AdapterLimits {
 
 /// Every adapter of this machine, in a fixed order; empty if there is none.
 pub fn adapters() -> Vec<AdapterInfo> {
-    list()
-        .iter()
-        .enumerate()
-        .map(|(index, adapter)| describe(index, adapter))
-        .collect()
+    list().iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect()
 }
 
 /// The adapter that `selector` means: an index, else a part of a name (any case); without one the variable
@@ -68,11 +64,8 @@ pub fn choose(selector: Option<&str>) -> Result<AdapterInfo> {
 }
 
 pub(super) fn pick(selector: Option<&str>) -> Result<(AdapterInfo, wgpu::Adapter)> {
-    let mut found: Vec<_> = list()
-        .into_iter()
-        .enumerate()
-        .map(|(i, adapter)| (describe(i, &adapter), adapter))
-        .collect();
+    let mut found: Vec<_> =
+        list().into_iter().enumerate().map(|(i, adapter)| (describe(i, &adapter), adapter)).collect();
     if found.is_empty() {
         return Err(no_adapter());
     }
@@ -85,12 +78,8 @@ pub(super) fn pick(selector: Option<&str>) -> Result<(AdapterInfo, wgpu::Adapter
     let by_index = wanted.parse::<usize>().ok().filter(|i| *i < found.len());
     let best = by_index.or_else(|| {
         let part = wanted.to_lowercase();
-        let matching = found
-            .iter()
-            .filter(|(info, _)| info.name.to_lowercase().contains(&part));
-        matching
-            .min_by_key(|(info, _)| class(info))
-            .map(|(info, _)| info.index)
+        let matching = found.iter().filter(|(info, _)| info.name.to_lowercase().contains(&part));
+        matching.min_by_key(|(info, _)| class(info)).map(|(info, _)| info.index)
     });
     match best {
         Some(i) => Ok(found.swap_remove(i)),
@@ -99,16 +88,8 @@ pub(super) fn pick(selector: Option<&str>) -> Result<(AdapterInfo, wgpu::Adapter
                 .iter()
                 .map(|(a, _)| format!("\n    {}: {} ({}, {})", a.index, a.name, a.backend, a.driver))
                 .collect();
-            let expected = format!(
-                "the index or a part of the name of a device:{}\n ",
-                lines.concat()
-            );
-            Err(Error::usage(
-                what,
-                expected,
-                format!("{wanted:?}"),
-                "parsec devices",
-            ))
+            let expected = format!("the index or a part of the name of a device:{}\n ", lines.concat());
+            Err(Error::usage(what, expected, format!("{wanted:?}"), "parsec devices"))
         }
     }
 }
@@ -121,10 +102,7 @@ pub(super) fn no_adapter() -> Error {
     } else {
         "install or update your GPU vendor's driver"
     };
-    Error::device(
-        "no GPU adapter found: neither Vulkan, Metal nor Direct3D 12 lists one",
-        try_this,
-    )
+    Error::device("no GPU adapter found: neither Vulkan, Metal nor Direct3D 12 lists one", try_this)
 }
 
 fn list() -> Vec<wgpu::Adapter> {
@@ -141,10 +119,7 @@ fn list() -> Vec<wgpu::Adapter> {
 /// Order of preference, the fastest class first.
 fn class(info: &AdapterInfo) -> usize {
     let order = ["discrete", "integrated", "virtual", "other", "cpu"];
-    order
-        .iter()
-        .position(|t| *t == info.device_type)
-        .unwrap_or(order.len())
+    order.iter().position(|t| *t == info.device_type).unwrap_or(order.len())
 }
 
 fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {

@@ -98,9 +98,8 @@ impl Gpu {
         let mut limits = wgpu::Limits::default();
         if options.limits == LimitsChoice::Adapter {
             let most = adapter.limits();
-            limits.max_storage_buffer_binding_size = most
-                .max_storage_buffer_binding_size
-                .max(limits.max_storage_buffer_binding_size);
+            limits.max_storage_buffer_binding_size =
+                most.max_storage_buffer_binding_size.max(limits.max_storage_buffer_binding_size);
             limits.max_buffer_size = most.max_buffer_size.max(limits.max_buffer_size);
         }
         let request = adapter.request_device(&wgpu::DeviceDescriptor {
@@ -176,10 +175,9 @@ impl Gpu {
                 format!("{} was lost: {message}", self.info.name),
                 "resume the run (what was saved is untouched); if it happens again, a newer driver or a smaller --batch",
             )),
-            Some(Fault::Other(message)) => Err(Error::device(
-                format!("{} reported: {message}", self.info.name),
-                "a newer driver",
-            )),
+            Some(Fault::Other(message)) => {
+                Err(Error::device(format!("{} reported: {message}", self.info.name), "a newer driver"))
+            }
         }
     }
 
@@ -214,10 +212,7 @@ impl Gpu {
         }
         match validation.or(internal) {
             None => Ok(made),
-            Some(e) => Err(Error::Kernel {
-                kernel: what.into(),
-                message: e.to_string(),
-            }),
+            Some(e) => Err(Error::Kernel { kernel: what.into(), message: e.to_string() }),
         }
     }
 }

@@ -143,10 +143,7 @@ impl Gpu {
         staging.map_async(wgpu::MapMode::Read, 0..len, |_| {});
         self.wait()?;
         let fail = |e: &dyn std::fmt::Display| {
-            Error::device(
-                format!("{}: reading back failed: {e}", self.info.name),
-                "a newer driver",
-            )
+            Error::device(format!("{}: reading back failed: {e}", self.info.name), "a newer driver")
         };
         let bytes = staging.get_mapped_range(0..len).map_err(|e| fail(&e))?.to_vec();
         staging.unmap();
@@ -160,10 +157,7 @@ impl Gpu {
         self.check()?;
         if recorded.generation != self.generation {
             let message = "a buffer was replaced after these dispatches were prepared";
-            return Err(Error::Kernel {
-                kernel: "submit".into(),
-                message: message.into(),
-            });
+            return Err(Error::Kernel { kernel: "submit".into(), message: message.into() });
         }
         let mut rest = recorded.steps.as_slice();
         while !rest.is_empty() {
@@ -226,17 +220,13 @@ impl Gpu {
         if let Some(flight) = self.flights.pop_front() {
             let start = Instant::now();
             self.poll(Some(flight.index))?;
-            self.pace
-                .finished(flight.units, start.elapsed() > Duration::from_millis(1));
+            self.pace.finished(flight.units, start.elapsed() > Duration::from_millis(1));
         }
         Ok(())
     }
 
     fn poll(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        let waited = self.device.poll(wgpu::PollType::Wait {
-            submission_index,
-            timeout: None,
-        });
+        let waited = self.device.poll(wgpu::PollType::Wait { submission_index, timeout: None });
         self.check()?;
         waited.map(|_| ()).map_err(|e| {
             Error::device(
@@ -248,25 +238,17 @@ impl Gpu {
 
     /// The buffer of `buf` if the host may touch these bytes of it.
     fn held(&self, buf: Buf, offset: u64, len: u64) -> Result<&Held> {
-        let held = self
-            .buffers
-            .get(&buf)
-            .ok_or_else(|| host_access(buf, "it has no buffer".into()))?;
+        let held = self.buffers.get(&buf).ok_or_else(|| host_access(buf, "it has no buffer".into()))?;
         let inside = offset.checked_add(len).is_some_and(|end| end <= held.len_bytes);
         if inside && offset.is_multiple_of(4) && len.is_multiple_of(4) {
             return Ok(held);
         }
-        let message = format!(
-            "{len} bytes at {offset}: expected multiples of 4 within its {} bytes",
-            held.len_bytes
-        );
+        let message =
+            format!("{len} bytes at {offset}: expected multiples of 4 within its {} bytes", held.len_bytes);
         Err(host_access(buf, message))
     }
 }
 
 fn host_access(buf: Buf, message: String) -> Error {
-    Error::Kernel {
-        kernel: format!("host access to {buf:?}"),
-        message,
-    }
+    Error::Kernel { kernel: format!("host access to {buf:?}"), message }
 }

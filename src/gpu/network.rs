@@ -11,8 +11,8 @@ use crate::error::Result;
 use crate::graph::spec::NetworkSpec;
 use crate::graph::{Layout, Lowering, Mode, Plan, Request};
 use crate::kernel::{Buf, Range};
-use crate::ops::optimizer::{self, scalar};
 use crate::ops::Map;
+use crate::ops::optimizer::{self, scalar};
 use crate::space::Genotype;
 
 /// Plans kept; the least recently used goes first.
@@ -131,9 +131,14 @@ impl Network {
     /// Makes the arena large enough for these children before anything runs.
     ///
     /// Errors: [`crate::Error::Memory`] with what is needed.
-    pub fn reserve<'a>(&mut self, genotypes: impl IntoIterator<Item = &'a Genotype>, batch: u32) -> Result<()> {
+    pub fn reserve<'a>(
+        &mut self,
+        genotypes: impl IntoIterator<Item = &'a Genotype>,
+        batch: u32,
+    ) -> Result<()> {
         for genotype in genotypes {
-            let key = Key { genotype: genotype.clone(), mode: Mode::Train, batch, split: 0, drop_path: false };
+            let key =
+                Key { genotype: genotype.clone(), mode: Mode::Train, batch, split: 0, drop_path: false };
             let plan = self.plan(&key)?;
             self.make_room(&plan)?;
         }

@@ -31,11 +31,7 @@ pub struct Pace {
 
 impl Pace {
     pub fn new() -> Self {
-        Self {
-            rate: FIRST_RATE,
-            done: 0.0,
-            since: Instant::now(),
-        }
+        Self { rate: FIRST_RATE, done: 0.0, since: Instant::now() }
     }
 
     /// The most units that one submission should hold.

@@ -46,18 +46,12 @@ pub(super) struct Pipelines {
 
 impl Pipelines {
     pub fn new(checks: bool) -> Self {
-        Self {
-            checks,
-            by_entry: HashMap::new(),
-        }
+        Self { checks, by_entry: HashMap::new() }
     }
 
     fn get(&self, d: &Dispatch) -> Option<Arc<Pipeline>> {
         let variants = self.by_entry.get(&(d.shader, d.entry))?;
-        variants
-            .iter()
-            .find(|(overrides, _)| *overrides == d.overrides)
-            .map(|(_, p)| Arc::clone(p))
+        variants.iter().find(|(overrides, _)| *overrides == d.overrides).map(|(_, p)| Arc::clone(p))
     }
 }
 
@@ -75,10 +69,7 @@ impl Gpu {
         let entry = kernel.entry(d.entry)?;
         for (name, _) in &d.overrides {
             if !kernel.overrides.iter().any(|(there, _)| there == name) {
-                return Err(reflect::error(
-                    d.shader,
-                    format!("{}: no override constant {name:?}", d.entry),
-                ));
+                return Err(reflect::error(d.shader, format!("{}: no override constant {name:?}", d.entry)));
             }
         }
         let mut text = kernel.specialised(d.entry, &d.overrides)?;
@@ -93,15 +84,9 @@ impl Gpu {
         let checks = self.pipelines.checks;
         let module = self.scoped(d.shader, 0, |device| shader_module(device, kernel, &text, checks))?;
         let label = format!("{}::{}", d.shader, d.entry);
-        let (pipeline, layout) = self.scoped(&label, 0, |device| {
-            compile(device, &label, &module, entry, &textures)
-        })?;
-        let made = Arc::new(Pipeline {
-            pipeline,
-            layout,
-            entry,
-            textures,
-        });
+        let (pipeline, layout) =
+            self.scoped(&label, 0, |device| compile(device, &label, &module, entry, &textures))?;
+        let made = Arc::new(Pipeline { pipeline, layout, entry, textures });
         let variants = self.pipelines.by_entry.entry((d.shader, d.entry)).or_default();
         variants.push((d.overrides.clone(), Arc::clone(&made)));
         Ok(made)
@@ -118,10 +103,7 @@ fn shader_module(device: &wgpu::Device, kernel: &Kernel, text: &str, checks: boo
     }
     // SAFETY: the text is one of the program's own shaders, never a user's. They guard their stores, clamp
     // their loads and bound their loops; the suite compares the results with and without checks.
-    #[expect(
-        unsafe_code,
-        reason = "bounds checks cost up to half the speed on some adapters"
-    )]
+    #[expect(unsafe_code, reason = "bounds checks cost up to half the speed on some adapters")]
     unsafe {
         device.create_shader_module_trusted(desc, wgpu::ShaderRuntimeChecks::unchecked())
     }
@@ -161,10 +143,8 @@ fn compile(
     if !textures.is_empty() {
         entries.push(layout_entry(BASES_BINDING, buffer(wgpu::BufferBindingType::Uniform, 16)));
     }
-    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-        label: Some(label),
-        entries: &entries,
-    });
+    let layout = device
+        .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries });
     let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
         label: Some(label),
         bind_group_layouts: &[Some(&layout)],

@@ -57,10 +57,7 @@ impl Gpu {
     /// [`crate::Error::Memory`].
     pub fn prepare(&mut self, dispatches: &[Dispatch]) -> Result<Recorded> {
         self.check()?;
-        let pipelines: Vec<_> = dispatches
-            .iter()
-            .map(|d| self.pipeline(d))
-            .collect::<Result<_>>()?;
+        let pipelines: Vec<_> = dispatches.iter().map(|d| self.pipeline(d)).collect::<Result<_>>()?;
         // All parameters go into one buffer, each at its slot, and so do the first texels of textures.
         let mut words: Vec<u32> = Vec::new();
         let mut fresh = Fresh::default();
@@ -114,20 +111,9 @@ impl Gpu {
                     entries: &entries,
                 });
                 let units = pace::units(d.flops, d.bytes);
-                Ok(Step {
-                    copies,
-                    pipeline: pipeline.pipeline.clone(),
-                    bind_group,
-                    grid: d.grid,
-                    units,
-                })
+                Ok(Step { copies, pipeline: pipeline.pipeline.clone(), bind_group, grid: d.grid, units })
             };
-            dispatches
-                .iter()
-                .zip(pipelines)
-                .zip(copies)
-                .map(step)
-                .collect::<Result<Vec<_>>>()
+            dispatches.iter().zip(pipelines).zip(copies).map(step).collect::<Result<Vec<_>>>()
         })??;
         Ok(Recorded {
             steps,
@@ -174,9 +160,8 @@ impl Gpu {
                 add(b.number, wgpu::BindingResource::TextureView(&mirror.view));
                 continue;
             }
-            if let Some((_, _, other)) = ways
-                .iter()
-                .find(|(buf, kind, _)| *buf == range.buf && *kind != b.kind)
+            if let Some((_, _, other)) =
+                ways.iter().find(|(buf, kind, _)| *buf == range.buf && *kind != b.kind)
             {
                 let message = "bind one buffer in different ways; declare them alike or use two buffers";
                 return Err(format!("{other} and {} {message}", b.name));
@@ -190,13 +175,8 @@ impl Gpu {
             add(BASES_BINDING, whole(params, bases, 16));
         }
         if d.bindings.len() + usize::from(has_params) != bindings.len() {
-            let known = |name: &str| {
-                bindings
-                    .iter()
-                    .filter(|b| b.name == name && name != "params")
-                    .count()
-                    == 1
-            };
+            let known =
+                |name: &str| bindings.iter().filter(|b| b.name == name && name != "params").count() == 1;
             let odd = d.bindings.iter().map(|(name, _)| *name).find(|name| !known(name));
             return Err(match odd {
                 Some(name) => {
@@ -214,43 +194,24 @@ impl Gpu {
 
     /// The buffer and the length bound for `range`.
     fn bind(&self, b: &Binding, range: &Range) -> Result<(&wgpu::Buffer, u64), String> {
-        let Range {
-            buf,
-            offset_bytes,
-            len_bytes,
-        } = *range;
-        let held: &Held = self
-            .buffers
-            .get(&buf)
-            .ok_or_else(|| format!("{}: {buf:?} has no buffer", b.name))?;
+        let Range { buf, offset_bytes, len_bytes } = *range;
+        let held: &Held =
+            self.buffers.get(&buf).ok_or_else(|| format!("{}: {buf:?} has no buffer", b.name))?;
         if !offset_bytes.is_multiple_of(256) || !len_bytes.is_multiple_of(16) || len_bytes == 0 {
             let message = "must start at a multiple of 256 bytes and be a positive multiple of 16 long";
             return Err(format!("{}: {range:?} {message}", b.name));
         }
-        if offset_bytes
-            .checked_add(len_bytes)
-            .is_none_or(|end| end > held.len_bytes)
-        {
-            return Err(format!(
-                "{}: {range:?} ends outside the buffer's {} bytes",
-                b.name, held.len_bytes
-            ));
+        if offset_bytes.checked_add(len_bytes).is_none_or(|end| end > held.len_bytes) {
+            return Err(format!("{}: {range:?} ends outside the buffer's {} bytes", b.name, held.len_bytes));
         }
         // A uniform array has a fixed size in the shader; what lies behind the range is bound, never used.
-        let len_bytes = if b.kind == Kind::Uniform {
-            len_bytes.max(b.min_bytes)
-        } else {
-            len_bytes
-        };
+        let len_bytes = if b.kind == Kind::Uniform { len_bytes.max(b.min_bytes) } else { len_bytes };
         let most = match b.kind {
             Kind::Uniform => self.limits.max_uniform_buffer_binding_size,
             _ => self.limits.max_storage_buffer_binding_size,
         };
         if len_bytes > most || len_bytes < b.min_bytes {
-            return Err(format!(
-                "{}: {range:?} must have {} to {most} bytes",
-                b.name, b.min_bytes
-            ));
+            return Err(format!("{}: {range:?} must have {} to {most} bytes", b.name, b.min_bytes));
         }
         Ok((&held.buffer, len_bytes))
     }

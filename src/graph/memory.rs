@@ -66,7 +66,12 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64]) -> Result<Regions> {
     for id in order {
         let len_bytes = sizes[id as usize].next_multiple_of(256);
         if len_bytes > PAGE_BYTES {
-            return Err(too_large("one tensor of the network", len_bytes, PAGE_BYTES, "a smaller --batch or fewer --channels"));
+            return Err(too_large(
+                "one tensor of the network",
+                len_bytes,
+                PAGE_BYTES,
+                "a smaller --batch or fewer --channels",
+            ));
         }
         let (first, last) = lives[&id];
         let (page, offset_bytes) = (0..)
@@ -83,12 +88,23 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64]) -> Result<Regions> {
     for d in dispatches {
         for (_, range) in &mut d.bindings {
             if range.len_bytes > PAGE_BYTES {
-                return Err(too_large("what one kernel reads or writes", range.len_bytes, PAGE_BYTES, "fewer --channels"));
+                return Err(too_large(
+                    "what one kernel reads or writes",
+                    range.len_bytes,
+                    PAGE_BYTES,
+                    "fewer --channels",
+                ));
             }
             // Coefficients, and packed weights after the packing itself, are read as uniforms.
-            let uniform = matches!(range.buf, Buf::Small(_)) || (range.buf == Buf::Packed && d.shader != "pack");
+            let uniform =
+                matches!(range.buf, Buf::Small(_)) || (range.buf == Buf::Packed && d.shader != "pack");
             if uniform && range.len_bytes > UNIFORM_BYTES {
-                return Err(too_large("the weights that one kernel reads", range.len_bytes, UNIFORM_BYTES, "fewer --channels"));
+                return Err(too_large(
+                    "the weights that one kernel reads",
+                    range.len_bytes,
+                    UNIFORM_BYTES,
+                    "fewer --channels",
+                ));
             }
             match range.buf {
                 Buf::Tensor(id) => {

@@ -33,32 +33,17 @@ impl NetworkSpec {
         ];
         for (what, value, least, most) in ranges {
             if value < least || value > most {
-                return Err(Error::usage(
-                    what,
-                    format!("{least} to {most}"),
-                    value.to_string(),
-                    "",
-                ));
+                return Err(Error::usage(what, format!("{least} to {most}"), value.to_string(), ""));
             }
         }
         if !self.channels.is_multiple_of(2) {
             let try_this = format!("{} or {}", self.channels - 1, self.channels + 1);
             let expected = "an even number (a strided skip connection splits the channels in halves)";
-            return Err(Error::usage(
-                "channels",
-                expected,
-                self.channels.to_string(),
-                try_this,
-            ));
+            return Err(Error::usage("channels", expected, self.channels.to_string(), try_this));
         }
         if self.auxiliary && self.kind == NetworkKind::Search {
             let try_this = "leave it out, or choose the final network";
-            return Err(Error::usage(
-                "auxiliary head",
-                "a final network",
-                "a search network",
-                try_this,
-            ));
+            return Err(Error::usage("auxiliary head", "a final network", "a search network", try_this));
         }
         self.check_halving()
     }
@@ -125,11 +110,7 @@ impl NetworkSpec {
             }
             cells.push(CellSpec {
                 index,
-                kind: if reduction {
-                    CellKind::Reduce
-                } else {
-                    CellKind::Normal
-                },
+                kind: if reduction { CellKind::Reduce } else { CellKind::Normal },
                 prev_reduction,
                 c_prev_prev,
                 c_prev,
@@ -175,10 +156,7 @@ impl NetworkSpec {
     /// [`Self::params`]. Of a search parent these are the ones its child uses.
     pub fn used_params(&self, genotype: &Genotype) -> Vec<String> {
         let trained = |p: ParamSpec| p.role.is_trained().then_some(p.name);
-        self.child_params(genotype)
-            .into_iter()
-            .filter_map(trained)
-            .collect()
+        self.child_params(genotype).into_iter().filter_map(trained).collect()
     }
 
     /// The named tensors of one child (search) or of the genotype's network (final), each once.
@@ -227,9 +205,7 @@ impl NetworkSpec {
 }
 
 fn count(params: &[ParamSpec], auxiliary: bool) -> u64 {
-    let counted = params
-        .iter()
-        .filter(|p| p.role.is_trained() && p.auxiliary == auxiliary);
+    let counted = params.iter().filter(|p| p.role.is_trained() && p.auxiliary == auxiliary);
     counted.map(|p| p.len() as u64).sum()
 }
 
@@ -261,10 +237,7 @@ fn child_ops(cell: &CellSpec, genotype: &Genotype) -> Vec<Op> {
         pairs.sort();
         pairs.dedup();
         for pair in pairs {
-            ops.push(cell.op(
-                edge_prefix(cell.index, edge(node, pair.input), pair.primitive),
-                pair,
-            ));
+            ops.push(cell.op(edge_prefix(cell.index, edge(node, pair.input), pair.primitive), pair));
         }
     }
     ops

@@ -72,10 +72,7 @@ impl Kernel {
     pub fn entry(&self, name: &str) -> Result<&Entry> {
         self.entries.iter().find(|e| e.name == name).ok_or_else(|| {
             let there: Vec<_> = self.entries.iter().map(|e| e.name.as_str()).collect();
-            error(
-                &self.name,
-                format!("no entry point {name:?}; it has {}", there.join(", ")),
-            )
+            error(&self.name, format!("no entry point {name:?}; it has {}", there.join(", ")))
         })
     }
 
@@ -117,29 +114,16 @@ pub fn reflect(source: &Source) -> Result<Kernel> {
         None => format!("shaders/{}.wgsl", source.name),
     };
 
-    let module = naga::front::wgsl::parse_str(&text).map_err(|e| {
-        error(
-            source.name,
-            format!("{}: {}", place(e.location(&text)), e.message()),
-        )
-    })?;
+    let module = naga::front::wgsl::parse_str(&text)
+        .map_err(|e| error(source.name, format!("{}: {}", place(e.location(&text)), e.message())))?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
         .validate(&module)
-        .map_err(|e| {
-            error(
-                source.name,
-                format!("{}: {}", place(e.location(&text)), chain(e.as_inner())),
-            )
-        })?;
+        .map_err(|e| error(source.name, format!("{}: {}", place(e.location(&text)), chain(e.as_inner()))))?;
 
     let mut entries = Vec::new();
     for (i, point) in module.entry_points.iter().enumerate() {
         let used = info.get_entry_point(i);
-        let globals = module
-            .global_variables
-            .iter()
-            .filter(|(h, _)| !used[*h].is_empty())
-            .map(|(h, _)| h);
+        let globals = module.global_variables.iter().filter(|(h, _)| !used[*h].is_empty()).map(|(h, _)| h);
         entries.push(
             entry(&module, point, globals)
                 .map_err(|m| error(source.name, format!("entry point {}: {m}", point.name)))?,
@@ -186,16 +170,8 @@ fn entry(
         };
         let name = var.name.clone().unwrap_or_default();
         match var.binding {
-            Some(naga::ResourceBinding {
-                group: 0,
-                binding: number,
-            }) => {
-                bindings.push(Binding {
-                    name,
-                    number,
-                    kind,
-                    min_bytes,
-                });
+            Some(naga::ResourceBinding { group: 0, binding: number }) => {
+                bindings.push(Binding { name, number, kind, min_bytes });
             }
             _ => return Err(format!("variable {name} is not in group 0")),
         }
@@ -212,11 +188,7 @@ fn entry(
             return Err(format!("{found} {what}; WebGPU guarantees {limit}"));
         }
     }
-    Ok(Entry {
-        name: point.name.clone(),
-        workgroup_size: point.workgroup_size,
-        bindings,
-    })
+    Ok(Entry { name: point.name.clone(), workgroup_size: point.workgroup_size, bindings })
 }
 
 /// Byte `offset` of the joined text as file:line:column and that line.
@@ -246,8 +218,5 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 pub(crate) fn error(kernel: &str, message: impl Into<String>) -> Error {
-    Error::Kernel {
-        kernel: kernel.into(),
-        message: message.into(),
-    }
+    Error::Kernel { kernel: kernel.into(), message: message.into() }
 }

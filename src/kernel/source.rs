@@ -54,11 +54,8 @@ impl Source {
     /// exist comes as `None`.
     pub fn parts(&self) -> Vec<(String, Option<&'static str>)> {
         let lib = |name: &str| LIBS.iter().find(|(stem, _)| *stem == name).map(|(_, text)| *text);
-        let mut parts: Vec<_> = self
-            .libs
-            .iter()
-            .map(|name| (format!("shaders/lib/{name}.wgsl"), lib(name)))
-            .collect();
+        let mut parts: Vec<_> =
+            self.libs.iter().map(|name| (format!("shaders/lib/{name}.wgsl"), lib(name))).collect();
         parts.push((format!("shaders/{}.wgsl", self.name), Some(self.text)));
         parts
     }

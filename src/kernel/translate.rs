@@ -29,32 +29,18 @@ pub fn translate(kernel: &Kernel, entry: &str, overrides: &[(&str, u32)]) -> Res
     let fail =
         |language: &str, e: &dyn std::fmt::Display| error(&kernel.name, format!("{entry}: {language}: {e}"));
 
-    let constants: PipelineConstants = overrides
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), f64::from(*value)))
-        .collect();
+    let constants: PipelineConstants =
+        overrides.iter().map(|(name, value)| ((*name).to_owned(), f64::from(*value))).collect();
     let (module, info) =
         pipeline_constants::process_overrides(&kernel.module, &kernel.info, Some((stage, entry)), &constants)
             .map_err(|e| fail("override constants", &e))?;
 
-    let options = spv::Options {
-        lang_version: (1, 3),
-        ..Default::default()
-    };
-    let pipeline = spv::PipelineOptions {
-        shader_stage: stage,
-        entry_point: entry.into(),
-    };
+    let options = spv::Options { lang_version: (1, 3), ..Default::default() };
+    let pipeline = spv::PipelineOptions { shader_stage: stage, entry_point: entry.into() };
     let spirv = spv::write_vec(&module, &info, &options, Some(&pipeline)).map_err(|e| fail("SPIR-V", &e))?;
 
-    let options = msl::Options {
-        lang_version: (2, 1),
-        ..Default::default()
-    };
-    let pipeline = msl::PipelineOptions {
-        entry_point: Some((stage, entry.into())),
-        ..Default::default()
-    };
+    let options = msl::Options { lang_version: (2, 1), ..Default::default() };
+    let pipeline = msl::PipelineOptions { entry_point: Some((stage, entry.into())), ..Default::default() };
     let (msl, names) = msl::write_string(&module, &info, &options, &pipeline).map_err(|e| fail("MSL", &e))?;
     for name in names.entry_point_names {
         name.map_err(|e| fail("MSL", &e))?;
@@ -62,9 +48,7 @@ pub fn translate(kernel: &Kernel, entry: &str, overrides: &[(&str, u32)]) -> Res
 
     let mut hlsl = String::new();
     let options = hlsl::Options::default();
-    let pipeline = hlsl::PipelineOptions {
-        entry_point: Some((stage, entry.into())),
-    };
+    let pipeline = hlsl::PipelineOptions { entry_point: Some((stage, entry.into())) };
     let names = hlsl::Writer::new(&mut hlsl, &options, &pipeline)
         .write(&module, &info, None)
         .map_err(|e| fail("HLSL", &e))?;
@@ -74,20 +58,11 @@ pub fn translate(kernel: &Kernel, entry: &str, overrides: &[(&str, u32)]) -> Res
 
     let mut glsl = String::new();
     let options = glsl::Options::default();
-    let pipeline = glsl::PipelineOptions {
-        shader_stage: stage,
-        entry_point: entry.into(),
-        multiview: None,
-    };
+    let pipeline = glsl::PipelineOptions { shader_stage: stage, entry_point: entry.into(), multiview: None };
     let policies = naga::proc::BoundsCheckPolicies::default();
     glsl::Writer::new(&mut glsl, &module, &info, &options, &pipeline, policies)
         .and_then(|mut writer| writer.write())
         .map_err(|e| fail("GLSL", &e))?;
 
-    Ok(Translations {
-        spirv,
-        msl,
-        hlsl,
-        glsl,
-    })
+    Ok(Translations { spirv, msl, hlsl, glsl })
 }

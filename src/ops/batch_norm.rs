@@ -79,8 +79,11 @@ impl BatchNorm {
         assert!(self.blocks.len() <= MAX_TASKS);
         let affine = self.affine_params();
         // Without affine parameters something must still be bound.
-        let (w, w_first) =
-            if affine.is_empty() { (Range { buf: Buf::V, offset_bytes: 0, len_bytes: 16 }, 0) } else { super::cover(Buf::V, &affine) };
+        let (w, w_first) = if affine.is_empty() {
+            (Range { buf: Buf::V, offset_bytes: 0, len_bytes: 16 }, 0)
+        } else {
+            super::cover(Buf::V, &affine)
+        };
         let (rounds, chunks) = chunked(self.x.map.quads(), self.channels());
         let mut p = Vec::from(self.x.map.words());
         p.extend([self.first, self.channels(), self.block, rounds, chunks, 0, 0, 0]);
@@ -163,7 +166,13 @@ impl BatchNorm {
                     "batch_norm",
                     "backward_sums",
                     overrides.clone(),
-                    vec![("x", self.x.range()), coefs, ("dz", g.dz.range()), partial, ("drop", g.drop_range())],
+                    vec![
+                        ("x", self.x.range()),
+                        coefs,
+                        ("dz", g.dz.range()),
+                        partial,
+                        ("drop", g.drop_range()),
+                    ],
                     params.clone(),
                     [chunks, self.channels(), 1],
                 )

@@ -69,7 +69,10 @@ impl Conv {
 
     /// y from x.
     pub fn forward(&self) -> Vec<Dispatch> {
-        self.pieces().iter().map(|(first, piece)| piece.forward_piece(self.y.block(*first, piece.y.channels))).collect()
+        self.pieces()
+            .iter()
+            .map(|(first, piece)| piece.forward_piece(self.y.block(*first, piece.y.channels)))
+            .collect()
     }
 
     fn forward_piece(&self, y: Range) -> Dispatch {

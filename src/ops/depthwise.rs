@@ -100,12 +100,8 @@ impl Depthwise {
         let mut params = self.params(tiling, (0, 0));
         params.extend(table(self.tasks.iter().map(|t| [t.source, (t.w.offset - first) / 4, 0, 0])));
         params.extend(table([]));
-        let bindings = vec![
-            ("x", self.x.x.range()),
-            ("coefs", self.x.coefs_range()),
-            ("w", w),
-            ("out", self.y.range()),
-        ];
+        let bindings =
+            vec![("x", self.x.x.range()), ("coefs", self.x.coefs_range()), ("w", w), ("out", self.y.range())];
         let grid = [groups(tiling.0), self.channels, self.tasks.len() as u32];
         Dispatch {
             flops: self.flops(),
@@ -130,9 +126,12 @@ impl Depthwise {
         }
         let (w, first) = cover(Buf::Packed, &self.weights());
         let mut params = self.params(tiling, (0, 0));
-        let (sources, entries) = by_source(self.tasks.iter().enumerate().map(|(i, t)| {
-            (t.source, [i as u32 * self.channels, (t.w.offset - first) / 4, 0, 0])
-        }));
+        let (sources, entries) = by_source(
+            self.tasks
+                .iter()
+                .enumerate()
+                .map(|(i, t)| (t.source, [i as u32 * self.channels, (t.w.offset - first) / 4, 0, 0])),
+        );
         params.extend(table(sources.iter().map(|&[s, f, c]| [s, f, c, u32::from(accumulate(s))])));
         params.extend(table(entries));
         let bindings = vec![

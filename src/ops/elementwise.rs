@@ -68,11 +68,8 @@ fn apply_params(x: Tensor, accumulate: bool, scale: f32, drop: u32, first: u32) 
 /// y\[to..\] = view(x)\[from..\], `channels` channels.
 pub fn apply(view: &View, from: u32, y: Tensor, to: u32, channels: u32) -> Dispatch {
     let x = view.x.block(from, channels);
-    let bindings = vec![
-        ("x", x),
-        ("coefs", view.coefs.map_or(NO_COEFS, Array::range)),
-        ("out", y.block(to, channels)),
-    ];
+    let bindings =
+        vec![("x", x), ("coefs", view.coefs.map_or(NO_COEFS, Array::range)), ("out", y.block(to, channels))];
     let grid = [groups(y.map.quads()), channels, 1];
     dispatch("apply", "forward", view.overrides(), bindings, apply_params(y, false, 1.0, 0, from), grid)
 }
@@ -111,7 +108,15 @@ pub fn apply_backward(view: &View, g: &GradView, dx: Tensor, at: ApplyBackward) 
 }
 
 /// dx\[to..\] (+)= scale · dy\[from..\]: the gradient of an identity.
-pub fn pass_back(dy: Tensor, from: u32, dx: Tensor, to: u32, channels: u32, scale: f32, add: bool) -> Dispatch {
+pub fn pass_back(
+    dy: Tensor,
+    from: u32,
+    dx: Tensor,
+    to: u32,
+    channels: u32,
+    scale: f32,
+    add: bool,
+) -> Dispatch {
     let bindings = vec![("dy", dy.block(from, channels)), ("dx", dx.block(to, channels))];
     let grid = [groups(dx.map.quads()), channels, 1];
     dispatch("apply", "pass_back", vec![], bindings, apply_params(dx, add, scale, 0, 0), grid)

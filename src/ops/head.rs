@@ -100,7 +100,14 @@ pub fn cross_entropy(n: u32, k: u32, logits: Array, labels: Range, result: Range
 }
 
 /// dlogits\[N\]\[K\] = scale · (softmax − one-hot).
-pub fn cross_entropy_backward(n: u32, k: u32, logits: Array, labels: Range, dlogits: Array, scale: f32) -> Dispatch {
+pub fn cross_entropy_backward(
+    n: u32,
+    k: u32,
+    logits: Array,
+    labels: Range,
+    dlogits: Array,
+    scale: f32,
+) -> Dispatch {
     let bindings = vec![("logits", logits.range()), ("labels", labels), ("dlogits", dlogits.range())];
     let params = vec![n, k, scale.to_bits(), 0];
     dispatch("cross_entropy", "backward", vec![], bindings, params, [groups(n), 1, 1])

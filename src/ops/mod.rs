@@ -187,8 +187,7 @@ pub struct Param {
 pub fn cover(buf: Buf, params: &[Param]) -> (Range, u32) {
     let first = params.iter().map(|p| p.offset).min().unwrap_or(0);
     let end = params.iter().map(|p| p.offset + p.len).max().unwrap_or(4).next_multiple_of(4);
-    let range =
-        Range { buf, offset_bytes: u64::from(first) * 4, len_bytes: u64::from(end - first) * 4 };
+    let range = Range { buf, offset_bytes: u64::from(first) * 4, len_bytes: u64::from(end - first) * 4 };
     (range, first)
 }
 

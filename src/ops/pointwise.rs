@@ -2,7 +2,9 @@
 //!
 //! y\[dst(t)+o\]\[q\] = Σ_i w\[t\]\[o\]\[i\] · view(x)\[src(t)+i\]\[q\] over all positions q.
 
-use super::{Array, GradView, Param, Tensor, Tuning, UNIFORM_BYTES, View, WORKGROUP, chunked, cover, dispatch, table};
+use super::{
+    Array, GradView, Param, Tensor, Tuning, UNIFORM_BYTES, View, WORKGROUP, chunked, cover, dispatch, table,
+};
 use crate::kernel::{Buf, Dispatch};
 
 /// One convolution of a group.
@@ -53,22 +55,17 @@ impl Pointwise {
     }
 
     fn flops(&self) -> u64 {
-        2 * u64::from(self.ci) * u64::from(self.co) * self.tasks.len() as u64 * u64::from(self.x.x.map.count())
+        2 * u64::from(self.ci)
+            * u64::from(self.co)
+            * self.tasks.len() as u64
+            * u64::from(self.x.x.map.count())
     }
 
-    fn params(
-        &self,
-        first: u32,
-        rounds: u32,
-        tile: u32,
-        accumulate: &dyn Fn(u32) -> bool,
-    ) -> Vec<u32> {
+    fn params(&self, first: u32, rounds: u32, tile: u32, accumulate: &dyn Fn(u32) -> bool) -> Vec<u32> {
         let mut p = Vec::from(self.x.x.map.words());
         let in_tiles = self.ci.div_ceil(tile);
         p.extend([self.ci, self.co, self.ci4(), rounds, self.elements(), in_tiles, self.per_task(), 0]);
-        p.extend(table(
-            self.tasks.iter().map(|t| [t.source, (t.w.offset - first) / 4, t.target, t.dz]),
-        ));
+        p.extend(table(self.tasks.iter().map(|t| [t.source, (t.w.offset - first) / 4, t.target, t.dz])));
         p.extend(table(self.tasks.iter().map(|t| [u32::from(accumulate(t.source)), t.drop, 0, 0])));
         p
     }
@@ -117,12 +114,8 @@ impl Pointwise {
         let (tc, tq) = (Self::channels(tuning.pointwise_channels, self.co), tuning.pointwise_quads);
         let mut overrides = self.x.overrides();
         overrides.extend([("TC", tc), ("TQ", tq)]);
-        let bindings = vec![
-            ("x", self.x.x.range()),
-            ("coefs", self.x.coefs_range()),
-            ("w", w),
-            ("out", self.y.range()),
-        ];
+        let bindings =
+            vec![("x", self.x.x.range()), ("coefs", self.x.coefs_range()), ("w", w), ("out", self.y.range())];
         let params = self.params(first, 0, 1, &|_| false);
         Dispatch {
             flops: self.flops(),

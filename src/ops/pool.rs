@@ -95,14 +95,16 @@ impl Pool {
         tuning: &Tuning,
     ) -> Dispatch {
         let strided = self.stride == 2;
-        let rows =
-            tuning.pool_rows.min(self.x.x.map.h.next_power_of_two()).max(if strided { 2 } else { 1 });
+        let rows = tuning.pool_rows.min(self.x.x.map.h.next_power_of_two()).max(if strided { 2 } else { 1 });
         let row_tiles = self.x.x.map.h.div_ceil(rows);
         let tiles = self.x.x.map.n * row_tiles * self.y.map.wq();
         let mut params = self.params(tiles, row_tiles);
-        let (sources, entries) = by_source(self.tasks.iter().enumerate().map(|(i, t)| {
-            (t.source, [t.dz, t.target, i as u32 * self.channels, t.drop])
-        }));
+        let (sources, entries) = by_source(
+            self.tasks
+                .iter()
+                .enumerate()
+                .map(|(i, t)| (t.source, [t.dz, t.target, i as u32 * self.channels, t.drop])),
+        );
         params.extend(table(sources.iter().map(|&[s, f, c]| [s, f, c, u32::from(accumulate(s))])));
         params.extend(table(entries));
         let mut overrides = self.overrides(rows);

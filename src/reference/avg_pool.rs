@@ -6,12 +6,7 @@ use super::{T4, Window};
 
 /// The window of the primitive: 3x3, pad 1.
 pub fn window(stride: usize) -> Window {
-    Window {
-        k: 3,
-        stride,
-        pad: 1,
-        dilation: 1,
-    }
+    Window { k: 3, stride, pad: 1, dilation: 1 }
 }
 
 /// `x` `[C][N][H][W]` → `y` `[C][N][H'][W']`.

@@ -53,15 +53,9 @@ pub fn statistics(x: &T4) -> Stats {
 pub fn update_running(running: &Stats, batch: &Stats, m: usize) -> Stats {
     let unbias = m as f64 / (m as f64 - 1.0).max(1.0);
     let mix = |old: &[f64], new: &[f64], scale: f64| {
-        old.iter()
-            .zip(new)
-            .map(|(o, n)| (1.0 - MOMENTUM) * o + MOMENTUM * scale * n)
-            .collect()
+        old.iter().zip(new).map(|(o, n)| (1.0 - MOMENTUM) * o + MOMENTUM * scale * n).collect()
     };
-    Stats {
-        mean: mix(&running.mean, &batch.mean, 1.0),
-        var: mix(&running.var, &batch.var, unbias),
-    }
+    Stats { mean: mix(&running.mean, &batch.mean, 1.0), var: mix(&running.var, &batch.var, unbias) }
 }
 
 /// Normalises `x` `[C][N][H][W]` with `stats` (the batch's or the running ones); `affine` is `(γ, β)`, `[C]` each.
@@ -97,11 +91,7 @@ pub fn backward(x: &T4, stats: &Stats, gamma: Option<&[f64]>, dy: &T4) -> Grads 
 /// Backward with given statistics, which do not depend on `x`: `dx = γ·rstd·dy`; `dγ` and `dβ` as above.
 pub fn backward_eval(x: &T4, stats: &Stats, gamma: Option<&[f64]>, dy: &T4) -> Grads {
     let m = x.per_channel();
-    let mut grads = Grads {
-        dx: x.zeros_like(),
-        dgamma: vec![0.0; x.c],
-        dbeta: vec![0.0; x.c],
-    };
+    let mut grads = Grads { dx: x.zeros_like(), dgamma: vec![0.0; x.c], dbeta: vec![0.0; x.c] };
     for c in 0..x.c {
         let rstd = stats.rstd(c);
         for e in c * m..(c + 1) * m {

@@ -5,13 +5,7 @@ use super::T4;
 /// `parts` of one N, H, W → all their channels in order.
 pub fn forward(parts: &[&T4]) -> T4 {
     let (n, h, w) = parts.first().map_or((0, 0, 0), |p| (p.n, p.h, p.w));
-    let mut y = T4 {
-        c: 0,
-        n,
-        h,
-        w,
-        data: Vec::new(),
-    };
+    let mut y = T4 { c: 0, n, h, w, data: Vec::new() };
     for part in parts {
         assert_eq!((part.n, part.h, part.w), (n, h, w), "parts of one N, H, W");
         y.c += part.c;
@@ -23,11 +17,7 @@ pub fn forward(parts: &[&T4]) -> T4 {
 /// Channels `first..first + count` of `x`; of `dy`, the gradient of the part that stands there.
 pub fn slice(x: &T4, first: usize, count: usize) -> T4 {
     let m = x.per_channel();
-    T4 {
-        c: count,
-        data: x.data[first * m..(first + count) * m].to_vec(),
-        ..*x
-    }
+    T4 { c: count, data: x.data[first * m..(first + count) * m].to_vec(), ..*x }
 }
 
 /// Gradient of `x` from the gradient `dy` of its channels from `first` on: zero elsewhere.

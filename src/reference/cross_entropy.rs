@@ -4,11 +4,7 @@ use super::T4;
 
 /// Logits `z` `[K][N][1][1]`, `labels` `[N]` → log-likelihood of each example `[N]`, in nats.
 pub fn log_likelihood(z: &T4, labels: &[usize]) -> Vec<f64> {
-    labels
-        .iter()
-        .enumerate()
-        .map(|(n, &label)| z.at(label, n, 0, 0) - log_sum_exp(z, n))
-        .collect()
+    labels.iter().enumerate().map(|(n, &label)| z.at(label, n, 0, 0) - log_sum_exp(z, n)).collect()
 }
 
 /// Gradient of the mean cross-entropy: `dz = (softmax(z) − onehot(y)) / N`, `[K][N][1][1]`.
@@ -25,8 +21,6 @@ pub fn backward(z: &T4, labels: &[usize]) -> T4 {
 }
 
 fn log_sum_exp(z: &T4, n: usize) -> f64 {
-    let max = (0..z.c)
-        .map(|k| z.at(k, n, 0, 0))
-        .fold(f64::NEG_INFINITY, f64::max);
+    let max = (0..z.c).map(|k| z.at(k, n, 0, 0)).fold(f64::NEG_INFINITY, f64::max);
     max + (0..z.c).map(|k| (z.at(k, n, 0, 0) - max).exp()).sum::<f64>().ln()
 }

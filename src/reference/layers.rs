@@ -133,28 +133,13 @@ impl Layer {
     /// Names and shapes of the parameters that have a gradient.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         match self {
-            Self::Conv {
-                weight, ci, co, win, ..
-            } => vec![(weight.clone(), vec![*co, *ci, win.k, win.k])],
+            Self::Conv { weight, ci, co, win, .. } => vec![(weight.clone(), vec![*co, *ci, win.k, win.k])],
             Self::Depthwise { weight, c, win, .. } => vec![(weight.clone(), vec![*c, 1, win.k, win.k])],
             Self::Pointwise { weight, ci, co, .. } => vec![(weight.clone(), vec![*co, *ci, 1, 1])],
-            Self::BatchNorm {
-                name,
-                c,
-                affine: true,
-                ..
-            } => {
-                vec![
-                    (format!("{name}.weight"), vec![*c]),
-                    (format!("{name}.bias"), vec![*c]),
-                ]
+            Self::BatchNorm { name, c, affine: true, .. } => {
+                vec![(format!("{name}.weight"), vec![*c]), (format!("{name}.bias"), vec![*c])]
             }
-            Self::Linear {
-                name,
-                features,
-                classes,
-                ..
-            } => {
+            Self::Linear { name, features, classes, .. } => {
                 vec![
                     (format!("{name}.weight"), vec![*classes, *features]),
                     (format!("{name}.bias"), vec![*classes]),

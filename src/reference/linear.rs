@@ -15,11 +15,7 @@ pub struct Grads {
 
 /// `x` `[F][N][1][1]`, `w` `[K][F]`, `b` `[K]` → `y` `[K][N][1][1]`.
 pub fn forward(x: &T4, w: &[f64], b: &[f64]) -> T4 {
-    assert_eq!(
-        (x.h, x.w, w.len()),
-        (1, 1, b.len() * x.c),
-        "features [F][N], weights [K][F]"
-    );
+    assert_eq!((x.h, x.w, w.len()), (1, 1, b.len() * x.c), "features [F][N], weights [K][F]");
     let mut y = T4::zeros(b.len(), x.n, 1, 1);
     for k in 0..y.c {
         for n in 0..x.n {
@@ -35,11 +31,7 @@ pub fn forward(x: &T4, w: &[f64], b: &[f64]) -> T4 {
 
 /// Gradients from `dy` `[K][N][1][1]`.
 pub fn backward(x: &T4, w: &[f64], dy: &T4) -> Grads {
-    let mut grads = Grads {
-        dx: x.zeros_like(),
-        dw: vec![0.0; w.len()],
-        db: vec![0.0; dy.c],
-    };
+    let mut grads = Grads { dx: x.zeros_like(), dw: vec![0.0; w.len()], db: vec![0.0; dy.c] };
     for k in 0..dy.c {
         for n in 0..x.n {
             let g = dy.at(k, n, 0, 0);

@@ -6,12 +6,7 @@ use super::{T4, Window};
 
 /// The window of the pool.
 pub fn window(stride: usize) -> Window {
-    Window {
-        k: 3,
-        stride,
-        pad: 1,
-        dilation: 1,
-    }
+    Window { k: 3, stride, pad: 1, dilation: 1 }
 }
 
 /// `x` `[C][N][H][W]` → `y` `[C][N][H'][W']` and, for each of its elements, the winner's index in `x.data`.

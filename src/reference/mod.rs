@@ -44,13 +44,7 @@ pub struct T4 {
 impl T4 {
     /// All zeros.
     pub fn zeros(c: usize, n: usize, h: usize, w: usize) -> Self {
-        Self {
-            c,
-            n,
-            h,
-            w,
-            data: vec![0.0; c * n * h * w],
-        }
+        Self { c, n, h, w, data: vec![0.0; c * n * h * w] }
     }
 
     /// All zeros, with the shape of `self`.
@@ -145,8 +139,6 @@ impl Window {
 
     /// The input under tap `tap` of output `out` along a side of `n` inputs; none in the padding.
     pub fn input(&self, out: usize, tap: usize, n: usize) -> Option<usize> {
-        (out * self.stride + tap * self.dilation)
-            .checked_sub(self.pad)
-            .filter(|&i| i < n)
+        (out * self.stride + tap * self.dilation).checked_sub(self.pad).filter(|&i| i < n)
     }
 }

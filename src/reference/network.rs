@@ -49,11 +49,7 @@ impl Batch {
     pub fn from_nchw(shape: [usize; 4], images: &[f64], labels: &[usize]) -> Self {
         let [n, c, h, w] = shape;
         let images = T4::from_nchw(n, c, h, w, images);
-        Self {
-            images,
-            labels: labels.to_vec(),
-            drop_path: BTreeMap::new(),
-        }
+        Self { images, labels: labels.to_vec(), drop_path: BTreeMap::new() }
     }
 }
 
@@ -112,40 +108,23 @@ pub fn evaluate(
     mode: Mode,
     want_gradient: bool,
 ) -> Result<Outcome> {
-    let net = &Net {
-        auxiliary: net.auxiliary && mode == Mode::Train,
-        ..net.clone()
-    };
+    let net = &Net { auxiliary: net.auxiliary && mode == Mode::Train, ..net.clone() };
     check::check_genotype(genotype)?;
     let layers = layers::build(net, genotype);
-    let run = Run {
-        net,
-        weights,
-        batch,
-        mode,
-    };
+    let run = Run { net, weights, batch, mode };
     run.check(&layers)?;
     let tape = run.forward(&layers);
 
     let logits = &tape.values[layers.logits];
     let aux_logits = layers.aux_logits.map(|l| &tape.values[l]);
     let log_likelihood = cross_entropy::log_likelihood(logits, &batch.labels);
-    let mean_ce = |z: &T4| {
-        -cross_entropy::log_likelihood(z, &batch.labels)
-            .iter()
-            .sum::<f64>()
-            / z.n as f64
-    };
+    let mean_ce = |z: &T4| -cross_entropy::log_likelihood(z, &batch.labels).iter().sum::<f64>() / z.n as f64;
     Ok(Outcome {
         logits: logits.to_nchw(),
         aux_logits: aux_logits.map(T4::to_nchw),
         log_likelihood,
         loss: mean_ce(logits) + AUX_WEIGHT * aux_logits.map_or(0.0, mean_ce),
-        grads: if want_gradient {
-            run.backward(&layers, &tape)
-        } else {
-            Tensors::new()
-        },
+        grads: if want_gradient { run.backward(&layers, &tape) } else { Tensors::new() },
         running: run.running_after(&layers, &tape),
     })
 }
@@ -177,12 +156,7 @@ impl Run<'_> {
     }
 
     fn affine(&self, name: &str, affine: bool) -> Option<(&[f64], &[f64])> {
-        affine.then(|| {
-            (
-                self.param(&format!("{name}.weight")),
-                self.param(&format!("{name}.bias")),
-            )
-        })
+        affine.then(|| (self.param(&format!("{name}.weight")), self.param(&format!("{name}.bias"))))
     }
 
     fn factors(&self, drop: &[Option<(usize, usize)>; 2]) -> [Option<&[f64]>; 2] {
@@ -194,19 +168,15 @@ impl Run<'_> {
     }
 
     fn forward(&self, layers: &Layers) -> Tape {
-        let mut tape = Tape {
-            values: Vec::new(),
-            stats: BTreeMap::new(),
-            winners: BTreeMap::new(),
-        };
+        let mut tape = Tape { values: Vec::new(), stats: BTreeMap::new(), winners: BTreeMap::new() };
         for (l, layer) in layers.list.iter().enumerate() {
             let value = |x: &usize| &tape.values[*x];
             let y = match layer {
                 Layer::Images => self.batch.images.clone(),
                 Layer::Relu { x } => relu::forward(value(x)),
-                Layer::Conv {
-                    x, weight, co, win, ..
-                } => conv::forward(value(x), self.param(weight), *co, *win),
+                Layer::Conv { x, weight, co, win, .. } => {
+                    conv::forward(value(x), self.param(weight), *co, *win)
+                }
                 Layer::Depthwise { x, weight, win, .. } => {
                     depthwise::forward(value(x), self.param(weight), *win)
                 }
@@ -228,10 +198,7 @@ impl Run<'_> {
                 Layer::BatchNorm { x, name, affine, .. } => {
                     let stats = if self.running_are_used() {
                         let running = |part: &str| self.param(&format!("{name}.running_{part}")).to_vec();
-                        Stats {
-                            mean: running("mean"),
-                            var: running("var"),
-                        }
+                        Stats { mean: running("mean"), var: running("var") }
                     } else {
                         batch_norm::statistics(value(x))
                     };
@@ -249,10 +216,7 @@ impl Run<'_> {
                 }
                 Layer::GlobalPool { x } => global_pool::forward(value(x)),
                 Layer::Linear { x, name, .. } => {
-                    let (w, b) = (
-                        self.param(&format!("{name}.weight")),
-                        self.param(&format!("{name}.bias")),
-                    );
+                    let (w, b) = (self.param(&format!("{name}.weight")), self.param(&format!("{name}.bias")));
                     linear::forward(value(x), w, b)
                 }
             };
@@ -273,10 +237,7 @@ impl Run<'_> {
             };
             let names = ["mean", "var"].map(|part| format!("{name}.running_{part}"));
             if let [Some((_, mean)), Some((_, var))] = names.each_ref().map(|n| self.weights.get(n)) {
-                let running = Stats {
-                    mean: mean.clone(),
-                    var: var.clone(),
-                };
+                let running = Stats { mean: mean.clone(), var: var.clone() };
                 let new =
                     batch_norm::update_running(&running, &tape.stats[&l], tape.values[*x].per_channel());
                 let [mean_name, var_name] = names;
@@ -285,10 +246,7 @@ impl Run<'_> {
             }
             let count_name = format!("{name}.num_batches_tracked");
             if let Some((shape, count)) = self.weights.get(&count_name) {
-                after.insert(
-                    count_name,
-                    (shape.clone(), count.iter().map(|n| n + 1.0).collect()),
-                );
+                after.insert(count_name, (shape.clone(), count.iter().map(|n| n + 1.0).collect()));
             }
         }
         after
@@ -297,10 +255,5 @@ impl Run<'_> {
 
 /// The auxiliary head's 5x5 window on maps of the preset's side; none elsewhere.
 fn aux_window(x: &T4, side: usize, stride: usize) -> Option<Window> {
-    (x.h == side && x.w == side).then_some(Window {
-        k: 5,
-        stride,
-        pad: 0,
-        dilation: 1,
-    })
+    (x.h == side && x.w == side).then_some(Window { k: 5, stride, pad: 0, dilation: 1 })
 }

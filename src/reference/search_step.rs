@@ -66,15 +66,9 @@ pub struct Record {
 
 /// `softmax(β·ℓ)`, by log-sum-exp.
 pub fn importance_weights(log_likelihood: &[f64], beta: f64) -> Vec<f64> {
-    let max = log_likelihood
-        .iter()
-        .map(|l| beta * l)
-        .fold(f64::NEG_INFINITY, f64::max);
+    let max = log_likelihood.iter().map(|l| beta * l).fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = log_likelihood.iter().map(|l| (beta * l - max).exp()).sum();
-    log_likelihood
-        .iter()
-        .map(|l| (beta * l - max).exp() / sum)
-        .collect()
+    log_likelihood.iter().map(|l| (beta * l - max).exp() / sum).collect()
 }
 
 /// `Σ_k scale_k ∇_π log p(α_k|π)`: `onehot(α_k) − softmax(logits)` for each slot.
@@ -117,17 +111,14 @@ fn pair_index(
     let arch: &CellArch = if kind == 0 { &child.normal } else { &child.reduce };
     let pair = arch[node][slot];
     let position = primitives.iter().position(|p| *p == pair.primitive);
-    position
-        .map(|p| pair.input * primitives.len() + p)
-        .filter(|&index| index < n_pairs)
-        .ok_or_else(|| {
-            Error::usage(
-                format!("node {} of a child", node + 2),
-                format!("one of the {n_pairs} pairs of its slot"),
-                format!("{} of input {}", pair.primitive.name(), pair.input),
-                "the list of primitives that the prior was made with",
-            )
-        })
+    position.map(|p| pair.input * primitives.len() + p).filter(|&index| index < n_pairs).ok_or_else(|| {
+        Error::usage(
+            format!("node {} of a child", node + 2),
+            format!("one of the {n_pairs} pairs of its slot"),
+            format!("{} of input {}", pair.primitive.name(), pair.input),
+            "the list of primitives that the prior was made with",
+        )
+    })
 }
 
 /// One step: `state` after it, and what it computed.
@@ -149,11 +140,8 @@ pub fn search_step(
     }
     let weights = importance_weights(&log_likelihood, settings.beta);
 
-    let mut gradient: BTreeMap<&String, Vec<f64>> = state
-        .v
-        .iter()
-        .map(|(name, (_, v))| (name, vec![0.0; v.len()]))
-        .collect();
+    let mut gradient: BTreeMap<&String, Vec<f64>> =
+        state.v.iter().map(|(name, (_, v))| (name, vec![0.0; v.len()])).collect();
     for (child, &weight) in children.iter().zip(&weights) {
         let outcome = network::evaluate(net, child, &state.v, train, Mode::Train, true)?;
         for (name, (_, g)) in &outcome.grads {
@@ -175,11 +163,7 @@ pub fn search_step(
         }
     }
 
-    let baseline = if settings.baseline_mean {
-        1.0 / children.len() as f64
-    } else {
-        0.0
-    };
+    let baseline = if settings.baseline_mean { 1.0 / children.len() as f64 } else { 0.0 };
     let scales: Vec<f64> = weights.iter().map(|w| w - baseline).collect();
     let gradient = prior_gradient(&state.pi, children, &scales, &settings.primitives)?;
     for (kind, nodes) in gradient.iter().enumerate() {
@@ -192,13 +176,5 @@ pub fn search_step(
             }
         }
     }
-    Ok((
-        after,
-        Record {
-            log_likelihood,
-            weights,
-            norm,
-            clip_factor,
-        },
-    ))
+    Ok((after, Record { log_likelihood, weights, norm, clip_factor }))
 }

@@ -4,12 +4,7 @@ use super::T4;
 
 /// `x` `[C][N][H][W]`, H and W even → `y` `[2C][N][H/2][W/2]`.
 pub fn forward(x: &T4) -> T4 {
-    assert!(
-        x.h.is_multiple_of(2) && x.w.is_multiple_of(2),
-        "even sides, not {}x{}",
-        x.h,
-        x.w
-    );
+    assert!(x.h.is_multiple_of(2) && x.w.is_multiple_of(2), "even sides, not {}x{}", x.h, x.w);
     let mut y = T4::zeros(2 * x.c, x.n, x.h / 2, x.w / 2);
     for offset in 0..2 {
         for c in 0..x.c {

@@ -18,38 +18,24 @@ pub fn cells_svg(genotype: &Genotype) -> String {
 
 /// A sheet of genotypes, one row each, with a caption (may be empty) above each row.
 pub fn sheet_svg(rows: &[(String, Genotype)]) -> String {
-    let layouts: Vec<[Layout; 2]> = rows
-        .iter()
-        .map(|(_, genotype)| CellKind::ALL.map(|kind| layout(genotype.cell(kind))))
-        .collect();
+    let layouts: Vec<[Layout; 2]> =
+        rows.iter().map(|(_, genotype)| CellKind::ALL.map(|kind| layout(genotype.cell(kind)))).collect();
     let widest = |i: usize| layouts.iter().map(|pair| pair[i].width).fold(180.0, f64::max);
     let (left, right) = (widest(0), widest(1));
     let row_height = |(caption, pair): (&String, &[Layout; 2])| {
         let head = if caption.is_empty() { 0.0 } else { HEAD };
         (head, pair[0].height.max(pair[1].height))
     };
-    let heights: Vec<_> = rows
-        .iter()
-        .map(|(caption, _)| caption)
-        .zip(&layouts)
-        .map(row_height)
-        .collect();
+    let heights: Vec<_> = rows.iter().map(|(caption, _)| caption).zip(&layouts).map(row_height).collect();
     let total: f64 = heights.iter().map(|(head, height)| head + height + BORDER).sum();
     let mut svg = Svg::new(2.0 * BORDER + left + BETWEEN + right, BORDER + HEAD + total - 8.0);
-    let columns = [
-        (BORDER, left, "normal cell"),
-        (BORDER + left + BETWEEN, right, "reduction cell"),
-    ];
+    let columns = [(BORDER, left, "normal cell"), (BORDER + left + BETWEEN, right, "reduction cell")];
     for (x, width, title) in columns {
         svg.text((x + width / 2.0, BORDER), 15.0, Anchor::Middle, INK, title);
     }
     let bottom = HEAD + total;
     let middle = n(BORDER + left + BETWEEN / 2.0);
-    svg.path(
-        &format!("M{middle} {}V{}", n(BORDER / 2.0), n(bottom)),
-        FAINT,
-        1.0,
-    );
+    svg.path(&format!("M{middle} {}V{}", n(BORDER / 2.0), n(bottom)), FAINT, 1.0);
     let mut y = BORDER + HEAD - 8.0;
     for (((caption, _), pair), (head, height)) in rows.iter().zip(&layouts).zip(heights) {
         if !caption.is_empty() {
@@ -57,12 +43,7 @@ pub fn sheet_svg(rows: &[(String, Genotype)]) -> String {
         }
         y += head;
         for (cell, (x, width, _)) in pair.iter().zip(columns) {
-            draw(
-                &mut svg,
-                cell,
-                x + (width - cell.width) / 2.0,
-                y + (height - cell.height) / 2.0,
-            );
+            draw(&mut svg, cell, x + (width - cell.width) / 2.0, y + (height - cell.height) / 2.0);
         }
         y += height + BORDER;
     }
@@ -101,11 +82,7 @@ fn draw_arrow(svg: &mut Svg, arrow: &Arrow) {
     svg.path(&d, colour, 1.4);
     if let (true, Some(&(x, y))) = (arrow.tip, arrow.points.last()) {
         let (x0, y0, y1) = (n(x - 8.0), n(y - 3.6), n(y + 3.6));
-        svg.line(&format!(
-            r#"<path d="M{x0} {y0}L{} {}L{x0} {y1}Z" fill="{colour}"/>"#,
-            n(x),
-            n(y)
-        ));
+        svg.line(&format!(r#"<path d="M{x0} {y0}L{} {}L{x0} {y1}Z" fill="{colour}"/>"#, n(x), n(y)));
     }
 }
 
@@ -121,12 +98,7 @@ fn draw_item(svg: &mut Svg, item: &Item) {
         ItemKind::Label(_) => item.h / 2.0,
         ItemKind::Input(_) | ItemKind::Output => 6.0,
     };
-    svg.rect(
-        [item.x - item.w / 2.0, item.y - item.h / 2.0, item.w, item.h],
-        radius,
-        fill,
-        stroke,
-    );
+    svg.rect([item.x - item.w / 2.0, item.y - item.h / 2.0, item.w, item.h], radius, fill, stroke);
     let at = (item.x, item.y);
     let indexed = |index: &str| format!(r#"c<tspan dy="3.5" font-size="10">{}</tspan>"#, escape(index));
     match item.kind {
@@ -162,11 +134,7 @@ pub fn cells_dot(genotype: &Genotype) -> String {
 
 fn cluster(kind: CellKind, cell: &CellArch) -> String {
     let name = kind.name();
-    let title = if kind == CellKind::Normal {
-        "normal cell"
-    } else {
-        "reduction cell"
-    };
+    let title = if kind == CellKind::Normal { "normal cell" } else { "reduction cell" };
     let vertex = |index: usize| match index {
         0 | 1 => format!("{name}_input_{index}"),
         _ => format!("{name}_node_{}", index - 2),

@@ -23,44 +23,18 @@ pub fn prior_svg(space: &Space, prior: &Prior) -> String {
     let (probabilities, mode) = (prior.probabilities(), prior.mode());
     for kind in CellKind::ALL {
         let left = BORDER + kind.index() as f64 * kind_width;
-        let title = format!(
-            "{} cell",
-            if kind == CellKind::Normal {
-                "normal"
-            } else {
-                "reduction"
-            }
-        );
-        svg.text(
-            (left + kind_width / 2.0, BORDER),
-            15.0,
-            Anchor::Middle,
-            INK,
-            &title,
-        );
+        let title = format!("{} cell", if kind == CellKind::Normal { "normal" } else { "reduction" });
+        svg.text((left + kind_width / 2.0, BORDER), 15.0, Anchor::Middle, INK, &title);
         for slot in 0..N_SLOTS {
             let x = left + slot as f64 * column + INPUTS;
             let heading = format!("slot {slot}");
-            svg.text(
-                (x + map_width / 2.0, BORDER + HEAD),
-                12.0,
-                Anchor::Middle,
-                GREY,
-                &heading,
-            );
+            svg.text((x + map_width / 2.0, BORDER + HEAD), 12.0, Anchor::Middle, GREY, &heading);
             let mut y = BORDER + 1.7 * HEAD;
             for (node, p) in probabilities[kind.index()].iter().enumerate() {
                 let n_pairs = space.n_pairs(node);
                 let values = p.get(slot * n_pairs..).unwrap_or(&[]);
                 let best = usize::from(mode.0[kind.index()][node][slot]);
-                map(
-                    &mut svg,
-                    (x, y),
-                    space,
-                    node,
-                    &values[..n_pairs.min(values.len())],
-                    best,
-                );
+                map(&mut svg, (x, y), space, node, &values[..n_pairs.min(values.len())], best);
                 y += row_height(node);
             }
             for (p, primitive) in space.primitives().iter().enumerate() {
@@ -82,12 +56,7 @@ fn map(svg: &mut Svg, (x, y): (f64, f64), space: &Space, node: usize, values: &[
     let n_primitives = space.primitives().len();
     let place = |index: usize| {
         let (row, column) = (index / n_primitives, index % n_primitives);
-        [
-            x + FIELD.0 * column as f64,
-            y + FIELD.1 * row as f64,
-            FIELD.0,
-            FIELD.1,
-        ]
+        [x + FIELD.0 * column as f64, y + FIELD.1 * row as f64, FIELD.0, FIELD.1]
     };
     svg.turned(
         (x - INPUTS + 6.0, y + FIELD.1 * (node + 2) as f64 / 2.0),
@@ -98,24 +67,14 @@ fn map(svg: &mut Svg, (x, y): (f64, f64), space: &Space, node: usize, values: &[
     );
     for input in 0..node + 2 {
         let name = ["k−2", "k−1", "0", "1", "2"].get(input).copied().unwrap_or("");
-        svg.text(
-            (x - 6.0, y + FIELD.1 * (input as f64 + 0.5)),
-            10.0,
-            Anchor::End,
-            GREY,
-            name,
-        );
+        svg.text((x - 6.0, y + FIELD.1 * (input as f64 + 0.5)), 10.0, Anchor::End, GREY, name);
     }
     for (index, &p) in values.iter().enumerate() {
         let [left, top, w, h] = place(index);
         svg.rect([left, top, w, h], 0.0, &shade(p), "#ffffff");
         let ink = if p > 0.5 { "#ffffff" } else { INK };
         // Two decimals of a percent would not fit; one says enough.
-        let text = if p >= 0.0995 {
-            format!("{:.0}", 100.0 * p)
-        } else {
-            format!("{:.1}", 100.0 * p)
-        };
+        let text = if p >= 0.0995 { format!("{:.0}", 100.0 * p) } else { format!("{:.1}", 100.0 * p) };
         svg.text((left + w / 2.0, top + h / 2.0), 9.0, Anchor::Middle, ink, &text);
     }
     if best < values.len() {
@@ -126,16 +85,7 @@ fn map(svg: &mut Svg, (x, y): (f64, f64), space: &Space, node: usize, values: &[
 
 /// White at 0 to dark blue at 1; the root spreads the small ones.
 fn shade(p: f64) -> String {
-    let share = if p.is_finite() {
-        p.clamp(0.0, 1.0).sqrt()
-    } else {
-        0.0
-    };
+    let share = if p.is_finite() { p.clamp(0.0, 1.0).sqrt() } else { 0.0 };
     let mix = |from: f64, to: f64| (from + share * (to - from)).round() as u8;
-    format!(
-        "#{:02x}{:02x}{:02x}",
-        mix(250.0, 20.0),
-        mix(252.0, 74.0),
-        mix(255.0, 140.0)
-    )
+    format!("#{:02x}{:02x}{:02x}", mix(250.0, 20.0), mix(252.0, 74.0), mix(255.0, 140.0))
 }

@@ -131,15 +131,9 @@ pub fn layout(cell: &CellArch) -> Layout {
     let d = draft(cell);
     let n_layers = d.layer.iter().max().map_or(0, |l| l + 1);
     let mut graph = Layered {
-        layers: (0..n_layers)
-            .map(|l| (0..d.kinds.len()).filter(|&i| d.layer[i] == l).collect())
-            .collect(),
+        layers: (0..n_layers).map(|l| (0..d.kinds.len()).filter(|&i| d.layer[i] == l).collect()).collect(),
         links: Vec::new(),
-        heights: d
-            .kinds
-            .iter()
-            .map(|&k| if k.is_none() { PASS } else { extent(k).1 + MARGIN })
-            .collect(),
+        heights: d.kinds.iter().map(|&k| if k.is_none() { PASS } else { extent(k).1 + MARGIN }).collect(),
         weights: Vec::new(),
     };
     for (line, _) in &d.lines {
@@ -152,19 +146,11 @@ pub fn layout(cell: &CellArch) -> Layout {
     graph.reduce_crossings();
     let y = graph.place();
     let (lefts, rights) = columns(&d, &graph, &y);
-    let height = (0..y.len())
-        .map(|i| y[i] + graph.heights[i] / 2.0)
-        .fold(0.0, f64::max);
+    let height = (0..y.len()).map(|i| y[i] + graph.heights[i] / 2.0).fold(0.0, f64::max);
     let middle = |i: usize| (lefts[d.layer[i]] + rights[d.layer[i]]) / 2.0;
     let item = |(i, kind): (usize, &Option<ItemKind>)| {
         let (w, h) = extent(*kind);
-        kind.map(|kind| Item {
-            kind,
-            x: middle(i),
-            y: y[i],
-            w,
-            h,
-        })
+        kind.map(|kind| Item { kind, x: middle(i), y: y[i], w, h })
     };
     let ports = ports(&d, &y);
     let arrows = d.lines.iter().zip(ports).map(|((line, labelled), port)| {
@@ -176,11 +162,7 @@ pub fn layout(cell: &CellArch) -> Layout {
         }
         points.push((middle(to) - extent(d.kinds[to]).0 / 2.0, y[to] + port));
         let tip = !matches!(d.kinds[to], Some(ItemKind::Label(_)));
-        Arrow {
-            points,
-            tip,
-            labelled: *labelled,
-        }
+        Arrow { points, tip, labelled: *labelled }
     });
     Layout {
         items: d.kinds.iter().enumerate().filter_map(item).collect(),
@@ -211,9 +193,7 @@ fn ports(d: &Draft, y: &[f64]) -> Vec<f64> {
     let before = |line: &[usize]| y[line[line.len() - 2]];
     let port = |(this, (line, _)): (usize, &(Vec<usize>, bool))| {
         let to = line[line.len() - 1];
-        let same: Vec<usize> = (0..d.lines.len())
-            .filter(|&i| d.lines[i].0.last() == Some(&to))
-            .collect();
+        let same: Vec<usize> = (0..d.lines.len()).filter(|&i| d.lines[i].0.last() == Some(&to)).collect();
         let above = |&&i: &&usize| {
             let other = before(&d.lines[i].0);
             other < before(line) || (other == before(line) && i < this)

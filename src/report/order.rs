@@ -48,11 +48,7 @@ impl Layered {
                 false => (a == item).then(|| position[b]),
             });
             let near: Vec<f64> = near.map(|p| p as f64).collect();
-            if near.is_empty() {
-                position[item] as f64
-            } else {
-                near.iter().sum::<f64>() / near.len() as f64
-            }
+            if near.is_empty() { position[item] as f64 } else { near.iter().sum::<f64>() / near.len() as f64 }
         };
         let mut keyed: Vec<(f64, usize)> = self.layers[at].iter().map(|&i| (key(i), i)).collect();
         // Stable: equal keys keep their order.
@@ -106,17 +102,11 @@ impl Layered {
         }
         for sweep in 0..2 * N_SWEEPS {
             for step in 0..self.layers.len() {
-                let at = if sweep % 2 == 0 {
-                    step
-                } else {
-                    self.layers.len() - 1 - step
-                };
+                let at = if sweep % 2 == 0 { step } else { self.layers.len() - 1 - step };
                 self.place_layer(at, &mut y);
             }
         }
-        let top = (0..y.len())
-            .map(|i| y[i] - self.heights[i] / 2.0)
-            .fold(f64::INFINITY, f64::min);
+        let top = (0..y.len()).map(|i| y[i] - self.heights[i] / 2.0).fold(f64::INFINITY, f64::min);
         y.into_iter().map(|y| y - top).collect()
     }
 
@@ -155,9 +145,7 @@ impl Layered {
                 pools.push((a.0 + b.0, a.1 + b.1, a.2 + b.2));
             }
         }
-        let starts = pools
-            .iter()
-            .flat_map(|&(weight, sum, n)| std::iter::repeat_n(sum / weight, n));
+        let starts = pools.iter().flat_map(|&(weight, sum, n)| std::iter::repeat_n(sum / weight, n));
         for ((&item, offset), start) in layer.iter().zip(&offsets).zip(starts) {
             y[item] = start + offset;
         }

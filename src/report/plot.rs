@@ -45,21 +45,12 @@ pub fn panels_svg(panels: &[Panel]) -> String {
 
 fn draw(svg: &mut Svg, panel: &Panel) {
     let [left, top, right, bottom] = [INSET[0], INSET[1], SIZE.0 - INSET[2], SIZE.1 - INSET[3]];
-    let points = || {
-        panel
-            .series
-            .iter()
-            .flat_map(|s| &s.points)
-            .filter(|p| p.0.is_finite() && p.1.is_finite())
-    };
+    let points =
+        || panel.series.iter().flat_map(|s| &s.points).filter(|p| p.0.is_finite() && p.1.is_finite());
     let x = Axis::over(points().map(|p| p.0));
     let y = Axis::over(points().map(|p| p.1)).padded();
-    let at = |(px, py): (f64, f64)| {
-        (
-            left + x.share(px) * (right - left),
-            bottom - y.share(py) * (bottom - top),
-        )
-    };
+    let at =
+        |(px, py): (f64, f64)| (left + x.share(px) * (right - left), bottom - y.share(py) * (bottom - top));
     for tick in y.ticks(6) {
         let (_, ty) = at((x.low, tick));
         svg.path(&format!("M{} {}H{}", n(left), n(ty), n(right)), FAINT, 1.0);
@@ -70,26 +61,10 @@ fn draw(svg: &mut Svg, panel: &Panel) {
         svg.path(&format!("M{} {}v5", n(tx), n(bottom)), GREY, 1.0);
         svg.text((tx, bottom + 14.0), 11.0, Anchor::Middle, GREY, &number(tick));
     }
-    svg.path(
-        &format!("M{} {}V{}H{}", n(left), n(top), n(bottom), n(right)),
-        GREY,
-        1.0,
-    );
+    svg.path(&format!("M{} {}V{}H{}", n(left), n(top), n(bottom), n(right)), GREY, 1.0);
     svg.text((left, 18.0), 13.0, Anchor::Start, INK, &panel.title);
-    svg.text(
-        ((left + right) / 2.0, SIZE.1 - 16.0),
-        11.0,
-        Anchor::Middle,
-        GREY,
-        &panel.x_label,
-    );
-    svg.turned(
-        (16.0, (top + bottom) / 2.0),
-        11.0,
-        Anchor::Middle,
-        -90.0,
-        &panel.y_label,
-    );
+    svg.text(((left + right) / 2.0, SIZE.1 - 16.0), 11.0, Anchor::Middle, GREY, &panel.x_label);
+    svg.turned((16.0, (top + bottom) / 2.0), 11.0, Anchor::Middle, -90.0, &panel.y_label);
     for (series, colour) in panel.series.iter().zip(COLOURS.iter().cycle()) {
         curve(svg, &series.points, at, colour);
     }
@@ -142,17 +117,12 @@ impl Axis {
     fn over(values: impl Iterator<Item = f64>) -> Self {
         // Beyond this, differences could overflow.
         let values = values.map(|v| v.clamp(-1e100, 1e100));
-        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| {
-            (a.min(v), b.max(v))
-        });
+        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
         if low > high {
             Self { low: 0.0, high: 1.0 }
         } else if high - low <= 1e-9 * low.abs().max(1e-9) {
             let around = 0.5 * low.abs().max(1.0);
-            Self {
-                low: low - around,
-                high: high + around,
-            }
+            Self { low: low - around, high: high + around }
         } else {
             Self { low, high }
         }
@@ -161,15 +131,8 @@ impl Axis {
     fn padded(self) -> Self {
         let pad = 0.05 * (self.high - self.low);
         // A quantity that is never negative does not get an axis below 0.
-        let low = if self.low >= 0.0 {
-            (self.low - pad).max(0.0)
-        } else {
-            self.low - pad
-        };
-        Self {
-            low,
-            high: self.high + pad,
-        }
+        let low = if self.low >= 0.0 { (self.low - pad).max(0.0) } else { self.low - pad };
+        Self { low, high: self.high + pad }
     }
 
     /// Where `value` lies, as a share of the axis.
@@ -181,11 +144,7 @@ impl Axis {
     fn ticks(&self, n: usize) -> Vec<f64> {
         let rough = (self.high - self.low) / n as f64;
         let power = 10f64.powf(rough.log10().floor());
-        let step = power
-            * [1.0, 2.0, 5.0, 10.0]
-                .into_iter()
-                .find(|m| m * power >= rough)
-                .unwrap_or(10.0);
+        let step = power * [1.0, 2.0, 5.0, 10.0].into_iter().find(|m| m * power >= rough).unwrap_or(10.0);
         let first = (self.low / step).ceil();
         let ticks = (0..=2 * n).map(|i| (first + i as f64) * step);
         ticks.take_while(|t| *t <= self.high + 1e-9 * step).collect()

@@ -40,9 +40,5 @@ pub fn options() -> usvg::Options<'static> {
     let mut fonts = usvg::fontdb::Database::new();
     fonts.load_font_data(FONT.to_vec());
     fonts.set_sans_serif_family("DejaVu Sans");
-    usvg::Options {
-        font_family: "DejaVu Sans".into(),
-        fontdb: Arc::new(fonts),
-        ..Default::default()
-    }
+    usvg::Options { font_family: "DejaVu Sans".into(), fontdb: Arc::new(fonts), ..Default::default() }
 }

@@ -86,11 +86,7 @@ pub fn to_text(
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{what:<17}{value}");
     };
-    let kind = if spec.kind == NetworkKind::Search {
-        "search"
-    } else {
-        "final"
-    };
+    let kind = if spec.kind == NetworkKind::Search { "search" } else { "final" };
     line(
         "network",
         format!(
@@ -101,26 +97,17 @@ pub fn to_text(
     match counts.child {
         None => line("parameters", thousands(counts.parameters)),
         Some(child) => {
-            line(
-                "parameters",
-                format!("{} of the parent", thousands(counts.parameters)),
-            );
+            line("parameters", format!("{} of the parent", thousands(counts.parameters)));
             line("", format!("{} of this child", thousands(child)));
         }
     }
     if spec.auxiliary {
-        line(
-            "auxiliary head",
-            format!("{} parameters more", thousands(counts.auxiliary)),
-        );
+        line("auxiliary head", format!("{} parameters more", thousands(counts.auxiliary)));
     }
     line("MACs per image", thousands(counts.macs));
     for kind in CellKind::ALL {
         let (skips, pools) = (genotype.n_skips(kind), genotype.n_pools(kind));
-        line(
-            &format!("{} cell", kind.name()),
-            format!("{skips} skip, {pools} pool of 8 operations"),
-        );
+        line(&format!("{} cell", kind.name()), format!("{skips} skip, {pools} pool of 8 operations"));
     }
     if let Some((space, prior)) = prior {
         text += &prior_text(space, prior);
@@ -139,11 +126,7 @@ fn prior_text(space: &Space, prior: &Prior) -> String {
     for kind in CellKind::ALL {
         let k = kind.index();
         let (entropy, most) = (prior.entropy()[k], uniform[k]);
-        let _ = writeln!(
-            text,
-            "\n{} cell, entropy {entropy:.2} of {most:.2} nats",
-            kind.name()
-        );
+        let _ = writeln!(text, "\n{} cell, entropy {entropy:.2} of {most:.2} nats", kind.name());
         for (node, p) in probabilities[k].iter().enumerate() {
             for (slot, p) in p.chunks(space.n_pairs(node)).enumerate() {
                 let mut ranked: Vec<(usize, f64)> = p.iter().copied().enumerate().collect();

@@ -26,11 +26,7 @@ pub enum Anchor {
 
 impl Svg {
     pub fn new(width: f64, height: f64) -> Self {
-        Self {
-            width,
-            height,
-            body: String::new(),
-        }
+        Self { width, height, body: String::new() }
     }
 
     /// Appends one line of SVG.
@@ -104,11 +100,7 @@ impl Svg {
 
 /// A number with at most two decimals; the same text on every machine. What is not finite becomes 0.
 pub fn n(value: f64) -> String {
-    let rounded = if value.is_finite() {
-        (value * 100.0).round() / 100.0
-    } else {
-        0.0
-    };
+    let rounded = if value.is_finite() { (value * 100.0).round() / 100.0 } else { 0.0 };
     // No "-0".
     format!("{}", rounded + 0.0)
 }

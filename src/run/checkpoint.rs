@@ -62,10 +62,7 @@ struct FileSum {
 impl Info {
     /// The file's bytes, with its own checksum filled in.
     fn to_bytes(&self) -> Result<Vec<u8>> {
-        let open = Self {
-            check: String::new(),
-            ..self.clone()
-        };
+        let open = Self { check: String::new(), ..self.clone() };
         let check = sha256(&super::dir::json(&open)?);
         super::dir::json(&Self { check, ..open })
     }
@@ -87,9 +84,7 @@ impl Checkpoints {
         for entry in entries {
             let name = entry.map_err(|e| Error::io("read", &self.folder, e))?.file_name();
             steps.extend(
-                name.to_str()
-                    .and_then(|n| n.strip_prefix("step-"))
-                    .and_then(|n| n.parse::<u64>().ok()),
+                name.to_str().and_then(|n| n.strip_prefix("step-")).and_then(|n| n.parse::<u64>().ok()),
             );
         }
         steps.sort_unstable();
@@ -131,16 +126,8 @@ impl Checkpoints {
         }
         fs::create_dir_all(partial).map_err(|e| Error::io("create", partial, e))?;
         let bytes = tensors::to_bytes(state, &Metadata::new(), &path.join(STATE))?;
-        let sum = FileSum {
-            bytes: bytes.len() as u64,
-            sha256: sha256(&bytes),
-        };
-        let info = Info {
-            step,
-            score,
-            files: BTreeMap::from([(STATE.into(), sum)]),
-            check: String::new(),
-        };
+        let sum = FileSum { bytes: bytes.len() as u64, sha256: sha256(&bytes) };
+        let info = Info { step, score, files: BTreeMap::from([(STATE.into(), sum)]), check: String::new() };
         files::write_synced(&partial.join(STATE), &bytes)?;
         files::write_synced(&partial.join(INFO), &info.to_bytes()?)?;
         files::sync_folder(partial)?;
@@ -155,10 +142,7 @@ impl Checkpoints {
             let info = read_info(&self.path_of(*step)).ok()?;
             info.score.filter(|s| s.is_finite()).map(|s| (s, *step))
         };
-        let best = steps
-            .iter()
-            .filter_map(score)
-            .reduce(|a, b| if b.0 > a.0 { b } else { a });
+        let best = steps.iter().filter_map(score).reduce(|a, b| if b.0 > a.0 { b } else { a });
         for step in steps.iter().rev().skip(keep.max(1)) {
             if Some(step) == steps.first() || Some(*step) == best.map(|b| b.1) {
                 continue;
@@ -188,23 +172,13 @@ impl Checkpoints {
             [] => "no checkpoint at all".into(),
             list => format!("{} damaged ones: {}", list.len(), list[0].problem),
         };
-        Err(Error::file(
-            &self.folder,
-            None,
-            "at least one whole checkpoint",
-            found,
-            "start a new run",
-        ))
+        Err(Error::file(&self.folder, None, "at least one whole checkpoint", found, "start a new run"))
     }
 
     /// The checkpoint with the best score (the earliest of equals), if any has a score.
     pub fn best(&self) -> Result<Option<Checkpoint>> {
         let mut best: Option<Checkpoint> = None;
-        for checkpoint in self
-            .steps()?
-            .into_iter()
-            .filter_map(|s| read(&self.path_of(s)).ok())
-        {
+        for checkpoint in self.steps()?.into_iter().filter_map(|s| read(&self.path_of(s)).ok()) {
             let better = match (checkpoint.score, best.as_ref().and_then(|b| b.score)) {
                 (Some(score), Some(best)) => score > best,
                 (score, _) => score.is_some(),
@@ -226,21 +200,13 @@ pub fn read(path: &Path) -> Result<Checkpoint> {
     let damaged = |expected, found| Error::file(&file, None, expected, found, "");
     match sum {
         Some(sum) if sum.bytes != bytes.len() as u64 => {
-            return Err(damaged(
-                format!("{} bytes", sum.bytes),
-                format!("{} bytes", bytes.len()),
-            ));
+            return Err(damaged(format!("{} bytes", sum.bytes), format!("{} bytes", bytes.len())));
         }
         Some(sum) if sum.sha256 == sha256(&bytes) => {}
         _ => return Err(damaged("the checksum in state.json".into(), "another".into())),
     }
     let (state, _) = tensors::parse(&bytes, &file)?;
-    Ok(Checkpoint {
-        path: path.to_owned(),
-        step: info.step,
-        score: info.score,
-        state,
-    })
+    Ok(Checkpoint { path: path.to_owned(), step: info.step, score: info.score, state })
 }
 
 fn read_info(path: &Path) -> Result<Info> {

@@ -55,10 +55,7 @@ impl RunDir {
         }
         filled?;
         files::sync_folder(parent)?;
-        Ok(Self {
-            _lock: Some(lock(path)?),
-            path: path.to_owned(),
-        })
+        Ok(Self { _lock: Some(lock(path)?), path: path.to_owned() })
     }
 
     /// Whether a run folder could be created at `path`: nothing or an empty folder is there.
@@ -74,21 +71,9 @@ impl RunDir {
             },
         };
         let what = format!("--run {}", path.display());
-        let go_on = format!(
-            "another --run, or to go on with it: parsec resume {}",
-            path.display()
-        );
-        let try_this = if found == "a run" {
-            go_on
-        } else {
-            "another --run".into()
-        };
-        Err(Error::usage(
-            what,
-            "a folder that does not exist yet",
-            found,
-            try_this,
-        ))
+        let go_on = format!("another --run, or to go on with it: parsec resume {}", path.display());
+        let try_this = if found == "a run" { go_on } else { "another --run".into() };
+        Err(Error::usage(what, "a folder that does not exist yet", found, try_this))
     }
 
     /// The first of `runs/search-0001`, `runs/search-0002`, … that is free.
@@ -111,10 +96,7 @@ impl RunDir {
             Ok(_) if !path.join(MANIFEST).is_file() => "no manifest.json",
             Ok(_) if !path.join(CONFIG).is_file() => "no config.toml",
             Ok(_) => {
-                return Ok(Self {
-                    path: path.to_owned(),
-                    _lock: None,
-                });
+                return Ok(Self { path: path.to_owned(), _lock: None });
             }
         };
         Err(Error::file(
@@ -130,15 +112,10 @@ impl RunDir {
     pub fn open_for_writing(path: &Path) -> Result<Self> {
         let mut run = Self::open(path)?;
         run._lock = Some(lock(path)?);
-        let (was, is) = (
-            run.manifest()?.config,
-            super::manifest::config_json(&run.config()?)?,
-        );
+        let (was, is) = (run.manifest()?.config, super::manifest::config_json(&run.config()?)?);
         if let Some(change) = super::manifest::first_change(&was, &is) {
-            let expected = format!(
-                "the configuration the run was started with ({} = {})",
-                change.key, change.was
-            );
+            let expected =
+                format!("the configuration the run was started with ({} = {})", change.key, change.was);
             let try_this = format!(
                 "restore it, or start a new run: parsec search {0}/{CONFIG} --run DIR",
                 path.display()
@@ -178,13 +155,7 @@ impl RunDir {
         let path = self.file(MANIFEST);
         let text = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
         serde_json::from_slice(&text).map_err(|e| {
-            Error::file(
-                &path,
-                None,
-                "a manifest of this version",
-                e.to_string(),
-                "start a new run",
-            )
+            Error::file(&path, None, "a manifest of this version", e.to_string(), "start a new run")
         })
     }
 
@@ -224,12 +195,7 @@ pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
 fn lock(path: &Path) -> Result<File> {
     let name = path.join(LOCK);
     // Not truncated on opening: until the lock is ours, the file holds its owner's id.
-    let open = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&name);
+    let open = File::options().read(true).write(true).create(true).truncate(false).open(&name);
     let mut file = open.map_err(|e| Error::io("open", &name, e))?;
     match file.try_lock() {
         Ok(()) => {}

@@ -106,10 +106,7 @@ pub fn drive<J: Job>(
             save(job, run, options)?;
         }
         if stopped && step < total {
-            return Err(Error::Interrupted {
-                step,
-                run: run.path().to_owned(),
-            });
+            return Err(Error::Interrupted { step, run: run.path().to_owned() });
         }
     }
     Ok(Outcome::Done)

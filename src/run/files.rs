@@ -33,9 +33,7 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn sync_folder(folder: &Path) -> Result<()> {
     // Windows has no such call; there, the rename itself goes through the journal.
     if cfg!(unix) {
-        File::open(folder)
-            .and_then(|f| f.sync_all())
-            .map_err(|e| Error::io("sync", folder, e))?;
+        File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync", folder, e))?;
     }
     Ok(())
 }
@@ -48,7 +46,5 @@ pub fn partial_name(path: &Path) -> PathBuf {
 
 /// The folder that holds `path`; `.` for a bare name.
 pub fn parent(path: &Path) -> &Path {
-    path.parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -64,14 +64,8 @@ impl Manifest {
 
 /// A configuration as JSON.
 pub fn config_json(config: &Config) -> Result<Value> {
-    serde_json::to_value(config).map_err(|e| {
-        Error::usage(
-            "the configuration",
-            "values that JSON can hold",
-            e.to_string(),
-            "",
-        )
-    })
+    serde_json::to_value(config)
+        .map_err(|e| Error::usage("the configuration", "values that JSON can hold", e.to_string(), ""))
 }
 
 /// A difference between two JSON values.
@@ -96,9 +90,5 @@ pub fn first_change(was: &Value, is: &Value) -> Option<Change> {
             is: show(b.get(k)),
         });
     }
-    (was != is).then(|| Change {
-        key: "value".into(),
-        was: was.to_string(),
-        is: is.to_string(),
-    })
+    (was != is).then(|| Change { key: "value".into(), was: was.to_string(), is: is.to_string() })
 }

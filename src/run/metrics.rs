@@ -20,10 +20,7 @@ impl Metrics {
     /// Opens the metrics at `path` for appending.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::options().create(true).append(true).open(path);
-        Ok(Self {
-            file: file.map_err(|e| Error::io("open", path, e))?,
-            path: path.to_owned(),
-        })
+        Ok(Self { file: file.map_err(|e| Error::io("open", path, e))?, path: path.to_owned() })
     }
 
     /// Appends `record`, an object with a `step`, in one write.
@@ -31,9 +28,7 @@ impl Metrics {
         let mut line = serde_json::to_vec(record)
             .map_err(|e| Error::file(&self.path, None, "a record that JSON can hold", e.to_string(), ""))?;
         line.push(b'\n');
-        self.file
-            .write_all(&line)
-            .map_err(|e| Error::io("write", &self.path, e))
+        self.file.write_all(&line).map_err(|e| Error::io("write", &self.path, e))
     }
 
     /// Waits until all lines are on the disk.
@@ -55,22 +50,14 @@ pub fn cut_back(path: &Path, step: u64) -> Result<Vec<Warning>> {
         Err(e) => return Err(Error::io("read", path, e)),
     };
     let mut warnings = vec![];
-    let mut warn = |problem| {
-        warnings.push(Warning {
-            path: path.to_owned(),
-            problem,
-        })
-    };
+    let mut warn = |problem| warnings.push(Warning { path: path.to_owned(), problem });
     let (mut kept, mut last) = (Vec::with_capacity(bytes.len()), 0);
     for (i, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
         // A line without its newline was torn, and belongs to a step after the checkpoint.
         match step_of(line).filter(|_| line.ends_with(b"\n")) {
             Some(s) if s <= step => {
                 if s != last + 1 {
-                    warn(format!(
-                        "line {} is of step {s}, the one before it of step {last}",
-                        i + 1
-                    ));
+                    warn(format!("line {} is of step {s}, the one before it of step {last}", i + 1));
                 }
                 last = s;
                 kept.extend_from_slice(line);

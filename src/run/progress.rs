@@ -24,11 +24,7 @@ impl Progress {
         if self.epoch > 0 {
             parts.push(format!("epoch {}", self.epoch));
         }
-        parts.extend(
-            self.numbers
-                .iter()
-                .map(|(name, x)| format!("{name} {}", short(*x))),
-        );
+        parts.extend(self.numbers.iter().map(|(name, x)| format!("{name} {}", short(*x))));
         parts.join(", ")
     }
 }
@@ -63,24 +59,14 @@ pub struct Bar {
 enum Shown {
     Nothing,
     Terminal(ProgressBar),
-    Lines {
-        started: Instant,
-        first_step: Option<u64>,
-        last: Option<Instant>,
-        every: Duration,
-    },
+    Lines { started: Instant, first_step: Option<u64>, last: Option<Instant>, every: Duration },
 }
 
 impl Bar {
     /// A bar if standard error is a terminal, lines (at most one in ten seconds, besides the first and
     /// the last) if not, a line for every step if `Verbose`, nothing if `Quiet`.
     pub fn new(verbosity: Verbosity) -> Self {
-        let lines = |every| Shown::Lines {
-            started: Instant::now(),
-            first_step: None,
-            last: None,
-            every,
-        };
+        let lines = |every| Shown::Lines { started: Instant::now(), first_step: None, last: None, every };
         let shown = match verbosity {
             Verbosity::Quiet => Shown::Nothing,
             Verbosity::Verbose => lines(Duration::ZERO),
@@ -114,12 +100,7 @@ impl Bar {
                     bar.finish();
                 }
             }
-            Shown::Lines {
-                started,
-                first_step,
-                last,
-                every,
-            } => {
+            Shown::Lines { started, first_step, last, every } => {
                 let before = *first_step.get_or_insert(step.saturating_sub(1));
                 if step < total && last.is_some_and(|t| t.elapsed() < *every) {
                     return;
@@ -144,9 +125,5 @@ impl Bar {
 
 fn clock(secs: f64) -> String {
     let s = secs.round() as u64;
-    if s >= 3600 {
-        format!("{}h{:02}m", s / 3600, s / 60 % 60)
-    } else {
-        format!("{}m{:02}s", s / 60, s % 60)
-    }
+    if s >= 3600 { format!("{}h{:02}m", s / 3600, s / 60 % 60) } else { format!("{}m{:02}s", s / 60, s % 60) }
 }

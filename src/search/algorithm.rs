@@ -177,7 +177,8 @@ impl Search {
         if let Some(before) = before {
             let (log_likelihood, weights) = (log_likelihood.clone(), weights.clone());
             let clip_factor = clip.factor;
-            let happened = Happened { search, train, children, log_likelihood, weights, beta, lr, clip_factor };
+            let happened =
+                Happened { search, train, children, log_likelihood, weights, beta, lr, clip_factor };
             self.trace(&before, &happened)?;
         }
         (record.log_likelihood, record.weights) = (log_likelihood, weights);
@@ -206,7 +207,12 @@ impl Search {
     }
 
     /// Adds ω̃_k ∇_v of the kept children; returns the networks that ran, with their weights.
-    fn gradients(&mut self, children: &Children, weights: &[f64], kept: &[bool]) -> Result<Vec<(usize, f64)>> {
+    fn gradients(
+        &mut self,
+        children: &Children,
+        weights: &[f64],
+        kept: &[bool],
+    ) -> Result<Vec<(usize, f64)>> {
         let mut mass = vec![0.0; children.distinct.len()];
         for (k, &network) in children.network_of.iter().enumerate() {
             if kept[k] {
@@ -393,4 +399,3 @@ impl Clock {
         lap
     }
 }
-

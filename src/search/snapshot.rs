@@ -41,7 +41,13 @@ impl Search {
                 let (shape, data) = tensors::f32s(state, path, &name)?;
                 if shape != entry.spec.shape {
                     let expected = format!("{name} of shape {:?}", entry.spec.shape);
-                    return Err(Error::file(path, None, expected, format!("{shape:?}"), "the run's own configuration"));
+                    return Err(Error::file(
+                        path,
+                        None,
+                        expected,
+                        format!("{shape:?}"),
+                        "the run's own configuration",
+                    ));
                 }
                 entry.pack(data, &mut values);
             }
@@ -80,7 +86,13 @@ fn take(state: &Tensors, path: &Path, prefix: &str, like: &PerNode) -> Result<Pe
             let (_, data) = tensors::f64s(state, path, &name)?;
             if data.len() != values.len() {
                 let expected = format!("{name} with {} numbers (the same primitives)", values.len());
-                return Err(Error::file(path, None, expected, data.len().to_string(), "the same --primitives"));
+                return Err(Error::file(
+                    path,
+                    None,
+                    expected,
+                    data.len().to_string(),
+                    "the same --primitives",
+                ));
             }
             values.copy_from_slice(data);
         }

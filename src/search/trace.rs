@@ -37,7 +37,8 @@ impl Search {
         add_batch(&mut out, "train", &happened.train);
         let alphas = &happened.children.alphas;
         let k = alphas.len();
-        let pairs = alphas.iter().flat_map(|a| a.0.as_flattened().as_flattened().iter().map(|p| i64::from(*p)));
+        let pairs =
+            alphas.iter().flat_map(|a| a.0.as_flattened().as_flattened().iter().map(|p| i64::from(*p)));
         out.insert("alpha".into(), Tensor::i64(&[k, N_KINDS, N_NODES, N_SLOTS], pairs.collect()));
         out.insert("log_likelihood".into(), Tensor::f64(&[k], happened.log_likelihood.clone()));
         out.insert("weights".into(), Tensor::f64(&[k], happened.weights.clone()));

@@ -44,11 +44,7 @@ impl Genotype {
     }
 
     fn count(&self, kind: CellKind, counted: impl Fn(Primitive) -> bool) -> usize {
-        self.cell(kind)
-            .iter()
-            .flatten()
-            .filter(|pair| counted(pair.primitive))
-            .count()
+        self.cell(kind).iter().flatten().filter(|pair| counted(pair.primitive)).count()
     }
 }
 
@@ -77,43 +73,16 @@ pub fn named(name: &str) -> Option<Genotype> {
     use Primitive::{AvgPool3x3 as A, DilConv3x3 as D, MaxPool3x3 as M, SepConv3x3 as S3, SepConv5x5 as S5};
     let (normal, reduce) = match name.to_ascii_uppercase().as_str() {
         "DARTS_V1" => (
-            [
-                (S3, 1),
-                (S3, 0),
-                (I, 0),
-                (S3, 1),
-                (I, 0),
-                (S3, 1),
-                (S3, 0),
-                (I, 2),
-            ],
+            [(S3, 1), (S3, 0), (I, 0), (S3, 1), (I, 0), (S3, 1), (S3, 0), (I, 2)],
             [(M, 0), (M, 1), (I, 2), (M, 0), (M, 0), (I, 2), (I, 2), (A, 0)],
         ),
         "DARTS_V2" => (
-            [
-                (S3, 0),
-                (S3, 1),
-                (S3, 0),
-                (S3, 1),
-                (S3, 1),
-                (I, 0),
-                (I, 0),
-                (D, 2),
-            ],
+            [(S3, 0), (S3, 1), (S3, 0), (S3, 1), (S3, 1), (I, 0), (I, 0), (D, 2)],
             [(M, 0), (M, 1), (I, 2), (M, 1), (M, 0), (I, 2), (I, 2), (M, 1)],
         ),
         "PC_DARTS_CIFAR" => (
             [(S3, 1), (I, 0), (S3, 0), (D, 1), (S5, 0), (S3, 1), (A, 0), (D, 1)],
-            [
-                (S5, 1),
-                (M, 0),
-                (S5, 1),
-                (S5, 2),
-                (S3, 0),
-                (S3, 3),
-                (S3, 1),
-                (S3, 2),
-            ],
+            [(S5, 1), (M, 0), (S5, 1), (S5, 2), (S3, 0), (S3, 3), (S3, 1), (S3, 2)],
         ),
         _ => return None,
     };
@@ -121,10 +90,7 @@ pub fn named(name: &str) -> Option<Genotype> {
         let pair = |(primitive, input)| Pair { input, primitive };
         std::array::from_fn(|node| std::array::from_fn(|slot| pair(terms[2 * node + slot])))
     };
-    Some(Genotype {
-        normal: cell(normal),
-        reduce: cell(reduce),
-    })
+    Some(Genotype { normal: cell(normal), reduce: cell(reduce) })
 }
 
 /// What a user means by `arg`: a name out of [`NAMES`], a file that holds a genotype, or its text.
@@ -142,13 +108,7 @@ pub fn read_genotype(arg: &str) -> Result<Genotype> {
     }
     if path.is_dir() {
         let found = "a folder";
-        return Err(Error::file(
-            path,
-            None,
-            "a file that holds a genotype",
-            found,
-            "its genotype.txt",
-        ));
+        return Err(Error::file(path, None, "a file that holds a genotype", found, "its genotype.txt"));
     }
     Genotype::parse(arg).map_err(|e| {
         let place = format!("{}, at line {}, column {}", e.found, e.line, e.column);
@@ -164,19 +124,11 @@ fn looks_like_path(arg: &str) -> bool {
 }
 
 fn read_file(path: &Path) -> Result<Genotype> {
-    let n_bytes = std::fs::metadata(path)
-        .map_err(|e| Error::io("read", path, e))?
-        .len();
+    let n_bytes = std::fs::metadata(path).map_err(|e| Error::io("read", path, e))?.len();
     let expected = "the text of a genotype";
     if n_bytes > MAX_FILE_BYTES {
         let found = format!("{n_bytes} bytes");
-        return Err(Error::file(
-            path,
-            None,
-            expected,
-            found,
-            "a file such as a run's genotype.txt",
-        ));
+        return Err(Error::file(path, None, expected, found, "a file such as a run's genotype.txt"));
     }
     let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
     let text = String::from_utf8(bytes).map_err(|e| {

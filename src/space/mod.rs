@@ -96,9 +96,7 @@ pub struct Space {
 impl Default for Space {
     /// The seven primitives without `none`.
     fn default() -> Self {
-        Self {
-            primitives: Primitive::ALL[1..].to_vec(),
-        }
+        Self { primitives: Primitive::ALL[1..].to_vec() }
     }
 }
 
@@ -124,10 +122,7 @@ impl Space {
             primitives.push(primitive);
         }
         if primitives.is_empty() {
-            return wrong(
-                "an empty list".into(),
-                "leave the option out for the seven without none".into(),
-            );
+            return wrong("an empty list".into(), "leave the option out for the seven without none".into());
         }
         Ok(Self { primitives })
     }
@@ -146,10 +141,7 @@ impl Space {
     /// a larger number.
     pub fn pair(&self, node: usize, index: usize) -> Pair {
         let n_primitives = self.primitives.len();
-        Pair {
-            input: index / n_primitives % (node + 2),
-            primitive: self.primitives[index % n_primitives],
-        }
+        Pair { input: index / n_primitives % (node + 2), primitive: self.primitives[index % n_primitives] }
     }
 
     /// The number of `pair` among those of a slot of `node`, if it is in the space.
@@ -164,10 +156,7 @@ impl Space {
             let nodes = alpha.0[kind.index()];
             std::array::from_fn(|node| nodes[node].map(|index| self.pair(node, usize::from(index))))
         };
-        Genotype {
-            normal: cell(CellKind::Normal),
-            reduce: cell(CellKind::Reduce),
-        }
+        Genotype { normal: cell(CellKind::Normal), reduce: cell(CellKind::Reduce) }
     }
 
     /// The pair indices of `genotype`.

@@ -23,23 +23,9 @@ pub struct ParseError {
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self {
-            line,
-            column,
-            expected,
-            found,
-            hint,
-            ..
-        } = self;
-        write!(
-            f,
-            "line {line}, column {column}: expected {expected}, found {found}"
-        )?;
-        if hint.is_empty() {
-            Ok(())
-        } else {
-            write!(f, " (try: {hint})")
-        }
+        let Self { line, column, expected, found, hint, .. } = self;
+        write!(f, "line {line}, column {column}: expected {expected}, found {found}")?;
+        if hint.is_empty() { Ok(()) } else { write!(f, " (try: {hint})") }
     }
 }
 
@@ -64,11 +50,7 @@ pub(super) fn parse(text: &str) -> Parsed<Genotype> {
         let word = p.word();
         let Some(field) = FIELDS.into_iter().find(|f| *f == word && !seen.contains(f)) else {
             let rest: Vec<_> = FIELDS.into_iter().filter(|f| !seen.contains(f)).collect();
-            let expected = if rest.is_empty() {
-                "`)`".into()
-            } else {
-                format!("{}=", rest.join("= or "))
-            };
+            let expected = if rest.is_empty() { "`)`".into() } else { format!("{}=", rest.join("= or ")) };
             return Err(p.error_at(start, expected));
         };
         seen.push(field);
@@ -121,20 +103,14 @@ impl<'a> Parser<'a> {
 
     fn expect(&mut self, c: char) -> Parsed<()> {
         let start = self.skip_space();
-        if self.take(c) {
-            Ok(())
-        } else {
-            Err(self.error_at(start, format!("`{c}`")))
-        }
+        if self.take(c) { Ok(()) } else { Err(self.error_at(start, format!("`{c}`"))) }
     }
 
     /// Letters, digits and underscores; empty if there are none.
     fn word(&mut self) -> &'a str {
         self.skip_space();
         let rest = self.rest();
-        let len = rest
-            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .unwrap_or(rest.len());
+        let len = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
         self.at += len;
         &rest[..len]
     }
@@ -144,23 +120,14 @@ impl<'a> Parser<'a> {
         let line_start = before.rfind('\n').map_or(0, |i| i + 1);
         let rest = self.text.get(offset..).unwrap_or("");
         // As much as names the thing: a word, or one character.
-        let word = rest
-            .find(|c: char| !c.is_alphanumeric() && c != '_')
-            .unwrap_or(rest.len());
-        let shown: String = rest
-            .chars()
-            .take(rest[..word].chars().count().clamp(1, 24))
-            .collect();
+        let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let shown: String = rest.chars().take(rest[..word].chars().count().clamp(1, 24)).collect();
         ParseError {
             offset,
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
             expected: expected.into(),
-            found: if shown.is_empty() {
-                "the end of the text".into()
-            } else {
-                format!("{shown:?}")
-            },
+            found: if shown.is_empty() { "the end of the text".into() } else { format!("{shown:?}") },
             hint: String::new(),
         }
     }
@@ -176,10 +143,8 @@ impl<'a> Parser<'a> {
         }
         if word != "Genotype" {
             let mut error = self.error_at(at, "`Genotype(`");
-            error.hint = format!(
-                "a genotype's text, a file that holds it, or {}",
-                super::genotype::NAMES.join(", ")
-            );
+            error.hint =
+                format!("a genotype's text, a file that holds it, or {}", super::genotype::NAMES.join(", "));
             return Err(error);
         }
         self.expect('(')
@@ -221,17 +186,14 @@ impl<'a> Parser<'a> {
             let at = self.skip_space();
             let node = pairs.len() / N_SLOTS;
             if node == N_NODES {
-                return Err(self.error_at(
-                    at,
-                    "the end of the list after eight pairs, two for each of nodes 2 to 5",
-                ));
+                return Err(
+                    self.error_at(at, "the end of the list after eight pairs, two for each of nodes 2 to 5")
+                );
             }
             pairs.push(self.pair(node)?);
         }
-        let nodes: Vec<_> = pairs
-            .chunks_exact(N_SLOTS)
-            .filter_map(|c| <[Pair; N_SLOTS]>::try_from(c).ok())
-            .collect();
+        let nodes: Vec<_> =
+            pairs.chunks_exact(N_SLOTS).filter_map(|c| <[Pair; N_SLOTS]>::try_from(c).ok()).collect();
         CellArch::try_from(nodes).map_err(|_| {
             let mut error = self.error_at(start, "eight pairs, two for each of nodes 2 to 5");
             error.found = format!("{} pairs", pairs.len());
@@ -267,9 +229,7 @@ impl<'a> Parser<'a> {
         let name = self.word();
         let primitive = Primitive::from_name(name).ok_or_else(|| {
             let mut error = self.error_at(inside, format!("a primitive: {}", Primitive::names()));
-            error.hint = Primitive::nearest(name)
-                .map(|p| p.name().to_owned())
-                .unwrap_or_default();
+            error.hint = Primitive::nearest(name).map(|p| p.name().to_owned()).unwrap_or_default();
             error
         })?;
         // White space does not belong inside the quotes.
@@ -298,17 +258,9 @@ impl<'a> Parser<'a> {
         if nodes == right {
             return Ok(());
         }
-        let mut error = self.error_at(
-            start,
-            "[2, 3, 4, 5] or range(2, 6), the only output of cells in this space",
-        );
-        let shown: String = self
-            .text
-            .get(start..self.at)
-            .unwrap_or("")
-            .chars()
-            .take(40)
-            .collect();
+        let mut error =
+            self.error_at(start, "[2, 3, 4, 5] or range(2, 6), the only output of cells in this space");
+        let shown: String = self.text.get(start..self.at).unwrap_or("").chars().take(40).collect();
         error.found = format!("{shown}, which is not in the space");
         Err(error)
     }

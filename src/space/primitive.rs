@@ -70,10 +70,7 @@ impl Primitive {
             return None;
         }
         let distance = |p: &Self| edit_distance(name, p.name());
-        Self::ALL
-            .into_iter()
-            .min_by_key(distance)
-            .filter(|p| distance(p) <= p.name().len() / 2)
+        Self::ALL.into_iter().min_by_key(distance).filter(|p| distance(p) <= p.name().len() / 2)
     }
 
     /// All names, separated by commas.

@@ -21,9 +21,7 @@ impl Prior {
     /// The uniform prior: all logits 0.
     pub fn uniform(space: &Space) -> Self {
         let node = |node| vec![0.0; N_SLOTS * space.n_pairs(node)];
-        Self {
-            logits: std::array::from_fn(|_| std::array::from_fn(node)),
-        }
+        Self { logits: std::array::from_fn(|_| std::array::from_fn(node)) }
     }
 
     /// Number of logits over both cells.
@@ -45,10 +43,7 @@ impl Prior {
 
     /// Probability of each pair, in the layout of the logits.
     pub fn probabilities(&self) -> PerNode {
-        self.per_slot(
-            |logits, _| log_softmax(logits).into_iter().map(f64::exp).collect(),
-            None,
-        )
+        self.per_slot(|logits, _| log_softmax(logits).into_iter().map(f64::exp).collect(), None)
     }
 
     /// Draws one child: 16 numbers from `rng`, in the order kind, node, slot.
@@ -90,12 +85,7 @@ impl Prior {
     pub fn log_prob(&self, alpha: &Alpha) -> f64 {
         let slots = self.slots(alpha);
         slots
-            .map(|(logits, index)| {
-                log_softmax(logits)
-                    .get(index)
-                    .copied()
-                    .unwrap_or(f64::NEG_INFINITY)
-            })
+            .map(|(logits, index)| log_softmax(logits).get(index).copied().unwrap_or(f64::NEG_INFINITY))
             .sum()
     }
 
@@ -103,10 +93,7 @@ impl Prior {
     pub fn grad_log_prob(&self, alpha: &Alpha) -> PerNode {
         let grad = |logits: &[f64], chosen: usize| {
             let minus_p = log_softmax(logits).into_iter().map(|log_p| -log_p.exp());
-            minus_p
-                .enumerate()
-                .map(|(index, g)| if index == chosen { 1.0 + g } else { g })
-                .collect()
+            minus_p.enumerate().map(|(index, g)| if index == chosen { 1.0 + g } else { g }).collect()
         };
         self.per_slot(grad, Some(alpha))
     }
@@ -115,21 +102,14 @@ impl Prior {
     pub fn entropy(&self) -> [f64; N_KINDS] {
         CellKind::ALL.map(|kind| {
             let slots = (0..N_NODES).flat_map(|node| (0..N_SLOTS).map(move |slot| (node, slot)));
-            slots
-                .map(|(node, slot)| entropy(self.slot(kind, node, slot)))
-                .sum()
+            slots.map(|(node, slot)| entropy(self.slot(kind, node, slot))).sum()
         })
     }
 
     /// The prior with logits divided by `temperature`: above 1 closer to uniform, below 1 sharper.
     pub fn softened(&self, temperature: f64) -> Self {
         let mut prior = self.clone();
-        prior
-            .logits
-            .iter_mut()
-            .flatten()
-            .flatten()
-            .for_each(|logit| *logit /= temperature);
+        prior.logits.iter_mut().flatten().flatten().for_each(|logit| *logit /= temperature);
         prior
     }
 
@@ -164,10 +144,7 @@ impl Prior {
         CellKind::ALL.into_iter().flat_map(move |kind| {
             (0..N_NODES).flat_map(move |node| {
                 (0..N_SLOTS).map(move |slot| {
-                    (
-                        self.slot(kind, node, slot),
-                        usize::from(alpha.0[kind.index()][node][slot]),
-                    )
+                    (self.slot(kind, node, slot), usize::from(alpha.0[kind.index()][node][slot]))
                 })
             })
         })
@@ -184,9 +161,5 @@ fn log_softmax(logits: &[f64]) -> Vec<f64> {
 /// −Σ p log p in nats; pairs of probability zero add nothing.
 fn entropy(logits: &[f64]) -> f64 {
     let log_p = log_softmax(logits);
-    -log_p
-        .iter()
-        .filter(|l| l.is_finite())
-        .map(|l| l.exp() * l)
-        .sum::<f64>()
+    -log_p.iter().filter(|l| l.is_finite()).map(|l| l.exp() * l).sum::<f64>()
 }

@@ -147,7 +147,12 @@ fn read_batch(r: &Replay) -> Result<Batch> {
         return Err(wrong(&r.batch, "images of shape [N, C, H, W]", found, ""));
     };
     if shape.contains(&0) {
-        return Err(wrong(&r.batch, "at least one image with pixels", format!("images of shape {shape:?}"), ""));
+        return Err(wrong(
+            &r.batch,
+            "at least one image with pixels",
+            format!("images of shape {shape:?}"),
+            "",
+        ));
     }
     let (label_shape, labels) = tensors::i64s(&batch, &r.batch, "labels")?;
     if label_shape != [shape[0]] {
@@ -182,7 +187,11 @@ fn read_drop_path(r: &Replay, batch: &Tensors, n: usize) -> Result<Option<Vec<f3
     Ok(factors)
 }
 
-fn network_spec(r: &Replay, weights: &Tensors, [_, in_channels, height, width]: [usize; 4]) -> Result<NetworkSpec> {
+fn network_spec(
+    r: &Replay,
+    weights: &Tensors,
+    [_, in_channels, height, width]: [usize; 4],
+) -> Result<NetworkSpec> {
     let (shape, _) = tensors::f32s(weights, &r.weights, "classifier.weight")?;
     let [n_classes, _] = *shape else {
         let found = format!("classifier.weight of shape {shape:?}");
@@ -206,7 +215,8 @@ fn class_labels(r: &Replay, batch: &Batch, n_classes: usize) -> Result<Vec<u32>>
     let class = |l: i64| u32::try_from(l).ok().filter(|l| (*l as usize) < n_classes);
     let wrong_at = |(i, l): (usize, &i64)| {
         class(*l).ok_or_else(|| {
-            let expected = format!("labels from 0 to {} (classifier.weight has {n_classes} rows)", n_classes - 1);
+            let expected =
+                format!("labels from 0 to {} (classifier.weight has {n_classes} rows)", n_classes - 1);
             wrong(&r.batch, expected, format!("{l} at position {i}"), "")
         })
     };
@@ -229,12 +239,18 @@ fn check_weights(r: &Replay, weights: &Tensors, params: &[ParamSpec], used: &[Pa
     }
     for (name, tensor) in weights {
         let Some(spec) = params.iter().find(|p| p.name == *name) else {
-            let is_state = ["running_mean", "running_var", "num_batches_tracked"].iter().any(|s| name.ends_with(s));
+            let is_state =
+                ["running_mean", "running_var", "num_batches_tracked"].iter().any(|s| name.ends_with(s));
             if is_state && r.kind == NetworkKind::Search {
                 continue;
             }
             let try_this = "weights of this network: check --network, --layers, --stem and the genotype";
-            return Err(wrong(&r.weights, "only names of this network", format!("a tensor {name}"), try_this));
+            return Err(wrong(
+                &r.weights,
+                "only names of this network",
+                format!("a tensor {name}"),
+                try_this,
+            ));
         };
         if tensor.shape != spec.shape {
             let expected = format!("{name} of shape {:?}", spec.shape);

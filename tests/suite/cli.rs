@@ -10,23 +10,14 @@ use tempfile::TempDir;
 
 fn parsec(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
-    command
-        .args(args)
-        .current_dir(folder)
-        .env_remove("PARSEC_DEVICE")
-        .output()
-        .unwrap()
+    command.args(args).current_dir(folder).env_remove("PARSEC_DEVICE").output().unwrap()
 }
 
 /// Runs the program in an empty folder: exit code, standard output, standard error.
 fn outcome(args: &[&str]) -> (i32, String, String) {
     let folder = TempDir::new().unwrap();
     let out = parsec(folder.path(), args);
-    assert_eq!(
-        std::fs::read_dir(folder.path()).unwrap().count(),
-        0,
-        "{args:?} left something behind"
-    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{args:?} left something behind");
     text(out)
 }
 
@@ -39,9 +30,9 @@ fn text(out: Output) -> (i32, String, String) {
 fn help_lists_the_commands_and_every_flag() {
     let (code, out, err) = outcome(&["--help"]);
     assert_eq!((code, err.as_str()), (0, ""));
-    for command in [
-        "devices", "search", "resume", "show", "replay", "selftest", "--device", "--json", "--quiet",
-    ] {
+    for command in
+        ["devices", "search", "resume", "show", "replay", "selftest", "--device", "--json", "--quiet"]
+    {
         assert!(out.contains(command), "{command} is not in\n{out}");
     }
     let (code, out, _) = outcome(&["search", "--help"]);
@@ -50,10 +41,7 @@ fn help_lists_the_commands_and_every_flag() {
         let flag = format!("--{}", key.name.replace('_', "-"));
         assert!(out.contains(&flag), "{flag} is not in\n{out}");
     }
-    assert_eq!(
-        outcome(&["--version"]).1,
-        concat!("parsec ", env!("CARGO_PKG_VERSION"), "\n")
-    );
+    assert_eq!(outcome(&["--version"]).1, concat!("parsec ", env!("CARGO_PKG_VERSION"), "\n"));
 }
 
 #[test]
@@ -133,12 +121,7 @@ fn resuming_a_finished_run_says_so_and_ends_with_0() {
 fn a_run_of_another_process_is_refused() {
     let folder = TempDir::new().unwrap();
     let config = Config::preset().unwrap();
-    let _run = RunDir::create(
-        &folder.path().join("run"),
-        &config,
-        &Manifest::new(&config).unwrap(),
-    )
-    .unwrap();
+    let _run = RunDir::create(&folder.path().join("run"), &config, &Manifest::new(&config).unwrap()).unwrap();
     let (code, _, err) = text(parsec(folder.path(), &["resume", "run"]));
     assert_eq!(code, 1);
     assert!(err.contains("working on it"), "{err}");
@@ -148,19 +131,8 @@ const GENOTYPE: &str = "DARTS_V2";
 
 #[test]
 fn show_counts_a_genotype_as_json() {
-    let args = [
-        "show",
-        GENOTYPE,
-        "--json",
-        "--layers",
-        "20",
-        "--channels",
-        "36",
-        "--classes",
-        "10",
-        "--size",
-        "32",
-    ];
+    let args =
+        ["show", GENOTYPE, "--json", "--layers", "20", "--channels", "36", "--classes", "10", "--size", "32"];
     let (code, out, err) = outcome(&args);
     let counts: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, err.as_str()), (0, ""));
@@ -171,47 +143,23 @@ fn show_counts_a_genotype_as_json() {
 fn show_tells_the_prior_of_a_run() {
     let folder = TempDir::new().unwrap();
     let config = Config::preset().unwrap();
-    let run = RunDir::create(
-        &folder.path().join("run"),
-        &config,
-        &Manifest::new(&config).unwrap(),
-    )
-    .unwrap();
+    let run = RunDir::create(&folder.path().join("run"), &config, &Manifest::new(&config).unwrap()).unwrap();
     let (_, genotype, _) = outcome(&["show", GENOTYPE]);
-    run.write(
-        "genotype.txt",
-        genotype
-            .lines()
-            .find(|l| l.contains("Genotype("))
-            .unwrap()
-            .as_bytes(),
-    )
-    .unwrap();
+    run.write("genotype.txt", genotype.lines().find(|l| l.contains("Genotype(")).unwrap().as_bytes())
+        .unwrap();
     // Without a checkpoint, what there is.
     let (code, out, err) = text(parsec(folder.path(), &["show", "run"]));
     assert_eq!(code, 0, "{err}");
-    assert!(
-        out.contains("Genotype(") && err.contains("the prior is not shown"),
-        "{out}{err}"
-    );
+    assert!(out.contains("Genotype(") && err.contains("the prior is not shown"), "{out}{err}");
     let pairs = |node: usize| 2 * 7 * (node + 2);
-    let names = ["normal", "reduce"]
-        .into_iter()
-        .flat_map(|cell| (0..4).map(move |node| (cell, node)));
+    let names = ["normal", "reduce"].into_iter().flat_map(|cell| (0..4).map(move |node| (cell, node)));
     let state = names.map(|(cell, node)| {
-        (
-            format!("pi.{cell}.{node}"),
-            Tensor::f64(&[2, pairs(node) / 2], vec![0.0; pairs(node)]),
-        )
+        (format!("pi.{cell}.{node}"), Tensor::f64(&[2, pairs(node) / 2], vec![0.0; pairs(node)]))
     });
     run.checkpoints().save(0, None, &state.collect()).unwrap();
     let args = ["show", "run", "--samples", "2", "--svg", "cells.svg", "--json"];
     let (code, out, err) = text(parsec(folder.path(), &args));
     assert_eq!((code, err.as_str()), (0, ""));
     assert!(serde_json::from_str::<serde_json::Value>(&out).is_ok(), "{out}");
-    assert!(
-        std::fs::read_to_string(folder.path().join("cells.svg"))
-            .unwrap()
-            .contains("<svg")
-    );
+    assert!(std::fs::read_to_string(folder.path().join("cells.svg")).unwrap().contains("<svg"));
 }

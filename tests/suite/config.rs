@@ -49,14 +49,8 @@ fn without_arguments_the_embedded_preset() {
 #[test]
 fn other_data_take_the_settings_of_the_reference() {
     let mut config = Config::resolve(None, &flags(&[("data", "cifar10:some/where".into())])).unwrap();
-    assert_eq!(
-        (config.layers, config.channels, config.batch, config.samples),
-        (8, 16, 64, 16)
-    );
-    assert_eq!(
-        (config.prior_lr, config.epochs, config.steps),
-        (3e-4, Some(50), 0)
-    );
+    assert_eq!((config.layers, config.channels, config.batch, config.samples), (8, 16, 64, 16));
+    assert_eq!((config.prior_lr, config.epochs, config.steps), (3e-4, Some(50), 0));
     config.resolve_steps(390);
     assert_eq!(config.steps, 19_500);
 }
@@ -67,17 +61,9 @@ fn flags_win_over_the_file_and_the_file_over_the_preset() {
     let path = file(&folder, "lr = 0.5\nsamples = 3 # three\nepochs = 7\n");
     let config = Config::resolve(Some(&path), &flags(&[("samples", 4.into())])).unwrap();
     assert_eq!((config.lr, config.samples), (0.5, 4));
-    assert_eq!(
-        (config.steps, config.epochs),
-        (0, Some(7)),
-        "the file's epochs replace the preset's steps"
-    );
+    assert_eq!((config.steps, config.epochs), (0, Some(7)), "the file's epochs replace the preset's steps");
     let config = Config::resolve(Some(&path), &flags(&[("steps", 9.into())])).unwrap();
-    assert_eq!(
-        (config.steps, config.epochs),
-        (9, None),
-        "the flag's steps replace the file's epochs"
-    );
+    assert_eq!((config.steps, config.epochs), (9, None), "the flag's steps replace the file's epochs");
 }
 
 #[test]
@@ -158,17 +144,11 @@ fn every_key_of_the_list_is_a_key_of_the_configuration() {
 #[test]
 fn an_unknown_key_names_the_nearest() {
     let message = error_of("seed = 1\nsample = 8\n");
-    assert!(
-        message.contains("search.toml, line 2") && message.contains("`sample`"),
-        "{message}"
-    );
+    assert!(message.contains("search.toml, line 2") && message.contains("`sample`"), "{message}");
     assert!(message.contains("`samples`"), "{message}");
     assert!(error_of("[search]\nlr = 1\n").contains("line 1"));
     assert!(error_of("zzzzzzzzzzzz = 1").contains("one of data, seed"));
-    assert_eq!(
-        nearest("prior-lr", ["lr", "prior_lr"].into_iter()),
-        Some("prior_lr")
-    );
+    assert_eq!(nearest("prior-lr", ["lr", "prior_lr"].into_iter()), Some("prior_lr"));
     assert_eq!(nearest("xyz", ["momentum"].into_iter()), None);
 }
 
@@ -239,10 +219,5 @@ fn a_resolved_file_without_a_key_is_refused() {
     let folder = TempDir::new().unwrap();
     let text = Config::preset().unwrap().to_toml().unwrap();
     let path = file(&folder, &text.replace("momentum = 0.9\n", ""));
-    assert!(
-        Config::read_resolved(&path)
-            .unwrap_err()
-            .to_string()
-            .contains("momentum")
-    );
+    assert!(Config::read_resolved(&path).unwrap_err().to_string().contains("momentum"));
 }

@@ -10,11 +10,7 @@ use parsec_nas::kernel::{self, Buf, Dispatch, Range};
 /// machine without an adapter. In CI an adapter is a must.
 pub fn gpu() -> Option<MutexGuard<'static, Gpu>> {
     static GPU: OnceLock<Option<Mutex<Gpu>>> = OnceLock::new();
-    let options = Options {
-        limits: LimitsChoice::Floor,
-        checks: false,
-        ..Options::default()
-    };
+    let options = Options { limits: LimitsChoice::Floor, checks: false, ..Options::default() };
     let shared = GPU.get_or_init(|| match Gpu::open(None, options) {
         Ok(gpu) => Some(Mutex::new(gpu)),
         Err(e) if std::env::var_os("CI").is_some() => panic!("no device in CI: {e}"),
@@ -24,9 +20,7 @@ pub fn gpu() -> Option<MutexGuard<'static, Gpu>> {
         }
     });
     // A test that failed while it held the device has not broken it.
-    shared
-        .as_ref()
-        .map(|gpu| gpu.lock().unwrap_or_else(PoisonError::into_inner))
+    shared.as_ref().map(|gpu| gpu.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// A role that no other test uses.
@@ -34,11 +28,7 @@ const MINE: Buf = Buf::Extra(900);
 const N_BYTES: u64 = 4096;
 
 fn range(offset_bytes: u64, len_bytes: u64) -> Range {
-    Range {
-        buf: MINE,
-        offset_bytes,
-        len_bytes,
-    }
+    Range { buf: MINE, offset_bytes, len_bytes }
 }
 
 /// Fill `range` with `value`.
@@ -73,9 +63,7 @@ fn two_fills(gpu: &mut Gpu) -> Vec<u32> {
     gpu.allocate(MINE, N_BYTES).unwrap();
     let poison = vec![0xDEAD_BEEFu32; N_BYTES as usize / 4];
     gpu.write(MINE, 0, bytemuck::cast_slice(&poison)).unwrap();
-    let recorded = gpu
-        .prepare(&[fill(range(256, 1040), 1.5), fill(range(512, 64), -2.0)])
-        .unwrap();
+    let recorded = gpu.prepare(&[fill(range(256, 1040), 1.5), fill(range(512, 64), -2.0)]).unwrap();
     assert_eq!(recorded.len(), 2);
     gpu.submit(&recorded).unwrap();
     words(gpu)
@@ -98,15 +86,9 @@ fn fill_writes_its_range_in_order_and_nothing_else() {
 #[test]
 fn checked_and_unchecked_kernels_give_the_same_bits() {
     let Some(mut unchecked) = gpu() else { return };
-    let mut checked = Gpu::open(
-        None,
-        Options {
-            limits: LimitsChoice::Adapter,
-            checks: true,
-            ..Options::default()
-        },
-    )
-    .unwrap();
+    let mut checked =
+        Gpu::open(None, Options { limits: LimitsChoice::Adapter, checks: true, ..Options::default() })
+            .unwrap();
     assert_eq!(two_fills(&mut unchecked), two_fills(&mut checked));
 }
 
@@ -131,12 +113,8 @@ fn many_dispatches_in_several_submissions_keep_their_order() {
     let Some(mut gpu) = gpu() else { return };
     gpu.allocate(MINE, N_BYTES).unwrap();
     // The claimed flops force a cut after every few dispatches.
-    let dispatches: Vec<_> = (0..50)
-        .map(|i| Dispatch {
-            flops: 40_000_000,
-            ..fill(range(0, N_BYTES), i as f32)
-        })
-        .collect();
+    let dispatches: Vec<_> =
+        (0..50).map(|i| Dispatch { flops: 40_000_000, ..fill(range(0, N_BYTES), i as f32) }).collect();
     let recorded = gpu.prepare(&dispatches).unwrap();
     gpu.submit(&recorded).unwrap();
     assert!(words(&mut gpu).iter().all(|w| *w == 49f32.to_bits()));
@@ -165,10 +143,7 @@ fn wrong_dispatches_are_refused_with_the_reason() {
     gpu.allocate(MINE, N_BYTES).unwrap();
     let good = fill(range(0, 256), 1.0);
     let y = good.bindings[0];
-    let with = |bindings| Dispatch {
-        bindings,
-        ..good.clone()
-    };
+    let with = |bindings| Dispatch { bindings, ..good.clone() };
     let cases = [
         (with(vec![]), "y is not bound"),
         (with(vec![("x", y.1)]), "y is not bound"),
@@ -177,65 +152,14 @@ fn wrong_dispatches_are_refused_with_the_reason() {
         (with(vec![("y", range(16, 256))]), "multiple of 256"),
         (with(vec![("y", range(0, 24))]), "multiple of 16"),
         (with(vec![("y", range(256, N_BYTES))]), "outside"),
-        (
-            with(vec![(
-                "y",
-                Range {
-                    buf: Buf::Extra(902),
-                    ..y.1
-                },
-            )]),
-            "no buffer",
-        ),
-        (
-            Dispatch {
-                grid: [65_536, 1, 1],
-                ..good.clone()
-            },
-            "65535",
-        ),
-        (
-            Dispatch {
-                grid: [1, 0, 1],
-                ..good.clone()
-            },
-            "grid",
-        ),
-        (
-            Dispatch {
-                params: vec![1],
-                ..good.clone()
-            },
-            "params",
-        ),
-        (
-            Dispatch {
-                params: vec![1, 2, 3],
-                ..good.clone()
-            },
-            "params",
-        ),
-        (
-            Dispatch {
-                overrides: vec![("K", 3)],
-                ..good.clone()
-            },
-            "override",
-        ),
-        (
-            Dispatch {
-                shader: "nothing",
-                ..good.clone()
-            },
-            "no such shader",
-        ),
-        (
-            Dispatch {
-                entry: "nothing",
-                ..good.clone()
-            },
-            "no entry point",
-        ),
+        (with(vec![("y", Range { buf: Buf::Extra(902), ..y.1 })]), "no buffer"),
+        (Dispatch { grid: [65_536, 1, 1], ..good.clone() }, "65535"),
+        (Dispatch { grid: [1, 0, 1], ..good.clone() }, "grid"),
+        (Dispatch { params: vec![1], ..good.clone() }, "params"),
+        (Dispatch { params: vec![1, 2, 3], ..good.clone() }, "params"),
+        (Dispatch { overrides: vec![("K", 3)], ..good.clone() }, "override"),
+        (Dispatch { shader: "nothing", ..good.clone() }, "no such shader"),
+        (Dispatch { entry: "nothing", ..good.clone() }, "no entry point"),
     ];
     for (dispatch, reason) in cases {
         let text = message(gpu.prepare(std::slice::from_ref(&dispatch)));
@@ -249,11 +173,7 @@ fn too_large_a_buffer_is_a_memory_error_and_leaves_the_device_usable() {
     let Some(mut gpu) = gpu() else { return };
     let before = gpu.allocated_bytes();
     match gpu.allocate(Buf::Extra(903), 1 << 40) {
-        Err(Error::Memory {
-            need_bytes,
-            have_bytes,
-            ..
-        }) => assert!(need_bytes > have_bytes),
+        Err(Error::Memory { need_bytes, have_bytes, .. }) => assert!(need_bytes > have_bytes),
         other => panic!("expected a memory error, got {other:?}"),
     }
     assert_eq!(gpu.allocated_bytes(), before);
@@ -268,13 +188,7 @@ fn a_device_is_chosen_by_index_or_part_of_its_name() {
     assert!(all.iter().enumerate().all(|(i, a)| a.index == i));
     assert_eq!(gpu::choose(Some("0")).unwrap().name, all[0].name);
     let part = all[0].name[..4].to_uppercase();
-    assert!(
-        gpu::choose(Some(&part))
-            .unwrap()
-            .name
-            .to_uppercase()
-            .contains(&part)
-    );
+    assert!(gpu::choose(Some(&part)).unwrap().name.to_uppercase().contains(&part));
     match gpu::choose(Some("no such device")) {
         Err(e @ Error::Usage { .. }) => assert!(e.to_string().contains(&all[0].name), "{e}"),
         other => panic!("expected a usage error, got {other:?}"),
@@ -286,11 +200,7 @@ fn every_entry_point_translates_to_four_languages() {
     for source in kernel::SOURCES {
         let kernel = kernel::kernel(source.name).unwrap();
         assert!(!kernel.entries.is_empty(), "{} has no entry point", source.name);
-        assert!(
-            kernel.overrides.iter().all(|(_, has_default)| *has_default),
-            "{}",
-            source.name
-        );
+        assert!(kernel.overrides.iter().all(|(_, has_default)| *has_default), "{}", source.name);
         for entry in &kernel.entries {
             let t = kernel::translate(kernel, &entry.name, &[]).unwrap();
             assert_eq!(t.spirv[0], 0x0723_0203);
@@ -304,13 +214,7 @@ fn every_entry_point_translates_to_four_languages() {
 
 #[test]
 fn a_broken_shader_is_reported_with_its_file_and_line() {
-    let parse = |text| {
-        kernel::reflect(&kernel::Source {
-            name: "broken",
-            text,
-            libs: &[],
-        })
-    };
+    let parse = |text| kernel::reflect(&kernel::Source { name: "broken", text, libs: &[] });
     assert!(message(parse("const a = 1u;\nconst b = ;\n")).contains("shaders/broken.wgsl:2:11"));
     let out_of_scope = "fn f() -> f32 {\n  return 1u;\n}\n";
     assert!(message(parse(out_of_scope)).contains("shaders/broken.wgsl:"));
@@ -318,11 +222,7 @@ fn a_broken_shader_is_reported_with_its_file_and_line() {
     message(parse(half));
     let too_wide = "@compute @workgroup_size(512) fn f() {}";
     assert!(message(parse(too_wide)).contains("WebGPU guarantees 256"));
-    let missing = kernel::Source {
-        name: "broken",
-        text: "",
-        libs: &["nothing"],
-    };
+    let missing = kernel::Source { name: "broken", text: "", libs: &["nothing"] };
     assert!(message(kernel::reflect(&missing)).contains("shaders/lib/nothing.wgsl"));
 }
 
@@ -330,24 +230,11 @@ fn a_broken_shader_is_reported_with_its_file_and_line() {
 fn the_list_of_devices_has_what_users_and_the_manifest_need() {
     let Some(gpu) = gpu() else { return };
     let json = serde_json::to_value(gpu.info()).unwrap();
-    for key in [
-        "index",
-        "name",
-        "backend",
-        "device_type",
-        "driver",
-        "driver_info",
-        "is_software",
-        "limits",
-    ] {
+    for key in ["index", "name", "backend", "device_type", "driver", "driver_info", "is_software", "limits"] {
         assert!(!json[key].is_null(), "{key} is missing in {json}");
     }
     assert!(gpu.info().limits.max_storage_buffer_binding_size >= 128 << 20);
-    assert_eq!(
-        gpu.max_binding_bytes(),
-        128 << 20,
-        "the suite runs with WebGPU's default limits"
-    );
+    assert_eq!(gpu.max_binding_bytes(), 128 << 20, "the suite runs with WebGPU's default limits");
     parsec_nas::cli::devices::devices(true).unwrap();
     parsec_nas::cli::devices::devices(false).unwrap();
 }

@@ -18,13 +18,7 @@ fn noise(key: u64, len: usize) -> Vec<f64> {
 }
 
 fn tensor(key: u64, c: usize, n: usize, h: usize, w: usize) -> T4 {
-    T4 {
-        c,
-        n,
-        h,
-        w,
-        data: noise(key, c * n * h * w),
-    }
+    T4 { c, n, h, w, data: noise(key, c * n * h * w) }
 }
 
 /// A tensor whose elements are all different by at least 0.01 and nowhere within 0.005 of 0.
@@ -69,24 +63,14 @@ fn check_gradient(name: &str, x: &[f64], gradient: &[f64], f: impl Fn(&[f64]) ->
 /// The gradient of `Σ y·dy` in `x`, for an operation `forward` with the given `dx`.
 fn check_input(name: &str, x: &T4, dy: &T4, dx: &T4, forward: impl Fn(&T4) -> T4) {
     check_gradient(name, &x.data, &dx.data, |data| {
-        dot(
-            &forward(&T4 {
-                data: data.to_vec(),
-                ..*x
-            })
-            .data,
-            &dy.data,
-        )
+        dot(&forward(&T4 { data: data.to_vec(), ..*x }).data, &dy.data)
     });
 }
 
 fn close(a: &[f64], b: &[f64], tolerance: f64) {
     assert_eq!(a.len(), b.len());
     for (i, (a, b)) in a.iter().zip(b).enumerate() {
-        assert!(
-            (a - b).abs() <= tolerance * (1.0 + b.abs()),
-            "element {i}: {a} against {b}"
-        );
+        assert!((a - b).abs() <= tolerance * (1.0 + b.abs()), "element {i}: {a} against {b}");
     }
 }
 

@@ -17,14 +17,8 @@ fn random(index: u64) -> Genotype {
 
 /// All terms the same: duplicates everywhere.
 fn duplicates() -> Genotype {
-    let pair = Pair {
-        input: 1,
-        primitive: Primitive::SkipConnect,
-    };
-    Genotype {
-        normal: [[pair; 2]; 4],
-        reduce: [[pair; 2]; 4],
-    }
+    let pair = Pair { input: 1, primitive: Primitive::SkipConnect };
+    Genotype { normal: [[pair; 2]; 4], reduce: [[pair; 2]; 4] }
 }
 
 fn parse(svg: &str) -> usvg::Tree {
@@ -92,10 +86,7 @@ fn svg_is_valid_and_the_same_every_time() {
         }
     }
     // Captions are any text.
-    let sheet = sheet_svg(&[
-        ("<a> & \"b\" \u{0}\n".into(), random(1)),
-        (String::new(), random(2)),
-    ]);
+    let sheet = sheet_svg(&[("<a> & \"b\" \u{0}\n".into(), random(1)), (String::new(), random(2))]);
     assert!(parse(&sheet).size().height() > parse(&cells_svg(&random(1))).size().height());
 }
 
@@ -103,19 +94,12 @@ fn svg_is_valid_and_the_same_every_time() {
 fn png_has_the_drawing_s_size_and_ink() {
     let svg = cells_svg(&named("DARTS_V2").unwrap());
     let size = parse(&svg).size();
-    let picture = image::load_from_memory(&png(&svg, 2.0).unwrap())
-        .unwrap()
-        .to_rgb8();
-    assert_eq!(
-        picture.dimensions(),
-        (2 * size.width() as u32, 2 * size.height() as u32)
-    );
+    let picture = image::load_from_memory(&png(&svg, 2.0).unwrap()).unwrap().to_rgb8();
+    assert_eq!(picture.dimensions(), (2 * size.width() as u32, 2 * size.height() as u32));
     let dark = picture.pixels().filter(|p| p.0.iter().all(|&c| c < 100)).count();
     // Text needs the bundled font: without it only the lines would be left.
     let without_text: String = svg.lines().filter(|l| !l.starts_with("<text")).collect();
-    let plain = image::load_from_memory(&png(&without_text, 2.0).unwrap())
-        .unwrap()
-        .to_rgb8();
+    let plain = image::load_from_memory(&png(&without_text, 2.0).unwrap()).unwrap().to_rgb8();
     let dark_plain = plain.pixels().filter(|p| p.0.iter().all(|&c| c < 100)).count();
     assert!(dark > dark_plain + 2000, "{dark} {dark_plain}");
     assert!(png("<svg", 1.0).is_err());
@@ -135,10 +119,7 @@ fn dot_has_every_arrow() {
 
 #[test]
 fn plots_are_valid_whatever_the_numbers() {
-    let series = |points: &[(f64, f64)]| Series {
-        name: "ess <1>".into(),
-        points: points.to_vec(),
-    };
+    let series = |points: &[(f64, f64)]| Series { name: "ess <1>".into(), points: points.to_vec() };
     let panel = |series: Vec<Series>| Panel {
         title: "T & t".into(),
         x_label: "step".into(),
@@ -199,89 +180,45 @@ fn show_counts_and_draws() {
     assert_eq!(json["parameters"], 3_349_342);
     assert_eq!(json["auxiliary_parameters"], 476_426);
     assert!(json["macs"].as_u64().unwrap() > 500_000_000);
-    let mut names: Vec<_> = std::fs::read_dir(folder.path())
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
+    let mut names: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["cells.dot", "cells.png", "cells.svg"]);
 
-    let search = ShowArgs {
-        target: "DARTS_V2".into(),
-        network: Some(NetworkKind::Search),
-        ..Default::default()
-    };
+    let search =
+        ShowArgs { target: "DARTS_V2".into(), network: Some(NetworkKind::Search), ..Default::default() };
     let text = describe(&search, None).unwrap();
-    assert!(
-        text.contains("1,930,618 of the parent") && text.starts_with("Genotype("),
-        "{text}"
-    );
-    let lost = ShowArgs {
-        svg: file("missing/cells.svg"),
-        ..search.clone()
-    };
+    assert!(text.contains("1,930,618 of the parent") && text.starts_with("Genotype("), "{text}");
+    let lost = ShowArgs { svg: file("missing/cells.svg"), ..search.clone() };
     assert_eq!(describe(&lost, None).unwrap_err().exit_code(), 1);
-    let sampled = ShowArgs {
-        samples: Some(2),
-        ..search
-    };
+    let sampled = ShowArgs { samples: Some(2), ..search };
     assert_eq!(describe(&sampled, None).unwrap_err().exit_code(), 2);
 }
 
 #[test]
 fn show_reads_a_run() {
     let folder = tempfile::tempdir().unwrap();
-    let args = ShowArgs {
-        target: folder.path().to_string_lossy().into_owned(),
-        ..Default::default()
-    };
+    let args = ShowArgs { target: folder.path().to_string_lossy().into_owned(), ..Default::default() };
     assert_eq!(describe(&args, None).unwrap_err().exit_code(), 1);
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("genotype.txt", &named("DARTS_V1").unwrap().to_string());
-    assert!(
-        describe(&args, None)
-            .unwrap_err()
-            .to_string()
-            .contains("config.toml")
-    );
+    assert!(describe(&args, None).unwrap_err().to_string().contains("config.toml"));
     write("config.toml", "layers = 5\nchannels = 8\n");
-    write(
-        "manifest.json",
-        r#"{"data": {"channels": 1, "height": 28, "width": 28, "n_classes": 7}}"#,
-    );
+    write("manifest.json", r#"{"data": {"channels": 1, "height": 28, "width": 28, "n_classes": 7}}"#);
     let space = Space::default();
     let prior = Prior::uniform(&space);
-    let sampled = ShowArgs {
-        samples: Some(2),
-        ..args.clone()
-    };
+    let sampled = ShowArgs { samples: Some(2), ..args.clone() };
     // 2 ln(14 · 21 · 28 · 35) nats per kind of cell.
     let text = describe(&sampled, Some(&(space.clone(), prior.clone()))).unwrap();
-    assert!(
-        text.contains("5 cells, 8 channels, 7 classes, images 1x28x28"),
-        "{text}"
-    );
+    assert!(text.contains("5 cells, 8 channels, 7 classes, images 1x28x28"), "{text}");
     assert!(
         text.contains("entropy 25.14 of 25.14 nats") && text.contains("sample 2, log p = -50.28"),
         "{text}"
     );
-    let json = describe(
-        &ShowArgs {
-            json: true,
-            ..args.clone()
-        },
-        Some(&(space, prior)),
-    )
-    .unwrap();
+    let json = describe(&ShowArgs { json: true, ..args.clone() }, Some(&(space, prior))).unwrap();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(
-        json["probabilities"]["reduce"][3][1].as_array().unwrap().len(),
-        35
-    );
+    assert_eq!(json["probabilities"]["reduce"][3][1].as_array().unwrap().len(), 35);
     write("config.toml", "layers = = 5");
     let error = describe(&args, None).unwrap_err();
-    assert!(
-        error.exit_code() == 1 && error.to_string().contains("config.toml at byte"),
-        "{error}"
-    );
+    assert!(error.exit_code() == 1 && error.to_string().contains("config.toml at byte"), "{error}");
 }

@@ -24,13 +24,7 @@ struct Walk {
 
 impl Walk {
     fn new(total: u64) -> Self {
-        Self {
-            step: 0,
-            total,
-            x: vec![0.1, 0.7, 0.3],
-            fail_at: None,
-            stop_at: None,
-        }
+        Self { step: 0, total, x: vec![0.1, 0.7, 0.3], fail_at: None, stop_at: None }
     }
 }
 
@@ -52,9 +46,7 @@ impl Job for Walk {
         self.step += 1;
         let drift = (self.step as f32).sin();
         self.x.rotate_left(1);
-        self.x
-            .iter_mut()
-            .for_each(|x| *x = 3.9 * *x * (1.0 - *x) + 1e-3 * drift * *x);
+        self.x.iter_mut().for_each(|x| *x = 3.9 * *x * (1.0 - *x) + 1e-3 * drift * *x);
         if let Some((step, flag)) = self.stop_at {
             flag.store(step <= self.step, Ordering::SeqCst);
         }
@@ -72,11 +64,7 @@ impl Job for Walk {
     }
 
     fn progress(&self, _: &Self::Record) -> Progress {
-        Progress {
-            step: self.step,
-            total: self.total,
-            ..Progress::default()
-        }
+        Progress { step: self.step, total: self.total, ..Progress::default() }
     }
 
     fn score(&self) -> Option<f64> {
@@ -86,20 +74,12 @@ impl Job for Walk {
 }
 
 const TOTAL: u64 = 11;
-const EVERY_3: Options = Options {
-    checkpoint_every: 3,
-    keep: 2,
-};
+const EVERY_3: Options = Options { checkpoint_every: 3, keep: 2 };
 static NEVER: AtomicBool = AtomicBool::new(false);
 
 fn create(folder: &TempDir, name: &str) -> RunDir {
     let config = Config::preset().unwrap();
-    RunDir::create(
-        &folder.path().join(name),
-        &config,
-        &Manifest::new(&config).unwrap(),
-    )
-    .unwrap()
+    RunDir::create(&folder.path().join(name), &config, &Manifest::new(&config).unwrap()).unwrap()
 }
 
 fn go(job: &mut Walk, run: &RunDir) -> Result<Outcome> {
@@ -111,12 +91,7 @@ fn remains(run: &Path) -> (Vec<u8>, BTreeMap<String, Vec<u8>>) {
     let last = RunDir::open(run).unwrap().checkpoints();
     let last = last.path_of(*last.steps().unwrap().last().unwrap());
     let files = std::fs::read_dir(last).unwrap().map(|e| e.unwrap());
-    let files = files.map(|e| {
-        (
-            e.file_name().into_string().unwrap(),
-            std::fs::read(e.path()).unwrap(),
-        )
-    });
+    let files = files.map(|e| (e.file_name().into_string().unwrap(), std::fs::read(e.path()).unwrap()));
     (std::fs::read(run.join("metrics.jsonl")).unwrap(), files.collect())
 }
 
@@ -141,40 +116,17 @@ fn an_unbroken_run_leaves_a_line_per_step_and_the_right_checkpoints() {
     let folder = TempDir::new().unwrap();
     let run = create(&folder, "run");
     let mut seen = vec![];
-    drive(
-        &mut Walk::new(TOTAL),
-        &run,
-        EVERY_3,
-        &mut |p| seen.push(p.step),
-        &NEVER,
-    )
-    .unwrap();
+    drive(&mut Walk::new(TOTAL), &run, EVERY_3, &mut |p| seen.push(p.step), &NEVER).unwrap();
     assert_eq!(seen, (1..=TOTAL).collect::<Vec<_>>());
     let lines = std::fs::read_to_string(run.metrics_path()).unwrap();
     assert_eq!(lines.lines().count(), 11);
     // The first, the best (step 3, at distance 1 from 4), the last two.
     assert_eq!(run.checkpoints().steps().unwrap(), [0, 3, 9, 11]);
     assert_eq!(run.checkpoints().best().unwrap().unwrap().step, 3);
-    let mut names: Vec<_> = std::fs::read_dir(run.path())
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
+    let mut names: Vec<_> = std::fs::read_dir(run.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(
-        names,
-        [
-            ".lock",
-            "checkpoints",
-            "config.toml",
-            "manifest.json",
-            "metrics.jsonl"
-        ]
-    );
-    assert!(
-        run.path()
-            .join("checkpoints/step-00000000/state.safetensors")
-            .is_file()
-    );
+    assert_eq!(names, [".lock", "checkpoints", "config.toml", "manifest.json", "metrics.jsonl"]);
+    assert!(run.path().join("checkpoints/step-00000000/state.safetensors").is_file());
 }
 
 #[test]
@@ -183,10 +135,7 @@ fn killed_after_any_step_and_resumed_it_equals_the_unbroken_run() {
     let expected = unbroken(&folder);
     for killed_at in 1..=TOTAL {
         let run = create(&folder, &format!("killed-{killed_at}"));
-        let mut job = Walk {
-            fail_at: Some(killed_at),
-            ..Walk::new(TOTAL)
-        };
+        let mut job = Walk { fail_at: Some(killed_at), ..Walk::new(TOTAL) };
         // A step that fails leaves what a kill leaves: lines up to it, checkpoints before it.
         assert!(go(&mut job, &run).is_err());
         let path = run.path().to_owned();
@@ -207,16 +156,7 @@ fn killed_while_a_checkpoint_is_written() {
     let folder = TempDir::new().unwrap();
     let expected = unbroken(&folder);
     let run = create(&folder, "run");
-    assert!(
-        go(
-            &mut Walk {
-                fail_at: Some(8),
-                ..Walk::new(TOTAL)
-            },
-            &run
-        )
-        .is_err()
-    );
+    assert!(go(&mut Walk { fail_at: Some(8), ..Walk::new(TOTAL) }, &run).is_err());
     let path = run.path().to_owned();
     drop(run);
     let partial = path.join("checkpoints/.step-00000009.partial");
@@ -242,10 +182,7 @@ fn interrupted_it_saves_and_says_how_to_go_on() {
     let folder = TempDir::new().unwrap();
     let expected = unbroken(&folder);
     let run = create(&folder, "run");
-    let mut job = Walk {
-        stop_at: Some((5, &STOP)),
-        ..Walk::new(TOTAL)
-    };
+    let mut job = Walk { stop_at: Some((5, &STOP)), ..Walk::new(TOTAL) };
     let error = drive(&mut job, &run, EVERY_3, &mut |_| {}, &STOP).unwrap_err();
     assert_eq!(error.exit_code(), 130);
     assert!(error.to_string().contains("parsec resume"), "{error}");
@@ -261,14 +198,8 @@ fn interrupted_in_its_last_step_it_is_done() {
     static STOP: AtomicBool = AtomicBool::new(false);
     let folder = TempDir::new().unwrap();
     let run = create(&folder, "run");
-    let mut job = Walk {
-        stop_at: Some((TOTAL, &STOP)),
-        ..Walk::new(TOTAL)
-    };
-    assert_eq!(
-        drive(&mut job, &run, EVERY_3, &mut |_| {}, &STOP).unwrap(),
-        Outcome::Done
-    );
+    let mut job = Walk { stop_at: Some((TOTAL, &STOP)), ..Walk::new(TOTAL) };
+    assert_eq!(drive(&mut job, &run, EVERY_3, &mut |_| {}, &STOP).unwrap(), Outcome::Done);
 }
 
 #[test]
@@ -293,16 +224,7 @@ fn falls_back(damage: impl Fn(&Path)) {
     let folder = TempDir::new().unwrap();
     let expected = unbroken(&folder);
     let run = create(&folder, "run");
-    assert!(
-        go(
-            &mut Walk {
-                fail_at: Some(9),
-                ..Walk::new(TOTAL)
-            },
-            &run
-        )
-        .is_err()
-    );
+    assert!(go(&mut Walk { fail_at: Some(9), ..Walk::new(TOTAL) }, &run).is_err());
     let path = run.path().to_owned();
     drop(run);
     let newest = path.join("checkpoints/step-00000006");
@@ -352,12 +274,7 @@ fn any_flipped_bit_in_a_checkpoint_is_found() {
     // A checkpoint under another step's name is not that step's.
     let moved = run.checkpoints().path_of(4);
     std::fs::rename(&path, &moved).unwrap();
-    assert!(
-        run::checkpoint::read(&moved)
-            .unwrap_err()
-            .to_string()
-            .contains("step 3")
-    );
+    assert!(run::checkpoint::read(&moved).unwrap_err().to_string().contains("step 3"));
 }
 
 #[test]
@@ -369,10 +286,7 @@ fn with_every_checkpoint_damaged_it_says_so() {
         std::fs::write(run.checkpoints().path_of(step).join("state.safetensors"), b"x").unwrap();
     }
     let error = run::resume(&mut Walk::new(3), &run).unwrap_err();
-    assert!(
-        error.to_string().contains("at least one whole checkpoint"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("at least one whole checkpoint"), "{error}");
     assert_eq!(error.exit_code(), 1);
 }
 
@@ -391,10 +305,7 @@ fn metrics_are_cut_back_byte_for_byte() {
     assert_eq!(cut(&format!("{one}{two}{{\"st"), 2), (format!("{one}{two}"), 0));
     assert_eq!(cut(&format!("{one}{two}"), 0), (String::new(), 0));
     // What cannot have come from a kill is told.
-    assert_eq!(
-        cut(&format!("{one}nonsense\n{two}"), 2),
-        (format!("{one}{two}"), 1)
-    );
+    assert_eq!(cut(&format!("{one}nonsense\n{two}"), 2), (format!("{one}{two}"), 1));
     assert_eq!(cut(one, 2), (one.into(), 1));
     assert_eq!(cut(two, 2), (two.into(), 1));
     std::fs::remove_file(&path).unwrap();
@@ -416,22 +327,11 @@ fn an_existing_folder_is_refused_and_untouched() {
     assert!(RunDir::check_free(&other).is_ok());
     std::fs::write(other.join("mine.txt"), "mine").unwrap();
     let error = RunDir::create(&other, &config, &manifest).unwrap_err();
-    assert!(
-        error.to_string().contains("not empty") && !error.to_string().contains("resume"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("not empty") && !error.to_string().contains("resume"), "{error}");
     assert_eq!(std::fs::read_to_string(other.join("mine.txt")).unwrap(), "mine");
-    assert_eq!(
-        RunDir::check_free(&other.join("mine.txt"))
-            .unwrap_err()
-            .exit_code(),
-        2
-    );
+    assert_eq!(RunDir::check_free(&other.join("mine.txt")).unwrap_err().exit_code(), 2);
     std::fs::remove_file(other.join("mine.txt")).unwrap();
-    assert!(
-        RunDir::create(&other, &config, &manifest).is_ok(),
-        "an empty folder is welcome"
-    );
+    assert!(RunDir::create(&other, &config, &manifest).is_ok(), "an empty folder is welcome");
 }
 
 #[test]
@@ -456,10 +356,7 @@ fn a_run_has_one_writer_and_any_number_of_readers() {
     }
     let path = run.path().to_owned();
     drop(run);
-    assert!(
-        RunDir::open_for_writing(&path).is_ok(),
-        "a lock ends with its owner"
-    );
+    assert!(RunDir::open_for_writing(&path).is_ok(), "a lock ends with its owner");
 }
 
 #[test]
@@ -473,27 +370,17 @@ fn a_changed_configuration_or_other_data_are_refused() {
     std::fs::write(path.join("config.toml"), text).unwrap();
     let manifest = RunDir::open_for_writing(&path).unwrap().manifest().unwrap();
     let data = serde_json::json!({"sha256": "aa", "n_train": 3});
-    let manifest = Manifest {
-        data: data.clone(),
-        ..manifest
-    };
+    let manifest = Manifest { data: data.clone(), ..manifest };
     assert!(manifest.check_data(&data, &path).is_ok());
     let other = serde_json::json!({"sha256": "bb", "n_train": 3});
     let error = manifest.check_data(&other, &path).unwrap_err().to_string();
-    assert!(
-        error.contains("sha256") && error.contains("aa") && error.contains("bb"),
-        "{error}"
-    );
+    assert!(error.contains("sha256") && error.contains("aa") && error.contains("bb"), "{error}");
 }
 
 #[test]
 fn the_configuration_and_the_manifest_come_back() {
     let folder = TempDir::new().unwrap();
-    let config = Config {
-        steps: 12,
-        lr: 0.1 + 0.2,
-        ..Config::preset().unwrap()
-    };
+    let config = Config { steps: 12, lr: 0.1 + 0.2, ..Config::preset().unwrap() };
     let mut manifest = Manifest::new(&config).unwrap();
     manifest.limits.insert("max_buffer_size".into(), u64::MAX);
     let run = RunDir::create(&folder.path().join("a/b"), &config, &manifest).unwrap();
@@ -511,10 +398,7 @@ fn the_prior_of_a_run_is_read_from_its_newest_checkpoint() {
     for cell in ["normal", "reduce"] {
         for node in 0..4 {
             let pairs = 7 * (node + 2);
-            state.insert(
-                format!("pi.{cell}.{node}"),
-                Tensor::f64(&[2, pairs], vec![0.5; 2 * pairs]),
-            );
+            state.insert(format!("pi.{cell}.{node}"), Tensor::f64(&[2, pairs], vec![0.5; 2 * pairs]));
         }
     }
     let expected = state.clone();
@@ -523,12 +407,7 @@ fn the_prior_of_a_run_is_read_from_its_newest_checkpoint() {
     assert_eq!(run::read_prior(run.path()).unwrap().0, expected);
     state.remove("pi.reduce.3");
     run.checkpoints().save(2, None, &state).unwrap();
-    assert!(
-        run::read_prior(run.path())
-            .unwrap_err()
-            .to_string()
-            .contains("pi.reduce.3")
-    );
+    assert!(run::read_prior(run.path()).unwrap_err().to_string().contains("pi.reduce.3"));
 }
 
 /// A full disk, stood in for by a device that is always full.
@@ -544,24 +423,12 @@ fn a_full_disk_damages_nothing() {
     assert!(error.to_string().contains("free some space"), "{error}");
     assert_eq!(error.exit_code(), 1);
     assert_eq!(std::fs::read(&target).unwrap(), b"before");
-    assert!(
-        std::fs::symlink_metadata(files::partial_name(&target)).is_err(),
-        "no rest is left"
-    );
+    assert!(std::fs::symlink_metadata(files::partial_name(&target)).is_err(), "no rest is left");
 
     // The metrics are full: the run stops with what it had, and goes on when there is room.
     let expected = unbroken(&folder);
     let run = create(&folder, "run");
-    assert!(
-        go(
-            &mut Walk {
-                fail_at: Some(8),
-                ..Walk::new(TOTAL)
-            },
-            &run
-        )
-        .is_err()
-    );
+    assert!(go(&mut Walk { fail_at: Some(8), ..Walk::new(TOTAL) }, &run).is_err());
     let path = run.path().to_owned();
     let kept = path.join("metrics.kept");
     std::fs::rename(path.join("metrics.jsonl"), &kept).unwrap();
@@ -570,10 +437,7 @@ fn a_full_disk_damages_nothing() {
     let newest = run.checkpoints().newest_good().unwrap().0;
     job.restore(newest.step, &newest.state).unwrap();
     let error = go(&mut job, &run).unwrap_err().to_string();
-    assert!(
-        error.contains("metrics.jsonl") && error.contains("free some space"),
-        "{error}"
-    );
+    assert!(error.contains("metrics.jsonl") && error.contains("free some space"), "{error}");
     assert_eq!(run.checkpoints().steps().unwrap().last(), Some(&6));
     drop(run);
     std::fs::rename(&kept, path.join("metrics.jsonl")).unwrap();
@@ -598,31 +462,14 @@ fn tensor_files_round_trip_and_are_the_same_bytes_every_time() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("t.safetensors");
     let all = Tensors::from([
-        (
-            "b".into(),
-            Tensor::f32(&[2, 3], vec![1.0, -0.0, f32::MIN_POSITIVE, 3.5, f32::MAX, 6.0]),
-        ),
+        ("b".into(), Tensor::f32(&[2, 3], vec![1.0, -0.0, f32::MIN_POSITIVE, 3.5, f32::MAX, 6.0])),
         ("a".into(), Tensor::f64(&[1], vec![std::f64::consts::PI])),
         ("counter".into(), Tensor::i64(&[], vec![i64::MIN])),
         ("empty".into(), Tensor::f32(&[0, 4], vec![])),
-        (
-            "é \"quoted\"".into(),
-            Tensor {
-                shape: vec![3],
-                data: Data::U8(vec![1, 2, 3]),
-            },
-        ),
-        (
-            "i".into(),
-            Tensor {
-                shape: vec![1],
-                data: Data::I32(vec![-7]),
-            },
-        ),
+        ("é \"quoted\"".into(), Tensor { shape: vec![3], data: Data::U8(vec![1, 2, 3]) }),
+        ("i".into(), Tensor { shape: vec![1], data: Data::I32(vec![-7]) }),
     ]);
-    let metadata: Metadata = (0..20)
-        .map(|i| (format!("key{i}"), format!("value {i}")))
-        .collect();
+    let metadata: Metadata = (0..20).map(|i| (format!("key{i}"), format!("value {i}"))).collect();
     tensors::write_atomic(&path, &all, &metadata).unwrap();
     let first = std::fs::read(&path).unwrap();
     assert_eq!(tensors::read(&path).unwrap(), (all.clone(), metadata.clone()));
@@ -630,11 +477,7 @@ fn tensor_files_round_trip_and_are_the_same_bytes_every_time() {
     assert_eq!(std::fs::read(&path).unwrap(), first);
     let wrong = Tensors::from([("w".into(), Tensor::f32(&[2, 2], vec![0.0; 3]))]);
     assert!(tensors::write_atomic(&path, &wrong, &metadata).is_err());
-    assert_eq!(
-        std::fs::read(&path).unwrap(),
-        first,
-        "a refused write leaves the file"
-    );
+    assert_eq!(std::fs::read(&path).unwrap(), first, "a refused write leaves the file");
 }
 
 #[test]
@@ -657,29 +500,11 @@ fn a_damaged_tensor_file_is_named() {
     let mut f16 = (half.len() as u64).to_le_bytes().to_vec();
     f16.extend_from_slice(half);
     f16.extend_from_slice(&[0, 0]);
-    assert!(
-        tensors::parse(&f16, &path)
-            .unwrap_err()
-            .to_string()
-            .contains("F16")
-    );
-    assert!(
-        tensors::read(&path)
-            .unwrap_err()
-            .to_string()
-            .contains("weights.safetensors")
-    );
+    assert!(tensors::parse(&f16, &path).unwrap_err().to_string().contains("F16"));
+    assert!(tensors::read(&path).unwrap_err().to_string().contains("weights.safetensors"));
     let error = tensors::f64s(&all, &path, "w").unwrap_err().to_string();
-    assert!(
-        error.contains("F64") && error.contains("F32") && error.contains("weights"),
-        "{error}"
-    );
-    assert!(
-        tensors::f32s(&all, &path, "v")
-            .unwrap_err()
-            .to_string()
-            .contains("`v`")
-    );
+    assert!(error.contains("F64") && error.contains("F32") && error.contains("weights"), "{error}");
+    assert!(tensors::f32s(&all, &path, "v").unwrap_err().to_string().contains("`v`"));
 }
 
 proptest! {

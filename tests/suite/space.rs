@@ -27,13 +27,7 @@ fn cifar(kind: NetworkKind, layers: usize, channels: usize) -> NetworkSpec {
 
 fn imagenet() -> NetworkSpec {
     let spec = cifar(NetworkKind::Final, 14, 48);
-    NetworkSpec {
-        stem: StemKind::ImageNet,
-        height: 224,
-        width: 224,
-        n_classes: 1000,
-        ..spec
-    }
+    NetworkSpec { stem: StemKind::ImageNet, height: 224, width: 224, n_classes: 1000, ..spec }
 }
 
 /// A prior over `space` with logits that differ everywhere.
@@ -55,14 +49,8 @@ fn sample(prior: &Prior, index: u64) -> Alpha {
 fn counters_reproduce_published_networks() {
     let parent = cifar(NetworkKind::Search, 8, 16);
     assert_eq!(parent.parameter_count(None, &Primitive::ALL), 1_930_618);
-    assert_eq!(
-        parent.parameter_count(None, Space::default().primitives()),
-        1_930_618
-    );
-    let with_head = NetworkSpec {
-        auxiliary: true,
-        ..cifar(NetworkKind::Final, 20, 36)
-    };
+    assert_eq!(parent.parameter_count(None, Space::default().primitives()), 1_930_618);
+    let with_head = NetworkSpec { auxiliary: true, ..cifar(NetworkKind::Final, 20, 36) };
     let count = |spec: &NetworkSpec, name: &str| spec.parameter_count(Some(&named(name).unwrap()), &[]);
     assert_eq!(count(&with_head, "DARTS_V2"), 3_349_342);
     assert_eq!(with_head.auxiliary_parameter_count(), 3_825_768 - 3_349_342);
@@ -75,13 +63,8 @@ fn counters_reproduce_published_networks() {
 /// One cell of the smallest network, added up by hand.
 #[test]
 fn macs_of_one_cell_by_hand() {
-    let spec = NetworkSpec {
-        height: 4,
-        width: 4,
-        in_channels: 1,
-        n_classes: 2,
-        ..cifar(NetworkKind::Search, 1, 2)
-    };
+    let spec =
+        NetworkSpec { height: 4, width: 4, in_channels: 1, n_classes: 2, ..cifar(NetworkKind::Search, 1, 2) };
     let pair = |primitive, input| Pair { input, primitive };
     let skip = pair(Primitive::SkipConnect, 2);
     let pool = pair(Primitive::MaxPool3x3, 0);
@@ -92,10 +75,7 @@ fn macs_of_one_cell_by_hand() {
         [pair(Primitive::DilConv5x5, 2), skip],
         [skip, skip],
     ];
-    let genotype = Genotype {
-        normal: reduce,
-        reduce,
-    };
+    let genotype = Genotype { normal: reduce, reduce };
     // L = 1: the only cell is a reduction; 4 channels on maps of 2x2.
     let stem = 9 * 6 * 16;
     let preprocess = 2 * 6 * 4 * 16;
@@ -103,10 +83,7 @@ fn macs_of_one_cell_by_hand() {
     let factorized = 2 * 4 * 2 * 4;
     let dil = (25 * 4 + 4 * 4) * 4;
     let classifier = 16 * 2;
-    assert_eq!(
-        spec.macs(&genotype),
-        stem + preprocess + 2 * sep + factorized + dil + classifier
-    );
+    assert_eq!(spec.macs(&genotype), stem + preprocess + 2 * sep + factorized + dil + classifier);
     // Weights of the child: a pair drawn twice is counted once.
     let weights = 9 * 6 + 12 + 2 * 6 * 4 + 2 * (9 * 4 + 16) + 4 * 4 + (25 * 4 + 16) + (16 * 2 + 2);
     assert_eq!(spec.child_parameter_count(&genotype), weights);
@@ -115,40 +92,20 @@ fn macs_of_one_cell_by_hand() {
 #[test]
 fn cells_have_the_reference_sizes() {
     let cells = cifar(NetworkKind::Search, 8, 16).cells();
-    let reductions: Vec<_> = cells
-        .iter()
-        .filter(|c| c.kind == CellKind::Reduce)
-        .map(|c| c.index)
-        .collect();
+    let reductions: Vec<_> = cells.iter().filter(|c| c.kind == CellKind::Reduce).map(|c| c.index).collect();
     assert_eq!(reductions, [2, 5]);
     let c = &cells[2];
-    assert_eq!(
-        (c.c_prev_prev, c.c_prev, c.c, c.h_prev, c.h, c.prev_reduction),
-        (64, 64, 32, 32, 16, false)
-    );
+    assert_eq!((c.c_prev_prev, c.c_prev, c.c, c.h_prev, c.h, c.prev_reduction), (64, 64, 32, 32, 16, false));
     let c = &cells[3];
-    assert_eq!(
-        (c.c_prev_prev, c.c_prev, c.c, c.h_prev_prev, c.h_prev, c.h),
-        (64, 128, 32, 32, 16, 16)
-    );
+    assert_eq!((c.c_prev_prev, c.c_prev, c.c, c.h_prev_prev, c.h_prev, c.h), (64, 128, 32, 32, 16, 16));
     assert!(c.prev_reduction);
     let first = &imagenet().cells()[0];
     assert_eq!(
-        (
-            first.h_prev_prev,
-            first.h_prev,
-            first.c_prev_prev,
-            first.prev_reduction
-        ),
+        (first.h_prev_prev, first.h_prev, first.c_prev_prev, first.prev_reduction),
         (56, 28, 48, true)
     );
-    let kinds = |layers| {
-        cifar(NetworkKind::Search, layers, 4)
-            .cells()
-            .iter()
-            .map(|c| c.kind)
-            .collect::<Vec<_>>()
-    };
+    let kinds =
+        |layers| cifar(NetworkKind::Search, layers, 4).cells().iter().map(|c| c.kind).collect::<Vec<_>>();
     assert_eq!(kinds(1), [CellKind::Reduce]);
     assert_eq!(kinds(2), [CellKind::Reduce; 2]);
     assert_eq!(kinds(3), [CellKind::Normal, CellKind::Reduce, CellKind::Reduce]);
@@ -166,38 +123,18 @@ fn parameter_names_are_the_reference_s() {
     assert_eq!(shape("cells.2.preprocess0.conv_2.weight").unwrap(), [8, 16, 1, 1]);
     assert_eq!(shape("cells.1._ops.13._ops.5.op.5.weight").unwrap(), [8, 1, 5, 5]);
     // Node 3's edge from input 1 has stride 2, from node 2 it has stride 1: no parameters.
-    assert_eq!(
-        shape("cells.1._ops.3._ops.3.conv_1.weight").unwrap(),
-        [4, 8, 1, 1]
-    );
+    assert_eq!(shape("cells.1._ops.3._ops.3.conv_1.weight").unwrap(), [4, 8, 1, 1]);
     assert_eq!(shape("cells.1._ops.4._ops.3.conv_1.weight"), None);
-    assert_eq!(
-        shape("cells.0._ops.0._ops.6.op.3.weight"),
-        None,
-        "no affine in the cells of a parent"
-    );
+    assert_eq!(shape("cells.0._ops.0._ops.6.op.3.weight"), None, "no affine in the cells of a parent");
     assert_eq!(params.last().unwrap().name, "classifier.bias");
     assert_eq!(params.last().unwrap().role, ParamRole::Bias { fan_in: 64 });
     let names: BTreeSet<_> = params.iter().map(|p| &p.name).collect();
     assert_eq!(names.len(), params.len());
 
     let v2 = named("DARTS_V2").unwrap();
-    let network = NetworkSpec {
-        auxiliary: true,
-        ..cifar(NetworkKind::Final, 3, 4)
-    };
-    let names: Vec<_> = network
-        .params(Some(&v2), &[])
-        .into_iter()
-        .map(|p| p.name)
-        .collect();
-    let head = [
-        "stem.0.weight",
-        "stem.1.weight",
-        "stem.1.bias",
-        "stem.1.running_mean",
-        "stem.1.running_var",
-    ];
+    let network = NetworkSpec { auxiliary: true, ..cifar(NetworkKind::Final, 3, 4) };
+    let names: Vec<_> = network.params(Some(&v2), &[]).into_iter().map(|p| p.name).collect();
+    let head = ["stem.0.weight", "stem.1.weight", "stem.1.bias", "stem.1.running_mean", "stem.1.running_var"];
     assert_eq!(names[..5], head);
     assert_eq!(names[5], "stem.1.num_batches_tracked");
     for name in [
@@ -207,16 +144,9 @@ fn parameter_names_are_the_reference_s() {
         "auxiliary_head.features.6.bias",
         "auxiliary_head.classifier.weight",
     ] {
-        assert_eq!(
-            names.iter().any(|n| n == name),
-            name != "cells.1._ops.2.op.1.weight",
-            "{name}"
-        );
+        assert_eq!(names.iter().any(|n| n == name), name != "cells.1._ops.2.op.1.weight", "{name}");
     }
-    let aux = names
-        .iter()
-        .position(|n| n.starts_with("auxiliary_head"))
-        .unwrap();
+    let aux = names.iter().position(|n| n.starts_with("auxiliary_head")).unwrap();
     assert!(names[aux - 1].starts_with("cells.2") && names[names.len() - 2] == "classifier.weight");
     let names: Vec<_> = imagenet().params(None, &[]).into_iter().map(|p| p.name).collect();
     assert!(names.contains(&"stem0.4.running_mean".into()) && names.contains(&"stem1.1.weight".into()));
@@ -226,22 +156,13 @@ fn parameter_names_are_the_reference_s() {
 fn a_child_uses_names_of_the_parent_once_and_in_order() {
     let spec = cifar(NetworkKind::Search, 5, 4);
     let space = Space::default();
-    let parent: Vec<_> = spec
-        .params(None, space.primitives())
-        .into_iter()
-        .map(|p| p.name)
-        .collect();
+    let parent: Vec<_> = spec.params(None, space.primitives()).into_iter().map(|p| p.name).collect();
     for index in 0..50 {
         let genotype = space.genotype(&sample(&uneven_prior(&space), index));
         let used = spec.used_params(&genotype);
         let positions: Vec<_> = used
             .iter()
-            .map(|name| {
-                parent
-                    .iter()
-                    .position(|p| p == name)
-                    .expect("a name of the parent")
-            })
+            .map(|name| parent.iter().position(|p| p == name).expect("a name of the parent"))
             .collect();
         assert!(positions.is_sorted_by(|a, b| a < b));
         for cell in spec.cells() {
@@ -266,63 +187,18 @@ fn a_child_uses_names_of_the_parent_once_and_in_order() {
 fn impossible_networks_are_refused() {
     let base = || cifar(NetworkKind::Search, 8, 16);
     assert!(base().check().is_ok());
-    assert!(
-        NetworkSpec {
-            height: 28,
-            width: 28,
-            ..base()
-        }
-        .check()
-        .is_ok()
-    );
+    assert!(NetworkSpec { height: 28, width: 28, ..base() }.check().is_ok());
     assert!(imagenet().check().is_ok());
     let bad = [
-        (
-            NetworkSpec {
-                channels: 15,
-                ..base()
-            },
-            "14 or 16",
-        ),
-        (
-            NetworkSpec {
-                channels: 0,
-                ..base()
-            },
-            "2 to 1024",
-        ),
+        (NetworkSpec { channels: 15, ..base() }, "14 or 16"),
+        (NetworkSpec { channels: 0, ..base() }, "2 to 1024"),
         (NetworkSpec { layers: 0, ..base() }, "1 to 256"),
-        (
-            NetworkSpec {
-                n_classes: 1,
-                ..base()
-            },
-            "2 to",
-        ),
+        (NetworkSpec { n_classes: 1, ..base() }, "2 to"),
         (NetworkSpec { height: 30, ..base() }, "32x32"),
         (NetworkSpec { width: 33, ..base() }, "36"),
-        (
-            NetworkSpec {
-                height: 2,
-                width: 2,
-                ..base()
-            },
-            "4x4",
-        ),
-        (
-            NetworkSpec {
-                auxiliary: true,
-                ..base()
-            },
-            "final",
-        ),
-        (
-            NetworkSpec {
-                height: 200,
-                ..imagenet()
-            },
-            "224x224",
-        ),
+        (NetworkSpec { height: 2, width: 2, ..base() }, "4x4"),
+        (NetworkSpec { auxiliary: true, ..base() }, "final"),
+        (NetworkSpec { height: 200, ..imagenet() }, "224x224"),
     ];
     for (spec, hint) in bad {
         let error = spec.check().unwrap_err();
@@ -330,15 +206,7 @@ fn impossible_networks_are_refused() {
         assert!(error.to_string().contains(hint), "{error}");
     }
     // One reduction only needs sides that can be halved once.
-    assert!(
-        NetworkSpec {
-            height: 6,
-            width: 6,
-            ..cifar(NetworkKind::Search, 1, 4)
-        }
-        .check()
-        .is_ok()
-    );
+    assert!(NetworkSpec { height: 6, width: 6, ..cifar(NetworkKind::Search, 1, 4) }.check().is_ok());
 }
 
 // The space and its prior
@@ -347,12 +215,7 @@ fn impossible_networks_are_refused() {
 fn the_space_has_the_published_size() {
     for (space, pairs, logits, nats) in [
         (Space::default(), [14, 21, 28, 35], 392, 50.3),
-        (
-            Space::new(&Primitive::ALL.map(Primitive::name)).unwrap(),
-            [16, 24, 32, 40],
-            448,
-            52.4,
-        ),
+        (Space::new(&Primitive::ALL.map(Primitive::name)).unwrap(), [16, 24, 32, 40], 448, 52.4),
     ] {
         assert_eq!([0, 1, 2, 3].map(|node| space.n_pairs(node)), pairs);
         let prior = Prior::uniform(&space);
@@ -364,22 +227,14 @@ fn the_space_has_the_published_size() {
             }
         }
     }
-    let edges: Vec<_> = (0..N_NODES)
-        .flat_map(|node| (0..node + 2).map(move |i| edge(node, i)))
-        .collect();
+    let edges: Vec<_> = (0..N_NODES).flat_map(|node| (0..node + 2).map(move |i| edge(node, i))).collect();
     assert_eq!(edges, (0..N_EDGES).collect::<Vec<_>>());
 }
 
 #[test]
 fn lists_of_primitives_are_checked() {
     let space = Space::new(&["dil_conv_5x5", "skip_connect"]).unwrap();
-    assert_eq!(
-        space.pair(1, 4),
-        Pair {
-            input: 2,
-            primitive: Primitive::DilConv5x5
-        }
-    );
+    assert_eq!(space.pair(1, 4), Pair { input: 2, primitive: Primitive::DilConv5x5 });
     for (list, hint) in [
         (vec!["sep_conv_3x3", "sepconv_5x5"], "sep_conv_5x5"),
         (vec!["skip_connect", "skip_connect"], "twice"),
@@ -392,10 +247,7 @@ fn lists_of_primitives_are_checked() {
     }
     let v2 = named("DARTS_V2").unwrap();
     let error = space.alpha(&v2).unwrap_err().to_string();
-    assert!(
-        error.contains("('sep_conv_3x3', 0) at node 2 of the normal cell"),
-        "{error}"
-    );
+    assert!(error.contains("('sep_conv_3x3', 0) at node 2 of the normal cell"), "{error}");
 }
 
 #[test]
@@ -414,17 +266,11 @@ fn samples_have_the_prior_s_frequencies() {
             }
         }
     }
-    let (counts, p) = (
-        counts.as_flattened().concat(),
-        prior.probabilities().as_flattened().concat(),
-    );
+    let (counts, p) = (counts.as_flattened().concat(), prior.probabilities().as_flattened().concat());
     for (count, p) in counts.iter().zip(&p) {
         let sd = (p * (1.0 - p) / n_samples as f64).sqrt();
         // 168 frequencies: beyond five standard deviations once in ten thousand runs.
-        assert!(
-            (count / n_samples as f64 - p).abs() < 5.0 * sd,
-            "{count} of {n_samples}, expected {p}"
-        );
+        assert!((count / n_samples as f64 - p).abs() < 5.0 * sd, "{count} of {n_samples}, expected {p}");
     }
     assert_eq!(sample(&prior, 3), sample(&prior, 3));
     assert_ne!(sample(&prior, 3), sample(&prior, 4));
@@ -483,10 +329,7 @@ fn probabilities_add_up_by_enumeration() {
         }
     }
     assert!((total - 1.0).abs() < 1e-12);
-    assert!(
-        (best - (prior.log_prob(&mode) - rest)).abs() < 1e-12,
-        "the mode is the most probable child"
-    );
+    assert!((best - (prior.log_prob(&mode) - rest)).abs() < 1e-12, "the mode is the most probable child");
     // The score function has mean zero.
     assert!(mean_grad.iter().all(|g| g.abs() < 1e-12));
     let others = |prior: &Prior| {
@@ -501,25 +344,14 @@ fn probabilities_add_up_by_enumeration() {
 fn extreme_logits_stay_finite() {
     let space = Space::default();
     let mut prior = Prior::uniform(&space);
-    assert_eq!(
-        prior.mode(),
-        Alpha([[[0; 2]; 4]; 2]),
-        "ties go to the lowest index"
-    );
+    assert_eq!(prior.mode(), Alpha([[[0; 2]; 4]; 2]), "ties go to the lowest index");
     for logits in prior.logits.iter_mut().flatten() {
         for (i, logit) in logits.iter_mut().enumerate() {
             *logit = if i % 5 == 0 { 1e300 } else { -1e300 };
         }
     }
     assert!(prior.entropy().iter().all(|e| e.is_finite() && *e > 0.0));
-    assert!(
-        prior
-            .probabilities()
-            .iter()
-            .flatten()
-            .flatten()
-            .all(|p| (0.0..=1.0).contains(p))
-    );
+    assert!(prior.probabilities().iter().flatten().flatten().all(|p| (0.0..=1.0).contains(p)));
     assert!(prior.log_prob(&sample(&prior, 0)).is_finite());
     let soft = uneven_prior(&space).softened(4.0);
     assert!(soft.entropy()[0] > uneven_prior(&space).entropy()[0]);
@@ -533,10 +365,7 @@ fn genotype_text_is_the_one_users_exchange() {
     let v2 = named("DARTS_V2").unwrap();
     let text = "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), ('dil_conv_3x3', 2)], normal_concat=[2, 3, 4, 5], reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 1), ('max_pool_3x3', 0), ('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)], reduce_concat=[2, 3, 4, 5])";
     assert_eq!(v2.to_string(), text);
-    assert_eq!(
-        (v2.n_skips(CellKind::Normal), v2.n_pools(CellKind::Reduce)),
-        (2, 5)
-    );
+    assert_eq!((v2.n_skips(CellKind::Normal), v2.n_pools(CellKind::Reduce)), (2, 5));
     let other = text
         .replace("[2, 3, 4, 5]", "range( 2,6 )")
         .replace('\'', "\"")
@@ -556,81 +385,28 @@ fn bad_genotypes_say_where_and_what() {
     let cases = [
         ("", "", 1, "Genotype("),
         (&good, &good[..60], 61, ""),
-        (
-            "'skip_connect', 2",
-            "'skip_conect', 2",
-            column("'skip_connect', 2") + 1,
-            "skip_connect",
-        ),
-        (
-            "('sep_conv_3x3', 1), ",
-            "('sep_conv_3x3', 2), ",
-            column("1)"),
-            "input of node 2: 0 to 1",
-        ),
+        ("'skip_connect', 2", "'skip_conect', 2", column("'skip_connect', 2") + 1, "skip_connect"),
+        ("('sep_conv_3x3', 1), ", "('sep_conv_3x3', 2), ", column("1)"), "input of node 2: 0 to 1"),
         ("('sep_conv_3x3', 1), ", "", column("[("), "eight pairs"),
-        (
-            "normal=[",
-            "normal=[('skip_connect', 0), ",
-            0,
-            "after eight pairs",
-        ),
-        (
-            "normal_concat=[2, 3, 4, 5]",
-            "normal_concat=[3, 4, 5]",
-            column("[2"),
-            "not in the space",
-        ),
-        (
-            "normal_concat=[2, 3, 4, 5]",
-            "normal_concat=range(2, 5)",
-            column("[2"),
-            "not in the space",
-        ),
-        (
-            ", reduce_concat=[2, 3, 4, 5]",
-            "",
-            column(", reduce_concat"),
-            "reduce_concat",
-        ),
+        ("normal=[", "normal=[('skip_connect', 0), ", 0, "after eight pairs"),
+        ("normal_concat=[2, 3, 4, 5]", "normal_concat=[3, 4, 5]", column("[2"), "not in the space"),
+        ("normal_concat=[2, 3, 4, 5]", "normal_concat=range(2, 5)", column("[2"), "not in the space"),
+        (", reduce_concat=[2, 3, 4, 5]", "", column(", reduce_concat"), "reduce_concat"),
         ("reduce=", "reduced=", column("reduce="), "reduce="),
-        (
-            "('sep_conv_3x3', 1)",
-            "('sep_conv_3x3' 1)",
-            column("1)") - 1,
-            "`,`",
-        ),
+        ("('sep_conv_3x3', 1)", "('sep_conv_3x3' 1)", column("1)") - 1, "`,`"),
         ("'sep_conv_3x3', 1", "sep_conv_3x3, 1", column("'sep"), "quotes"),
-        (
-            "('sep_conv_3x3', 1)",
-            "('sep_conv_3x3', -1)",
-            column("1)"),
-            "input of node 2",
-        ),
+        ("('sep_conv_3x3', 1)", "('sep_conv_3x3', -1)", column("1)"), "input of node 2"),
     ];
     for (from, to, column, expected) in cases {
-        let text = if from.is_empty() {
-            String::new()
-        } else {
-            good.replacen(from, to, 1)
-        };
+        let text = if from.is_empty() { String::new() } else { good.replacen(from, to, 1) };
         let error = Genotype::parse(&text).unwrap_err();
         assert!(column == 0 || error.column == column, "{text}: {error}");
         assert!(error.to_string().contains(expected), "{error}");
     }
-    let error = Genotype::parse(
-        &good
-            .replacen("], ", "],\n", 3)
-            .replacen("2, 3, 4, 5])", "2, é])", 1),
-    )
-    .unwrap_err();
+    let error =
+        Genotype::parse(&good.replacen("], ", "],\n", 3).replacen("2, 3, 4, 5])", "2, é])", 1)).unwrap_err();
     assert_eq!((error.line, error.column), (4, 19), "{error}");
-    assert!(
-        Genotype::parse(&(good.clone() + " x"))
-            .unwrap_err()
-            .expected
-            .contains("nothing")
-    );
+    assert!(Genotype::parse(&(good.clone() + " x")).unwrap_err().expected.contains("nothing"));
 }
 
 #[test]
@@ -644,31 +420,19 @@ fn a_genotype_argument_is_a_name_a_file_or_a_text() {
         std::fs::write(&path, bytes).unwrap();
         path.to_string_lossy().into_owned()
     };
-    assert_eq!(
-        read_genotype(&file("good.txt", format!("{v1}\n").as_bytes())).unwrap(),
-        v1
-    );
+    assert_eq!(read_genotype(&file("good.txt", format!("{v1}\n").as_bytes())).unwrap(), v1);
     let bad = read_genotype(&file("bad.txt", b"Genotype(\n  normal=7)")).unwrap_err();
     assert!(matches!(bad, Error::File { offset: Some(19), .. }), "{bad}");
     assert!(bad.to_string().contains("bad.txt") && bad.to_string().contains("line 2, column 10"));
     let binary = read_genotype(&file("binary.txt", b"Genotype(\xff\xfe")).unwrap_err();
     assert!(matches!(binary, Error::File { offset: Some(9), .. }), "{binary}");
     assert_eq!(read_genotype(&file("empty.txt", b"")).unwrap_err().exit_code(), 1);
-    for (arg, code) in [
-        ("Genotype(normal=[", 2),
-        ("no genotype", 2),
-        ("", 2),
-        ("DARTS_V9", 2),
-        ("missing.txt", 1),
-    ] {
+    for (arg, code) in
+        [("Genotype(normal=[", 2), ("no genotype", 2), ("", 2), ("DARTS_V9", 2), ("missing.txt", 1)]
+    {
         assert_eq!(read_genotype(arg).unwrap_err().exit_code(), code, "{arg}");
     }
-    assert_eq!(
-        read_genotype(&folder.path().to_string_lossy())
-            .unwrap_err()
-            .exit_code(),
-        1
-    );
+    assert_eq!(read_genotype(&folder.path().to_string_lossy()).unwrap_err().exit_code(), 1);
 }
 
 proptest! {

@@ -3,12 +3,12 @@
 
 use super::head::features_range;
 use super::{Alias, Builder, Features, Gradient, Step};
+use crate::kernel::Buf;
 use crate::ops::batch_norm::{BatchNorm, GradSource, Norm};
 use crate::ops::elementwise::{self, ApplyBackward};
 use crate::ops::pointwise::Pointwise;
 use crate::ops::pool::Pool;
 use crate::ops::{Array, GradView, Param, Tensor, View, head, reduce};
-use crate::kernel::Buf;
 
 /// Partial sums are added up when this many elements wait (8 MiB).
 const FLUSH_ELEMENTS: u32 = 2 << 20;
@@ -105,7 +105,11 @@ impl Builder<'_> {
             Step::Apply { view, y, blocks, channels } => {
                 let g = GradView { dz: self.gradient(y), bn: None, drop: None };
                 for (from, to) in blocks {
-                    self.apply_back(view, &g, ApplyBackward { from, to, channels, accumulate: false, drop: 0 });
+                    self.apply_back(
+                        view,
+                        &g,
+                        ApplyBackward { from, to, channels, accumulate: false, drop: 0 },
+                    );
                 }
             }
             Step::Identity { z, from, x, to, channels, scale } => {
@@ -155,7 +159,9 @@ impl Builder<'_> {
         let aliased = self.alias(seen, op.first).copied();
         let sources: Vec<GradSource> = (0..op.blocks.len())
             .map(|i| match self.alias(seen, channels(i)) {
-                Some(a) => GradSource { channel: a.channel, multiplier: a.multiplier, drop: a.drop.unwrap_or(0) },
+                Some(a) => {
+                    GradSource { channel: a.channel, multiplier: a.multiplier, drop: a.drop.unwrap_or(0) }
+                }
                 None => GradSource { channel: channels(i), multiplier: 1.0, drop: 0 },
             })
             .collect();
@@ -247,7 +253,8 @@ impl Builder<'_> {
 
     /// How the producer of y reads its gradient.
     fn grad_view(&mut self, y: Tensor) -> GradView {
-        let alias = if self.fuse() { self.aliases.get(&y.buf).and_then(|a| a.first().copied()) } else { None };
+        let alias =
+            if self.fuse() { self.aliases.get(&y.buf).and_then(|a| a.first().copied()) } else { None };
         match alias {
             Some(a) => GradView {
                 dz: self.gradient(a.tensor),

@@ -78,7 +78,8 @@ impl Builder<'_> {
             let here: Vec<usize> = (0..order.len()).filter(|&i| levels[order[i].input] == level).collect();
             let same = |a: &usize, b: &usize| self.fuse() && order[*a].primitive == order[*b].primitive;
             // The weights of a group are bound as one uniform.
-            let most = (UNIFORM_BYTES / (u64::from(c) * u64::from(c.next_multiple_of(4)) * 4)).max(1) as usize;
+            let most =
+                (UNIFORM_BYTES / (u64::from(c) * u64::from(c.next_multiple_of(4)) * 4)).max(1) as usize;
             let groups: Vec<Vec<usize>> =
                 here.chunk_by(same).flat_map(|group| group.chunks(most)).map(<[usize]>::to_vec).collect();
             for group in groups {
@@ -86,7 +87,8 @@ impl Builder<'_> {
                 self.group(&parts, level, &members, group[0] as u32 * c);
             }
             if let Some(&first) = here.first() {
-                let norms = here.iter().map(|&i| self.output_norm(&order[i], level == 0 && reduction)).collect();
+                let norms =
+                    here.iter().map(|&i| self.output_norm(&order[i], level == 0 && reduction)).collect();
                 self.norm(o, first as u32 * c, c, norms);
             }
             for node in (0..N_NODES).filter(|&k| levels[k + 2] == level + 1) {
@@ -102,7 +104,9 @@ impl Builder<'_> {
         let mut ops: Vec<Op> = Vec::new();
         for (node, slots) in arch.iter().enumerate() {
             for (slot, &pair) in slots.iter().enumerate() {
-                let same = |op: &&mut Op| op.node == node && (op.input, op.primitive) == (pair.input, pair.primitive);
+                let same = |op: &&mut Op| {
+                    op.node == node && (op.input, op.primitive) == (pair.input, pair.primitive)
+                };
                 if pair.primitive == Primitive::None {
                     continue;
                 }
@@ -137,11 +141,12 @@ impl Builder<'_> {
 
     /// Operations of one primitive on blocks of the same tensor; outputs go to `o` from channel `first` on.
     fn group(&mut self, parts: &Parts, level: usize, ops: &[&Op], first: u32) {
-        let (x, stride, before) =
-            if level == 0 { (parts.s, parts.stride, 0) } else { (parts.z, 1, 2) };
+        let (x, stride, before) = if level == 0 { (parts.s, parts.stride, 0) } else { (parts.z, 1, 2) };
         let mut sources: Vec<u32> = ops.iter().map(|op| (op.input - before) as u32 * parts.c).collect();
         let targets: Vec<u32> = (0..ops.len() as u32).map(|i| first + i * parts.c).collect();
-        let names = |suffix: &str| -> Vec<String> { ops.iter().map(|op| format!("{}.{suffix}", op.prefix)).collect() };
+        let names = |suffix: &str| -> Vec<String> {
+            ops.iter().map(|op| format!("{}.{suffix}", op.prefix)).collect()
+        };
         let kernel = |k, stride, dilation| Geometry { k, stride, dilation };
         match ops[0].primitive {
             Primitive::MaxPool3x3 | Primitive::AvgPool3x3 => {
@@ -175,7 +180,14 @@ impl Builder<'_> {
     }
 
     /// ReLU → depthwise.
-    fn depthwise(&mut self, x: Tensor, sources: &mut [u32], geometry: Geometry, c: u32, names: &[String]) -> Tensor {
+    fn depthwise(
+        &mut self,
+        x: Tensor,
+        sources: &mut [u32],
+        geometry: Geometry,
+        c: u32,
+        names: &[String],
+    ) -> Tensor {
         let x = self.view(x, sources, c, true);
         let y = self.tensor(c * names.len() as u32, x.x.map.strided(geometry.stride));
         let task = |(&source, (w, v)): (&u32, (Param, Param))| depthwise::Task { source, w, v };
@@ -224,7 +236,14 @@ impl Builder<'_> {
     }
 
     /// ReLU → FactorizedReduce of `ci` channels of x from `source` on into `co` channels of y from `target` on.
-    fn factorized(&mut self, name: &str, x: Tensor, (source, ci): (u32, u32), (y, target): (Tensor, u32), co: u32) {
+    fn factorized(
+        &mut self,
+        name: &str,
+        x: Tensor,
+        (source, ci): (u32, u32),
+        (y, target): (Tensor, u32),
+        co: u32,
+    ) {
         let mut sources = [source];
         let x = self.view(x, &mut sources, ci, true);
         let map = Map { n: x.x.map.n, h: x.x.map.h / 2, w: x.x.map.w / 2 };
@@ -233,8 +252,13 @@ impl Builder<'_> {
         self.push(op.forward());
         self.tape.push(Step::Subsample(op));
         let places = self.pack(&[1, 2].map(|i| format!("{name}.conv_{i}.weight")));
-        let tasks = (0..).zip(places).map(|(i, (w, v))| {
-            pointwise::Task { source: i * ci, target: target + i * (co / 2), w, v, dz: 0, drop: 0 }
+        let tasks = (0..).zip(places).map(|(i, (w, v))| pointwise::Task {
+            source: i * ci,
+            target: target + i * (co / 2),
+            w,
+            v,
+            dz: 0,
+            drop: 0,
         });
         let tasks = tasks.collect();
         let x = self.view(halves, &mut [], ci, false);
@@ -243,7 +267,15 @@ impl Builder<'_> {
         self.tape.push(Step::Pointwise(op));
     }
 
-    fn pool(&mut self, parts: &Parts, x: Tensor, sources: &mut [u32], targets: &[u32], max: bool, stride: u32) {
+    fn pool(
+        &mut self,
+        parts: &Parts,
+        x: Tensor,
+        sources: &mut [u32],
+        targets: &[u32],
+        max: bool,
+        stride: u32,
+    ) {
         let x = self.view(x, sources, parts.c, false);
         let bytes = Pool::index_bytes(parts.o, parts.c * targets.len() as u32);
         let index = max.then(|| self.array(bytes));
@@ -258,7 +290,8 @@ impl Builder<'_> {
     fn node(&mut self, parts: &Parts, node: usize, ops: &[Op], order: &[Op]) {
         let c = parts.c;
         let target = node as u32 * c;
-        let drops = |op: &Op| self.request.drop_path.then_some((8 * parts.cell + op.position) * self.request.batch);
+        let drops =
+            |op: &Op| self.request.drop_path.then_some((8 * parts.cell + op.position) * self.request.batch);
         let mut terms = Vec::new();
         let mut identities = Vec::new();
         for op in ops.iter().filter(|op| op.node == node) {

@@ -24,7 +24,8 @@ impl Builder<'_> {
         self.tape.push(Step::GlobalPool { x: z, pooled });
         let op = self.linear("classifier", z.channels, n, 1);
         let logits = self.classify(op, Features::Pooled(pooled), 0, 1.0);
-        let result = Range { buf: Buf::Results, offset_bytes: 0, len_bytes: (u64::from(n) * 8).next_multiple_of(16) };
+        let result =
+            Range { buf: Buf::Results, offset_bytes: 0, len_bytes: (u64::from(n) * 8).next_multiple_of(16) };
         self.push(head::cross_entropy(n, op.k, logits, self.labels(), result));
     }
 

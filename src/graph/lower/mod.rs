@@ -76,7 +76,10 @@ pub struct Request<'a> {
 
 /// One step of the forward pass, as far as the backward pass needs it.
 enum Step {
-    Conv { op: Conv, data_gradient: bool },
+    Conv {
+        op: Conv,
+        data_gradient: bool,
+    },
     Depthwise(Depthwise),
     Pointwise(Pointwise),
     Pool(Pool),
@@ -84,13 +87,38 @@ enum Step {
     /// A batch norm over blocks of channels; without fusion also what made norm(x) real.
     Norm(BatchNorm),
     /// A view made real: channels `from` of x at `to` of y.
-    Apply { view: View, y: Tensor, blocks: Vec<(u32, u32)>, channels: u32 },
+    Apply {
+        view: View,
+        y: Tensor,
+        blocks: Vec<(u32, u32)>,
+        channels: u32,
+    },
     /// Identity terms of a node: dx[to] += scale * dz[from].
-    Identity { z: Tensor, from: u32, x: Tensor, to: u32, channels: u32, scale: f32 },
+    Identity {
+        z: Tensor,
+        from: u32,
+        x: Tensor,
+        to: u32,
+        channels: u32,
+        scale: f32,
+    },
     WindowPool(WindowPool),
-    GlobalPool { x: Tensor, pooled: Array },
-    Linear { op: Linear, x: Features, dlogits: Array },
-    Loss { n: u32, k: u32, logits: Array, dlogits: Array, weight: f32 },
+    GlobalPool {
+        x: Tensor,
+        pooled: Array,
+    },
+    Linear {
+        op: Linear,
+        x: Features,
+        dlogits: Array,
+    },
+    Loss {
+        n: u32,
+        k: u32,
+        logits: Array,
+        dlogits: Array,
+        weight: f32,
+    },
 }
 
 /// What a linear layer reads.
@@ -260,7 +288,8 @@ impl Builder<'_> {
     /// A tensor with the values of blocks of a view, side by side.
     fn materialise(&mut self, view: View, sources: &[u32], channels: u32) -> Tensor {
         let y = self.tensor(sources.len() as u32 * channels, view.x.map);
-        let blocks: Vec<(u32, u32)> = (0..).map(|i| i * channels).zip(sources).map(|(to, s)| (*s, to)).collect();
+        let blocks: Vec<(u32, u32)> =
+            (0..).map(|i| i * channels).zip(sources).map(|(to, s)| (*s, to)).collect();
         for &(from, to) in &blocks {
             self.push(elementwise::apply(&view, from, y, to, channels));
         }

@@ -18,14 +18,7 @@ pub(super) struct Layer {
 
 pub(super) enum LayerKind {
     /// A convolution without bias; `h` and `w` are those of its output.
-    Conv {
-        c_in: usize,
-        c_out: usize,
-        kernel: usize,
-        groups: usize,
-        h: usize,
-        w: usize,
-    },
+    Conv { c_in: usize, c_out: usize, kernel: usize, groups: usize, h: usize, w: usize },
     /// An affine batch norm; `buffers` where running statistics are kept.
     Norm { c: usize, buffers: bool },
     /// A linear layer with bias.
@@ -42,19 +35,11 @@ pub(super) struct Op {
 impl CellSpec {
     /// Stride of an operation on `input`: 2 in a reduction cell's edges from nodes 0 and 1.
     pub fn stride(&self, input: usize) -> usize {
-        if self.kind == CellKind::Reduce && input < 2 {
-            2
-        } else {
-            1
-        }
+        if self.kind == CellKind::Reduce && input < 2 { 2 } else { 1 }
     }
 
     pub(super) fn op(&self, prefix: String, pair: Pair) -> Op {
-        Op {
-            prefix,
-            primitive: pair.primitive,
-            stride: self.stride(pair.input),
-        }
+        Op { prefix, primitive: pair.primitive, stride: self.stride(pair.input) }
     }
 }
 
@@ -62,14 +47,9 @@ impl Layer {
     /// Multiply-adds for one image; batch norms are not counted.
     pub fn macs(&self) -> u64 {
         match self.kind {
-            LayerKind::Conv {
-                c_in,
-                c_out,
-                kernel,
-                groups,
-                h,
-                w,
-            } => (c_in / groups * kernel * kernel) as u64 * (c_out * h * w) as u64,
+            LayerKind::Conv { c_in, c_out, kernel, groups, h, w } => {
+                (c_in / groups * kernel * kernel) as u64 * (c_out * h * w) as u64
+            }
             LayerKind::Linear { n_in, n_out } => (n_in * n_out) as u64,
             LayerKind::Norm { .. } => 0,
         }
@@ -84,22 +64,14 @@ impl Layer {
             auxiliary: self.auxiliary,
         };
         match self.kind {
-            LayerKind::Conv {
-                c_in,
-                c_out,
-                kernel,
-                groups,
-                ..
-            } => {
+            LayerKind::Conv { c_in, c_out, kernel, groups, .. } => {
                 let fan_in = c_in / groups * kernel * kernel;
                 let shape = [c_out, c_in / groups, kernel, kernel];
                 vec![entry("weight", &shape, ParamRole::Weight { fan_in })]
             }
             LayerKind::Norm { c, buffers } => {
-                let mut list = vec![
-                    entry("weight", &[c], ParamRole::BnWeight),
-                    entry("bias", &[c], ParamRole::BnBias),
-                ];
+                let mut list =
+                    vec![entry("weight", &[c], ParamRole::BnWeight), entry("bias", &[c], ParamRole::BnBias)];
                 if buffers {
                     list.push(entry("running_mean", &[c], ParamRole::RunningMean));
                     list.push(entry("running_var", &[c], ParamRole::RunningVar));
@@ -117,11 +89,7 @@ impl Layer {
 
 /// The layers of `spec` with the given operations in each cell.
 pub(super) fn layers(spec: &NetworkSpec, ops: impl Fn(&CellSpec) -> Vec<Op>) -> Vec<Layer> {
-    let mut b = Builder {
-        list: Vec::new(),
-        is_final: spec.kind == NetworkKind::Final,
-        auxiliary: false,
-    };
+    let mut b = Builder { list: Vec::new(), is_final: spec.kind == NetworkKind::Final, auxiliary: false };
     b.stem(spec);
     let cells = spec.cells();
     for cell in &cells {
@@ -135,13 +103,7 @@ pub(super) fn layers(spec: &NetworkSpec, ops: impl Fn(&CellSpec) -> Vec<Op>) -> 
         b.auxiliary = false;
     }
     if let Some(last) = cells.last() {
-        b.push(
-            "classifier".into(),
-            LayerKind::Linear {
-                n_in: last.c_out(),
-                n_out: spec.n_classes,
-            },
-        );
+        b.push("classifier".into(), LayerKind::Linear { n_in: last.c_out(), n_out: spec.n_classes });
     }
     b.list
 }
@@ -157,49 +119,19 @@ type Size = (usize, usize);
 
 impl Builder {
     fn push(&mut self, name: String, kind: LayerKind) {
-        self.list.push(Layer {
-            name,
-            kind,
-            auxiliary: self.auxiliary,
-        });
+        self.list.push(Layer { name, kind, auxiliary: self.auxiliary });
     }
 
     fn conv(&mut self, name: String, c_in: usize, c_out: usize, kernel: usize, (h, w): Size) {
-        self.push(
-            name,
-            LayerKind::Conv {
-                c_in,
-                c_out,
-                kernel,
-                groups: 1,
-                h,
-                w,
-            },
-        );
+        self.push(name, LayerKind::Conv { c_in, c_out, kernel, groups: 1, h, w });
     }
 
     fn depthwise(&mut self, name: String, c: usize, kernel: usize, (h, w): Size) {
-        self.push(
-            name,
-            LayerKind::Conv {
-                c_in: c,
-                c_out: c,
-                kernel,
-                groups: c,
-                h,
-                w,
-            },
-        );
+        self.push(name, LayerKind::Conv { c_in: c, c_out: c, kernel, groups: c, h, w });
     }
 
     fn norm(&mut self, name: String, c: usize) {
-        self.push(
-            name,
-            LayerKind::Norm {
-                c,
-                buffers: self.is_final,
-            },
-        );
+        self.push(name, LayerKind::Norm { c, buffers: self.is_final });
     }
 
     /// A batch norm inside a cell: affine in the final network only.
@@ -263,11 +195,7 @@ impl Builder {
             Primitive::SkipConnect if op.stride == 2 => self.factorized_reduce(prefix, c, c, size),
             Primitive::SkipConnect => {}
             Primitive::SepConv3x3 | Primitive::SepConv5x5 => {
-                let kernel = if op.primitive == Primitive::SepConv3x3 {
-                    3
-                } else {
-                    5
-                };
+                let kernel = if op.primitive == Primitive::SepConv3x3 { 3 } else { 5 };
                 self.separable(prefix, 1, c, kernel, size);
                 self.separable(prefix, 5, c, kernel, size);
             }
@@ -291,13 +219,7 @@ impl Builder {
         if spec.stem == StemKind::Cifar {
             self.norm("auxiliary_head.features.6".into(), 768);
         }
-        self.push(
-            "auxiliary_head.classifier".into(),
-            LayerKind::Linear {
-                n_in: 768,
-                n_out: spec.n_classes,
-            },
-        );
+        self.push("auxiliary_head.classifier".into(), LayerKind::Linear { n_in: 768, n_out: spec.n_classes });
     }
 }
 

@@ -108,10 +108,7 @@ pub enum ParamRole {
 impl ParamRole {
     /// Whether the optimiser updates it; the others are buffers.
     pub fn is_trained(self) -> bool {
-        !matches!(
-            self,
-            Self::RunningMean | Self::RunningVar | Self::NumBatchesTracked
-        )
+        !matches!(self, Self::RunningMean | Self::RunningVar | Self::NumBatchesTracked)
     }
 }
 

@@ -7,10 +7,7 @@ use crate::space::{CellArch, CellKind, Genotype, Pair, Primitive};
 
 /// The layers of `net` with the cells of `genotype`.
 pub(in crate::reference) fn build(net: &Net, genotype: &Genotype) -> Layers {
-    let mut b = Builder {
-        kind: net.kind,
-        list: vec![Layer::Images],
-    };
+    let mut b = Builder { kind: net.kind, list: vec![Layer::Images] };
     let (mut s0, mut s1) = match net.stem {
         Stem::Cifar => {
             let x = b.conv_bn((0, net.in_channels), 3 * net.channels, 1, "stem.0", "stem.1");
@@ -30,11 +27,7 @@ pub(in crate::reference) fn build(net: &Net, genotype: &Genotype) -> Layers {
     let mut aux_logits = None;
     for cell in 0..net.layers {
         let reduce = cell == net.layers / 3 || cell == 2 * net.layers / 3;
-        let kind = if reduce {
-            CellKind::Reduce
-        } else {
-            CellKind::Normal
-        };
+        let kind = if reduce { CellKind::Reduce } else { CellKind::Normal };
         if reduce {
             c *= 2;
         }
@@ -46,11 +39,7 @@ pub(in crate::reference) fn build(net: &Net, genotype: &Genotype) -> Layers {
     }
     let x = b.push(Layer::GlobalPool { x: s1.0 });
     let logits = b.linear((x, s1.1), "classifier", net.classes);
-    Layers {
-        list: b.list,
-        logits,
-        aux_logits,
-    }
+    Layers { list: b.list, logits, aux_logits }
 }
 
 impl Builder {
@@ -78,11 +67,7 @@ impl Builder {
         for (node, slots) in arch.iter().enumerate() {
             let (mut terms, mut drop) = ([0; 2], [None; 2]);
             for (slot, pair) in slots.iter().enumerate() {
-                let stride = if kind == CellKind::Reduce && pair.input < 2 {
-                    2
-                } else {
-                    1
-                };
+                let stride = if kind == CellKind::Reduce && pair.input < 2 { 2 } else { 1 };
                 let op = 2 * node + slot;
                 let name = match self.kind {
                     Kind::Search => search_op_name(cell, node, *pair),
@@ -108,10 +93,7 @@ impl Builder {
                 self.bn_after_pool((y, c))
             }
             Primitive::AvgPool3x3 => {
-                let y = self.push(Layer::AvgPool {
-                    x,
-                    win: avg_pool::window(stride),
-                });
+                let y = self.push(Layer::AvgPool { x, win: avg_pool::window(stride) });
                 self.bn_after_pool((y, c))
             }
             Primitive::SkipConnect if stride == 1 => (x, c),
@@ -133,12 +115,7 @@ impl Builder {
         let y = self.pointwise((y, c), 128, "auxiliary_head.features.2");
         let y = self.affine_bn(y, "auxiliary_head.features.3");
         let y = self.relu(y);
-        let win = Window {
-            k: 2,
-            stride: 1,
-            pad: 0,
-            dilation: 1,
-        };
+        let win = Window { k: 2, stride: 1, pad: 0, dilation: 1 };
         let mut y = self.conv(y, 768, win, "auxiliary_head.features.5");
         if net.stem == Stem::Cifar {
             y = self.affine_bn(y, "auxiliary_head.features.6");
@@ -151,9 +128,5 @@ impl Builder {
 /// The prefix of a path's parameters in the search parent: edges are numbered node by node, input by input.
 fn search_op_name(cell: usize, node: usize, pair: Pair) -> String {
     let before: usize = (0..node).map(|n| 2 + n).sum();
-    format!(
-        "cells.{cell}._ops.{}._ops.{}",
-        before + pair.input,
-        pair.primitive.index()
-    )
+    format!("cells.{cell}._ops.{}._ops.{}", before + pair.input, pair.primitive.index())
 }

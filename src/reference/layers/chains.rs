@@ -24,91 +24,35 @@ impl Builder {
     }
 
     pub(super) fn conv(&mut self, (x, ci): Out, co: usize, win: Window, name: &str) -> Out {
-        (
-            self.push(Layer::Conv {
-                x,
-                weight: format!("{name}.weight"),
-                ci,
-                co,
-                win,
-            }),
-            co,
-        )
+        (self.push(Layer::Conv { x, weight: format!("{name}.weight"), ci, co, win }), co)
     }
 
     pub(super) fn pointwise(&mut self, (x, ci): Out, co: usize, name: &str) -> Out {
-        (
-            self.push(Layer::Pointwise {
-                x,
-                weight: format!("{name}.weight"),
-                ci,
-                co,
-            }),
-            co,
-        )
+        (self.push(Layer::Pointwise { x, weight: format!("{name}.weight"), ci, co }), co)
     }
 
     pub(super) fn depthwise(&mut self, (x, c): Out, win: Window, name: &str) -> Out {
-        (
-            self.push(Layer::Depthwise {
-                x,
-                weight: format!("{name}.weight"),
-                c,
-                win,
-            }),
-            c,
-        )
+        (self.push(Layer::Depthwise { x, weight: format!("{name}.weight"), c, win }), c)
     }
 
     pub(super) fn linear(&mut self, (x, features): Out, name: &str, classes: usize) -> usize {
-        self.push(Layer::Linear {
-            x,
-            name: name.to_owned(),
-            features,
-            classes,
-        })
+        self.push(Layer::Linear { x, name: name.to_owned(), features, classes })
     }
 
     /// A batch norm that is affine in both networks: the stem's and the auxiliary head's.
     pub(super) fn affine_bn(&mut self, (x, c): Out, name: &str) -> Out {
-        (
-            self.push(Layer::BatchNorm {
-                x,
-                name: name.to_owned(),
-                c,
-                affine: true,
-            }),
-            c,
-        )
+        (self.push(Layer::BatchNorm { x, name: name.to_owned(), c, affine: true }), c)
     }
 
     /// A cell's batch norm: affine in the final network only.
     pub(super) fn cell_bn(&mut self, (x, c): Out, name: &str) -> Out {
         let affine = self.kind == Kind::Final;
-        (
-            self.push(Layer::BatchNorm {
-                x,
-                name: name.to_owned(),
-                c,
-                affine,
-            }),
-            c,
-        )
+        (self.push(Layer::BatchNorm { x, name: name.to_owned(), c, affine }), c)
     }
 
     /// The stems' 3x3 convolution, pad 1, and its batch norm.
     pub(super) fn conv_bn(&mut self, x: Out, co: usize, stride: usize, conv: &str, bn: &str) -> Out {
-        let y = self.conv(
-            x,
-            co,
-            Window {
-                k: 3,
-                stride,
-                pad: 1,
-                dilation: 1,
-            },
-            conv,
-        );
+        let y = self.conv(x, co, Window { k: 3, stride, pad: 1, dilation: 1 }, conv);
         self.affine_bn(y, bn)
     }
 
@@ -121,21 +65,11 @@ impl Builder {
     pub(super) fn factorized_reduce(&mut self, x: Out, co: usize, name: &str) -> Out {
         let (y, ci) = self.relu(x);
         let both = self.push(Layer::Subsample { x: y });
-        let even = self.push(Layer::Slice {
-            x: both,
-            first: 0,
-            count: ci,
-        });
-        let odd = self.push(Layer::Slice {
-            x: both,
-            first: ci,
-            count: ci,
-        });
+        let even = self.push(Layer::Slice { x: both, first: 0, count: ci });
+        let odd = self.push(Layer::Slice { x: both, first: ci, count: ci });
         let (even, _) = self.pointwise((even, ci), co / 2, &format!("{name}.conv_1"));
         let (odd, _) = self.pointwise((odd, ci), co / 2, &format!("{name}.conv_2"));
-        let y = self.push(Layer::Concat {
-            parts: vec![even, odd],
-        });
+        let y = self.push(Layer::Concat { parts: vec![even, odd] });
         self.cell_bn((y, co), &format!("{name}.bn"))
     }
 
@@ -152,12 +86,7 @@ impl Builder {
             y = self.relu(y);
             y = self.depthwise(
                 y,
-                Window {
-                    k,
-                    stride,
-                    pad: k / 2,
-                    dilation: 1,
-                },
+                Window { k, stride, pad: k / 2, dilation: 1 },
                 &format!("{name}.op.{first}"),
             );
             y = self.pointwise(y, x.1, &format!("{name}.op.{}", first + 1));
@@ -168,16 +97,7 @@ impl Builder {
 
     pub(super) fn dil_conv(&mut self, x: Out, k: usize, stride: usize, name: &str) -> Out {
         let y = self.relu(x);
-        let y = self.depthwise(
-            y,
-            Window {
-                k,
-                stride,
-                pad: k - 1,
-                dilation: 2,
-            },
-            &format!("{name}.op.1"),
-        );
+        let y = self.depthwise(y, Window { k, stride, pad: k - 1, dilation: 2 }, &format!("{name}.op.1"));
         let y = self.pointwise(y, x.1, &format!("{name}.op.2"));
         self.cell_bn(y, &format!("{name}.op.3"))
     }

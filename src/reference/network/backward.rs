@@ -57,11 +57,9 @@ impl Run<'_> {
             Layer::Conv { x, weight, win, .. } => {
                 with(x, weight, conv::backward(value(x), self.param(weight), dy, *win))
             }
-            Layer::Depthwise { x, weight, win, .. } => with(
-                x,
-                weight,
-                depthwise::backward(value(x), self.param(weight), dy, *win),
-            ),
+            Layer::Depthwise { x, weight, win, .. } => {
+                with(x, weight, depthwise::backward(value(x), self.param(weight), dy, *win))
+            }
             Layer::Pointwise { x, weight, .. } => {
                 with(x, weight, pointwise::backward(value(x), self.param(weight), dy))
             }
@@ -75,16 +73,10 @@ impl Run<'_> {
             },
             Layer::BatchNorm { x, name, affine, .. } => {
                 let gamma = self.affine(name, *affine).map(|(gamma, _)| gamma);
-                let rule = if self.running_are_used() {
-                    batch_norm::backward_eval
-                } else {
-                    batch_norm::backward
-                };
+                let rule =
+                    if self.running_are_used() { batch_norm::backward_eval } else { batch_norm::backward };
                 let g = rule(value(x), &tape.stats[&l], gamma, dy);
-                let dparams = vec![
-                    (format!("{name}.weight"), g.dgamma),
-                    (format!("{name}.bias"), g.dbeta),
-                ];
+                let dparams = vec![(format!("{name}.weight"), g.dgamma), (format!("{name}.bias"), g.dbeta)];
                 (vec![(*x, g.dx)], if *affine { dparams } else { Vec::new() })
             }
             Layer::Sum { terms: [a, b], drop } => {

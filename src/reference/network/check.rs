@@ -13,30 +13,16 @@ impl Run<'_> {
             |what: String, expected: String, found: String| Err(Error::usage(what, expected, found, ""));
         if x.c != self.net.in_channels || x.n == 0 || self.batch.labels.len() != x.n {
             let expected = format!("[N][{}][H][W] and N labels, N > 0", self.net.in_channels);
-            let found = format!(
-                "[{}][{}][{}][{}] and {} labels",
-                x.n,
-                x.c,
-                x.h,
-                x.w,
-                self.batch.labels.len()
-            );
+            let found =
+                format!("[{}][{}][{}][{}] and {} labels", x.n, x.c, x.h, x.w, self.batch.labels.len());
             return bad("the batch".into(), expected, found);
         }
         if let Some(label) = self.batch.labels.iter().find(|&&label| label >= self.net.classes) {
-            return bad(
-                "a label".into(),
-                format!("a class below {}", self.net.classes),
-                label.to_string(),
-            );
+            return bad("a label".into(), format!("a class below {}", self.net.classes), label.to_string());
         }
         if self.net.layers == 0 || !self.net.channels.is_multiple_of(2) || self.net.channels == 0 {
             let found = format!("{} cells of {} channels", self.net.layers, self.net.channels);
-            return bad(
-                "the network".into(),
-                "cells of an even number of channels".into(),
-                found,
-            );
+            return bad("the network".into(), "cells of an even number of channels".into(), found);
         }
         // Both inputs of the first cell, and what the reduction cells halve, need even sides.
         let halvings = if self.net.layers > 1 { 4 } else { 2 };
@@ -49,11 +35,7 @@ impl Run<'_> {
             return bad("the image size".into(), expected, format!("{}x{}", x.h, x.w));
         }
         if let Some(mask) = self.batch.drop_path.values().find(|mask| mask.len() != x.n) {
-            return bad(
-                "a drop-path mask".into(),
-                format!("{} factors", x.n),
-                mask.len().to_string(),
-            );
+            return bad("a drop-path mask".into(), format!("{} factors", x.n), mask.len().to_string());
         }
         let optional = running_statistics(self.net, layers);
         let mut needed = parameters(layers);

@@ -22,21 +22,14 @@ const WINDOWS: [(usize, usize, usize, usize); 10] = [
 fn dense_convolution_gradients() {
     for (s, &(c, n, h, w)) in SHAPES.iter().enumerate() {
         for (k, stride, pad, dilation) in WINDOWS {
-            let win = Window {
-                k,
-                stride,
-                pad,
-                dilation,
-            };
+            let win = Window { k, stride, pad, dilation };
             let co = 1 + s;
             let (x, weight) = (tensor(1, c, n, h, w), noise(2, co * c * k * k));
             let y = conv::forward(&x, &weight, co, win);
             let dy = tensor(3, y.c, y.n, y.h, y.w);
             let (dx, dw) = conv::backward(&x, &weight, &dy, win);
             check_input("conv dx", &x, &dy, &dx, |x| conv::forward(x, &weight, co, win));
-            check_gradient("conv dw", &weight, &dw, |w| {
-                dot(&conv::forward(&x, w, co, win).data, &dy.data)
-            });
+            check_gradient("conv dw", &weight, &dw, |w| dot(&conv::forward(&x, w, co, win).data, &dy.data));
         }
     }
 }
@@ -45,19 +38,12 @@ fn dense_convolution_gradients() {
 fn depthwise_convolution_gradients() {
     for (c, n, h, w) in SHAPES {
         for (k, stride, pad, dilation) in WINDOWS {
-            let win = Window {
-                k,
-                stride,
-                pad,
-                dilation,
-            };
+            let win = Window { k, stride, pad, dilation };
             let (x, weight) = (tensor(1, c, n, h, w), noise(2, c * k * k));
             let y = depthwise::forward(&x, &weight, win);
             let dy = tensor(3, y.c, y.n, y.h, y.w);
             let (dx, dw) = depthwise::backward(&x, &weight, &dy, win);
-            check_input("depthwise dx", &x, &dy, &dx, |x| {
-                depthwise::forward(x, &weight, win)
-            });
+            check_input("depthwise dx", &x, &dy, &dx, |x| depthwise::forward(x, &weight, win));
             check_gradient("depthwise dw", &weight, &dw, |w| {
                 dot(&depthwise::forward(&x, w, win).data, &dy.data)
             });
@@ -69,64 +55,24 @@ fn depthwise_convolution_gradients() {
 /// dense one with K = 1.
 #[test]
 fn depthwise_and_pointwise_are_dense_convolutions() {
-    let (x, win) = (
-        tensor(1, 3, 2, 7, 6),
-        Window {
-            k: 3,
-            stride: 2,
-            pad: 2,
-            dilation: 2,
-        },
-    );
+    let (x, win) = (tensor(1, 3, 2, 7, 6), Window { k: 3, stride: 2, pad: 2, dilation: 2 });
     let weight = noise(2, 27);
     let mut diagonal = vec![0.0; 3 * 27];
     for c in 0..3 {
         diagonal[(c * 3 + c) * 9..][..9].copy_from_slice(&weight[c * 9..][..9]);
     }
-    close(
-        &depthwise::forward(&x, &weight, win).data,
-        &conv::forward(&x, &diagonal, 3, win).data,
-        1e-15,
-    );
+    close(&depthwise::forward(&x, &weight, win).data, &conv::forward(&x, &diagonal, 3, win).data, 1e-15);
 
-    let (weight, point) = (
-        noise(3, 12),
-        Window {
-            k: 1,
-            stride: 1,
-            pad: 0,
-            dilation: 1,
-        },
-    );
-    close(
-        &pointwise::forward(&x, &weight, 4).data,
-        &conv::forward(&x, &weight, 4, point).data,
-        1e-15,
-    );
+    let (weight, point) = (noise(3, 12), Window { k: 1, stride: 1, pad: 0, dilation: 1 });
+    close(&pointwise::forward(&x, &weight, 4).data, &conv::forward(&x, &weight, 4, point).data, 1e-15);
 }
 
 #[test]
 fn dense_convolution_by_hand() {
     // A 2x2 image, a 3x3 kernel 1..9, pad 1: the centre of the window is weight 5.
-    let x = T4 {
-        c: 1,
-        n: 1,
-        h: 2,
-        w: 2,
-        data: vec![1.0, 10.0, 100.0, 1000.0],
-    };
+    let x = T4 { c: 1, n: 1, h: 2, w: 2, data: vec![1.0, 10.0, 100.0, 1000.0] };
     let weight: Vec<f64> = (1..10).map(f64::from).collect();
-    let y = conv::forward(
-        &x,
-        &weight,
-        1,
-        Window {
-            k: 3,
-            stride: 1,
-            pad: 1,
-            dilation: 1,
-        },
-    );
+    let y = conv::forward(&x, &weight, 1, Window { k: 3, stride: 1, pad: 1, dilation: 1 });
     assert_eq!(y.data, [9865.0, 8754.0, 6532.0, 5421.0]);
 }
 
@@ -136,11 +82,7 @@ fn pointwise_convolution_gradients() {
         let co = 1 + s;
         let (x, weight, dy) = (tensor(1, c, n, h, w), noise(2, co * c), tensor(3, co, n, h, w));
         let (dx, dw) = pointwise::backward(&x, &weight, &dy);
-        check_input("pointwise dx", &x, &dy, &dx, |x| {
-            pointwise::forward(x, &weight, co)
-        });
-        check_gradient("pointwise dw", &weight, &dw, |w| {
-            dot(&pointwise::forward(&x, w, co).data, &dy.data)
-        });
+        check_input("pointwise dx", &x, &dy, &dx, |x| pointwise::forward(x, &weight, co));
+        check_gradient("pointwise dw", &weight, &dw, |w| dot(&pointwise::forward(&x, w, co).data, &dy.data));
     }
 }

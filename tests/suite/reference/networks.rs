@@ -22,52 +22,16 @@ fn cell(pairs: [(Primitive, usize); 8]) -> CellArch {
 /// Every primitive in both cells, at both strides where a reduction cell has both, and a duplicated pair.
 pub fn everything() -> Genotype {
     Genotype {
-        normal: cell([
-            (Sep3, 0),
-            (Max, 1),
-            (Avg, 0),
-            (Skip, 2),
-            (Dil5, 1),
-            (Dil5, 1),
-            (Sep5, 4),
-            (Dil3, 0),
-        ]),
-        reduce: cell([
-            (Sep5, 0),
-            (Max, 1),
-            (Skip, 1),
-            (Dil3, 2),
-            (Avg, 1),
-            (Zero, 0),
-            (Sep3, 1),
-            (Skip, 3),
-        ]),
+        normal: cell([(Sep3, 0), (Max, 1), (Avg, 0), (Skip, 2), (Dil5, 1), (Dil5, 1), (Sep5, 4), (Dil3, 0)]),
+        reduce: cell([(Sep5, 0), (Max, 1), (Skip, 1), (Dil3, 2), (Avg, 1), (Zero, 0), (Sep3, 1), (Skip, 3)]),
     }
 }
 
 /// The rest of what a reduction cell can have, and a node of zeros.
 pub fn the_rest() -> Genotype {
     Genotype {
-        normal: cell([
-            (Zero, 0),
-            (Zero, 1),
-            (Max, 2),
-            (Skip, 0),
-            (Avg, 3),
-            (Skip, 1),
-            (Sep3, 2),
-            (Dil3, 4),
-        ]),
-        reduce: cell([
-            (Dil5, 0),
-            (Dil3, 1),
-            (Skip, 0),
-            (Skip, 0),
-            (Max, 2),
-            (Avg, 3),
-            (Sep3, 0),
-            (Sep5, 2),
-        ]),
+        normal: cell([(Zero, 0), (Zero, 1), (Max, 2), (Skip, 0), (Avg, 3), (Skip, 1), (Sep3, 2), (Dil3, 4)]),
+        reduce: cell([(Dil5, 0), (Dil3, 1), (Skip, 0), (Skip, 0), (Max, 2), (Avg, 3), (Sep3, 0), (Sep5, 2)]),
     }
 }
 
@@ -83,29 +47,12 @@ fn darts_v2() -> Genotype {
             (Skip, 0),
             (Dil3, 2),
         ]),
-        reduce: cell([
-            (Max, 0),
-            (Max, 1),
-            (Skip, 2),
-            (Max, 1),
-            (Max, 0),
-            (Skip, 2),
-            (Skip, 2),
-            (Max, 1),
-        ]),
+        reduce: cell([(Max, 0), (Max, 1), (Skip, 2), (Max, 1), (Max, 0), (Skip, 2), (Skip, 2), (Max, 1)]),
     }
 }
 
 pub fn net(kind: Kind, stem: Stem, layers: usize, channels: usize, auxiliary: bool) -> Net {
-    Net {
-        kind,
-        stem,
-        layers,
-        channels,
-        in_channels: 3,
-        classes: 4,
-        auxiliary,
-    }
+    Net { kind, stem, layers, channels, in_channels: 3, classes: 4, auxiliary }
 }
 
 /// Weights as wide as PyTorch's defaults; factors of batch norms around 1, running variances positive.
@@ -115,11 +62,7 @@ pub fn weights(shapes: &BTreeMap<String, Vec<usize>>, key: u64) -> Tensors {
         let mut data = noise(1000 * key + i as u64, shape.iter().product());
         let is_norm_factor = shape.len() == 1 && (name.ends_with(".weight") || name.ends_with("running_var"));
         for v in &mut data {
-            *v = if is_norm_factor {
-                1.0 + 0.5 * *v
-            } else {
-                *v / fan_in.sqrt()
-            };
+            *v = if is_norm_factor { 1.0 + 0.5 * *v } else { *v / fan_in.sqrt() };
         }
         (name.clone(), (shape.clone(), data))
     };
@@ -144,10 +87,7 @@ fn check_network(net: &Net, genotype: &Genotype, batch: &Batch, mode: Mode, pref
     let check = |what: &str, gradient: f64, above: &Tensors, below: &Tensors| {
         let numeric = (loss(above) - loss(below)) / (2.0 * step);
         let error = (numeric - gradient).abs();
-        assert!(
-            error <= 1e-6 * (1.0 + numeric.abs()),
-            "{what}: {gradient} against {numeric}"
-        );
+        assert!(error <= 1e-6 * (1.0 + numeric.abs()), "{what}: {gradient} against {numeric}");
     };
     let (mut above, mut below, mut along) = (v.clone(), v.clone(), 0.0);
     for (i, (name, (_, g))) in outcome.grads.iter().enumerate() {
@@ -182,13 +122,9 @@ fn final_network_gradients_with_drop_path() {
     for cell in 0..3 {
         for op in 0..8 {
             let factors = noise(100 + 8 * cell as u64 + op as u64, 3);
-            batch.drop_path.insert(
-                (cell, op),
-                factors
-                    .iter()
-                    .map(|f| if *f < 0.0 { 0.0 } else { 1.25 })
-                    .collect(),
-            );
+            batch
+                .drop_path
+                .insert((cell, op), factors.iter().map(|f| if *f < 0.0 { 0.0 } else { 1.25 }).collect());
         }
     }
     check_network(&net, &everything(), &batch, Mode::Train, "");
@@ -200,20 +136,8 @@ fn final_network_gradients_with_auxiliary_heads() {
     // The head sees maps of a quarter of the side, for ImageNet of a 32nd: 4 (adaptive pool), 8 (5x5, stride
     // 3) and 7 (5x5, stride 2).
     let cifar = net(Kind::Final, Stem::Cifar, 3, 2, true);
-    check_network(
-        &cifar,
-        &the_rest(),
-        &batch(4, 3, 16),
-        Mode::Train,
-        "auxiliary_head",
-    );
-    check_network(
-        &cifar,
-        &darts_v2(),
-        &batch(5, 3, 32),
-        Mode::Train,
-        "auxiliary_head.features.3",
-    );
+    check_network(&cifar, &the_rest(), &batch(4, 3, 16), Mode::Train, "auxiliary_head");
+    check_network(&cifar, &darts_v2(), &batch(5, 3, 32), Mode::Train, "auxiliary_head.features.3");
     let imagenet = net(Kind::Final, Stem::ImageNet, 3, 2, true);
     check_network(&imagenet, &the_rest(), &batch(6, 3, 224), Mode::Train, "stem");
 }
@@ -223,11 +147,7 @@ fn final_network_gradients_with_auxiliary_heads() {
 fn drop_path_leaves_the_identity_alone() {
     let net = net(Kind::Final, Stem::Cifar, 3, 2, false);
     let v = weights(&parameter_shapes(&net, &everything()), 1);
-    let loss = |batch: &Batch| {
-        evaluate(&net, &everything(), &v, batch, Mode::Train, false)
-            .unwrap()
-            .loss
-    };
+    let loss = |batch: &Batch| evaluate(&net, &everything(), &v, batch, Mode::Train, false).unwrap().loss;
     let plain = batch(1, 3, 8);
     let mut dropped = plain.clone();
     // Op 3 of cell 0 is skip_connect at stride 1, op 0 a separable convolution.
@@ -239,51 +159,29 @@ fn drop_path_leaves_the_identity_alone() {
 
 fn count(shapes: &BTreeMap<String, Vec<usize>>, auxiliary: bool) -> usize {
     let of = |(name, shape): (&String, &Vec<usize>)| {
-        if name.starts_with("auxiliary_head") == auxiliary {
-            shape.iter().product()
-        } else {
-            0
-        }
+        if name.starts_with("auxiliary_head") == auxiliary { shape.iter().product() } else { 0 }
     };
     shapes.iter().map(of).sum()
 }
 
 #[test]
 fn parameter_counts_are_the_published_ones() {
-    let cifar = Net {
-        classes: 10,
-        ..net(Kind::Final, Stem::Cifar, 20, 36, true)
-    };
+    let cifar = Net { classes: 10, ..net(Kind::Final, Stem::Cifar, 20, 36, true) };
     let shapes = parameter_shapes(&cifar, &darts_v2());
     assert_eq!(count(&shapes, false), 3_349_342);
     assert_eq!(count(&shapes, true), 3_825_768 - 3_349_342);
-    let imagenet = Net {
-        classes: 1000,
-        ..net(Kind::Final, Stem::ImageNet, 14, 48, false)
-    };
+    let imagenet = Net { classes: 1000, ..net(Kind::Final, Stem::ImageNet, 14, 48, false) };
     assert_eq!(count(&parameter_shapes(&imagenet, &darts_v2()), false), 4_718_752);
 
     // The search parent has the parameters of all children: each node's slots take every pair in turn.
-    let parent = Net {
-        classes: 10,
-        ..net(Kind::Search, Stem::Cifar, 8, 16, false)
-    };
+    let parent = Net { classes: 10, ..net(Kind::Search, Stem::Cifar, 8, 16, false) };
     let mut shapes = BTreeMap::new();
     for i in 0..40 {
         let arch: CellArch = std::array::from_fn(|node| {
             let input = (i / 8).min(node + 1);
-            [Pair {
-                input,
-                primitive: Primitive::ALL[i % 8],
-            }; 2]
+            [Pair { input, primitive: Primitive::ALL[i % 8] }; 2]
         });
-        shapes.extend(parameter_shapes(
-            &parent,
-            &Genotype {
-                normal: arch,
-                reduce: arch,
-            },
-        ));
+        shapes.extend(parameter_shapes(&parent, &Genotype { normal: arch, reduce: arch }));
     }
     assert_eq!(count(&shapes, false), 1_930_618);
 }
@@ -295,9 +193,7 @@ fn running_statistics_after_a_step() {
     v.extend(weights(&running_shapes(&net, &the_rest()), 2));
     v.insert("stem.1.num_batches_tracked".into(), (vec![], vec![6.0]));
     let batch = batch(1, 3, 8);
-    let after = evaluate(&net, &the_rest(), &v, &batch, Mode::Train, false)
-        .unwrap()
-        .running;
+    let after = evaluate(&net, &the_rest(), &v, &batch, Mode::Train, false).unwrap().running;
     assert_eq!(after.len(), running_shapes(&net, &the_rest()).len() + 1);
     assert_eq!(after["stem.1.num_batches_tracked"].1, [7.0]);
     // The first batch norm sees a convolution of the images: its first channel, by hand.
@@ -319,22 +215,9 @@ fn running_statistics_after_a_step() {
     }
     let (mean, m) = (sum / 192.0, 192.0);
     let unbiased = (squares - m * mean * mean) / (m - 1.0);
-    close(
-        &after["stem.1.running_mean"].1[..1],
-        &[0.9 * v["stem.1.running_mean"].1[0] + 0.1 * mean],
-        1e-12,
-    );
-    close(
-        &after["stem.1.running_var"].1[..1],
-        &[0.9 * v["stem.1.running_var"].1[0] + 0.1 * unbiased],
-        1e-12,
-    );
-    assert!(
-        evaluate(&net, &the_rest(), &v, &batch, Mode::Eval, false)
-            .unwrap()
-            .running
-            .is_empty()
-    );
+    close(&after["stem.1.running_mean"].1[..1], &[0.9 * v["stem.1.running_mean"].1[0] + 0.1 * mean], 1e-12);
+    close(&after["stem.1.running_var"].1[..1], &[0.9 * v["stem.1.running_var"].1[0] + 0.1 * unbiased], 1e-12);
+    assert!(evaluate(&net, &the_rest(), &v, &batch, Mode::Eval, false).unwrap().running.is_empty());
 }
 
 /// A batch of one example and one class that needs no data: the log-likelihood is what the bias says.
@@ -343,26 +226,11 @@ fn logits_follow_the_classifier() {
     let net = net(Kind::Search, Stem::Cifar, 3, 2, false);
     let mut v = weights(&parameter_shapes(&net, &everything()), 1);
     v.get_mut("classifier.weight").unwrap().1.fill(0.0);
-    v.get_mut("classifier.bias")
-        .unwrap()
-        .1
-        .copy_from_slice(&[0.0, 3f64.ln(), 0.0, 0.0]);
+    v.get_mut("classifier.bias").unwrap().1.copy_from_slice(&[0.0, 3f64.ln(), 0.0, 0.0]);
     let outcome = evaluate(&net, &everything(), &v, &batch(1, 2, 8), Mode::Train, true).unwrap();
-    close(
-        &outcome.logits,
-        &[0.0, 3f64.ln(), 0.0, 0.0, 0.0, 3f64.ln(), 0.0, 0.0],
-        1e-15,
-    );
-    close(
-        &outcome.log_likelihood,
-        &[0.5f64.ln(), (1.0f64 / 6.0).ln()],
-        1e-15,
-    );
-    close(
-        &outcome.grads["classifier.bias"].1,
-        &[1.0 / 6.0, 0.0, 1.0 / 6.0, 1.0 / 6.0 - 0.5],
-        1e-15,
-    );
+    close(&outcome.logits, &[0.0, 3f64.ln(), 0.0, 0.0, 0.0, 3f64.ln(), 0.0, 0.0], 1e-15);
+    close(&outcome.log_likelihood, &[0.5f64.ln(), (1.0f64 / 6.0).ln()], 1e-15);
+    close(&outcome.grads["classifier.bias"].1, &[1.0 / 6.0, 0.0, 1.0 / 6.0, 1.0 / 6.0 - 0.5], 1e-15);
     assert!(outcome.grads["stem.0.weight"].1.iter().all(|g| *g == 0.0));
 }
 
@@ -371,9 +239,7 @@ fn what_does_not_fit_is_an_error() {
     let net = net(Kind::Final, Stem::Cifar, 3, 2, false);
     let good = weights(&parameter_shapes(&net, &everything()), 1);
     let error = |net: &Net, v: &Tensors, batch: &Batch, mode| {
-        evaluate(net, &everything(), v, batch, mode, false)
-            .unwrap_err()
-            .to_string()
+        evaluate(net, &everything(), v, batch, mode, false).unwrap_err().to_string()
     };
     let b = batch(1, 3, 8);
     let mut v = good.clone();
@@ -383,39 +249,17 @@ fn what_does_not_fit_is_an_error() {
     assert!(error(&net, &v, &b, Mode::Train).contains("found [2]"));
     assert!(error(&net, &good, &b, Mode::Eval).contains("running_mean"));
     assert!(
-        error(
-            &net,
-            &good,
-            &Batch {
-                labels: vec![0, 4, 0],
-                ..b.clone()
-            },
-            Mode::Train
-        )
-        .contains("below 4")
+        error(&net, &good, &Batch { labels: vec![0, 4, 0], ..b.clone() }, Mode::Train).contains("below 4")
     );
     assert!(error(&net, &good, &batch(1, 3, 10), Mode::Train).contains("10x10"));
-    let one = Batch {
-        images: T4::zeros(1, 3, 8, 8),
-        ..b.clone()
-    };
+    let one = Batch { images: T4::zeros(1, 3, 8, 8), ..b.clone() };
     assert!(error(&net, &good, &one, Mode::Train).contains("the batch"));
     assert!(
-        error(
-            &Net {
-                channels: 3,
-                ..net.clone()
-            },
-            &good,
-            &b,
-            Mode::Train
-        )
-        .contains("even number of channels")
+        error(&Net { channels: 3, ..net.clone() }, &good, &b, Mode::Train)
+            .contains("even number of channels")
     );
     let mut genotype = everything();
     genotype.reduce[1][0].input = 3;
-    let message = evaluate(&net, &genotype, &good, &b, Mode::Train, false)
-        .unwrap_err()
-        .to_string();
+    let message = evaluate(&net, &genotype, &good, &b, Mode::Train, false).unwrap_err().to_string();
     assert!(message.contains("an input of node 3"), "{message}");
 }

@@ -18,10 +18,7 @@ fn prior(key: u64) -> PriorShaped {
     std::array::from_fn(|kind| {
         std::array::from_fn(|node| {
             std::array::from_fn(|slot| {
-                noise(
-                    9000 + key * 100 + (kind * 8 + node * 2 + slot) as u64,
-                    (node + 2) * PRIMITIVES.len(),
-                )
+                noise(9000 + key * 100 + (kind * 8 + node * 2 + slot) as u64, (node + 2) * PRIMITIVES.len())
             })
         })
     })
@@ -87,17 +84,9 @@ fn state_and_settings() -> (Net, State, Settings) {
         step: 4,
     };
     let settings = Settings {
-        sgd: Sgd {
-            lr: 0.025,
-            momentum: 0.9,
-            weight_decay: 3e-4,
-        },
+        sgd: Sgd { lr: 0.025, momentum: 0.9, weight_decay: 3e-4 },
         max_norm: 5.0,
-        adam: Adam {
-            lr: 0.03,
-            betas: (0.5, 0.999),
-            eps: 1e-8,
-        },
+        adam: Adam { lr: 0.03, betas: (0.5, 0.999), eps: 1e-8 },
         beta: 1.0,
         baseline_mean: false,
         primitives: PRIMITIVES.to_vec(),
@@ -117,11 +106,7 @@ fn search_step_follows_its_formulas() {
     let (after, record) = search_step(&net, &state, &children, &search, &train, &settings).unwrap();
 
     let log_lik = |child: &Genotype, v: &Tensors, batch: &Batch| -> f64 {
-        evaluate(&net, child, v, batch, Mode::Train, false)
-            .unwrap()
-            .log_likelihood
-            .iter()
-            .sum()
+        evaluate(&net, child, v, batch, Mode::Train, false).unwrap().log_likelihood.iter().sum()
     };
     let ll = children.each_ref().map(|child| log_lik(child, &state.v, &search));
     close(&record.log_likelihood, &ll, 1e-14);
@@ -132,22 +117,15 @@ fn search_step_follows_its_formulas() {
     // The gradient of v is that of the weighted mean cross-entropy on the train batch.
     assert!(record.norm > 0.5, "the gradient is clipped: {}", record.norm);
     close(&[record.clip_factor], &[0.5 / (record.norm + 1e-6)], 1e-14);
-    let objective = |v: &Tensors| -> f64 {
-        (0..3)
-            .map(|k| -weights[k] * log_lik(&children[k], v, &train) / 4.0)
-            .sum()
-    };
+    let objective =
+        |v: &Tensors| -> f64 { (0..3).map(|k| -weights[k] * log_lik(&children[k], v, &train) / 4.0).sum() };
     for (name, (_, v)) in &state.v {
         let (mut above, mut below) = (state.v.clone(), state.v.clone());
         above.get_mut(name).unwrap().1[0] += 1e-6;
         below.get_mut(name).unwrap().1[0] -= 1e-6;
         let gradient = (objective(&above) - objective(&below)) / 2e-6;
         let buf = 0.9 * state.momentum[name].1[0] + record.clip_factor * gradient + 3e-4 * v[0];
-        close(
-            &[after.momentum[name].1[0], after.v[name].1[0]],
-            &[buf, v[0] - 0.025 * buf],
-            1e-6,
-        );
+        close(&[after.momentum[name].1[0], after.v[name].1[0]], &[buf, v[0] - 0.025 * buf], 1e-6);
     }
 
     // One slot of π by hand: node 2 of the normal cell, slot 0, where the children take sep_conv_3x3 of
@@ -162,11 +140,7 @@ fn search_step_follows_its_formulas() {
         let m = 0.5 * state.adam_m[0][0][0][pair] + 0.5 * g;
         let v = 0.999 * state.adam_v[0][0][0][pair] + 0.001 * g * g;
         let step = 0.03 * (m / (1.0 - 0.5f64.powi(5))) / ((v / (1.0 - 0.999f64.powi(5))).sqrt() + 1e-8);
-        let found = [
-            after.adam_m[0][0][0][pair],
-            after.adam_v[0][0][0][pair],
-            after.pi[0][0][0][pair],
-        ];
+        let found = [after.adam_m[0][0][0][pair], after.adam_v[0][0][0][pair], after.pi[0][0][0][pair]];
         close(&found, &[m, v, state.pi[0][0][0][pair] + step], 1e-12);
     }
     assert_eq!(after.step, 5);
@@ -189,9 +163,5 @@ fn duplicates_and_unused_paths() {
     let name = "cells.1._ops.0._ops.7.op.1.weight";
     let (v, buf) = (state.v[name].1[0], state.momentum[name].1[0]);
     let buf = 0.9 * buf + 3e-4 * v;
-    close(
-        &[one.momentum[name].1[0], one.v[name].1[0]],
-        &[buf, v - 0.025 * buf],
-        1e-15,
-    );
+    close(&[one.momentum[name].1[0], one.v[name].1[0]], &[buf, v - 0.025 * buf], 1e-15);
 }

@@ -17,11 +17,7 @@ fn accumulate_norm_and_clip_by_hand() {
 
 #[test]
 fn sgd_by_hand() {
-    let sgd = sgd::Sgd {
-        lr: 0.1,
-        momentum: 0.9,
-        weight_decay: 0.01,
-    };
+    let sgd = sgd::Sgd { lr: 0.1, momentum: 0.9, weight_decay: 0.01 };
     let (mut v, mut buf) = (vec![2.0], vec![0.0]);
     sgd::step(&mut v, &mut buf, &[4.0], 0.5, sgd);
     close(&[buf[0], v[0]], &[2.02, 1.798], 1e-15);
@@ -31,26 +27,14 @@ fn sgd_by_hand() {
 
 #[test]
 fn adam_by_hand() {
-    let adam = adam::Adam {
-        lr: 0.1,
-        betas: (0.5, 0.999),
-        eps: 1e-8,
-    };
+    let adam = adam::Adam { lr: 0.1, betas: (0.5, 0.999), eps: 1e-8 };
     let (mut x, mut m, mut v) = (vec![0.0], vec![0.0], vec![0.0]);
     adam::ascend(&mut x, &mut m, &mut v, &[2.0], 1, adam);
     // Both moments unbiased are those of the only gradient: a step of lr upwards.
-    close(
-        &[m[0], v[0], x[0]],
-        &[1.0, 0.004, 0.1 * 2.0 / (2.0 + 1e-8)],
-        1e-12,
-    );
+    close(&[m[0], v[0], x[0]], &[1.0, 0.004, 0.1 * 2.0 / (2.0 + 1e-8)], 1e-12);
     adam::ascend(&mut x, &mut m, &mut v, &[-1.0], 2, adam);
     // m = 0.5·1 − 0.5·1 = 0: the logit stays.
-    close(
-        &[m[0], v[0], x[0]],
-        &[0.0, 0.004996, 0.1 * 2.0 / (2.0 + 1e-8)],
-        1e-12,
-    );
+    close(&[m[0], v[0], x[0]], &[0.0, 0.004996, 0.1 * 2.0 / (2.0 + 1e-8)], 1e-12);
     adam::ascend(&mut x, &mut m, &mut v, &[1.0], 3, adam);
     let second: f64 = (0.004996 * 0.999 + 0.001) / (1.0 - 0.999f64.powi(3));
     close(&x, &[0.1 + 0.1 * (0.5 / 0.875) / second.sqrt()], 1e-8);
