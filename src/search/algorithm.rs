@@ -7,7 +7,7 @@ use super::children::{Children, largest};
 use super::importance;
 use super::init::initial;
 use super::prior_update::{self, Adam, Moments};
-use super::record::{PerKind, Phases, StepRecord};
+use super::record::{Clock, PerKind, Phases, StepRecord};
 use crate::config::Config;
 use crate::data::{Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch, check_sides, split};
 use crate::error::{Error, Result};
@@ -383,19 +383,5 @@ fn smaller_batch(e: Error, batch: usize) -> Error {
             Error::Memory { what, need_bytes, have_bytes, try_this }
         }
         other => other,
-    }
-}
-
-/// Seconds since the last lap.
-struct Clock(Instant);
-
-impl Clock {
-    fn new() -> Self {
-        Self(Instant::now())
-    }
-    fn lap(&mut self) -> f64 {
-        let lap = self.0.elapsed().as_secs_f64();
-        self.0 = Instant::now();
-        lap
     }
 }

@@ -1,5 +1,7 @@
 //! What one step leaves in the metrics.
 
+use std::time::Instant;
+
 use serde::Serialize;
 
 /// Seconds by phase of a step.
@@ -68,4 +70,18 @@ pub struct StepRecord {
     pub arena_bytes: u64,
     /// Seconds by phase.
     pub seconds: Phases,
+}
+
+/// Seconds since the last lap.
+pub(super) struct Clock(Instant);
+
+impl Clock {
+    pub fn new() -> Self {
+        Self(Instant::now())
+    }
+    pub fn lap(&mut self) -> f64 {
+        let lap = self.0.elapsed().as_secs_f64();
+        self.0 = Instant::now();
+        lap
+    }
 }

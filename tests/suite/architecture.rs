@@ -57,9 +57,9 @@ fn code_only(text: &str) -> String {
                 j += if rest.as_bytes()[j] == b'\\' { 2 } else { 1 };
             }
             j + 1
-        } else if rest.starts_with('\'') {
+        } else if let Some(quoted) = rest.strip_prefix('\'') {
             // A lifetime has no closing quote after one character.
-            let mut chars = rest[1..].chars();
+            let mut chars = quoted.chars();
             match chars.next() {
                 Some('\\') => rest[2..].find('\'').map_or(1, |at| at + 3),
                 Some(c) if chars.next() == Some('\'') => c.len_utf8() + 2,
