@@ -31,6 +31,9 @@ pub struct Options {
     /// Whether kernels are compiled with bounds checks and loop bounds. They stay in bounds without
     /// (the suite runs both ways), and some adapters are twice as fast without.
     pub checks: bool,
+    /// Whether kernels are compiled as they are written: `override`s as pipeline constants, loops as
+    /// loops. Slower; the suite shows that the results are the same.
+    pub plain: bool,
 }
 
 /// Failures that came through callbacks.
@@ -121,7 +124,7 @@ impl Gpu {
             queue,
             limits,
             faults,
-            pipelines: Pipelines::new(options.checks),
+            pipelines: Pipelines::new(options),
             buffers: BTreeMap::new(),
             generation: 0,
             staging: None,

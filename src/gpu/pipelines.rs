@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::device::Gpu;
+use super::device::{Gpu, Options};
 use crate::Result;
 use crate::kernel::{Dispatch, Entry, Kernel, Kind, kernel, reflect};
 
@@ -23,14 +23,14 @@ type Variants = Vec<(Vec<(&'static str, u32)>, Arc<Pipeline>)>;
 /// The pipelines of a device. A hash map's order never reaches a result.
 #[derive(Debug)]
 pub(super) struct Pipelines {
-    checks: bool,
+    options: Options,
     by_entry: HashMap<(&'static str, &'static str), Variants>,
 }
 
 impl Pipelines {
-    pub fn new(checks: bool) -> Self {
+    pub fn new(options: Options) -> Self {
         Self {
-            checks,
+            options,
             by_entry: HashMap::new(),
         }
     }
@@ -64,12 +64,17 @@ impl Gpu {
                 ));
             }
         }
-        let text = kernel.specialised(d.entry, &d.overrides)?;
-        let checks = self.pipelines.checks;
+        let Options { checks, plain, .. } = self.pipelines.options;
+        let (text, constants) = if plain {
+            let constants = d.overrides.iter().map(|(name, value)| (*name, f64::from(*value)));
+            (kernel.text.clone(), constants.collect())
+        } else {
+            (kernel.specialised(d.entry, &d.overrides)?, Vec::new())
+        };
         let module = self.scoped(d.shader, 0, |device| shader_module(device, kernel, &text, checks))?;
         let label = format!("{}::{}", d.shader, d.entry);
         let (pipeline, layout) = self.scoped(&label, 0, |device| {
-            compile(device, &label, &module, entry)
+            compile(device, &label, &module, entry, &constants)
         })?;
         let made = Arc::new(Pipeline {
             pipeline,
@@ -106,6 +111,7 @@ fn compile(
     label: &str,
     module: &wgpu::ShaderModule,
     entry: &Entry,
+    constants: &[(&str, f64)],
 ) -> (wgpu::ComputePipeline, wgpu::BindGroupLayout) {
     let entries: Vec<_> = entry
         .bindings
@@ -141,6 +147,7 @@ fn compile(
         module,
         entry_point: Some(&entry.name),
         compilation_options: wgpu::PipelineCompilationOptions {
+            constants,
             zero_initialize_workgroup_memory: false,
             ..Default::default()
         },

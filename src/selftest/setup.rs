@@ -44,7 +44,7 @@ pub const SUM: Tolerance =
     Tolerance { relative: 4e-6, reason: "sums of up to hundreds of products, each rounded to 6e-8" };
 /// Sums over whole maps.
 pub const LONG_SUM: Tolerance =
-    Tolerance { relative: 2e-5, reason: "sums over maps, whose terms largely cancel, in f32" };
+    Tolerance { relative: 1e-5, reason: "sums over maps, whose terms largely cancel, in f32" };
 /// Functions that WebGPU lets adapters approximate.
 pub const APPROXIMATE: Tolerance =
     Tolerance { relative: 1e-5, reason: "exp, log, sqrt and division are accurate to some units in the last place" };
@@ -249,10 +249,10 @@ impl Setup {
     }
 
     /// The channels of `tensor` from `first` on must be `want`.
-    pub fn expect(&mut self, tensor: Tensor, first: u32, want: &T4, tolerance: Tolerance) {
+    pub fn expect(&mut self, tensor: Tensor, first: u32, want: &T4, tolerance: Tolerance) -> &mut Output {
         let skip = (first * tensor.map.pitch() * 4) as usize;
         let items = positions(tensor, want).map(|(at, value)| (skip + at, value)).collect();
-        self.expect_words(tensor.buf, items, tolerance);
+        self.expect_words(tensor.buf, items, tolerance)
     }
 
     /// The first elements of `array` must be `want`.

@@ -13,6 +13,7 @@ pub fn gpu() -> Option<MutexGuard<'static, Gpu>> {
     let options = Options {
         limits: LimitsChoice::Floor,
         checks: false,
+        ..Options::default()
     };
     let shared = GPU.get_or_init(|| match Gpu::open(None, options) {
         Ok(gpu) => Some(Mutex::new(gpu)),
@@ -102,6 +103,7 @@ fn checked_and_unchecked_kernels_give_the_same_bits() {
         Options {
             limits: LimitsChoice::Adapter,
             checks: true,
+            ..Options::default()
         },
     )
     .unwrap();

@@ -108,6 +108,7 @@ pub(super) fn cases() -> Vec<Case> {
         Depthwise { channels: 1, n: 1, h: 1, w: 1, ..same },
         Depthwise { k: 5, dilation: 2, channels: 1, n: 1, h: 2, w: 3, relu: false, ..same },
         Depthwise { relu: false, ..same },
+        Depthwise { stride: 2, rows: 2, relu: false, ..same },
         // Several chunks of partial sums.
         Depthwise { rows: 1, channels: 1, n: 5, h: 17, w: 19, norm: true, ..same },
         // A child at CIFAR's size.

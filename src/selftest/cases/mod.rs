@@ -34,24 +34,7 @@ impl Case {
 
     /// `op field=value ...`.
     pub fn name(&self) -> String {
-        let mut name = String::new();
-        let mut depth = 0;
-        for c in format!("{:?}", self.0).chars() {
-            match c {
-                '{' | '}' => continue,
-                '[' => depth += 1,
-                ']' => depth -= 1,
-                ' ' if depth > 0 || name.ends_with([' ', '=']) => continue,
-                ',' if depth == 0 => continue,
-                ':' => {
-                    name.push('=');
-                    continue;
-                }
-                _ => {}
-            }
-            name.extend(c.to_lowercase());
-        }
-        name.trim_end().to_owned()
+        name(&self.0)
     }
 
     /// The test, ready to run.
@@ -74,4 +57,26 @@ pub fn all() -> Vec<Case> {
     cases.extend(head::cases());
     cases.extend(optimizer::cases());
     cases
+}
+
+/// The `Debug` form of a plain struct as `op field=value ...`.
+pub fn name(plain: &dyn Debug) -> String {
+    let mut name = String::new();
+    let mut depth = 0;
+    for c in format!("{plain:?}").chars() {
+        match c {
+            '{' | '}' => continue,
+            '[' => depth += 1,
+            ']' => depth -= 1,
+            ' ' if depth > 0 || name.ends_with([' ', '=']) => continue,
+            ',' if depth == 0 => continue,
+            ':' => {
+                name.push('=');
+                continue;
+            }
+            _ => {}
+        }
+        name.extend(c.to_lowercase());
+    }
+    name.trim_end().to_owned()
 }

@@ -110,6 +110,8 @@ pub(super) fn cases() -> Vec<Case> {
         Pointwise { ci: 13, co: 40, relu: true, norm: true, bn: true, drop: true, add: true, ..same },
         Pointwise { ci: 40, co: 13, relu: true, bn: true, n_tasks: 2, add: true, ..same },
         Pointwise { ci: 9, co: 10, norm: true, h: 8, w: 8, drop: true, n_tasks: 3, ..same },
+        // Fewer channels than an invocation would take.
+        Pointwise { ci: 10, co: 11, tc: 16, tq: 1, norm: true, relu: true, add: true, ..same },
         // Several chunks of partial sums; no multiple of a workgroup's quads.
         Pointwise { ci: 3, co: 3, n: 5, h: 17, w: 19, norm: true, relu: true, bn: true, ..same },
         // A child at CIFAR's size: preprocessing, and a level of a cell.

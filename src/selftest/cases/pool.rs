@@ -97,6 +97,8 @@ pub(super) fn cases() -> Vec<Case> {
     }
     list.extend([
         Pool { channels: 1, n: 1, h: 1, w: 1, ..same },
+        Pool { stride: 2, rows: 2, sources: &[1, 0, 1], bn: true, drop: true, ..same },
+        Pool { max: false, stride: 2, h: 8, w: 12, sources: &[1, 0, 1], bn: true, add: true, ..same },
         Pool { max: false, channels: 1, n: 1, h: 1, w: 2, ..same },
         Pool { stride: 2, channels: 16, n: 2, h: 32, w: 32, norm: true, bn: true, add: true, ..same },
         Pool { max: false, channels: 16, n: 2, h: 32, w: 32, norm: true, bn: true, ..same },
