@@ -20,6 +20,8 @@ pub mod gpu;
 pub mod search;
 pub mod train;
 
+pub mod selftest;
+
 pub mod run;
 
 pub mod export;

@@ -22,6 +22,7 @@ use clap::{Parser, Subcommand};
 
 pub use replay::{Mode, Network, ReplayArgs, Stem};
 pub use search::SearchArgs;
+pub use selftest::SelftestArgs;
 pub use show_args::ShowFlags;
 pub use ui::Ui;
 
@@ -75,7 +76,7 @@ pub enum Command {
     /// One forward and backward pass of a given architecture on given tensors
     Replay(ReplayArgs),
     /// Every kernel against its f64 reference on this adapter
-    Selftest,
+    Selftest(SelftestArgs),
     /// Times of kernels and steps against the adapter's bounds
     #[command(hide = true)]
     Bench,
@@ -91,7 +92,7 @@ pub fn run() -> Result<()> {
         Command::Resume { run } => resume::resume(&run, &ui),
         Command::Show(flags) => show_args::show(&flags, &ui),
         Command::Replay(args) => replay::replay(&args, &ui),
-        Command::Selftest => selftest::selftest(&ui),
+        Command::Selftest(args) => selftest::selftest(&args, &ui),
         Command::Bench => bench::bench(&ui),
     }
 }

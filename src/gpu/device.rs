@@ -46,6 +46,9 @@ pub struct Options {
     pub checks: bool,
     /// How kernels read activations; the results are the same to the bit.
     pub reads: Reads,
+    /// Whether kernels are compiled as they are written: `override`s as pipeline constants, loops as
+    /// loops. Slower; the suite shows that the results are the same.
+    pub plain: bool,
 }
 
 /// Failures that came through callbacks.
@@ -132,6 +135,7 @@ impl Gpu {
                 seen.put(Fault::Lost(message));
             }
         });
+        let swiftshader = info.name.contains("SwiftShader");
         let textures = match options.reads {
             Reads::Auto => info.is_software,
             Reads::Buffers => false,
@@ -143,7 +147,8 @@ impl Gpu {
             queue,
             limits,
             faults,
-            pipelines: Pipelines::new(options.checks),
+            // SwiftShader takes minutes to compile one convolution whose loops are written out.
+            pipelines: Pipelines::new(Options { plain: options.plain || swiftshader, ..options }),
             buffers: BTreeMap::new(),
             textures,
             mirrors: BTreeMap::new(),

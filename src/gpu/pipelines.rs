@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::device::Gpu;
+use super::device::{Gpu, Options};
 use crate::Result;
 use crate::kernel::specialise::{BASES_BINDING, with_textures};
 use crate::kernel::{Binding, Dispatch, Entry, Kernel, Kind, kernel, reflect};
@@ -40,13 +40,13 @@ type Variants = Vec<(Vec<(&'static str, u32)>, Arc<Pipeline>)>;
 /// The pipelines of a device. A hash map's order never reaches a result.
 #[derive(Debug)]
 pub(super) struct Pipelines {
-    checks: bool,
+    options: Options,
     by_entry: HashMap<(&'static str, &'static str), Variants>,
 }
 
 impl Pipelines {
-    pub fn new(checks: bool) -> Self {
-        Self { checks, by_entry: HashMap::new() }
+    pub fn new(options: Options) -> Self {
+        Self { options, by_entry: HashMap::new() }
     }
 
     fn get(&self, d: &Dispatch) -> Option<Arc<Pipeline>> {
@@ -72,7 +72,13 @@ impl Gpu {
                 return Err(reflect::error(d.shader, format!("{}: no override constant {name:?}", d.entry)));
             }
         }
-        let mut text = kernel.specialised(d.entry, &d.overrides)?;
+        let Options { checks, plain, .. } = self.pipelines.options;
+        let (mut text, constants) = if plain {
+            let constants = d.overrides.iter().map(|(name, value)| (*name, f64::from(*value)));
+            (kernel.text.clone(), constants.collect())
+        } else {
+            (kernel.specialised(d.entry, &d.overrides)?, Vec::new())
+        };
         let is_used = |name: &String| entry.bindings.iter().any(|b| b.name == *name);
         let textures = match self.textures && kernel.textures.iter().any(is_used) {
             true => kernel.textures.clone(),
@@ -81,11 +87,10 @@ impl Gpu {
         if !textures.is_empty() {
             text = with_textures(&text).map_err(|m| reflect::error(d.shader, m))?;
         }
-        let checks = self.pipelines.checks;
         let module = self.scoped(d.shader, 0, |device| shader_module(device, kernel, &text, checks))?;
         let label = format!("{}::{}", d.shader, d.entry);
         let (pipeline, layout) =
-            self.scoped(&label, 0, |device| compile(device, &label, &module, entry, &textures))?;
+            self.scoped(&label, 0, |device| compile(device, &label, &module, entry, &textures, &constants))?;
         let made = Arc::new(Pipeline { pipeline, layout, entry, textures });
         let variants = self.pipelines.by_entry.entry((d.shader, d.entry)).or_default();
         variants.push((d.overrides.clone(), Arc::clone(&made)));
@@ -115,6 +120,7 @@ fn compile(
     module: &wgpu::ShaderModule,
     entry: &Entry,
     textures: &[String],
+    constants: &[(&str, f64)],
 ) -> (wgpu::ComputePipeline, wgpu::BindGroupLayout) {
     let layout_entry = |binding, ty| wgpu::BindGroupLayoutEntry {
         binding,
@@ -156,6 +162,7 @@ fn compile(
         module,
         entry_point: Some(&entry.name),
         compilation_options: wgpu::PipelineCompilationOptions {
+            constants,
             zero_initialize_workgroup_memory: false,
             ..Default::default()
         },

@@ -6,12 +6,18 @@ use parsec_nas::Error;
 use parsec_nas::gpu::{self, Gpu, LimitsChoice, Options};
 use parsec_nas::kernel::{self, Buf, Dispatch, Range};
 
+/// How the suite opens a device. SwiftShader takes minutes to compile one convolution whose loops are
+/// written out, so there they stay loops.
+pub fn options() -> Options {
+    let plain = gpu::choose(None).is_ok_and(|a| a.name.contains("SwiftShader"));
+    Options { limits: LimitsChoice::Floor, plain, ..Options::default() }
+}
+
 /// The suite's one device, without runtime checks and with the default limits; `None`, with a note, on a
 /// machine without an adapter. In CI an adapter is a must.
 pub fn gpu() -> Option<MutexGuard<'static, Gpu>> {
     static GPU: OnceLock<Option<Mutex<Gpu>>> = OnceLock::new();
-    let options = Options { limits: LimitsChoice::Floor, checks: false, ..Options::default() };
-    let shared = GPU.get_or_init(|| match Gpu::open(None, options) {
+    let shared = GPU.get_or_init(|| match Gpu::open(None, options()) {
         Ok(gpu) => Some(Mutex::new(gpu)),
         Err(e) if std::env::var_os("CI").is_some() => panic!("no device in CI: {e}"),
         Err(e) => {

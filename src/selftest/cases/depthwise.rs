@@ -1,0 +1,120 @@
+//! Depthwise convolution.
+
+use super::{Case, Oracle};
+use crate::ops::depthwise::{self, Geometry};
+use crate::ops::{Map, Tuning};
+use crate::reference::{self, Window, concat};
+use crate::selftest::setup::{LONG_SUM, SUM, Setup, padded, sum};
+
+#[derive(Debug)]
+struct Depthwise {
+    k: u32,
+    stride: u32,
+    dilation: u32,
+    rows: u32,
+    channels: u32,
+    n: u32,
+    h: u32,
+    w: u32,
+    /// Blocks of x that the tasks read.
+    sources: &'static [u32],
+    norm: bool,
+    relu: bool,
+    /// Whether dx of block 0 is added to.
+    add: bool,
+}
+
+impl Oracle for Depthwise {
+    fn setup(&self, s: &mut Setup) {
+        let Self { k, stride, dilation, channels: c, n, h, w, sources, .. } = *self;
+        let map = Map { n, h, w };
+        let out = map.strided(stride);
+        let tuning = Tuning { depthwise_rows: self.rows, ..Tuning::default() };
+        let pad = (dilation * (k - 1) / 2) as usize;
+        let win = Window { k: k as usize, stride: stride as usize, pad, dilation: dilation as usize };
+        // One block more than is read.
+        let n_blocks = sources.iter().max().map_or(1, |m| m + 2);
+        let n_tasks = sources.len() as u32;
+
+        let data = s.grid_t4(n_blocks * c, map);
+        let (x, normed, seen) = s.view(&data, self.norm, self.relu);
+        let lists: Vec<Vec<f64>> = sources.iter().map(|_| s.noise(c * k * k)).collect();
+        let params = s.packed_reversed(&lists, k * k);
+        let tasks =
+            sources.iter().zip(params).map(|(b, w)| depthwise::Task { source: b * c, w, v: w }).collect();
+        let y = s.tensor(n_tasks * c, out);
+        let geometry = Geometry { k, stride, dilation };
+        let op = depthwise::Depthwise { geometry, channels: c, x, y, tasks };
+        let block = |b: u32| concat::slice(&seen, (b * c) as usize, c as usize);
+        s.push(op.forward(&tuning));
+        for (t, (&b, list)) in (0..).zip(sources.iter().zip(&lists)) {
+            s.expect(y, t * c, &reference::depthwise::forward(&block(b), list, win), SUM);
+        }
+
+        let dy_data = s.noise_t4(n_tasks * c, out);
+        let dy = s.input(&dy_data);
+        let add: Vec<bool> = (0..n_blocks).map(|b| b == 0 && self.add).collect();
+        let (dx, mut want) = s.target(c, map, &add);
+        let mut dw = Vec::new();
+        for (t, (&b, list)) in sources.iter().zip(&lists).enumerate() {
+            let dy = concat::slice(&dy_data, t * c as usize, c as usize);
+            let (dx, more) = reference::depthwise::backward(&block(b), list, &dy, win);
+            dw.extend(more);
+            let normed = concat::slice(&normed, (b * c) as usize, c as usize);
+            let dx = if self.relu { reference::relu::backward(&normed, &dx) } else { dx };
+            want[b as usize] = sum(&want[b as usize], &dx);
+        }
+        let chunks = op.chunks(&tuning);
+        let partial = s.blank(chunks * op.elements());
+        s.push(op.backward_weight(dy, partial, &tuning));
+        s.expect_chunks(partial, &padded(&dw, k * k), chunks, LONG_SUM);
+        s.push(op.backward_data(dy, dx, |source| add[(source / c) as usize], &tuning));
+        for b in (0..n_blocks).filter(|b| sources.contains(b)) {
+            s.expect(dx, b * c, &want[b as usize], SUM);
+        }
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let same = Depthwise {
+        k: 3,
+        stride: 1,
+        dilation: 1,
+        rows: 4,
+        channels: 2,
+        n: 2,
+        h: 9,
+        w: 11,
+        sources: &[0],
+        norm: false,
+        relu: true,
+        add: false,
+    };
+    let mut list = Vec::new();
+    // Every geometry in every form, the other fields in turn.
+    for k in [3, 5] {
+        for stride in [1, 2] {
+            for dilation in [1, 2] {
+                for rows in [1, 2, 4] {
+                    let i = list.len();
+                    let (h, w) = [(9, 11), (8, 8), (6, 10)][i % 3];
+                    let sources: &[u32] = [&[1, 0, 1][..], &[0], &[2, 0]][(i / 2) % 3];
+                    let (norm, add) = (i % 2 == 1, (i / 3) % 2 == 0);
+                    list.push(Depthwise { k, stride, dilation, rows, h, w, sources, norm, add, ..same });
+                }
+            }
+        }
+    }
+    list.extend([
+        Depthwise { channels: 1, n: 1, h: 1, w: 1, ..same },
+        Depthwise { k: 5, dilation: 2, channels: 1, n: 1, h: 2, w: 3, relu: false, ..same },
+        Depthwise { relu: false, ..same },
+        Depthwise { stride: 2, rows: 2, relu: false, ..same },
+        // Several chunks of partial sums.
+        Depthwise { rows: 1, channels: 1, n: 5, h: 17, w: 19, norm: true, ..same },
+        // A child at CIFAR's size.
+        Depthwise { k: 5, channels: 16, n: 2, h: 32, w: 32, norm: true, sources: &[0, 1], ..same },
+        Depthwise { stride: 2, channels: 16, n: 2, h: 32, w: 32, norm: true, add: true, ..same },
+    ]);
+    list.into_iter().map(Case::new).collect()
+}

@@ -1,0 +1,141 @@
+//! Global average pool, linear layer, cross-entropy.
+
+use super::{Case, Oracle};
+use crate::ops::Map;
+use crate::ops::head;
+use crate::reference::{T4, cross_entropy, global_pool, linear};
+use crate::selftest::setup::{APPROXIMATE, FEW, SUM, Setup, sum};
+
+#[derive(Debug)]
+struct GlobalPool {
+    channels: u32,
+    n: u32,
+    h: u32,
+    w: u32,
+    add: bool,
+}
+
+impl Oracle for GlobalPool {
+    fn setup(&self, s: &mut Setup) {
+        let Self { channels: c, n, h, w, .. } = *self;
+        let map = Map { n, h, w };
+        let data = s.noise_t4(c, map);
+        let x = s.input(&data);
+        let pooled = s.blank(c * n);
+        s.push(head::global_pool(x, pooled));
+        s.expect_array(pooled, &global_pool::forward(&data).data, SUM);
+
+        let dpooled = s.noise_t4(c, Map { n, h: 1, w: 1 });
+        let array = s.array(&dpooled.data);
+        let (dx, before) = s.target(c, map, &[self.add]);
+        s.push(head::global_pool_backward(array, dx, self.add));
+        s.expect(dx, 0, &sum(&global_pool::backward(&data, &dpooled), &before[0]), FEW);
+    }
+}
+
+#[derive(Debug)]
+struct Linear {
+    n: u32,
+    features: u32,
+    classes: u32,
+    /// Whether features are maps of one pixel, or [C][N].
+    maps: bool,
+}
+
+impl Oracle for Linear {
+    fn setup(&self, s: &mut Setup) {
+        let Self { n, features: c, classes: k, maps } = *self;
+        let point = Map { n, h: 1, w: 1 };
+        let data = s.noise_t4(c, point);
+        let (weight, bias) = (s.noise(k * c), s.noise(k));
+        let (bias_at, weight_at) = (s.weights(&bias), s.weights(&weight));
+        let params = [weight_at, bias_at];
+        let (x_channel, x_example) = if maps { (point.pitch() * 4, 4) } else { (n, 1) };
+        let op = head::Linear { n, c, k, x_channel, x_example, weight: params[0], bias: params[1] };
+        let x = if maps { s.input(&data).range() } else { s.array(&data.data).range() };
+        let y = s.blank(n * k);
+        s.push(op.forward(x, y));
+        s.expect_array(y, &by_example(&linear::forward(&data, &weight, &bias)), SUM);
+
+        let dy_data = s.noise_t4(k, point);
+        let dy = s.array(&by_example(&dy_data));
+        let grads = linear::backward(&data, &weight, &dy_data);
+        let partial = s.blank(k * c + k);
+        s.push(op.backward_weight(x, dy, partial));
+        s.expect_array(partial, &[grads.dw, grads.db].concat(), SUM);
+        if maps {
+            let dx = s.tensor(c, point);
+            s.push(op.backward_data(dy, dx.range()));
+            s.expect(dx, 0, &grads.dx, SUM);
+        } else {
+            let dx = s.blank(c * n);
+            s.push(op.backward_data(dy, dx.range()));
+            s.expect_array(dx, &grads.dx.data, SUM);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct CrossEntropy {
+    n: u32,
+    classes: u32,
+    /// Logits lie within ± this.
+    size: f64,
+    scale: f32,
+}
+
+impl Oracle for CrossEntropy {
+    fn setup(&self, s: &mut Setup) {
+        let Self { n, classes: k, .. } = *self;
+        let mut z = s.grid_t4(k, Map { n, h: 1, w: 1 });
+        z.data.iter_mut().for_each(|v| *v *= self.size);
+        let labels: Vec<usize> = (0..n).map(|_| s.below(k) as usize).collect();
+        let logits = s.array(&by_example(&z));
+        let words: Vec<u32> = labels.iter().map(|l| *l as u32).collect();
+        let labels_range = s.words(&words).range();
+        let result = s.blank(2 * n);
+        s.push(head::cross_entropy(n, k, logits, labels_range, result.range()));
+        s.expect_array(result, &cross_entropy::log_likelihood(&z, &labels), APPROXIMATE);
+        // The first of the largest logits decides; the grid has ties.
+        let correct = labels.iter().enumerate().map(|(e, &label)| {
+            let here = z.at(label, e, 0, 0);
+            let wins =
+                (0..k as usize).all(|o| z.at(o, e, 0, 0) < here || (o >= label && z.at(o, e, 0, 0) <= here));
+            (n as usize + e, Some(f64::from(u8::from(wins))))
+        });
+        let items = correct.collect();
+        s.expect_words(result.buf, items, crate::selftest::setup::EXACT);
+
+        let dlogits = s.blank(n * k);
+        s.push(head::cross_entropy_backward(n, k, logits, labels_range, dlogits, self.scale));
+        let mut want = cross_entropy::backward(&z, &labels);
+        want.data.iter_mut().for_each(|v| *v *= f64::from(n) * f64::from(self.scale));
+        s.expect_array(dlogits, &by_example(&want), APPROXIMATE);
+    }
+}
+
+/// [K][N] as [N][K].
+fn by_example(x: &T4) -> Vec<f64> {
+    x.to_nchw()
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let pool = |channels, (n, h, w), add| Case::new(GlobalPool { channels, n, h, w, add });
+    let linear = |n, features, classes, maps| Case::new(Linear { n, features, classes, maps });
+    let loss = |n, classes, size, scale| Case::new(CrossEntropy { n, classes, size, scale });
+    vec![
+        pool(3, (5, 7, 7), false),
+        pool(1, (1, 1, 1), true),
+        pool(64, (3, 8, 8), true),
+        // More images than a workgroup.
+        pool(2, (70, 2, 3), false),
+        linear(1, 1, 2, false),
+        linear(5, 13, 7, false),
+        linear(3, 9, 4, true),
+        linear(16, 256, 10, false),
+        loss(1, 2, 1.0, 1.0),
+        loss(7, 10, 4.0, 0.25),
+        loss(70, 3, 100.0, 1.0 / 70.0),
+        loss(3, 100, 10_000.0, 0.4),
+    ]
+}

@@ -1,0 +1,84 @@
+//! The tests of the kernels, one file per op: what a test is and what its outputs must be by `reference`.
+//!
+//! A test runs all directions of its op, each on inputs of its own, so that an error of one direction
+//! does not show in another.
+
+mod batch_norm;
+mod conv;
+mod depthwise;
+mod elementwise;
+mod head;
+mod optimizer;
+mod pack;
+mod pointwise;
+mod pool;
+mod sampling;
+
+use std::fmt::Debug;
+
+use super::setup::Setup;
+
+/// A test as plain data: its `Debug` form is its name.
+pub trait Oracle: Debug + Send + Sync {
+    /// Inputs, dispatches and expected outputs.
+    fn setup(&self, s: &mut Setup);
+}
+
+/// A test.
+#[derive(Debug)]
+pub struct Case(Box<dyn Oracle>);
+
+impl Case {
+    fn new(oracle: impl Oracle + 'static) -> Self {
+        Self(Box::new(oracle))
+    }
+
+    /// `op field=value ...`.
+    pub fn name(&self) -> String {
+        name(&self.0)
+    }
+
+    /// The test, ready to run.
+    pub fn setup(&self) -> Setup {
+        let mut setup = Setup::new(&self.name());
+        self.0.setup(&mut setup);
+        setup
+    }
+}
+
+/// Every case, by op.
+pub fn all() -> Vec<Case> {
+    let mut cases = conv::cases();
+    cases.extend(depthwise::cases());
+    cases.extend(pointwise::cases());
+    cases.extend(pool::cases());
+    cases.extend(sampling::cases());
+    cases.extend(batch_norm::cases());
+    cases.extend(elementwise::cases());
+    cases.extend(head::cases());
+    cases.extend(optimizer::cases());
+    cases.extend(pack::cases());
+    cases
+}
+
+/// The `Debug` form of a plain struct as `op field=value ...`.
+pub fn name(plain: &dyn Debug) -> String {
+    let mut name = String::new();
+    let mut depth = 0;
+    for c in format!("{plain:?}").chars() {
+        match c {
+            '{' | '}' => continue,
+            '[' => depth += 1,
+            ']' => depth -= 1,
+            ' ' if depth > 0 || name.ends_with([' ', '=']) => continue,
+            ',' if depth == 0 => continue,
+            ':' => {
+                name.push('=');
+                continue;
+            }
+            _ => {}
+        }
+        name.extend(c.to_lowercase());
+    }
+    name.trim_end().to_owned()
+}

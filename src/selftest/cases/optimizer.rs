@@ -1,0 +1,143 @@
+//! Accumulation of weight gradients, and the update of v.
+
+use super::{Case, Oracle};
+use crate::kernel::Buf;
+use crate::ops::optimizer::{self, NORMS_BYTES, scalar};
+use crate::ops::{Param, reduce};
+use crate::reference::clip;
+use crate::reference::sgd::{self, Sgd};
+use crate::selftest::setup::{APPROXIMATE, EXACT, LONG_SUM, SUM, Setup};
+
+#[derive(Debug)]
+struct Reduce {
+    /// Elements and chunks of each parameter.
+    shapes: &'static [(u32, u32)],
+    /// How often the list is repeated: more than 16 tasks need several dispatches.
+    repeat: u32,
+    /// Weight of the child.
+    weight: f32,
+}
+
+impl Oracle for Reduce {
+    fn setup(&self, s: &mut Setup) {
+        let shapes: Vec<(u32, u32)> = (0..self.repeat).flat_map(|_| self.shapes.iter().copied()).collect();
+        let mut scalars = vec![1e30; scalar::COUNT];
+        scalars[scalar::CHILD] = f64::from(self.weight);
+        s.whole(Buf::Scalars, &scalars);
+        let total: u32 =
+            shapes.iter().map(|(elements, chunks)| (elements * chunks).next_multiple_of(64)).sum();
+        let partials = s.noise(total);
+        let array = s.array(&partials);
+        let (mut tasks, mut first) = (Vec::new(), 0);
+        for &(elements, chunks) in &shapes {
+            let start = s.room(Buf::Grad, elements as usize);
+            let target = Param { offset: start as u32, len: elements };
+            tasks.push(reduce::Task { first, chunks, stride: elements, elements, target });
+            first += (elements * chunks).next_multiple_of(64);
+        }
+        let mut wants = Vec::new();
+        for task in &tasks {
+            let mut want = s.noise(task.elements);
+            if let Some(grad) = s.memory.get_mut(&Buf::Grad) {
+                for (e, v) in want.iter().enumerate() {
+                    grad[task.target.offset as usize + e] = (*v as f32).to_bits();
+                }
+            }
+            for chunk in 0..task.chunks {
+                let from = (task.first + chunk * task.stride) as usize;
+                clip::accumulate(
+                    &mut want,
+                    f64::from(self.weight),
+                    &partials[from..from + task.elements as usize],
+                );
+            }
+            wants.push(want);
+        }
+        reduce::accumulate(array, &tasks).into_iter().for_each(|d| s.push(d));
+        for (task, want) in tasks.iter().zip(wants) {
+            let items = want.iter().enumerate().map(|(e, v)| (task.target.offset as usize + e, Some(*v)));
+            s.expect_words(Buf::Grad, items.collect(), SUM);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Update {
+    /// A multiple of 64.
+    elements: u32,
+    /// What one binding may hold.
+    piece_bytes: u64,
+    /// Gradients lie within ± this.
+    size: f64,
+    momentum: f32,
+    decay: f32,
+    max_norm: f32,
+}
+
+impl Oracle for Update {
+    fn setup(&self, s: &mut Setup) {
+        let lr = 0.025f32;
+        let mut v = s.noise(self.elements);
+        let mut momentum = s.noise(self.elements);
+        let grad: Vec<f64> =
+            s.noise(self.elements).iter().map(|g| f64::from((self.size * g) as f32)).collect();
+        s.whole(Buf::V, &v);
+        s.whole(Buf::Momentum, &momentum);
+        s.whole(Buf::Grad, &grad);
+        let mut scalars = vec![1e30; scalar::COUNT];
+        scalars[scalar::LR] = f64::from(lr);
+        scalars[scalar::MOMENTUM] = f64::from(self.momentum);
+        scalars[scalar::DECAY] = f64::from(self.decay);
+        scalars[scalar::MAX_NORM] = f64::from(self.max_norm);
+        s.whole(Buf::Scalars, &scalars);
+        s.whole(Buf::Norms, &vec![0.0; NORMS_BYTES as usize / 4]);
+        for dispatch in optimizer::update(self.elements, self.piece_bytes) {
+            let entry = dispatch.entry;
+            s.push(dispatch);
+            if entry == "clip" {
+                // The sums of squares have no words of their own to be compared: their root has.
+                let norm = clip::global_norm([grad.as_slice()]);
+                let factor = clip::clip_factor(norm, f64::from(self.max_norm));
+                s.expect_words(Buf::Scalars, vec![(scalar::NORM, Some(norm))], LONG_SUM);
+                s.expect_words(Buf::Scalars, vec![(scalar::CLIP, Some(factor))], LONG_SUM);
+                let settings = Sgd {
+                    lr: f64::from(lr),
+                    momentum: f64::from(self.momentum),
+                    weight_decay: f64::from(self.decay),
+                };
+                sgd::step(&mut v, &mut momentum, &grad, factor, settings);
+            }
+        }
+        let anything = (0..NORMS_BYTES as usize / 4).map(|at| (at, None)).collect();
+        s.expect_words(Buf::Norms, anything, EXACT);
+        let all = |values: &[f64]| values.iter().copied().map(Some).enumerate().collect();
+        s.expect_words(Buf::V, all(&v), APPROXIMATE);
+        s.expect_words(Buf::Momentum, all(&momentum), APPROXIMATE);
+        s.expect_words(Buf::Grad, all(&vec![0.0; grad.len()]), EXACT);
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let reduce = |shapes, repeat, weight| Case::new(Reduce { shapes, repeat, weight });
+    let same = Update {
+        elements: 64 * 37,
+        piece_bytes: 1 << 27,
+        size: 1.0,
+        momentum: 0.9,
+        decay: 3e-4,
+        max_norm: 5.0,
+    };
+    vec![
+        reduce(&[(1, 1)], 1, 1.0),
+        reduce(&[(144, 16), (9, 3), (300, 1), (70, 7)], 1, 0.375),
+        reduce(&[(3, 2), (65, 5)], 9, 0.5),
+        reduce(&[(10, 4)], 1, 0.0),
+        Case::new(Update { elements: 64, size: 0.01, ..same }),
+        Case::new(Update { size: 0.01, momentum: 0.0, decay: 0.0, ..same }),
+        Case::new(Update { elements: 64 * 1000, ..same }),
+        // Three pieces, the last one short.
+        Case::new(Update { piece_bytes: 4 * 64 * 15, ..same }),
+        Case::new(Update { size: 0.0, ..same }),
+        Case::new(same),
+    ]
+}

@@ -1,0 +1,124 @@
+//! Pointwise convolution.
+
+use super::{Case, Oracle};
+use crate::ops::{Map, Tuning, pointwise};
+use crate::reference::{self, concat};
+use crate::selftest::setup::{Gradient, LONG_SUM, SUM, Setup, padded, sum};
+
+#[derive(Debug)]
+struct Pointwise {
+    ci: u32,
+    co: u32,
+    n: u32,
+    h: u32,
+    w: u32,
+    n_tasks: u32,
+    /// Channels and quads per invocation, side of the weight gradient's tile.
+    tc: u32,
+    tq: u32,
+    tile: u32,
+    norm: bool,
+    relu: bool,
+    bn: bool,
+    drop: bool,
+    /// Whether dx of the block at channel 0 is added to.
+    add: bool,
+}
+
+impl Oracle for Pointwise {
+    fn setup(&self, s: &mut Setup) {
+        let Self { ci, co, n, h, w, n_tasks, .. } = *self;
+        let map = Map { n, h, w };
+        let tuning = Tuning {
+            pointwise_channels: self.tc,
+            pointwise_quads: self.tq,
+            weight_tile: self.tile,
+            ..Tuning::default()
+        };
+        let data = s.grid_t4((n_tasks + 1) * ci, map);
+        let (x, normed, seen) = s.view(&data, self.norm, self.relu);
+        let lists: Vec<Vec<f64>> = (0..n_tasks).map(|_| s.noise(co * ci)).collect();
+        let params = s.packed_reversed(&lists, ci);
+        // Sources run against the targets, and the gradient's channels are apart from both.
+        let g = Gradient::new(s, (n_tasks + 1) * co, (n_tasks + 2) * co, map, self.bn, self.drop);
+        let task = |(t, w)| pointwise::Task {
+            source: (n_tasks - 1 - t) * ci,
+            target: (t + 1) * co,
+            w,
+            v: w,
+            dz: (t + 2) * co,
+            drop: t * n,
+        };
+        let tasks: Vec<_> = (0..n_tasks).zip(params).map(task).collect();
+        let y = s.tensor((n_tasks + 1) * co, map);
+        let op = pointwise::Pointwise { ci, co, x, y, tasks };
+        let block = |t4, first: u32| concat::slice(t4, first as usize, ci as usize);
+        op.forward(&tuning).into_iter().for_each(|d| s.push(d));
+        for (task, list) in op.tasks.iter().zip(&lists) {
+            let want = reference::pointwise::forward(&block(&seen, task.source), list, co as usize);
+            s.expect(y, task.target, &want, SUM);
+        }
+
+        let op = pointwise::Pointwise { y: g.y, ..op };
+        let add: Vec<bool> = (0..=n_tasks).map(|b| b == 0 && self.add).collect();
+        let (dx, before) = s.target(ci, map, &add);
+        let (mut dw, mut wants) = (Vec::new(), Vec::new());
+        for (task, list) in op.tasks.iter().zip(&lists) {
+            let dy = g.dy(task.target, co, task.dz, task.drop);
+            let (dx, more) = reference::pointwise::backward(&block(&seen, task.source), list, &dy);
+            dw.extend(padded(&more, ci));
+            let normed = block(&normed, task.source);
+            let dx = if self.relu { reference::relu::backward(&normed, &dx) } else { dx };
+            wants.push((task.source, sum(&dx, &before[(task.source / ci) as usize])));
+        }
+        let partial = s.blank(op.chunks(&tuning) * op.elements());
+        s.push(op.backward_weight(&g.view, partial, &tuning));
+        s.expect_chunks(partial, &dw, op.chunks(&tuning), LONG_SUM);
+        let dispatches = op.backward_data(&g.view, dx, |source| add[(source / ci) as usize], &tuning);
+        dispatches.into_iter().for_each(|d| s.push(d));
+        for (source, want) in wants {
+            s.expect(dx, source, &want, SUM);
+        }
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let same = Pointwise {
+        ci: 6,
+        co: 5,
+        n: 2,
+        h: 5,
+        w: 7,
+        n_tasks: 1,
+        tc: 8,
+        tq: 2,
+        tile: 8,
+        norm: false,
+        relu: false,
+        bn: false,
+        drop: false,
+        add: false,
+    };
+    let mut list = vec![
+        Pointwise { ci: 2, co: 2, n: 1, h: 1, w: 1, ..same },
+        Pointwise { ci: 2, co: 1, n: 1, h: 3, w: 2, bn: true, ..same },
+        Pointwise { ci: 13, co: 40, relu: true, norm: true, bn: true, drop: true, add: true, ..same },
+        Pointwise { ci: 40, co: 13, relu: true, bn: true, n_tasks: 2, add: true, ..same },
+        Pointwise { ci: 9, co: 10, norm: true, h: 8, w: 8, drop: true, n_tasks: 3, ..same },
+        // Fewer channels than an invocation would take.
+        Pointwise { ci: 10, co: 11, tc: 16, tq: 1, norm: true, relu: true, add: true, ..same },
+        // Several chunks of partial sums; no multiple of a workgroup's quads.
+        Pointwise { ci: 3, co: 3, n: 5, h: 17, w: 19, norm: true, relu: true, bn: true, ..same },
+        // A child at CIFAR's size: preprocessing, and a level of a cell.
+        Pointwise { ci: 48, co: 16, n: 2, h: 32, w: 32, norm: true, relu: true, bn: true, ..same },
+        Pointwise { ci: 16, co: 16, n: 2, h: 32, w: 32, n_tasks: 3, bn: true, drop: true, ..same },
+    ];
+    for (i, tc) in [4, 8, 16].into_iter().enumerate() {
+        for (j, tq) in [1, 2].into_iter().enumerate() {
+            let (tile, relu) = ([4, 8][(i + j) % 2], i % 2 == 0);
+            let (ci, co) = [(18, 20), (17, 7)][j];
+            list.push(Pointwise { ci, co, tc, tq, tile, relu, bn: true, n_tasks: 2, add: true, ..same });
+        }
+    }
+    list.into_iter().map(Case::new).collect()
+}

@@ -1,0 +1,113 @@
+//! FactorizedReduce's samplings and the auxiliary head's pool.
+
+use super::{Case, Oracle};
+use crate::ops::{Map, subsample, window_pool};
+use crate::reference::{self, Window, adaptive_pool, avg_pool, concat, relu};
+use crate::selftest::setup::{EXACT, FEW, SUM, Setup, sum};
+
+#[derive(Debug)]
+struct Subsample {
+    channels: u32,
+    n: u32,
+    h: u32,
+    w: u32,
+    /// Blocks of x that the tasks read.
+    sources: &'static [u32],
+    norm: bool,
+    relu: bool,
+    /// Whether dx of block 0 is added to.
+    add: bool,
+}
+
+impl Oracle for Subsample {
+    fn setup(&self, s: &mut Setup) {
+        let Self { channels: c, n, h, w, sources, .. } = *self;
+        let map = Map { n, h, w };
+        let out = Map { n, h: h / 2, w: w / 2 };
+        let n_blocks = sources.iter().max().map_or(1, |m| m + 2);
+        let n_tasks = sources.len() as u32;
+        let data = s.grid_t4(n_blocks * c, map);
+        let (x, normed, seen) = s.view(&data, self.norm, self.relu);
+        let y = s.tensor(n_tasks * 2 * c, out);
+        let op = subsample::Subsample { channels: c, x, y, sources: sources.iter().map(|b| b * c).collect() };
+        s.push(op.forward());
+        for (t, b) in (0..).zip(sources) {
+            let x = concat::slice(&seen, (b * c) as usize, c as usize);
+            s.expect(y, t * 2 * c, &reference::subsample::forward(&x), EXACT);
+        }
+        let dy_data = s.noise_t4(n_tasks * 2 * c, out);
+        let dy = s.input(&dy_data);
+        let add: Vec<bool> = (0..n_blocks).map(|b| b == 0 && self.add).collect();
+        let (dx, mut want) = s.target(c, map, &add);
+        for (t, &b) in sources.iter().enumerate() {
+            let dy = concat::slice(&dy_data, t * 2 * c as usize, 2 * c as usize);
+            let normed = concat::slice(&normed, (b * c) as usize, c as usize);
+            let dx = reference::subsample::backward(&dy);
+            let dx = if self.relu { relu::backward(&normed, &dx) } else { dx };
+            want[b as usize] = sum(&want[b as usize], &dx);
+        }
+        s.push(op.backward(dy, dx, |source| add[(source / c) as usize]));
+        for b in (0..n_blocks).filter(|b| sources.contains(b)) {
+            s.expect(dx, b * c, &want[b as usize], FEW);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct WindowPool {
+    /// 0: adaptive to 2x2.
+    window: u32,
+    stride: u32,
+    channels: u32,
+    n: u32,
+    h: u32,
+    w: u32,
+    add: bool,
+}
+
+impl Oracle for WindowPool {
+    fn setup(&self, s: &mut Setup) {
+        let Self { window, stride, channels: c, n, h, w, .. } = *self;
+        let map = Map { n, h, w };
+        let out = |side: u32| if window == 0 { 2 } else { (side - window) / stride + 1 };
+        let win = Window { k: window as usize, stride: stride as usize, pad: 0, dilation: 1 };
+        let data = s.grid_t4(c, map);
+        let (x, seen) = (s.input(&data), relu::forward(&data));
+        let y = s.tensor(c, Map { n, h: out(h), w: out(w) });
+        let op = window_pool::WindowPool { window, stride, x, y };
+        s.push(op.forward());
+        let want = if window == 0 { adaptive_pool::forward(&seen) } else { avg_pool::forward(&seen, win) };
+        s.expect(y, 0, &want, SUM);
+
+        let dy_data = s.noise_t4(c, y.map);
+        let dy = s.input(&dy_data);
+        let (dx, before) = s.target(c, map, &[self.add]);
+        s.push(op.backward(dy, dx, self.add));
+        let g = if window == 0 {
+            adaptive_pool::backward(&seen, &dy_data)
+        } else {
+            avg_pool::backward(&seen, &dy_data, win)
+        };
+        s.expect(dx, 0, &sum(&relu::backward(&data, &g), &before[0]), FEW);
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let sub = |channels, (n, h, w), sources, norm, relu, add| {
+        Case::new(Subsample { channels, n, h, w, sources, norm, relu, add })
+    };
+    let pool = |window, stride, channels, (n, h, w), add| {
+        Case::new(WindowPool { window, stride, channels, n, h, w, add })
+    };
+    vec![
+        sub(2, (2, 6, 10), &[0], false, true, false),
+        sub(3, (1, 2, 2), &[1, 0, 1], true, true, true),
+        sub(2, (3, 14, 14), &[2, 0], true, false, true),
+        sub(16, (2, 32, 32), &[0], true, true, false),
+        pool(5, 3, 3, (2, 8, 8), false),
+        pool(5, 2, 2, (3, 7, 7), true),
+        pool(0, 1, 2, (2, 7, 7), false),
+        pool(0, 1, 1, (1, 1, 9), true),
+        pool(0, 1, 5, (2, 4, 6), true),
+    ]
+}

@@ -1,0 +1,462 @@
+//! Whole children, and steps of Algorithm 1 with them, against the f64 reference.
+//!
+//! A ReLU or a max pool whose inputs nearly tie may decide one way in f32 and another in f64; then a
+//! gradient differs by some thousandths although every kernel is right. So each child runs with several
+//! sets of weights: most must agree to f32's accuracy, and none may be further off than such a flip goes.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::cases::name;
+use super::run::{Found, Outcome};
+use super::setup::Setup;
+use crate::Result;
+use crate::gpu::{Child, Gpu, Network, Update};
+use crate::graph::spec::{NetworkKind, NetworkSpec, ParamRole, ParamSpec, StemKind};
+use crate::graph::{Layout, Lowering, Mode};
+use crate::kernel::Buf;
+use crate::reference::adam::Adam;
+use crate::reference::layers::{Kind, Net, Stem};
+use crate::reference::network::{self, Batch, Tensors};
+use crate::reference::search_step::{Settings, State, importance_weights, search_step};
+use crate::reference::sgd::Sgd;
+use crate::space::{CellArch, Genotype, Pair, Primitive};
+
+/// Opens the adapter under test.
+pub type Open<'a> = &'a dyn Fn() -> Result<Gpu>;
+
+/// Agreement to f32's accuracy through some 60 layers.
+const CLOSE: f64 = 1e-4;
+/// What a flipped ReLU or maximum can do to a small network's gradient.
+const FLIPPED: f64 = 1e-2;
+/// Sets of weights per child.
+const N_DRAWS: u64 = 3;
+
+/// Every primitive in both cells, both strides, and a pair drawn twice.
+pub fn everything() -> Genotype {
+    use Primitive::{
+        AvgPool3x3 as A, DilConv3x3 as D3, DilConv5x5 as D5, MaxPool3x3 as M, SepConv3x3 as S3,
+        SepConv5x5 as S5, SkipConnect as I,
+    };
+    Genotype {
+        normal: cell([(S3, 0), (M, 1), (A, 0), (I, 2), (D5, 1), (D5, 1), (S5, 4), (D3, 0)]),
+        reduce: cell([(S5, 0), (M, 1), (I, 1), (D3, 2), (A, 1), (D5, 0), (S3, 1), (I, 3)]),
+    }
+}
+
+/// The rest of what a reduction cell can have, and a node of zeros.
+pub fn the_rest() -> Genotype {
+    use Primitive::{
+        AvgPool3x3 as A, DilConv3x3 as D3, DilConv5x5 as D5, MaxPool3x3 as M, None as Z, SepConv3x3 as S3,
+        SepConv5x5 as S5, SkipConnect as I,
+    };
+    Genotype {
+        normal: cell([(Z, 0), (Z, 1), (M, 2), (I, 0), (A, 3), (I, 1), (S3, 2), (D3, 4)]),
+        reduce: cell([(D5, 0), (D3, 1), (I, 0), (I, 0), (M, 2), (A, 3), (S3, 0), (S5, 2)]),
+    }
+}
+
+fn cell(pairs: [(Primitive, usize); 8]) -> CellArch {
+    let pair = |(primitive, input)| Pair { input, primitive };
+    std::array::from_fn(|node| [pair(pairs[2 * node]), pair(pairs[2 * node + 1])])
+}
+
+/// A network to be tested; its name says all.
+#[derive(Clone, Copy, Debug)]
+struct Whole {
+    network: NetworkKind,
+    stem: StemKind,
+    everything: bool,
+    channels: usize,
+    side: usize,
+    batch: usize,
+    drop_path: bool,
+}
+
+#[derive(Debug)]
+struct Steps {
+    channels: usize,
+    side: usize,
+    batch: usize,
+    steps: u64,
+}
+
+/// A network's weights and a batch, for both sides.
+struct Draw {
+    weights: Tensors,
+    images: Vec<f64>,
+    labels: Vec<usize>,
+    /// [cells * 8][N].
+    drop_path: Option<Vec<f64>>,
+}
+
+/// What a child gave.
+#[derive(Clone, Debug, PartialEq)]
+struct Got {
+    log_likelihood: Vec<f32>,
+    logits: Vec<f32>,
+    gradient: BTreeMap<String, Vec<f32>>,
+    running: BTreeMap<String, Vec<f32>>,
+}
+
+/// Runs what `wanted` names.
+///
+/// # Errors
+/// Those of [`Gpu`]; wrong results are in [`Outcome::problems`].
+pub fn run(open: Open<'_>, wanted: &dyn Fn(&str) -> bool, seen: &mut dyn FnMut(Outcome)) -> Result<()> {
+    let search = Whole {
+        network: NetworkKind::Search,
+        stem: StemKind::Cifar,
+        everything: true,
+        channels: 4,
+        side: 8,
+        batch: 5,
+        drop_path: false,
+    };
+    let last = Whole { network: NetworkKind::Final, drop_path: true, ..search };
+    let list = [
+        search,
+        Whole { everything: false, channels: 6, side: 12, batch: 3, ..search },
+        last,
+        Whole { stem: StemKind::ImageNet, everything: false, side: 64, batch: 2, ..last },
+    ];
+    for whole in list {
+        let name = name(&whole);
+        if wanted(&name) {
+            seen(timed(name, |outcome| whole.run(open, outcome))?);
+        }
+    }
+    let steps = Steps { channels: 4, side: 8, batch: 6, steps: 3 };
+    let name = name(&steps);
+    if wanted(&name) {
+        seen(timed(name, |outcome| steps.run(open, outcome))?);
+    }
+    Ok(())
+}
+
+fn timed(case: String, work: impl FnOnce(&mut Outcome) -> Result<()>) -> Result<Outcome> {
+    let started = Instant::now();
+    let mut outcome = Outcome { case, ..Outcome::default() };
+    work(&mut outcome)?;
+    outcome.seconds = started.elapsed().as_secs_f64();
+    Ok(outcome)
+}
+
+impl Outcome {
+    /// Records an error, and the problem if it is too large.
+    fn measured(&mut self, what: &str, error: f64, tolerance: f64) {
+        // Not a number is too large as well.
+        if error.is_nan() || error > tolerance {
+            self.problems.push(format!("{what}: relative error {error:.1e}, accepted {tolerance:.1e}"));
+        }
+        let error = if error.is_nan() { f64::INFINITY } else { error };
+        self.found.push(Found { kernel: what.into(), error, tolerance });
+    }
+
+    /// Records errors of several sets of weights: the median must be close, the worst a flip at most.
+    fn measured_all(&mut self, what: &str, mut errors: Vec<f64>) {
+        errors.sort_by(f64::total_cmp);
+        self.measured(&format!("{what} (median)"), errors[errors.len() / 2], CLOSE);
+        self.measured(&format!("{what} (worst)"), errors[errors.len() - 1], FLIPPED);
+    }
+}
+
+impl Whole {
+    fn spec(&self) -> NetworkSpec {
+        NetworkSpec {
+            kind: self.network,
+            stem: self.stem,
+            in_channels: 3,
+            height: self.side,
+            width: self.side,
+            n_classes: 5,
+            layers: 3,
+            channels: self.channels,
+            auxiliary: self.network == NetworkKind::Final,
+        }
+    }
+
+    fn run(&self, open: Open<'_>, outcome: &mut Outcome) -> Result<()> {
+        let spec = self.spec();
+        let genotype = if self.everything { everything() } else { the_rest() };
+        let params = spec.child_params(&genotype);
+        let draws: Vec<Draw> =
+            (0..N_DRAWS).map(|i| draw(&spec, &params, self.batch, self.drop_path, i)).collect();
+        let mut both = Vec::new();
+        for fuse in [true, false] {
+            let layout = Layout::new(params.clone())?;
+            let lowering = Lowering { fuse, ..Lowering::default() };
+            let mut network = Network::new(open()?, spec.clone(), layout, lowering)?;
+            let form = if fuse { "fused" } else { "plain" };
+            let mut train = Vec::new();
+            for draw in &draws {
+                train.push(forward_backward(&mut network, &genotype, draw, Mode::Train)?);
+            }
+            if forward_backward(&mut network, &genotype, &draws[0], Mode::Train)? != train[0] {
+                outcome.problems.push(format!("{form}: a second run gives other bits"));
+            }
+            let likelihood = forward_backward(&mut network, &genotype, &draws[0], Mode::Likelihood)?;
+            if likelihood.logits != train[0].logits {
+                outcome.problems.push(format!("{form}: the forward pass alone gives other bits"));
+            }
+            self.against_reference(form, &spec, &genotype, &draws, &train, outcome)?;
+            if self.network == NetworkKind::Final {
+                let got = forward_backward(&mut network, &genotype, &draws[0], Mode::Evaluate)?;
+                let want = reference(&spec, &genotype, &draws[0], network::Mode::Eval)?;
+                outcome.measured(
+                    &format!("{form}: logits, evaluation"),
+                    distance(&got.logits, &want.logits),
+                    CLOSE,
+                );
+            }
+            both.push(train);
+        }
+        let pairs = both[0].iter().zip(&both[1]);
+        let between = pairs.map(|(fused, plain)| {
+            let plain =
+                plain.gradient.iter().map(|(name, g)| (name, g.iter().map(|v| f64::from(*v)).collect()));
+            gradient_distance(&fused.gradient, &plain.collect())
+        });
+        outcome.measured_all("gradient, fused and plain", between.collect());
+        Ok(())
+    }
+
+    fn against_reference(
+        &self,
+        form: &str,
+        spec: &NetworkSpec,
+        genotype: &Genotype,
+        draws: &[Draw],
+        got: &[Got],
+        outcome: &mut Outcome,
+    ) -> Result<()> {
+        let (mut gradients, mut logits, mut running) = (Vec::new(), 0.0f64, 0.0f64);
+        for (draw, got) in draws.iter().zip(got) {
+            let want = reference(spec, genotype, draw, network::Mode::Train)?;
+            logits = logits.max(distance(&got.logits, &want.logits));
+            logits = logits.max(distance(&got.log_likelihood, &want.log_likelihood));
+            let grads = want.grads.iter().map(|(name, (_, g))| (name, g.clone())).collect();
+            gradients.push(gradient_distance(&got.gradient, &grads));
+            for (name, (_, values)) in &want.running {
+                running = running.max(got.running.get(name).map_or(f64::INFINITY, |g| distance(g, values)));
+            }
+        }
+        outcome.measured(&format!("{form}: logits"), logits, CLOSE);
+        outcome.measured_all(&format!("{form}: gradient"), gradients);
+        if spec.kind == NetworkKind::Final {
+            outcome.measured(&format!("{form}: running statistics"), running, CLOSE);
+        }
+        Ok(())
+    }
+}
+
+impl Steps {
+    fn run(&self, open: Open<'_>, outcome: &mut Outcome) -> Result<()> {
+        let whole = Whole {
+            network: NetworkKind::Search,
+            stem: StemKind::Cifar,
+            everything: true,
+            channels: self.channels,
+            side: self.side,
+            batch: self.batch,
+            drop_path: false,
+        };
+        let spec = whole.spec();
+        let params = spec.params(None, &Primitive::ALL);
+        let sgd = Sgd { lr: 0.05, momentum: 0.9, weight_decay: 3e-4 };
+        let mut mixed = everything();
+        mixed.normal = the_rest().normal;
+        let children = [everything(), the_rest(), mixed, everything()];
+        let logits = std::array::from_fn(|_| {
+            std::array::from_fn(|node| std::array::from_fn(|_| vec![0.0; (node + 2) * Primitive::ALL.len()]))
+        });
+        let first = draw(&spec, &params, self.batch, false, 10);
+        let mut state = State {
+            v: first.weights.clone(),
+            momentum: Tensors::new(),
+            pi: logits,
+            adam_m: std::array::from_fn(|_| {
+                std::array::from_fn(|n| std::array::from_fn(|_| vec![0.0; (n + 2) * 8]))
+            }),
+            adam_v: std::array::from_fn(|_| {
+                std::array::from_fn(|n| std::array::from_fn(|_| vec![0.0; (n + 2) * 8]))
+            }),
+            step: 0,
+        };
+        let settings = Settings {
+            sgd,
+            // Small enough to clip.
+            max_norm: 1.0,
+            adam: Adam { lr: 0.03, betas: (0.5, 0.999), eps: 1e-8 },
+            beta: 1.0,
+            baseline_mean: false,
+            primitives: Primitive::ALL.to_vec(),
+        };
+        let mut network =
+            Network::new(open()?, spec.clone(), Layout::new(params.clone())?, Lowering::default())?;
+        load(&mut network, &first)?;
+        let (mut likelihood, mut norm) = (0.0f64, 0.0f64);
+        for step in 0..self.steps {
+            let batches = [0, 1].map(|split| draw(&spec, &[], self.batch, false, 20 + 2 * step + split));
+            let [search, train] = batches.each_ref().map(|d| d.batch(&spec));
+            for (split, draw) in [0, 1].into_iter().zip(&batches) {
+                network.upload(split, &draw.images_f32(), &draw.labels_u32())?;
+            }
+            let (after, record) = search_step(&net(&spec), &state, &children, &search, &train, &settings)?;
+            let mut got = Vec::new();
+            for genotype in &children {
+                network.run(Child { genotype, mode: Mode::Likelihood, split: 0, drop_path: false })?;
+                got.push(network.last_result(0)?.sum());
+            }
+            for (genotype, weight) in children.iter().zip(importance_weights(&got, 1.0)) {
+                network.set_child_weight(weight)?;
+                network.run(Child { genotype, mode: Mode::Train, split: 1, drop_path: false })?;
+            }
+            let Sgd { lr, momentum, weight_decay } = sgd;
+            network.step(Update { lr, momentum, weight_decay, max_norm: settings.max_norm })?;
+            let got: Vec<f32> = got.iter().map(|l| *l as f32).collect();
+            if step == 0 {
+                likelihood = distance(&got, &record.log_likelihood);
+            }
+            norm = norm.max((network.clip()?.norm / record.norm - 1.0).abs());
+            state = after;
+        }
+        // How far v and momentum are off, against how far v has come.
+        let (v, momentum) = (network.read_all(Buf::V)?, network.read_all(Buf::Momentum)?);
+        let mut errors = [0.0; 4];
+        for (name, entry) in network.layout().trained() {
+            let (before, want) = (&first.weights[name].1, &state.v[name].1);
+            for (i, got) in entry.unpack(&v).iter().enumerate() {
+                errors[0] += (f64::from(*got) - want[i]).powi(2);
+                errors[1] += (want[i] - before[i]).powi(2);
+            }
+            for (got, want) in entry.unpack(&momentum).iter().zip(&state.momentum[name].1) {
+                errors[2] += (f64::from(*got) - want).powi(2);
+                errors[3] += want.powi(2);
+            }
+        }
+        outcome.measured("steps: log-likelihoods", likelihood, CLOSE);
+        outcome.measured("steps: norm of the gradient", norm, FLIPPED);
+        outcome.measured("steps: v", (errors[0] / errors[1]).sqrt(), FLIPPED);
+        outcome.measured("steps: momentum", (errors[2] / errors[3]).sqrt(), FLIPPED);
+        Ok(())
+    }
+}
+
+/// Random weights for `params`, and a random batch.
+fn draw(spec: &NetworkSpec, params: &[ParamSpec], n: usize, drop_path: bool, index: u64) -> Draw {
+    let mut s = Setup::new(&format!("draw {index}"));
+    let mut weights = Tensors::new();
+    for param in params {
+        let around = |s: &mut Setup, middle: f64, spread: f64| {
+            let values = s.noise(param.len() as u32);
+            // What f32 holds is the value for both sides.
+            values.iter().map(|v| f64::from((middle + spread * v) as f32)).collect::<Vec<f64>>()
+        };
+        let values = match param.role {
+            ParamRole::Weight { fan_in } | ParamRole::Bias { fan_in } => {
+                around(&mut s, 0.0, 1.0 / (fan_in as f64).sqrt())
+            }
+            ParamRole::BnWeight => around(&mut s, 1.0, 0.3),
+            ParamRole::BnBias | ParamRole::RunningMean => around(&mut s, 0.0, 0.3),
+            ParamRole::RunningVar => around(&mut s, 1.0, 0.5),
+            ParamRole::NumBatchesTracked => continue,
+        };
+        weights.insert(param.name.clone(), (param.shape.clone(), values));
+    }
+    let images = s.noise((n * spec.in_channels * spec.height * spec.width) as u32);
+    let labels = (0..n).map(|_| s.below(spec.n_classes as u32) as usize).collect();
+    let factors = drop_path.then(|| s.drop_factors(8 * spec.layers as u32, n as u32).1);
+    Draw { weights, images, labels, drop_path: factors }
+}
+
+impl Draw {
+    fn images_f32(&self) -> Vec<f32> {
+        self.images.iter().map(|v| *v as f32).collect()
+    }
+
+    fn labels_u32(&self) -> Vec<u32> {
+        self.labels.iter().map(|l| *l as u32).collect()
+    }
+
+    fn batch(&self, spec: &NetworkSpec) -> Batch {
+        let n = self.labels.len();
+        let shape = [n, spec.in_channels, spec.height, spec.width];
+        let mut batch = Batch::from_nchw(shape, &self.images, &self.labels);
+        for (i, factors) in self.drop_path.iter().flat_map(|f| f.chunks_exact(n)).enumerate() {
+            batch.drop_path.insert((i / 8, i % 8), factors.to_vec());
+        }
+        batch
+    }
+}
+
+fn net(spec: &NetworkSpec) -> Net {
+    Net {
+        kind: if spec.kind == NetworkKind::Search { Kind::Search } else { Kind::Final },
+        stem: if spec.stem == StemKind::Cifar { Stem::Cifar } else { Stem::ImageNet },
+        layers: spec.layers,
+        channels: spec.channels,
+        in_channels: spec.in_channels,
+        classes: spec.n_classes,
+        auxiliary: spec.auxiliary,
+    }
+}
+
+fn reference(
+    spec: &NetworkSpec,
+    genotype: &Genotype,
+    draw: &Draw,
+    mode: network::Mode,
+) -> Result<network::Outcome> {
+    let train = mode == network::Mode::Train;
+    network::evaluate(&net(spec), genotype, &draw.weights, &draw.batch(spec), mode, train)
+}
+
+/// Weights and running statistics onto the adapter; the gradient starts at zero.
+fn load(network: &mut Network, draw: &Draw) -> Result<()> {
+    let layout = network.layout();
+    let (mut v, mut state) = (vec![0f32; layout.v_len as usize], vec![0f32; layout.state_len as usize]);
+    let values = |name: &str| -> Vec<f32> { draw.weights[name].1.iter().map(|x| *x as f32).collect() };
+    layout.trained().for_each(|(name, entry)| entry.pack(&values(name), &mut v));
+    layout.running().for_each(|(name, entry)| entry.pack(&values(name), &mut state));
+    network.write_all(Buf::V, &v)?;
+    network.write_all(Buf::State, &state)?;
+    network.write_all(Buf::Grad, &vec![0.0; v.len()])
+}
+
+fn forward_backward(network: &mut Network, genotype: &Genotype, draw: &Draw, mode: Mode) -> Result<Got> {
+    load(network, draw)?;
+    network.upload(0, &draw.images_f32(), &draw.labels_u32())?;
+    // Evaluation drops nothing.
+    let drop_path = mode != Mode::Evaluate && draw.drop_path.is_some();
+    if let Some(factors) = &draw.drop_path {
+        network.upload_drop_path(&factors.iter().map(|f| *f as f32).collect::<Vec<f32>>())?;
+    }
+    network.run(Child { genotype, mode, split: 0, drop_path })?;
+    let (log_likelihood, logits) = (network.last_result(0)?.log_likelihood, network.logits(0, 0)?);
+    let (grad, state) = (network.read_all(Buf::Grad)?, network.read_all(Buf::State)?);
+    let layout = network.layout();
+    let gradient = layout.trained().map(|(name, entry)| (name.to_owned(), entry.unpack(&grad))).collect();
+    let running = layout.running().map(|(name, entry)| (name.to_owned(), entry.unpack(&state))).collect();
+    Ok(Got { log_likelihood, logits, gradient, running })
+}
+
+/// ‖got − want‖ / ‖want‖.
+fn distance(got: &[f32], want: &[f64]) -> f64 {
+    if got.len() != want.len() {
+        return f64::INFINITY;
+    }
+    let off: f64 = got.iter().zip(want).map(|(g, w)| (f64::from(*g) - w).powi(2)).sum();
+    let size: f64 = want.iter().map(|w| w * w).sum();
+    (off / size.max(f64::MIN_POSITIVE)).sqrt()
+}
+
+/// The same over all tensors of a gradient together; both must have the same names.
+fn gradient_distance(got: &BTreeMap<String, Vec<f32>>, want: &BTreeMap<&String, Vec<f64>>) -> f64 {
+    if !got.keys().eq(want.keys().copied()) {
+        return f64::INFINITY;
+    }
+    let all = |values: &mut dyn Iterator<Item = f32>| values.collect::<Vec<f32>>();
+    let got = all(&mut got.values().flatten().copied());
+    distance(&got, &want.values().flatten().copied().collect::<Vec<f64>>())
+}

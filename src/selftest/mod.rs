@@ -1,0 +1,61 @@
+//! Every kernel, and whole children, on an adapter against the f64 reference → a report.
+//!
+//! [`cases`] says what is computed and what must come out, [`setup`] lays it out in memory, [`run`] runs and
+//! compares; [`child`] does the same for whole networks. No tolerance is set after the fact: each stands
+//! beside its reason.
+
+pub mod cases;
+pub mod child;
+pub mod report;
+pub mod run;
+pub mod setup;
+
+use std::time::Instant;
+
+pub use report::Report;
+pub use run::Outcome;
+
+use crate::gpu::{Gpu, Options};
+use crate::{Error, Result};
+
+/// Runs all cases whose names contain `filter`; `seen` gets each outcome as it comes.
+///
+/// # Errors
+/// [`Error::Usage`] where no case has such a name, and those of [`Gpu`]. Wrong results are no error here:
+/// they are in [`Report::failures`].
+pub fn selftest(
+    device: Option<&str>,
+    options: Options,
+    filter: Option<&str>,
+    seen: &mut dyn FnMut(&Outcome),
+) -> Result<Report> {
+    let started = Instant::now();
+    let wanted = |name: &str| filter.is_none_or(|part| name.contains(part));
+    let mut gpu = Gpu::open(device, options)?;
+    let mut report = Report::new(gpu.info().clone());
+    for case in cases::all().iter().filter(|case| wanted(&case.name())) {
+        let outcome = run::run(&mut gpu, case)?;
+        seen(&outcome);
+        report.add(&outcome);
+    }
+    drop(gpu);
+    let open = || Gpu::open(device, options);
+    child::run(&open, &wanted, &mut |outcome| {
+        seen(&outcome);
+        report.add(&outcome);
+    })?;
+    if report.cases == 0 {
+        let names: Vec<String> = cases::all().iter().map(cases::Case::name).collect();
+        let ops: std::collections::BTreeSet<&str> =
+            names.iter().filter_map(|n| n.split(' ').next()).collect();
+        let expected = format!("a part of a case's name, such as {}", Vec::from_iter(ops).join(", "));
+        return Err(Error::usage(
+            "--case",
+            expected,
+            filter.unwrap_or_default(),
+            "parsec selftest -v lists them",
+        ));
+    }
+    report.seconds = started.elapsed().as_secs_f64();
+    Ok(report)
+}

@@ -1,0 +1,122 @@
+//! A test → run twice on the adapter → errors and problems.
+
+use std::time::Instant;
+
+use bytemuck::{cast_slice, pod_collect_to_vec};
+
+use super::cases::Case;
+use super::setup::{Memory, Setup};
+use crate::Result;
+use crate::gpu::Gpu;
+
+/// The error of one output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// What was measured: `shader::entry`, or a name of a whole child.
+    pub kernel: String,
+    /// Largest error, relative to the largest magnitude expected.
+    pub error: f64,
+    /// The largest error that is accepted.
+    pub tolerance: f64,
+}
+
+/// What became of one test.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// The test's name, which runs it alone.
+    pub case: String,
+    /// Errors, good or bad.
+    pub found: Vec<Found>,
+    /// Why it failed; empty if it passed.
+    pub problems: Vec<String>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// Runs a case.
+///
+/// # Errors
+/// Those of [`Gpu`]; a wrong result is no error, but in [`Outcome::problems`].
+pub fn run(gpu: &mut Gpu, case: &Case) -> Result<Outcome> {
+    let started = Instant::now();
+    let name = case.name();
+    let setup = case.setup();
+    let first = execute(gpu, &setup)?;
+    let mut outcome = compare(&setup, &first);
+    if execute(gpu, &setup)? != first {
+        outcome.problems.push("a second run gives other bits".into());
+    }
+    outcome.case = name;
+    outcome.seconds = started.elapsed().as_secs_f64();
+    Ok(outcome)
+}
+
+/// All memory after the dispatches of `setup`.
+///
+/// # Errors
+/// Those of [`Gpu`].
+pub fn execute(gpu: &mut Gpu, setup: &Setup) -> Result<Memory> {
+    for (buf, words) in &setup.memory {
+        gpu.ensure(*buf, words.len() as u64 * 4)?;
+        gpu.write(*buf, 0, cast_slice(words))?;
+    }
+    let recorded = gpu.prepare(&setup.dispatches)?;
+    gpu.submit(&recorded)?;
+    let mut after = Memory::new();
+    for (buf, words) in &setup.memory {
+        after.insert(*buf, pod_collect_to_vec(&gpu.read(*buf, 0, words.len() as u64 * 4)?));
+    }
+    Ok(after)
+}
+
+/// Outputs against what they must be, and every other word against what it was.
+pub fn compare(setup: &Setup, after: &Memory) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut may_change: std::collections::BTreeMap<_, Vec<bool>> =
+        setup.memory.iter().map(|(buf, words)| (*buf, vec![false; words.len()])).collect();
+    for output in &setup.outputs {
+        let (Some(words), Some(may_change)) = (after.get(&output.buf), may_change.get_mut(&output.buf))
+        else {
+            outcome.problems.push(format!("{}: there is no buffer {:?}", output.kernel, output.buf));
+            continue;
+        };
+        let (mut worst, mut at) = (0.0, None);
+        for &(first, want) in &output.items {
+            let places = (0..output.chunks).map(|chunk| first + chunk * output.stride);
+            let mut got = 0.0;
+            for place in places {
+                may_change[place] = true;
+                got += f64::from(f32::from_bits(words[place]));
+            }
+            let Some(want) = want else { continue };
+            let error = (got - want).abs() / output.scale;
+            // What is no number is as wrong as can be.
+            let error = if error.is_nan() { f64::INFINITY } else { error };
+            if error > worst {
+                (worst, at) = (error, Some((first, got, want)));
+            }
+        }
+        if output.items.iter().any(|(_, want)| want.is_some()) {
+            let tolerance = output.tolerance.relative;
+            outcome.found.push(Found { kernel: output.kernel.clone(), error: worst, tolerance });
+        }
+        if let Some((word, got, want)) = at.filter(|_| worst > output.tolerance.relative) {
+            outcome.problems.push(format!(
+                "{}: {got:e} instead of {want:e} at word {word} of {:?}; error {worst:.1e} of the largest value, accepted \
+                 {:.1e} ({})",
+                output.kernel, output.buf, output.tolerance.relative, output.tolerance.reason
+            ));
+        }
+    }
+    for (buf, before) in &setup.memory {
+        let changed = |&i: &usize| !may_change[buf][i] && after[buf][i] != before[i];
+        let mut places = (0..before.len()).filter(changed);
+        if let Some(first) = places.next() {
+            let n = 1 + places.count();
+            outcome
+                .problems
+                .push(format!("{n} words of {buf:?} changed that no kernel may write, first word {first}"));
+        }
+    }
+    outcome
+}

@@ -1,0 +1,433 @@
+//! Values in f64 → buffers, dispatches on them, and what every word must be afterwards.
+//!
+//! Tensors lie in one arena, as in a plan, with guard words between them. Inputs carry huge values in
+//! their padding, outputs start as guard words: what counts padding, writes past its end or leaves a
+//! hole shows. A word that no expectation names must not change.
+
+use std::collections::BTreeMap;
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::kernel::{Buf, Dispatch, Range};
+use crate::ops::{Array, GradView, Map, Param, Tensor, View};
+use crate::reference::{T4, relu};
+use crate::rng::{Purpose, stream};
+
+/// Stands in every word that nothing has written; as an f32 it is finite and huge.
+pub const GUARD: u32 = 0x7B5A_5A5A;
+/// Stands in the padding of inputs.
+pub const PADDING: f32 = 1e30;
+/// The buffer of all tensors and arrays.
+pub const ARENA: Buf = Buf::Extra(0);
+/// The buffer of all batch-norm coefficients.
+pub const COEFS: Buf = Buf::Coefs;
+/// Words between the starts of tensors: 256 bytes.
+const ALIGN: usize = 64;
+
+/// Words by buffer.
+pub type Memory = BTreeMap<Buf, Vec<u32>>;
+
+/// The largest error, relative to the largest magnitude expected in the output, and why that much.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    /// Relative error.
+    pub relative: f64,
+    /// Where it comes from.
+    pub reason: &'static str,
+}
+
+/// Values are moved, or their arithmetic is exact in f32.
+pub const EXACT: Tolerance = Tolerance { relative: 0.0, reason: "no rounding happens" };
+/// A few operations per element.
+pub const FEW: Tolerance = Tolerance { relative: 1e-6, reason: "a few roundings of 6e-8 each" };
+/// Up to some hundreds of products per element.
+pub const SUM: Tolerance =
+    Tolerance { relative: 4e-6, reason: "sums of up to hundreds of products, each rounded to 6e-8" };
+/// Sums over whole maps.
+pub const LONG_SUM: Tolerance =
+    Tolerance { relative: 1e-5, reason: "sums over maps, whose terms largely cancel, in f32" };
+/// Functions that WebGPU lets adapters approximate.
+pub const APPROXIMATE: Tolerance = Tolerance {
+    relative: 1e-5,
+    reason: "exp, log, sqrt and division are accurate to some units in the last place",
+};
+
+/// What one output must be.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The dispatch that wrote it.
+    pub kernel: String,
+    /// Where it lies.
+    pub buf: Buf,
+    /// Word and value; none where anything may stand (padding, scratch).
+    pub items: Vec<(usize, Option<f64>)>,
+    /// The value is the sum over this many words, `stride` apart: partial sums.
+    pub chunks: usize,
+    /// See `chunks`.
+    pub stride: usize,
+    /// What errors are relative to.
+    pub scale: f64,
+    /// The largest error.
+    pub tolerance: Tolerance,
+}
+
+/// One test, ready to run.
+#[derive(Debug)]
+pub struct Setup {
+    /// Before the dispatches.
+    pub memory: Memory,
+    /// In order.
+    pub dispatches: Vec<Dispatch>,
+    /// After them.
+    pub outputs: Vec<Output>,
+    starts: Vec<usize>,
+    rng: ChaCha8Rng,
+}
+
+impl Setup {
+    /// An empty test whose random values follow from `name`.
+    pub fn new(name: &str) -> Self {
+        // FNV-1a: a case keeps its data when others are added.
+        let seed = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        let rng = stream(seed, Purpose::Test, 0, 0);
+        // A kernel without coefficients has something bound in their place.
+        let memory = Memory::from([(COEFS, vec![GUARD; ALIGN])]);
+        Self { memory, dispatches: Vec::new(), outputs: Vec::new(), starts: Vec::new(), rng }
+    }
+
+    /// An integer below `n`.
+    pub fn below(&mut self, n: u32) -> u32 {
+        self.rng.next_u32() % n
+    }
+
+    /// Values in [-1, 1) that f32 holds exactly.
+    pub fn noise(&mut self, len: u32) -> Vec<f64> {
+        (0..len).map(|_| f64::from(self.rng.next_u32() >> 8) / f64::from(1 << 23) - 1.0).collect()
+    }
+
+    /// Multiples of 1/16 in [-1, 1]: zeros and ties happen, and norm(x) is exact, so that ReLU and max
+    /// decide alike in f32 and f64.
+    pub fn grid(&mut self, len: u32) -> Vec<f64> {
+        (0..len).map(|_| f64::from(self.below(33)) / 16.0 - 1.0).collect()
+    }
+
+    /// A tensor of these values.
+    pub fn shaped(channels: u32, map: Map, data: Vec<f64>) -> T4 {
+        let Map { n, h, w } = map;
+        T4 { c: channels as usize, n: n as usize, h: h as usize, w: w as usize, data }
+    }
+
+    /// [`Self::noise`] in a shape.
+    pub fn noise_t4(&mut self, channels: u32, map: Map) -> T4 {
+        let data = self.noise(channels * map.count());
+        Self::shaped(channels, map, data)
+    }
+
+    /// [`Self::grid`] in a shape.
+    pub fn grid_t4(&mut self, channels: u32, map: Map) -> T4 {
+        let data = self.grid(channels * map.count());
+        Self::shaped(channels, map, data)
+    }
+
+    /// Room for `len` words of `buf`, guards before and behind; its first word.
+    pub fn room(&mut self, buf: Buf, len: usize) -> usize {
+        let words = self.memory.entry(buf).or_default();
+        let start = words.len().next_multiple_of(ALIGN) + ALIGN;
+        words.resize((start + len + ALIGN).next_multiple_of(ALIGN), GUARD);
+        start
+    }
+
+    /// A buffer whose content begins at its first word, guards behind.
+    pub fn whole(&mut self, buf: Buf, values: &[f64]) {
+        let mut words: Vec<u32> = values.iter().map(|v| (*v as f32).to_bits()).collect();
+        words.resize((words.len() + ALIGN).next_multiple_of(ALIGN), GUARD);
+        self.memory.insert(buf, words);
+    }
+
+    /// `len` words of guards, to be written; bound as [`Array`].
+    pub fn blank(&mut self, len: u32) -> Array {
+        let start = self.room(ARENA, len as usize);
+        self.starts.push(start);
+        let bytes = u64::from(len.next_multiple_of(4)) * 4;
+        Array { buf: Buf::Tensor(self.starts.len() as u32 - 1), offset_bytes: 0, bytes }
+    }
+
+    /// Guards where `channels` channels' coefficients are to be written.
+    pub fn blank_coefs(&mut self, channels: u32) -> Array {
+        let start = self.room(COEFS, 4 * channels as usize);
+        self.starts.push(start);
+        let buf = Buf::Small(self.starts.len() as u32 - 1);
+        Array { buf, offset_bytes: 0, bytes: u64::from(channels) * 16 }
+    }
+
+    /// Coefficients, four numbers per channel.
+    pub fn coefs(&mut self, values: &[f64]) -> Array {
+        let array = self.blank_coefs(values.len() as u32 / 4);
+        let words: Vec<u32> = values.iter().map(|v| (*v as f32).to_bits()).collect();
+        self.set(array.buf, 0, &words);
+        array
+    }
+
+    /// An array of words.
+    pub fn words(&mut self, words: &[u32]) -> Array {
+        let array = self.blank(words.len() as u32);
+        self.set(array.buf, 0, words);
+        array
+    }
+
+    /// An array of f32.
+    pub fn array(&mut self, values: &[f64]) -> Array {
+        let words: Vec<u32> = values.iter().map(|v| (*v as f32).to_bits()).collect();
+        self.words(&words)
+    }
+
+    fn set(&mut self, buf: Buf, first: usize, words: &[u32]) {
+        let start = self.start(buf) + first;
+        if let Some(memory) = self.memory.get_mut(&home(buf)) {
+            memory[start..start + words.len()].copy_from_slice(words);
+        }
+    }
+
+    fn start(&self, buf: Buf) -> usize {
+        match buf {
+            Buf::Tensor(id) | Buf::Small(id) => self.starts[id as usize],
+            _ => 0,
+        }
+    }
+
+    /// A tensor of guard words.
+    pub fn tensor(&mut self, channels: u32, map: Map) -> Tensor {
+        let buf = self.blank(channels * map.pitch() * 4).buf;
+        Tensor { buf, channels, map }
+    }
+
+    /// A tensor that holds `data`.
+    pub fn input(&mut self, data: &T4) -> Tensor {
+        let map = Map { n: data.n as u32, h: data.h as u32, w: data.w as u32 };
+        let tensor = self.tensor(data.c as u32, map);
+        self.put(tensor, 0, data);
+        tensor
+    }
+
+    /// Writes `data` into the channels from `first` on, and [`PADDING`] around it.
+    pub fn put(&mut self, tensor: Tensor, first: u32, data: &T4) {
+        let channel = tensor.map.pitch() as usize * 4;
+        let mut words = vec![PADDING.to_bits(); data.c * channel];
+        for (at, value) in positions(tensor, data) {
+            if let Some(value) = value {
+                words[at] = (value as f32).to_bits();
+            }
+        }
+        self.set(tensor.buf, first as usize * channel, &words);
+    }
+
+    /// A parameter in `V`, guards around it.
+    pub fn weights(&mut self, values: &[f64]) -> Param {
+        self.parameter(Buf::V, values)
+    }
+
+    /// A parameter in `Packed`, its rows of `row` elements padded to quads with zeros, guards around it.
+    pub fn packed(&mut self, values: &[f64], row: u32) -> Param {
+        self.parameter(Buf::Packed, &padded(values, row))
+    }
+
+    /// Several of them, the last one first in memory.
+    pub fn packed_reversed(&mut self, lists: &[Vec<f64>], row: u32) -> Vec<Param> {
+        let mut params: Vec<Param> = lists.iter().rev().map(|list| self.packed(list, row)).collect();
+        params.reverse();
+        params
+    }
+
+    fn parameter(&mut self, buf: Buf, values: &[f64]) -> Param {
+        let start = self.room(buf, values.len());
+        for (i, value) in values.iter().enumerate() {
+            if let Some(memory) = self.memory.get_mut(&buf) {
+                memory[start + i] = (*value as f32).to_bits();
+            }
+        }
+        Param { offset: start as u32, len: values.len() as u32 }
+    }
+
+    /// Adds a dispatch; expectations that follow are its outputs.
+    pub fn push(&mut self, mut dispatch: Dispatch) {
+        for (_, range) in &mut dispatch.bindings {
+            range.offset_bytes += self.start(range.buf) as u64 * 4;
+            range.buf = home(range.buf);
+        }
+        self.dispatches.push(dispatch);
+    }
+
+    /// The range of an array where it lies.
+    pub fn placed(&self, array: Array) -> Range {
+        let offset_bytes = array.offset_bytes + self.start(array.buf) as u64 * 4;
+        Range { buf: home(array.buf), offset_bytes, len_bytes: array.bytes }
+    }
+
+    /// What words of `buf` must be; returns the output for further settings.
+    pub fn expect_words(
+        &mut self,
+        buf: Buf,
+        items: Vec<(usize, Option<f64>)>,
+        tolerance: Tolerance,
+    ) -> &mut Output {
+        let start = self.start(buf);
+        let buf = home(buf);
+        let items: Vec<_> = items.into_iter().map(|(at, value)| (start + at, value)).collect();
+        let largest = items.iter().filter_map(|(_, v)| *v).fold(0.0, |m: f64, v| m.max(v.abs()));
+        let kernel = self.dispatches.last().map(|d| format!("{}::{}", d.shader, d.entry)).unwrap_or_default();
+        let scale = if largest > 0.0 { largest } else { 1.0 };
+        let at = self.outputs.len();
+        self.outputs.push(Output { kernel, buf, items, chunks: 1, stride: 0, scale, tolerance });
+        &mut self.outputs[at]
+    }
+
+    /// The channels of `tensor` from `first` on must be `want`.
+    pub fn expect(&mut self, tensor: Tensor, first: u32, want: &T4, tolerance: Tolerance) -> &mut Output {
+        let skip = (first * tensor.map.pitch() * 4) as usize;
+        let items = positions(tensor, want).map(|(at, value)| (skip + at, value)).collect();
+        self.expect_words(tensor.buf, items, tolerance)
+    }
+
+    /// The first elements of `array` must be `want`.
+    pub fn expect_array(&mut self, array: Array, want: &[f64], tolerance: Tolerance) {
+        let items = want.iter().copied().map(Some).enumerate().collect();
+        self.expect_words(array.buf, items, tolerance);
+    }
+
+    /// The sum of `chunks` runs of `array` must be `want`.
+    pub fn expect_chunks(&mut self, array: Array, want: &[f64], chunks: u32, tolerance: Tolerance) {
+        let items = want.iter().copied().map(Some).enumerate().collect();
+        let output = self.expect_words(array.buf, items, tolerance);
+        (output.chunks, output.stride) = (chunks as usize, want.len());
+    }
+
+    /// Anything may stand in `array` afterwards.
+    pub fn scratch(&mut self, array: Array) {
+        let items = (0..array.bytes as usize / 4).map(|at| (at, None)).collect();
+        self.expect_words(array.buf, items, EXACT);
+    }
+
+    /// relu(norm(x)), both on request: the view, norm(x) and the view's values.
+    pub fn view(&mut self, data: &T4, norm: bool, relu: bool) -> (View, T4, T4) {
+        let x = self.input(data);
+        let (mut coefs, mut normed) = (None, data.clone());
+        if norm {
+            let mut list = Vec::new();
+            for c in 0..data.c {
+                let (mean, beta) = (self.grid(1)[0], self.grid(1)[0]);
+                let scale = [0.5, 1.0, 2.0, -1.0][self.below(4) as usize];
+                // (mean, scale, beta, rstd); nobody who reads a view needs rstd.
+                list.extend([mean, scale, beta, f64::from(PADDING)]);
+                let m = data.per_channel();
+                normed.data[c * m..(c + 1) * m].iter_mut().for_each(|v| *v = (*v - mean) * scale + beta);
+            }
+            coefs = Some(self.coefs(&list));
+        }
+        let seen = if relu { relu::forward(&normed) } else { normed.clone() };
+        (View { x, coefs, relu }, normed, seen)
+    }
+
+    /// A gradient that is added to in the blocks marked in `add`: the tensor and what it holds (zeros
+    /// where it is written for the first time).
+    pub fn target(&mut self, channels: u32, map: Map, add: &[bool]) -> (Tensor, Vec<T4>) {
+        let tensor = self.tensor(channels * add.len() as u32, map);
+        let mut before = Vec::new();
+        for (first, &add) in (0..).map(|i| i * channels).zip(add) {
+            let data = self.noise_t4(channels, map);
+            if add {
+                self.put(tensor, first, &data);
+            }
+            before.push(if add { data } else { data.zeros_like() });
+        }
+        (tensor, before)
+    }
+
+    /// `count` lists of drop-path factors, [count][N]; the array and its values.
+    pub fn drop_factors(&mut self, count: u32, n: u32) -> (Array, Vec<f64>) {
+        let factors: Vec<f64> = (0..count * n).map(|_| [0.0, 1.25, 0.5][self.below(3) as usize]).collect();
+        (self.array(&factors), factors)
+    }
+}
+
+/// How an op reads the gradient of `channels` channels of y, and its value by definition.
+#[derive(Debug)]
+pub struct Gradient {
+    /// y as the backward pass reads it.
+    pub y: Tensor,
+    /// The gradient.
+    pub view: GradView,
+    /// What stands in `view.dz`, by its channels.
+    pub dz: T4,
+    values: T4,
+    coefs: Option<Vec<f64>>,
+    factors: Option<Vec<f64>>,
+}
+
+impl Gradient {
+    /// Random y, dz (with `dz_channels`), coefficients of batch norm's backward and drop-path factors.
+    pub fn new(s: &mut Setup, channels: u32, dz_channels: u32, map: Map, bn: bool, drop: bool) -> Self {
+        let (values, dz) = (s.noise_t4(channels, map), s.noise_t4(dz_channels, map));
+        let coefs = bn.then(|| s.noise(4 * channels));
+        let list = drop.then(|| s.drop_factors(4, map.n));
+        let view = GradView {
+            dz: s.input(&dz),
+            bn: coefs.as_ref().map(|list| s.coefs(list)),
+            drop: list.as_ref().map(|(array, _)| *array),
+        };
+        Self { y: s.input(&values), view, dz, values, coefs, factors: list.map(|(_, values)| values) }
+    }
+
+    /// a·f·dz + b·(y − mean) + c for `count` channels of y from `first` on, dz from channel `dz` on, with
+    /// the factors from `drop` on.
+    pub fn dy(&self, first: u32, count: u32, dz: u32, drop: u32) -> T4 {
+        let mut out = crate::reference::concat::slice(&self.dz, dz as usize, count as usize);
+        let (m, image) = (out.per_channel(), out.h * out.w);
+        for (i, v) in out.data.iter_mut().enumerate() {
+            let (c, n) = (first as usize + i / m, i % m / image);
+            if let Some(factors) = &self.factors {
+                *v *= factors[drop as usize + n];
+            }
+            if let Some(k) = self.coefs.as_ref().map(|k| &k[4 * c..4 * c + 4]) {
+                *v = k[0] * *v + k[1] * (self.values.data[c * m + i % m] - k[3]) + k[2];
+            }
+        }
+        out
+    }
+}
+
+/// The buffer in which a tensor or an array lies.
+fn home(buf: Buf) -> Buf {
+    match buf {
+        Buf::Tensor(_) => ARENA,
+        Buf::Small(_) => COEFS,
+        other => other,
+    }
+}
+
+/// Rows of `row` elements, each padded to quads with zeros.
+pub fn padded(values: &[f64], row: u32) -> Vec<f64> {
+    let len = row.next_multiple_of(4) as usize;
+    values.chunks(row as usize).flat_map(|r| r.iter().copied().chain([0.0; 3]).take(len)).collect()
+}
+
+/// a + b.
+pub fn sum(a: &T4, b: &T4) -> T4 {
+    let mut out = a.clone();
+    out.add(b);
+    out
+}
+
+/// Word (from the first channel) and value of each place of `data` in `tensor`'s layout; none for the
+/// padding of rows. What lies behind a channel's last quad is left out: nothing writes there.
+fn positions(tensor: Tensor, data: &T4) -> impl Iterator<Item = (usize, Option<f64>)> {
+    let (channel, row) = (tensor.map.pitch() as usize * 4, tensor.map.wq() as usize * 4);
+    let rows = data.n * data.h;
+    (0..data.c * rows * row).map(move |i| {
+        let (c, r, j) = (i / (rows * row), i / row % rows, i % row);
+        let value = (j < data.w).then(|| data.data[(c * rows + r) * data.w + j]);
+        (c * channel + r * row + j, value)
+    })
+}

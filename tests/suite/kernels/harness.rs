@@ -1,0 +1,199 @@
+//! The harness fails when it should: results and dispatches are damaged on purpose.
+
+use parsec_nas::gpu::Gpu;
+use parsec_nas::kernel::Dispatch;
+use parsec_nas::selftest::cases::Case;
+use parsec_nas::selftest::run::{compare, execute};
+use parsec_nas::selftest::setup::{GUARD, Setup};
+
+use super::{case, gpu};
+
+/// What is found wrong after `damage` was done to the dispatches of `case`.
+fn problems(gpu: &mut Gpu, case: &Case, damage: impl Fn(&mut Dispatch)) -> String {
+    let mut setup = case.setup();
+    let sound = setup.dispatches.clone();
+    setup.dispatches.iter_mut().for_each(damage);
+    assert_ne!(setup.dispatches, sound, "{}: nothing was damaged", case.name());
+    let after = execute(gpu, &setup).unwrap();
+    compare(&setup, &after).problems.join("\n")
+}
+
+fn set(d: &mut Dispatch, name: &str, value: u32) {
+    d.overrides.iter_mut().filter(|(n, _)| *n == name).for_each(|(_, v)| *v = value);
+}
+
+fn is(d: &Dispatch, kernel: &str) -> bool {
+    format!("{}::{}", d.shader, d.entry) == kernel
+}
+
+/// One case of each kind, all small.
+fn some() -> Vec<Case> {
+    let parts: [&[&str]; 9] = [
+        &["conv", "stride=2", "w=11"],
+        &["depthwise", "k=3", "stride=2", "add=true"],
+        &["pointwise", "ci=18", "tile=4"],
+        &["pool", "max=true", "stride=2", "sources=[1,0,1]"],
+        &["subsample", "sources=[1,0,1]"],
+        &["batchnorm", "kinds=[running,plain]"],
+        &["node", "terms=[normed,plain]"],
+        &["linear", "features=13"],
+        &["update", "piece_bytes=3840"],
+    ];
+    parts.iter().map(|parts| case(parts)).collect()
+}
+
+#[test]
+fn a_flipped_bit_is_found_in_outputs_and_anywhere_else() {
+    let Some(mut gpu) = gpu() else { return };
+    for case in some() {
+        let setup = case.setup();
+        let after = execute(&mut gpu, &setup).unwrap();
+        assert_eq!(compare(&setup, &after).problems, [""; 0], "{}", case.name());
+        // Where an expectation stands for exactly one word, and its value is not near zero.
+        let mut tested = 0;
+        for output in setup.outputs.iter().filter(|o| o.chunks == 1) {
+            let large = output.items.iter().filter(|(_, v)| v.is_some_and(|v| v.abs() > 0.01 * output.scale));
+            for (word, _) in large.step_by(29) {
+                let mut damaged = after.clone();
+                damaged.get_mut(&output.buf).unwrap()[*word] ^= 1 << 20;
+                assert!(!compare(&setup, &damaged).problems.is_empty(), "{} {word}", case.name());
+                tested += 1;
+            }
+        }
+        assert!(tested > 0);
+        // Guards, inputs and the padding behind channels: any bit.
+        let mut silent = 0;
+        for (buf, words) in &setup.memory {
+            let named: std::collections::BTreeSet<usize> = setup
+                .outputs
+                .iter()
+                .filter(|o| o.buf == *buf)
+                .flat_map(|o| {
+                    o.items.iter().flat_map(move |(w, _)| (0..o.chunks).map(move |c| w + c * o.stride))
+                })
+                .collect();
+            for word in (0..words.len()).step_by(31).filter(|w| !named.contains(w)) {
+                let mut damaged = after.clone();
+                damaged.get_mut(buf).unwrap()[word] ^= 1;
+                assert!(!compare(&setup, &damaged).problems.is_empty(), "{} {buf:?} {word}", case.name());
+                silent += 1;
+            }
+        }
+        assert!(silent > 10);
+    }
+}
+
+#[test]
+fn no_number_in_an_output_is_found() {
+    let Some(mut gpu) = gpu() else { return };
+    let setup = case(&["globalpool", "n=5"]).setup();
+    let mut after = execute(&mut gpu, &setup).unwrap();
+    let output = &setup.outputs[0];
+    after.get_mut(&output.buf).unwrap()[output.items[3].0] = f32::NAN.to_bits();
+    assert!(compare(&setup, &after).problems[0].contains("NaN"));
+}
+
+#[test]
+fn a_swapped_stride_is_found() {
+    let Some(mut gpu) = gpu() else { return };
+    for (parts, kernel) in [
+        (["depthwise", "stride=2"], "depthwise::forward"),
+        (["depthwise", "stride=2"], "depthwise::backward_weight"),
+        (["pool max=true", "stride=2"], "pool::forward"),
+        (["conv", "stride=2"], "conv::backward_data"),
+    ] {
+        let damage = |d: &mut Dispatch| {
+            if is(d, kernel) {
+                set(d, "S", 1)
+            }
+        };
+        let found = problems(&mut gpu, &case(&parts), damage);
+        assert!(found.contains(kernel), "{kernel}: {found:?}");
+    }
+}
+
+#[test]
+fn a_dropped_accumulation_is_found() {
+    let Some(mut gpu) = gpu() else { return };
+    // Where each kernel's flag lies among its parameters: after the maps and counts, fourth of a table.
+    for (parts, kernel, word) in [
+        (&["conv", "add=true"][..], "conv::backward_data", 19),
+        (&["depthwise", "stride=1", "sources=[0]", "add=true"], "depthwise::backward_data", 27),
+        (&["depthwise", "stride=2", "sources=[0]", "add=true"], "depthwise::backward_data_strided", 27),
+        (&["pointwise", "n_tasks=1", "add=true"], "pointwise::backward_data", 80),
+        (&["globalpool", "add=true", "h=8"], "global_pool::backward", 8),
+        (&["windowpool", "add=true"], "window_pool::backward", 16),
+        (&["apply", "add=true"], "apply::pass_back", 8),
+    ] {
+        let damage = |d: &mut Dispatch| {
+            if is(d, kernel) {
+                assert_eq!(std::mem::take(&mut d.params[word]), 1, "{kernel}");
+            }
+        };
+        let found = problems(&mut gpu, &case(parts), damage);
+        assert!(found.contains(kernel), "{kernel}: {found:?}");
+    }
+}
+
+#[test]
+fn counted_padding_is_found() {
+    let Some(mut gpu) = gpu() else { return };
+    for (parts, kernel, reported) in [
+        (["conv", "w=7"], "conv::forward", "conv::forward"),
+        (["depthwise", "w=11"], "depthwise::forward", "depthwise::forward"),
+        (["depthwise", "w=11"], "depthwise::backward_weight", "depthwise::backward_weight"),
+        (["pointwise ci=18", "w=7"], "pointwise::backward_weight", "pointwise::backward_weight"),
+        (["pool max=false", "w=11"], "pool::forward", "pool::forward"),
+        (["globalpool", "w=7"], "global_pool::forward", "global_pool::forward"),
+        (["batchnorm", "w=7"], "batch_norm::statistics", "batch_norm::finalize"),
+        (["batchnorm", "w=7"], "batch_norm::backward_sums", "batch_norm::backward_finalize"),
+    ] {
+        let damage = |d: &mut Dispatch| {
+            if is(d, kernel) {
+                set(d, "RAGGED", 0)
+            }
+        };
+        let found = problems(&mut gpu, &case(&parts), damage);
+        assert!(found.contains(reported), "{kernel}: {found:?}");
+    }
+}
+
+#[test]
+fn a_write_past_the_end_is_found() {
+    let Some(mut gpu) = gpu() else { return };
+    let mut setup = case(&["fill", "n_quads=300"]).setup();
+    setup.dispatches[0].params[0] += 1;
+    setup.dispatches[0].bindings[0].1.len_bytes += 16;
+    let after = execute(&mut gpu, &setup).unwrap();
+    assert!(compare(&setup, &after).problems.concat().contains("4 words of Extra(0) changed"));
+}
+
+/// Nothing that a dispatch is needed for passes without it: outputs do not hold the answer beforehand.
+#[test]
+fn a_dispatch_left_out_is_found() {
+    let Some(mut gpu) = gpu() else { return };
+    for case in some() {
+        for i in 0..case.setup().dispatches.len() {
+            let mut setup = case.setup();
+            let left_out = setup.dispatches.remove(i);
+            if setup.dispatches.is_empty() {
+                continue;
+            }
+            let after = execute(&mut gpu, &setup).unwrap();
+            let found = compare(&setup, &after).problems;
+            assert!(!found.is_empty(), "{}: without {}::{}", case.name(), left_out.shader, left_out.entry);
+        }
+    }
+}
+
+#[test]
+fn outputs_start_as_guards_and_inputs_have_poison_in_their_padding() {
+    let setup: Setup = case(&["conv", "w=7", "add=false"]).setup();
+    let words = &setup.memory[&parsec_nas::selftest::setup::ARENA];
+    let y = &setup.outputs[0];
+    assert!(y.items.iter().all(|(word, _)| words[*word] == GUARD));
+    let poison = words.iter().filter(|w| **w == 1e30f32.to_bits()).count();
+    // Each of 10 rows of each of 3 channels of x ends in one padding column.
+    assert!(poison >= 30, "{poison}");
+    assert!(f32::from_bits(GUARD).is_finite());
+}
