@@ -164,7 +164,6 @@ fn compile(
         compilation_options: wgpu::PipelineCompilationOptions {
             constants,
             zero_initialize_workgroup_memory: false,
-            ..Default::default()
         },
         cache: None,
     });

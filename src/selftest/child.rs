@@ -8,16 +8,16 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::cases::name;
+use super::draw::{Draw, draw};
 use super::run::{Found, Outcome};
-use super::setup::Setup;
 use crate::Result;
 use crate::gpu::{Child, Gpu, Network, Update};
-use crate::graph::spec::{NetworkKind, NetworkSpec, ParamRole, ParamSpec, StemKind};
+use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use crate::graph::{Layout, Lowering, Mode};
 use crate::kernel::Buf;
 use crate::reference::adam::Adam;
 use crate::reference::layers::{Kind, Net, Stem};
-use crate::reference::network::{self, Batch, Tensors};
+use crate::reference::network::{self, Tensors};
 use crate::reference::search_step::{Settings, State, importance_weights, search_step};
 use crate::reference::sgd::Sgd;
 use crate::space::{CellArch, Genotype, Pair, Primitive};
@@ -79,15 +79,6 @@ struct Steps {
     side: usize,
     batch: usize,
     steps: u64,
-}
-
-/// A network's weights and a batch, for both sides.
-struct Draw {
-    weights: Tensors,
-    images: Vec<f64>,
-    labels: Vec<usize>,
-    /// [cells * 8][N].
-    drop_path: Option<Vec<f64>>,
 }
 
 /// What a child gave.
@@ -340,53 +331,6 @@ impl Steps {
         outcome.measured("steps: v", (errors[0] / errors[1]).sqrt(), FLIPPED);
         outcome.measured("steps: momentum", (errors[2] / errors[3]).sqrt(), FLIPPED);
         Ok(())
-    }
-}
-
-/// Random weights for `params`, and a random batch.
-fn draw(spec: &NetworkSpec, params: &[ParamSpec], n: usize, drop_path: bool, index: u64) -> Draw {
-    let mut s = Setup::new(&format!("draw {index}"));
-    let mut weights = Tensors::new();
-    for param in params {
-        let around = |s: &mut Setup, middle: f64, spread: f64| {
-            let values = s.noise(param.len() as u32);
-            // What f32 holds is the value for both sides.
-            values.iter().map(|v| f64::from((middle + spread * v) as f32)).collect::<Vec<f64>>()
-        };
-        let values = match param.role {
-            ParamRole::Weight { fan_in } | ParamRole::Bias { fan_in } => {
-                around(&mut s, 0.0, 1.0 / (fan_in as f64).sqrt())
-            }
-            ParamRole::BnWeight => around(&mut s, 1.0, 0.3),
-            ParamRole::BnBias | ParamRole::RunningMean => around(&mut s, 0.0, 0.3),
-            ParamRole::RunningVar => around(&mut s, 1.0, 0.5),
-            ParamRole::NumBatchesTracked => continue,
-        };
-        weights.insert(param.name.clone(), (param.shape.clone(), values));
-    }
-    let images = s.noise((n * spec.in_channels * spec.height * spec.width) as u32);
-    let labels = (0..n).map(|_| s.below(spec.n_classes as u32) as usize).collect();
-    let factors = drop_path.then(|| s.drop_factors(8 * spec.layers as u32, n as u32).1);
-    Draw { weights, images, labels, drop_path: factors }
-}
-
-impl Draw {
-    fn images_f32(&self) -> Vec<f32> {
-        self.images.iter().map(|v| *v as f32).collect()
-    }
-
-    fn labels_u32(&self) -> Vec<u32> {
-        self.labels.iter().map(|l| *l as u32).collect()
-    }
-
-    fn batch(&self, spec: &NetworkSpec) -> Batch {
-        let n = self.labels.len();
-        let shape = [n, spec.in_channels, spec.height, spec.width];
-        let mut batch = Batch::from_nchw(shape, &self.images, &self.labels);
-        for (i, factors) in self.drop_path.iter().flat_map(|f| f.chunks_exact(n)).enumerate() {
-            batch.drop_path.insert((i / 8, i % 8), factors.to_vec());
-        }
-        batch
     }
 }
 

@@ -6,6 +6,8 @@
 
 pub mod cases;
 pub mod child;
+pub mod draw;
+pub mod gradient;
 pub mod report;
 pub mod run;
 pub mod setup;

@@ -10,7 +10,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::kernel::{Buf, Dispatch, Range};
-use crate::ops::{Array, GradView, Map, Param, Tensor, View};
+use crate::ops::{Array, Map, Param, Tensor, View};
 use crate::reference::{T4, relu};
 use crate::rng::{Purpose, stream};
 
@@ -285,7 +285,7 @@ impl Setup {
     }
 
     /// The channels of `tensor` from `first` on must be `want`.
-    pub fn expect(&mut self, tensor: Tensor, first: u32, want: &T4, tolerance: Tolerance) -> &mut Output {
+    pub fn must_be(&mut self, tensor: Tensor, first: u32, want: &T4, tolerance: Tolerance) -> &mut Output {
         let skip = (first * tensor.map.pitch() * 4) as usize;
         let items = positions(tensor, want).map(|(at, value)| (skip + at, value)).collect();
         self.expect_words(tensor.buf, items, tolerance)
@@ -349,52 +349,6 @@ impl Setup {
     pub fn drop_factors(&mut self, count: u32, n: u32) -> (Array, Vec<f64>) {
         let factors: Vec<f64> = (0..count * n).map(|_| [0.0, 1.25, 0.5][self.below(3) as usize]).collect();
         (self.array(&factors), factors)
-    }
-}
-
-/// How an op reads the gradient of `channels` channels of y, and its value by definition.
-#[derive(Debug)]
-pub struct Gradient {
-    /// y as the backward pass reads it.
-    pub y: Tensor,
-    /// The gradient.
-    pub view: GradView,
-    /// What stands in `view.dz`, by its channels.
-    pub dz: T4,
-    values: T4,
-    coefs: Option<Vec<f64>>,
-    factors: Option<Vec<f64>>,
-}
-
-impl Gradient {
-    /// Random y, dz (with `dz_channels`), coefficients of batch norm's backward and drop-path factors.
-    pub fn new(s: &mut Setup, channels: u32, dz_channels: u32, map: Map, bn: bool, drop: bool) -> Self {
-        let (values, dz) = (s.noise_t4(channels, map), s.noise_t4(dz_channels, map));
-        let coefs = bn.then(|| s.noise(4 * channels));
-        let list = drop.then(|| s.drop_factors(4, map.n));
-        let view = GradView {
-            dz: s.input(&dz),
-            bn: coefs.as_ref().map(|list| s.coefs(list)),
-            drop: list.as_ref().map(|(array, _)| *array),
-        };
-        Self { y: s.input(&values), view, dz, values, coefs, factors: list.map(|(_, values)| values) }
-    }
-
-    /// a·f·dz + b·(y − mean) + c for `count` channels of y from `first` on, dz from channel `dz` on, with
-    /// the factors from `drop` on.
-    pub fn dy(&self, first: u32, count: u32, dz: u32, drop: u32) -> T4 {
-        let mut out = crate::reference::concat::slice(&self.dz, dz as usize, count as usize);
-        let (m, image) = (out.per_channel(), out.h * out.w);
-        for (i, v) in out.data.iter_mut().enumerate() {
-            let (c, n) = (first as usize + i / m, i % m / image);
-            if let Some(factors) = &self.factors {
-                *v *= factors[drop as usize + n];
-            }
-            if let Some(k) = self.coefs.as_ref().map(|k| &k[4 * c..4 * c + 4]) {
-                *v = k[0] * *v + k[1] * (self.values.data[c * m + i % m] - k[3]) + k[2];
-            }
-        }
-        out
     }
 }
 

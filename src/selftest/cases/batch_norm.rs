@@ -146,7 +146,7 @@ impl BatchNorm {
         let relative = 1e-5 + self.offset.abs() / self.spread * 4e-7;
         let tolerance =
             Tolerance { relative, reason: "the mean is rounded to f32, the deviation is smaller than it" };
-        s.expect(y, 0, &want, tolerance);
+        s.must_be(y, 0, &want, tolerance);
     }
 
     fn backward(&self, s: &mut Setup, op: &batch_norm::BatchNorm, v: &Values, stats: &Stats) {
@@ -235,7 +235,7 @@ impl BatchNorm {
             s.push(elementwise::apply_backward(&view, &g, dx, at));
             let want = concat::slice(&grads.dx, (i * block) as usize, block as usize);
             // dx is a difference: its error is that of its terms, which are as large as scale * dy.
-            let output = s.expect(dx, from, &want, LONG_SUM);
+            let output = s.must_be(dx, from, &want, LONG_SUM);
             output.scale = output.scale.max(largest);
         }
     }

@@ -4,7 +4,8 @@ use super::{Case, Oracle};
 use crate::ops::Map;
 use crate::ops::conv;
 use crate::reference::{self, Window};
-use crate::selftest::setup::{Gradient, LONG_SUM, SUM, Setup, padded, sum};
+use crate::selftest::gradient::Gradient;
+use crate::selftest::setup::{LONG_SUM, SUM, Setup, padded, sum};
 
 #[derive(Debug)]
 struct Conv {
@@ -37,7 +38,7 @@ impl Oracle for Conv {
         let w = s.packed(&weights, ci * k * k);
         let op = conv::Conv { k, stride, pad, x, y, w, v: w };
         op.forward().into_iter().for_each(|d| s.push(d));
-        s.expect(y, 0, &reference::conv::forward(&seen, &weights, co as usize, win), SUM);
+        s.must_be(y, 0, &reference::conv::forward(&seen, &weights, co as usize, win), SUM);
 
         let g = Gradient::new(s, co, co, out, self.bn, false);
         let op = conv::Conv { y: g.y, ..op };
@@ -49,7 +50,7 @@ impl Oracle for Conv {
         let (target, before) = s.target(ci, map, &[self.add]);
         op.backward_data(&g.view, target, self.add).into_iter().for_each(|d| s.push(d));
         let dx = if self.relu { reference::relu::backward(&normed, &dx) } else { dx };
-        s.expect(target, 0, &sum(&dx, &before[0]), SUM);
+        s.must_be(target, 0, &sum(&dx, &before[0]), SUM);
     }
 }
 

@@ -48,7 +48,7 @@ impl Oracle for Depthwise {
         let block = |b: u32| concat::slice(&seen, (b * c) as usize, c as usize);
         s.push(op.forward(&tuning));
         for (t, (&b, list)) in (0..).zip(sources.iter().zip(&lists)) {
-            s.expect(y, t * c, &reference::depthwise::forward(&block(b), list, win), SUM);
+            s.must_be(y, t * c, &reference::depthwise::forward(&block(b), list, win), SUM);
         }
 
         let dy_data = s.noise_t4(n_tasks * c, out);
@@ -70,7 +70,7 @@ impl Oracle for Depthwise {
         s.expect_chunks(partial, &padded(&dw, k * k), chunks, LONG_SUM);
         s.push(op.backward_data(dy, dx, |source| add[(source / c) as usize], &tuning));
         for b in (0..n_blocks).filter(|b| sources.contains(b)) {
-            s.expect(dx, b * c, &want[b as usize], SUM);
+            s.must_be(dx, b * c, &want[b as usize], SUM);
         }
     }
 }

@@ -5,7 +5,8 @@ use crate::kernel::Dispatch;
 use crate::ops::elementwise::{self, ApplyBackward};
 use crate::ops::{Map, View};
 use crate::reference::{concat, node_sum, relu};
-use crate::selftest::setup::{EXACT, FEW, Gradient, Setup, sum};
+use crate::selftest::gradient::Gradient;
+use crate::selftest::setup::{EXACT, FEW, Setup, sum};
 
 /// What a term of a node is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,7 +50,7 @@ impl Oracle for Node {
         }
         let y = s.tensor(3 * c, map);
         s.push(elementwise::node(y, c, c, &list));
-        s.expect(y, c, &want, FEW);
+        s.must_be(y, c, &want, FEW);
     }
 }
 
@@ -74,7 +75,7 @@ impl Oracle for Apply {
         let (view, normed, seen) = s.view(&data, self.norm, self.relu);
         let y = s.tensor(4 * c, map);
         s.push(elementwise::apply(&view, c, y, 2 * c, c));
-        s.expect(y, 2 * c, &concat::slice(&seen, c as usize, c as usize), EXACT);
+        s.must_be(y, 2 * c, &concat::slice(&seen, c as usize, c as usize), EXACT);
 
         // Batch norm's backward reads the x of the gradient it is given.
         let g = Gradient::new(s, 3 * c, 4 * c, map, self.bn, self.drop);
@@ -85,17 +86,17 @@ impl Oracle for Apply {
         let dy = g.dy(c, c, 2 * c, n);
         let normed = concat::slice(&normed, c as usize, c as usize);
         let want = if self.relu { relu::backward(&normed, &dy) } else { dy };
-        s.expect(dx, c, &sum(&want, &before[1]), FEW);
+        s.must_be(dx, c, &sum(&want, &before[1]), FEW);
 
         let (dx, before) = s.target(c, map, &[false, self.add, false]);
         s.push(elementwise::pass_back(g.view.dz, 2 * c, dx, c, c, 2.0, self.add));
         let mut want = concat::slice(&g.dz, 2 * c as usize, c as usize);
         want.data.iter_mut().for_each(|v| *v *= 2.0);
-        s.expect(dx, c, &sum(&want, &before[1]), FEW);
+        s.must_be(dx, c, &sum(&want, &before[1]), FEW);
 
         let (dx, before) = s.target(c, map, &[false, true, false]);
         s.push(elementwise::clear(dx, c, c));
-        s.expect(dx, c, &before[1].zeros_like(), EXACT);
+        s.must_be(dx, c, &before[1].zeros_like(), EXACT);
     }
 }
 

@@ -29,7 +29,7 @@ impl Oracle for GlobalPool {
         let array = s.array(&dpooled.data);
         let (dx, before) = s.target(c, map, &[self.add]);
         s.push(head::global_pool_backward(array, dx, self.add));
-        s.expect(dx, 0, &sum(&global_pool::backward(&data, &dpooled), &before[0]), FEW);
+        s.must_be(dx, 0, &sum(&global_pool::backward(&data, &dpooled), &before[0]), FEW);
     }
 }
 
@@ -66,7 +66,7 @@ impl Oracle for Linear {
         if maps {
             let dx = s.tensor(c, point);
             s.push(op.backward_data(dy, dx.range()));
-            s.expect(dx, 0, &grads.dx, SUM);
+            s.must_be(dx, 0, &grads.dx, SUM);
         } else {
             let dx = s.blank(c * n);
             s.push(op.backward_data(dy, dx.range()));

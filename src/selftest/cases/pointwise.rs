@@ -3,7 +3,8 @@
 use super::{Case, Oracle};
 use crate::ops::{Map, Tuning, pointwise};
 use crate::reference::{self, concat};
-use crate::selftest::setup::{Gradient, LONG_SUM, SUM, Setup, padded, sum};
+use crate::selftest::gradient::Gradient;
+use crate::selftest::setup::{LONG_SUM, SUM, Setup, padded, sum};
 
 #[derive(Debug)]
 struct Pointwise {
@@ -56,7 +57,7 @@ impl Oracle for Pointwise {
         op.forward(&tuning).into_iter().for_each(|d| s.push(d));
         for (task, list) in op.tasks.iter().zip(&lists) {
             let want = reference::pointwise::forward(&block(&seen, task.source), list, co as usize);
-            s.expect(y, task.target, &want, SUM);
+            s.must_be(y, task.target, &want, SUM);
         }
 
         let op = pointwise::Pointwise { y: g.y, ..op };
@@ -77,7 +78,7 @@ impl Oracle for Pointwise {
         let dispatches = op.backward_data(&g.view, dx, |source| add[(source / ci) as usize], &tuning);
         dispatches.into_iter().for_each(|d| s.push(d));
         for (source, want) in wants {
-            s.expect(dx, source, &want, SUM);
+            s.must_be(dx, source, &want, SUM);
         }
     }
 }

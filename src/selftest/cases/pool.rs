@@ -3,7 +3,8 @@
 use super::{Case, Oracle};
 use crate::ops::{Map, Tuning, pool};
 use crate::reference::{avg_pool, concat, max_pool};
-use crate::selftest::setup::{Gradient, SUM, Setup, sum};
+use crate::selftest::gradient::Gradient;
+use crate::selftest::setup::{SUM, Setup, sum};
 
 #[derive(Debug)]
 struct Pool {
@@ -61,14 +62,14 @@ impl Oracle for Pool {
                 let win = avg_pool::window(stride as usize);
                 (avg_pool::forward(&x, win), avg_pool::backward(&x, &dy, win))
             };
-            s.expect(y, task.target, &y_want, SUM);
+            s.must_be(y, task.target, &y_want, SUM);
             let block = (task.source / c) as usize;
             want[block] = sum(&want[block], &dx);
         }
         let op = pool::Pool { y: g.y, ..op };
         s.push(op.backward(&g.view, dx, |source| add[(source / c) as usize], &tuning));
         for b in (0..n_blocks).filter(|b| sources.contains(b)) {
-            s.expect(dx, b * c, &want[b as usize], SUM);
+            s.must_be(dx, b * c, &want[b as usize], SUM);
         }
     }
 }

@@ -33,7 +33,7 @@ impl Oracle for Subsample {
         s.push(op.forward());
         for (t, b) in (0..).zip(sources) {
             let x = concat::slice(&seen, (b * c) as usize, c as usize);
-            s.expect(y, t * 2 * c, &reference::subsample::forward(&x), EXACT);
+            s.must_be(y, t * 2 * c, &reference::subsample::forward(&x), EXACT);
         }
         let dy_data = s.noise_t4(n_tasks * 2 * c, out);
         let dy = s.input(&dy_data);
@@ -48,7 +48,7 @@ impl Oracle for Subsample {
         }
         s.push(op.backward(dy, dx, |source| add[(source / c) as usize]));
         for b in (0..n_blocks).filter(|b| sources.contains(b)) {
-            s.expect(dx, b * c, &want[b as usize], FEW);
+            s.must_be(dx, b * c, &want[b as usize], FEW);
         }
     }
 }
@@ -77,7 +77,7 @@ impl Oracle for WindowPool {
         let op = window_pool::WindowPool { window, stride, x, y };
         s.push(op.forward());
         let want = if window == 0 { adaptive_pool::forward(&seen) } else { avg_pool::forward(&seen, win) };
-        s.expect(y, 0, &want, SUM);
+        s.must_be(y, 0, &want, SUM);
 
         let dy_data = s.noise_t4(c, y.map);
         let dy = s.input(&dy_data);
@@ -88,7 +88,7 @@ impl Oracle for WindowPool {
         } else {
             avg_pool::backward(&seen, &dy_data, win)
         };
-        s.expect(dx, 0, &sum(&relu::backward(&data, &g), &before[0]), FEW);
+        s.must_be(dx, 0, &sum(&relu::backward(&data, &g), &before[0]), FEW);
     }
 }
 

@@ -14,7 +14,7 @@ fn outputs(d: &Dispatch) -> &'static [&'static str] {
         ("batch_norm", "statistics" | "backward_sums") => &["partial"],
         ("batch_norm", "finalize" | "from_running") => &["coefs"],
         ("batch_norm", "backward_finalize") => &["grad_coefs", "dparams"],
-        ("pool", "forward") => &["y", "index"],
+        ("pool", "forward") => &["out", "index"],
         ("global_pool", "forward") => &["pooled"],
         ("cross_entropy", "forward") => &["result"],
         ("cross_entropy", "backward") => &["dlogits"],
@@ -24,7 +24,13 @@ fn outputs(d: &Dispatch) -> &'static [&'static str] {
         (
             "conv" | "depthwise" | "pointwise" | "linear" | "subsample" | "node" | "apply" | "window_pool",
             "forward",
-        ) => &["y"],
+        ) => {
+            if d.shader == "linear" {
+                &["y"]
+            } else {
+                &["out"]
+            }
+        }
         (
             "conv" | "depthwise" | "pointwise" | "pool" | "linear" | "subsample" | "apply" | "global_pool"
             | "window_pool",
