@@ -345,7 +345,7 @@ impl Setup {
         (tensor, before)
     }
 
-    /// `count` lists of drop-path factors, [count][N]; the array and its values.
+    /// `count` lists of drop-path factors, \[count\]\[N\]; the array and its values.
     pub fn drop_factors(&mut self, count: u32, n: u32) -> (Array, Vec<f64>) {
         let factors: Vec<f64> = (0..count * n).map(|_| [0.0, 1.25, 0.5][self.below(3) as usize]).collect();
         (self.array(&factors), factors)
