@@ -7,7 +7,6 @@
 pub mod devices;
 pub mod show;
 
-mod bench;
 mod replay;
 mod resume;
 mod search;
@@ -26,7 +25,7 @@ pub use selftest::SelftestArgs;
 pub use show_args::ShowFlags;
 pub use ui::Ui;
 
-use crate::{Error, Result};
+use crate::Result;
 
 /// Probabilistic neural architecture search (PARSEC) on any GPU.
 #[derive(Debug, Parser)]
@@ -77,9 +76,6 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Every kernel against its f64 reference on this adapter
     Selftest(SelftestArgs),
-    /// Times of kernels and steps against the adapter's bounds
-    #[command(hide = true)]
-    Bench,
 }
 
 /// Runs the program's command line; wrong usage and `--help` end the process here (codes 2 and 0).
@@ -93,11 +89,5 @@ pub fn run() -> Result<()> {
         Command::Show(flags) => show_args::show(&flags, &ui),
         Command::Replay(args) => replay::replay(&args, &ui),
         Command::Selftest(args) => selftest::selftest(&args, &ui),
-        Command::Bench => bench::bench(&ui),
     }
-}
-
-/// Stands where a part that is built elsewhere is called.
-fn not_merged(part: &str) -> Error {
-    Error::device(format!("`parsec {part}` is not part of this build"), "a newer build")
 }

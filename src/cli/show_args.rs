@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::{Network, Stem, Ui, show};
-use crate::export::tensors;
+use crate::Result;
 use crate::run::{self, RunDir};
-use crate::space::{CellKind, Primitive, Prior, Space};
-use crate::{Error, Result};
+use crate::search::take_prior;
+use crate::space::{Primitive, Prior, Space};
 
 /// The flags of `show`. Extents that are not given are those of the run, or the reference's.
 #[derive(Debug, clap::Args)]
@@ -96,23 +96,6 @@ fn read_prior(path: &Path, ui: &Ui) -> Result<(Space, Prior)> {
     let space = Space::new(&names)?;
     let (state, warnings) = run::read_prior(path)?;
     warnings.iter().for_each(|w| ui.warn(w));
-    let mut prior = Prior::uniform(&space);
-    for kind in [CellKind::Normal, CellKind::Reduce] {
-        for (node, logits) in prior.logits[kind.index()].iter_mut().enumerate() {
-            let name = format!("pi.{}.{node}", kind.name());
-            let (shape, values) = tensors::f64s(&state, path, &name)?;
-            if values.len() != logits.len() {
-                let expected = format!("`{name}` of shape [2, {}]", logits.len() / 2);
-                return Err(Error::file(
-                    path,
-                    None,
-                    expected,
-                    format!("{shape:?}"),
-                    "the run's own config.toml",
-                ));
-            }
-            logits.copy_from_slice(values);
-        }
-    }
+    let prior = take_prior(&state, path, &Prior::uniform(&space))?;
     Ok((space, prior))
 }

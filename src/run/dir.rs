@@ -191,13 +191,24 @@ pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
     Ok(text)
 }
 
+/// A process that was killed keeps its locks until the system has freed its memory: worth two seconds.
+fn try_lock(file: &File) -> std::result::Result<(), TryLockError> {
+    for _ in 0..20 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(100)),
+            other => return other,
+        }
+    }
+    file.try_lock()
+}
+
 /// Takes the lock of the run at `path`.
 fn lock(path: &Path) -> Result<File> {
     let name = path.join(LOCK);
     // Not truncated on opening: until the lock is ours, the file holds its owner's id.
     let open = File::options().read(true).write(true).create(true).truncate(false).open(&name);
     let mut file = open.map_err(|e| Error::io("open", &name, e))?;
-    match file.try_lock() {
+    match try_lock(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut owner = String::new();
