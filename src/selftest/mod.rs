@@ -6,6 +6,7 @@
 
 pub mod cases;
 pub mod child;
+pub mod distance;
 pub mod draw;
 pub mod gradient;
 pub mod report;
