@@ -364,9 +364,9 @@ fn a_changed_configuration_or_other_data_are_refused() {
     let folder = TempDir::new().unwrap();
     let path = create(&folder, "run").path().to_owned();
     let text = std::fs::read_to_string(path.join("config.toml")).unwrap();
-    std::fs::write(path.join("config.toml"), text.replace("lr = 0.025", "lr = 0.5")).unwrap();
+    std::fs::write(path.join("config.toml"), text.replace("\nlr = 0.1\n", "\nlr = 0.5\n")).unwrap();
     let error = RunDir::open_for_writing(&path).unwrap_err().to_string();
-    assert!(error.contains("lr = 0.025") && error.contains("0.5"), "{error}");
+    assert!(error.contains("lr = 0.1") && error.contains("0.5"), "{error}");
     std::fs::write(path.join("config.toml"), text).unwrap();
     let manifest = RunDir::open_for_writing(&path).unwrap().manifest().unwrap();
     let data = serde_json::json!({"sha256": "aa", "n_train": 3});

@@ -44,6 +44,8 @@ fn config() -> Config {
         samples: 3,
         steps: 4,
         threads: 1,
+        lr: 0.025,
+        prior_lr: 0.03,
         primitives: vec![Primitive::MaxPool3x3, Primitive::SkipConnect, Primitive::SepConv3x3],
         ..Config::preset().unwrap()
     }
