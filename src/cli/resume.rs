@@ -16,8 +16,8 @@ pub fn resume(path: &Path, ui: &Ui) -> Result<()> {
         return ui.emit(&run.result()?);
     }
     let run = RunDir::open_for_writing(path)?;
-    // The folder may have been moved since, and the run its prior came from may be gone.
-    let config = Config { run: Some(path.to_owned()), prior_from: None, ..run.config()? };
+    // The folder may have been moved since, and the runs it started from may be gone.
+    let config = Config { run: Some(path.to_owned()), prior_from: None, weights_from: None, ..run.config()? };
     let mut session = Session::open(config, ui)?;
     session.check(&run, ui)?;
     for warning in run::resume(&mut session.search, &run)? {

@@ -87,13 +87,16 @@ pub struct SearchArgs {
     /// Start from the prior of another run
     #[arg(long, value_name = "RUN")]
     pub prior_from: Option<String>,
+    /// Start from the shared weights of another run of the same network
+    #[arg(long, value_name = "RUN")]
+    pub weights_from: Option<String>,
     /// No backward pass for children whose weights sum to at most this
     #[arg(long, value_name = "MASS")]
     pub drop_mass: Option<f64>,
     /// Write everything about each of the first M steps to RUN/trace
     #[arg(long, value_name = "M")]
     pub trace_steps: Option<u64>,
-    /// Choose kernel variants by timing them now
+    /// Choose kernel variants by timing them now; this version has one choice, which it keeps
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub tune: Option<bool>,
     /// Algorithm 1 literally: no child skipped, none merged

@@ -92,7 +92,7 @@ impl Session {
         let identity = dataset.identity.clone();
         let lowering = Lowering { fuse: !config.reference_kernels, ..Lowering::default() };
         let values = serde_json::to_value(&normalisation).unwrap_or_default();
-        let prior_from = config.prior_from.clone();
+        let (prior_from, weights_from) = (config.prior_from.clone(), config.weights_from.clone());
         let settings = Settings { config, normalisation, lowering };
         let mut search = Search::new(settings, Arc::new(dataset), gpu)?;
         if let Some(run) = prior_from {
@@ -100,6 +100,11 @@ impl Session {
             warnings.iter().for_each(|w| ui.warn(w));
             let prior = take_prior(&state, &run, search.prior())?;
             search.set_prior(prior);
+        }
+        if let Some(run) = weights_from {
+            let (newest, warnings) = RunDir::open(&run)?.checkpoints().newest_good()?;
+            warnings.iter().for_each(|w| ui.warn(w));
+            search.set_weights(&newest.state, &newest.state_path())?;
         }
         let mut manifest = Manifest::new(search.config())?;
         manifest.adapter = info.name.clone();

@@ -81,6 +81,9 @@ pub struct Config {
     /// A run whose prior is the starting prior.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prior_from: Option<PathBuf>,
+    /// A run whose shared weights are the starting weights; the network must be the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights_from: Option<PathBuf>,
     /// Children whose importance weights sum to at most this have no backward pass.
     pub drop_mass: f64,
     /// Write a trace of each of the first so many steps.

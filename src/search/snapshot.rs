@@ -34,23 +34,7 @@ impl Search {
     pub fn restore(&mut self, step: u64, state: &Tensors) -> Result<()> {
         let path = Path::new("checkpoint");
         for (prefix, buf) in [("v", Buf::V), ("momentum", Buf::Momentum)] {
-            let layout = self.network.layout();
-            let mut values = vec![0f32; layout.v_len as usize];
-            for (name, entry) in layout.trained() {
-                let name = format!("{prefix}.{name}");
-                let (shape, data) = tensors::f32s(state, path, &name)?;
-                if shape != entry.spec.shape {
-                    let expected = format!("{name} of shape {:?}", entry.spec.shape);
-                    return Err(Error::file(
-                        path,
-                        None,
-                        expected,
-                        format!("{shape:?}"),
-                        "the run's own configuration",
-                    ));
-                }
-                entry.pack(data, &mut values);
-            }
+            let values = self.take_all(state, path, prefix)?;
             self.network.write_all(buf, &values)?;
         }
         self.prior = take_prior(state, path, &self.prior)?;
@@ -60,6 +44,32 @@ impl Search {
         };
         self.go_to(step);
         Ok(())
+    }
+
+    /// Takes the shared weights `v.*` of another search of the same network; its momentum is left behind.
+    ///
+    /// # Errors
+    /// [`Error::File`] where a tensor is missing or has another shape.
+    pub fn set_weights(&mut self, state: &Tensors, path: &Path) -> Result<()> {
+        let values = self.take_all(state, path, "v")?;
+        self.network.write_all(Buf::V, &values)
+    }
+
+    /// All of `v`, or what is laid out like it, from the tensors `{prefix}.*`.
+    fn take_all(&self, state: &Tensors, path: &Path, prefix: &str) -> Result<Vec<f32>> {
+        let layout = self.network.layout();
+        let mut values = vec![0f32; layout.v_len as usize];
+        for (name, entry) in layout.trained() {
+            let name = format!("{prefix}.{name}");
+            let (shape, data) = tensors::f32s(state, path, &name)?;
+            if shape != entry.spec.shape {
+                let expected = format!("{name} of shape {:?}", entry.spec.shape);
+                let try_this = "a run of the same network: layers, channels, primitives, classes";
+                return Err(Error::file(path, None, expected, format!("{shape:?}"), try_this));
+            }
+            entry.pack(data, &mut values);
+        }
+        Ok(values)
     }
 }
 

@@ -130,6 +130,7 @@ fn every_key_of_the_list_is_a_key_of_the_configuration() {
             ("run", "r".into()),
             ("device", 0.into()),
             ("prior_from", "p".into()),
+            ("weights_from", "w".into()),
             ("size", 32.into()),
             ("mean", 0.5.into()),
             ("std", 1.into()),

@@ -95,3 +95,20 @@ fn children_are_drawn_from_the_prior() {
     close("weights", &record.weights, &[0.2; 5], 1e-15);
     assert_eq!(search.mode(), search.space().genotype(&certain.mode()));
 }
+
+#[test]
+fn the_weights_of_another_search_of_the_same_network_are_a_start_too() {
+    let Some(mut other) = search(config()) else { return };
+    run(&mut other, 2);
+    let state = other.snapshot().unwrap();
+    let path = std::path::Path::new("state.safetensors");
+    let mut fresh = search(Config { seed: 5, ..config() }).unwrap();
+    assert_ne!(all(&state, "v."), all(&fresh.snapshot().unwrap(), "v."));
+    fresh.set_weights(&state, path).unwrap();
+    let start = fresh.snapshot().unwrap();
+    assert_eq!(all(&state, "v."), all(&start, "v."));
+    assert!(all(&start, "momentum.").iter().all(|m| *m == 0.0));
+    let mut wider = search(Config { channels: 6, ..config() }).unwrap();
+    let error = wider.set_weights(&state, path).unwrap_err().to_string();
+    assert!(error.contains("state.safetensors") && error.contains("of shape"), "{error}");
+}
