@@ -1,14 +1,14 @@
 // A view of an activation made real, and its gradient.
 //   forward:  y = view(x)
-//   backward: dx (+)= scale * dy through ReLU, or through batch norm's backward (BN)
+//   backward: dx (+)= dy through ReLU
 // One block of channels per dispatch; x, y, dx, dy: [C][N][H][W].
 
 struct Params {
     x: Map,
     accumulate: u32,
     scale: f32,
-    drop: u32,
-    first: u32,  // first channel of coefs and grad_coefs
+    first: u32,  // first channel of coefs
+    pad0: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -18,9 +18,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>;
 //@texture
 @group(0) @binding(4) var<storage, read_write> dy: array<vec4<f32>>;
-@group(0) @binding(5) var<uniform> grad_coefs: array<vec4<f32>, 4096>;
-@group(0) @binding(6) var<storage, read_write> dx: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> drop: array<f32>;
+@group(0) @binding(5) var<storage, read_write> dx: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
@@ -41,14 +39,7 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id
         return;
     }
     let at = group.y * params.x.pitch + gid.x;
-    var v = dy[at];
-    if (DROP == 1u) {
-        v *= drop[params.drop + gid.x / params.x.image];
-    }
-    if (BN == 1u) {
-        v = batch_norm_backward(v, x[at], grad_coefs[params.first + group.y]);
-    }
-    v = params.scale * view_backward(v, x[at], coefs[params.first + group.y]);
+    var v = view_backward(dy[at], x[at], coefs[params.first + group.y]);
     if (params.accumulate == 1u) {
         v += dx[at];
     }

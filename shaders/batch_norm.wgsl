@@ -40,6 +40,9 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> dparams: array<f32>;
 @group(0) @binding(8) var<storage, read_write> drop: array<f32>;
 @group(0) @binding(9) var<storage, read_write> state: array<f32>;
+// grad_coefs, once they are found.
+@group(0) @binding(10) var<uniform> found: array<vec4<f32>, 4096>;
+@group(0) @binding(11) var<storage, read_write> dx: array<vec4<f32>>;
 
 var<workgroup> sums: array<vec4<f32>, 64>;
 
@@ -205,4 +208,32 @@ fn backward_finalize(@builtin(global_invocation_id) gid: vec3<u32>) {
         vec4<f32>(coef.y * multiplier, -coef.y * coef.w * s2 / count, -coef.y * s1 / count, coef.x);
     dparams[channel] = s2;
     dparams[params.channels + channel] = s1;
+}
+
+// dx = a dz + b (x - mean) + c: the gradient itself, for consumers that load it several times.
+// Four quads per invocation.
+@compute @workgroup_size(64)
+fn backward_apply(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let m = params.x;
+    let task = params.tasks[group.y / params.block];
+    let channel = params.first + group.y;
+    let base = channel * m.pitch;
+    let base_dz = (task.x + group.y % params.block) * m.pitch;
+    let g = found[channel];
+    //@unroll
+    for (var t = 0u; t < 4u; t++) {
+        let q = group.x * 4u * WG + t * WG + lane;
+        let at = min(q, m.quads - 1u);
+        var v = dz[base_dz + at];
+        if (DROP == 1u) {
+            v *= drop[task.z + at / m.image];
+        }
+        v = batch_norm_backward(v, x[base + at], g);
+        if (q < m.quads) {
+            dx[base + q] = v;
+        }
+    }
 }

@@ -7,6 +7,8 @@
 
 override TC: u32 = 8u;
 override TQ: u32 = 2u;
+// backward_data: whether any task adds to what dx holds.
+override ADD: u32 = 1u;
 // backward_weight: a tile of TO output by TI input channels.
 override TO: u32 = 8u;
 override TI: u32 = 8u;
@@ -148,7 +150,7 @@ fn backward_data(
                 if (RELU == 1u) {
                     v = view_backward(v, x[at], coefs[channel]);
                 }
-                if (mode.x == 1u) {
+                if (ADD == 1u && mode.x == 1u) {
                     v += dx[at];
                 }
                 dx[at] = v;

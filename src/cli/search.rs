@@ -96,7 +96,8 @@ pub struct SearchArgs {
     /// Write everything about each of the first M steps to RUN/trace
     #[arg(long, value_name = "M")]
     pub trace_steps: Option<u64>,
-    /// Choose kernel variants by timing them now; this version has one choice, which it keeps
+    /// Kernel variants: time them now and keep the choice for later runs; =false: the fixed choice; default: the
+    /// choice kept on disk, or else the fixed one
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub tune: Option<bool>,
     /// Algorithm 1 literally: no child skipped, none merged

@@ -88,8 +88,10 @@ pub struct Config {
     pub drop_mass: f64,
     /// Write a trace of each of the first so many steps.
     pub trace_steps: u64,
-    /// Choose kernel variants by fresh timings.
-    pub tune: bool,
+    /// Kernel variants: true for a fresh trial, false for the fixed choice, none for the trial kept on disk or
+    /// else the fixed choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tune: Option<bool>,
     /// Algorithm 1 literally: no child skipped, none merged (so `drop_mass` is 0).
     pub reference: bool,
     /// The plain kernels instead of the fused ones.

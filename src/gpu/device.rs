@@ -164,6 +164,20 @@ impl Gpu {
         &self.info
     }
 
+    /// Whether kernels read activations through textures.
+    pub fn reads_through_textures(&self) -> bool {
+        self.textures
+    }
+
+    /// Changes how kernels read activations. What was prepared before stays as it is.
+    pub fn read_through_textures(&mut self, textures: bool) {
+        if self.textures != textures {
+            self.textures = textures;
+            self.pipelines.clear();
+            self.mirrors.clear();
+        }
+    }
+
     /// Largest range that can be bound, in bytes.
     pub fn max_binding_bytes(&self) -> u64 {
         self.limits.max_storage_buffer_binding_size

@@ -13,8 +13,10 @@ mod pace;
 mod pipelines;
 mod record;
 mod time;
+mod variants;
 
 pub use adapter::{AdapterInfo, AdapterLimits, adapters, choose};
 pub use device::{Gpu, LimitsChoice, Options, Reads};
 pub use network::{Child, ChildResult, Clip, Network, Update};
 pub use record::Recorded;
+pub use variants::Variants;

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::graph::spec::NetworkSpec;
 use crate::graph::{Layout, Lowering, Mode, Plan, Request};
 use crate::kernel::{Buf, Range};
-use crate::ops::Map;
+use crate::ops::{Map, Tuning};
 use crate::ops::optimizer::{self, scalar};
 use crate::space::Genotype;
 
@@ -121,6 +121,16 @@ impl Network {
     /// The adapter.
     pub fn gpu(&mut self) -> &mut Gpu {
         &mut self.gpu
+    }
+
+    /// Which form of each kernel runs.
+    pub(super) fn tuning(&self) -> Tuning {
+        self.lowering.tuning
+    }
+
+    pub(super) fn set_tuning(&mut self, tuning: Tuning) {
+        self.lowering.tuning = tuning;
+        self.forget();
     }
 
     /// Bytes of the arena as allocated.

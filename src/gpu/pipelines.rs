@@ -49,6 +49,10 @@ impl Pipelines {
         Self { options, by_entry: HashMap::new() }
     }
 
+    pub fn clear(&mut self) {
+        self.by_entry.clear();
+    }
+
     fn get(&self, d: &Dispatch) -> Option<Arc<Pipeline>> {
         let variants = self.by_entry.get(&(d.shader, d.entry))?;
         variants.iter().find(|(overrides, _)| *overrides == d.overrides).map(|(_, p)| Arc::clone(p))

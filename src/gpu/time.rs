@@ -7,9 +7,9 @@ use super::record::Recorded;
 use crate::Result;
 
 impl Gpu {
-    /// Median wall-clock seconds of one run of `recorded`, submission and wait included, over `repeats` runs
-    /// (at least one) after one that is not counted, since drivers compile at the first launch.
-    pub fn time(&mut self, recorded: &Recorded, repeats: usize) -> Result<f64> {
+    /// Wall-clock seconds of `repeats` runs (at least one) of `recorded`, submission and wait included, in
+    /// ascending order. One more run before them is not counted: drivers compile at the first launch.
+    pub fn times(&mut self, recorded: &Recorded, repeats: usize) -> Result<Vec<f64>> {
         self.submit(recorded)?;
         self.wait()?;
         let mut secs = Vec::with_capacity(repeats.max(1));
@@ -20,6 +20,12 @@ impl Gpu {
             secs.push(start.elapsed().as_secs_f64());
         }
         secs.sort_by(f64::total_cmp);
+        Ok(secs)
+    }
+
+    /// Median of [`Self::times`].
+    pub fn time(&mut self, recorded: &Recorded, repeats: usize) -> Result<f64> {
+        let secs = self.times(recorded, repeats)?;
         Ok(secs[secs.len() / 2])
     }
 }

@@ -38,7 +38,7 @@ pub const SOURCES: &[Source] = &[
     shader!("subsample", "map", "view"),
     shader!("pool", "map", "view", "grad"),
     shader!("batch_norm", "map", "grad"),
-    shader!("apply", "map", "view", "grad"),
+    shader!("apply", "map", "view"),
     shader!("node", "map"),
     shader!("window_pool", "map"),
     shader!("global_pool", "map"),

@@ -2,7 +2,7 @@
 //! coefficients backward. The normalised values themselves are never stored: consumers apply the
 //! coefficients while loading.
 
-use super::{Array, GradView, MAX_TASKS, NOWHERE, Param, Tensor, chunked, dispatch, groups, table};
+use super::{Array, GradView, MAX_TASKS, NOWHERE, Param, Tensor, WORKGROUP, chunked, dispatch, groups, table};
 use crate::kernel::{Buf, Dispatch, Range};
 
 /// What a block of channels gets.
@@ -186,5 +186,25 @@ impl BatchNorm {
                 [groups(self.channels()), 1, 1],
             ),
         ]
+    }
+
+    /// dx = a·dz + b·(x − mean) + c of the channels served, where `g.bn` holds the coefficients: the
+    /// gradient itself, for consumers that do not apply them while loading.
+    pub fn backward_apply(&self, g: &GradView, sources: &[GradSource], dx: Tensor) -> Dispatch {
+        let (params, _) = self.params(sources);
+        let overrides = vec![("DROP", u32::from(g.drop.is_some()))];
+        let bindings = vec![
+            ("x", self.x.range()),
+            ("dz", g.dz.range()),
+            ("found", g.coefs_range()),
+            ("dx", dx.range()),
+            ("drop", g.drop_range()),
+        ];
+        let grid = [self.x.map.quads().div_ceil(4 * WORKGROUP), self.channels(), 1];
+        Dispatch {
+            flops: 4 * u64::from(self.channels()) * u64::from(self.x.map.count()),
+            bytes: 3 * self.x.channel_bytes() * u64::from(self.channels()),
+            ..dispatch("batch_norm", "backward_apply", overrides, bindings, params, grid)
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Node sums and views made real → dispatches of `node.wgsl` and `apply.wgsl`.
 
-use super::{Array, GradView, NO_COEFS, Tensor, View, dispatch, groups};
+use super::{Array, NO_COEFS, Tensor, View, dispatch, groups};
 use crate::kernel::Dispatch;
 
 /// One term of a node: a block of a tensor, normalised or not.
@@ -59,9 +59,9 @@ pub fn node(y: Tensor, first: u32, channels: u32, terms: &[Term]) -> Dispatch {
     }
 }
 
-fn apply_params(x: Tensor, accumulate: bool, scale: f32, drop: u32, first: u32) -> Vec<u32> {
+fn apply_params(x: Tensor, accumulate: bool, scale: f32, first: u32) -> Vec<u32> {
     let mut p = Vec::from(x.map.words());
-    p.extend([u32::from(accumulate), scale.to_bits(), drop, first]);
+    p.extend([u32::from(accumulate), scale.to_bits(), first, 0]);
     p
 }
 
@@ -71,10 +71,10 @@ pub fn apply(view: &View, from: u32, y: Tensor, to: u32, channels: u32) -> Dispa
     let bindings =
         vec![("x", x), ("coefs", view.coefs.map_or(NO_COEFS, Array::range)), ("out", y.block(to, channels))];
     let grid = [groups(y.map.quads()), channels, 1];
-    dispatch("apply", "forward", view.overrides(), bindings, apply_params(y, false, 1.0, 0, from), grid)
+    dispatch("apply", "forward", view.overrides(), bindings, apply_params(y, false, 1.0, from), grid)
 }
 
-/// The gradient of `apply`: dx\[from..\] (+)= dy\[to..\] through ReLU or batch norm.
+/// The gradient of `apply`: dx\[from..\] (+)= dy\[to..\] through ReLU.
 #[derive(Clone, Copy, Debug)]
 pub struct ApplyBackward {
     /// First channel of x and dx.
@@ -85,26 +85,20 @@ pub struct ApplyBackward {
     pub channels: u32,
     /// Whether dx already holds something.
     pub accumulate: bool,
-    /// First drop-path factor.
-    pub drop: u32,
 }
 
 /// See [`ApplyBackward`].
-pub fn apply_backward(view: &View, g: &GradView, dx: Tensor, at: ApplyBackward) -> Dispatch {
+pub fn apply_backward(view: &View, dy: Tensor, dx: Tensor, at: ApplyBackward) -> Dispatch {
     let x = view.x.block(at.from, at.channels);
-    let mut overrides = view.overrides();
-    overrides.extend(g.overrides());
     let bindings = vec![
         ("x", x),
         ("coefs", view.coefs.map_or(NO_COEFS, Array::range)),
-        ("dy", g.dz.block(at.to, at.channels)),
-        ("grad_coefs", g.bn.map_or(NO_COEFS, Array::range)),
+        ("dy", dy.block(at.to, at.channels)),
         ("dx", dx.block(at.from, at.channels)),
-        ("drop", g.drop_range()),
     ];
     let grid = [groups(dx.map.quads()), at.channels, 1];
-    let params = apply_params(dx, at.accumulate, 1.0, at.drop, at.from);
-    dispatch("apply", "backward", overrides, bindings, params, grid)
+    let params = apply_params(dx, at.accumulate, 1.0, at.from);
+    dispatch("apply", "backward", view.overrides(), bindings, params, grid)
 }
 
 /// dx\[to..\] (+)= scale · dy\[from..\]: the gradient of an identity.
@@ -119,12 +113,12 @@ pub fn pass_back(
 ) -> Dispatch {
     let bindings = vec![("dy", dy.block(from, channels)), ("dx", dx.block(to, channels))];
     let grid = [groups(dx.map.quads()), channels, 1];
-    dispatch("apply", "pass_back", vec![], bindings, apply_params(dx, add, scale, 0, 0), grid)
+    dispatch("apply", "pass_back", vec![], bindings, apply_params(dx, add, scale, 0), grid)
 }
 
 /// dx\[first..\] = 0.
 pub fn clear(dx: Tensor, first: u32, channels: u32) -> Dispatch {
     let bindings = vec![("dx", dx.block(first, channels))];
     let grid = [groups(dx.map.quads()), channels, 1];
-    dispatch("apply", "clear", vec![], bindings, apply_params(dx, false, 0.0, 0, 0), grid)
+    dispatch("apply", "clear", vec![], bindings, apply_params(dx, false, 0.0, 0), grid)
 }

@@ -229,6 +229,8 @@ pub struct Tuning {
     pub pointwise_quads: u32,
     /// Pointwise weight gradient: side of the register tile (4, 8 or 16).
     pub weight_tile: u32,
+    /// Batch norm's backward: 1 to store its result, 0 to apply it wherever it is loaded.
+    pub stored_dy: u32,
 }
 
 impl Default for Tuning {
@@ -238,8 +240,9 @@ impl Default for Tuning {
             depthwise_quads: 2,
             pool_rows: 4,
             pointwise_channels: 16,
-            pointwise_quads: 2,
+            pointwise_quads: 4,
             weight_tile: 8,
+            stored_dy: 1,
         }
     }
 }

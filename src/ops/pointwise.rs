@@ -152,7 +152,8 @@ impl Pointwise {
         let (tc, tq) = (Self::channels(tuning.pointwise_channels, self.ci), tuning.pointwise_quads);
         let mut overrides = self.x.overrides();
         overrides.extend(g.overrides());
-        overrides.extend([("TC", tc), ("TQ", tq)]);
+        let adds = self.tasks.iter().any(|t| accumulate(t.source));
+        overrides.extend([("TC", tc), ("TQ", tq), ("ADD", u32::from(adds))]);
         let bindings = vec![
             ("x", self.x.x.range()),
             ("coefs", self.x.coefs_range()),

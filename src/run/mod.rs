@@ -6,6 +6,7 @@
 //! [`drive()`] ties these together for anything that is a [`Job`].
 
 pub mod checkpoint;
+pub mod choices;
 pub mod dir;
 pub mod drive;
 pub mod files;

@@ -103,13 +103,9 @@ impl Builder<'_> {
             }
             Step::Norm(op) => self.norm_back(&op),
             Step::Apply { view, y, blocks, channels } => {
-                let g = GradView { dz: self.gradient(y), bn: None, drop: None };
+                let dy = self.gradient(y);
                 for (from, to) in blocks {
-                    self.apply_back(
-                        view,
-                        &g,
-                        ApplyBackward { from, to, channels, accumulate: false, drop: 0 },
-                    );
+                    self.apply_back(view, dy, ApplyBackward { from, to, channels, accumulate: false });
                 }
             }
             Step::Identity { z, from, x, to, channels, scale } => {
@@ -202,26 +198,22 @@ impl Builder<'_> {
         };
         let partial = self.array(op.partial_bytes());
         self.dispatches.extend(op.backward(&g, &sources, partial, dparams));
-        if !self.fuse() {
-            let view = View { x: op.x, coefs: None, relu: false };
-            for (i, source) in sources.iter().enumerate() {
-                let at = ApplyBackward {
-                    from: channels(i),
-                    to: source.channel,
-                    channels: op.block,
-                    accumulate: false,
-                    drop: source.drop,
-                };
-                self.apply_back(view, &g, at);
-            }
+        if self.stored_dy() {
+            // Not in place: several operations may read one dz.
+            let dx = match self.stored.get(&op.x.buf) {
+                Some(dx) => *dx,
+                None => self.tensor(op.x.channels, op.x.map),
+            };
+            self.stored.insert(op.x.buf, dx);
+            self.push(op.backward_apply(&g, &sources, dx));
         }
     }
 
-    /// One block of the gradient of a view made real, or of batch norm.
-    fn apply_back(&mut self, view: View, g: &GradView, mut at: ApplyBackward) {
+    /// One block of the gradient of a view made real.
+    fn apply_back(&mut self, view: View, dy: Tensor, mut at: ApplyBackward) {
         at.accumulate = self.is_written(view.x, at.from);
         let dx = self.gradient(view.x);
-        self.push(elementwise::apply_backward(&view, g, dx, at));
+        self.push(elementwise::apply_backward(&view, dy, dx, at));
         self.mark(view.x, at.from, at.channels);
     }
 
@@ -253,27 +245,29 @@ impl Builder<'_> {
 
     /// How the producer of y reads its gradient.
     fn grad_view(&mut self, y: Tensor) -> GradView {
-        let alias =
-            if self.fuse() { self.aliases.get(&y.buf).and_then(|a| a.first().copied()) } else { None };
-        match alias {
-            Some(a) => GradView {
-                dz: self.gradient(a.tensor),
-                bn: self.grad_coefs.get(&y.buf).copied(),
-                drop: a.drop.map(|_| self.drop_factors()),
-            },
-            None => {
-                let bn = if self.fuse() { self.grad_coefs.get(&y.buf).copied() } else { None };
-                GradView { dz: self.gradient(y), bn, drop: None }
+        if let Some(dy) = self.stored.get(&y.buf) {
+            return GradView { dz: *dy, bn: None, drop: None };
+        }
+        let bn = self.grad_coefs.get(&y.buf).copied();
+        match self.aliases.get(&y.buf).and_then(|a| a.first().copied()) {
+            Some(a) => {
+                GradView { dz: self.gradient(a.tensor), bn, drop: a.drop.map(|_| self.drop_factors()) }
             }
+            None => GradView { dz: self.gradient(y), bn, drop: None },
         }
     }
 
     /// The channel of the gradient tensor that belongs to `channel` of y, and its first drop-path factor.
     fn grad_channel(&self, y: Tensor, channel: u32) -> (u32, u32) {
-        match self.alias(y, channel).filter(|_| self.fuse()) {
+        match self.alias(y, channel).filter(|_| !self.stored.contains_key(&y.buf)) {
             Some(a) => (a.channel + channel - a.first, a.drop.unwrap_or(0)),
             None => (channel, 0),
         }
+    }
+
+    /// Whether batch norm's backward is stored before it is read.
+    fn stored_dy(&self) -> bool {
+        !self.fuse() || self.tuning().stored_dy == 1
     }
 
     pub(super) fn drop_factors(&self) -> Array {

@@ -161,6 +161,8 @@ struct Builder<'a> {
     gradients: BTreeMap<Buf, Gradient>,
     /// Coefficients of batch norm's backward pass by tensor.
     grad_coefs: BTreeMap<Buf, Array>,
+    /// Results of batch norm's backward pass by tensor, where they are stored.
+    stored: BTreeMap<Buf, Tensor>,
     /// Gradients of pooled features, by array.
     array_gradients: BTreeMap<Buf, Array>,
     /// Partial sums of weight gradients since the last flush: the array's number, its length in elements.
@@ -193,6 +195,7 @@ pub fn lower(request: Request<'_>) -> Lowered {
         aliases: BTreeMap::new(),
         gradients: BTreeMap::new(),
         grad_coefs: BTreeMap::new(),
+        stored: BTreeMap::new(),
         array_gradients: BTreeMap::new(),
         partial: None,
         reductions: Vec::new(),

@@ -3,8 +3,7 @@
 use super::{Case, Oracle};
 use crate::kernel::Buf;
 use crate::ops::batch_norm::{self, GradSource, Norm};
-use crate::ops::elementwise::{self, ApplyBackward};
-use crate::ops::{Array, GradView, Map, View};
+use crate::ops::{Array, GradView, Map};
 use crate::reference::batch_norm::{EPS, Stats, backward, forward, statistics, update_running};
 use crate::reference::{T4, concat};
 use crate::selftest::setup::{APPROXIMATE, FEW, LONG_SUM, Setup, Tolerance};
@@ -228,11 +227,9 @@ impl BatchNorm {
         }
         // dx by the coefficients just found.
         let dx = s.tensor(v.x.c as u32, op.x.map);
-        let view = View { x: op.x, coefs: None, relu: false };
-        for (i, source) in (0..).zip(&sources) {
-            let (from, to, drop) = (self.first + i * block, source.channel, source.drop);
-            let at = ApplyBackward { from, to, channels: block, accumulate: false, drop };
-            s.push(elementwise::apply_backward(&view, &g, dx, at));
+        s.push(op.backward_apply(&g, &sources, dx));
+        for i in 0..n_blocks {
+            let from = self.first + i * block;
             let want = concat::slice(&grads.dx, (i * block) as usize, block as usize);
             // dx is a difference: its error is that of its terms, which are as large as scale * dy.
             let output = s.must_be(dx, from, &want, LONG_SUM);
