@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use parsec_nas::Result;
-use parsec_nas::config::Config;
+use parsec_nas::config::{Config, Samples};
 use parsec_nas::data::{self, LoadOptions, Normalisation};
 use parsec_nas::gpu::{Gpu, Options};
 use parsec_nas::graph::Lowering;
@@ -16,7 +16,7 @@ fn main() -> Result<()> {
     let mut config = Config::preset()?;
     // The learning rate follows a cosine over all steps, so the length belongs to the configuration.
     config.steps = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(10);
-    config.samples = 4;
+    config.samples = Samples::Fixed(4);
     config.batch = 16;
 
     let dataset = data::load(&config.data, &LoadOptions::default())?;
@@ -42,7 +42,7 @@ fn main() -> Result<()> {
             record.step,
             record.ess,
             record.entropy.normal + record.entropy.reduce,
-            record.seconds.data + record.seconds.search + record.seconds.train + record.seconds.host,
+            record.seconds.total(),
         );
     }
     println!("mode of the prior: {}", search.mode());

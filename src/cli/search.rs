@@ -36,9 +36,14 @@ pub struct SearchArgs {
     /// Examples per batch
     #[arg(long, value_name = "N")]
     pub batch: Option<u64>,
-    /// Architectures drawn per step
-    #[arg(long, value_name = "K")]
-    pub samples: Option<u64>,
+    /// Run each batch in parts of M examples, for cards too small for the batch. M divides the batch. Batch
+    /// norm's statistics are then those of each part, so results are not those of the whole batch
+    #[arg(long, value_name = "M")]
+    pub micro_batch: Option<u64>,
+    /// Architectures drawn per step: a number, or auto:LAMBDA for LAMBDA times the entropy of the prior in
+    /// nats, from 2 to 64 (auto:0.32 begins at 16: seven primitives have 50.3 nats)
+    #[arg(long, value_name = "K|auto:LAMBDA")]
+    pub samples: Option<String>,
     /// Steps in all
     #[arg(long, value_name = "N", conflicts_with = "epochs")]
     pub steps: Option<u64>,

@@ -4,7 +4,7 @@
 
 use toml::Value;
 
-use super::types::{self, Baseline, Temper};
+use super::types::{self, Baseline, Samples, Temper};
 use crate::{Error, Result};
 
 /// What a key may hold. Ranges include both ends unless said otherwise.
@@ -20,6 +20,8 @@ pub enum Kind {
     Positive(f64),
     /// `true` or `false`.
     Bool,
+    /// An integer, or `auto:LAMBDA`.
+    Samples,
     /// Text, for which this says what was expected if it is wrong.
     Text(fn(&str) -> std::result::Result<(), String>),
     /// Names of primitives, as a list or separated by commas.
@@ -49,7 +51,8 @@ pub const KEYS: &[Key] = &[
     key("layers", Kind::Int(3, 256)),
     key("channels", Kind::Even(2, 1024)),
     key("batch", Kind::Int(1, 32_768)),
-    key("samples", Kind::Int(1, 4096)),
+    key("micro_batch", Kind::Int(1, 32_768)),
+    key("samples", Kind::Samples),
     key("steps", Kind::Int(1, 1_000_000_000)),
     key("epochs", Kind::Int(1, 1_000_000)),
     key("lr", Kind::Positive(100.0)),
@@ -120,6 +123,10 @@ impl Kind {
                 Some(b) => Ok(Value::Boolean(b)),
                 None => Err("true or false".into()),
             },
+            Self::Samples => {
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                text.parse().map(Samples::to_value)
+            }
             Self::Text(parse) => {
                 // `temper = 0.5` and `device = 0` are as clear as their quoted forms.
                 let text = match value {

@@ -16,7 +16,7 @@ use toml::{Table, Value};
 
 use crate::space::Primitive;
 use crate::{Error, Result};
-pub use types::{Baseline, Temper};
+pub use types::{Baseline, Samples, Temper};
 
 const DEFAULT_PRESET: &str = include_str!("../../assets/default.toml");
 const REFERENCE_PRESET: &str = include_str!("../../assets/reference.toml");
@@ -41,8 +41,12 @@ pub struct Config {
     pub channels: usize,
     /// Examples per batch, of each split.
     pub batch: usize,
+    /// Examples that go through a child at a time; they divide the batch, and batch norm's statistics are
+    /// theirs. Without it the whole batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<usize>,
     /// Architectures drawn per step, K.
-    pub samples: u32,
+    pub samples: Samples,
     /// Steps in all; 0 as long as only [`Self::epochs`] is known (see [`Self::resolve_steps`]).
     #[serde(default)]
     pub steps: u64,
@@ -186,10 +190,23 @@ impl Config {
             let expected = format!("at most `lr` ({})", self.lr);
             return Err(Error::usage("`lr_min`", expected, self.lr_min.to_string(), "also give --lr-min"));
         }
-        if let Temper::Ess(target) = self.temper
-            && target > f64::from(self.samples)
+        if let Some(part) = self.micro_batch
+            && !self.batch.is_multiple_of(part)
         {
-            let expected = format!("an effective sample size of at most `samples` ({})", self.samples);
+            let near = (1..=part.min(self.batch)).rev().find(|m| self.batch.is_multiple_of(*m)).unwrap_or(1);
+            let expected = format!("a divisor of `batch` ({})", self.batch);
+            return Err(Error::usage(
+                "`micro_batch`",
+                expected,
+                part.to_string(),
+                format!("--micro-batch {near}"),
+            ));
+        }
+        let most = self.samples.largest_ess(self.samples.count(f64::INFINITY));
+        if let Temper::Ess(target) = self.temper
+            && target > most
+        {
+            let expected = format!("an effective sample size of at most `samples` ({most})");
             return Err(Error::usage(
                 "`temper`",
                 expected,
@@ -212,6 +229,11 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    /// Examples that go through a child at a time: the whole batch, or `micro_batch`.
+    pub fn part(&self) -> usize {
+        self.micro_batch.unwrap_or(self.batch)
     }
 
     /// Sets [`Self::steps`] from [`Self::epochs`] once the length of an epoch is known.

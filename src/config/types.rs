@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+use toml::Value;
+
 use crate::space::Primitive;
 
 /// What `text` should be if it names no data: the form only, the files are looked at when they are read.
@@ -12,6 +15,103 @@ pub fn check_data(text: &str) -> Result<(), String> {
         Some((kind, dir)) => ["cifar10", "cifar100", "idx", "folder"].contains(&kind) && !dir.is_empty(),
     };
     if fits { Ok(()) } else { Err("embedded, cifar10:DIR, cifar100:DIR, idx:DIR or folder:DIR".into()) }
+}
+
+/// How many architectures a step draws: K.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Plain", try_from = "Plain")]
+pub enum Samples {
+    /// The same number at every step.
+    Fixed(u32),
+    /// λ times the entropy of π in nats, rounded, within [`Self::AUTO`]: fewer as π sharpens.
+    Auto(f64),
+}
+
+impl Samples {
+    /// Most children that a fixed number may ask for.
+    const MOST: u32 = 4096;
+    /// Fewest and most children where the entropy decides.
+    pub const AUTO: (u32, u32) = (2, 64);
+
+    /// K at a step that begins with this entropy of π, in nats over both cells.
+    pub fn count(self, entropy: f64) -> u32 {
+        match self {
+            Self::Fixed(k) => k,
+            // A float that is too large becomes the largest integer.
+            Self::Auto(lambda) => ((lambda * entropy).round() as u32).clamp(Self::AUTO.0, Self::AUTO.1),
+        }
+    }
+
+    /// The largest effective sample size that a step with K children can be asked for. Of a K that varies it
+    /// is half: asked for as many as were drawn, all children would count alike and nothing would be learnt.
+    pub fn largest_ess(self, k: u32) -> f64 {
+        match self {
+            Self::Fixed(_) => f64::from(k),
+            Self::Auto(_) => 0.5 * f64::from(k),
+        }
+    }
+
+    /// As a value of a TOML table.
+    pub fn to_value(self) -> Value {
+        match self {
+            Self::Fixed(k) => Value::from(k),
+            Self::Auto(_) => Value::from(self.to_string()),
+        }
+    }
+}
+
+impl FromStr for Samples {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let found = match s.strip_prefix("auto:") {
+            Some(lambda) => lambda.parse().ok().filter(|l| *l > 0.0 && *l <= 1000.0).map(Self::Auto),
+            None => s.parse().ok().filter(|k| (1..=Self::MOST).contains(k)).map(Self::Fixed),
+        };
+        found.ok_or_else(|| {
+            format!(
+                "an integer from 1 to {}, or auto:LAMBDA with a number above 0 and at most 1000",
+                Self::MOST
+            )
+        })
+    }
+}
+
+impl fmt::Display for Samples {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(k) => write!(f, "{k}"),
+            Self::Auto(lambda) => write!(f, "auto:{lambda}"),
+        }
+    }
+}
+
+/// [`Samples`] in a file: an integer, or text.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Plain {
+    Count(u32),
+    Text(String),
+}
+
+impl From<Samples> for Plain {
+    fn from(samples: Samples) -> Self {
+        match samples {
+            Samples::Fixed(k) => Self::Count(k),
+            Samples::Auto(_) => Self::Text(samples.to_string()),
+        }
+    }
+}
+
+impl TryFrom<Plain> for Samples {
+    type Error = String;
+
+    fn try_from(plain: Plain) -> Result<Self, String> {
+        match plain {
+            Plain::Count(k) => k.to_string().parse(),
+            Plain::Text(text) => text.parse(),
+        }
+    }
 }
 
 /// Tempering of the importance weights: ω̃ ∝ ω^β.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::adapter::{self, AdapterInfo};
 use super::executor::{Flight, Held};
@@ -89,6 +90,8 @@ pub struct Gpu {
     pub(super) staging: Option<wgpu::Buffer>,
     pub(super) flights: VecDeque<Flight>,
     pub(super) pace: Pace,
+    /// Time that the host has waited for the adapter.
+    pub(super) waited: Duration,
 }
 
 impl Gpu {
@@ -156,6 +159,7 @@ impl Gpu {
             staging: None,
             flights: VecDeque::new(),
             pace: Pace::new(),
+            waited: Duration::ZERO,
         })
     }
 
@@ -192,7 +196,7 @@ impl Gpu {
             Some(Fault::OutOfMemory) => Err(self.out_of_memory("GPU memory", 0)),
             Some(Fault::Lost(message)) => Err(Error::device(
                 format!("{} was lost: {message}", self.info.name),
-                "resume the run (what was saved is untouched); if it happens again, a newer driver or a smaller --batch",
+                "resume the run (what was saved is untouched); if it happens again, a newer driver, or a smaller --batch or --micro-batch",
             )),
             Some(Fault::Other(message)) => {
                 Err(Error::device(format!("{} reported: {message}", self.info.name), "a newer driver"))
@@ -206,7 +210,7 @@ impl Gpu {
             what: format!("{what} on {}", self.info.name),
             need_bytes: have_bytes + more_bytes,
             have_bytes,
-            try_this: "a smaller --batch or fewer --channels, or close other programs that use the GPU"
+            try_this: "a smaller --batch or --micro-batch or fewer --channels, or close other programs that use the GPU"
                 .into(),
         }
     }

@@ -44,7 +44,7 @@ impl Gpu {
                 what: format!("{what} on {}", self.info.name),
                 need_bytes: size,
                 have_bytes: self.limits.max_buffer_size,
-                try_this: "a smaller --batch or fewer --channels".into(),
+                try_this: "a smaller --batch or --micro-batch, or fewer --channels".into(),
             });
         }
         let usage = wgpu::BufferUsages::STORAGE
@@ -225,13 +225,15 @@ impl Gpu {
         Ok(())
     }
 
-    fn poll(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+    fn poll(&mut self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let start = Instant::now();
         let waited = self.device.poll(wgpu::PollType::Wait { submission_index, timeout: None });
+        self.waited += start.elapsed();
         self.check()?;
         waited.map(|_| ()).map_err(|e| {
             Error::device(
                 format!("{} does not finish its work: {e}", self.info.name),
-                "resume the run (what was saved is untouched), a smaller --batch, or a newer driver",
+                "resume the run (what was saved is untouched), a smaller --batch or --micro-batch, or a newer driver",
             )
         })
     }

@@ -3,6 +3,8 @@
 //! Plans are made per architecture and kept; the arena is that of the largest child seen, whatever the
 //! number of children. Nothing here waits for the GPU except the functions that return results.
 
+use std::time::{Duration, Instant};
+
 use bytemuck::cast_slice;
 
 use super::device::Gpu;
@@ -80,6 +82,7 @@ pub struct Network {
     pages: Vec<u64>,
     prepared: Vec<Prepared>,
     update: Option<Recorded>,
+    host: Duration,
 }
 
 impl Network {
@@ -103,6 +106,7 @@ impl Network {
             pages: Vec::new(),
             prepared: Vec::new(),
             update: None,
+            host: Duration::ZERO,
         };
         network.set_child_weight(1.0)?;
         Ok(network)
@@ -258,6 +262,29 @@ impl Network {
     /// Submits a child on the batch of its split. Its per-example results are in `Results` afterwards; in
     /// [`Mode::Train`] its gradient was added to the accumulated one, times the child's weight.
     pub fn run(&mut self, child: Child<'_>) -> Result<()> {
+        self.on_host(|network| network.launch(child))
+    }
+
+    /// Does `work` and counts its time, without that of waiting for the adapter.
+    fn on_host(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let (start, waited) = (Instant::now(), self.gpu.waited);
+        let done = work(self);
+        self.host += start.elapsed().saturating_sub(self.gpu.waited - waited);
+        done
+    }
+
+    /// Seconds since the last call in which the host planned, prepared (pipelines included) and encoded
+    /// children and updates. The adapter may have been at work meanwhile.
+    pub fn take_host_secs(&mut self) -> f64 {
+        std::mem::take(&mut self.host).as_secs_f64()
+    }
+
+    /// Plans that are kept; bounded, whatever runs.
+    pub fn n_plans(&self) -> usize {
+        self.prepared.len()
+    }
+
+    fn launch(&mut self, child: Child<'_>) -> Result<()> {
         let key = self.key(child);
         let at = match self.prepared.iter().position(|p| p.key == key) {
             Some(at) => at,
@@ -332,6 +359,10 @@ impl Network {
 
     /// Submits the update of v from the accumulated gradient, which is cleared.
     pub fn step(&mut self, update: Update) -> Result<()> {
+        self.on_host(|network| network.launch_update(update))
+    }
+
+    fn launch_update(&mut self, update: Update) -> Result<()> {
         let Update { lr, momentum, weight_decay, max_norm } = update;
         let scalars = [lr, momentum, weight_decay, max_norm].map(|x| x as f32);
         self.gpu.write(Buf::Scalars, scalar::LR as u64 * 4, cast_slice(&scalars))?;

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use super::adam::{self, Adam};
-use super::clip;
 use super::layers::Net;
 use super::network::{self, Batch, Mode, Tensors};
 use super::sgd::{self, Sgd};
+use super::{T4, clip};
 use crate::space::{CellArch, Genotype, N_NODES, N_SLOTS, Primitive};
 use crate::{Error, Result};
 
@@ -49,6 +49,9 @@ pub struct Settings {
     pub baseline_mean: bool,
     /// The primitives of π's pairs, in order.
     pub primitives: Vec<Primitive>,
+    /// Examples that batch norm's statistics are taken over, if not all of the batch: it runs in parts of so
+    /// many, which must divide it.
+    pub micro_batch: Option<usize>,
 }
 
 /// What a step computed on its way.
@@ -121,10 +124,32 @@ fn pair_index(
     })
 }
 
+/// `batch` in parts of `n` examples, one after another.
+fn parts(batch: &Batch, n: Option<usize>) -> Result<Vec<Batch>> {
+    let all = &batch.images;
+    let n = n.unwrap_or(all.n);
+    if n == 0 || !all.n.is_multiple_of(n) {
+        let expected = format!("a divisor of the batch ({})", all.n);
+        return Err(Error::usage("micro_batch", expected, n.to_string(), ""));
+    }
+    let part = |first: usize| {
+        let mut images = T4::zeros(all.c, n, all.h, all.w);
+        let image_len = all.h * all.w;
+        for c in 0..all.c {
+            let from = (c * all.n + first) * image_len;
+            images.data[c * n * image_len..][..n * image_len]
+                .copy_from_slice(&all.data[from..][..n * image_len]);
+        }
+        let masks = batch.drop_path.iter().map(|(at, mask)| (*at, mask[first..][..n].to_vec()));
+        Batch { images, labels: batch.labels[first..][..n].to_vec(), drop_path: masks.collect() }
+    };
+    Ok((0..all.n).step_by(n).map(part).collect())
+}
+
 /// One step: `state` after it, and what it computed.
 ///
 /// # Errors
-/// Those of [`network::evaluate`] and [`prior_gradient`].
+/// Those of [`network::evaluate`] and [`prior_gradient`]; a `micro_batch` that does not divide the batches.
 pub fn search_step(
     net: &Net,
     state: &State,
@@ -133,20 +158,28 @@ pub fn search_step(
     train: &Batch,
     settings: &Settings,
 ) -> Result<(State, Record)> {
+    let (search, train) = (parts(search, settings.micro_batch)?, parts(train, settings.micro_batch)?);
     let mut log_likelihood = Vec::new();
     for child in children {
-        let outcome = network::evaluate(net, child, &state.v, search, Mode::Train, false)?;
-        log_likelihood.push(outcome.log_likelihood.iter().sum());
+        let mut sum = 0.0;
+        for part in &search {
+            let outcome = network::evaluate(net, child, &state.v, part, Mode::Train, false)?;
+            sum += outcome.log_likelihood.iter().sum::<f64>();
+        }
+        log_likelihood.push(sum);
     }
     let weights = importance_weights(&log_likelihood, settings.beta);
 
     let mut gradient: BTreeMap<&String, Vec<f64>> =
         state.v.iter().map(|(name, (_, v))| (name, vec![0.0; v.len()])).collect();
     for (child, &weight) in children.iter().zip(&weights) {
-        let outcome = network::evaluate(net, child, &state.v, train, Mode::Train, true)?;
-        for (name, (_, g)) in &outcome.grads {
-            if let Some(sum) = gradient.get_mut(name) {
-                clip::accumulate(sum, weight, g);
+        for part in &train {
+            let outcome = network::evaluate(net, child, &state.v, part, Mode::Train, true)?;
+            for (name, (_, g)) in &outcome.grads {
+                if let Some(sum) = gradient.get_mut(name) {
+                    // The mean over the batch is the mean of the parts' means.
+                    clip::accumulate(sum, weight / train.len() as f64, g);
+                }
             }
         }
     }

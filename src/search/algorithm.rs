@@ -6,21 +6,17 @@ use std::time::Instant;
 use super::children::{Children, largest};
 use super::importance;
 use super::init::initial;
+use super::passes::suggest_smaller;
 use super::prior_update::{self, Adam, Moments};
-use super::record::{Clock, PerKind, Phases, StepRecord};
-use crate::config::Config;
+use super::record::{Clock, Phases, StepRecord};
+use crate::config::{Config, Temper};
 use crate::data::{Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch, check_sides, split};
 use crate::error::{Error, Result};
-use crate::gpu::{Child, ChildResult, Gpu, Network, Update};
+use crate::gpu::{Gpu, Network, Update};
 use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
-use crate::graph::{Layout, Lowering, Mode};
+use crate::graph::{Layout, Lowering};
 use crate::kernel::Buf;
-use crate::rng::{Purpose, stream};
-use crate::space::{Alpha, CellKind, Genotype, Prior, Space};
-
-/// The buffers that hold the two batches.
-pub(super) const SEARCH: u8 = 0;
-const TRAIN: u8 = 1;
+use crate::space::{Alpha, Genotype, Prior, Space};
 
 /// What a search depends on besides its data, its adapter and its state.
 #[derive(Clone, Debug)]
@@ -39,7 +35,7 @@ pub struct Search {
     pub(super) space: Space,
     pub(super) network: Network,
     pub(super) dataset: Arc<Dataset>,
-    sources: Vec<Arc<BatchSource>>,
+    pub(super) sources: Vec<Arc<BatchSource>>,
     prefetch: Option<Prefetch>,
     pub(super) prior: Prior,
     pub(super) moments: Moments,
@@ -100,7 +96,8 @@ impl Search {
         let v = initial(&layout, config.seed);
         let mut network = Network::new(gpu, spec, layout, settings.lowering)?;
         network.write_all(Buf::V, &v)?;
-        network.reserve(&largest(&space), config.batch as u32).map_err(|e| smaller_batch(e, config.batch))?;
+        let reserved = network.reserve(&largest(&space), config.part() as u32);
+        reserved.map_err(|e| suggest_smaller(e, config.batch, config.part()))?;
         let prior = Prior::uniform(&space);
         let moments = Moments::zeros(&prior);
         Ok(Self {
@@ -134,42 +131,44 @@ impl Search {
         let started = Instant::now();
         let before = if self.traced() { Some(self.snapshot()?) } else { None };
         let mut seconds = Phases::default();
+        // What ran between steps is not of this one.
+        self.network.take_host_secs();
         let mut clock = Clock::new();
 
         // 5: a batch from the search split; 11: a batch from the train split.
         let (search, train) = self.batches()?;
-        self.network.upload(SEARCH, &search.images, &search.labels)?;
-        self.network.upload(TRAIN, &train.images, &train.labels)?;
         seconds.data = clock.lap();
 
         // 6-9: K architectures and their likelihoods ω_k.
         let children = self.sample();
-        let results = self.likelihoods(&children)?;
+        seconds.plan = clock.lap();
+        let pass = self.likelihoods(&children, &search)?;
+        let results = self.results(&pass)?;
         let log_likelihood: Vec<f64> = children.network_of.iter().map(|&d| results[d].sum()).collect();
         self.check_finite(&log_likelihood, &children)?;
-        seconds.search = clock.lap();
+        self.share(clock.lap(), &mut seconds.search, &mut seconds.plan);
 
         // 10: normalised weights ω̃_k, by log-sum-exp.
-        let beta = importance::exponent(self.settings.config.temper, &log_likelihood);
+        let beta = importance::exponent(self.temper(log_likelihood.len()), &log_likelihood);
         let weights = importance::weights(&log_likelihood, beta);
 
         // 12-16: v moves by Σ_k ω̃_k ∇_v log p(y|X, v, α_k).
         let lr = self.lr();
         let kept = importance::kept(&weights, self.drop_mass());
-        let trained = self.gradients(&children, &weights, &kept)?;
+        let (pass, trained) = self.gradients(&children, &weights, &kept, &train)?;
         self.network.step(self.update(lr))?;
-        let outcome = self.network.results(trained.len(), TRAIN)?;
+        let outcome = self.results(&pass)?;
         let clip = self.network.clip()?;
         if !clip.norm.is_finite() {
             return Err(self.non_finite(&children, 0, clip.norm));
         }
-        seconds.train = clock.lap();
+        self.share(clock.lap(), &mut seconds.train, &mut seconds.plan);
 
         // 13-17: π moves by Σ_k ω̃_k ∇_π log p(α_k|π).
         self.update_prior(&children.alphas, &weights);
         self.step += 1;
 
-        let mut record = self.record(&children, &results, &trained, &outcome);
+        let mut record = self.record(&children, &weights, &results, &trained, &outcome);
         record.ess = importance::ess(&weights);
         (record.beta, record.lr) = (beta, lr);
         (record.grad_norm, record.clip_factor) = (clip.norm, clip.factor);
@@ -183,50 +182,26 @@ impl Search {
         }
         (record.log_likelihood, record.weights) = (log_likelihood, weights);
         record.mode_accuracy = self.evaluate_if_due()?;
-        seconds.host = started.elapsed().as_secs_f64() - seconds.data - seconds.search - seconds.train;
+        seconds.host = started.elapsed().as_secs_f64() - seconds.total();
         record.seconds = seconds;
         Ok(record)
     }
 
-    /// α_k ~ p(α|π), each child from its own stream.
-    fn sample(&self) -> Children {
-        let config = &self.settings.config;
-        let draw = |k| self.prior.sample(&mut stream(config.seed, Purpose::Sample, self.step, k));
-        Children::new(&self.space, (0..u64::from(config.samples)).map(draw).collect(), !config.reference)
+    /// Splits the time of a pass into the host's and the rest.
+    fn share(&mut self, lap: f64, pass: &mut f64, host: &mut f64) {
+        let planned = self.network.take_host_secs().min(lap);
+        *pass = lap - planned;
+        *host += planned;
     }
 
-    /// Results of each distinct child on the search batch: forward passes one after another in the same
-    /// memory, one read-back at the end.
-    fn likelihoods(&mut self, children: &Children) -> Result<Vec<ChildResult>> {
-        let n = children.distinct.len();
-        for (slot, genotype) in children.distinct.iter().enumerate() {
-            self.network.run(Child { genotype, mode: Mode::Likelihood, split: SEARCH, drop_path: false })?;
-            self.network.keep_results(slot, n, SEARCH)?;
-        }
-        self.network.results(n, SEARCH)
-    }
-
-    /// Adds ω̃_k ∇_v of the kept children; returns the networks that ran, with their weights.
-    fn gradients(
-        &mut self,
-        children: &Children,
-        weights: &[f64],
-        kept: &[bool],
-    ) -> Result<Vec<(usize, f64)>> {
-        let mut mass = vec![0.0; children.distinct.len()];
-        for (k, &network) in children.network_of.iter().enumerate() {
-            if kept[k] {
-                mass[network] += weights[k];
+    /// The tempering of a step with `k` children: no larger effective size than they can have.
+    fn temper(&self, k: usize) -> Temper {
+        match self.settings.config.temper {
+            Temper::Ess(target) => {
+                Temper::Ess(target.min(self.settings.config.samples.largest_ess(k as u32)))
             }
+            other => other,
         }
-        let ran: Vec<(usize, f64)> = mass.into_iter().enumerate().filter(|(_, w)| *w > 0.0).collect();
-        for (slot, &(network, weight)) in ran.iter().enumerate() {
-            self.network.set_child_weight(weight)?;
-            let genotype = &children.distinct[network];
-            self.network.run(Child { genotype, mode: Mode::Train, split: TRAIN, drop_path: false })?;
-            self.network.keep_results(slot, ran.len(), TRAIN)?;
-        }
-        Ok(ran)
     }
 
     fn update_prior(&mut self, alphas: &[Alpha], weights: &[f64]) {
@@ -294,50 +269,6 @@ impl Search {
         Error::NonFinite { step: self.step + 1, child, genotype, value }
     }
 
-    fn record(
-        &self,
-        children: &Children,
-        results: &[ChildResult],
-        trained: &[(usize, f64)],
-        outcome: &[ChildResult],
-    ) -> StepRecord {
-        let n = self.settings.config.batch as f64;
-        let mode = self.mode();
-        let [normal, reduce] = self.prior.entropy();
-        let mass: f64 = trained.iter().map(|(_, w)| w).sum();
-        let mean = |f: &dyn Fn(&ChildResult) -> f64| {
-            trained.iter().zip(outcome).map(|((_, w), r)| w / mass * f(r) / n).sum::<f64>()
-        };
-        let mut search_weights = vec![0.0; results.len()];
-        let per_child: Vec<f64> = children.network_of.iter().map(|&d| results[d].sum()).collect();
-        let beta = importance::exponent(self.settings.config.temper, &per_child);
-        for (k, w) in importance::weights(&per_child, beta).iter().enumerate() {
-            search_weights[children.network_of[k]] += w;
-        }
-        StepRecord {
-            step: self.step,
-            epoch: (self.step - 1) / self.sources[1].batches_per_epoch() + 1,
-            log_likelihood: Vec::new(),
-            weights: Vec::new(),
-            ess: 0.0,
-            beta,
-            entropy: PerKind { normal, reduce },
-            skips: PerKind { normal: mode.n_skips(CellKind::Normal), reduce: mode.n_skips(CellKind::Reduce) },
-            pools: PerKind { normal: mode.n_pools(CellKind::Normal), reduce: mode.n_pools(CellKind::Reduce) },
-            train_loss: -mean(&|r| r.sum()),
-            train_accuracy: mean(&|r| r.n_correct as f64),
-            accuracy: results.iter().zip(&search_weights).map(|(r, w)| w * r.n_correct as f64 / n).sum(),
-            mode_accuracy: None,
-            lr: 0.0,
-            grad_norm: 0.0,
-            clip_factor: 1.0,
-            skipped: 0,
-            shared: children.alphas.len() - children.distinct.len(),
-            arena_bytes: self.network.arena_bytes(),
-            seconds: Phases::default(),
-        }
-    }
-
     /// The mode of π.
     pub fn mode(&self) -> Genotype {
         self.space.genotype(&self.prior.mode())
@@ -372,16 +303,5 @@ impl Search {
     /// The configuration with every length resolved.
     pub fn config(&self) -> &Config {
         &self.settings.config
-    }
-}
-
-fn smaller_batch(e: Error, batch: usize) -> Error {
-    match e {
-        Error::Memory { what, need_bytes, have_bytes, .. } => {
-            let fits = (batch as u64 * have_bytes / need_bytes.max(1)).max(1);
-            let try_this = format!("--batch {fits} or fewer --channels");
-            Error::Memory { what, need_bytes, have_bytes, try_this }
-        }
-        other => other,
     }
 }

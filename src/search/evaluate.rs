@@ -1,7 +1,7 @@
 //! A genotype with the shared weights → its accuracy on the held-out images.
 
 use super::Search;
-use super::algorithm::SEARCH;
+use super::passes::SEARCH;
 use crate::data::eval_batches;
 use crate::error::Result;
 use crate::gpu::Child;
@@ -27,11 +27,11 @@ impl Evaluation {
 }
 
 impl Search {
-    /// Evaluates `genotype` on the held-out images, in batches of the configured size in file order (the
-    /// remainder joined to the last), with each batch's statistics.
+    /// Evaluates `genotype` on the held-out images, in batches of the configured size, or of its parts, in
+    /// file order (the remainder joined to the last), with each batch's statistics.
     pub fn evaluate(&mut self, genotype: &Genotype) -> Result<Evaluation> {
         let dataset = std::sync::Arc::clone(&self.dataset);
-        let batch = self.settings.config.batch.min(dataset.test.n);
+        let batch = self.settings.config.part().min(dataset.test.n);
         let mut total = Evaluation { n: 0, n_correct: 0, mean_log_likelihood: 0.0 };
         for batch in eval_batches(&dataset.test, &self.settings.normalisation, batch)? {
             self.network.upload(SEARCH, &batch.images, &batch.labels)?;

@@ -8,6 +8,7 @@ mod children;
 mod evaluate;
 pub mod importance;
 pub mod init;
+mod passes;
 pub mod prior_update;
 mod record;
 mod snapshot;

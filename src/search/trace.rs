@@ -54,7 +54,7 @@ impl Search {
             Baseline::None => "none",
             Baseline::Mean => "mean",
         };
-        let entries = [
+        let mut entries = vec![
             ("step", self.step.to_string()),
             ("lr", happened.lr.to_string()),
             ("momentum", c.momentum.to_string()),
@@ -65,6 +65,7 @@ impl Search {
             ("beta", happened.beta.to_string()),
             ("primitives", names.join(",")),
         ];
+        entries.extend(c.micro_batch.map(|m| ("micro_batch", m.to_string())));
         entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 }

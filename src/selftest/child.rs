@@ -283,6 +283,7 @@ impl Steps {
             beta: 1.0,
             baseline_mean: false,
             primitives: Primitive::ALL.to_vec(),
+            micro_batch: None,
         };
         let mut network =
             Network::new(open()?, spec.clone(), Layout::new(params.clone())?, Lowering::default())?;

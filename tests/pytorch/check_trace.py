@@ -48,9 +48,10 @@ def left_out(weights, drop_mass):
     return out
 
 
-def mean_gradient(parent, genotype, images, labels):
+def mean_gradient(parent, genotype, images, labels, part):
     parent.zero_grad(set_to_none=True)
-    F.cross_entropy(parent(images, genotype), labels).backward()
+    for x, y in zip(images.split(part), labels.split(part)):
+        (F.cross_entropy(parent(x, genotype), y, reduction="sum") / len(labels)).backward()
     return {n: p.grad for n, p in parent.named_parameters() if p.grad is not None}
 
 
@@ -89,10 +90,13 @@ def check_step(tensors, meta, config, report, previous):
     alpha = tensors["alpha"]
     children = [genotype_from_alpha(a, primitives) for a in alpha]
     k = len(children)
+    # With --micro-batch a batch runs in parts, and batch norm sees a part at a time.
+    part = int(meta.get("micro_batch", len(images)))
 
     # 1. the log-likelihood of the search batch under every child
     with torch.no_grad():
-        lls = torch.stack([log_likelihood(parent(images, c), tensors["search.labels"]).sum() for c in children])
+        lls = torch.stack([sum(log_likelihood(parent(x, c), y).sum() for x, y in
+                               zip(images.split(part), tensors["search.labels"].split(part))) for c in children])
     traced = tensors["log_likelihood"].to(torch.float64)
     report.check("log-likelihoods, worst child", ((traced - lls).abs() / lls.abs()).max().item(), 1e-4)
 
@@ -108,7 +112,7 @@ def check_step(tensors, meta, config, report, previous):
     g = {n: torch.zeros_like(before[n]) for n in names}
     for i, (w, child) in enumerate(zip(weights, children)):
         if i not in out:
-            for n, d in mean_gradient(parent, child, images, labels).items():
+            for n, d in mean_gradient(parent, child, images, labels, part).items():
                 g[n] += w * d
     norm = torch.sqrt(sum(d.square().sum() for d in g.values())).item()
     factor = min(1.0, MAX_NORM / (norm + 1e-6))

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use parsec_nas::Error;
 use parsec_nas::config::keys::{KEYS, nearest};
-use parsec_nas::config::{Baseline, Config, Temper};
+use parsec_nas::config::{Baseline, Config, Samples, Temper};
 use parsec_nas::space::Primitive;
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -50,7 +50,8 @@ fn without_arguments_the_embedded_preset() {
 #[test]
 fn other_data_take_the_settings_of_the_reference() {
     let mut config = Config::resolve(None, &flags(&[("data", "cifar10:some/where".into())])).unwrap();
-    assert_eq!((config.layers, config.channels, config.batch, config.samples), (8, 16, 64, 16));
+    assert_eq!((config.layers, config.channels, config.batch), (8, 16, 64));
+    assert_eq!((config.samples, config.micro_batch), (Samples::Fixed(16), None));
     assert_eq!((config.prior_lr, config.epochs, config.steps), (3e-4, Some(50), 0));
     config.resolve_steps(390);
     assert_eq!(config.steps, 19_500);
@@ -61,7 +62,7 @@ fn flags_win_over_the_file_and_the_file_over_the_preset() {
     let folder = TempDir::new().unwrap();
     let path = file(&folder, "lr = 0.5\nsamples = 3 # three\nepochs = 7\n");
     let config = Config::resolve(Some(&path), &flags(&[("samples", 4.into())])).unwrap();
-    assert_eq!((config.lr, config.samples), (0.5, 4));
+    assert_eq!((config.lr, config.samples), (0.5, Samples::Fixed(4)));
     assert_eq!((config.steps, config.epochs), (0, Some(7)), "the file's epochs replace the preset's steps");
     let config = Config::resolve(Some(&path), &flags(&[("steps", 9.into())])).unwrap();
     assert_eq!((config.steps, config.epochs), (9, None), "the flag's steps replace the file's epochs");
@@ -99,6 +100,37 @@ fn the_resolved_form_names_every_key_and_round_trips() {
     assert_eq!(again.primitives, [Primitive::SkipConnect, Primitive::None]);
 }
 
+/// K is a number or a rule; each form is read from text and from a file, and written as it was given.
+#[test]
+fn samples_are_an_integer_or_a_share_of_the_entropy() {
+    let folder = TempDir::new().unwrap();
+    for (toml, flag, expected) in [
+        ("samples = 7", "7", Samples::Fixed(7)),
+        ("samples = \"7\"", "7", Samples::Fixed(7)),
+        ("samples = \"auto:0.3\"", "auto:0.3", Samples::Auto(0.3)),
+        ("samples = \"auto:2\"", "auto:2", Samples::Auto(2.0)),
+    ] {
+        let of_file = Config::resolve(Some(&file(&folder, toml)), &Table::new()).unwrap();
+        let of_flag = Config::resolve(None, &flags(&[("samples", flag.into())])).unwrap();
+        assert_eq!((of_file.samples, of_flag.samples), (expected, expected));
+        let text = of_file.to_toml().unwrap();
+        let written =
+            if flag == "7" { "\nsamples = 7\n".to_owned() } else { format!("\nsamples = \"{flag}\"\n") };
+        assert!(text.contains(&written), "{written} is not in\n{text}");
+        assert_eq!(Config::read_resolved(&file(&folder, &text)).unwrap(), of_file);
+    }
+}
+
+#[test]
+fn k_follows_the_entropy_within_its_bounds() {
+    let k = |lambda, entropy| Samples::Auto(lambda).count(entropy);
+    assert_eq!(k(0.32, 50.3), 16, "seven primitives, uniform");
+    assert_eq!((k(0.32, 50.3 / 3.0), k(0.32, 14.0), k(0.32, 14.1)), (5, 4, 5), "rounded");
+    assert_eq!((k(0.32, 0.0), k(0.32, 4.6), k(1e-3, 50.0)), (2, 2, 2));
+    assert_eq!((k(1.0, 63.6), k(1000.0, 50.0), k(1.0, f64::INFINITY)), (64, 64, 64));
+    assert_eq!((Samples::Fixed(1).count(50.0), Samples::Fixed(4096).count(0.0)), (1, 4096));
+}
+
 proptest! {
     #[test]
     fn numbers_round_trip_exactly(lr in 1e-12f64..100.0, decay in 0.0f64..1.0, seed in 0i64..i64::MAX, beta in 0.0f64..10.0) {
@@ -131,6 +163,7 @@ fn every_key_of_the_list_is_a_key_of_the_configuration() {
             ("device", 0.into()),
             ("prior_from", "p".into()),
             ("weights_from", "w".into()),
+            ("micro_batch", 4.into()),
             ("size", 32.into()),
             ("mean", 0.5.into()),
             ("std", 1.into()),
@@ -181,7 +214,20 @@ fn a_value_out_of_range_names_key_line_range_and_what_was_found() {
         ("std = [0.0]", "one number"),
         ("steps = 5\nepochs = 1", "either"),
         ("lr = 0.01\nlr_min = 0.02", "at most `lr`"),
-        ("samples = 4\ntemper = \"ess:5\"", "at most `samples`"),
+        ("samples = 4\ntemper = \"ess:5\"", "at most `samples` (4)"),
+        ("samples = \"auto:0.3\"\ntemper = \"ess:33\"", "at most `samples` (32)"),
+        ("samples = 4.0", "1 to 4096, or auto:LAMBDA"),
+        ("samples = \"auto:\"", "auto:LAMBDA"),
+        ("samples = \"auto\"", "auto:LAMBDA"),
+        ("samples = \"auto:0\"", "above 0"),
+        ("samples = \"auto:-0.3\"", "above 0"),
+        ("samples = \"auto:nan\"", "above 0"),
+        ("samples = \"auto:inf\"", "at most 1000"),
+        ("samples = true", "an integer"),
+        ("micro_batch = 0", "1 to 32768"),
+        ("batch = 32\nmicro_batch = 12", "a divisor of `batch` (32)"),
+        ("batch = 32\nmicro_batch = 12", "--micro-batch 8"),
+        ("batch = 32\nmicro_batch = 64", "--micro-batch 32"),
     ] {
         let message = error_of(text);
         assert!(message.contains(part), "{text}: {part:?} is not in: {message}");

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use parsec_nas::config::Config;
+use parsec_nas::config::{Config, Samples};
 use parsec_nas::data::{self, Dataset, Images, LoadOptions, Normalisation};
 use parsec_nas::export::tensors::Tensors;
 use parsec_nas::graph::Lowering;
@@ -11,9 +11,11 @@ use parsec_nas::space::{Primitive, Prior, Space};
 
 use super::replay::open;
 
+mod adaptive;
 mod estimator;
 mod failures;
 mod importance;
+mod parts;
 mod prior;
 mod state;
 mod steps;
@@ -41,7 +43,7 @@ fn config() -> Config {
         layers: 3,
         channels: 4,
         batch: 8,
-        samples: 3,
+        samples: Samples::Fixed(3),
         steps: 4,
         threads: 1,
         lr: 0.025,

@@ -90,6 +90,7 @@ fn state_and_settings() -> (Net, State, Settings) {
         beta: 1.0,
         baseline_mean: false,
         primitives: PRIMITIVES.to_vec(),
+        micro_batch: None,
     };
     (net, state, settings)
 }
@@ -164,4 +165,44 @@ fn duplicates_and_unused_paths() {
     let (v, buf) = (state.v[name].1[0], state.momentum[name].1[0]);
     let buf = 0.9 * buf + 3e-4 * v;
     close(&[one.momentum[name].1[0], one.v[name].1[0]], &[buf, v - 0.025 * buf], 1e-15);
+}
+
+/// In parts, each is a batch of its own: likelihoods add up, gradients of means are averaged.
+#[test]
+fn a_batch_in_parts() {
+    let (net, state, mut settings) = state_and_settings();
+    let (search, train) = (batch(1, 4, 8), batch(2, 6, 8));
+    let children = [everything()];
+    let (whole, _) = search_step(&net, &state, &children, &search, &train, &settings).unwrap();
+    settings.micro_batch = Some(2);
+    settings.max_norm = 1e9;
+    let (after, record) = search_step(&net, &state, &children, &search, &train, &settings).unwrap();
+
+    // The same images, cut in the order [N][C][H][W].
+    let cut = |all: &Batch| -> Vec<Batch> {
+        let (images, len) = (all.images.to_nchw(), all.images.c * all.images.h * all.images.w);
+        let shape = [2, all.images.c, all.images.h, all.images.w];
+        let parts = images.chunks(2 * len).zip(all.labels.chunks(2));
+        parts.map(|(images, labels)| Batch::from_nchw(shape, images, labels)).collect()
+    };
+    let run = |part: &Batch| evaluate(&net, &children[0], &state.v, part, Mode::Train, true).unwrap();
+    let outcomes: Vec<_> = cut(&search).iter().map(run).collect();
+    assert_eq!(outcomes.len(), 2);
+    let sum: f64 = outcomes.iter().flat_map(|o| &o.log_likelihood).sum();
+    close(&record.log_likelihood, &[sum], 1e-14);
+    let outcomes: Vec<_> = cut(&train).iter().map(run).collect();
+    assert_eq!(outcomes.len(), 3);
+    for (name, (_, v)) in &state.v {
+        let g = |i: usize| -> f64 {
+            outcomes.iter().map(|o| o.grads.get(name).map_or(0.0, |(_, g)| g[i])).sum::<f64>() / 3.0
+        };
+        let buf: Vec<f64> =
+            (0..v.len()).map(|i| 0.9 * state.momentum[name].1[i] + g(i) + 3e-4 * v[i]).collect();
+        close(&after.momentum[name].1, &buf, 1e-12);
+    }
+    assert_ne!(whole.v, after.v);
+
+    settings.micro_batch = Some(4);
+    let error = search_step(&net, &state, &children, &search, &train, &settings).unwrap_err();
+    assert!(error.to_string().contains("divisor of the batch (6)"), "{error}");
 }

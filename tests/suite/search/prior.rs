@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use parsec_nas::config::{Baseline, Config};
+use parsec_nas::config::{Baseline, Config, Samples};
 use parsec_nas::search::take_prior;
 use parsec_nas::space::{Primitive, Prior, Space};
 
@@ -82,7 +82,7 @@ fn a_prior_goes_over_to_another_network() {
 #[test]
 fn children_are_drawn_from_the_prior() {
     let Some(mut search) = search(Config {
-        samples: 5,
+        samples: Samples::Fixed(5),
         primitives: vec![Primitive::SkipConnect, Primitive::DilConv3x3],
         ..config()
     }) else {

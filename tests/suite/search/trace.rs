@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use parsec_nas::config::{Baseline, Config, Temper};
+use parsec_nas::config::{Baseline, Config, Samples, Temper};
 use parsec_nas::export::tensors::{self, Metadata, Tensor, Tensors};
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::reference::adam::Adam;
@@ -132,6 +132,7 @@ fn recompute(trace: &Tensors, metadata: &Metadata, space: &Space) {
         beta: number("beta"),
         baseline_mean: metadata["baseline"] == "mean",
         primitives,
+        micro_batch: metadata.get("micro_batch").map(|m| m.parse().unwrap()),
     };
     let net = Net {
         kind: Kind::Search,
@@ -241,6 +242,30 @@ fn a_trace_of_every_option_is_its_formula() {
         |trace, metadata, space| {
             assert_eq!(metadata["baseline"], "mean");
             assert_eq!(metadata["beta"], "2.5");
+            recompute(trace, metadata, space);
+        },
+    );
+}
+
+/// A batch in parts, K from the entropy of π and a target for the sample size: all of it is in the trace.
+#[test]
+fn a_trace_in_parts_with_adaptive_k_is_its_formula() {
+    traced(
+        |base| Config {
+            micro_batch: Some(4),
+            samples: Samples::Auto(0.1),
+            temper: Temper::Ess(2.0),
+            baseline: Baseline::Mean,
+            drop_mass: 0.0,
+            // Far enough that K changes at once.
+            prior_lr: 4.0,
+            ..base
+        },
+        |trace, metadata, space| {
+            assert_eq!(metadata["micro_batch"], "4");
+            let k = numbers(trace, "weights").len();
+            let first = metadata["step"] == "1";
+            assert!(if first { k == 5 } else { k < 5 }, "K = {k} of step {}", metadata["step"]);
             recompute(trace, metadata, space);
         },
     );

@@ -1,0 +1,83 @@
+//! Batches in parts of M examples. That a step in parts is the f64 oracle's is in [`super::trace`].
+
+use std::sync::Arc;
+
+use parsec_nas::Error;
+use parsec_nas::config::Config;
+use parsec_nas::data::{Dataset, Images, Normalisation};
+use parsec_nas::graph::Lowering;
+use parsec_nas::search::{Search, Settings};
+
+use super::super::replay::{distance, norm, open};
+use super::{all, config, dataset, minus, run, search};
+
+fn parts_of(m: usize) -> Config {
+    Config { micro_batch: Some(m), drop_mass: 0.0, ..config() }
+}
+
+#[test]
+fn a_part_that_is_the_batch_changes_no_bit() {
+    let Some(mut whole) = search(Config { drop_mass: 0.0, ..config() }) else { return };
+    let mut one_part = search(parts_of(8)).unwrap();
+    assert_eq!(run(&mut whole, 2), run(&mut one_part, 2));
+    assert_eq!(whole.snapshot().unwrap(), one_part.snapshot().unwrap());
+}
+
+/// Parts need the memory of a batch of their size. The step is another than the whole batch's, by the scope of
+/// the statistics.
+#[test]
+fn parts_take_the_memory_of_a_part() {
+    let Some(mut whole) = search(Config { drop_mass: 0.0, ..config() }) else { return };
+    let mut parts = search(parts_of(4)).unwrap();
+    let mut small = search(Config { batch: 4, ..config() }).unwrap();
+    assert_eq!(parts.network().arena_bytes(), small.network().arena_bytes());
+    assert!(10 * parts.network().arena_bytes() < 6 * whole.network().arena_bytes());
+
+    let mode = parts.mode();
+    let (of_parts, of_small) = (parts.evaluate(&mode).unwrap(), small.evaluate(&mode).unwrap());
+    assert_eq!(of_parts, of_small, "evaluation sees as many examples at a time");
+
+    let start = all(&whole.snapshot().unwrap(), "v.");
+    let (a, b) = (run(&mut whole, 1).remove(0), run(&mut parts, 1).remove(0));
+    assert_eq!(b.arena_bytes, small.network().arena_bytes());
+    assert!(a.log_likelihood.iter().zip(&b.log_likelihood).all(|(a, b)| a != b && (a / b - 1.0).abs() < 0.3));
+    let [a, b] = [&mut whole, &mut parts].map(|s| minus(&all(&s.snapshot().unwrap(), "v."), &start));
+    let apart = distance(&a, &b) / norm(&a);
+    assert!(apart > 1e-3, "{apart}");
+}
+
+#[test]
+fn going_on_in_parts_is_bit_for_bit() {
+    let Some(mut unbroken) = search(parts_of(2)) else { return };
+    run(&mut unbroken, 1);
+    let middle = unbroken.snapshot().unwrap();
+    let rest = run(&mut unbroken, 2);
+    let mut resumed = search(parts_of(2)).unwrap();
+    resumed.restore(1, &middle).unwrap();
+    assert_eq!(run(&mut resumed, 2), rest);
+}
+
+/// A channel of 130 images of 512 pixels a side is larger than any page.
+#[test]
+fn a_lack_of_memory_names_the_parts_that_would_fit() {
+    let Some(gpu) = open() else { return };
+    let all = dataset();
+    let large = |n: usize| Images {
+        n,
+        height: 512,
+        width: 512,
+        pixels: vec![0; n * 512 * 512],
+        labels: vec![0; n],
+        ..all.train.clone()
+    };
+    let dataset = Arc::new(Dataset { train: large(260), test: large(1), ..(*all).clone() });
+    let settings = Settings {
+        config: Config { batch: 130, ..config() },
+        normalisation: Normalisation { mean: vec![0.0], std: vec![1.0] },
+        lowering: Lowering::default(),
+    };
+    let error = Search::new(settings, dataset, gpu).err().unwrap();
+    assert!(matches!(error, Error::Memory { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("--micro-batch ") && text.contains(" --batch "), "{text}");
+}
