@@ -3,7 +3,7 @@
 use super::{Case, Oracle};
 use crate::kernel::Buf;
 use crate::ops::batch_norm::{self, GradSource, Norm};
-use crate::ops::{Array, GradView, Map};
+use crate::ops::{Array, GradView, Map, View, elementwise};
 use crate::reference::batch_norm::{EPS, Stats, backward, forward, statistics, update_running};
 use crate::reference::{T4, concat};
 use crate::selftest::setup::{APPROXIMATE, FEW, LONG_SUM, Setup, Tolerance};
