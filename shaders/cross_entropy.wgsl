@@ -1,14 +1,15 @@
-// Log-softmax cross-entropy per example.
-//   result[n] = log p(y_n) = logits[n, y_n] - logsumexp(logits[n]), result[N + n] = 1 if the largest logit is y_n's
-//   dlogits[n, k] = scale * (softmax(logits[n])[k] - [k = y_n])
-// logits, dlogits: [N][K], labels: u32 [N], result: f32 [2][N].
-// Source: PyTorch's cross_entropy; scale = weight / N for the mean.
+// Log-softmax cross-entropy per example, with label smoothing e.
+//   log p(k) = logits[n, k] - logsumexp(logits[n])
+//   result[n] = (1 - e) log p(y_n) + e / K sum_k log p(k), result[N + n] = 1 if the largest logit is y_n's
+//   dlogits[n, k] = scale * (softmax(logits[n])[k] - (1 - e) [k = y_n] - e / K)
+// logits, dlogits: [N][K], labels: u32 [N], result: f32 [2][N]. With e = 0, result[n] = log p(y_n).
+// Source: PyTorch's cross_entropy(label_smoothing = e); scale = weight / N for the mean.
 
 struct Params {
     n: u32,
     k: u32,
     scale: f32,
-    pad0: u32,
+    smoothing: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -21,11 +22,13 @@ struct Softmax {
     top: f32,
     first: u32,
     total: f32,
+    // Of the logits, less the top each.
+    sum: f32,
 }
 
 fn softmax(n: u32) -> Softmax {
     let base = n * params.k;
-    var s = Softmax(logits[base], 0u, 0.0);
+    var s = Softmax(logits[base], 0u, 0.0, 0.0);
     for (var k = 1u; k < params.k; k++) {
         let v = logits[base + k];
         if (v > s.top) {
@@ -34,7 +37,9 @@ fn softmax(n: u32) -> Softmax {
         }
     }
     for (var k = 0u; k < params.k; k++) {
-        s.total += exp(logits[base + k] - s.top);
+        let d = logits[base + k] - s.top;
+        s.total += exp(d);
+        s.sum += d;
     }
     return s;
 }
@@ -46,7 +51,9 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
     }
     let s = softmax(gid.x);
     let label = min(labels[gid.x], params.k - 1u);
-    result[gid.x] = logits[gid.x * params.k + label] - s.top - log(s.total);
+    let hard = logits[gid.x * params.k + label] - s.top - log(s.total);
+    let even = s.sum / f32(params.k) - log(s.total);
+    result[gid.x] = select(mix(hard, even, params.smoothing), hard, params.smoothing == 0.0);
     result[params.n + gid.x] = select(0.0, 1.0, s.first == label);
 }
 
@@ -60,6 +67,7 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
     let base = gid.x * params.k;
     for (var k = 0u; k < params.k; k++) {
         let p = exp(logits[base + k] - s.top) / s.total;
-        dlogits[base + k] = params.scale * (p - select(0.0, 1.0, k == label));
+        let target_k = select(0.0, 1.0 - params.smoothing, k == label) + params.smoothing / f32(params.k);
+        dlogits[base + k] = params.scale * (p - target_k);
     }
 }

@@ -7,22 +7,31 @@
 pub mod devices;
 pub mod show;
 
+mod eval;
+mod open;
+mod predict;
 mod replay;
 mod resume;
 mod search;
 mod selftest;
 mod session;
 mod show_args;
+mod train;
+mod train_args;
+mod trained;
 mod ui;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+pub use eval::EvalArgs;
+pub use predict::PredictArgs;
 pub use replay::{Mode, Network, ReplayArgs, Stem};
 pub use search::SearchArgs;
 pub use selftest::SelftestArgs;
 pub use show_args::ShowFlags;
+pub use train_args::TrainArgs;
 pub use ui::Ui;
 
 use crate::Result;
@@ -64,6 +73,13 @@ pub enum Command {
     /// Search for an architecture; without any argument, on the embedded images
     #[command(allow_negative_numbers = true)]
     Search(Box<SearchArgs>),
+    /// Train the final network of an architecture
+    #[command(allow_negative_numbers = true)]
+    Train(Box<TrainArgs>),
+    /// Evaluate a trained network on held-out images, and time it
+    Eval(Box<EvalArgs>),
+    /// Name what is on images, by a trained network
+    Predict(PredictArgs),
     /// Go on with a run from its newest good checkpoint
     Resume {
         /// The run folder
@@ -85,6 +101,9 @@ pub fn run() -> Result<()> {
     match command {
         Command::Devices => devices::devices(common.json),
         Command::Search(args) => search::search(&args, &ui),
+        Command::Train(args) => train_args::train(&args, &ui),
+        Command::Eval(args) => eval::eval(&args, &ui),
+        Command::Predict(args) => predict::predict(&args, &ui),
         Command::Resume { run } => resume::resume(&run, &ui),
         Command::Show(flags) => show_args::show(&flags, &ui),
         Command::Replay(args) => replay::replay(&args, &ui),

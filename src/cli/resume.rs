@@ -4,8 +4,9 @@ use std::path::Path;
 
 use super::Ui;
 use super::session::Session;
+use super::train;
 use crate::Result;
-use crate::config::Config;
+use crate::config::{Config, Resolved, TrainConfig};
 use crate::run::{self, RunDir};
 
 /// Goes on with the run at `path`.
@@ -16,6 +17,9 @@ pub fn resume(path: &Path, ui: &Ui) -> Result<()> {
         return ui.emit(&run.result()?);
     }
     let run = RunDir::open_for_writing(path)?;
+    if run.manifest()?.kind == TrainConfig::KIND {
+        return train::resume(path, &run, ui);
+    }
     // The folder may have been moved since, and the runs it started from may be gone.
     let config = Config { run: Some(path.to_owned()), prior_from: None, weights_from: None, ..run.config()? };
     let mut session = Session::open(config, ui)?;

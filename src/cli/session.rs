@@ -1,18 +1,17 @@
 //! A resolved configuration → data, adapter and a search, ready to be driven; and what is left when it ends.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
 
 use super::Ui;
+use super::open::{self, Facts, Opened, Wanted};
 use crate::Result;
 use crate::config::Config;
-use crate::data::{self, Dataset, Identity, LoadOptions, Normalisation};
+use crate::data::Identity;
 use crate::error::Error;
 use crate::export::tensors::Tensors;
-use crate::gpu::{Gpu, Options as GpuOptions};
 use crate::graph::Lowering;
 use crate::report;
 use crate::run::{self, Job, Manifest, Options, Progress, RunDir, stop};
@@ -83,18 +82,22 @@ struct Outcomes {
 impl Session {
     /// Loads the data, opens the adapter and builds the search.
     pub fn open(config: Config, ui: &Ui) -> Result<Self> {
-        let dataset = data::load(&config.data, &LoadOptions { size: config.size.map(|s| s as usize) })?;
-        let normalisation = normalisation(&config, &dataset)?;
-        let device = ui.device.as_deref().or(config.device.as_deref());
-        let gpu = Gpu::open(device, GpuOptions::default())?;
-        let info = gpu.info().clone();
-        ui.note(&format!("on {} ({})", info.name, info.driver));
-        let identity = dataset.identity.clone();
+        let Opened { dataset, normalisation, gpu } = open::open(
+            &Wanted {
+                data: &config.data,
+                size: config.size,
+                mean: config.mean.as_deref(),
+                std: config.std.as_deref(),
+                device: config.device.as_deref(),
+            },
+            ui,
+        )?;
         let lowering = Lowering { fuse: !config.reference_kernels, ..Lowering::default() };
-        let values = serde_json::to_value(&normalisation).unwrap_or_default();
+        let identity = dataset.identity.clone();
+        let facts = Facts::of(&dataset, &normalisation, gpu.info(), &lowering);
         let (prior_from, weights_from) = (config.prior_from.clone(), config.weights_from.clone());
         let settings = Settings { config, normalisation, lowering };
-        let mut search = Search::new(settings, Arc::new(dataset), gpu)?;
+        let mut search = Search::new(settings, dataset, gpu)?;
         if let Some(run) = prior_from {
             let (state, warnings) = run::read_prior(&run)?;
             warnings.iter().for_each(|w| ui.warn(w));
@@ -106,16 +109,7 @@ impl Session {
             warnings.iter().for_each(|w| ui.warn(w));
             search.set_weights(&newest.state, &newest.state_path())?;
         }
-        let mut manifest = Manifest::new(search.config())?;
-        manifest.adapter = info.name.clone();
-        manifest.driver = format!("{} {}", info.driver, info.driver_info);
-        manifest.backend = info.backend.clone();
-        let limits = serde_json::to_value(&info.limits).unwrap_or_default();
-        let numbers = limits.as_object().into_iter().flatten();
-        manifest.limits = numbers.filter_map(|(k, v)| Some((k.clone(), v.as_u64()?))).collect();
-        manifest.data = serde_json::to_value(&identity).unwrap_or_default();
-        manifest.normalisation = values;
-        manifest.variants = variants(&lowering);
+        let manifest = facts.manifest(search.config())?;
         Ok(Self { search, identity, manifest })
     }
 
@@ -126,15 +120,7 @@ impl Session {
 
     /// Whether this is what `run` was started on: data, adapter and driver.
     pub fn check(&self, run: &RunDir, ui: &Ui) -> Result<()> {
-        let was = run.manifest()?;
-        was.check_data(&self.manifest.data, &run.file("manifest.json"))?;
-        if (&was.adapter, &was.driver) != (&self.manifest.adapter, &self.manifest.driver) {
-            ui.warn(&format!(
-                "the run was started on {} ({}); on this adapter it goes on, but not with the same bits",
-                was.adapter, was.driver
-            ));
-        }
-        Ok(())
+        open::check(&self.manifest, run, ui)
     }
 
     /// Drives the search to its end and writes what it found.
@@ -206,26 +192,4 @@ fn summary(r: &Outcomes, identity: &Identity) -> String {
         r.adapter,
         run = r.run,
     )
-}
-
-fn variants(lowering: &Lowering) -> std::collections::BTreeMap<String, String> {
-    let tuning = serde_json::to_value(lowering.tuning).unwrap_or_default();
-    let entries = tuning.as_object().into_iter().flatten();
-    entries.map(|(k, v)| (k.clone(), v.to_string())).collect()
-}
-
-/// As given, or computed from the training images.
-fn normalisation(config: &Config, dataset: &Dataset) -> Result<Normalisation> {
-    let mut out = Normalisation::of(&dataset.train);
-    let channels = dataset.train.channels;
-    for (name, given, values) in [("mean", &config.mean, &mut out.mean), ("std", &config.std, &mut out.std)] {
-        if let Some(given) = given {
-            if given.len() != channels {
-                let expected = format!("{channels} numbers, one per channel of the images");
-                return Err(Error::usage(format!("--{name}"), expected, given.len().to_string(), ""));
-            }
-            *values = given.iter().map(|x| *x as f32).collect();
-        }
-    }
-    Ok(out)
 }

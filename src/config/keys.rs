@@ -1,6 +1,7 @@
 //! A key and a TOML value → the value in its canonical form, or what was expected instead.
 //!
-//! [`KEYS`] is the one list of what can be configured and in which range.
+//! [`KEYS`] is the one list of what can be configured in a search and in which range;
+//! [`super::train::KEYS`] is that of a training.
 
 use toml::Value;
 
@@ -38,11 +39,11 @@ pub struct Key {
     pub kind: Kind,
 }
 
-const fn key(name: &'static str, kind: Kind) -> Key {
+pub(super) const fn key(name: &'static str, kind: Kind) -> Key {
     Key { name, kind }
 }
 
-/// Every key, in the order of [`super::Config`].
+/// Every key of a search, in the order of [`super::Config`].
 pub const KEYS: &[Key] = &[
     key("data", Kind::Text(types::check_data)),
     key("seed", Kind::Int(0, i64::MAX)),
@@ -87,12 +88,17 @@ pub const KEYS: &[Key] = &[
     key("eval_every", Kind::Int(0, 1_000_000_000)),
 ];
 
-/// The canonical form of `value` for the key `name`; errors call it `what`.
+/// The canonical form of `value` for the key `name` of a search; errors call it `what`.
 pub fn check(name: &str, value: &Value, what: &str) -> Result<Value> {
-    let Some(key) = KEYS.iter().find(|k| k.name == name) else {
-        let try_this = match nearest(name, KEYS.iter().map(|k| k.name)) {
+    check_in(KEYS, name, value, what)
+}
+
+/// The same for the key `name` among `keys`.
+pub fn check_in(keys: &[Key], name: &str, value: &Value, what: &str) -> Result<Value> {
+    let Some(key) = keys.iter().find(|k| k.name == name) else {
+        let try_this = match nearest(name, keys.iter().map(|k| k.name)) {
             Some(near) => format!("`{near}`"),
-            None => format!("one of {}", KEYS.iter().map(|k| k.name).collect::<Vec<_>>().join(", ")),
+            None => format!("one of {}", keys.iter().map(|k| k.name).collect::<Vec<_>>().join(", ")),
         };
         return Err(Error::usage(what, "the name of a setting", format!("`{name}`"), try_this));
     };
@@ -168,7 +174,7 @@ fn number(value: &Value) -> Option<f64> {
     value.as_float().or_else(|| value.as_integer().map(|i| i as f64))
 }
 
-fn non_empty(s: &str, expected: &str) -> std::result::Result<(), String> {
+pub(super) fn non_empty(s: &str, expected: &str) -> std::result::Result<(), String> {
     if s.is_empty() { Err(expected.into()) } else { Ok(()) }
 }
 

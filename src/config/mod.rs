@@ -1,4 +1,4 @@
-//! Flags and a flat TOML table → the resolved configuration of a search.
+//! Flags and a flat TOML table → the resolved configuration of a search, or of a training ([`train`]).
 //!
 //! Three layers, later ones win: a preset (`assets/default.toml` for the embedded images,
 //! `assets/reference.toml` for any other data), the user's TOML file, the flags. All are tables with
@@ -7,15 +7,20 @@
 
 pub mod keys;
 mod layer;
+mod resolved;
+pub mod train;
 mod types;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
+use toml::Table;
 
 use crate::space::Primitive;
 use crate::{Error, Result};
+use keys::Key;
+pub use resolved::{Resolved, read as read_resolved, to_toml};
+pub use train::TrainConfig;
 pub use types::{Baseline, Samples, Temper};
 
 const DEFAULT_PRESET: &str = include_str!("../../assets/default.toml");
@@ -134,16 +139,9 @@ impl Config {
     /// The preset that fits the data, overridden by the TOML file `file`, overridden by `flags`
     /// (keys in snake case). Every value is checked; errors name the flag, or the file's key and line.
     pub fn resolve(file: Option<&Path>, flags: &Table) -> Result<Self> {
-        let mut user = match file {
-            Some(path) => layer::read(path, layer::Length::One)?,
-            None => Table::new(),
-        };
-        layer::overlay(&mut user, layer::from_flags(flags)?);
-        let embedded = user.get("data").is_none_or(|d| d.as_str() == Some("embedded"));
-        let preset = if embedded { DEFAULT_PRESET } else { REFERENCE_PRESET };
-        let mut merged = layer::parse(Path::new("the embedded preset"), preset, layer::Length::One)?;
-        layer::overlay(&mut merged, user);
-        let mut config = Self::from_table(merged, "the configuration")?;
+        let user = resolved::user_table(file, flags, keys::KEYS)?;
+        let preset = if is_embedded(&user) { DEFAULT_PRESET } else { REFERENCE_PRESET };
+        let mut config: Self = resolved::over_preset(preset, user)?;
         if config.reference {
             config.drop_mass = 0.0;
         }
@@ -153,43 +151,24 @@ impl Config {
 
     /// The resolved configuration that [`Self::to_toml`] wrote to `path`.
     pub fn read_resolved(path: &Path) -> Result<Self> {
-        let config = Self::from_table(layer::read(path, layer::Length::Both)?, &path.display().to_string())?;
-        config.check()?;
-        Ok(config)
+        resolved::read(path)
     }
 
     /// The resolved form: every key; those without a value are named in a comment.
     pub fn to_toml(&self) -> Result<String> {
-        let table = self.to_table()?;
-        let unset: Vec<&str> =
-            keys::KEYS.iter().map(|k| k.name).filter(|name| !table.contains_key(*name)).collect();
-        let body = toml::to_string(self).map_err(|e| unreadable("the configuration", e))?;
-        let note =
-            if unset.is_empty() { String::new() } else { format!("# Not set: {}.\n", unset.join(", ")) };
-        Ok(format!("# The resolved configuration of this run.\n{note}{body}"))
+        resolved::to_toml(self)
     }
 
     /// The keys that have a value, as a TOML table.
     pub fn to_table(&self) -> Result<Table> {
-        let mut table = Table::try_from(self).map_err(|e| unreadable("the configuration", e))?;
-        if self.steps == 0 {
-            table.remove("steps");
-        }
-        Ok(table)
+        resolved::to_table(self)
     }
 
     /// Whether every value is in its range and the values fit together.
     pub fn check(&self) -> Result<()> {
-        for (name, value) in self.to_table()? {
-            keys::check(&name, &value, &format!("`{name}`"))?;
-        }
-        if self.steps == 0 && self.epochs.is_none() {
-            return Err(Error::usage("`steps`", "`steps` or `epochs`", "neither", "add --steps N"));
-        }
-        if self.lr_min > self.lr {
-            let expected = format!("at most `lr` ({})", self.lr);
-            return Err(Error::usage("`lr_min`", expected, self.lr_min.to_string(), "also give --lr-min"));
-        }
+        resolved::check_values(self)?;
+        resolved::check_length(self.steps, self.epochs)?;
+        resolved::check_rates(self.lr, self.lr_min)?;
         if let Some(part) = self.micro_batch
             && !self.batch.is_multiple_of(part)
         {
@@ -214,21 +193,7 @@ impl Config {
                 "a smaller target or more --samples",
             ));
         }
-        let n_values = |list: &Option<Vec<f64>>| list.as_ref().map(Vec::len);
-        if n_values(&self.mean) != n_values(&self.std) {
-            let found = format!(
-                "{} and {}",
-                n_values(&self.mean).unwrap_or_default(),
-                n_values(&self.std).unwrap_or_default()
-            );
-            return Err(Error::usage(
-                "`mean` and `std`",
-                "the same number of values in both",
-                found,
-                "give both or none",
-            ));
-        }
-        Ok(())
+        resolved::check_normalisation(self.mean.as_deref(), self.std.as_deref())
     }
 
     /// Examples that go through a child at a time: the whole batch, or `micro_batch`.
@@ -242,12 +207,26 @@ impl Config {
             self.steps = epochs.saturating_mul(steps_per_epoch.max(1));
         }
     }
+}
 
-    fn from_table(table: Table, origin: &str) -> Result<Self> {
-        Value::Table(table).try_into().map_err(|e| unreadable(origin, e))
+impl Resolved for Config {
+    const KIND: &'static str = "search";
+    const KEYS: &'static [Key] = keys::KEYS;
+
+    fn check(&self) -> Result<()> {
+        Self::check(self)
+    }
+
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn steps(&self) -> u64 {
+        self.steps
     }
 }
 
-fn unreadable(origin: &str, e: impl std::fmt::Display) -> Error {
-    Error::usage(origin, "every key of a resolved configuration", e.to_string(), "")
+/// Whether the user's settings choose the embedded images.
+fn is_embedded(user: &Table) -> bool {
+    user.get("data").is_none_or(|d| d.as_str() == Some("embedded"))
 }

@@ -1,12 +1,14 @@
 //! Bytes of an image → normalised numbers, as they are or randomly shifted, mirrored and masked.
 //!
-//! The order is that of the reference implementation: crop from the image with a border of black,
-//! mirror, normalise (the border too), then cut out a square of zeros.
+//! The order is that of the reference implementation: crop (a window of the image with a border of black, or a
+//! part of the image scaled back to its size), mirror, change the colours, normalise (the border too), then
+//! cut out a square of zeros. [`super::colour`] has the changes that make new pixel values.
 
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use super::Images;
+use super::colour::{Crop, Jitter};
 use crate::error::{Error, Result};
 
 /// `(pixel/255 - mean[c]) / std[c]`.
@@ -59,7 +61,7 @@ impl Normalisation {
 }
 
 /// Random changes of a training image; [`Augment::NONE`] makes none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Augment {
     /// Border of black on every side from which a window of the image's size is cut; 0 = no shift.
     pub crop_pad: usize,
@@ -67,23 +69,29 @@ pub struct Augment {
     pub flip: bool,
     /// Side of a square of zeros around a random pixel, cut at the image's edges; 0 = none.
     pub cutout: usize,
+    /// Cut a rectangle of 8 to 100 % of the area, its sides in the ratio of 3/4 to 4/3, and scale it back
+    /// to the image's size; then there is no border.
+    pub resized_crop: bool,
+    /// Strength s of changes of brightness, contrast and saturation, each by a factor from 1 − s to 1 + s;
+    /// 0 = none.
+    pub jitter: f32,
 }
 
 impl Default for Augment {
     /// That of the reference's search: pad 4, flip, no cutout.
     fn default() -> Self {
-        Self { crop_pad: 4, flip: true, cutout: 0 }
+        Self { crop_pad: 4, flip: true, ..Self::NONE }
     }
 }
 
 impl Augment {
     /// The image as it is.
-    pub const NONE: Self = Self { crop_pad: 0, flip: false, cutout: 0 };
+    pub const NONE: Self = Self { crop_pad: 0, flip: false, cutout: 0, resized_crop: false, jitter: 0.0 };
 
     /// What happens to one image of `height` x `width`.
     ///
-    /// All numbers are drawn in one order whether or not a change is on, so that turning one off
-    /// leaves the others as they were.
+    /// Numbers are drawn in one order whether or not shift, mirroring and cutout are on, so that turning
+    /// one off leaves the others as they were.
     pub(super) fn draw(&self, rng: &mut impl Rng, height: usize, width: usize) -> Change {
         let pad = self.crop_pad as i64;
         let mut shift = || rng.random_range(-pad..=pad) as isize;
@@ -94,12 +102,16 @@ impl Augment {
             centre.saturating_sub(self.cutout / 2)..(centre + self.cutout / 2).min(side)
         };
         let (rows, columns) = (range(height), range(width));
-        Change { dy, dx, flip, cut: (self.cutout > 0).then_some((rows, columns)) }
+        let cut = (self.cutout > 0).then_some((rows, columns));
+        // The rest comes last, so that it is only drawn where it is on.
+        let jitter = (self.jitter > 0.0).then(|| Jitter::draw(rng, self.jitter));
+        let crop = self.resized_crop.then(|| Crop::draw(rng, height, width));
+        Change { dy, dx, flip, cut, crop, jitter }
     }
 }
 
 /// The change of one image.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Change {
     /// Output row y is input row y + dy.
     dy: isize,
@@ -108,13 +120,43 @@ pub(super) struct Change {
     flip: bool,
     /// Rows and columns set to zero.
     cut: Option<(std::ops::Range<usize>, std::ops::Range<usize>)>,
+    /// In place of the shift.
+    crop: Option<Crop>,
+    jitter: Option<Jitter>,
 }
 
 impl Change {
-    pub(super) const NONE: Self = Self { dy: 0, dx: 0, flip: false, cut: None };
+    pub(super) const NONE: Self = Self { dy: 0, dx: 0, flip: false, cut: None, crop: None, jitter: None };
 
     /// `pixels` `[C][height][width]` → `out` of the same shape, normalised by `table` `[C][256]`.
     pub(super) fn apply(&self, pixels: &[u8], width: usize, table: &[[f32; 256]], out: &mut [f32]) {
+        match (&self.crop, &self.jitter) {
+            (None, None) => self.shift(pixels, width, table, out),
+            (crop, jitter) => {
+                match crop {
+                    Some(crop) => crop.apply(pixels, table.len(), width, out),
+                    None => self.shift(pixels, width, &vec![plain(); table.len()], out),
+                }
+                if let Some(jitter) = jitter {
+                    jitter.apply(table.len(), out);
+                }
+                normalise(pixels.len() / table.len(), table, out);
+            }
+        }
+        for (y, row) in out.chunks_exact_mut(width).enumerate() {
+            if self.flip {
+                row.reverse();
+            }
+            if let Some((rows, columns)) = &self.cut
+                && rows.contains(&(y % (pixels.len() / table.len() / width)))
+            {
+                row[columns.clone()].fill(0.0);
+            }
+        }
+    }
+
+    /// The window shifted by (dy, dx), every byte as `table` `[C][256]` has it.
+    fn shift(&self, pixels: &[u8], width: usize, table: &[[f32; 256]], out: &mut [f32]) {
         let area = pixels.len() / table.len();
         let height = area / width;
         // The output columns whose input column lies in the image.
@@ -131,15 +173,19 @@ impl Change {
                         *value = table[usize::from(pixel)];
                     }
                 }
-                if self.flip {
-                    row.reverse();
-                }
-                if let Some((rows, columns)) = &self.cut
-                    && rows.contains(&y)
-                {
-                    row[columns.clone()].fill(0.0);
-                }
             }
         }
     }
+}
+
+/// Parts of full brightness → the values that `table` has for bytes, which it is linear in.
+fn normalise(area: usize, table: &[[f32; 256]], out: &mut [f32]) {
+    for (plane, table) in out.chunks_exact_mut(area).zip(table) {
+        plane.iter_mut().for_each(|value| *value = table[0] + *value * (table[255] - table[0]));
+    }
+}
+
+/// Parts of full brightness.
+fn plain() -> [f32; 256] {
+    std::array::from_fn(|byte| byte as f32 / 255.0)
 }

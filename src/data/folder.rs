@@ -121,7 +121,31 @@ fn read_all(listed: &Listed, size: usize) -> Result<Images> {
     Ok(images)
 }
 
+/// The PNG or JPEG file at `path`, whole, scaled to `height` x `width`: bytes `[C][H][W]` of `channels` channels,
+/// three or one (then its grey values).
+///
+/// # Errors
+/// [`Error::File`] for a file that is no whole image of these types, [`Error::Io`] if it cannot be read.
+pub fn read_scaled(path: &Path, channels: usize, height: usize, width: usize) -> Result<Vec<u8>> {
+    let rgb = scaled(decode(path)?, height as u32, width as u32);
+    if channels == 1 {
+        return Ok(imageops::grayscale(&rgb).into_raw());
+    }
+    Ok((0..3).flat_map(|c| rgb.pixels().map(move |pixel| pixel.0[c])).collect())
+}
+
 fn read_image(path: &Path, size: u32) -> Result<image::RgbImage> {
+    Ok(scaled(decode(path)?, size, size))
+}
+
+fn scaled(rgb: image::RgbImage, height: u32, width: u32) -> image::RgbImage {
+    if rgb.dimensions() == (width, height) {
+        return rgb;
+    }
+    imageops::resize(&rgb, width, height, imageops::FilterType::Triangle)
+}
+
+fn decode(path: &Path) -> Result<image::RgbImage> {
     let what = "a png or jpeg image";
     let again = "replace or remove the file";
     let bytes = files::read(path, MAX_FILE_BYTES, what, again)?;
@@ -156,9 +180,5 @@ fn read_image(path: &Path, size: u32) -> Result<image::RgbImage> {
         }
         e => Error::file(path, None, what, format!("damaged data ({e})"), again),
     })?;
-    let rgb = image.to_rgb8();
-    if rgb.dimensions() == (size, size) {
-        return Ok(rgb);
-    }
-    Ok(imageops::resize(&rgb, size, size, imageops::FilterType::Triangle))
+    Ok(image.to_rgb8())
 }

@@ -9,6 +9,7 @@
 mod augment;
 mod batch;
 mod cifar;
+mod colour;
 mod embedded;
 mod files;
 mod folder;
@@ -24,7 +25,7 @@ use crate::error::{Error, Result};
 pub use augment::{Augment, Normalisation};
 pub use batch::{Batch, BatchSource, Part, Split, eval_batches, split};
 pub use cifar::{CIFAR10, CIFAR100, CifarKind, parse_cifar};
-pub use folder::DEFAULT_SIZE;
+pub use folder::{DEFAULT_SIZE, read_scaled};
 pub use idx::{parse_images as parse_idx_images, parse_labels as parse_idx_labels};
 pub use prefetch::Prefetch;
 pub use spec::{Kind, Spec};

@@ -285,26 +285,33 @@ impl Network {
     }
 
     fn launch(&mut self, child: Child<'_>) -> Result<()> {
-        let key = self.key(child);
-        let at = match self.prepared.iter().position(|p| p.key == key) {
-            Some(at) => at,
-            None => {
-                let plan = self.plan(&key)?;
-                self.make_room(&plan)?;
-                let recorded = self.gpu.prepare(&plan.dispatches)?;
-                if self.prepared.len() >= MAX_PLANS {
-                    self.prepared.remove(0);
-                }
-                self.prepared.push(Prepared { key, recorded, pages: plan.regions.pages });
-                self.prepared.len() - 1
-            }
-        };
-        // The most recently used stands last.
-        let prepared = self.prepared.remove(at);
+        let prepared = self.take_prepared(child)?;
         let done = self.gpu.submit(&prepared.recorded);
         debug_assert!(prepared.pages.len() <= self.pages.len());
         self.prepared.push(prepared);
         done
+    }
+
+    /// Everything that [`Self::run`] does before it submits: memory for the child, its pipelines.
+    pub fn prepare(&mut self, child: Child<'_>) -> Result<()> {
+        let prepared = self.take_prepared(child)?;
+        self.prepared.push(prepared);
+        Ok(())
+    }
+
+    /// The child ready to run, taken out of the list; the most recently used belongs at its end.
+    fn take_prepared(&mut self, child: Child<'_>) -> Result<Prepared> {
+        let key = self.key(child);
+        if let Some(at) = self.prepared.iter().position(|p| p.key == key) {
+            return Ok(self.prepared.remove(at));
+        }
+        let plan = self.plan(&key)?;
+        self.make_room(&plan)?;
+        let recorded = self.gpu.prepare(&plan.dispatches)?;
+        if self.prepared.len() >= MAX_PLANS {
+            self.prepared.remove(0);
+        }
+        Ok(Prepared { key, recorded, pages: plan.regions.pages })
     }
 
     /// Sets the factor of the gradients that follow: ω̃_k.

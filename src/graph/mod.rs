@@ -2,6 +2,7 @@
 //!
 //! Plans are plain data without any GPU type: they can be made, printed, compared and counted anywhere.
 
+pub mod init;
 pub mod layout;
 pub mod lower;
 pub mod memory;
@@ -9,5 +10,5 @@ pub mod plan;
 pub mod spec;
 
 pub use layout::Layout;
-pub use lower::{Lowering, Mode, Request};
+pub use lower::{Loss, Lowering, Mode, Request};
 pub use plan::Plan;

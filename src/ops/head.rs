@@ -92,14 +92,22 @@ impl Linear {
     }
 }
 
-/// Log-likelihood and correctness of each example, f32 \[2\]\[N\], into `result`.
-pub fn cross_entropy(n: u32, k: u32, logits: Array, labels: Range, result: Range) -> Dispatch {
+/// Log-likelihood and correctness of each example, f32 \[2\]\[N\], into `result`; with `smoothing` ε the
+/// smoothed one, (1-ε)·log p(y) + ε·mean_k log p(k).
+pub fn cross_entropy(
+    n: u32,
+    k: u32,
+    logits: Array,
+    labels: Range,
+    result: Range,
+    smoothing: f32,
+) -> Dispatch {
     let bindings = vec![("logits", logits.range()), ("labels", labels), ("result", result)];
-    let params = vec![n, k, 0, 0];
+    let params = vec![n, k, 0, smoothing.to_bits()];
     dispatch("cross_entropy", "forward", vec![], bindings, params, [groups(n), 1, 1])
 }
 
-/// dlogits\[N\]\[K\] = scale · (softmax − one-hot).
+/// dlogits\[N\]\[K\] = scale · (softmax − (1-ε)·one-hot − ε/K).
 pub fn cross_entropy_backward(
     n: u32,
     k: u32,
@@ -107,8 +115,9 @@ pub fn cross_entropy_backward(
     labels: Range,
     dlogits: Array,
     scale: f32,
+    smoothing: f32,
 ) -> Dispatch {
     let bindings = vec![("logits", logits.range()), ("labels", labels), ("dlogits", dlogits.range())];
-    let params = vec![n, k, scale.to_bits(), 0];
+    let params = vec![n, k, scale.to_bits(), smoothing.to_bits()];
     dispatch("cross_entropy", "backward", vec![], bindings, params, [groups(n), 1, 1])
 }

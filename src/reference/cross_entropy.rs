@@ -7,14 +7,31 @@ pub fn log_likelihood(z: &T4, labels: &[usize]) -> Vec<f64> {
     labels.iter().enumerate().map(|(n, &label)| z.at(label, n, 0, 0) - log_sum_exp(z, n)).collect()
 }
 
+/// The same with the target spread by ε: `(1 − ε) log p(y_n) + ε/K Σ_k log p(k)`, minus PyTorch's
+/// `CrossEntropyLoss(label_smoothing=ε, reduction='none')`.
+pub fn smoothed(z: &T4, labels: &[usize], smoothing: f64) -> Vec<f64> {
+    let example = |(n, &label): (usize, &usize)| {
+        let log_p = |k| z.at(k, n, 0, 0) - log_sum_exp(z, n);
+        let even = (0..z.c).map(log_p).sum::<f64>() / z.c as f64;
+        (1.0 - smoothing) * log_p(label) + smoothing * even
+    };
+    labels.iter().enumerate().map(example).collect()
+}
+
 /// Gradient of the mean cross-entropy: `dz = (softmax(z) − onehot(y)) / N`, `[K][N][1][1]`.
 pub fn backward(z: &T4, labels: &[usize]) -> T4 {
+    smoothed_backward(z, labels, 0.0)
+}
+
+/// Gradient of minus the mean of [`smoothed`]: `dz = (softmax(z) − (1 − ε) onehot(y) − ε/K) / N`.
+pub fn smoothed_backward(z: &T4, labels: &[usize], smoothing: f64) -> T4 {
     let mut dz = z.zeros_like();
     for (n, &label) in labels.iter().enumerate() {
         let lse = log_sum_exp(z, n);
         for k in 0..z.c {
             let onehot = if k == label { 1.0 } else { 0.0 };
-            *dz.at_mut(k, n, 0, 0) = ((z.at(k, n, 0, 0) - lse).exp() - onehot) / z.n as f64;
+            let target = (1.0 - smoothing) * onehot + smoothing / z.c as f64;
+            *dz.at_mut(k, n, 0, 0) = ((z.at(k, n, 0, 0) - lse).exp() - target) / z.n as f64;
         }
     }
     dz

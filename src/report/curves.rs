@@ -26,23 +26,40 @@ pub fn metrics_svg(path: &Path) -> Result<Option<String>> {
         y_label: y_label.into(),
         series: series.into_iter().filter(|s| !s.points.is_empty()).collect(),
     };
-    let panels = [
-        panel(
-            "Accuracy",
-            "part of the images",
-            vec![
-                series("search batch, weighted", "/accuracy"),
-                series("train batch, weighted", "/train_accuracy"),
-                series("mode, held out", "/mode_accuracy"),
-            ],
-        ),
-        panel("Loss on the train batch", "nats per image", vec![series("loss", "/train_loss")]),
-        panel(
-            "Entropy of the prior",
-            "nats",
-            vec![series("normal", "/entropy/normal"), series("reduction", "/entropy/reduce")],
-        ),
-        panel("Effective sample size", "children", vec![series("ESS", "/ess")]),
-    ];
+    // Only a search has importance weights.
+    let panels = if records.iter().any(|r| r.get("ess").is_some()) {
+        vec![
+            panel(
+                "Accuracy",
+                "part of the images",
+                vec![
+                    series("search batch, weighted", "/accuracy"),
+                    series("train batch, weighted", "/train_accuracy"),
+                    series("mode, held out", "/mode_accuracy"),
+                ],
+            ),
+            panel("Loss on the train batch", "nats per image", vec![series("loss", "/train_loss")]),
+            panel(
+                "Entropy of the prior",
+                "nats",
+                vec![series("normal", "/entropy/normal"), series("reduction", "/entropy/reduce")],
+            ),
+            panel("Effective sample size", "children", vec![series("ESS", "/ess")]),
+        ]
+    } else {
+        vec![
+            panel(
+                "Accuracy",
+                "part of the images",
+                vec![series("train batch", "/accuracy"), series("held out", "/held_out_accuracy")],
+            ),
+            panel(
+                "Loss",
+                "nats per image",
+                vec![series("train batch", "/loss"), series("held out", "/held_out_loss")],
+            ),
+            panel("Learning rate", "", vec![series("lr", "/lr")]),
+        ]
+    };
     Ok(Some(panels_svg(&panels)))
 }

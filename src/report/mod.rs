@@ -4,6 +4,7 @@
 //! Functions return what they made; writing it is the caller's business.
 
 pub mod cells;
+pub mod confusion;
 pub mod curves;
 pub mod heatmap;
 mod layout;
@@ -14,6 +15,7 @@ pub mod summary;
 mod svg;
 
 pub use cells::{cells_dot, cells_svg, sheet_svg};
+pub use confusion::{confusion_svg, confusion_text};
 pub use curves::metrics_svg;
 pub use heatmap::prior_svg;
 pub use layout::{Arrow, Item, ItemKind, Layout, layout};

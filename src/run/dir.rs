@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{Checkpoints, Manifest, files};
-use crate::config::Config;
+use crate::config::{Config, Resolved, TrainConfig};
 use crate::{Error, Result};
 
 const CONFIG: &str = "config.toml";
@@ -30,7 +30,7 @@ impl RunDir {
     ///
     /// # Errors
     /// [`Error::Usage`] if something is at `path` already (an empty folder is welcome).
-    pub fn create(path: &Path, config: &Config, manifest: &Manifest) -> Result<Self> {
+    pub fn create<C: Resolved>(path: &Path, config: &C, manifest: &Manifest) -> Result<Self> {
         Self::check_free(path)?;
         let parent = files::parent(path);
         fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, e))?;
@@ -41,7 +41,8 @@ impl RunDir {
         let fill = || {
             let checkpoints = partial.join("checkpoints");
             fs::create_dir_all(&checkpoints).map_err(|e| Error::io("create", &checkpoints, e))?;
-            files::write_synced(&partial.join(CONFIG), config.to_toml()?.as_bytes())?;
+            let text = crate::config::to_toml(config)?;
+            files::write_synced(&partial.join(CONFIG), text.as_bytes())?;
             files::write_synced(&partial.join(MANIFEST), &json(manifest)?)?;
             files::sync_folder(&partial)?;
             if path.exists() {
@@ -104,7 +105,7 @@ impl RunDir {
             None,
             "a run folder",
             found,
-            "the folder that `parsec search` named at its end",
+            "the folder that `parsec search` or `parsec train` named at its end",
         ))
     }
 
@@ -112,12 +113,18 @@ impl RunDir {
     pub fn open_for_writing(path: &Path) -> Result<Self> {
         let mut run = Self::open(path)?;
         run._lock = Some(lock(path)?);
-        let (was, is) = (run.manifest()?.config, super::manifest::config_json(&run.config()?)?);
-        if let Some(change) = super::manifest::first_change(&was, &is) {
+        let manifest = run.manifest()?;
+        let is = if manifest.kind == TrainConfig::KIND {
+            super::manifest::config_json(&run.train_config()?)?
+        } else {
+            super::manifest::config_json(&run.config()?)?
+        };
+        if let Some(change) = super::manifest::first_change(&manifest.config, &is) {
             let expected =
                 format!("the configuration the run was started with ({} = {})", change.key, change.was);
             let try_this = format!(
-                "restore it, or start a new run: parsec search {0}/{CONFIG} --run DIR",
+                "restore it, or start a new run: parsec {} {}/{CONFIG} --run DIR",
+                manifest.kind,
                 path.display()
             );
             return Err(Error::file(run.file(CONFIG), None, expected, change.is, try_this));
@@ -145,9 +152,14 @@ impl RunDir {
         Checkpoints::new(self.file("checkpoints"))
     }
 
-    /// The resolved configuration.
+    /// The resolved configuration of a search.
     pub fn config(&self) -> Result<Config> {
         Config::read_resolved(&self.file(CONFIG))
+    }
+
+    /// The resolved configuration of a training.
+    pub fn train_config(&self) -> Result<TrainConfig> {
+        crate::config::read_resolved(&self.file(CONFIG))
     }
 
     /// What the run was started on.

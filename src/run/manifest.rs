@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::config::Config;
+use crate::config::Resolved;
 use crate::{Error, Result};
 
 /// The content of `manifest.json`. Equal manifests (and equal seeds) give equal bits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
+    /// `search` or `train`: what the run does.
+    #[serde(default = "search")]
+    pub kind: String,
     /// The program's version.
     pub version: String,
     /// The adapter's name.
@@ -25,6 +28,9 @@ pub struct Manifest {
     pub seed: u64,
     /// Identity of the data: sizes, hash.
     pub data: Value,
+    /// Names of the data's classes, in the order of their labels.
+    #[serde(default)]
+    pub class_names: Vec<String>,
     /// Mean and standard deviation per channel that were used.
     pub normalisation: Value,
     /// The kernel variants chosen by trial, by kernel.
@@ -37,11 +43,12 @@ pub struct Manifest {
 
 impl Manifest {
     /// A manifest of this program for `config`; the rest is the caller's to fill in.
-    pub fn new(config: &Config) -> Result<Self> {
+    pub fn new<C: Resolved>(config: &C) -> Result<Self> {
         Ok(Self {
+            kind: C::KIND.into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            seed: config.seed,
-            total_steps: config.steps,
+            seed: config.seed(),
+            total_steps: config.steps(),
             config: config_json(config)?,
             ..Self::default()
         })
@@ -62,8 +69,13 @@ impl Manifest {
     }
 }
 
+/// The kind of runs of before there were others.
+fn search() -> String {
+    crate::config::Config::KIND.into()
+}
+
 /// A configuration as JSON.
-pub fn config_json(config: &Config) -> Result<Value> {
+pub fn config_json<C: Resolved>(config: &C) -> Result<Value> {
     serde_json::to_value(config)
         .map_err(|e| Error::usage("the configuration", "values that JSON can hold", e.to_string(), ""))
 }

@@ -80,7 +80,7 @@ impl Search {
         };
         spec.check()?;
         let splits = split(images.n, config.search_fraction, config.seed);
-        let augment = Augment { crop_pad: config.crop_pad as usize, flip: config.flip, cutout: 0 };
+        let augment = Augment { crop_pad: config.crop_pad as usize, flip: config.flip, ..Augment::NONE };
         let source = |indices, part| {
             let data = Arc::clone(&dataset);
             BatchSource::new(data, indices, part, config.batch, config.seed, augment, &settings.normalisation)

@@ -7,13 +7,13 @@ mod algorithm;
 mod children;
 mod evaluate;
 pub mod importance;
-pub mod init;
 mod passes;
 pub mod prior_update;
 mod record;
 mod snapshot;
 mod trace;
 
+pub use crate::graph::init;
 pub use algorithm::{Search, Settings};
 pub use evaluate::Evaluation;
 pub use record::{PerKind, Phases, StepRecord};

@@ -1,3 +1,21 @@
-//! Networks outside the search: one pass of a given network on given tensors.
+//! Networks outside the search: training the network of one genotype, evaluating it, using it on images, and one
+//! pass of a given network on given tensors.
+//!
+//! [`Training::step`] is one step of SGD; `schedule` has what changes from step to step, `snapshot` the
+//! state, `weights` reads files of weights, `trained` is a network that is only used.
 
+mod evaluate;
+mod latency;
+mod record;
 pub mod replay;
+pub mod schedule;
+mod snapshot;
+mod trained;
+mod training;
+pub mod weights;
+
+pub use evaluate::{Detail, Evaluation, order};
+pub use latency::Speed;
+pub use record::{Phases, TrainRecord};
+pub use trained::Trained;
+pub use training::{Settings, Training, lowering, network_spec, stem};

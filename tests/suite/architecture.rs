@@ -15,7 +15,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("kernel", &[]),
     ("ops", &["kernel"]),
     ("reference", &["space"]),
-    ("graph", &["kernel", "ops", "space"]),
+    ("graph", &["kernel", "ops", "rng", "space"]),
     ("gpu", &["graph", "kernel", "ops", "space"]),
     ("search", &["config", "data", "export", "gpu", "graph", "kernel", "rng", "space"]),
     ("train", &["config", "data", "export", "gpu", "graph", "kernel", "rng", "space"]),

@@ -625,7 +625,7 @@ fn augmentation_is_crop_with_black_border_and_mirror() {
     };
     let data = Arc::new(Dataset { train: images, ..(*tiny(2)).clone() });
     let norm = Normalisation { mean: vec![0.5, 0.25], std: vec![0.5, 0.125] };
-    let augment = Augment { crop_pad: 1, flip: true, cutout: 0 };
+    let augment = Augment { crop_pad: 1, flip: true, ..Augment::NONE };
     let source = BatchSource::new(data, vec![0, 1], Part::Train, 2, 9, augment, &norm).unwrap();
     let known = variants(&pixels, 1);
     assert_eq!(known.len(), 18);

@@ -14,3 +14,4 @@ mod report;
 mod run;
 mod search;
 mod space;
+mod train;

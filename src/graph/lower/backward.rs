@@ -29,8 +29,9 @@ impl Builder<'_> {
         let tuning = self.tuning();
         match step {
             Step::Loss { n, k, logits, dlogits, weight } => {
-                let labels = self.labels();
-                self.push(head::cross_entropy_backward(n, k, logits, labels, dlogits, weight / n as f32));
+                let (labels, smoothing) = (self.labels(), self.label_smoothing());
+                let scale = weight / n as f32;
+                self.push(head::cross_entropy_backward(n, k, logits, labels, dlogits, scale, smoothing));
             }
             Step::Linear { op, x, dlogits } => {
                 let (partial, first) = self.partial(op.k * op.c + op.k);

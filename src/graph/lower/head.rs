@@ -1,13 +1,13 @@
 //! The classifier and the auxiliary head.
 
-use super::{Builder, Features, Step};
+use super::{Builder, Features, Mode, Step};
 use crate::graph::spec::StemKind;
 use crate::kernel::{Buf, Range};
 use crate::ops::head::{self, Linear};
 use crate::ops::window_pool::WindowPool;
 use crate::ops::{Array, Map, Tensor, View};
 
-/// Weight of the auxiliary head's cross-entropy in the loss.
+/// The reference's weight of the auxiliary head's cross-entropy in the loss.
 pub const AUXILIARY_WEIGHT: f32 = 0.4;
 
 impl Builder<'_> {
@@ -26,7 +26,12 @@ impl Builder<'_> {
         let logits = self.classify(op, Features::Pooled(pooled), 0, 1.0);
         let result =
             Range { buf: Buf::Results, offset_bytes: 0, len_bytes: (u64::from(n) * 8).next_multiple_of(16) };
-        self.push(head::cross_entropy(n, op.k, logits, self.labels(), result));
+        self.push(head::cross_entropy(n, op.k, logits, self.labels(), result, self.label_smoothing()));
+    }
+
+    /// Evaluation always asks for the plain likelihood.
+    pub(super) fn label_smoothing(&self) -> f32 {
+        if self.request.mode == Mode::Train { self.request.lowering.loss.label_smoothing } else { 0.0 }
     }
 
     fn linear(&self, name: &str, c: u32, x_channel: u32, x_example: u32) -> Linear {
@@ -80,7 +85,7 @@ impl Builder<'_> {
         let view = View { x: seen, coefs: self.coefs.get(&seen.buf).copied(), relu: true };
         let features = self.materialise(view, &[0], b.channels);
         let op = self.linear(&format!("{name}.classifier"), 768, point.pitch() * 4, 4);
-        self.classify(op, Features::Maps(features), 1, AUXILIARY_WEIGHT);
+        self.classify(op, Features::Maps(features), 1, self.request.lowering.loss.auxiliary);
     }
 }
 

@@ -34,7 +34,8 @@ pub enum Mode {
     Likelihood,
     /// Log-likelihoods with running statistics (final networks).
     Evaluate,
-    /// Log-likelihoods, then the gradient of the mean cross-entropy, added to `Grad` times `scalars[0]`.
+    /// Log-likelihoods (with label smoothing: minus each example's loss), then the gradient of the mean loss
+    /// ([`Loss`]), added to `Grad` times `scalars[0]`.
     Train,
 }
 
@@ -45,11 +46,29 @@ pub struct Lowering {
     pub fuse: bool,
     /// Which form of each kernel.
     pub tuning: Tuning,
+    /// What is minimised.
+    pub loss: Loss,
+}
+
+/// What [`Mode::Train`] minimises: the mean over the batch of
+/// (1-ε)·CE(target) + ε·mean_k CE(k), of the classifier and, weighted, of the auxiliary head.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Loss {
+    /// ε, PyTorch's `label_smoothing`.
+    pub label_smoothing: f32,
+    /// Weight of the auxiliary head's part.
+    pub auxiliary: f32,
+}
+
+impl Default for Loss {
+    fn default() -> Self {
+        Self { label_smoothing: 0.0, auxiliary: head::AUXILIARY_WEIGHT }
+    }
 }
 
 impl Default for Lowering {
     fn default() -> Self {
-        Self { fuse: true, tuning: Tuning::default() }
+        Self { fuse: true, tuning: Tuning::default(), loss: Loss::default() }
     }
 }
 

@@ -82,6 +82,7 @@ struct CrossEntropy {
     /// Logits lie within ± this.
     size: f64,
     scale: f32,
+    smoothing: f32,
 }
 
 impl Oracle for CrossEntropy {
@@ -94,8 +95,13 @@ impl Oracle for CrossEntropy {
         let words: Vec<u32> = labels.iter().map(|l| *l as u32).collect();
         let labels_range = s.words(&words).range();
         let result = s.blank(2 * n);
-        s.push(head::cross_entropy(n, k, logits, labels_range, result.range()));
-        s.expect_array(result, &cross_entropy::log_likelihood(&z, &labels), APPROXIMATE);
+        s.push(head::cross_entropy(n, k, logits, labels_range, result.range(), self.smoothing));
+        let smoothing = f64::from(self.smoothing);
+        let want = match smoothing {
+            0.0 => cross_entropy::log_likelihood(&z, &labels),
+            e => cross_entropy::smoothed(&z, &labels, e),
+        };
+        s.expect_array(result, &want, APPROXIMATE);
         // The first of the largest logits decides; the grid has ties.
         let correct = labels.iter().enumerate().map(|(e, &label)| {
             let here = z.at(label, e, 0, 0);
@@ -107,8 +113,10 @@ impl Oracle for CrossEntropy {
         s.expect_words(result.buf, items, crate::selftest::setup::EXACT);
 
         let dlogits = s.blank(n * k);
-        s.push(head::cross_entropy_backward(n, k, logits, labels_range, dlogits, self.scale));
-        let mut want = cross_entropy::backward(&z, &labels);
+        let dispatch =
+            head::cross_entropy_backward(n, k, logits, labels_range, dlogits, self.scale, self.smoothing);
+        s.push(dispatch);
+        let mut want = cross_entropy::smoothed_backward(&z, &labels, smoothing);
         want.data.iter_mut().for_each(|v| *v *= f64::from(n) * f64::from(self.scale));
         s.expect_array(dlogits, &by_example(&want), APPROXIMATE);
     }
@@ -122,7 +130,9 @@ fn by_example(x: &T4) -> Vec<f64> {
 pub(super) fn cases() -> Vec<Case> {
     let pool = |channels, (n, h, w), add| Case::new(GlobalPool { channels, n, h, w, add });
     let linear = |n, features, classes, maps| Case::new(Linear { n, features, classes, maps });
-    let loss = |n, classes, size, scale| Case::new(CrossEntropy { n, classes, size, scale });
+    let smoothed =
+        |n, classes, size, scale, smoothing| Case::new(CrossEntropy { n, classes, size, scale, smoothing });
+    let loss = |n, classes, size, scale| smoothed(n, classes, size, scale, 0.0);
     vec![
         pool(3, (5, 7, 7), false),
         pool(1, (1, 1, 1), true),
@@ -137,5 +147,8 @@ pub(super) fn cases() -> Vec<Case> {
         loss(7, 10, 4.0, 0.25),
         loss(70, 3, 100.0, 1.0 / 70.0),
         loss(3, 100, 10_000.0, 0.4),
+        smoothed(1, 2, 1.0, 1.0, 0.5),
+        smoothed(70, 10, 4.0, 1.0 / 70.0, 0.1),
+        smoothed(5, 1000, 20.0, 0.4, 0.1),
     ]
 }

@@ -104,6 +104,12 @@ fn head_gradients() {
             -cross_entropy::log_likelihood(&z, &labels[..n]).iter().sum::<f64>() / n as f64
         };
         check_gradient("cross entropy", &z.data, &cross_entropy::backward(&z, &labels[..n]).data, loss);
+        let smoothed = |z: &[f64]| {
+            let z = T4 { c: 5, n, h: 1, w: 1, data: z.to_vec() };
+            -cross_entropy::smoothed(&z, &labels[..n], 0.3).iter().sum::<f64>() / n as f64
+        };
+        let gradient = cross_entropy::smoothed_backward(&z, &labels[..n], 0.3).data;
+        check_gradient("smoothed cross entropy", &z.data, &gradient, smoothed);
     }
 }
 
@@ -114,4 +120,8 @@ fn log_likelihood_by_hand() {
     close(&cross_entropy::log_likelihood(&z, &[1, 0]), &[0.75f64.ln(), 0.0], 1e-15);
     assert_eq!(cross_entropy::log_likelihood(&z, &[1, 1])[1], -1000.0);
     close(&cross_entropy::backward(&z, &[1, 0]).data, &[0.125, 0.0, -0.125, 0.0], 1e-15);
+    // A tenth of the target spread over both classes: 0.95 and 0.05 of it.
+    let spread = 0.95 * 0.75f64.ln() + 0.05 * 0.25f64.ln();
+    close(&cross_entropy::smoothed(&z, &[1, 0], 0.1), &[spread, -50.0], 1e-14);
+    assert_eq!(cross_entropy::smoothed(&z, &[1, 0], 0.0), cross_entropy::log_likelihood(&z, &[1, 0]));
 }

@@ -3,8 +3,8 @@
 
 use rand::Rng;
 
-use crate::graph::Layout;
-use crate::graph::spec::ParamRole;
+use super::Layout;
+use super::spec::ParamRole;
 use crate::rng::{Purpose, stream};
 
 /// All of `v` in the layout's order.
@@ -24,6 +24,15 @@ pub fn initial(layout: &Layout, seed: u64) -> Vec<f32> {
         entry.pack(&values, &mut v);
     }
     v
+}
+
+/// The running statistics of batch norms at the start: means 0, variances 1.
+pub fn initial_state(layout: &Layout) -> Vec<f32> {
+    let mut state = vec![0f32; layout.state_len as usize];
+    for (_, entry) in layout.running().filter(|(_, e)| e.spec.role == ParamRole::RunningVar) {
+        entry.pack(&vec![1.0; entry.spec.len()], &mut state);
+    }
+    state
 }
 
 /// Uniform in [0, 1), 24 random bits.

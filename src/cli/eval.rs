@@ -1,0 +1,227 @@
+//! `parsec eval RUN` → how well a trained network does on held-out images, and how fast it is here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::open::Wanted;
+use super::trained::{Elsewhere, TrainingRun};
+use super::{Stem, Ui};
+use crate::data::{self, Dataset, LoadOptions, Normalisation};
+use crate::error::{Error, Result};
+use crate::export::tensors;
+use crate::report;
+use crate::run::files;
+use crate::train::{Detail, Evaluation, Speed, Trained};
+
+/// More classes than this make a matrix that nobody reads; their counts per class are still there.
+const MAX_MATRIX: usize = 1000;
+
+/// The flags of `eval`.
+#[derive(Debug, clap::Args)]
+pub struct EvalArgs {
+    /// A training run; its best checkpoint is evaluated
+    #[arg(value_name = "RUN", required_unless_present = "genotype")]
+    pub run: Option<PathBuf>,
+    /// In place of a run: the architecture of a network trained elsewhere
+    #[arg(long, value_name = "G|RUN", conflicts_with = "run", requires_all = ["weights", "data", "layers", "channels"])]
+    pub genotype: Option<String>,
+    /// Weights and running statistics, named as in the reference
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub weights: Option<PathBuf>,
+    /// Images whose held-out part is used; default: those of the run
+    #[arg(long, value_name = "SPEC")]
+    pub data: Option<String>,
+    /// Cells of a network trained elsewhere
+    #[arg(long, value_name = "L", conflicts_with = "run")]
+    pub layers: Option<usize>,
+    /// Channels of its first cells
+    #[arg(long, value_name = "C", conflicts_with = "run")]
+    pub channels: Option<usize>,
+    /// Its first layers; default: cifar
+    #[arg(long, value_enum, conflicts_with = "run")]
+    pub stem: Option<Stem>,
+    /// Mean per channel that it was trained with, separated by commas; default: that of the training images
+    #[arg(
+        long,
+        value_name = "LIST",
+        conflicts_with = "run",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
+    pub mean: Option<Vec<f64>>,
+    /// Standard deviation per channel
+    #[arg(long, value_name = "LIST", conflicts_with = "run", value_delimiter = ',')]
+    pub std: Option<Vec<f64>>,
+    /// Examples per batch; default: that of the training, or 64
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32_768))]
+    pub batch: Option<u32>,
+    /// Height and width to which the images of a folder are resized
+    #[arg(long, value_name = "PIXELS")]
+    pub size: Option<u32>,
+    /// Draw the confusion matrix as SVG
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Draw the confusion matrix as PNG
+    #[arg(long, value_name = "FILE")]
+    pub png: Option<PathBuf>,
+}
+
+/// A network, the images to evaluate it on, and where its weights are from.
+struct Subject {
+    trained: Trained,
+    dataset: Arc<Dataset>,
+    class_names: Vec<String>,
+    normalisation: Normalisation,
+    batch: usize,
+    weights: PathBuf,
+    step: Option<u64>,
+}
+
+/// What is printed.
+#[derive(Serialize)]
+struct Outcomes {
+    accuracy: f64,
+    top5_accuracy: f64,
+    #[serde(flatten)]
+    evaluation: Evaluation,
+    per_class: Vec<ClassOutcome>,
+    /// \[class\]\[class that it was taken for\].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confusion: Option<Vec<Vec<u64>>>,
+    #[serde(flatten)]
+    speed: Speed,
+    parameters: u64,
+    macs: u64,
+    weights: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct ClassOutcome {
+    name: String,
+    n: u64,
+    n_correct: u64,
+}
+
+/// Evaluates.
+pub fn eval(args: &EvalArgs, ui: &Ui) -> Result<()> {
+    let Subject { mut trained, dataset, class_names, normalisation, batch, weights, step } =
+        subject(args, ui)?;
+    let (evaluation, detail) = trained.evaluate(&dataset.test, &normalisation, batch)?;
+    let speed = trained.speed(batch.min(dataset.test.n))?;
+    draw(args, &class_names, &detail)?;
+    let per_class = detail.per_class().into_iter().zip(&class_names);
+    let genotype = trained.genotype();
+    let outcomes = Outcomes {
+        accuracy: evaluation.accuracy(),
+        top5_accuracy: detail.n_top5 as f64 / evaluation.n as f64,
+        evaluation,
+        per_class: per_class
+            .map(|((n, n_correct), name)| ClassOutcome { name: name.clone(), n, n_correct })
+            .collect(),
+        confusion: (detail.n_classes <= MAX_MATRIX).then(|| detail.matrix()),
+        speed,
+        parameters: trained.spec().child_parameter_count(genotype),
+        macs: trained.spec().macs(genotype),
+        weights,
+        step,
+    };
+    ui.emit(&outcomes)?;
+    ui.say(&text(&outcomes, &class_names))
+}
+
+fn subject(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
+    let Some(path) = &args.run else { return elsewhere(args, ui) };
+    let run = TrainingRun::open(path)?;
+    let (tensors, weights, step) = match &args.weights {
+        Some(file) => (tensors::read(file)?.0, file.clone(), None),
+        None => {
+            let (tensors, path, step) = run.weights(ui)?;
+            (tensors, path, Some(step))
+        }
+    };
+    let spec = args.data.as_deref().unwrap_or(&run.config.data);
+    let size = args.size.or(run.config.size).map(|s| s as usize);
+    let dataset = Arc::new(data::load(spec, &LoadOptions { size })?);
+    run.check_data(&dataset, spec)?;
+    let class_names = match run.manifest.class_names.as_slice() {
+        [] => dataset.class_names.clone(),
+        names => names.to_vec(),
+    };
+    Ok(Subject {
+        trained: run.trained((&tensors, &weights), ui)?,
+        dataset,
+        class_names,
+        normalisation: run.normalisation()?,
+        batch: args.batch.map_or(run.config.batch, |b| b as usize),
+        weights,
+        step,
+    })
+}
+
+fn elsewhere(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
+    let (Some(genotype), Some(weights), Some(data), Some(layers), Some(channels)) =
+        (&args.genotype, &args.weights, &args.data, args.layers, args.channels)
+    else {
+        let expected = "a training run, or --genotype, --weights, --data, --layers and --channels";
+        return Err(Error::usage("eval", expected, "less", ""));
+    };
+    let (mean, std) = (args.mean.as_deref(), args.std.as_deref());
+    let wanted = Wanted { data, size: args.size, mean, std, device: None };
+    let elsewhere = Elsewhere { genotype, weights, layers, channels, stem: args.stem, wanted };
+    let (trained, dataset, normalisation) = elsewhere.open(ui)?;
+    Ok(Subject {
+        trained,
+        class_names: dataset.class_names.clone(),
+        dataset,
+        normalisation,
+        batch: args.batch.unwrap_or(64) as usize,
+        weights: weights.clone(),
+        step: None,
+    })
+}
+
+fn draw(args: &EvalArgs, names: &[String], detail: &Detail) -> Result<()> {
+    if args.svg.is_none() && args.png.is_none() {
+        return Ok(());
+    }
+    let svg = report::confusion_svg(names, &detail.matrix())?;
+    if let Some(path) = &args.svg {
+        files::atomic_write(path, svg.as_bytes())?;
+    }
+    if let Some(path) = &args.png {
+        files::atomic_write(path, &report::png(&svg, 2.0)?)?;
+    }
+    Ok(())
+}
+
+fn text(r: &Outcomes, names: &[String]) -> String {
+    let mut text = format!(
+        "top-1 {:.2} % ({} of {} images), top-5 {:.2} %, mean cross-entropy {:.4} nats\n",
+        100.0 * r.accuracy,
+        r.evaluation.n_correct,
+        r.evaluation.n,
+        100.0 * r.top5_accuracy,
+        -r.evaluation.mean_log_likelihood,
+    );
+    if let Some(matrix) = &r.confusion {
+        text += &format!("\n{}\n", report::confusion_text(names, matrix));
+    }
+    text.push('\n');
+    for class in r.per_class.iter().take(100).filter(|class| class.n > 0) {
+        let part = 100.0 * class.n_correct as f64 / class.n as f64;
+        text += &format!("{part:6.1} %  {} ({} of {})\n", class.name, class.n_correct, class.n);
+    }
+    text + &format!(
+        "\n{:.1} ms for one image, {:.0} images/s in batches of {}\n{} parameters, {} multiply-adds per image; weights {}",
+        1e3 * r.speed.latency_seconds,
+        r.speed.images_per_second,
+        r.speed.batch,
+        r.parameters,
+        r.macs,
+        r.weights.display(),
+    )
+}

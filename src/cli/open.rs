@@ -1,0 +1,116 @@
+//! What every run needs before it starts: its data, its adapter, and what the manifest says of both.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Ui;
+use crate::config::Resolved;
+use crate::data::{self, Dataset, LoadOptions, Normalisation};
+use crate::gpu::{AdapterInfo, Gpu, Options};
+use crate::graph::Lowering;
+use crate::run::{Manifest, RunDir};
+use crate::{Error, Result};
+
+/// What to open, as configured.
+pub struct Wanted<'a> {
+    /// Specification of the data.
+    pub data: &'a str,
+    /// Side to which images of a folder are scaled.
+    pub size: Option<u32>,
+    /// Mean per channel, if given.
+    pub mean: Option<&'a [f64]>,
+    /// Deviation per channel, if given.
+    pub std: Option<&'a [f64]>,
+    /// The adapter, unless the command line names one.
+    pub device: Option<&'a str>,
+}
+
+/// The data in memory and the adapter.
+pub struct Opened {
+    /// The images.
+    pub dataset: Arc<Dataset>,
+    /// As given, or computed from the training images.
+    pub normalisation: Normalisation,
+    /// The adapter.
+    pub gpu: Gpu,
+}
+
+/// Loads the data and opens the adapter.
+pub fn open(wanted: &Wanted<'_>, ui: &Ui) -> Result<Opened> {
+    let dataset = data::load(wanted.data, &LoadOptions { size: wanted.size.map(|s| s as usize) })?;
+    let normalisation = normalisation(wanted, &dataset)?;
+    let gpu = adapter(wanted.device, ui)?;
+    Ok(Opened { dataset: Arc::new(dataset), normalisation, gpu })
+}
+
+/// Opens the adapter: `configured` unless the command line names one.
+pub fn adapter(configured: Option<&str>, ui: &Ui) -> Result<Gpu> {
+    let gpu = Gpu::open(ui.device.as_deref().or(configured), Options::default())?;
+    ui.note(&format!("on {} ({})", gpu.info().name, gpu.info().driver));
+    Ok(gpu)
+}
+
+fn normalisation(wanted: &Wanted<'_>, dataset: &Dataset) -> Result<Normalisation> {
+    let mut out = Normalisation::of(&dataset.train);
+    let channels = dataset.train.channels;
+    for (name, given, values) in [("mean", wanted.mean, &mut out.mean), ("std", wanted.std, &mut out.std)] {
+        if let Some(given) = given {
+            if given.len() != channels {
+                let expected = format!("{channels} numbers, one per channel of the images");
+                return Err(Error::usage(format!("--{name}"), expected, given.len().to_string(), ""));
+            }
+            *values = given.iter().map(|x| *x as f32).collect();
+        }
+    }
+    Ok(out)
+}
+
+/// What the manifest of a run says besides its configuration.
+pub struct Facts(Manifest);
+
+impl Facts {
+    /// Of a run on these data and this adapter.
+    pub fn of(
+        dataset: &Dataset,
+        normalisation: &Normalisation,
+        info: &AdapterInfo,
+        lowering: &Lowering,
+    ) -> Self {
+        let json = |value: serde_json::Result<Value>| value.unwrap_or_default();
+        let entries = |value: Value| value.as_object().cloned().unwrap_or_default().into_iter();
+        let limits = entries(json(serde_json::to_value(&info.limits)));
+        let variants = entries(json(serde_json::to_value(lowering.tuning)));
+        Self(Manifest {
+            adapter: info.name.clone(),
+            driver: format!("{} {}", info.driver, info.driver_info),
+            backend: info.backend.clone(),
+            limits: limits.filter_map(|(k, v)| Some((k, v.as_u64()?))).collect(),
+            data: json(serde_json::to_value(&dataset.identity)),
+            class_names: dataset.class_names.clone(),
+            normalisation: json(serde_json::to_value(normalisation)),
+            variants: variants.map(|(k, v)| (k, v.to_string())).collect::<BTreeMap<_, _>>(),
+            ..Manifest::default()
+        })
+    }
+
+    /// The manifest, with `config` resolved.
+    pub fn manifest<C: Resolved>(self, config: &C) -> Result<Manifest> {
+        let Manifest { kind, version, seed, total_steps, config, .. } = Manifest::new(config)?;
+        Ok(Manifest { kind, version, seed, total_steps, config, ..self.0 })
+    }
+}
+
+/// Whether what `now` says is what `run` was started on: data, adapter and driver.
+pub fn check(now: &Manifest, run: &RunDir, ui: &Ui) -> Result<()> {
+    let was = run.manifest()?;
+    was.check_data(&now.data, &run.file("manifest.json"))?;
+    if (&was.adapter, &was.driver) != (&now.adapter, &now.driver) {
+        ui.warn(&format!(
+            "the run was started on {} ({}); on this adapter it goes on, but not with the same bits",
+            was.adapter, was.driver
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! `parsec predict RUN IMAGE...` → the most probable classes of image files.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::Ui;
+use super::trained::TrainingRun;
+use crate::data::{Images, eval_batches, read_scaled};
+use crate::error::{Error, Result};
+use crate::train::order;
+
+/// Images per batch.
+const BATCH: usize = 16;
+
+/// The flags of `predict`.
+#[derive(Debug, clap::Args)]
+pub struct PredictArgs {
+    /// A training run; its best checkpoint is used
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// PNG or JPEG files
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<PathBuf>,
+    /// Names of the classes, one per line, in place of the run's
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// How many classes of each image are named
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub top: u32,
+}
+
+/// One image's classes, the most probable first.
+#[derive(Serialize)]
+struct Prediction {
+    image: PathBuf,
+    classes: Vec<Class>,
+}
+
+#[derive(Serialize)]
+struct Class {
+    class: usize,
+    name: String,
+    probability: f64,
+}
+
+/// Predicts.
+pub fn predict(args: &PredictArgs, ui: &Ui) -> Result<()> {
+    let run = TrainingRun::open(&args.run)?;
+    let spec = run.spec()?;
+    let names = match &args.labels {
+        Some(path) => read_labels(path, spec.n_classes)?,
+        None if run.manifest.class_names.len() == spec.n_classes => run.manifest.class_names.clone(),
+        None => (0..spec.n_classes).map(|class| class.to_string()).collect(),
+    };
+    // Every file is read before the device is opened, so that a wrong one says so at once.
+    let mut pixels = Vec::new();
+    for path in &args.images {
+        pixels.extend(read_scaled(path, spec.in_channels, spec.height, spec.width)?);
+    }
+    let n = args.images.len();
+    let images = Images {
+        n,
+        channels: spec.in_channels,
+        height: spec.height,
+        width: spec.width,
+        pixels,
+        labels: vec![0; n],
+    };
+    let normalisation = run.normalisation()?;
+    let (tensors, path, _) = run.weights(ui)?;
+    let mut trained = run.trained((&tensors, &path), ui)?;
+
+    let mut files = args.images.iter();
+    let mut predictions = Vec::new();
+    for batch in eval_batches(&images, &normalisation, BATCH.min(n))? {
+        let logits = trained.logits(&batch.images)?;
+        for (logits, image) in logits.chunks_exact(spec.n_classes).zip(files.by_ref()) {
+            let probability = softmax(logits);
+            let class =
+                |class: usize| Class { class, name: names[class].clone(), probability: probability[class] };
+            let classes = order(logits, args.top as usize).into_iter().map(class).collect();
+            predictions.push(Prediction { image: image.clone(), classes });
+        }
+    }
+    ui.emit(&predictions)?;
+    for prediction in &predictions {
+        ui.say(&text(prediction))?;
+    }
+    Ok(())
+}
+
+fn text(p: &Prediction) -> String {
+    let class = |c: &Class| format!("{} {:.1} %", c.name, 100.0 * c.probability);
+    let classes: Vec<String> = p.classes.iter().map(class).collect();
+    format!("{}: {}", p.image.display(), classes.join(", "))
+}
+
+fn softmax(logits: &[f32]) -> Vec<f64> {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = logits.iter().map(|z| f64::from(z - top).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.iter().map(|p| p / sum).collect()
+}
+
+fn read_labels(path: &Path, n_classes: usize) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+    let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+    if names.len() != n_classes {
+        let expected = format!("{n_classes} lines, one name per class");
+        return Err(Error::file(path, None, expected, names.len().to_string(), ""));
+    }
+    Ok(names)
+}

@@ -1,0 +1,164 @@
+//! A training run, or a genotype with weights → a network ready for use, and what is known about it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::open::{self, Opened, Wanted};
+use super::train_args::genotype_of;
+use super::{Stem, Ui};
+use crate::config::{Resolved, TrainConfig};
+use crate::data::{Dataset, Identity, Normalisation};
+use crate::error::{Error, Result};
+use crate::export::tensors::{self, Tensors};
+use crate::graph::Lowering;
+use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
+use crate::run::{Manifest, RunDir};
+use crate::space::read_genotype;
+use crate::train::{self, Trained};
+
+/// A training run as it lies in its folder.
+pub struct TrainingRun {
+    /// Its configuration.
+    pub config: TrainConfig,
+    /// What it was started on.
+    pub manifest: Manifest,
+    run: RunDir,
+}
+
+impl TrainingRun {
+    /// Opens the folder `path`.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it holds no run, or a search.
+    pub fn open(path: &Path) -> Result<Self> {
+        let run = RunDir::open(path)?;
+        let manifest = run.manifest()?;
+        if manifest.kind != TrainConfig::KIND {
+            let found = format!("a {}", manifest.kind);
+            let try_this = format!("parsec train --genotype {}", path.display());
+            return Err(Error::file(path, None, "a training", found, try_this));
+        }
+        Ok(Self { config: run.train_config()?, manifest, run })
+    }
+
+    /// The weights of its best checkpoint by held-out accuracy, or of the newest if none was evaluated; with
+    /// the file's path and the step.
+    pub fn weights(&self, ui: &Ui) -> Result<(Tensors, PathBuf, u64)> {
+        let checkpoints = self.run.checkpoints();
+        let found = match checkpoints.best()? {
+            Some(best) => best,
+            None => {
+                let (newest, warnings) = checkpoints.newest_good()?;
+                warnings.iter().for_each(|w| ui.warn(w));
+                newest
+            }
+        };
+        let path = found.state_path();
+        Ok((found.state, path, found.step))
+    }
+
+    /// Mean and deviation that it was trained with.
+    pub fn normalisation(&self) -> Result<Normalisation> {
+        let values = self.manifest.normalisation.clone();
+        serde_json::from_value(values).map_err(|e| self.damaged("mean and std per channel", &e))
+    }
+
+    /// The network that was trained.
+    pub fn spec(&self) -> Result<NetworkSpec> {
+        let data: Identity = serde_json::from_value(self.manifest.data.clone())
+            .map_err(|e| self.damaged("the identity of its data", &e))?;
+        let (config, images) = (&self.config, [data.channels, data.height, data.width]);
+        Ok(spec(config.layers, config.channels, train::stem(config.stem), images, data.n_classes))
+    }
+
+    fn damaged(&self, expected: &str, e: &serde_json::Error) -> Error {
+        Error::file(self.run.file("manifest.json"), None, expected, e.to_string(), "")
+    }
+
+    /// The network with `weights` (those of [`Self::weights`] or another file's) on the adapter.
+    pub fn trained(&self, (tensors, path): (&Tensors, &Path), ui: &Ui) -> Result<Trained> {
+        let genotype = read_genotype(&self.config.genotype)?;
+        let spec = self.spec()?;
+        let gpu = open::adapter(self.config.device.as_deref(), ui)?;
+        Trained::new(spec, genotype, (tensors, path), gpu, train::lowering(&self.config))
+    }
+
+    /// Whether `dataset` has the classes and the shape of images that this network was trained for.
+    pub fn check_data(&self, dataset: &Dataset, spec: &str) -> Result<()> {
+        let wrong = |expected: String, found: String, try_this: &str| {
+            Err(Error::usage(format!("--data {spec}"), expected, found, try_this))
+        };
+        let trained = self.spec()?;
+        let images = &dataset.test;
+        let shape = (images.channels, images.height, images.width);
+        if shape != (trained.in_channels, trained.height, trained.width) {
+            let show = |(c, h, w): (usize, usize, usize)| format!("images of {c}x{h}x{w}");
+            let expected =
+                format!("{} as in training", show((trained.in_channels, trained.height, trained.width)));
+            return wrong(expected, show(shape), "data of the same kind; --size for a folder");
+        }
+        let (was, is) = (&self.manifest.class_names, &dataset.class_names);
+        if trained.n_classes != is.len() {
+            let expected = format!("{} classes as in training", trained.n_classes);
+            return wrong(expected, is.len().to_string(), "data with the same classes");
+        }
+        // Sources without names number their classes; then the number is all there is to compare.
+        let numbered = |names: &[String]| names.iter().enumerate().all(|(i, name)| *name == i.to_string());
+        let other = was.iter().zip(is).find(|(a, b)| a != b);
+        if let Some((a, b)) = other.filter(|_| !numbered(was) && !numbered(is)) {
+            let try_this = "data with the same classes, in the same order";
+            return wrong(format!("the class `{a}` as in training"), format!("`{b}` in its place"), try_this);
+        }
+        Ok(())
+    }
+}
+
+fn spec(
+    layers: usize,
+    channels: usize,
+    stem: StemKind,
+    [in_channels, height, width]: [usize; 3],
+    n_classes: usize,
+) -> NetworkSpec {
+    NetworkSpec {
+        kind: NetworkKind::Final,
+        stem,
+        in_channels,
+        height,
+        width,
+        n_classes,
+        layers,
+        channels,
+        auxiliary: false,
+    }
+}
+
+/// A network trained elsewhere, as the flags of `eval` describe it.
+pub struct Elsewhere<'a> {
+    /// Its architecture.
+    pub genotype: &'a str,
+    /// Its weights.
+    pub weights: &'a Path,
+    /// Cells.
+    pub layers: usize,
+    /// Channels of the first cells.
+    pub channels: usize,
+    /// Its first layers.
+    pub stem: Option<Stem>,
+    /// The data and the adapter.
+    pub wanted: Wanted<'a>,
+}
+
+impl Elsewhere<'_> {
+    /// The network, and the data it is for.
+    pub fn open(&self, ui: &Ui) -> Result<(Trained, Arc<Dataset>, Normalisation)> {
+        let genotype = genotype_of(self.genotype)?;
+        let (tensors, _) = tensors::read(self.weights)?;
+        let Opened { dataset, normalisation, gpu } = open::open(&self.wanted, ui)?;
+        let stem = self.stem.map_or(StemKind::Cifar, Into::into);
+        let images = [dataset.test.channels, dataset.test.height, dataset.test.width];
+        let spec = spec(self.layers, self.channels, stem, images, dataset.class_names.len());
+        let trained = Trained::new(spec, genotype, (&tensors, self.weights), gpu, Lowering::default())?;
+        Ok((trained, dataset, normalisation))
+    }
+}

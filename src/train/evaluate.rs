@@ -1,0 +1,112 @@
+//! A network and labelled images → how well it does, with running statistics.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::training::HELD_OUT;
+use crate::data::{Batch, Images, Normalisation, eval_batches};
+use crate::error::Result;
+use crate::gpu::{Child, Network};
+use crate::graph::Mode;
+use crate::space::Genotype;
+
+/// How well a network does.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Images.
+    pub n: usize,
+    /// Images classified correctly.
+    pub n_correct: usize,
+    /// Mean log-likelihood per image, nats.
+    pub mean_log_likelihood: f64,
+}
+
+impl Evaluation {
+    /// Part of the images classified correctly.
+    pub fn accuracy(&self) -> f64 {
+        self.n_correct as f64 / self.n.max(1) as f64
+    }
+}
+
+/// Evaluates on `images` in file order, in batches of `batch` (the remainder joined to the last). `see`, if
+/// given, gets every batch with its logits \[N\]\[classes\].
+pub(super) fn evaluate(
+    network: &mut Network,
+    genotype: &Genotype,
+    images: &Images,
+    normalisation: &Normalisation,
+    batch: usize,
+    mut see: Option<&mut dyn FnMut(&Batch, &[f32])>,
+) -> Result<Evaluation> {
+    let mut total = Evaluation { n: 0, n_correct: 0, mean_log_likelihood: 0.0 };
+    for batch in eval_batches(images, normalisation, batch.min(images.n))? {
+        network.upload(HELD_OUT, &batch.images, &batch.labels)?;
+        network.run(Child { genotype, mode: Mode::Evaluate, split: HELD_OUT, drop_path: false })?;
+        let result = network.last_result(HELD_OUT)?;
+        total.n += batch.n;
+        total.n_correct += result.n_correct;
+        total.mean_log_likelihood += result.sum();
+        if let Some(see) = see.as_mut() {
+            see(&batch, &network.logits(0, HELD_OUT)?);
+        }
+    }
+    total.mean_log_likelihood /= total.n.max(1) as f64;
+    Ok(total)
+}
+
+/// Which classes are taken for which.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Detail {
+    /// Number of classes K.
+    pub n_classes: usize,
+    /// Images whose class is among the five of the largest logits.
+    pub n_top5: usize,
+    /// (class, class that it was taken for) → images; absent where there are none.
+    pub confusion: BTreeMap<(u32, u32), u64>,
+}
+
+impl Detail {
+    /// Nothing seen yet of `n_classes` classes.
+    pub fn new(n_classes: usize) -> Self {
+        Self { n_classes, ..Self::default() }
+    }
+
+    /// Adds a batch: labels \[N\], logits \[N\]\[K\]. Of equal logits the first counts as the larger.
+    pub fn add(&mut self, labels: &[u32], logits: &[f32]) {
+        for (&label, logits) in labels.iter().zip(logits.chunks_exact(self.n_classes)) {
+            let own = logits[label as usize];
+            let before = |(k, z): (usize, &f32)| *z > own || (*z == own && k < label as usize);
+            let rank = logits.iter().enumerate().filter(|e| before(*e)).count();
+            self.n_top5 += usize::from(rank < 5);
+            *self.confusion.entry((label, order(logits, 1)[0] as u32)).or_default() += 1;
+        }
+    }
+
+    /// Images of every class, and how many of them were classified correctly.
+    pub fn per_class(&self) -> Vec<(u64, u64)> {
+        let mut classes = vec![(0, 0); self.n_classes];
+        for (&(class, taken_for), &n) in &self.confusion {
+            classes[class as usize].0 += n;
+            classes[class as usize].1 += if class == taken_for { n } else { 0 };
+        }
+        classes
+    }
+
+    /// \[class\]\[class that it was taken for\].
+    pub fn matrix(&self) -> Vec<Vec<u64>> {
+        let mut rows = vec![vec![0; self.n_classes]; self.n_classes];
+        for (&(class, taken_for), &n) in &self.confusion {
+            rows[class as usize][taken_for as usize] = n;
+        }
+        rows
+    }
+}
+
+/// The `top` classes of the largest logits, largest first, the first of equals first.
+pub fn order(logits: &[f32], top: usize) -> Vec<usize> {
+    let mut classes: Vec<usize> = (0..logits.len()).collect();
+    classes.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+    classes.truncate(top);
+    classes
+}

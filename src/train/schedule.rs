@@ -1,0 +1,48 @@
+//! The step's number → learning rate, drop-path probability and drop-path factors.
+
+use rand::Rng;
+
+use crate::config::TrainConfig;
+use crate::config::train::Schedule;
+use crate::rng::{Purpose, stream};
+
+/// Learning rate of `step` (from 0), never below `lr_min`.
+///
+/// Cosine: `lr_min + (lr − lr_min)·(1 + cos(π·step/steps))/2`. Exponential: `lr·lr_decay^epoch`, the epoch from 0.
+pub fn lr(config: &TrainConfig, step: u64, steps_per_epoch: u64) -> f64 {
+    let c = config;
+    match c.schedule {
+        Schedule::Cosine => {
+            let part = step as f64 / c.steps.max(1) as f64;
+            c.lr_min + 0.5 * (c.lr - c.lr_min) * (1.0 + (std::f64::consts::PI * part).cos())
+        }
+        Schedule::Exponential => {
+            let epoch = (step / steps_per_epoch.max(1)) as f64;
+            (c.lr * c.lr_decay.powf(epoch)).max(c.lr_min)
+        }
+    }
+}
+
+/// Probability of drop-path at `step` (from 0): `drop_path · epoch / epochs`, the epoch from 0, as the reference's.
+pub fn drop_path(config: &TrainConfig, step: u64, steps_per_epoch: u64) -> f64 {
+    let per_epoch = steps_per_epoch.max(1);
+    let epochs = config.steps as f64 / per_epoch as f64;
+    config.drop_path * (step / per_epoch) as f64 / epochs.max(1.0)
+}
+
+/// Factors of each operation's output for each example, f32 \[cells * 8\]\[N\]: 0 with `probability`,
+/// 1/(1 − probability) otherwise. Every (cell, operation) has a stream of its own.
+pub fn drop_path_factors(probability: f64, seed: u64, step: u64, cells: usize, n: usize) -> Vec<f32> {
+    if probability == 0.0 {
+        return vec![1.0; cells * 8 * n];
+    }
+    let kept = (1.0 / (1.0 - probability)) as f32;
+    let mut factors = Vec::with_capacity(cells * 8 * n);
+    for op in 0..cells * 8 {
+        let mut rng = stream(seed, Purpose::DropPath, step, op as u64);
+        // 24 random bits: uniform in [0, 1).
+        let mut unit = || f64::from(rng.next_u32() >> 8) / f64::from(1u32 << 24);
+        factors.extend((0..n).map(|_| if unit() < probability { 0.0 } else { kept }));
+    }
+    factors
+}

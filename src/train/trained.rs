@@ -1,0 +1,89 @@
+//! (genotype, weights) → a network that is used: logits, evaluation.
+
+use std::path::Path;
+
+use super::evaluate::{Detail, Evaluation, evaluate};
+use super::training::HELD_OUT;
+use super::weights::Weights;
+use crate::data::{Images, Normalisation};
+use crate::error::Result;
+use crate::export::tensors::Tensors;
+use crate::gpu::{Child, Gpu, Network};
+use crate::graph::spec::NetworkSpec;
+use crate::graph::{Layout, Lowering, Mode};
+use crate::kernel::Buf;
+use crate::space::{Genotype, Primitive};
+
+/// The network of one genotype with its weights and running statistics on an adapter.
+pub struct Trained {
+    genotype: Genotype,
+    network: Network,
+}
+
+impl Trained {
+    /// Puts the weights among `tensors`, which were read from `path`, on `gpu`. The auxiliary head is left out.
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] for extents that cannot be built, [`crate::Error::File`] with the first tensor that
+    /// does not fit, [`crate::Error::Memory`] where the weights do not fit the adapter.
+    pub fn new(
+        spec: NetworkSpec,
+        genotype: Genotype,
+        (tensors, path): (&Tensors, &Path),
+        gpu: Gpu,
+        lowering: Lowering,
+    ) -> Result<Self> {
+        let spec = NetworkSpec { auxiliary: false, ..spec };
+        spec.check()?;
+        let layout = Layout::new(spec.params(Some(&genotype), &Primitive::ALL))?;
+        let weights = Weights::from_tensors(tensors, path, &layout, true)?;
+        let mut network = Network::new(gpu, spec, layout, lowering)?;
+        network.write_all(Buf::V, &weights.v)?;
+        network.write_all(Buf::State, &weights.state)?;
+        Ok(Self { genotype, network })
+    }
+
+    /// The network's structure.
+    pub fn spec(&self) -> &NetworkSpec {
+        self.network.spec()
+    }
+
+    /// The architecture.
+    pub fn genotype(&self) -> &Genotype {
+        &self.genotype
+    }
+
+    /// Numbers of one image: C·H·W.
+    pub fn image_len(&self) -> usize {
+        let spec = self.network.spec();
+        spec.in_channels * spec.height * spec.width
+    }
+
+    /// Logits \[N\]\[classes\] of normalised images \[N\]\[C\]\[H\]\[W\].
+    pub fn logits(&mut self, images: &[f32]) -> Result<Vec<f32>> {
+        let n = images.len() / self.image_len();
+        self.network.upload(HELD_OUT, images, &vec![0; n])?;
+        let genotype = &self.genotype;
+        self.network.run(Child { genotype, mode: Mode::Evaluate, split: HELD_OUT, drop_path: false })?;
+        self.network.logits(0, HELD_OUT)
+    }
+
+    /// How well it does on `images`, in file order, in batches of `batch`.
+    pub fn evaluate(
+        &mut self,
+        images: &Images,
+        normalisation: &Normalisation,
+        batch: usize,
+    ) -> Result<(Evaluation, Detail)> {
+        let mut detail = Detail::new(self.network.spec().n_classes);
+        let mut see = |batch: &crate::data::Batch, logits: &[f32]| detail.add(&batch.labels, logits);
+        let (network, genotype) = (&mut self.network, &self.genotype);
+        let evaluation = evaluate(network, genotype, images, normalisation, batch, Some(&mut see))?;
+        Ok((evaluation, detail))
+    }
+
+    /// Bytes of the arena as allocated.
+    pub fn arena_bytes(&self) -> u64 {
+        self.network.arena_bytes()
+    }
+}

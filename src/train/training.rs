@@ -1,0 +1,302 @@
+//! Training the network of one genotype, step by step.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::evaluate::{Evaluation, evaluate};
+use super::record::{Phases, TrainRecord};
+use super::schedule;
+use super::weights::Weights;
+use crate::config::TrainConfig;
+use crate::config::train::Stem;
+use crate::data::{Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch};
+use crate::error::{Error, Result};
+use crate::gpu::{Child, Gpu, Network, Update};
+use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
+use crate::graph::{Layout, Loss, Lowering, Mode};
+use crate::space::{Genotype, Primitive};
+
+/// The buffers that hold the training batch and the batch that is evaluated.
+const TRAIN: u8 = 0;
+pub(super) const HELD_OUT: u8 = 1;
+
+/// What a training depends on besides its data, its adapter and its state.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The resolved configuration.
+    pub config: TrainConfig,
+    /// The architecture.
+    pub genotype: Genotype,
+    /// Normalisation of the images.
+    pub normalisation: Normalisation,
+}
+
+/// A running training: weights, momentum and running statistics on the adapter, the step here.
+pub struct Training {
+    settings: Settings,
+    pub(super) network: Network,
+    dataset: Arc<Dataset>,
+    source: Arc<BatchSource>,
+    prefetch: Option<Prefetch>,
+    step: u64,
+    pub(super) batches_tracked: i64,
+    held_out: Option<(u64, Evaluation)>,
+}
+
+/// The kind of the first layers as configured.
+pub fn stem(stem: Stem) -> StemKind {
+    match stem {
+        Stem::Cifar => StemKind::Cifar,
+        Stem::Imagenet => StemKind::ImageNet,
+    }
+}
+
+/// The network that `config` trains on images of this data set.
+pub fn network_spec(config: &TrainConfig, dataset: &Dataset) -> NetworkSpec {
+    let images = &dataset.train;
+    NetworkSpec {
+        kind: NetworkKind::Final,
+        stem: stem(config.stem),
+        in_channels: images.channels,
+        height: images.height,
+        width: images.width,
+        n_classes: dataset.class_names.len(),
+        layers: config.layers,
+        channels: config.channels,
+        auxiliary: config.auxiliary > 0.0,
+    }
+}
+
+/// How the networks of `config` are lowered.
+pub fn lowering(config: &TrainConfig) -> Lowering {
+    let loss = Loss { label_smoothing: config.label_smoothing as f32, auxiliary: config.auxiliary as f32 };
+    Lowering { fuse: !config.reference_kernels, loss, ..Lowering::default() }
+}
+
+impl Training {
+    /// A training at its beginning: random weights, on all training images.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for extents that cannot be built and batches larger than the data,
+    /// [`Error::Memory`] where the network does not fit the adapter.
+    pub fn new(mut settings: Settings, dataset: Arc<Dataset>, gpu: Gpu) -> Result<Self> {
+        let config = &settings.config;
+        let spec = network_spec(config, &dataset);
+        spec.check()?;
+        let all = (0..dataset.train.n as u32).collect();
+        let augment = Augment {
+            crop_pad: config.crop_pad as usize,
+            flip: config.flip,
+            cutout: config.cutout as usize,
+            resized_crop: config.resized_crop,
+            jitter: config.jitter as f32,
+        };
+        let data = Arc::clone(&dataset);
+        let normalisation = &settings.normalisation;
+        let source =
+            BatchSource::new(data, all, Part::Train, config.batch, config.seed, augment, normalisation)?;
+        settings.config.resolve_steps(source.batches_per_epoch());
+
+        let config = &settings.config;
+        let layout = Layout::new(spec.params(Some(&settings.genotype), &Primitive::ALL))?;
+        let network = Network::new(gpu, spec, layout, lowering(config))?;
+        let initial = Weights::initial(network.layout(), config.seed);
+        let mut training = Self {
+            settings,
+            network,
+            dataset,
+            source: Arc::new(source),
+            prefetch: None,
+            step: 0,
+            batches_tracked: 0,
+            held_out: None,
+        };
+        training.set_weights(&initial)?;
+        training.reserve().map_err(|e| smaller_batch(e, training.settings.config.batch))?;
+        Ok(training)
+    }
+
+    /// Makes room for everything that a training runs, so that what does not fit says so before the first step.
+    fn reserve(&mut self) -> Result<()> {
+        let spec = self.network.spec();
+        let image_len = spec.in_channels * spec.height * spec.width;
+        let batch = self.settings.config.batch;
+        // The largest batch of an evaluation has the remainder in it.
+        let held_out = self.dataset.test.n;
+        let last = if held_out <= batch { held_out } else { batch + held_out % batch };
+        for (split, n, mode) in [(TRAIN, batch, Mode::Train), (HELD_OUT, last, Mode::Evaluate)] {
+            self.network.upload(split, &vec![0.0; n * image_len], &vec![0; n])?;
+            let drop_path = mode == Mode::Train && self.drops_paths();
+            if drop_path {
+                self.network.upload_drop_path(&vec![1.0; self.settings.config.layers * 8 * n])?;
+            }
+            self.network.prepare(Child { genotype: &self.settings.genotype, mode, split, drop_path })?;
+        }
+        Ok(())
+    }
+
+    /// One step: forward, backward, update; then the evaluation where it is due.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] before the weights are changed, [`Error::Device`] if the adapter fails.
+    pub fn step(&mut self) -> Result<TrainRecord> {
+        let done = self.iteration();
+        if done.is_err() {
+            // The step was not done: its batch is still to come.
+            self.prefetch = None;
+        }
+        done
+    }
+
+    fn iteration(&mut self) -> Result<TrainRecord> {
+        let started = Instant::now();
+        let batch = self.next_batch()?;
+        self.network.upload(TRAIN, &batch.images, &batch.labels)?;
+        let (config, per_epoch) = (&self.settings.config, self.source.batches_per_epoch());
+        let lr = schedule::lr(config, self.step, per_epoch);
+        let probability = schedule::drop_path(config, self.step, per_epoch);
+        let update = Update {
+            lr,
+            momentum: config.momentum,
+            weight_decay: config.weight_decay,
+            max_norm: config.grad_clip,
+        };
+        let drop_path = self.drops_paths();
+        if drop_path {
+            let (seed, cells) = (config.seed, config.layers);
+            let factors = schedule::drop_path_factors(probability, seed, self.step, cells, batch.n);
+            self.network.upload_drop_path(&factors)?;
+        }
+        let data = started.elapsed().as_secs_f64();
+
+        let genotype = &self.settings.genotype;
+        self.network.run(Child { genotype, mode: Mode::Train, split: TRAIN, drop_path })?;
+        let result = self.network.last_result(TRAIN)?;
+        let sum = result.sum();
+        if !sum.is_finite() {
+            let genotype = genotype.to_string();
+            return Err(Error::NonFinite { step: self.step + 1, child: 0, genotype, value: sum });
+        }
+        self.network.step(update)?;
+        let clip = self.network.clip()?;
+        self.step += 1;
+        self.batches_tracked += 1;
+        let trained = started.elapsed().as_secs_f64();
+
+        let held_out = self.evaluate_if_due()?;
+        Ok(TrainRecord {
+            step: self.step,
+            epoch: (self.step - 1) / per_epoch + 1,
+            loss: -sum / batch.n as f64,
+            accuracy: result.n_correct as f64 / batch.n as f64,
+            lr,
+            drop_path: probability,
+            grad_norm: clip.norm,
+            clip_factor: clip.factor,
+            held_out_accuracy: held_out.map(|e| e.accuracy()),
+            held_out_loss: held_out.map(|e| -e.mean_log_likelihood),
+            arena_bytes: self.network.arena_bytes(),
+            seconds: Phases {
+                data,
+                train: trained - data,
+                evaluate: started.elapsed().as_secs_f64() - trained,
+            },
+        })
+    }
+
+    fn drops_paths(&self) -> bool {
+        self.settings.config.drop_path > 0.0
+    }
+
+    fn next_batch(&mut self) -> Result<Batch> {
+        if self.prefetch.is_none() {
+            let threads = match self.settings.config.threads {
+                0 => std::thread::available_parallelism().map_or(1, usize::from),
+                n => n,
+            };
+            self.prefetch = Some(Prefetch::new(vec![Arc::clone(&self.source)], self.step, threads)?);
+        }
+        let next = self.prefetch.as_mut().map(Prefetch::next).transpose()?;
+        let batch = next.and_then(|(_, batches)| batches.into_iter().next());
+        batch.ok_or_else(|| Error::device("the loader gave no batch", "resume the run"))
+    }
+
+    /// Evaluates the network as it is now on the held-out images, with running statistics.
+    pub fn evaluate(&mut self) -> Result<Evaluation> {
+        if let Some((step, evaluation)) = self.held_out
+            && step == self.step
+        {
+            return Ok(evaluation);
+        }
+        let Settings { config, genotype, normalisation } = &self.settings;
+        let images = &self.dataset.test;
+        let found = evaluate(&mut self.network, genotype, images, normalisation, config.batch, None)?;
+        self.held_out = Some((self.step, found));
+        Ok(found)
+    }
+
+    fn evaluate_if_due(&mut self) -> Result<Option<Evaluation>> {
+        let due = |every: u64| self.step.is_multiple_of(every);
+        if due(self.eval_every()) || due(self.checkpoint_every()) || self.step >= self.settings.config.steps {
+            return self.evaluate().map(Some);
+        }
+        Ok(None)
+    }
+
+    /// Steps between evaluations.
+    pub fn eval_every(&self) -> u64 {
+        or_epoch(self.settings.config.eval_every, self.source.batches_per_epoch())
+    }
+
+    /// Steps between checkpoints, which are evaluated too.
+    pub fn checkpoint_every(&self) -> u64 {
+        or_epoch(self.settings.config.checkpoint_every, self.source.batches_per_epoch())
+    }
+
+    /// Held-out accuracy if it was evaluated after the step that was done last.
+    pub fn score_now(&self) -> Option<f64> {
+        self.held_out.filter(|(step, _)| *step == self.step).map(|(_, e)| e.accuracy())
+    }
+
+    /// Sets the state's step; the loader starts there.
+    pub(super) fn go_to(&mut self, step: u64) {
+        self.step = step;
+        self.prefetch = None;
+        self.held_out = None;
+    }
+
+    /// The architecture.
+    pub fn genotype(&self) -> &Genotype {
+        &self.settings.genotype
+    }
+
+    /// The network and its adapter.
+    pub fn network(&mut self) -> &mut Network {
+        &mut self.network
+    }
+
+    /// Steps done.
+    pub fn steps_done(&self) -> u64 {
+        self.step
+    }
+
+    /// The configuration with every length resolved.
+    pub fn config(&self) -> &TrainConfig {
+        &self.settings.config
+    }
+}
+
+fn or_epoch(every: u64, steps_per_epoch: u64) -> u64 {
+    if every == 0 { steps_per_epoch.max(1) } else { every }
+}
+
+fn smaller_batch(e: Error, batch: usize) -> Error {
+    match e {
+        Error::Memory { what, need_bytes, have_bytes, .. } => {
+            let fits = (batch as u64 * have_bytes / need_bytes.max(1)).max(1);
+            let try_this = format!("--batch {fits} or fewer --channels");
+            Error::Memory { what, need_bytes, have_bytes, try_this }
+        }
+        other => other,
+    }
+}

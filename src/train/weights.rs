@@ -1,0 +1,129 @@
+//! Tensors with the reference's names ↔ the weights and running statistics of a final network.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::export::tensors::{self, Data, Tensor, Tensors};
+use crate::graph::Layout;
+use crate::graph::init::{initial, initial_state};
+use crate::graph::spec::{ParamRole, ParamSpec};
+
+/// Everything that a state dictionary holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    /// All of `v`.
+    pub v: Vec<f32>,
+    /// All running means and variances.
+    pub state: Vec<f32>,
+    /// Batches that the running statistics have seen.
+    pub batches_tracked: i64,
+}
+
+/// How a file names its tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefixes {
+    /// Before names of parameters.
+    pub v: &'static str,
+    /// Before names of running statistics.
+    pub state: &'static str,
+}
+
+impl Prefixes {
+    /// A state dictionary: the reference's names as they are.
+    pub const PLAIN: Self = Self { v: "", state: "" };
+    /// A checkpoint of a training.
+    pub const CHECKPOINT: Self = Self { v: "v.", state: "state." };
+
+    /// Those of `tensors`.
+    pub fn of(tensors: &Tensors) -> Self {
+        if tensors.contains_key("v.classifier.weight") { Self::CHECKPOINT } else { Self::PLAIN }
+    }
+
+    fn name(self, spec: &ParamSpec) -> String {
+        let prefix = if spec.role.is_trained() { self.v } else { self.state };
+        format!("{prefix}{}", spec.name)
+    }
+}
+
+const TRY: &str = "weights of this genotype's network: check the genotype, layers, channels, stem, classes";
+
+impl Weights {
+    /// Where a training begins: random weights, no statistics.
+    pub fn initial(layout: &Layout, seed: u64) -> Self {
+        Self { v: initial(layout, seed), state: initial_state(layout), batches_tracked: 0 }
+    }
+
+    /// The weights of a network laid out as `layout` from `tensors`, read from `path`. Running statistics
+    /// may be left out as a whole unless `evaluated`; an auxiliary head that the network lacks is ignored.
+    ///
+    /// # Errors
+    /// [`Error::File`] with the first name that is missing, has another shape, or is not the network's.
+    pub fn from_tensors(tensors: &Tensors, path: &Path, layout: &Layout, evaluated: bool) -> Result<Self> {
+        let prefixes = Prefixes::of(tensors);
+        let mut weights =
+            Self { v: vec![0f32; layout.v_len as usize], state: initial_state(layout), batches_tracked: 0 };
+        let has_state = layout.running().any(|(_, e)| tensors.contains_key(&prefixes.name(&e.spec)));
+        for (_, entry) in layout.iter() {
+            let name = prefixes.name(&entry.spec);
+            let role = entry.spec.role;
+            if role == ParamRole::NumBatchesTracked {
+                if let Some(Tensor { data: Data::I64(n), .. }) = tensors.get(&name) {
+                    weights.batches_tracked = n.first().copied().unwrap_or(0);
+                }
+                continue;
+            }
+            if !role.is_trained() && !has_state && !evaluated {
+                continue;
+            }
+            let missing = |found: String| {
+                let expected = format!("a tensor {name} of shape {:?}", entry.spec.shape);
+                Error::file(path, None, expected, found, TRY)
+            };
+            let Some(tensor) = tensors.get(&name) else {
+                return Err(missing("no such name".into()));
+            };
+            if tensor.shape != entry.spec.shape {
+                return Err(missing(format!("shape {:?}", tensor.shape)));
+            }
+            let (_, values) = tensors::f32s(tensors, path, &name)?;
+            let buffer = if role.is_trained() { &mut weights.v } else { &mut weights.state };
+            entry.pack(values, buffer);
+        }
+        check_names(tensors, path, layout, prefixes)?;
+        Ok(weights)
+    }
+
+    /// The same as tensors, named with `prefixes`; the shapes are the reference's.
+    pub fn to_tensors(&self, layout: &Layout, prefixes: Prefixes) -> Tensors {
+        let tensor = |spec: &ParamSpec, entry: &crate::graph::layout::Entry| match spec.role {
+            ParamRole::NumBatchesTracked => Tensor::i64(&[], vec![self.batches_tracked]),
+            role if role.is_trained() => Tensor::f32(&spec.shape, entry.unpack(&self.v)),
+            _ => Tensor::f32(&spec.shape, entry.unpack(&self.state)),
+        };
+        layout.iter().map(|(_, e)| (prefixes.name(&e.spec), tensor(&e.spec, e))).collect()
+    }
+}
+
+/// No name is of another network.
+fn check_names(tensors: &Tensors, path: &Path, layout: &Layout, prefixes: Prefixes) -> Result<()> {
+    for name in tensors.keys() {
+        let plain = if prefixes == Prefixes::PLAIN {
+            name.as_str()
+        } else {
+            let of_network = [prefixes.v, prefixes.state].iter().find_map(|p| name.strip_prefix(p));
+            // A checkpoint has an optimiser's state besides.
+            let Some(plain) = of_network else { continue };
+            plain
+        };
+        if layout.get(plain).is_none() && !plain.starts_with("auxiliary_head.") {
+            return Err(Error::file(
+                path,
+                None,
+                "only names of this network",
+                format!("a tensor {name}"),
+                TRY,
+            ));
+        }
+    }
+    Ok(())
+}
