@@ -7,6 +7,7 @@
 pub mod devices;
 pub mod show;
 
+mod export;
 mod replay;
 mod resume;
 mod search;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+pub use export::ExportArgs;
 pub use replay::{Mode, Network, ReplayArgs, Stem};
 pub use search::SearchArgs;
 pub use selftest::SelftestArgs;
@@ -74,6 +76,8 @@ pub enum Command {
     Show(ShowFlags),
     /// One forward and backward pass of a given architecture on given tensors
     Replay(ReplayArgs),
+    /// Write a network for other programs: safetensors, ONNX, PyTorch, genotype
+    Export(Box<ExportArgs>),
     /// Every kernel against its f64 reference on this adapter
     Selftest(SelftestArgs),
 }
@@ -88,6 +92,7 @@ pub fn run() -> Result<()> {
         Command::Resume { run } => resume::resume(&run, &ui),
         Command::Show(flags) => show_args::show(&flags, &ui),
         Command::Replay(args) => replay::replay(&args, &ui),
+        Command::Export(args) => export::export(&args, &ui),
         Command::Selftest(args) => selftest::selftest(&args, &ui),
     }
 }
