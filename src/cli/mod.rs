@@ -8,6 +8,7 @@ pub mod devices;
 pub mod show;
 
 mod eval;
+mod export;
 mod open;
 mod predict;
 mod replay;
@@ -26,6 +27,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub use eval::EvalArgs;
+pub use export::ExportArgs;
 pub use predict::PredictArgs;
 pub use replay::{Mode, Network, ReplayArgs, Stem};
 pub use search::SearchArgs;
@@ -90,6 +92,8 @@ pub enum Command {
     Show(ShowFlags),
     /// One forward and backward pass of a given architecture on given tensors
     Replay(ReplayArgs),
+    /// Write a network for other programs: safetensors, ONNX, PyTorch, genotype
+    Export(Box<ExportArgs>),
     /// Every kernel against its f64 reference on this adapter
     Selftest(SelftestArgs),
 }
@@ -107,6 +111,7 @@ pub fn run() -> Result<()> {
         Command::Resume { run } => resume::resume(&run, &ui),
         Command::Show(flags) => show_args::show(&flags, &ui),
         Command::Replay(args) => replay::replay(&args, &ui),
+        Command::Export(args) => export::export(&args, &ui),
         Command::Selftest(args) => selftest::selftest(&args, &ui),
     }
 }

@@ -1,3 +1,8 @@
-//! Results → files that other programs read.
+//! Results → files that other programs read: tensors, trained networks, ONNX models, Python modules.
 
+pub mod network;
+pub mod onnx;
+pub mod python;
 pub mod tensors;
+
+pub use network::{About, Trained};

@@ -5,6 +5,7 @@ mod architecture;
 mod cli;
 mod config;
 mod data;
+mod export;
 mod gpu;
 mod graph;
 mod kernels;

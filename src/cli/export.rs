@@ -1,0 +1,215 @@
+//! `parsec export` → a run's network, or one given as files, for other programs.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{Network, Stem, Ui};
+use crate::error::{Error, Result};
+use crate::export::network::{Extents, of_checkpoint};
+use crate::export::{About, Trained, onnx, python};
+use crate::graph::spec::{NetworkKind, StemKind};
+use crate::run::{RunDir, files};
+use crate::space::{Genotype, read_genotype};
+
+/// The flags of `export`.
+#[derive(Debug, clap::Args)]
+pub struct ExportArgs {
+    /// A training run (its best checkpoint), or a search run (its shared weights)
+    #[arg(value_name = "RUN", required_unless_present = "weights", conflicts_with = "weights")]
+    pub run: Option<PathBuf>,
+    /// Weights by the reference's names, as its PyTorch modules load them
+    #[arg(long, value_name = "FILE")]
+    pub safetensors: Option<PathBuf>,
+    /// ONNX model: `images` F32 \[N,C,H,W\], normalised, to `logits`
+    #[arg(long, value_name = "FILE")]
+    pub onnx: Option<PathBuf>,
+    /// Python file that defines the network in PyTorch and loads the safetensors
+    #[arg(long, value_name = "FILE")]
+    pub python: Option<PathBuf>,
+    /// Genotype as text
+    #[arg(long, value_name = "FILE")]
+    pub genotype: Option<PathBuf>,
+    /// Keep batch norms as nodes of the ONNX model
+    #[arg(long)]
+    pub no_fold: bool,
+    /// Replace files that exist
+    #[arg(long)]
+    pub force: bool,
+
+    /// Export these weights instead of a run's
+    #[arg(long, value_name = "W.safetensors", requires_all = ["genotype_in", "layers", "channels"])]
+    pub weights: Option<PathBuf>,
+    /// Their architecture: a file with a genotype, its text, or the name of a published one
+    #[arg(long, value_name = "FILE|TEXT", requires = "weights")]
+    pub genotype_in: Option<String>,
+    /// Cells of their network
+    #[arg(long, value_name = "L", requires = "weights")]
+    pub layers: Option<usize>,
+    /// Channels of its first cells, even
+    #[arg(long, value_name = "C", requires = "weights")]
+    pub channels: Option<usize>,
+    /// Height and width of its images; default: 32, with --stem imagenet 224
+    #[arg(long, value_name = "S", requires = "weights")]
+    pub size: Option<usize>,
+    /// Which network the weights are of; default: final
+    #[arg(long, value_enum, requires = "weights")]
+    pub network: Option<Network>,
+    /// Its first layers; default: cifar
+    #[arg(long, value_enum, requires = "weights")]
+    pub stem: Option<Stem>,
+    /// Mean of pixel/255 that its images had subtracted, one number per channel
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "weights")]
+    pub mean: Option<Vec<f32>>,
+    /// Deviation of pixel/255 that its images were divided by, one number per channel
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "weights")]
+    pub std: Option<Vec<f32>>,
+    /// Names of its classes, one per line
+    #[arg(long, value_name = "FILE", requires = "weights")]
+    pub labels: Option<PathBuf>,
+}
+
+/// Exports: everything is made before anything is written.
+pub fn export(args: &ExportArgs, ui: &Ui) -> Result<()> {
+    let outputs = outputs(args)?;
+    let genotype = source_genotype(args)?;
+    let wants_network = outputs.iter().any(|(what, _)| *what != "genotype");
+    let network = if wants_network { Some(network(args, &genotype, ui)?) } else { None };
+    let mut files = vec![];
+    for (what, path) in &outputs {
+        let bytes = match (*what, &network) {
+            ("safetensors", Some(network)) => network.to_safetensors(path)?,
+            ("onnx", Some(network)) => onnx::to_bytes(network, onnx::Options { fold: !args.no_fold })?,
+            ("python", Some(network)) => python::to_text(network)?.into_bytes(),
+            _ => format!("{genotype}\n").into_bytes(),
+        };
+        files.push((*what, *path, bytes));
+    }
+    for (_, path, bytes) in &files {
+        files::atomic_write(path, bytes)?;
+    }
+    let written = files.iter().map(|(what, path, _)| (what.to_string(), path.display().to_string().into()));
+    ui.emit(&Value::Object(written.collect()))?;
+    files.iter().try_for_each(|(_, path, _)| ui.say(&format!("wrote {}", path.display())))
+}
+
+/// What is to be written where; nothing is there yet, unless it may be replaced.
+fn outputs(args: &ExportArgs) -> Result<Vec<(&'static str, &Path)>> {
+    let given = [
+        ("safetensors", &args.safetensors),
+        ("onnx", &args.onnx),
+        ("python", &args.python),
+        ("genotype", &args.genotype),
+    ];
+    let outputs: Vec<_> =
+        given.into_iter().filter_map(|(what, path)| Some((what, path.as_deref()?))).collect();
+    if outputs.is_empty() {
+        let expected = "at least one of --safetensors, --onnx, --python and --genotype, each with a file";
+        return Err(Error::usage("export", expected, "none", "--onnx network.onnx"));
+    }
+    for (i, (what, path)) in outputs.iter().enumerate() {
+        let wrong = |found: String, try_this: &str| {
+            let what = format!("--{what} {}", path.display());
+            Err(Error::usage(what, "a file that does not exist yet", found, try_this))
+        };
+        if let Some((other, _)) = outputs[..i].iter().find(|(_, other)| other == path) {
+            return wrong(format!("the file of --{other}"), "another name");
+        }
+        if path.is_dir() {
+            return wrong("a folder".into(), "a file in it");
+        }
+        if path.exists() && !args.force {
+            return wrong("a file".into(), "another name, or --force to replace it");
+        }
+    }
+    Ok(outputs)
+}
+
+/// The architecture to be exported.
+fn source_genotype(args: &ExportArgs) -> Result<Genotype> {
+    match (&args.run, &args.genotype_in) {
+        (Some(run), _) => {
+            let file = RunDir::open(run)?.file("genotype.txt");
+            if !file.is_file() {
+                let try_this = "a run that has saved its first checkpoint";
+                return Err(Error::file(run, None, "a run folder with genotype.txt", "none", try_this));
+            }
+            read_genotype(&file.to_string_lossy())
+        }
+        (None, genotype) => read_genotype(genotype.as_deref().unwrap_or_default()),
+    }
+}
+
+/// The network to be exported.
+fn network(args: &ExportArgs, genotype: &Genotype, ui: &Ui) -> Result<Trained> {
+    if let Some(run) = &args.run {
+        return of_run(run, genotype, ui);
+    }
+    let stem = args.stem.map_or(StemKind::Cifar, Into::into);
+    let size = args.size.unwrap_or(if stem == StemKind::Cifar { 32 } else { 224 });
+    let extents = Extents {
+        kind: args.network.map_or(NetworkKind::Final, Into::into),
+        stem,
+        layers: args.layers.unwrap_or_default(),
+        channels: args.channels.unwrap_or_default(),
+        size: [size, size],
+    };
+    let about = About {
+        mean: args.mean.clone().unwrap_or_default(),
+        std: args.std.clone().unwrap_or_default(),
+        class_names: args.labels.as_deref().map(read_labels).transpose()?.unwrap_or_default(),
+    };
+    let weights = args.weights.as_deref().unwrap_or(Path::new(""));
+    Trained::read(weights, genotype.clone(), &extents, about)
+}
+
+/// One name per line; empty lines are none.
+fn read_labels(path: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+    Ok(text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect())
+}
+
+/// The network of a run: of a training run the best checkpoint's (the newest where none has a score),
+/// of a search run the newest one's.
+fn of_run(path: &Path, genotype: &Genotype, ui: &Ui) -> Result<Trained> {
+    let run = RunDir::open(path)?;
+    let (newest, warnings) = run.checkpoints().newest_good()?;
+    warnings.iter().for_each(|w| ui.warn(w));
+    // Only final networks keep running statistics.
+    let is_final = newest.state.keys().any(|name| name.starts_with("state."));
+    let best = if is_final { run.checkpoints().best()? } else { None };
+    let checkpoint = best.unwrap_or(newest);
+    let config = run.file("config.toml");
+    let text = std::fs::read_to_string(&config).map_err(|e| Error::io("read", &config, e))?;
+    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+        let offset = e.span().map(|span| span.start as u64);
+        Error::file(&config, offset, "TOML", e.message(), "the config.toml that the run was started with")
+    })?;
+    let manifest = run.manifest()?;
+    let number = |file: &str, key: &str, found: Option<i64>| {
+        let found = found.and_then(|n| usize::try_from(n).ok());
+        found.ok_or_else(|| Error::file(run.file(file), None, format!("a number `{key}`"), "none", ""))
+    };
+    let configured = |key: &str| number("config.toml", key, table.get(key).and_then(toml::Value::as_integer));
+    let of_data = |key: &str| {
+        number("manifest.json", &format!("data.{key}"), manifest.data.get(key).and_then(Value::as_i64))
+    };
+    let extents = Extents {
+        kind: if is_final { NetworkKind::Final } else { NetworkKind::Search },
+        stem: match table.get("stem").and_then(toml::Value::as_str) {
+            Some("imagenet") => StemKind::ImageNet,
+            _ => StemKind::Cifar,
+        },
+        layers: configured("layers")?,
+        channels: configured("channels")?,
+        size: [of_data("height")?, of_data("width")?],
+    };
+    let list = |key: &str| serde_json::from_value(manifest.normalisation.get(key)?.clone()).ok();
+    let about = About {
+        mean: list("mean").unwrap_or_default(),
+        std: list("std").unwrap_or_default(),
+        class_names: manifest.class_names.clone(),
+    };
+    let state_path = checkpoint.state_path();
+    Trained::of_tensors(genotype.clone(), &extents, of_checkpoint(checkpoint.state), about, &state_path)
+}

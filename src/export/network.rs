@@ -1,0 +1,233 @@
+//! Named tensors + structure → a trained network, checked name by name; and the safetensors file of it.
+//!
+//! Names, shapes and types are those of the reference implementation's state dictionaries: the file of
+//! a final network loads there with `strict=True`, that of a search parent with `strict=False` (its
+//! affine-free batch norms own buffers there).
+
+use std::path::Path;
+
+use super::tensors::{self, Data, Metadata, Tensor, Tensors};
+use crate::error::{Error, Result};
+use crate::graph::spec::{NetworkKind, NetworkSpec, ParamRole, ParamSpec, StemKind};
+use crate::space::{Genotype, Primitive};
+
+/// What a network is used with, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct About {
+    /// Mean of pixel/255 that was subtracted, one per channel; may be empty.
+    pub mean: Vec<f32>,
+    /// Standard deviation of pixel/255 that was divided by, one per channel; may be empty.
+    pub std: Vec<f32>,
+    /// One name per class; may be empty.
+    pub class_names: Vec<String>,
+}
+
+/// Weights and running statistics with the structure they belong to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trained {
+    /// Its architecture; of a search parent the mode of the prior.
+    pub genotype: Genotype,
+    /// Its structure.
+    pub spec: NetworkSpec,
+    /// Exactly the entries of its state dictionary. F32; counters I64 without dimensions.
+    pub tensors: Tensors,
+    /// Normalisation and names.
+    pub about: About,
+}
+
+/// Extents of a network that its tensors do not say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Extents {
+    /// Search parent or final network.
+    pub kind: NetworkKind,
+    /// Its first layers.
+    pub stem: StemKind,
+    /// Cells L.
+    pub layers: usize,
+    /// Channels C of the first cells.
+    pub channels: usize,
+    /// Height and width of the images in pixels.
+    pub size: [usize; 2],
+}
+
+impl Trained {
+    /// The network of `genotype` with the `tensors` of the file `path`. A search parent is that over
+    /// `primitives`; its running statistics are left out, since children use batch statistics.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a structure that cannot be built; [`Error::File`] for the first tensor that
+    /// is missing, is of another network, or has another shape or type. Counters may be missing (files
+    /// of old versions of PyTorch have none): they are 0 then.
+    pub fn new(
+        genotype: Genotype,
+        spec: NetworkSpec,
+        primitives: &[Primitive],
+        mut tensors: Tensors,
+        about: About,
+        path: &Path,
+    ) -> Result<Self> {
+        spec.check()?;
+        if spec.kind == NetworkKind::Search {
+            tensors.retain(|name, _| !is_running(name));
+        }
+        let params = spec.params(Some(&genotype), primitives);
+        for param in params.iter().filter(|p| p.role == ParamRole::NumBatchesTracked) {
+            tensors.entry(param.name.clone()).or_insert_with(|| Tensor::i64(&[], vec![0]));
+        }
+        check(&params, &tensors, path)?;
+        for (what, values) in [("mean", &about.mean), ("deviation", &about.std)] {
+            fits(what, values.len(), "channel of the images", spec.in_channels)?;
+        }
+        fits("class name", about.class_names.len(), "class", spec.n_classes)?;
+        Ok(Self { genotype, spec, tensors, about })
+    }
+
+    /// The network in the safetensors file at `path`; the channels of the images, the classes and the
+    /// auxiliary head are found there.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and [`Error::Io`] for a file that cannot be read.
+    pub fn read(path: &Path, genotype: Genotype, extents: &Extents, about: About) -> Result<Self> {
+        let (tensors, _) = tensors::read(path)?;
+        Self::of_tensors(genotype, extents, tensors, about, path)
+    }
+
+    /// The same with the `tensors` of the file `path`.
+    pub fn of_tensors(
+        genotype: Genotype,
+        extents: &Extents,
+        tensors: Tensors,
+        about: About,
+        path: &Path,
+    ) -> Result<Self> {
+        let spec = extents.spec(&tensors, path)?;
+        let primitives = primitives_in(&tensors);
+        Self::new(genotype, spec, &primitives, tensors, about, path)
+    }
+
+    /// Its safetensors file.
+    pub fn to_safetensors(&self, path: &Path) -> Result<Vec<u8>> {
+        tensors::to_bytes(&self.tensors, &self.metadata(), path)
+    }
+
+    /// What else a user of the network must know, as text. Lists are JSON; what is not known is absent.
+    pub fn metadata(&self) -> Metadata {
+        let spec = &self.spec;
+        let mut out = Metadata::new();
+        let mut put = |key: &str, value: String| out.insert(key.to_owned(), value);
+        put("format", "pt".into());
+        put("genotype", self.genotype.to_string());
+        put("network", if spec.kind == NetworkKind::Final { "final" } else { "search" }.into());
+        put("stem", if spec.stem == StemKind::Cifar { "cifar" } else { "imagenet" }.into());
+        put("layers", spec.layers.to_string());
+        put("channels", spec.channels.to_string());
+        put("image_size", format!("[{},{}]", spec.height, spec.width));
+        if !self.about.mean.is_empty() {
+            put("mean", json(&self.about.mean));
+        }
+        if !self.about.std.is_empty() {
+            put("std", json(&self.about.std));
+        }
+        if !self.about.class_names.is_empty() {
+            put("class_names", json(&self.about.class_names));
+        }
+        out
+    }
+
+    /// Shape and numbers of the F32 tensor `name`.
+    pub fn f32s(&self, name: &str) -> Result<(&[usize], &[f32])> {
+        tensors::f32s(&self.tensors, Path::new("the network"), name)
+    }
+}
+
+impl Extents {
+    /// The whole structure, with what the `tensors` of the file `path` say.
+    pub fn spec(&self, tensors: &Tensors, path: &Path) -> Result<NetworkSpec> {
+        let extent = |name: &str, axis: usize, rank: usize| match tensors::f32s(tensors, path, name)?.0 {
+            shape if shape.len() == rank => Ok(shape[axis]),
+            shape => {
+                let (expected, found) = (format!("{name} with {rank} axes"), format!("shape {shape:?}"));
+                Err(Error::file(path, None, expected, found, ""))
+            }
+        };
+        let first = if self.stem == StemKind::Cifar { "stem.0.weight" } else { "stem0.0.weight" };
+        Ok(NetworkSpec {
+            kind: self.kind,
+            stem: self.stem,
+            in_channels: extent(first, 1, 4)?,
+            height: self.size[0],
+            width: self.size[1],
+            n_classes: extent("classifier.weight", 0, 2)?,
+            layers: self.layers,
+            channels: self.channels,
+            auxiliary: tensors.keys().any(|name| name.starts_with("auxiliary_head.")),
+        })
+    }
+}
+
+/// The entries of the network's state dictionary among those of a checkpoint: `v.{name}` and
+/// `state.{name}` without their first part. Momentum, prior and its moments stay behind.
+pub fn of_checkpoint(state: Tensors) -> Tensors {
+    let inner = |name: &str| Some(name.strip_prefix("v.").or(name.strip_prefix("state."))?.to_owned());
+    state.into_iter().filter_map(|(name, tensor)| Some((inner(&name)?, tensor))).collect()
+}
+
+/// The primitives of which a search parent's `tensors` hold a path. Those without parameters change
+/// nothing and are absent.
+fn primitives_in(tensors: &Tensors) -> Vec<Primitive> {
+    // cells.I._ops.E._ops.P.…
+    let index = |name: &str| name.split("._ops.").nth(2)?.split('.').next()?.parse::<usize>().ok();
+    let found: std::collections::BTreeSet<usize> = tensors.keys().filter_map(|name| index(name)).collect();
+    Primitive::ALL.into_iter().filter(|p| found.contains(&p.index())).collect()
+}
+
+fn is_running(name: &str) -> bool {
+    ["running_mean", "running_var", "num_batches_tracked"].iter().any(|end| name.ends_with(end))
+}
+
+/// Numbers and names as JSON, which is also what Python reads.
+pub(super) fn json<T: serde::Serialize>(values: &[T]) -> String {
+    // Numbers and texts always have a JSON form; what is not finite becomes null.
+    serde_json::to_string(values).unwrap_or_default()
+}
+
+/// There are none of something, or one for each of `n`.
+fn fits(what: &str, found: usize, per: &str, n: usize) -> Result<()> {
+    if found == 0 || found == n {
+        return Ok(());
+    }
+    let try_this = "as many as the network has, or none";
+    Err(Error::usage(format!("{what}s"), format!("{n}, one per {per}"), found.to_string(), try_this))
+}
+
+/// Every entry is there with its shape and type, and nothing else.
+fn check(params: &[ParamSpec], tensors: &Tensors, path: &Path) -> Result<()> {
+    let wrong = |expected: String, found: String, try_this: &str| {
+        Err(Error::file(path, None, expected, found, try_this))
+    };
+    let other_network = "weights of this network: check the genotype, --layers, --stem and --network";
+    for param in params {
+        let Some(tensor) = tensors.get(&param.name) else {
+            let expected = format!("a tensor {} of shape {:?}", param.name, param.shape);
+            return wrong(expected, "no such name".into(), other_network);
+        };
+        if tensor.shape != param.shape {
+            let expected = format!("{} of shape {:?}", param.name, param.shape);
+            let try_this = "check the genotype, --channels and --layers";
+            return wrong(expected, format!("shape {:?}", tensor.shape), try_this);
+        }
+        let is_counter = param.role == ParamRole::NumBatchesTracked;
+        match (&tensor.data, is_counter) {
+            (Data::F32(_), false) | (Data::I64(_), true) => {}
+            (other, _) => {
+                let dtype = if is_counter { "I64" } else { "F32" };
+                return wrong(format!("{} of type {dtype}", param.name), other.dtype().into(), "convert it");
+            }
+        }
+    }
+    let names: std::collections::BTreeSet<&str> = params.iter().map(|p| p.name.as_str()).collect();
+    match tensors.keys().find(|name| !names.contains(name.as_str())) {
+        Some(name) => wrong("only names of this network".into(), format!("a tensor {name}"), other_network),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,196 @@
+//! The messages of ONNX that a network needs, with the field numbers of `onnx.proto`.
+//!
+//! What a network does not use (functions, sparse tensors, quantisation, external data) is absent. Where
+//! readers ask whether a field is there, it is optional here, so that a zero is written too.
+
+use prost::{Message, Oneof};
+
+/// `TensorProto.DataType`: 32-bit floats.
+pub const FLOAT: i32 = 1;
+/// `TensorProto.DataType`: 64-bit integers.
+pub const INT64: i32 = 7;
+/// `AttributeProto.AttributeType`: one float.
+pub const ATTRIBUTE_FLOAT: i32 = 1;
+/// `AttributeProto.AttributeType`: one integer.
+pub const ATTRIBUTE_INT: i32 = 2;
+/// `AttributeProto.AttributeType`: several integers.
+pub const ATTRIBUTE_INTS: i32 = 7;
+
+/// A file: a graph and what it needs to be understood.
+#[derive(Clone, PartialEq, Message)]
+pub struct Model {
+    /// Version of the file format.
+    #[prost(int64, tag = "1")]
+    pub ir_version: i64,
+    /// Program that made it.
+    #[prost(string, tag = "2")]
+    pub producer_name: String,
+    /// Its version.
+    #[prost(string, tag = "3")]
+    pub producer_version: String,
+    /// The graph.
+    #[prost(message, optional, tag = "7")]
+    pub graph: Option<Graph>,
+    /// Versions of the operators.
+    #[prost(message, repeated, tag = "8")]
+    pub opset_import: Vec<OperatorSet>,
+    /// Free text entries.
+    #[prost(message, repeated, tag = "14")]
+    pub metadata_props: Vec<Entry>,
+}
+
+/// Operators of one domain in one version.
+#[derive(Clone, PartialEq, Message)]
+pub struct OperatorSet {
+    /// Empty for ONNX's own.
+    #[prost(string, tag = "1")]
+    pub domain: String,
+    /// The version.
+    #[prost(int64, tag = "2")]
+    pub version: i64,
+}
+
+/// A text entry.
+#[derive(Clone, PartialEq, Message)]
+pub struct Entry {
+    /// Its key.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// Its value.
+    #[prost(string, tag = "2")]
+    pub value: String,
+}
+
+/// Nodes in an order in which they can run, with their constants.
+#[derive(Clone, PartialEq, Message)]
+pub struct Graph {
+    /// The nodes.
+    #[prost(message, repeated, tag = "1")]
+    pub node: Vec<Node>,
+    /// Its name.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// The constants.
+    #[prost(message, repeated, tag = "5")]
+    pub initializer: Vec<Tensor>,
+    /// What is given.
+    #[prost(message, repeated, tag = "11")]
+    pub input: Vec<ValueInfo>,
+    /// What comes out.
+    #[prost(message, repeated, tag = "12")]
+    pub output: Vec<ValueInfo>,
+}
+
+/// One operator applied to values by name.
+#[derive(Clone, PartialEq, Message)]
+pub struct Node {
+    /// Names of the values it reads.
+    #[prost(string, repeated, tag = "1")]
+    pub input: Vec<String>,
+    /// Names of the values it makes.
+    #[prost(string, repeated, tag = "2")]
+    pub output: Vec<String>,
+    /// Its own name.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// The operator.
+    #[prost(string, tag = "4")]
+    pub op_type: String,
+    /// The operator's settings.
+    #[prost(message, repeated, tag = "5")]
+    pub attribute: Vec<Attribute>,
+}
+
+/// A setting of an operator.
+#[derive(Clone, PartialEq, Message)]
+pub struct Attribute {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// One float.
+    #[prost(float, optional, tag = "2")]
+    pub f: Option<f32>,
+    /// One integer.
+    #[prost(int64, optional, tag = "3")]
+    pub i: Option<i64>,
+    /// Several integers.
+    #[prost(int64, repeated, packed = "false", tag = "8")]
+    pub ints: Vec<i64>,
+    /// Which of them is meant.
+    #[prost(int32, tag = "20")]
+    pub r#type: i32,
+}
+
+/// A constant.
+#[derive(Clone, PartialEq, Message)]
+pub struct Tensor {
+    /// Extents, outermost axis first.
+    #[prost(int64, repeated, packed = "false", tag = "1")]
+    pub dims: Vec<i64>,
+    /// [`FLOAT`] or [`INT64`].
+    #[prost(int32, tag = "2")]
+    pub data_type: i32,
+    /// Its name.
+    #[prost(string, tag = "8")]
+    pub name: String,
+    /// The numbers, row-major, little-endian.
+    #[prost(bytes = "vec", tag = "9")]
+    pub raw_data: Vec<u8>,
+}
+
+/// Name and type of a value.
+#[derive(Clone, PartialEq, Message)]
+pub struct ValueInfo {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Its type.
+    #[prost(message, optional, tag = "2")]
+    pub r#type: Option<Type>,
+}
+
+/// The type of a value.
+#[derive(Clone, PartialEq, Message)]
+pub struct Type {
+    /// That of a tensor, the only one here.
+    #[prost(message, optional, tag = "1")]
+    pub tensor_type: Option<TensorType>,
+}
+
+/// The type of a tensor.
+#[derive(Clone, PartialEq, Message)]
+pub struct TensorType {
+    /// [`FLOAT`] or [`INT64`].
+    #[prost(int32, tag = "1")]
+    pub elem_type: i32,
+    /// Its extents.
+    #[prost(message, optional, tag = "2")]
+    pub shape: Option<Shape>,
+}
+
+/// Extents of a tensor.
+#[derive(Clone, PartialEq, Message)]
+pub struct Shape {
+    /// Outermost axis first.
+    #[prost(message, repeated, tag = "1")]
+    pub dim: Vec<Dimension>,
+}
+
+/// One extent.
+#[derive(Clone, PartialEq, Message)]
+pub struct Dimension {
+    /// A number or a name.
+    #[prost(oneof = "Extent", tags = "1, 2")]
+    pub value: Option<Extent>,
+}
+
+/// A number or a name that stands for one.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum Extent {
+    /// Known.
+    #[prost(int64, tag = "1")]
+    Value(i64),
+    /// Known when the model runs.
+    #[prost(string, tag = "2")]
+    Param(String),
+}
