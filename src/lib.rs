@@ -20,13 +20,14 @@ pub mod gpu;
 pub mod search;
 pub mod train;
 
+pub mod bench;
 pub mod selftest;
 
 pub mod run;
 
+pub mod bench;
+pub mod cli;
 pub mod export;
 pub mod report;
-
-pub mod cli;
 
 pub use error::{Error, Result};

@@ -7,6 +7,7 @@
 pub mod devices;
 pub mod show;
 
+mod bench;
 mod eval;
 mod export;
 mod open;
@@ -21,11 +22,13 @@ mod train;
 mod train_args;
 mod trained;
 mod ui;
+mod variants;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+pub use bench::BenchArgs;
 pub use eval::EvalArgs;
 pub use export::ExportArgs;
 pub use predict::PredictArgs;
@@ -96,6 +99,8 @@ pub enum Command {
     Export(Box<ExportArgs>),
     /// Every kernel against its f64 reference on this adapter
     Selftest(SelftestArgs),
+    /// What the adapter can do at most, and what a child and a step of the search take on it
+    Bench(BenchArgs),
 }
 
 /// Runs the program's command line; wrong usage and `--help` end the process here (codes 2 and 0).
@@ -113,5 +118,6 @@ pub fn run() -> Result<()> {
         Command::Replay(args) => replay::replay(&args, &ui),
         Command::Export(args) => export::export(&args, &ui),
         Command::Selftest(args) => selftest::selftest(&args, &ui),
+        Command::Bench(args) => bench::bench(&args, &ui),
     }
 }

@@ -1,15 +1,13 @@
 //! What every run needs before it starts: its data, its adapter, and what the manifest says of both.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Ui;
+use super::{Ui, variants};
 use crate::config::Resolved;
 use crate::data::{self, Dataset, LoadOptions, Normalisation};
-use crate::gpu::{AdapterInfo, Gpu, Options};
-use crate::graph::Lowering;
+use crate::gpu::{AdapterInfo, Gpu, Options, Variants};
 use crate::run::{Manifest, RunDir};
 use crate::{Error, Result};
 
@@ -76,13 +74,12 @@ impl Facts {
         dataset: &Dataset,
         normalisation: &Normalisation,
         info: &AdapterInfo,
-        lowering: &Lowering,
-    ) -> Self {
+        variants: Variants,
+    ) -> Result<Self> {
         let json = |value: serde_json::Result<Value>| value.unwrap_or_default();
         let entries = |value: Value| value.as_object().cloned().unwrap_or_default().into_iter();
         let limits = entries(json(serde_json::to_value(&info.limits)));
-        let variants = entries(json(serde_json::to_value(lowering.tuning)));
-        Self(Manifest {
+        Ok(Self(Manifest {
             adapter: info.name.clone(),
             driver: format!("{} {}", info.driver, info.driver_info),
             backend: info.backend.clone(),
@@ -90,9 +87,9 @@ impl Facts {
             data: json(serde_json::to_value(&dataset.identity)),
             class_names: dataset.class_names.clone(),
             normalisation: json(serde_json::to_value(normalisation)),
-            variants: variants.map(|(k, v)| (k, v.to_string())).collect::<BTreeMap<_, _>>(),
+            variants: variants::to_manifest(variants)?,
             ..Manifest::default()
-        })
+        }))
     }
 
     /// The manifest, with `config` resolved.

@@ -22,7 +22,7 @@ pub fn resume(path: &Path, ui: &Ui) -> Result<()> {
     }
     // The folder may have been moved since, and the runs it started from may be gone.
     let config = Config { run: Some(path.to_owned()), prior_from: None, weights_from: None, ..run.config()? };
-    let mut session = Session::open(config, ui)?;
+    let mut session = Session::open(config, Some(&run.manifest()?), ui)?;
     session.check(&run, ui)?;
     for warning in run::resume(&mut session.search, &run)? {
         ui.warn(&warning);

@@ -165,7 +165,7 @@ pub fn search(args: &SearchArgs, ui: &Ui) -> Result<()> {
     }
     let path = config.run.clone().unwrap_or_else(|| RunDir::next_free("search"));
     let config = Config { run: Some(path.clone()), ..config };
-    let session = Session::open(config, ui)?;
+    let session = Session::open(config, None, ui)?;
     let run = session.create(&path)?;
     ui.note(&format!("run folder {}", path.display()));
     session.drive(&run, ui)

@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::Ui;
 use super::open::{self, Facts, Opened, Wanted};
+use super::{Ui, variants};
 use crate::Result;
+use crate::bench::Shape;
 use crate::config::Config;
-use crate::data::Identity;
+use crate::data::{Dataset, Identity};
 use crate::error::Error;
 use crate::export::tensors::Tensors;
 use crate::graph::Lowering;
@@ -80,9 +81,10 @@ struct Outcomes {
 }
 
 impl Session {
-    /// Loads the data, opens the adapter and builds the search.
-    pub fn open(config: Config, ui: &Ui) -> Result<Self> {
-        let Opened { dataset, normalisation, gpu } = open::open(
+    /// Loads the data, opens the adapter and builds the search; one that is resumed runs the kernel variants of
+    /// its manifest.
+    pub fn open(config: Config, resumed: Option<&Manifest>, ui: &Ui) -> Result<Self> {
+        let Opened { dataset, normalisation, mut gpu } = open::open(
             &Wanted {
                 data: &config.data,
                 size: config.size,
@@ -92,9 +94,15 @@ impl Session {
             },
             ui,
         )?;
-        let lowering = Lowering { fuse: !config.reference_kernels, ..Lowering::default() };
+        let variants = match resumed {
+            Some(manifest) => variants::from_manifest(&manifest.variants, &gpu)?,
+            None => variants::choose(config.tune, &gpu, &shape(&config, &dataset), ui)?,
+        };
+        gpu.read_through_textures(variants.textures == 1);
+        let lowering =
+            Lowering { fuse: !config.reference_kernels, tuning: variants.tuning, ..Lowering::default() };
         let identity = dataset.identity.clone();
-        let facts = Facts::of(&dataset, &normalisation, gpu.info(), &lowering);
+        let facts = Facts::of(&dataset, &normalisation, gpu.info(), variants)?;
         let (prior_from, weights_from) = (config.prior_from.clone(), config.weights_from.clone());
         let settings = Settings { config, normalisation, lowering };
         let mut search = Search::new(settings, dataset, gpu)?;
@@ -171,6 +179,19 @@ impl Session {
             run.write("metrics.svg", svg.as_bytes())?;
         }
         Ok(())
+    }
+}
+
+/// The extents of the search, for a trial of kernel variants.
+fn shape(config: &Config, dataset: &Dataset) -> Shape {
+    Shape {
+        layers: config.layers,
+        channels: config.channels,
+        batch: config.part(),
+        size: dataset.train.height,
+        in_channels: dataset.train.channels,
+        classes: dataset.class_names.len(),
+        seed: config.seed,
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::Ui;
 use super::open::{self, Facts, Opened, Wanted};
+use super::{Ui, variants};
 use crate::config::TrainConfig;
 use crate::error::{Error, Result};
 use crate::export::tensors::{self, Tensors};
@@ -14,7 +14,7 @@ use crate::report;
 use crate::run::{self, Job, Manifest, Options, Progress, RunDir, stop};
 use crate::space::{Primitive, read_genotype};
 use crate::train::weights::Weights;
-use crate::train::{Evaluation, Settings, TrainRecord, Training, lowering};
+use crate::train::{Evaluation, Settings, TrainRecord, Training};
 
 impl Job for Training {
     type Record = TrainRecord;
@@ -81,7 +81,7 @@ struct Outcomes {
 
 /// Starts a training in a new run folder.
 pub fn start(config: TrainConfig, path: &Path, ui: &Ui) -> Result<()> {
-    let session = Session::open(config, ui)?;
+    let session = Session::open(config, None, ui)?;
     let run = RunDir::create(path, session.training.config(), &session.manifest)?;
     ui.note(&format!("run folder {}", path.display()));
     session.drive(&run, ui)
@@ -94,7 +94,11 @@ pub fn resume(path: &Path, run: &RunDir, ui: &Ui) -> Result<()> {
     // even the first checkpoint was written.
     let fresh = run.checkpoints().steps()?.is_empty();
     let weights = was.weights.clone().filter(|_| fresh);
-    let mut session = Session::open(TrainConfig { run: Some(path.to_owned()), weights, ..was }, ui)?;
+    let mut session = Session::open(
+        TrainConfig { run: Some(path.to_owned()), weights, ..was },
+        Some(&run.manifest()?),
+        ui,
+    )?;
     open::check(&session.manifest, run, ui)?;
     for warning in run::resume(&mut session.training, run)? {
         ui.warn(&warning);
@@ -104,7 +108,7 @@ pub fn resume(path: &Path, run: &RunDir, ui: &Ui) -> Result<()> {
 }
 
 impl Session {
-    fn open(config: TrainConfig, ui: &Ui) -> Result<Self> {
+    fn open(config: TrainConfig, resumed: Option<&Manifest>, ui: &Ui) -> Result<Self> {
         let genotype = read_genotype(&config.genotype)?;
         // Weights that are none are told before the data are read.
         let weights = config.weights.clone().map(|path| Ok((tensors::read(&path)?.0, path))).transpose()?;
@@ -116,8 +120,13 @@ impl Session {
             device: config.device.as_deref(),
         };
         let Opened { dataset, normalisation, gpu } = open::open(&wanted, ui)?;
-        let facts = Facts::of(&dataset, &normalisation, gpu.info(), &lowering(&config));
+        let variants = match resumed {
+            Some(manifest) => variants::from_manifest(&manifest.variants, &gpu)?,
+            None => variants::kept_or_fixed(&gpu),
+        };
+        let facts = Facts::of(&dataset, &normalisation, gpu.info(), variants)?;
         let mut training = Training::new(Settings { config, genotype, normalisation }, dataset, gpu)?;
+        training.use_variants(variants);
         if let Some((tensors, path)) = weights {
             let weights = Weights::from_tensors(&tensors, &path, training.network().layout(), false)?;
             training.set_weights(&weights)?;

@@ -13,8 +13,8 @@ use crate::error::Result;
 use crate::graph::spec::NetworkSpec;
 use crate::graph::{Layout, Lowering, Mode, Plan, Request};
 use crate::kernel::{Buf, Range};
-use crate::ops::{Map, Tuning};
 use crate::ops::optimizer::{self, scalar};
+use crate::ops::{Map, Tuning};
 use crate::space::Genotype;
 
 /// Plans kept; the least recently used goes first.

@@ -161,7 +161,9 @@ fn describe(v: Variants, start: Variants) -> String {
     let json = |v: Variants| serde_json::to_value(v).unwrap_or_default();
     let (is, was) = (json(v), json(start));
     let pairs = is.as_object().into_iter().flatten();
-    let changed: Vec<String> =
-        pairs.filter(|(k, value)| was.get(k) != Some(value)).map(|(k, value)| format!("{k}={value}")).collect();
+    let changed: Vec<String> = pairs
+        .filter(|(k, value)| was.get(k) != Some(value))
+        .map(|(k, value)| format!("{k}={value}"))
+        .collect();
     if changed.is_empty() { "as it is".into() } else { changed.join(" ") }
 }

@@ -32,6 +32,7 @@ pub const LIBS: &[(&str, &str)] = &[lib!("map"), lib!("view"), lib!("grad")];
 /// Every shader of the program.
 pub const SOURCES: &[Source] = &[
     shader!("fill"),
+    shader!("probe"),
     shader!("conv", "map", "view", "grad"),
     shader!("depthwise", "map", "view"),
     shader!("pointwise", "map", "view", "grad"),

@@ -2,7 +2,9 @@
 //! coefficients backward. The normalised values themselves are never stored: consumers apply the
 //! coefficients while loading.
 
-use super::{Array, GradView, MAX_TASKS, NOWHERE, Param, Tensor, WORKGROUP, chunked, dispatch, groups, table};
+use super::{
+    Array, GradView, MAX_TASKS, NOWHERE, Param, Tensor, WORKGROUP, chunked, dispatch, groups, table,
+};
 use crate::kernel::{Buf, Dispatch, Range};
 
 /// What a block of channels gets.

@@ -14,6 +14,7 @@ pub mod optimizer;
 pub mod pack;
 pub mod pointwise;
 pub mod pool;
+pub mod probe;
 pub mod reduce;
 pub mod subsample;
 pub mod window_pool;

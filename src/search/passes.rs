@@ -34,6 +34,11 @@ impl Search {
         Children::new(&self.space, (0..u64::from(k)).map(draw).collect(), !config.reference)
     }
 
+    /// The architectures that the next step draws, in order.
+    pub fn draw(&self) -> Vec<Genotype> {
+        self.sample().alphas.iter().map(|alpha| self.space.genotype(alpha)).collect()
+    }
+
     /// Forward passes of the distinct children on the search batch.
     pub(super) fn likelihoods(&mut self, children: &Children, batch: &Batch) -> Result<Pass> {
         let all: Vec<(&Genotype, f64)> = children.distinct.iter().map(|genotype| (genotype, 1.0)).collect();

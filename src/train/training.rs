@@ -11,7 +11,7 @@ use crate::config::TrainConfig;
 use crate::config::train::Stem;
 use crate::data::{Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch};
 use crate::error::{Error, Result};
-use crate::gpu::{Child, Gpu, Network, Update};
+use crate::gpu::{Child, Gpu, Network, Update, Variants};
 use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use crate::graph::{Layout, Loss, Lowering, Mode};
 use crate::space::{Genotype, Primitive};
@@ -74,6 +74,11 @@ pub fn lowering(config: &TrainConfig) -> Lowering {
 }
 
 impl Training {
+    /// Runs the kernels in these forms from now on.
+    pub fn use_variants(&mut self, variants: Variants) {
+        self.network.use_variants(variants);
+    }
+
     /// A training at its beginning: random weights, on all training images.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("run", &["config", "export", "space"]),
     ("export", &["config", "graph", "run", "space"]),
     ("report", &["graph", "run", "space"]),
+    ("bench", &["config", "data", "gpu", "graph", "kernel", "ops", "rng", "search", "space"]),
     ("selftest", &["gpu", "graph", "kernel", "ops", "reference", "rng", "space"]),
 ];
 

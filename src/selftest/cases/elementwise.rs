@@ -2,8 +2,8 @@
 
 use super::{Case, Oracle};
 use crate::kernel::Dispatch;
-use crate::ops::elementwise::{self, ApplyBackward};
 use crate::ops::Map;
+use crate::ops::elementwise::{self, ApplyBackward};
 use crate::reference::{concat, node_sum, relu};
 use crate::selftest::setup::{EXACT, FEW, Setup, sum};
 

@@ -33,7 +33,8 @@ fn folder_with(network: &Trained) -> TempDir {
 fn files_are_written_and_not_replaced_unasked() {
     let folder = folder_with(&small());
     let path = folder.path();
-    let outputs = ["--safetensors", "o.safetensors", "--onnx", "o.onnx", "--python", "o.py", "--genotype", "o.txt"];
+    let outputs =
+        ["--safetensors", "o.safetensors", "--onnx", "o.onnx", "--python", "o.py", "--genotype", "o.txt"];
     let args = [&GIVEN[..], &["--size", "12"], &outputs].concat();
     let (code, out, err) = export(path, &args);
     assert_eq!((code, err.as_str()), (0, ""));

@@ -37,7 +37,12 @@ fn check(model: &Model) {
     let mut unread = BTreeSet::new();
     for tensor in &graph.initializer {
         let width = if tensor.data_type == proto::FLOAT { 4 } else { 8 };
-        assert_eq!(tensor.dims.iter().product::<i64>() * width, tensor.raw_data.len() as i64, "{}", tensor.name);
+        assert_eq!(
+            tensor.dims.iter().product::<i64>() * width,
+            tensor.raw_data.len() as i64,
+            "{}",
+            tensor.name
+        );
         assert!(known.insert(&tensor.name), "{} twice", tensor.name);
         unread.insert(tensor.name.as_str());
     }
@@ -137,7 +142,8 @@ fn folding_moves_each_channel_by_its_own_norm() {
         ("cells.2.preprocess0.conv_2", "cells.2.preprocess0.bn", 8),
     ] {
         let of = |name: String| network.f32s(&name).unwrap().1;
-        let [g, b, mean, var] = ["weight", "bias", "running_mean", "running_var"].map(|p| of(format!("{norm}.{p}")));
+        let [g, b, mean, var] =
+            ["weight", "bias", "running_mean", "running_var"].map(|p| of(format!("{norm}.{p}")));
         let (weight, folded) = (of(format!("{conv}.weight")), floats(&model, &format!("{conv}.weight")));
         let bias = floats(&model, &format!("{conv}.bias"));
         let per_channel = weight.len() / bias.len();
@@ -151,7 +157,10 @@ fn folding_moves_each_channel_by_its_own_norm() {
         }
     }
     // The depthwise ones in between have no norm of their own.
-    assert_eq!(floats(&model, "cells.0._ops.0.op.5.weight"), network.f32s("cells.0._ops.0.op.5.weight").unwrap().1);
+    assert_eq!(
+        floats(&model, "cells.0._ops.0.op.5.weight"),
+        network.f32s("cells.0._ops.0.op.5.weight").unwrap().1
+    );
 }
 
 #[test]

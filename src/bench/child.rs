@@ -1,0 +1,182 @@
+//! A child on an adapter: its kernels one kind at a time, and whole.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::probes::Probes;
+use super::{Shape, Spread};
+use crate::Result;
+use crate::gpu::{Child, Gpu, Network, Update, Variants};
+use crate::graph::init::initial;
+use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
+use crate::graph::{Layout, Lowering, Mode};
+use crate::kernel::{Buf, Dispatch};
+use crate::rng::{Purpose, stream};
+use crate::space::{Genotype, Primitive};
+
+/// All launches of one compiled kernel in a child's forward and backward pass.
+#[derive(Clone, Debug, Serialize)]
+pub struct KernelTime {
+    /// Shader and entry point.
+    pub name: String,
+    /// Values of its override constants.
+    pub variant: String,
+    /// Launches.
+    pub dispatches: usize,
+    /// Milliseconds of all of them, one after another.
+    #[serde(flatten)]
+    pub time: Spread,
+    /// 10⁹ multiplications plus additions per second.
+    pub gflops: f64,
+    /// 10⁹ bytes per second, each operand counted once.
+    pub gbps: f64,
+    /// Least milliseconds by the probes.
+    pub bound_ms: f64,
+    /// bound_ms / ms.
+    pub share: f64,
+}
+
+/// A whole child.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChildTime {
+    /// Its architecture.
+    pub genotype: String,
+    /// Likelihood with batch statistics, result read back: median milliseconds.
+    pub forward_ms: f64,
+    /// Forward, backward, clip and update of v, result read back: median milliseconds.
+    pub train_ms: f64,
+    /// Fastest and slowest of both.
+    pub forward_range_ms: [f64; 2],
+    /// See `forward_range_ms`.
+    pub train_range_ms: [f64; 2],
+    /// The first training pass: compilation by the driver included.
+    pub first_train_ms: f64,
+    /// Planning on the host.
+    pub plan_ms: f64,
+    /// Launches of forward and backward.
+    pub dispatches: usize,
+    /// Multiplications plus additions of forward and backward.
+    pub flops: u64,
+    /// Bytes of forward and backward if each operand of each launch is touched once.
+    pub bytes: u64,
+    /// Sum of the bounds of its kernels.
+    pub bound_ms: f64,
+    /// Time-weighted share of the bound over its kernels.
+    pub share: f64,
+    /// Activation memory as planned, which is what is allocated.
+    pub arena_bytes: u64,
+}
+
+/// A network of `shape` with random weights and a batch of noise.
+pub fn network(gpu: Gpu, shape: &Shape, variants: Variants) -> Result<Network> {
+    let spec = NetworkSpec {
+        kind: NetworkKind::Search,
+        stem: StemKind::Cifar,
+        in_channels: shape.in_channels,
+        height: shape.size,
+        width: shape.size,
+        n_classes: shape.classes,
+        layers: shape.layers,
+        channels: shape.channels,
+        auxiliary: false,
+    };
+    spec.check()?;
+    let layout = Layout::new(spec.params(None, &Primitive::ALL))?;
+    let v = initial(&layout, shape.seed);
+    let lowering = Lowering { tuning: variants.tuning, ..Lowering::default() };
+    let mut network = Network::new(gpu, spec, layout, lowering)?;
+    network.use_variants(variants);
+    network.write_all(Buf::V, &v)?;
+    let mut rng = stream(shape.seed, Purpose::Init, 0, u64::MAX);
+    let n = shape.batch * shape.in_channels * shape.size * shape.size;
+    let images: Vec<f32> = (0..n).map(|_| noise(&mut rng)).collect();
+    let labels: Vec<u32> = (0..shape.batch).map(|i| (i % shape.classes) as u32).collect();
+    network.upload(0, &images, &labels)?;
+    Ok(network)
+}
+
+/// Uniform with variance 1.
+fn noise(rng: &mut impl rand::Rng) -> f32 {
+    ((rng.next_u32() >> 8) as f32 / (1u32 << 23) as f32 - 1.0) * 1.732
+}
+
+/// Times the child, then its kernels.
+pub fn measure(
+    network: &mut Network,
+    genotype: &Genotype,
+    probes: &Probes,
+    repeats: usize,
+    tell: &mut dyn FnMut(&str),
+) -> Result<(ChildTime, Vec<KernelTime>)> {
+    let child = |mode| Child { genotype, mode, split: 0, drop_path: false };
+    tell("child: compiling and warming up");
+    let forward = pass(network, child(Mode::Likelihood), false, repeats)?;
+    let train = pass(network, child(Mode::Train), true, repeats)?;
+    let start = Instant::now();
+    let plan = network.plan_of(child(Mode::Train))?;
+    let plan_ms = 1e3 * start.elapsed().as_secs_f64();
+    tell(&format!("child: forward {:.1} ms, forward + backward + update {:.1} ms", forward.1.ms, train.1.ms));
+
+    let mut groups: Vec<Vec<Dispatch>> = Vec::new();
+    for d in &plan.dispatches {
+        let key = |o: &Dispatch| (o.shader, o.entry, o.overrides.clone());
+        match groups.iter_mut().find(|g| key(&g[0]) == key(d)) {
+            Some(group) => group.push(d.clone()),
+            None => groups.push(vec![d.clone()]),
+        }
+    }
+    let mut kernels = Vec::new();
+    for group in &groups {
+        let recorded = network.gpu().prepare(group)?;
+        let time = Spread::of(network.gpu().times(&recorded, repeats)?);
+        let bound_ms: f64 = group.iter().map(|d| probes.bound_ms(d.flops, d.bytes, 1)).sum();
+        let variant: Vec<String> = group[0].overrides.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        kernels.push(KernelTime {
+            name: format!("{}::{}", group[0].shader, group[0].entry),
+            variant: variant.join(" "),
+            dispatches: group.len(),
+            gflops: recorded.flops as f64 / (time.ms * 1e6),
+            gbps: recorded.bytes as f64 / (time.ms * 1e6),
+            bound_ms,
+            share: bound_ms / time.ms,
+            time,
+        });
+    }
+    kernels.sort_by(|a, b| b.time.ms.total_cmp(&a.time.ms));
+    let bound_ms: f64 = kernels.iter().map(|k| k.bound_ms).sum();
+    let time = ChildTime {
+        genotype: genotype.to_string(),
+        forward_ms: forward.1.ms,
+        train_ms: train.1.ms,
+        forward_range_ms: [forward.1.min_ms, forward.1.max_ms],
+        train_range_ms: [train.1.min_ms, train.1.max_ms],
+        first_train_ms: train.0,
+        plan_ms,
+        dispatches: plan.dispatches.len(),
+        flops: plan.flops,
+        bytes: plan.bytes,
+        bound_ms,
+        share: bound_ms / kernels.iter().map(|k| k.time.ms).sum::<f64>(),
+        arena_bytes: network.arena_bytes(),
+    };
+    Ok((time, kernels))
+}
+
+/// Milliseconds of the first pass, and of those after it.
+fn pass(network: &mut Network, child: Child<'_>, update: bool, repeats: usize) -> Result<(f64, Spread)> {
+    // Small enough that any number of repetitions leaves the weights sound.
+    let step = Update { lr: 1e-4, momentum: 0.9, weight_decay: 3e-4, max_norm: 5.0 };
+    let mut once = || -> Result<f64> {
+        let start = Instant::now();
+        network.run(child)?;
+        if update {
+            network.step(step)?;
+        }
+        network.last_result(child.split)?;
+        Ok(start.elapsed().as_secs_f64())
+    };
+    let first = 1e3 * once()?;
+    let secs = (0..repeats.max(1)).map(|_| once()).collect::<Result<_>>()?;
+    Ok((first, Spread::of(secs)))
+}

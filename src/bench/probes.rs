@@ -1,0 +1,81 @@
+//! An adapter → what arithmetic, memory, dispatches and submissions cost there.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::Result;
+use crate::gpu::{Gpu, Recorded};
+use crate::kernel::Buf;
+use crate::ops::{Array, probe};
+
+/// Measured rates and costs; the best of several runs of each.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Probes {
+    /// f32 multiplications plus additions in 10⁹/s, independent chains in registers.
+    pub arithmetic_gflops: f64,
+    /// Copying vec4s from a buffer to another: 10⁹ bytes read plus bytes written per second.
+    pub copy_gbps: f64,
+    /// vec4 loads in 10⁹/s, summed into a register, as kernels read activations.
+    pub load_gquads_per_s: f64,
+    /// One dispatch that does nothing, among many in a pass, in microseconds.
+    pub dispatch_us: f64,
+    /// A submission of one such dispatch with 4 bytes read back, in microseconds.
+    pub submit_us: f64,
+}
+
+/// Bytes copied: more than caches hold, on most adapters.
+const COPY_BYTES: u64 = 64 << 20;
+const DISPATCHES: usize = 200;
+
+impl Probes {
+    /// Measures. Uses buffers of its own, 128 MiB.
+    pub fn measure(gpu: &mut Gpu, repeats: usize) -> Result<Self> {
+        let array = |n: u16| Array { buf: Buf::Extra(900 + n), offset_bytes: 0, bytes: COPY_BYTES };
+        let (x, out) = (array(0), array(1));
+        gpu.allocate(x.buf, x.bytes)?;
+        gpu.allocate(out.buf, out.bytes)?;
+        let groups = 1024;
+        // Enough rounds that launching does not count.
+        let mut rounds = 64;
+        let arithmetic_gflops = loop {
+            let recorded = gpu.prepare(&[probe::arithmetic(out, groups, rounds)])?;
+            let secs = best(gpu, &recorded, repeats)?;
+            if secs > 0.02 || rounds >= 4096 {
+                break recorded.flops as f64 / secs / 1e9;
+            }
+            rounds *= 4;
+        };
+        let recorded = gpu.prepare(&[probe::copy(x, out)])?;
+        let copy_gbps = 2.0 * COPY_BYTES as f64 / best(gpu, &recorded, repeats)? / 1e9;
+        let load_groups = 8192;
+        let recorded = gpu.prepare(&[probe::load(x, out, load_groups)])?;
+        let loads = f64::from(load_groups) * 64.0 * 16.0;
+        let load_gquads_per_s = loads / best(gpu, &recorded, repeats)? / 1e9;
+        let recorded = gpu.prepare(&vec![probe::empty(out); DISPATCHES])?;
+        let dispatch_us = best(gpu, &recorded, repeats)? / DISPATCHES as f64 * 1e6;
+        let recorded = gpu.prepare(&[probe::empty(out)])?;
+        let mut submit_us = f64::MAX;
+        for _ in 0..20 {
+            let start = Instant::now();
+            gpu.submit(&recorded)?;
+            gpu.read(out.buf, 0, 4)?;
+            submit_us = submit_us.min(start.elapsed().as_secs_f64() * 1e6);
+        }
+        // Small again: what follows should have the memory.
+        gpu.allocate(x.buf, 256)?;
+        gpu.allocate(out.buf, 256)?;
+        Ok(Self { arithmetic_gflops, copy_gbps, load_gquads_per_s, dispatch_us, submit_us })
+    }
+
+    /// Least milliseconds for work of so many flops, bytes and dispatches: what the slowest of the three takes.
+    pub fn bound_ms(&self, flops: u64, bytes: u64, dispatches: usize) -> f64 {
+        let arithmetic = flops as f64 / (self.arithmetic_gflops * 1e6);
+        let memory = bytes as f64 / (self.copy_gbps * 1e6);
+        arithmetic.max(memory).max(dispatches as f64 * self.dispatch_us / 1e3)
+    }
+}
+
+fn best(gpu: &mut Gpu, recorded: &Recorded, repeats: usize) -> Result<f64> {
+    Ok(gpu.times(recorded, repeats.max(3))?[0])
+}

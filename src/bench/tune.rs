@@ -1,0 +1,21 @@
+//! A shape → the kernel variants that are fastest at it on an adapter.
+
+use super::Shape;
+use super::child::network;
+use crate::Result;
+use crate::gpu::{Child, Gpu, Variants};
+use crate::graph::Mode;
+use crate::space::genotype::named;
+
+/// Cells of the child that is timed: enough to have a normal and both reduction cells.
+const LAYERS: usize = 3;
+
+/// Times the candidates on a child that has every kind of kernel, at the given extents but with few cells.
+pub fn tune(gpu: Gpu, shape: &Shape, tell: &mut dyn FnMut(&str)) -> Result<Variants> {
+    let fixed = Variants::fixed(&gpu);
+    let mut network = network(gpu, &Shape { layers: LAYERS, ..*shape }, fixed)?;
+    // Pools, both sizes of both kinds of convolutions, identities.
+    let Some(genotype) = named("PC_DARTS_CIFAR") else { return Ok(fixed) };
+    let child = Child { genotype: &genotype, mode: Mode::Train, split: 0, drop_path: false };
+    network.tune(child, tell)
+}

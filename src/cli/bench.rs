@@ -1,0 +1,89 @@
+//! `parsec bench` → what the adapter can do, and what a child and a step take on it.
+
+use super::{Ui, variants};
+use crate::bench::{self, Probes, Report, Shape};
+use crate::config::Samples;
+use crate::gpu::{Gpu, Options};
+use crate::space::read_genotype;
+use crate::{Error, Result};
+
+/// The flags of `bench`.
+#[derive(Debug, clap::Args)]
+pub struct BenchArgs {
+    /// The child: a file with a genotype, its text, or the name of a published one
+    #[arg(long, value_name = "FILE|TEXT", default_value = "DARTS_V2")]
+    pub genotype: String,
+    /// Cells
+    #[arg(long, value_name = "L", default_value_t = 8)]
+    pub layers: usize,
+    /// Channels of the first cells, even
+    #[arg(long, value_name = "C", default_value_t = 16)]
+    pub channels: usize,
+    /// Examples per batch
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub batch: u32,
+    /// Height and width of the images
+    #[arg(long, value_name = "PIXELS", default_value_t = 32)]
+    pub size: usize,
+    /// Architectures of the step: K, or auto:LAMBDA
+    #[arg(long, value_name = "K", default_value = "16")]
+    pub samples: String,
+    /// Repetitions after the first of everything
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub repeats: u32,
+    /// Key of every random number
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Leave out the step of Algorithm 1
+    #[arg(long)]
+    pub no_step: bool,
+    /// Kernel variants: time them first and keep the choice; =false: the fixed choice
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub tune: Option<bool>,
+}
+
+/// Measures and prints.
+pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
+    let genotype = read_genotype(&args.genotype)?;
+    let samples: Samples =
+        args.samples.parse().map_err(|e: String| Error::usage("--samples", e, args.samples.clone(), ""))?;
+    if args.channels == 0 || !args.channels.is_multiple_of(2) {
+        return Err(Error::usage(
+            "--channels",
+            "an even number of at least 2",
+            args.channels.to_string(),
+            "",
+        ));
+    }
+    let shape = Shape {
+        layers: args.layers,
+        channels: args.channels,
+        batch: args.batch as usize,
+        size: args.size,
+        in_channels: 3,
+        classes: 10,
+        seed: args.seed,
+    };
+    let open = || Gpu::open(ui.device.as_deref(), Options::default());
+    let mut gpu = open()?;
+    let adapter = gpu.info().clone();
+    ui.note(&format!("on {} ({})", adapter.name, adapter.driver));
+    let variants = variants::choose(args.tune, &gpu, &shape, ui)?;
+    gpu.read_through_textures(variants.textures == 1);
+    let repeats = args.repeats as usize;
+    ui.note("probes");
+    let probes = Probes::measure(&mut gpu, repeats)?;
+    let mut network = bench::child::network(gpu, &shape, variants)?;
+    let (child, kernels) =
+        bench::child::measure(&mut network, &genotype, &probes, repeats, &mut |t| ui.note(t))?;
+    drop(network);
+    let step = if args.no_step {
+        None
+    } else {
+        ui.note(&format!("{} steps of Algorithm 1", repeats + 1));
+        Some(bench::step::measure(open()?, &shape, samples, variants, repeats)?)
+    };
+    let report = Report { adapter, variants, shape, probes, kernels, child, step };
+    ui.emit(&report)?;
+    ui.say(&report.to_string())
+}

@@ -1,0 +1,36 @@
+//! Probes of an adapter → dispatches of `probe.wgsl` and `fill.wgsl`.
+
+use super::{Array, dispatch};
+use crate::kernel::Dispatch;
+
+fn params(x: Array, rounds: u32, a: f32, b: f32) -> Vec<u32> {
+    vec![(x.bytes / 16) as u32, rounds, a.to_bits(), b.to_bits()]
+}
+
+/// `groups` workgroups of 64 chains of multiply-adds, 96·`rounds` quads each; `out` gets a quad per invocation.
+pub fn arithmetic(out: Array, groups: u32, rounds: u32) -> Dispatch {
+    let flops = u64::from(groups) * 64 * u64::from(rounds) * 8 * 12 * 8;
+    let words = params(out, rounds, 0.5, 1.0);
+    Dispatch {
+        flops,
+        ..dispatch("probe", "arithmetic", vec![], vec![("out", out.range())], words, [groups, 1, 1])
+    }
+}
+
+/// out = x.
+pub fn copy(x: Array, out: Array) -> Dispatch {
+    let grid = [(x.bytes as u32 / 16).div_ceil(256), 1, 1];
+    let bindings = vec![("x", x.range()), ("out", out.range())];
+    dispatch("probe", "copy", vec![], bindings, params(x, 0, 0.0, 0.0), grid)
+}
+
+/// `groups` workgroups that load 16 quads of x per invocation; the quads of x are a power of two.
+pub fn load(x: Array, out: Array, groups: u32) -> Dispatch {
+    let bindings = vec![("x", x.range()), ("out", out.range())];
+    dispatch("probe", "load", vec![], bindings, params(x, 0, 0.0, 0.0), [groups, 1, 1])
+}
+
+/// One workgroup that does nothing.
+pub fn empty(out: Array) -> Dispatch {
+    dispatch("fill", "fill", vec![], vec![("y", out.range())], vec![0, 0], [1, 1, 1])
+}
