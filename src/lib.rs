@@ -25,7 +25,6 @@ pub mod selftest;
 
 pub mod run;
 
-pub mod bench;
 pub mod cli;
 pub mod export;
 pub mod report;
