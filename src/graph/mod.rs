@@ -6,8 +6,9 @@ pub mod layout;
 pub mod lower;
 pub mod memory;
 pub mod plan;
+pub mod recompute;
 pub mod spec;
 
 pub use layout::Layout;
-pub use lower::{Lowering, Mode, Request};
+pub use lower::{Lowering, Memory, Mode, Request};
 pub use plan::Plan;

@@ -50,7 +50,7 @@ pub fn planned() -> Vec<Dispatch> {
                         &[(Mode::Train, false), (Mode::Likelihood, false)]
                     };
                     for &(mode, drop_path) in modes {
-                        let lowering = Lowering { fuse, tuning };
+                        let lowering = Lowering { fuse, tuning, ..Lowering::default() };
                         let plan = Plan::new(Request {
                             spec: &spec,
                             genotype,
