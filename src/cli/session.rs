@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::Ui;
 use crate::Result;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::data::{self, Dataset, Identity, LoadOptions, Normalisation};
 use crate::error::Error;
 use crate::export::tensors::Tensors;
 use crate::gpu::{Gpu, Options as GpuOptions};
-use crate::graph::Lowering;
+use crate::graph::{self, Lowering};
 use crate::report;
 use crate::run::{self, Job, Manifest, Options, Progress, RunDir, stop};
 use crate::search::{Evaluation, PerKind, Search, Settings, StepRecord, take_prior};
@@ -90,7 +90,8 @@ impl Session {
         let info = gpu.info().clone();
         ui.note(&format!("on {} ({})", info.name, info.driver));
         let identity = dataset.identity.clone();
-        let lowering = Lowering { fuse: !config.reference_kernels, ..Lowering::default() };
+        let memory = memory(config.memory);
+        let lowering = Lowering { fuse: !config.reference_kernels, memory, ..Lowering::default() };
         let values = serde_json::to_value(&normalisation).unwrap_or_default();
         let (prior_from, weights_from) = (config.prior_from.clone(), config.weights_from.clone());
         let settings = Settings { config, normalisation, lowering };
@@ -206,6 +207,14 @@ fn summary(r: &Outcomes, identity: &Identity) -> String {
         r.adapter,
         run = r.run,
     )
+}
+
+/// The planner's name for what a configuration asks.
+pub fn memory(memory: config::Memory) -> graph::Memory {
+    match memory {
+        config::Memory::Normal => graph::Memory::Normal,
+        config::Memory::Low => graph::Memory::Low,
+    }
 }
 
 fn variants(lowering: &Lowering) -> std::collections::BTreeMap<String, String> {

@@ -16,7 +16,7 @@ use toml::{Table, Value};
 
 use crate::space::Primitive;
 use crate::{Error, Result};
-pub use types::{Baseline, Temper};
+pub use types::{Baseline, Memory, Temper};
 
 const DEFAULT_PRESET: &str = include_str!("../../assets/default.toml");
 const REFERENCE_PRESET: &str = include_str!("../../assets/reference.toml");
@@ -94,6 +94,9 @@ pub struct Config {
     pub reference: bool,
     /// The plain kernels instead of the fused ones.
     pub reference_kernels: bool,
+    /// Whether the backward pass computes cheap tensors again; cannot change a result.
+    #[serde(default, with = "types::text")]
+    pub memory: Memory,
     /// Part of the training set that becomes the search split.
     pub search_fraction: f64,
     /// Pixels of padding of the random crop; 0 = no crop.

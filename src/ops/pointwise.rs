@@ -78,7 +78,16 @@ impl Pointwise {
     fn params(&self, first: u32, rounds: u32, tile: u32, accumulate: &dyn Fn(u32) -> bool) -> Vec<u32> {
         let mut p = Vec::from(self.x.x.map.words());
         let in_tiles = self.ci.div_ceil(tile);
-        p.extend([self.ci, self.co, self.ci4(), rounds, self.elements(), in_tiles, self.per_task(), self.row4()]);
+        p.extend([
+            self.ci,
+            self.co,
+            self.ci4(),
+            rounds,
+            self.elements(),
+            in_tiles,
+            self.per_task(),
+            self.row4(),
+        ]);
         let w = |t: &Task| (t.w.offset - first + self.part.first) / 4;
         p.extend(table(self.tasks.iter().map(|t| [t.source, w(t), t.target, t.dz])));
         p.extend(table(self.tasks.iter().map(|t| [u32::from(accumulate(t.source)), t.drop, 0, 0])));

@@ -8,6 +8,7 @@
 
 mod backward;
 mod cell;
+mod chains;
 mod forward;
 mod head;
 mod wide;

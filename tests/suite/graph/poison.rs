@@ -32,6 +32,7 @@ pub(super) fn bits(network: &mut Network, owned: &Owned, word: u32) -> Vec<Vec<u
     network.write_all(Buf::State, &state).unwrap();
     network.write_all(Buf::Grad, &vec![0f32; v.len()]).unwrap();
     network.run(child).unwrap();
+    assert_eq!(network.arena_bytes(), plan.arena_bytes(), "what is allocated is what is planned");
     let log_likelihood = network.last_result(0).unwrap().log_likelihood;
     assert!(log_likelihood.iter().all(|l| l.is_finite()), "{log_likelihood:?}");
     let results = [

@@ -29,10 +29,7 @@ fn low_memory_gives_the_same_bits() {
 fn nothing_is_computed_again_without_a_backward_pass() {
     for owned in random_requests(40) {
         let forward = owned.with(Mode::Likelihood, owned.lowering.fuse);
-        assert_eq!(
-            with_memory(&forward, Memory::Low).plan(),
-            with_memory(&forward, Memory::Normal).plan()
-        );
+        assert_eq!(with_memory(&forward, Memory::Low).plan(), with_memory(&forward, Memory::Normal).plan());
     }
 }
 
