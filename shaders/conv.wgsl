@@ -8,6 +8,8 @@ override K: u32 = 3u;
 override S: u32 = 1u;
 override P: u32 = 1u;
 override TC: u32 = 4u;
+// 1: x holds later channels of a convolution whose output already has the earlier ones' part.
+override ADD: u32 = 0u;
 override KK: u32 = K * K;
 override QUADS: u32 = 2u + S;
 override WEIGHTS: u32 = TC * KK;
@@ -21,8 +23,8 @@ struct Params {
     accumulate: u32, // backward_data: 1 to add to dx
     row: u32,        // elements per row of w (padded to quads)
     first: u32,      // first output channel of this piece, by which grad_coefs are found
-    pad1: u32,
-    pad2: u32,
+    channel: u32,    // input channel of w that is channel 0 of x, where x holds a part of them
+    part: u32,       // backward_weight: elements per row of partial (padded to quads)
 }
 
 
@@ -41,7 +43,7 @@ struct Params {
 @group(0) @binding(8) var<storage, read_write> partial: array<f32>;
 
 fn weight(o: u32, c: u32, tap: u32) -> f32 {
-    let at = o * params.row + c * KK + tap;
+    let at = o * params.row + (params.channel + c) * KK + tap;
     return w[at / 4u][at % 4u];
 }
 
@@ -106,7 +108,11 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
     //@unroll
     for (var t = 0u; t < TC; t++) {
         if (gid.x < params.y.quads && o0 + t < params.co) {
-            out[(o0 + t) * params.y.pitch + q] = acc[t];
+            let at = (o0 + t) * params.y.pitch + q;
+            if (ADD == 1u) {
+                acc[t] += out[at];
+            }
+            out[at] = acc[t];
         }
     }
 }
@@ -162,7 +168,7 @@ fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgro
 var<workgroup> sums: array<f32, 2304>;
 
 // dw[o, c, u, v] = sum_{n,i,j} dy[o, n, i, j] * view(x)[c, n, i S + u - P, j S + v - P]: TC output
-// channels of input channel group.z per workgroup; partial: [chunks][CO][CI * K * K padded to quads].
+// channels of input channel group.z per workgroup; partial: [chunks][CO][channels of x * K * K padded to quads].
 @compute @workgroup_size(64)
 fn backward_weight(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -217,11 +223,11 @@ fn backward_weight(
         for (var other = 0u; other < WG; other++) {
             total += sums[other * WEIGHTS + lane];
         }
-        partial[(group.x * params.co + o) * params.row + c * KK + lane % KK] = total;
+        partial[(group.x * params.co + o) * params.part + c * KK + lane % KK] = total;
         // The padding of a row stays zero.
         if (c == params.ci - 1u && lane % KK == KK - 1u) {
-            for (var e = params.ci * KK; e < params.row; e++) {
-                partial[(group.x * params.co + o) * params.row + e] = 0.0;
+            for (var e = params.ci * KK; e < params.part; e++) {
+                partial[(group.x * params.co + o) * params.part + e] = 0.0;
             }
         }
     }

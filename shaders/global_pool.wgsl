@@ -4,7 +4,7 @@
 struct Params {
     x: Map,
     accumulate: u32,
-    pad0: u32,
+    first: u32,  // channel of pooled that is channel 0 of x
     pad1: u32,
     pad2: u32,
 }
@@ -26,7 +26,7 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
     for (var q = 0u; q < params.x.image; q++) {
         total += data_only(params.x, q, x[base + q]);
     }
-    pooled[group.y * params.x.n + gid.x] = dot(total, vec4<f32>(1.0)) / f32(params.x.h * params.x.w);
+    pooled[(params.first + group.y) * params.x.n + gid.x] = dot(total, vec4<f32>(1.0)) / f32(params.x.h * params.x.w);
 }
 
 @compute @workgroup_size(64)
@@ -36,7 +36,7 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id
     }
     let n = gid.x / params.x.image;
     let at = group.y * params.x.pitch + gid.x;
-    var v = vec4<f32>(dpooled[group.y * params.x.n + n] / f32(params.x.h * params.x.w));
+    var v = vec4<f32>(dpooled[(params.first + group.y) * params.x.n + n] / f32(params.x.h * params.x.w));
     if (params.accumulate == 1u) {
         v += dx[at];
     }

@@ -7,8 +7,9 @@
 
 override TC: u32 = 8u;
 override TQ: u32 = 2u;
-// backward_data: whether any task adds to what dx holds.
-override ADD: u32 = 1u;
+// forward, 1: x holds later channels of convolutions whose outputs already have the earlier ones' part.
+// backward_data, 1: some task adds to what dx holds.
+override ADD: u32 = 0u;
 // backward_weight: a tile of TO output by TI input channels.
 override TO: u32 = 8u;
 override TI: u32 = 8u;
@@ -19,12 +20,12 @@ struct Params {
     x: Map,
     ci: u32,
     co: u32,
-    ci4: u32,         // quads per row of w
+    ci4: u32,         // quads of x's input channels
     rounds: u32,      // backward_weight: quads per invocation
     elements: u32,    // backward_weight: weights (padded) of all tasks
     in_tiles: u32,    // backward_weight: tiles of input channels
     per_task: u32,    // backward_weight: weights (padded) of one task
-    pad0: u32,
+    row4: u32,        // quads per row of w; more than ci4 where x holds a part of the input channels
     // (channel of x, first quad of w, channel of y, channel of dz)
     tasks: array<vec4<u32>, MAX_TASKS>,
     // (1 to accumulate into dx, first drop-path factor, -, -)
@@ -70,7 +71,7 @@ fn forward(
         }
         //@unroll
         for (var c = 0u; c < TC; c++) {
-            let row = w[task.y + min(row0 + c, params.co - 1u) * params.ci4 + k];
+            let row = w[task.y + min(row0 + c, params.co - 1u) * params.row4 + k];
             //@unroll
             for (var t = 0u; t < TQ; t++) {
                 acc[c * TQ + t] += row.x * xs[t] + row.y * xs[TQ + t] + row.z * xs[2u * TQ + t] + row.w * xs[3u * TQ + t];
@@ -82,7 +83,11 @@ fn forward(
         //@unroll
         for (var t = 0u; t < TQ; t++) {
             if (row0 + c < params.co && q0 + t * WG <= last) {
-                out[(task.z + row0 + c) * params.x.pitch + q0 + t * WG] = acc[c * TQ + t];
+                let at = (task.z + row0 + c) * params.x.pitch + q0 + t * WG;
+                if (ADD == 1u) {
+                    acc[c * TQ + t] += out[at];
+                }
+                out[at] = acc[c * TQ + t];
             }
         }
     }
@@ -129,7 +134,7 @@ fn backward_data(
         }
         //@unroll
         for (var c4 = 0u; c4 < TC / 4u; c4++) {
-            let row = w[task.y + o * params.ci4 + min(row0 / 4u + c4, params.ci4 - 1u)];
+            let row = w[task.y + o * params.row4 + min(row0 / 4u + c4, params.ci4 - 1u)];
             //@unroll
             for (var t = 0u; t < TQ; t++) {
                 acc[4u * c4 * TQ + t] += row.x * dys[t];

@@ -1,5 +1,5 @@
 // Adds a child's weight gradients to the accumulated one, scaled by the child's weight:
-//   grad[dst + e] += scalars[0] * sum over chunks of partial[first + chunk * stride + e]
+//   grad[dst + e / row * pitch + e % row] += scalars[0] * sum over chunks of partial[first + chunk * stride + e]
 // in the order of the chunks. One task per tensor. partial: f32, grad: f32, laid out as v.
 
 struct Params {
@@ -12,9 +12,9 @@ struct Task {
     chunks: u32,
     stride: u32,
     dst: u32,
-    pad0: u32,
-    pad1: u32,
-    pad2: u32,
+    row: u32,    // elements of a row of partial; all of them where dst has no rows
+    pitch: u32,  // from one row to the next in grad
+    pad: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -32,5 +32,5 @@ fn accumulate(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_
     for (var chunk = 0u; chunk < task.chunks; chunk++) {
         total += partial[task.first + chunk * task.stride + gid.x];
     }
-    grad[task.dst + gid.x] += scalars[0] * total;
+    grad[task.dst + gid.x / task.row * task.pitch + gid.x % task.row] += scalars[0] * total;
 }

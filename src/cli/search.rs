@@ -111,6 +111,9 @@ pub struct SearchArgs {
     /// The plain kernels instead of the fused ones
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub reference_kernels: Option<bool>,
+    /// Compute cheap tensors again in the backward pass: half the memory, same results
+    #[arg(long, value_name = "normal|low")]
+    pub memory: Option<String>,
     /// Part of the training set used for the prior
     #[arg(long, value_name = "X")]
     pub search_fraction: Option<f64>,

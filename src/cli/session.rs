@@ -9,11 +9,11 @@ use super::open::{self, Facts, Opened, Wanted};
 use super::{Ui, variants};
 use crate::Result;
 use crate::bench::Shape;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::data::{Dataset, Identity};
 use crate::error::Error;
 use crate::export::tensors::Tensors;
-use crate::graph::Lowering;
+use crate::graph::{self, Lowering};
 use crate::report;
 use crate::run::{self, Job, Manifest, Options, Progress, RunDir, stop};
 use crate::search::{Evaluation, PerKind, Search, Settings, StepRecord, take_prior};
@@ -99,8 +99,12 @@ impl Session {
             None => variants::choose(config.tune, &gpu, &shape(&config, &dataset), ui)?,
         };
         gpu.read_through_textures(variants.textures == 1);
-        let lowering =
-            Lowering { fuse: !config.reference_kernels, tuning: variants.tuning, ..Lowering::default() };
+        let lowering = Lowering {
+            fuse: !config.reference_kernels,
+            tuning: variants.tuning,
+            memory: memory(config.memory),
+            ..Lowering::default()
+        };
         let identity = dataset.identity.clone();
         let facts = Facts::of(&dataset, &normalisation, gpu.info(), variants)?;
         let (prior_from, weights_from) = (config.prior_from.clone(), config.weights_from.clone());
@@ -213,4 +217,12 @@ fn summary(r: &Outcomes, identity: &Identity) -> String {
         r.adapter,
         run = r.run,
     )
+}
+
+/// The planner's name for what a configuration asks.
+pub fn memory(memory: config::Memory) -> graph::Memory {
+    match memory {
+        config::Memory::Normal => graph::Memory::Normal,
+        config::Memory::Low => graph::Memory::Low,
+    }
 }

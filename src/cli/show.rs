@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::config::Memory;
 use crate::error::{Error, Result};
+use crate::graph;
 use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use crate::report;
-use crate::report::summary::{Counts, to_json, to_text};
+use crate::report::summary::{Counts, Training, to_json, to_text};
 use crate::rng::{Purpose, stream};
 use crate::space::{Genotype, Prior, Space, read_genotype};
 
@@ -48,6 +50,10 @@ pub struct ShowArgs {
     pub stem: Option<StemKind>,
     /// Whether it has an auxiliary head.
     pub auxiliary: bool,
+    /// Images at once, for the plan of its training; the run's or the reference's if not given.
+    pub batch: Option<u32>,
+    /// What that training keeps in memory; the run's if not given.
+    pub memory: Option<Memory>,
 }
 
 /// Prints what is known of `args.target` to standard output and writes the drawings asked for.
@@ -79,20 +85,23 @@ pub fn describe(args: &ShowArgs, prior: Option<&(Space, Prior)>) -> Result<Strin
     } else {
         read_genotype(&args.target)?
     };
-    let spec = network(args, is_run.then_some(folder))?;
+    let run = is_run.then(|| RunFiles::read(folder)).transpose()?.unwrap_or_default();
+    let spec = network(args, &run)?;
     let samples = samples(args, prior)?;
     draw(args, &genotype, &samples)?;
     let primitives = prior.map_or_else(Space::default, |(space, _)| space.clone());
     let counts = Counts::of(&spec, &genotype, &primitives);
+    let training = training(args, &run, &spec)?;
+    let training = Training::of(&spec, &genotype, training.0, training.1);
     if args.json {
-        to_json(&genotype, &counts, prior, &samples)
+        to_json(&genotype, &counts, &training, prior, &samples)
     } else {
-        Ok(to_text(&genotype, &spec, &counts, prior, &samples))
+        Ok(to_text(&genotype, &spec, &counts, &training, prior, &samples))
     }
 }
 
 /// The network to be counted: flags first, then the run's files, then the reference's sizes.
-fn network(args: &ShowArgs, run: Option<&Path>) -> Result<NetworkSpec> {
+fn network(args: &ShowArgs, run: &RunFiles) -> Result<NetworkSpec> {
     let kind = args.network.unwrap_or(NetworkKind::Final);
     let stem = args.stem.unwrap_or(StemKind::Cifar);
     let (layers, channels, classes, size) = match (kind, stem) {
@@ -100,7 +109,6 @@ fn network(args: &ShowArgs, run: Option<&Path>) -> Result<NetworkSpec> {
         (NetworkKind::Final, StemKind::Cifar) => (20, 36, 10, 32),
         (NetworkKind::Final, StemKind::ImageNet) => (14, 48, 1000, 224),
     };
-    let run = run.map(RunFiles::read).transpose()?.unwrap_or_default();
     let spec = NetworkSpec {
         kind,
         stem,
@@ -114,6 +122,22 @@ fn network(args: &ShowArgs, run: Option<&Path>) -> Result<NetworkSpec> {
     };
     spec.check()?;
     Ok(spec)
+}
+
+/// Batch and memory of the training that is planned.
+fn training(args: &ShowArgs, run: &RunFiles, spec: &NetworkSpec) -> Result<(u32, graph::Memory)> {
+    let usual = match (spec.kind, spec.stem) {
+        (NetworkKind::Search, _) => 64,
+        (NetworkKind::Final, StemKind::Cifar) => 96,
+        (NetworkKind::Final, StemKind::ImageNet) => 128,
+    };
+    let given = args.batch.or(run.config("batch").and_then(|n| n.try_into().ok()));
+    let batch = given.unwrap_or(usual);
+    if !(1..=32_768).contains(&batch) {
+        return Err(Error::usage("--batch", "1 to 32768", batch.to_string(), ""));
+    }
+    let memory = run.config.get("memory").and_then(|m| m.as_str()?.parse().ok());
+    Ok((batch, super::session::memory(args.memory.or(memory).unwrap_or_default())))
 }
 
 /// What a run folder says about its network; read loosely, since old runs are to be shown as well.

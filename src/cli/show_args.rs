@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Network, Stem, Ui, show};
 use crate::Result;
+use crate::config::Memory;
 use crate::run::{self, RunDir};
 use crate::search::take_prior;
 use crate::space::{Primitive, Prior, Space};
@@ -50,6 +51,12 @@ pub struct ShowFlags {
     /// The first layers of a final network; default: cifar
     #[arg(long, value_enum)]
     pub stem: Option<Stem>,
+    /// Images at once, for the memory of training
+    #[arg(long, value_name = "N")]
+    pub batch: Option<u32>,
+    /// What training keeps in memory; default: the run's, or normal
+    #[arg(long, value_name = "normal|low")]
+    pub memory: Option<Memory>,
     /// With the auxiliary head
     #[arg(long)]
     pub auxiliary: bool,
@@ -74,6 +81,8 @@ pub fn show(flags: &ShowFlags, ui: &Ui) -> Result<()> {
         image_channels: flags.image_channels,
         network: flags.network.map(Into::into),
         stem: flags.stem.map(Into::into),
+        batch: flags.batch,
+        memory: flags.memory,
         auxiliary: flags.auxiliary,
     };
     show::show(&args, prior.as_ref())

@@ -5,7 +5,7 @@
 
 use toml::Value;
 
-use super::types::{self, Baseline, Samples, Temper};
+use super::types::{self, Baseline, Memory, Samples, Temper};
 use crate::{Error, Result};
 
 /// What a key may hold. Ranges include both ends unless said otherwise.
@@ -76,6 +76,7 @@ pub const KEYS: &[Key] = &[
     key("tune", Kind::Bool),
     key("reference", Kind::Bool),
     key("reference_kernels", Kind::Bool),
+    key("memory", Kind::Text(|s| s.parse::<Memory>().map(drop))),
     key("search_fraction", Kind::Float(0.01, 0.99)),
     key("crop_pad", Kind::Int(0, 64)),
     key("flip", Kind::Bool),

@@ -21,7 +21,7 @@ use crate::{Error, Result};
 use keys::Key;
 pub use resolved::{Resolved, read as read_resolved, to_toml};
 pub use train::TrainConfig;
-pub use types::{Baseline, Samples, Temper};
+pub use types::{Baseline, Memory, Samples, Temper};
 
 const DEFAULT_PRESET: &str = include_str!("../../assets/default.toml");
 const REFERENCE_PRESET: &str = include_str!("../../assets/reference.toml");
@@ -105,6 +105,9 @@ pub struct Config {
     pub reference: bool,
     /// The plain kernels instead of the fused ones.
     pub reference_kernels: bool,
+    /// Whether the backward pass computes cheap tensors again; cannot change a result.
+    #[serde(default, with = "types::text")]
+    pub memory: Memory,
     /// Part of the training set that becomes the search split.
     pub search_fraction: f64,
     /// Pixels of padding of the random crop; 0 = no crop.

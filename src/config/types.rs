@@ -182,6 +182,37 @@ impl fmt::Display for Baseline {
     }
 }
 
+/// What of a child's forward pass is kept for its backward pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Memory {
+    /// Nearly everything.
+    #[default]
+    Normal,
+    /// What is costly to compute again: about half the memory, somewhat more time.
+    Low,
+}
+
+impl FromStr for Memory {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "normal" => Ok(Self::Normal),
+            "low" => Ok(Self::Low),
+            _ => Err("normal or low".into()),
+        }
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Normal => "normal",
+            Self::Low => "low",
+        })
+    }
+}
+
 /// The primitives called `names`: at least one that is not `none`, each once. `all` stands for all eight.
 pub fn parse_primitives(names: &[String]) -> Result<Vec<Primitive>, String> {
     if names == ["all"] {

@@ -178,7 +178,10 @@ impl Gpu {
             if self.flights.is_empty() {
                 self.pace.started();
             }
+            // Some drivers run the work before they return.
+            let start = Instant::now();
             let index = self.queue.submit([commands]);
+            self.waited += start.elapsed();
             self.flights.push_back(Flight { index, units });
         }
         self.check()

@@ -1,17 +1,17 @@
 //! Dispatches on named tensors → the same dispatches on ranges of pages.
 //!
 //! When a tensor is first and last used follows from the bindings; tensors whose lives do not overlap
-//! share memory. Largest first, each at the lowest free offset of the first page with room. Pages hold at
-//! most 128 MiB, the largest range that every WebGPU adapter can bind.
+//! share memory. Largest first, each at the lowest free offset of the first page with room; or in another
+//! order, if that needs less. Pages hold at most 128 MiB, the largest range that every WebGPU adapter can bind.
 
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 use crate::kernel::{Buf, Dispatch};
-use crate::ops::UNIFORM_BYTES;
+use crate::ops::{BINDING_BYTES, UNIFORM_BYTES};
 
-/// Largest page in bytes.
-pub const PAGE_BYTES: u64 = 128 << 20;
+/// Largest page in bytes: what every adapter can bind.
+pub const PAGE_BYTES: u64 = BINDING_BYTES;
 
 /// Where a tensor lies and when it lives (dispatch indices, both inclusive).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +46,12 @@ impl Regions {
     }
 }
 
-/// Lays out the tensors of `dispatches` (`sizes` in bytes, by tensor number) and rewrites their bindings.
+/// Lays out the tensors of `dispatches` (`sizes` in bytes, by tensor number) in pages of at most `page_bytes`
+/// and rewrites their bindings.
 ///
-/// Errors: [`Error::Memory`] where a single tensor, or a range that a dispatch binds, is larger than a page.
-pub fn place(dispatches: &mut [Dispatch], sizes: &[u64]) -> Result<Regions> {
+/// Errors: [`Error::Memory`] where a single tensor is larger than a page, or a range that a dispatch binds
+/// larger than every adapter can bind.
+pub fn place(dispatches: &mut [Dispatch], sizes: &[u64], page_bytes: u64) -> Result<Regions> {
     let mut lives: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
     for (i, d) in dispatches.iter().enumerate() {
         for (_, range) in &d.bindings {
@@ -58,40 +60,19 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64]) -> Result<Regions> {
             }
         }
     }
-    let mut order: Vec<u32> = lives.keys().copied().collect();
-    // Stable: equal sizes keep the order of creation, so that equal inputs give equal plans.
-    order.sort_by_key(|id| std::cmp::Reverse(sizes[*id as usize]));
-
-    let mut out = Regions::default();
-    for id in order {
-        let len_bytes = sizes[id as usize].next_multiple_of(256);
-        if len_bytes > PAGE_BYTES {
-            return Err(too_large(
-                "one tensor of the network",
-                len_bytes,
-                PAGE_BYTES,
-                "a smaller --batch or fewer --channels",
-            ));
-        }
-        let (first, last) = lives[&id];
-        let (page, offset_bytes) = (0..)
-            .find_map(|page| Some((page, free_offset(&out, page, len_bytes, (first, last))?)))
-            .unwrap_or_default();
-        if out.pages.len() == usize::from(page) {
-            out.pages.push(0);
-        }
-        let end = &mut out.pages[usize::from(page)];
-        *end = (*end).max(offset_bytes + len_bytes);
-        out.regions.insert(id, Region { page, offset_bytes, len_bytes, first, last });
+    if let Some(len_bytes) = lives.keys().map(|id| sizes[*id as usize]).find(|len| *len > page_bytes) {
+        let try_this = "a smaller --batch or fewer --channels";
+        return Err(too_large("one tensor of the network", len_bytes, page_bytes, try_this));
     }
+    let mut out = layout(&lives, sizes, page_bytes);
     let mut smalls: BTreeMap<u32, u64> = BTreeMap::new();
     for d in dispatches {
         for (_, range) in &mut d.bindings {
-            if range.len_bytes > PAGE_BYTES {
+            if range.len_bytes > BINDING_BYTES {
                 return Err(too_large(
                     "what one kernel reads or writes",
                     range.len_bytes,
-                    PAGE_BYTES,
+                    BINDING_BYTES,
                     "fewer --channels",
                 ));
             }
@@ -128,12 +109,52 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64]) -> Result<Regions> {
     Ok(out)
 }
 
+/// Places tensors in two orders and takes the one that needs less: largest first, and those that take most
+/// of memory and time first.
+fn layout(lives: &BTreeMap<u32, (usize, usize)>, sizes: &[u64], page_bytes: u64) -> Regions {
+    let size = |id: u32| sizes[id as usize].next_multiple_of(256);
+    let longest = |id: u32| {
+        let (first, last) = lives[&id];
+        size(id) * (last - first + 1) as u64
+    };
+    let by_size = in_order(lives, page_bytes, &size, &size);
+    let by_area = in_order(lives, page_bytes, &longest, &size);
+    if by_area.arena_bytes() < by_size.arena_bytes() { by_area } else { by_size }
+}
+
+/// Each tensor in turn, those with the largest key first, at the lowest free offset of the first page with room.
+fn in_order(
+    lives: &BTreeMap<u32, (usize, usize)>,
+    page_bytes: u64,
+    key: &dyn Fn(u32) -> u64,
+    size: &dyn Fn(u32) -> u64,
+) -> Regions {
+    let mut order: Vec<u32> = lives.keys().copied().collect();
+    // Stable: equal keys keep the order of creation, so that equal inputs give equal plans.
+    order.sort_by_key(|id| std::cmp::Reverse(key(*id)));
+    let mut out = Regions::default();
+    for id in order {
+        let len_bytes = size(id);
+        let (first, last) = lives[&id];
+        let (page, offset_bytes) = (0..)
+            .find_map(|page| Some((page, free_offset(&out, page, page_bytes, len_bytes, (first, last))?)))
+            .unwrap_or_default();
+        if out.pages.len() == usize::from(page) {
+            out.pages.push(0);
+        }
+        let end = &mut out.pages[usize::from(page)];
+        *end = (*end).max(offset_bytes + len_bytes);
+        out.regions.insert(id, Region { page, offset_bytes, len_bytes, first, last });
+    }
+    out
+}
+
 fn too_large(what: &str, need_bytes: u64, have_bytes: u64, try_this: &str) -> Error {
     Error::Memory { what: what.into(), need_bytes, have_bytes, try_this: try_this.into() }
 }
 
 /// The lowest offset of `page` where `len` bytes are free during `life`.
-fn free_offset(out: &Regions, page: u16, len: u64, life: (usize, usize)) -> Option<u64> {
+fn free_offset(out: &Regions, page: u16, page_bytes: u64, len: u64, life: (usize, usize)) -> Option<u64> {
     let alive = out.regions.values().filter(|r| r.page == page && r.first <= life.1 && life.0 <= r.last);
     let mut taken: Vec<(u64, u64)> = alive.map(|r| (r.offset_bytes, r.offset_bytes + r.len_bytes)).collect();
     taken.sort_unstable();
@@ -144,5 +165,5 @@ fn free_offset(out: &Regions, page: u16, len: u64, life: (usize, usize)) -> Opti
         }
         offset = offset.max(end);
     }
-    (offset + len <= PAGE_BYTES).then_some(offset)
+    (offset + len <= page_bytes).then_some(offset)
 }

@@ -7,8 +7,9 @@ pub mod layout;
 pub mod lower;
 pub mod memory;
 pub mod plan;
+pub mod recompute;
 pub mod spec;
 
 pub use layout::Layout;
-pub use lower::{Loss, Lowering, Mode, Request};
+pub use lower::{Loss, Lowering, Memory, Mode, Request};
 pub use plan::Plan;

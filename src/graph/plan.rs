@@ -1,7 +1,8 @@
 //! A request → the finished plan.
 
-use super::lower::{Lowered, Request, lower};
-use super::memory::{Regions, place};
+use super::lower::{Request, lower};
+use super::memory::{PAGE_BYTES, Regions, place};
+use super::recompute::recompute;
 use crate::error::Result;
 use crate::kernel::Dispatch;
 
@@ -25,8 +26,10 @@ impl Plan {
     ///
     /// Errors: [`crate::Error::Memory`] where a tensor is larger than a page.
     pub fn new(request: Request<'_>) -> Result<Self> {
-        let Lowered { mut dispatches, sizes, packed_bytes } = lower(request);
-        let regions = place(&mut dispatches, &sizes)?;
+        let lowered = recompute(lower(request));
+        let (mut dispatches, packed_bytes) = (lowered.dispatches, lowered.packed_bytes);
+        let page_bytes = request.lowering.page_bytes.min(PAGE_BYTES);
+        let regions = place(&mut dispatches, &lowered.sizes, page_bytes)?;
         let flops = dispatches.iter().map(|d| d.flops).sum();
         let bytes = dispatches.iter().map(|d| d.bytes).sum();
         Ok(Self { dispatches, regions, packed_bytes, flops, bytes })

@@ -25,6 +25,20 @@ pub enum Norm {
     },
 }
 
+impl Norm {
+    /// The same for `channels` of its channels from `first` on.
+    pub fn part(self, first: u32, channels: u32) -> Self {
+        let part = |p: Param| Param { offset: p.offset + first, len: channels };
+        match self {
+            Self::Affine { gamma, beta, running } => {
+                let running = running.map(|at| at.map(|offset| offset + first));
+                Self::Affine { gamma: part(gamma), beta: part(beta), running }
+            }
+            other => other,
+        }
+    }
+}
+
 /// Where a block's gradient comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GradSource {

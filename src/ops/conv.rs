@@ -1,6 +1,7 @@
 //! Dense convolution → dispatches of `conv.wgsl` (stems, auxiliary head).
 
-use super::{Array, GradView, Param, Tensor, UNIFORM_BYTES, View, chunked, cover, dispatch, groups};
+use super::reduce::Rows;
+use super::{Array, GradView, Param, Part, Tensor, UNIFORM_BYTES, View, chunked, cover, dispatch, groups};
 use crate::kernel::{Buf, Dispatch, Range};
 
 /// y\[o\]\[n\]\[i\]\[j\] = Σ_{c,u,v} w\[o\]\[c\]\[u\]\[v\] · view(x)\[c\]\[n\]\[iS+u−P\]\[jS+v−P\].
@@ -12,8 +13,10 @@ pub struct Conv {
     pub stride: u32,
     /// Padding.
     pub pad: u32,
-    /// The input, \[CI\]\[N\]\[H\]\[W\].
+    /// The input, \[CI\]\[N\]\[H\]\[W\], or a part of its channels.
     pub x: View,
+    /// Which part.
+    pub part: Part,
     /// The output, \[CO\]\[N\]\[OH\]\[OW\].
     pub y: Tensor,
     /// The weights in `Packed`, \[CO\]\[CI·K·K padded to quads\].
@@ -23,13 +26,24 @@ pub struct Conv {
 }
 
 impl Conv {
+    /// Elements per row of the weights.
     fn row(&self) -> u32 {
+        (self.part.of * self.k * self.k).next_multiple_of(4)
+    }
+
+    /// Elements per row of the gradient of x's part of the weights.
+    fn part_row(&self) -> u32 {
         (self.x.x.channels * self.k * self.k).next_multiple_of(4)
     }
 
-    /// Weights, padded.
+    /// Weights of x's part, padded.
     pub fn elements(&self) -> u32 {
-        self.y.channels * self.row()
+        self.y.channels * self.part_row()
+    }
+
+    /// Where the rows of that gradient belong.
+    pub fn rows(&self) -> Rows {
+        Rows { len: self.part_row(), pitch: self.row(), column: self.part.first * self.k * self.k }
     }
 
     fn flops(&self) -> u64 {
@@ -42,6 +56,7 @@ impl Conv {
         o.retain(|(name, _)| *name != "RAGGED");
         let ragged = self.x.x.map.ragged() | self.y.map.ragged();
         o.extend([("K", self.k), ("S", self.stride), ("P", self.pad), ("TC", tc), ("RAGGED", ragged)]);
+        o.push(self.part.overrides());
         o
     }
 
@@ -49,7 +64,7 @@ impl Conv {
         let mut p = Vec::from(self.x.x.map.words());
         p.extend(self.y.map.words());
         p.extend([self.x.x.channels, self.y.channels, rounds, u32::from(accumulate)]);
-        p.extend([self.row(), first, 0, 0]);
+        p.extend([self.row(), first, self.part.first, self.part_row()]);
         p
     }
 
@@ -130,7 +145,7 @@ impl Conv {
         chunked(self.y.map.quads(), self.y.channels.div_ceil(4) * self.x.x.channels).1
     }
 
-    /// Partial sums of dw: \[chunks\]\[CO\]\[CI\]\[K·K\].
+    /// Partial sums of dw: \[chunks\]\[CO\]\[channels of x·K·K padded to quads\].
     pub fn backward_weight(&self, g: &GradView, partial: Array) -> Dispatch {
         let tc = 4;
         let (rounds, chunks) = chunked(self.y.map.quads(), self.y.channels.div_ceil(4) * self.x.x.channels);

@@ -3,26 +3,26 @@
 use super::{Array, Param, Tensor, cover, dispatch, groups};
 use crate::kernel::{Buf, Dispatch, Range};
 
-fn pool_params(x: Tensor, accumulate: bool) -> Vec<u32> {
+fn pool_params(x: Tensor, accumulate: bool, first: u32) -> Vec<u32> {
     let mut p = Vec::from(x.map.words());
-    p.extend([u32::from(accumulate), 0, 0, 0]);
+    p.extend([u32::from(accumulate), first, 0, 0]);
     p
 }
 
-/// pooled\[C\]\[N\] = mean of x over each image.
-pub fn global_pool(x: Tensor, pooled: Array) -> Dispatch {
+/// pooled\[C\]\[N\] = mean of x over each image; the channels of x are those of `pooled` from `first` on.
+pub fn global_pool(x: Tensor, pooled: Array, first: u32) -> Dispatch {
     let bindings = vec![("x", x.range()), ("pooled", pooled.range())];
     let overrides = vec![("RAGGED", x.map.ragged())];
     let grid = [groups(x.map.n), x.channels, 1];
-    dispatch("global_pool", "forward", overrides, bindings, pool_params(x, false), grid)
+    dispatch("global_pool", "forward", overrides, bindings, pool_params(x, false, first), grid)
 }
 
 /// dx (+)= dpooled / (H·W).
-pub fn global_pool_backward(dpooled: Array, dx: Tensor, accumulate: bool) -> Dispatch {
+pub fn global_pool_backward(dpooled: Array, dx: Tensor, accumulate: bool, first: u32) -> Dispatch {
     let bindings = vec![("dpooled", dpooled.range()), ("dx", dx.range())];
     let overrides = vec![("RAGGED", dx.map.ragged())];
     let grid = [groups(dx.map.quads()), dx.channels, 1];
-    dispatch("global_pool", "backward", overrides, bindings, pool_params(dx, accumulate), grid)
+    dispatch("global_pool", "backward", overrides, bindings, pool_params(dx, accumulate, first), grid)
 }
 
 /// y\[N\]\[K\] = x·Wᵀ + bias, with element (c, n) of x at c·`x_channel` + n·`x_example`.

@@ -25,6 +25,8 @@ use crate::kernel::{Buf, Dispatch, Range};
 pub const WORKGROUP: u32 = 64;
 /// Entries of a kernel's task table.
 pub const MAX_TASKS: usize = 16;
+/// Largest range that every adapter can bind as storage: 128 MiB.
+pub const BINDING_BYTES: u64 = 128 << 20;
 /// Largest range that can be bound as a uniform.
 pub const UNIFORM_BYTES: u64 = 65_536;
 /// What is bound where there are no coefficients; not read.
@@ -184,9 +186,31 @@ pub struct Param {
     pub len: u32,
 }
 
+/// Which of a convolution's input channels its x holds: all of them, or a part, where a tensor of all would
+/// be larger than a page. Parts but the last have a multiple of four channels; the first writes the output,
+/// the others add to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// First input channel in x.
+    pub first: u32,
+    /// Input channels of the convolution.
+    pub of: u32,
+}
+
+impl Part {
+    /// All of `ci` channels.
+    pub fn all(ci: u32) -> Self {
+        Self { first: 0, of: ci }
+    }
+    fn overrides(self) -> (&'static str, u32) {
+        ("ADD", u32::from(self.first > 0))
+    }
+}
+
 /// The range of `v` (or a buffer laid out like it) that covers `params`, and its first element.
 pub fn cover(buf: Buf, params: &[Param]) -> (Range, u32) {
-    let first = params.iter().map(|p| p.offset).min().unwrap_or(0);
+    // Part of a parameter may start anywhere, a binding may not.
+    let first = params.iter().map(|p| p.offset).min().unwrap_or(0) / 64 * 64;
     let end = params.iter().map(|p| p.offset + p.len).max().unwrap_or(4).next_multiple_of(4);
     let range = Range { buf, offset_bytes: u64::from(first) * 4, len_bytes: u64::from(end - first) * 4 };
     (range, first)

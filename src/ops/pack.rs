@@ -1,6 +1,6 @@
 //! The weights of a child, side by side → dispatches of `pack.wgsl`.
 
-use super::{Param, WORKGROUP, cover, dispatch};
+use super::{BINDING_BYTES, Param, WORKGROUP, cover, dispatch};
 use crate::kernel::{Buf, Dispatch};
 
 const MAX_COPIES: usize = 256;
@@ -20,9 +20,18 @@ pub fn copy(copies: &[(Param, Param)]) -> Vec<Dispatch> {
         let grid = [largest.div_ceil(WORKGROUP), copies.len() as u32, 1];
         dispatch("pack", "copy", vec![], vec![("v", v), ("packed", packed)], params, grid)
     };
-    // Alike sizes together, so that few workgroups have nothing to do.
+    // What one dispatch reads of v must fit a binding.
     let mut sorted = copies.to_vec();
-    sorted.sort_by_key(|c| (c.0.len, c.0.offset));
-    let groups = sorted.chunk_by(|a, b| b.0.len < 4 * a.0.len.max(256));
-    groups.flat_map(|group| group.chunks(MAX_COPIES)).map(one).collect()
+    sorted.sort_by_key(|c| c.0.offset);
+    let mut out = Vec::new();
+    while !sorted.is_empty() {
+        let first = u64::from(sorted[0].0.offset);
+        let fits = |c: &(Param, Param)| (u64::from(c.0.offset + c.0.len) - first) * 4 <= BINDING_BYTES - 256;
+        let mut here: Vec<_> = sorted.drain(..sorted.iter().take_while(|c| fits(c)).count().max(1)).collect();
+        // Alike sizes together, so that few workgroups have nothing to do.
+        here.sort_by_key(|c| (c.0.len, c.0.offset));
+        let groups = here.chunk_by(|a, b| b.0.len < 4 * a.0.len.max(256));
+        out.extend(groups.flat_map(|group| group.chunks(MAX_COPIES)).map(one));
+    }
+    out
 }

@@ -2,8 +2,10 @@
 //!
 //! y\[dst(t)+o\]\[q\] = Σ_i w\[t\]\[o\]\[i\] · view(x)\[src(t)+i\]\[q\] over all positions q.
 
+use super::reduce::Rows;
 use super::{
-    Array, GradView, Param, Tensor, Tuning, UNIFORM_BYTES, View, WORKGROUP, chunked, cover, dispatch, table,
+    Array, GradView, Param, Part, Tensor, Tuning, UNIFORM_BYTES, View, WORKGROUP, chunked, cover, dispatch,
+    table,
 };
 use crate::kernel::{Buf, Dispatch};
 
@@ -27,8 +29,10 @@ pub struct Task {
 /// A group of convolutions of the same shape.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pointwise {
-    /// Input channels of each.
+    /// Input channels of each, or those of the part in x.
     pub ci: u32,
+    /// Which part.
+    pub part: Part,
     /// Output channels of each.
     pub co: u32,
     /// The input.
@@ -44,12 +48,22 @@ impl Pointwise {
         self.ci.div_ceil(4)
     }
 
-    /// Weights, padded, of one task.
+    /// Quads per row of the weights.
+    fn row4(&self) -> u32 {
+        self.part.of.div_ceil(4)
+    }
+
+    /// Where the rows of the gradient of x's part of the weights belong.
+    pub fn rows(&self) -> Rows {
+        Rows { len: 4 * self.ci4(), pitch: 4 * self.row4(), column: self.part.first }
+    }
+
+    /// Weights of x's part, padded, of one task.
     pub fn per_task(&self) -> u32 {
         self.co * self.ci4() * 4
     }
 
-    /// Weights, padded, of all tasks.
+    /// Weights of x's part, padded, of all tasks.
     pub fn elements(&self) -> u32 {
         self.per_task() * self.tasks.len() as u32
     }
@@ -64,8 +78,18 @@ impl Pointwise {
     fn params(&self, first: u32, rounds: u32, tile: u32, accumulate: &dyn Fn(u32) -> bool) -> Vec<u32> {
         let mut p = Vec::from(self.x.x.map.words());
         let in_tiles = self.ci.div_ceil(tile);
-        p.extend([self.ci, self.co, self.ci4(), rounds, self.elements(), in_tiles, self.per_task(), 0]);
-        p.extend(table(self.tasks.iter().map(|t| [t.source, (t.w.offset - first) / 4, t.target, t.dz])));
+        p.extend([
+            self.ci,
+            self.co,
+            self.ci4(),
+            rounds,
+            self.elements(),
+            in_tiles,
+            self.per_task(),
+            self.row4(),
+        ]);
+        let w = |t: &Task| (t.w.offset - first + self.part.first) / 4;
+        p.extend(table(self.tasks.iter().map(|t| [t.source, w(t), t.target, t.dz])));
         p.extend(table(self.tasks.iter().map(|t| [u32::from(accumulate(t.source)), t.drop, 0, 0])));
         p
     }
@@ -85,8 +109,8 @@ impl Pointwise {
 
     /// The same convolutions in pieces of output channels whose weights fit a uniform binding.
     fn pieces(&self) -> Vec<Self> {
-        let rows = UNIFORM_BYTES as u32 / (16 * self.ci4());
-        if u64::from(self.elements()) * 4 <= UNIFORM_BYTES {
+        let rows = UNIFORM_BYTES as u32 / (16 * self.row4());
+        if cover(Buf::Packed, &self.weights()).0.len_bytes <= UNIFORM_BYTES {
             return vec![self.clone()];
         }
         // Pieces start at multiples of 256 bytes.
@@ -95,9 +119,9 @@ impl Pointwise {
             let mut task = *task;
             task.target += row;
             task.dz += row;
-            task.w.offset += row * self.ci4() * 4;
+            task.w.offset += row * self.row4() * 4;
             let co = rows.min(self.co - row);
-            task.w.len = co * self.ci4() * 4;
+            task.w.len = co * self.row4() * 4;
             Self { co, tasks: vec![task], ..self.clone() }
         };
         let starts = (0..self.co).step_by(rows as usize);
@@ -113,7 +137,7 @@ impl Pointwise {
         let (w, first) = cover(Buf::Packed, &self.weights());
         let (tc, tq) = (Self::channels(tuning.pointwise_channels, self.co), tuning.pointwise_quads);
         let mut overrides = self.x.overrides();
-        overrides.extend([("TC", tc), ("TQ", tq)]);
+        overrides.extend([("TC", tc), ("TQ", tq), self.part.overrides()]);
         let bindings =
             vec![("x", self.x.x.range()), ("coefs", self.x.coefs_range()), ("w", w), ("out", self.y.range())];
         let params = self.params(first, 0, 1, &|_| false);
@@ -182,7 +206,7 @@ impl Pointwise {
         chunked(self.x.x.map.quads(), self.weight_tiles(tuning)).1
     }
 
-    /// Partial sums of dw: \[chunks\]\[T\]\[CO\]\[CI padded\].
+    /// Partial sums of dw: \[chunks\]\[T\]\[CO\]\[ci padded\].
     pub fn backward_weight(&self, g: &GradView, partial: Array, tuning: &Tuning) -> Dispatch {
         let (rounds, chunks) = chunked(self.x.x.map.quads(), self.weight_tiles(tuning));
         let tile = tuning.weight_tile;

@@ -1,6 +1,6 @@
 //! Weight gradients of a child → the accumulated gradient, scaled by the child's weight.
 
-use super::{Array, Param, WORKGROUP, cover, dispatch};
+use super::{Array, BINDING_BYTES, Param, WORKGROUP, cover, dispatch};
 use crate::kernel::{Buf, Dispatch, Range};
 
 /// Partial sums of one parameter.
@@ -16,6 +16,19 @@ pub struct Task {
     pub elements: u32,
     /// The parameter.
     pub target: Param,
+    /// Which of its columns, where these are the sums of a part of them.
+    pub rows: Option<Rows>,
+}
+
+/// Rows of sums that belong to some columns of a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// Elements of a row of sums.
+    pub len: u32,
+    /// Elements of a row of the parameter.
+    pub pitch: u32,
+    /// First column.
+    pub column: u32,
 }
 
 /// grad\[target\] += scalars\[0\] · Σ_chunks partial, for parameters whose partial sums lie in one array.
@@ -26,7 +39,11 @@ pub fn accumulate(partial: Array, tasks: &[Task]) -> Vec<Dispatch> {
         let (grad, base) = cover(Buf::Grad, &targets);
         let mut params: Vec<u32> = tasks
             .iter()
-            .flat_map(|t| [t.first, t.elements, t.chunks, t.stride, t.target.offset - base, 0, 0, 0])
+            .flat_map(|t| {
+                let rows = t.rows.unwrap_or(Rows { len: t.elements.max(1), pitch: 0, column: 0 });
+                let first = t.target.offset - base + rows.column;
+                [t.first, t.elements, t.chunks, t.stride, first, rows.len, rows.pitch, 0]
+            })
             .collect();
         params.resize(8 * super::MAX_TASKS, 0);
         let largest = tasks.iter().map(|t| t.elements).max().unwrap_or(0);
@@ -34,5 +51,17 @@ pub fn accumulate(partial: Array, tasks: &[Task]) -> Vec<Dispatch> {
         let grid = [largest.div_ceil(WORKGROUP), tasks.len() as u32, 1];
         dispatch("reduce", "accumulate", vec![], bindings, params, grid)
     };
-    tasks.chunks(super::MAX_TASKS).map(one).collect()
+    let mut groups: Vec<&[Task]> = Vec::new();
+    let mut rest = tasks;
+    while !rest.is_empty() {
+        let fits = |n: &usize| {
+            let targets: Vec<Param> = rest[..*n].iter().map(|t| t.target).collect();
+            cover(Buf::Grad, &targets).0.len_bytes <= BINDING_BYTES
+        };
+        let most = rest.len().min(super::MAX_TASKS);
+        let (group, others) = rest.split_at((1..=most).rev().find(fits).unwrap_or(1));
+        groups.push(group);
+        rest = others;
+    }
+    groups.into_iter().map(one).collect()
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::graph::spec::{NetworkKind, NetworkSpec};
+use crate::graph::{Layout, Lowering, Memory, Mode, Plan, Request};
 use crate::space::{CellKind, Genotype, N_NODES, N_SLOTS, Prior, Space};
 
 /// Names of a pair's input, as in the drawings.
@@ -37,10 +38,31 @@ impl Counts {
     }
 }
 
+/// What one forward and backward pass of a child costs, as planned.
+pub struct Training {
+    /// Images at once.
+    pub batch: u32,
+    /// The plan, or why there is none.
+    pub plan: Result<Plan>,
+}
+
+impl Training {
+    /// Plans the genotype's network with `batch` images.
+    pub fn of(spec: &NetworkSpec, genotype: &Genotype, batch: u32, memory: Memory) -> Self {
+        let plan = Layout::new(spec.child_params(genotype)).and_then(|layout| {
+            let lowering = Lowering { memory, ..Lowering::default() };
+            let (mode, split, drop_path) = (Mode::Train, 0, false);
+            Plan::new(Request { spec, genotype, layout: &layout, batch, mode, split, drop_path, lowering })
+        });
+        Self { batch, plan }
+    }
+}
+
 /// As JSON; with a prior also its entropies and the probability of every pair.
 pub fn to_json(
     genotype: &Genotype,
     counts: &Counts,
+    training: &Training,
     prior: Option<&(Space, Prior)>,
     samples: &[(Genotype, f64)],
 ) -> Result<String> {
@@ -52,6 +74,12 @@ pub fn to_json(
     });
     if let Some(child) = counts.child {
         value["child_parameters"] = json!(child);
+    }
+    value["batch"] = json!(training.batch);
+    if let Ok(plan) = &training.plan {
+        value["arena_bytes"] = json!(plan.arena_bytes());
+        value["dispatches"] = json!(plan.dispatches.len());
+        value["flops"] = json!(plan.flops);
     }
     if let Some((space, prior)) = prior {
         let [normal, reduce] = prior.entropy();
@@ -78,6 +106,7 @@ pub fn to_text(
     genotype: &Genotype,
     spec: &NetworkSpec,
     counts: &Counts,
+    training: &Training,
     prior: Option<&(Space, Prior)>,
     samples: &[(Genotype, f64)],
 ) -> String {
@@ -105,6 +134,16 @@ pub fn to_text(
         line("auxiliary head", format!("{} parameters more", thousands(counts.auxiliary)));
     }
     line("MACs per image", thousands(counts.macs));
+    let plan = match &training.plan {
+        Ok(plan) => format!(
+            "{:.1} MiB of activations, {} launches, {:.2} GFLOP",
+            plan.arena_bytes() as f64 / f64::from(1 << 20),
+            plan.dispatches.len(),
+            plan.flops as f64 / 1e9
+        ),
+        Err(e) => e.to_string().lines().next().unwrap_or_default().to_owned(),
+    };
+    line("training", format!("{} images at once: {plan}", training.batch));
     for kind in CellKind::ALL {
         let (skips, pools) = (genotype.n_skips(kind), genotype.n_pools(kind));
         line(&format!("{} cell", kind.name()), format!("{skips} skip, {pools} pool of 8 operations"));

@@ -1,15 +1,17 @@
 //! Plans of random networks: memory, launches, counts; the layout of parameters; a poisoned arena.
 
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
-use parsec_nas::graph::{Layout, Lowering, Mode, Plan, Request};
+use parsec_nas::graph::{Layout, Lowering, Memory, Mode, Plan, Request};
 use parsec_nas::rng::{Purpose, stream};
 use parsec_nas::space::{Genotype, Pair, Primitive};
 use rand::{Rng, RngExt};
 
+mod big;
 mod layout;
 mod limits;
 mod memory;
 mod poison;
+mod recompute;
 
 /// A request that owns its parts.
 #[derive(Clone, Debug)]
@@ -92,7 +94,11 @@ pub fn random_requests(n: u64) -> impl Iterator<Item = Owned> {
             layout: layout_of(&spec, &genotype),
             batch: rng.random_range(1..=9),
             drop_path: is_final && mode == Mode::Train && rng.random(),
-            lowering: Lowering { fuse: rng.random(), ..Lowering::default() },
+            lowering: Lowering {
+                fuse: rng.random(),
+                memory: if i % 5 == 4 { Memory::Low } else { Memory::Normal },
+                ..Lowering::default()
+            },
             spec,
             genotype,
             mode,
@@ -124,7 +130,8 @@ fn work_is_that_of_the_network_fused_or_not() {
         let [fused, plain] = [true, false].map(|fuse| owned.with(owned.mode, fuse).plan());
         assert_eq!(convolution_flops(&fused), convolution_flops(&plain), "{owned:?}");
         assert!(fused.dispatches.len() <= plain.dispatches.len());
-        assert!(fused.arena_bytes() <= plain.arena_bytes());
+        // Forward alone, a level's tensors side by side may take more than one operation after the other.
+        assert!(owned.mode != Mode::Train || fused.arena_bytes() <= plain.arena_bytes());
         assert!(fused.bytes < plain.bytes);
 
         // `macs` counts both terms of a node; a search child evaluates a pair drawn twice once.

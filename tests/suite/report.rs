@@ -1,6 +1,7 @@
 //! Drawings and plots: valid, complete, nothing on top of anything, the same every time.
 
 use parsec_nas::cli::show::{ShowArgs, describe};
+use parsec_nas::config::Memory;
 use parsec_nas::graph::spec::NetworkKind;
 use parsec_nas::report::{
     Item, ItemKind, Panel, Series, cells_dot, cells_svg, layout, panels_svg, png, prior_svg, sheet_svg,
@@ -189,6 +190,18 @@ fn show_counts_and_draws() {
         ShowArgs { target: "DARTS_V2".into(), network: Some(NetworkKind::Search), ..Default::default() };
     let text = describe(&search, None).unwrap();
     assert!(text.contains("1,930,618 of the parent") && text.starts_with("Genotype("), "{text}");
+    // The plan of its training, with the reference's batch unless another is given.
+    let training = |batch, memory| {
+        let args = ShowArgs { json: true, batch, memory, ..search.clone() };
+        let json: serde_json::Value = serde_json::from_str(&describe(&args, None).unwrap()).unwrap();
+        ["batch", "arena_bytes", "dispatches", "flops"].map(|key| json[key].as_u64().unwrap())
+    };
+    let (usual, low) = (training(None, None), training(Some(64), Some(Memory::Low)));
+    assert_eq!(usual[0], 64);
+    assert!(low[1] < usual[1] / 2 && low[2] > usual[2] && low[3] > usual[3], "{usual:?} {low:?}");
+    assert!(text.contains(&format!("64 images at once: {:.1} MiB", usual[1] as f64 / 1048576.0)), "{text}");
+    let none = ShowArgs { batch: Some(0), ..search.clone() };
+    assert_eq!(describe(&none, None).unwrap_err().exit_code(), 2);
     let lost = ShowArgs { svg: file("missing/cells.svg"), ..search.clone() };
     assert_eq!(describe(&lost, None).unwrap_err().exit_code(), 1);
     let sampled = ShowArgs { samples: Some(2), ..search };

@@ -8,10 +8,11 @@ use crate::ops::batch_norm::{BatchNorm, GradSource, Norm};
 use crate::ops::elementwise::{self, ApplyBackward};
 use crate::ops::pointwise::Pointwise;
 use crate::ops::pool::Pool;
+use crate::ops::reduce::Rows;
 use crate::ops::{Array, GradView, Param, Tensor, View, head, reduce};
 
-/// Partial sums are added up when this many elements wait (8 MiB).
-const FLUSH_ELEMENTS: u32 = 2 << 20;
+/// Partial sums are added up when this many elements wait (1 MiB).
+const FLUSH_ELEMENTS: u32 = 256 << 10;
 
 impl Builder<'_> {
     pub(super) fn backward(&mut self) {
@@ -51,11 +52,11 @@ impl Builder<'_> {
                 };
                 self.push(op.backward_data(dlogits, dx));
             }
-            Step::GlobalPool { x, pooled } => {
+            Step::GlobalPool { x, pooled, first } => {
                 let dx = self.gradient(x);
                 let add = self.is_written(x, 0);
                 if let Some(dpooled) = self.array_gradients.get(&pooled.buf).copied() {
-                    self.push(head::global_pool_backward(dpooled, dx, add));
+                    self.push(head::global_pool_backward(dpooled, dx, add, first));
                 }
                 self.mark(x, 0, x.channels);
             }
@@ -69,7 +70,7 @@ impl Builder<'_> {
                 let (elements, chunks) = (op.elements(), op.chunks());
                 let (partial, first) = self.partial(elements * chunks);
                 self.push(op.backward_weight(&g, partial));
-                self.reduction(first, chunks, elements, elements, op.v);
+                self.reduction_rows(first, chunks, elements, elements, op.v, op.rows());
                 if data_gradient {
                     let (dx, add) = (self.gradient(op.x.x), self.is_written(op.x.x, 0));
                     self.dispatches.extend(op.backward_data(&g, dx, add));
@@ -127,7 +128,8 @@ impl Builder<'_> {
         let (partial, first) = self.partial(elements * chunks);
         self.push(op.backward_weight(&g, partial, &tuning));
         for (i, task) in op.tasks.iter().enumerate() {
-            self.reduction(first + i as u32 * op.per_task(), chunks, elements, op.per_task(), task.v);
+            let first = first + i as u32 * op.per_task();
+            self.reduction_rows(first, chunks, elements, op.per_task(), task.v, op.rows());
         }
         let dx = self.gradient(op.x.x);
         let dispatches = op.backward_data(&g, dx, |s| self.is_written(op.x.x, s), &tuning);
@@ -278,6 +280,10 @@ impl Builder<'_> {
 
     /// Room for `elements` partial sums, and where they start in their array.
     fn partial(&mut self, elements: u32) -> (Array, u32) {
+        let most = self.request.lowering.page_bytes / 4;
+        if self.partial.is_some_and(|(_, len)| u64::from(len + elements.next_multiple_of(64)) > most) {
+            self.flush();
+        }
         let (id, len) = match self.partial {
             Some(there) => there,
             None => {
@@ -293,7 +299,21 @@ impl Builder<'_> {
     }
 
     fn reduction(&mut self, first: u32, chunks: u32, stride: u32, elements: u32, target: Param) {
-        self.reductions.push(reduce::Task { first, chunks, stride, elements, target });
+        self.reductions.push(reduce::Task { first, chunks, stride, elements, target, rows: None });
+    }
+
+    /// The same for some columns of the target.
+    fn reduction_rows(
+        &mut self,
+        first: u32,
+        chunks: u32,
+        stride: u32,
+        elements: u32,
+        target: Param,
+        rows: Rows,
+    ) {
+        let rows = (rows.len < rows.pitch).then_some(rows);
+        self.reductions.push(reduce::Task { first, chunks, stride, elements, target, rows });
     }
 
     /// Adds the waiting partial sums to the accumulated gradient.

@@ -1,19 +1,18 @@
 //! One cell: preprocessing, then its operations level by level, then the nodes' sums.
 //!
 //! An operation is ready when its input node is: inputs of the cell are level 0, a node's level is one
-//! more than the highest of its terms. Operations of one level and kind run as one group; their outputs
-//! lie side by side in one tensor, so that one batch norm serves a whole level. The four nodes lie side
-//! by side too: their concatenation is the cell's output and costs nothing.
+//! more than the highest of its terms. Operations of one level and kind run as one group; the outputs of a
+//! level lie side by side in one tensor, so that one batch norm serves all of it. The four nodes lie side
+//! by side too: their concatenation is the cell's output and costs nothing. Where a page of the arena is too
+//! small for that, there are several tensors, and groups are of operations between the same two.
 
+use super::wide::{Wide, even};
 use super::{Alias, Builder, Step};
 use crate::graph::spec::{CellSpec, NetworkKind};
 use crate::ops::batch_norm::Norm;
-use crate::ops::depthwise::{self, Depthwise, Geometry};
+use crate::ops::depthwise::Geometry;
 use crate::ops::elementwise::{self, Term};
-use crate::ops::pointwise::{self, Pointwise};
-use crate::ops::pool::{self, Pool};
-use crate::ops::subsample::Subsample;
-use crate::ops::{Map, Param, Tensor, UNIFORM_BYTES, View};
+use crate::ops::{Map, Tensor, UNIFORM_BYTES};
 use crate::space::{CellArch, CellKind, N_NODES, Primitive};
 
 /// One operation of the child in a cell.
@@ -29,38 +28,56 @@ struct Op {
     position: u32,
 }
 
+/// An operation whose output is stored: at which level it is ready, and where its output goes.
+struct Placed {
+    op: Op,
+    level: usize,
+    y: Tensor,
+    first: u32,
+}
+
 /// The tensors of a cell in the making.
 struct Parts {
     c: u32,
     /// Preprocessed inputs, two blocks.
-    s: Tensor,
-    /// Outputs of the operations that have one of their own, a block each.
-    o: Tensor,
+    s: Wide,
     /// Nodes 2..=5.
-    z: Tensor,
+    z: Wide,
     stride: u32,
     cell: u32,
 }
 
+impl Parts {
+    /// The tensor and the first channel of node `input` of 0..=5.
+    fn input(&self, input: usize) -> (Tensor, u32) {
+        if input < 2 { self.s.at(input as u32 * self.c) } else { self.z.at((input as u32 - 2) * self.c) }
+    }
+}
+
 impl Builder<'_> {
-    pub(super) fn cell(&mut self, spec: &CellSpec, prev_prev: Tensor, prev: Tensor) -> Tensor {
+    pub(super) fn cell(&mut self, spec: &CellSpec, prev_prev: &Wide, prev: &Wide) -> Wide {
         let c = spec.c as u32;
         let n = self.request.batch;
         let inner = Map { n, h: spec.h_prev as u32, w: spec.w_prev as u32 };
         let outer = Map { n, h: spec.h as u32, w: spec.w as u32 };
         let name = format!("cells.{}", spec.index);
-        let s = self.tensor(2 * c, inner);
+        let s = self.wide(2 * c, c, inner);
         let first = if spec.prev_reduction {
             let name = format!("{name}.preprocess0");
-            self.factorized(&name, prev_prev, (0, prev_prev.channels), (s, 0), c);
+            let views = self.views(prev_prev);
+            self.factorized(&name, &views, prev_prev.channels(), s.at(0), c);
             self.norm_named(&format!("{name}.bn"))
         } else {
-            self.preprocess(&format!("{name}.preprocess0"), prev_prev, s, 0);
+            self.preprocess(&format!("{name}.preprocess0"), prev_prev, s.at(0), c);
             self.norm_named(&format!("{name}.preprocess0.op.2"))
         };
-        self.preprocess(&format!("{name}.preprocess1"), prev, s, c);
+        self.preprocess(&format!("{name}.preprocess1"), prev, s.at(c), c);
         let second = self.norm_named(&format!("{name}.preprocess1.op.2"));
-        self.norm(s, 0, c, vec![first, second]);
+        let norms = [first, second];
+        for (first, x) in s.parts() {
+            let blocks = norms[(first / c) as usize..][..(x.channels / c) as usize].to_vec();
+            self.norm(x, 0, c, blocks);
+        }
 
         let reduction = spec.kind == CellKind::Reduce;
         let stride = if reduction { 2 } else { 1 };
@@ -68,34 +85,65 @@ impl Builder<'_> {
         let levels = node_levels(&arch);
         let ops = self.ops(spec, &arch);
         let own_output = |op: &Op| op.primitive != Primitive::SkipConnect || (reduction && op.input < 2);
-        let mut order: Vec<Op> = ops.iter().filter(|op| own_output(op)).cloned().collect();
-        order.sort_by_key(|op| (levels[op.input], op.primitive, op.node));
-        let o = self.tensor((order.len() as u32).max(1) * c, outer);
-        let z = self.tensor(N_NODES as u32 * c, outer);
-        let parts = Parts { c, s, o, z, stride, cell: spec.index as u32 };
+        let z = self.wide(N_NODES as u32 * c, c, outer);
+        let parts = Parts { c, s, z, stride, cell: spec.index as u32 };
+        let stored = ops.iter().filter(|op| own_output(op)).cloned().collect();
+        let placed = self.outputs(stored, &parts, &levels, outer);
 
         for level in 0..=N_NODES {
-            let here: Vec<usize> = (0..order.len()).filter(|&i| levels[order[i].input] == level).collect();
-            let same = |a: &usize, b: &usize| self.fuse() && order[*a].primitive == order[*b].primitive;
-            // The weights of a group are bound as one uniform.
+            // Operations with one output tensor, one kind and one input tensor; their weights are bound as one
+            // uniform.
             let most =
                 (UNIFORM_BYTES / (u64::from(c) * u64::from(c.next_multiple_of(4)) * 4)).max(1) as usize;
-            let groups: Vec<Vec<usize>> =
-                here.chunk_by(same).flat_map(|group| group.chunks(most)).map(<[usize]>::to_vec).collect();
+            let same = |a: &&Placed, b: &&Placed| {
+                let input = |p: &Placed| parts.input(p.op.input).0;
+                self.fuse() && a.op.primitive == b.op.primitive && a.y == b.y && input(a) == input(b)
+            };
+            let here: Vec<&Placed> = placed.iter().filter(|p| p.level == level).collect();
+            let groups: Vec<Vec<&Placed>> =
+                here.chunk_by(same).flat_map(|group| group.chunks(most)).map(<[_]>::to_vec).collect();
             for group in groups {
-                let members: Vec<&Op> = group.iter().map(|&i| &order[i]).collect();
-                self.group(&parts, level, &members, group[0] as u32 * c);
+                self.group(&parts, level, &group);
             }
-            if let Some(&first) = here.first() {
-                let norms =
-                    here.iter().map(|&i| self.output_norm(&order[i], level == 0 && reduction)).collect();
-                self.norm(o, first as u32 * c, c, norms);
+            for output in here.chunk_by(|a, b| a.y == b.y) {
+                let norms = output.iter().map(|p| self.output_norm(&p.op, level == 0 && reduction));
+                let norms = norms.collect();
+                self.norm(output[0].y, 0, c, norms);
             }
             for node in (0..N_NODES).filter(|&k| levels[k + 2] == level + 1) {
-                self.node(&parts, node, &ops, &order);
+                self.node(&parts, node, &ops, &placed);
             }
         }
-        z
+        parts.z
+    }
+
+    /// Places for the outputs of operations, in the order in which they run: a tensor for those of a level
+    /// whose gradients come from one tensor, or several where a page is too small.
+    fn outputs(&mut self, mut ops: Vec<Op>, parts: &Parts, levels: &[usize], map: Map) -> Vec<Placed> {
+        let target = |op: &Op| parts.z.part_of(op.node as u32 * parts.c);
+        let source = |op: &Op| match op.input {
+            0 | 1 => parts.s.part_of(op.input as u32 * parts.c),
+            node => parts.z.part_of((node as u32 - 2) * parts.c),
+        };
+        let key = |op: &Op| (levels[op.input], target(op), op.primitive, source(op), op.node);
+        ops.sort_by_key(key);
+        let most = self.fit(parts.c, map);
+        let mut placed = Vec::new();
+        for side_by_side in ops.chunk_by(|a, b| key(a).0 == key(b).0 && target(a) == target(b)) {
+            for some in side_by_side.chunks(even(side_by_side.len() as u32, most) as usize) {
+                let y = self.tensor(some.len() as u32 * parts.c, map);
+                let pool = |op: &Op| matches!(op.primitive, Primitive::MaxPool3x3 | Primitive::AvgPool3x3);
+                self.again(y.buf, some.iter().all(pool));
+                let place = |(first, op): (u32, &Op)| Placed {
+                    op: op.clone(),
+                    level: levels[op.input],
+                    y,
+                    first: first * parts.c,
+                };
+                placed.extend((0..).zip(some).map(place));
+            }
+        }
+        placed
     }
 
     /// The operations of a cell, without `none`; in a search child a pair drawn twice is one operation.
@@ -139,180 +187,78 @@ impl Builder<'_> {
         }
     }
 
-    /// Operations of one primitive on blocks of the same tensor; outputs go to `o` from channel `first` on.
-    fn group(&mut self, parts: &Parts, level: usize, ops: &[&Op], first: u32) {
-        let (x, stride, before) = if level == 0 { (parts.s, parts.stride, 0) } else { (parts.z, 1, 2) };
-        let mut sources: Vec<u32> = ops.iter().map(|op| (op.input - before) as u32 * parts.c).collect();
-        let targets: Vec<u32> = (0..ops.len() as u32).map(|i| first + i * parts.c).collect();
+    /// Operations of one primitive on blocks of the same tensor, with outputs in one tensor.
+    fn group(&mut self, parts: &Parts, level: usize, ops: &[&Placed]) {
+        let (c, y) = (parts.c, ops[0].y);
+        let x = parts.input(ops[0].op.input).0;
+        let stride = if level == 0 { parts.stride } else { 1 };
+        let mut sources: Vec<u32> = ops.iter().map(|p| parts.input(p.op.input).1).collect();
+        let targets: Vec<u32> = ops.iter().map(|p| p.first).collect();
         let names = |suffix: &str| -> Vec<String> {
-            ops.iter().map(|op| format!("{}.{suffix}", op.prefix)).collect()
+            ops.iter().map(|p| format!("{}.{suffix}", p.op.prefix)).collect()
         };
         let kernel = |k, stride, dilation| Geometry { k, stride, dilation };
-        match ops[0].primitive {
+        let primitive = ops[0].op.primitive;
+        match primitive {
             Primitive::MaxPool3x3 | Primitive::AvgPool3x3 => {
-                let max = ops[0].primitive == Primitive::MaxPool3x3;
-                self.pool(parts, x, &mut sources, &targets, max, stride);
+                let max = primitive == Primitive::MaxPool3x3;
+                self.pool(x, &mut sources, (y, c), &targets, max, stride);
             }
             Primitive::SkipConnect => {
-                for ((op, source), target) in ops.iter().zip(sources).zip(targets) {
-                    self.factorized(&op.prefix, x, (source, parts.c), (parts.o, target), parts.c);
+                for (placed, source) in ops.iter().zip(sources) {
+                    let mut sources = [source];
+                    let view = self.view(x, &mut sources, c, true);
+                    let view = (0, view, sources[0]);
+                    self.factorized(&placed.op.prefix, &[view], c, (y, placed.first), c);
                 }
             }
             Primitive::DilConv3x3 | Primitive::DilConv5x5 => {
-                let k = if ops[0].primitive == Primitive::DilConv3x3 { 3 } else { 5 };
-                let t = self.depthwise(x, &mut sources, kernel(k, stride, 2), parts.c, &names("op.1.weight"));
-                self.pointwise(t, parts.c, parts.o, &targets, &names("op.2.weight"));
+                let k = if primitive == Primitive::DilConv3x3 { 3 } else { 5 };
+                let t = self.depthwise(x, &mut sources, kernel(k, stride, 2), c, &names("op.1.weight"));
+                self.pointwise(t, c, y, &targets, &names("op.2.weight"));
             }
             Primitive::SepConv3x3 | Primitive::SepConv5x5 => {
-                let k = if ops[0].primitive == Primitive::SepConv3x3 { 3 } else { 5 };
-                let a = self.depthwise(x, &mut sources, kernel(k, stride, 1), parts.c, &names("op.1.weight"));
+                let k = if primitive == Primitive::SepConv3x3 { 3 } else { 5 };
+                let a = self.depthwise(x, &mut sources, kernel(k, stride, 1), c, &names("op.1.weight"));
                 let b = self.tensor(a.channels, a.map);
-                let blocks: Vec<u32> = (0..ops.len() as u32).map(|i| i * parts.c).collect();
-                self.pointwise(a, parts.c, b, &blocks, &names("op.2.weight"));
+                let blocks: Vec<u32> = (0..ops.len() as u32).map(|i| i * c).collect();
+                self.pointwise(a, c, b, &blocks, &names("op.2.weight"));
                 let norms = names("op.3").iter().map(|name| self.norm_named(name)).collect();
-                self.norm(b, 0, parts.c, norms);
+                self.norm(b, 0, c, norms);
                 let mut sources = blocks;
-                let d = self.depthwise(b, &mut sources, kernel(k, 1, 1), parts.c, &names("op.5.weight"));
-                self.pointwise(d, parts.c, parts.o, &targets, &names("op.6.weight"));
+                let d = self.depthwise(b, &mut sources, kernel(k, 1, 1), c, &names("op.5.weight"));
+                self.pointwise(d, c, y, &targets, &names("op.6.weight"));
             }
             Primitive::None => {}
         }
     }
 
-    /// ReLU → depthwise.
-    fn depthwise(
-        &mut self,
-        x: Tensor,
-        sources: &mut [u32],
-        geometry: Geometry,
-        c: u32,
-        names: &[String],
-    ) -> Tensor {
-        let x = self.view(x, sources, c, true);
-        let y = self.tensor(c * names.len() as u32, x.x.map.strided(geometry.stride));
-        let task = |(&source, (w, v)): (&u32, (Param, Param))| depthwise::Task { source, w, v };
-        let tasks = sources.iter().zip(self.pack(names)).map(task).collect();
-        let op = Depthwise { geometry, channels: c, x, y, tasks };
-        self.push(op.forward(&self.tuning()));
-        self.tape.push(Step::Depthwise(op));
-        y
-    }
-
-    /// conv 1x1 of all channels of x into all of y.
-    pub(super) fn plain_pointwise(&mut self, x: Tensor, y: Tensor, name: &str) {
-        let x = self.view(x, &mut [], x.channels, false);
-        self.dense(x, y.channels, y, 0, name);
-    }
-
-    /// One pointwise convolution per block of x, C → C.
-    fn pointwise(&mut self, x: Tensor, c: u32, y: Tensor, targets: &[u32], names: &[String]) {
-        let x = self.view(x, &mut [], c, false);
-        let places = self.pack(names);
-        let tasks = targets.iter().zip(places).enumerate().map(|(i, (&target, (w, v)))| pointwise::Task {
-            source: i as u32 * c,
-            target,
-            w,
-            v,
-            dz: 0,
-            drop: 0,
-        });
-        let op = Pointwise { ci: c, co: c, x, y, tasks: tasks.collect() };
-        self.dispatches.extend(op.forward(&self.tuning()));
-        self.tape.push(Step::Pointwise(op));
-    }
-
-    /// ReLU → conv 1x1 of all of x into C channels of s.
-    fn preprocess(&mut self, name: &str, x: Tensor, s: Tensor, target: u32) {
-        let x = self.view(x, &mut [0], x.channels, true);
-        self.dense(x, s.channels / 2, s, target, &format!("{name}.op.1.weight"));
-    }
-
-    fn dense(&mut self, x: View, co: u32, y: Tensor, target: u32, name: &str) {
-        let (w, v) = self.pack(&[name.to_owned()])[0];
-        let task = pointwise::Task { source: 0, target, w, v, dz: 0, drop: 0 };
-        let op = Pointwise { ci: x.x.channels, co, x, y, tasks: vec![task] };
-        self.dispatches.extend(op.forward(&self.tuning()));
-        self.tape.push(Step::Pointwise(op));
-    }
-
-    /// ReLU → FactorizedReduce of `ci` channels of x from `source` on into `co` channels of y from `target` on.
-    fn factorized(
-        &mut self,
-        name: &str,
-        x: Tensor,
-        (source, ci): (u32, u32),
-        (y, target): (Tensor, u32),
-        co: u32,
-    ) {
-        let mut sources = [source];
-        let x = self.view(x, &mut sources, ci, true);
-        let map = Map { n: x.x.map.n, h: x.x.map.h / 2, w: x.x.map.w / 2 };
-        let halves = self.tensor(2 * ci, map);
-        let op = Subsample { channels: ci, x, y: halves, sources: sources.to_vec() };
-        self.push(op.forward());
-        self.tape.push(Step::Subsample(op));
-        let places = self.pack(&[1, 2].map(|i| format!("{name}.conv_{i}.weight")));
-        let tasks = (0..).zip(places).map(|(i, (w, v))| pointwise::Task {
-            source: i * ci,
-            target: target + i * (co / 2),
-            w,
-            v,
-            dz: 0,
-            drop: 0,
-        });
-        let tasks = tasks.collect();
-        let x = self.view(halves, &mut [], ci, false);
-        let op = Pointwise { ci, co: co / 2, x, y, tasks };
-        self.dispatches.extend(op.forward(&self.tuning()));
-        self.tape.push(Step::Pointwise(op));
-    }
-
-    fn pool(
-        &mut self,
-        parts: &Parts,
-        x: Tensor,
-        sources: &mut [u32],
-        targets: &[u32],
-        max: bool,
-        stride: u32,
-    ) {
-        let x = self.view(x, sources, parts.c, false);
-        let bytes = Pool::index_bytes(parts.o, parts.c * targets.len() as u32);
-        let index = max.then(|| self.array(bytes));
-        let task = |(&source, &target): (&u32, &u32)| pool::Task { source, target, dz: 0, drop: 0 };
-        let tasks = sources.iter().zip(targets).map(task).collect();
-        let op = Pool { max, stride, channels: parts.c, x, y: parts.o, index, tasks };
-        self.push(op.forward(&self.tuning()));
-        self.tape.push(Step::Pool(op));
-    }
-
     /// z_k = o_i(z_i) + o_j(z_j) (Eq. 1).
-    fn node(&mut self, parts: &Parts, node: usize, ops: &[Op], order: &[Op]) {
+    fn node(&mut self, parts: &Parts, node: usize, ops: &[Op], placed: &[Placed]) {
         let c = parts.c;
-        let target = node as u32 * c;
+        let (z, target) = parts.z.at(node as u32 * c);
         let drops =
             |op: &Op| self.request.drop_path.then_some((8 * parts.cell + op.position) * self.request.batch);
         let mut terms = Vec::new();
         let mut identities = Vec::new();
         for op in ops.iter().filter(|op| op.node == node) {
-            let at = order.iter().position(|other| other.node == node && other.position == op.position);
-            let (x, first, drop) = match at {
-                Some(i) => (parts.o, i as u32 * c, drops(op)),
-                None if op.input < 2 => (parts.s, op.input as u32 * c, None),
-                None => (parts.z, (op.input - 2) as u32 * c, None),
+            let stored = placed.iter().find(|p| p.op.node == node && p.op.position == op.position);
+            let ((x, first), drop) = match stored {
+                Some(p) => ((p.y, p.first), drops(op)),
+                None => (parts.input(op.input), None),
             };
             let seen = self.seen(x);
-            match at {
+            match stored {
                 Some(_) => self.aliases.entry(seen.buf).or_default().push(Alias {
                     first,
                     channels: c,
-                    tensor: parts.z,
+                    tensor: z,
                     channel: target,
                     multiplier: op.multiplier,
                     drop,
                 }),
                 None => identities.push(Step::Identity {
-                    z: parts.z,
+                    z,
                     from: target,
                     x: seen,
                     to: first,
@@ -324,7 +270,7 @@ impl Builder<'_> {
             let drop = drop.map(|first| (self.drop_factors(), first));
             terms.push(Term { x: seen, first, coefs, scale: op.multiplier, drop });
         }
-        self.push(elementwise::node(parts.z, target, c, &terms));
+        self.push(elementwise::node(z, target, c, &terms));
         self.tape.extend(identities);
     }
 }

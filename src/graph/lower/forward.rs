@@ -1,11 +1,12 @@
 //! The forward pass: stem, cells, heads.
 
+use super::wide::Wide;
 use super::{Builder, Mode, Step};
 use crate::graph::spec::{NetworkKind, StemKind};
 use crate::kernel::Buf;
 use crate::ops::batch_norm::Norm;
 use crate::ops::conv::Conv;
-use crate::ops::{Map, Tensor, View};
+use crate::ops::{Map, Param, Part, Tensor, View};
 
 impl Builder<'_> {
     pub(super) fn forward(&mut self) {
@@ -15,13 +16,13 @@ impl Builder<'_> {
             StemKind::ImageNet => self.imagenet_stem(),
         };
         for cell in spec.cells() {
-            let z = self.cell(&cell, prev_prev, prev);
+            let z = self.cell(&cell, &prev_prev, &prev);
             if spec.auxiliary && cell.index == spec.auxiliary_cell() && self.request.mode == Mode::Train {
-                self.auxiliary_head(z);
+                self.auxiliary_head(&z);
             }
             (prev_prev, prev) = (prev, z);
         }
-        self.head(prev);
+        self.head(&prev);
     }
 
     fn images(&self) -> Tensor {
@@ -31,53 +32,64 @@ impl Builder<'_> {
     }
 
     /// conv 3x3 → BN, no ReLU; feeds both inputs of cell 0.
-    fn cifar_stem(&mut self) -> (Tensor, Tensor) {
-        let x = View { x: self.images(), coefs: None, relu: false };
-        let y = self.conv3x3(x, 3 * self.request.spec.channels as u32, 1, "stem.0.weight", false);
-        self.norm_all(y, "stem.1");
-        (y, y)
+    fn cifar_stem(&mut self) -> (Wide, Wide) {
+        let x = self.images().into();
+        let y = self.stem_conv(&x, 3 * self.request.spec.channels as u32, 1, "stem.0.weight", "stem.1");
+        (y.clone(), y)
     }
 
     /// stem0: conv s2, BN, ReLU, conv s2, BN; stem1: ReLU, conv s2, BN.
-    fn imagenet_stem(&mut self) -> (Tensor, Tensor) {
+    fn imagenet_stem(&mut self) -> (Wide, Wide) {
         let c = self.request.spec.channels as u32;
-        let x = View { x: self.images(), coefs: None, relu: false };
-        let a = self.conv3x3(x, c / 2, 2, "stem0.0.weight", false);
-        self.norm_all(a, "stem0.1");
-        let x = self.view(a, &mut [0], a.channels, true);
-        let b = self.conv3x3(x, c, 2, "stem0.3.weight", true);
-        self.norm_all(b, "stem0.4");
-        let x = self.view(b, &mut [0], b.channels, true);
-        let d = self.conv3x3(x, c, 2, "stem1.1.weight", true);
-        self.norm_all(d, "stem1.2");
+        let x = self.images().into();
+        let a = self.stem_conv(&x, c / 2, 2, "stem0.0.weight", "stem0.1");
+        let b = self.stem_conv(&a, c, 2, "stem0.3.weight", "stem0.4");
+        let d = self.stem_conv(&b, c, 2, "stem1.1.weight", "stem1.2");
         (b, d)
     }
 
-    fn conv3x3(&mut self, x: View, channels: u32, stride: u32, name: &str, data_gradient: bool) -> Tensor {
-        self.conv(x, channels, (3, stride, 1), x.x.map.strided(stride), name, data_gradient)
-    }
-
-    pub(super) fn conv(
-        &mut self,
-        x: View,
-        channels: u32,
-        (k, stride, pad): (u32, u32, u32),
-        map: Map,
-        name: &str,
-        data_gradient: bool,
-    ) -> Tensor {
-        let y = self.tensor(channels, map);
-        let (w, v) = self.pack(&[name.to_owned()])[0];
-        let op = Conv { k, stride, pad, x, y, w, v };
-        self.dispatches.extend(op.forward());
-        self.tape.push(Step::Conv { op, data_gradient });
+    /// ReLU (but on the images) → conv 3x3 → BN.
+    fn stem_conv(&mut self, x: &Wide, channels: u32, stride: u32, weight: &str, bn: &str) -> Wide {
+        let y = self.wide(channels, 16, x.map().strided(stride));
+        let images = matches!(x.at(0).0.buf, Buf::Images(_));
+        let mut views = Vec::new();
+        for (first, x) in x.parts() {
+            views.push((first, self.view(x, &mut [0], x.channels, !images)));
+        }
+        self.conv(&views, &y, (3, stride, 1), weight, !images);
+        self.norm_all(&y, bn);
         y
     }
 
+    /// A convolution of views that follow each other in channels: into the tensors of y.
+    pub(super) fn conv(
+        &mut self,
+        xs: &[(u32, View)],
+        y: &Wide,
+        (k, stride, pad): (u32, u32, u32),
+        name: &str,
+        data_gradient: bool,
+    ) {
+        let of = xs.iter().map(|(_, x)| x.x.channels).sum();
+        let (w, v) = self.pack(&[name.to_owned()])[0];
+        let row = w.len / y.channels();
+        for (to, y) in y.parts() {
+            let rows = |p: Param| Param { offset: p.offset + to * row, len: y.channels * row };
+            for &(first, x) in xs {
+                let part = Part { first, of };
+                let op = Conv { k, stride, pad, x, part, y, w: rows(w), v: rows(v) };
+                self.dispatches.extend(op.forward());
+                self.tape.push(Step::Conv { op, data_gradient });
+            }
+        }
+    }
+
     /// Batch norm called `name` over all channels of x, affine where the network has it.
-    pub(super) fn norm_all(&mut self, x: Tensor, name: &str) {
-        let norm = self.norm_named(name);
-        self.norm(x, 0, x.channels, vec![norm]);
+    pub(super) fn norm_all(&mut self, x: &Wide, name: &str) {
+        for (first, x) in x.parts() {
+            let norm = self.norm_named(name).part(first, x.channels);
+            self.norm(x, 0, x.channels, vec![norm]);
+        }
     }
 
     /// What the batch norm called `name` is, from the parameters that exist.

@@ -1,11 +1,12 @@
 //! The classifier and the auxiliary head.
 
+use super::wide::Wide;
 use super::{Builder, Features, Mode, Step};
 use crate::graph::spec::StemKind;
 use crate::kernel::{Buf, Range};
 use crate::ops::head::{self, Linear};
 use crate::ops::window_pool::WindowPool;
-use crate::ops::{Array, Map, Tensor, View};
+use crate::ops::{Array, Map, View};
 
 /// The reference's weight of the auxiliary head's cross-entropy in the loss.
 pub const AUXILIARY_WEIGHT: f32 = 0.4;
@@ -17,12 +18,14 @@ impl Builder<'_> {
     }
 
     /// Global average pool → linear → log-likelihoods.
-    pub(super) fn head(&mut self, z: Tensor) {
+    pub(super) fn head(&mut self, z: &Wide) {
         let n = self.request.batch;
-        let pooled = self.array(u64::from(z.channels) * u64::from(n) * 4);
-        self.push(head::global_pool(z, pooled));
-        self.tape.push(Step::GlobalPool { x: z, pooled });
-        let op = self.linear("classifier", z.channels, n, 1);
+        let pooled = self.array(u64::from(z.channels()) * u64::from(n) * 4);
+        for (first, x) in z.parts() {
+            self.push(head::global_pool(x, pooled, first));
+            self.tape.push(Step::GlobalPool { x, pooled, first });
+        }
+        let op = self.linear("classifier", z.channels(), n, 1);
         let logits = self.classify(op, Features::Pooled(pooled), 0, 1.0);
         let result =
             Range { buf: Buf::Results, offset_bytes: 0, len_bytes: (u64::from(n) * 8).next_multiple_of(16) };
@@ -58,28 +61,34 @@ impl Builder<'_> {
     }
 
     /// ReLU, average pool to 2x2, conv 1x1 → 128, BN, ReLU, conv 2x2 → 768, BN (CIFAR), ReLU, linear.
-    pub(super) fn auxiliary_head(&mut self, z: Tensor) {
+    pub(super) fn auxiliary_head(&mut self, z: &Wide) {
         let spec = self.request.spec;
-        let map = Map { n: z.map.n, h: 2, w: 2 };
-        let pooled = self.tensor(z.channels, map);
+        let Map { n, h, w } = z.map();
+        let map = Map { n, h: 2, w: 2 };
         // The presets' maps are 8x8 (CIFAR) and 7x7 (ImageNet); any other size is pooled adaptively.
-        let (window, stride) = match (spec.stem, z.map.h, z.map.w) {
+        let (window, stride) = match (spec.stem, h, w) {
             (StemKind::Cifar, 8, 8) => (5, 3),
             (StemKind::ImageNet, 7, 7) => (5, 2),
             _ => (0, 1),
         };
-        let op = WindowPool { window, stride, x: z, y: pooled };
-        self.push(op.forward());
-        self.tape.push(Step::WindowPool(op));
+        let mut pooled = Vec::new();
+        for (first, x) in z.parts() {
+            let y = self.tensor(x.channels, map);
+            let op = WindowPool { window, stride, x, y };
+            self.push(op.forward());
+            self.tape.push(Step::WindowPool(op));
+            pooled.push((first, View { x: y, coefs: None, relu: false }));
+        }
         let name = "auxiliary_head";
         let a = self.tensor(128, map);
-        self.plain_pointwise(pooled, a, &format!("{name}.features.2.weight"));
-        self.norm_all(a, &format!("{name}.features.3"));
+        self.dense(&pooled, 128, a, 0, &format!("{name}.features.2.weight"));
+        self.norm_all(&a.into(), &format!("{name}.features.3"));
         let x = self.view(a, &mut [0], a.channels, true);
-        let point = Map { n: z.map.n, h: 1, w: 1 };
-        let b = self.conv(x, 768, (2, 1, 0), point, &format!("{name}.features.5.weight"), true);
+        let point = Map { n, h: 1, w: 1 };
+        let b = self.tensor(768, point);
+        self.conv(&[(0, x)], &b.into(), (2, 1, 0), &format!("{name}.features.5.weight"), true);
         if spec.stem == StemKind::Cifar {
-            self.norm_all(b, &format!("{name}.features.6"));
+            self.norm_all(&b.into(), &format!("{name}.features.6"));
         }
         let seen = self.seen(b);
         let view = View { x: seen, coefs: self.coefs.get(&seen.buf).copied(), relu: true };

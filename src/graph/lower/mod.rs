@@ -8,12 +8,15 @@
 
 mod backward;
 mod cell;
+mod chains;
 mod forward;
 mod head;
+mod wide;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::layout::Layout;
+use crate::graph::memory::PAGE_BYTES;
 use crate::graph::spec::NetworkSpec;
 use crate::kernel::{Buf, Dispatch, Range};
 use crate::ops::batch_norm::BatchNorm;
@@ -48,6 +51,10 @@ pub struct Lowering {
     pub tuning: Tuning,
     /// What is minimised.
     pub loss: Loss,
+    /// What the backward pass computes again.
+    pub memory: Memory,
+    /// Largest tensor, in bytes: at most [`PAGE_BYTES`].
+    pub page_bytes: u64,
 }
 
 /// What [`Mode::Train`] minimises: the mean over the batch of
@@ -66,9 +73,27 @@ impl Default for Loss {
     }
 }
 
+/// What of the forward pass is kept for the backward pass. Gradients are the same, bit for bit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Memory {
+    /// All but what costs next to nothing to compute again: pools and subsampled maps.
+    #[default]
+    Normal,
+    /// Inputs of cells and operations, nodes, and the middle of separable convolutions; the rest is
+    /// computed again when the backward pass comes to it.
+    Low,
+}
+
 impl Default for Lowering {
     fn default() -> Self {
-        Self { fuse: true, tuning: Tuning::default(), loss: Loss::default() }
+        Self {
+            fuse: true,
+            tuning: Tuning::default(),
+            loss: Loss::default(),
+            memory: Memory::Normal,
+            page_bytes: PAGE_BYTES,
+        }
     }
 }
 
@@ -122,9 +147,11 @@ enum Step {
         scale: f32,
     },
     WindowPool(WindowPool),
+    /// Pooling of x to the features from `first` on.
     GlobalPool {
         x: Tensor,
         pooled: Array,
+        first: u32,
     },
     Linear {
         op: Linear,
@@ -190,6 +217,8 @@ struct Builder<'a> {
     /// Weights that the child uses and their places in `Packed`, and that buffer's length in elements.
     copies: Vec<(Param, Param)>,
     packed: u32,
+    /// Tensors that the backward pass computes again instead of having them kept.
+    again: BTreeSet<u32>,
 }
 
 /// What a request is lowered to.
@@ -200,6 +229,10 @@ pub struct Lowered {
     pub sizes: Vec<u64>,
     /// Bytes of the packed weights.
     pub packed_bytes: u64,
+    /// The first launch of the backward pass, or how many launches there are.
+    pub backward: usize,
+    /// Tensors, written before `backward`, that are to be computed again after it.
+    pub again: BTreeSet<u32>,
 }
 
 /// Lowers a request.
@@ -220,14 +253,17 @@ pub fn lower(request: Request<'_>) -> Lowered {
         reductions: Vec::new(),
         copies: Vec::new(),
         packed: 0,
+        again: BTreeSet::new(),
     };
     b.forward();
+    let forward = b.dispatches.len();
     if request.mode == Mode::Train {
         b.backward();
     }
     let mut dispatches = pack::copy(&b.copies);
+    let backward = dispatches.len() + forward;
     dispatches.append(&mut b.dispatches);
-    Lowered { dispatches, sizes: b.sizes, packed_bytes: u64::from(b.packed) * 4 }
+    Lowered { dispatches, sizes: b.sizes, packed_bytes: u64::from(b.packed) * 4, backward, again: b.again }
 }
 
 impl Builder<'_> {
@@ -280,6 +316,19 @@ impl Builder<'_> {
         let mut tensor = Tensor { buf: Buf::V, channels, map };
         tensor.buf = self.array(tensor.bytes()).buf;
         tensor
+    }
+
+    /// x is computed again in the backward pass: always if that costs next to nothing, or to save memory.
+    fn again(&mut self, x: Buf, for_nothing: bool) {
+        if let Buf::Tensor(id) = x
+            && (for_nothing || self.request.lowering.memory == Memory::Low)
+        {
+            self.again.insert(id);
+        }
+    }
+
+    fn is_again(&self, x: Buf) -> bool {
+        matches!(x, Buf::Tensor(id) if self.again.contains(&id))
     }
 
     /// What consumers of x see of its batch norm: x itself, read through coefficients, or norm(x).

@@ -1,8 +1,7 @@
 //! Dense convolution.
 
 use super::{Case, Oracle};
-use crate::ops::Map;
-use crate::ops::conv;
+use crate::ops::{Map, Part, conv};
 use crate::reference::{self, Window};
 use crate::selftest::gradient::Gradient;
 use crate::selftest::setup::{LONG_SUM, SUM, Setup, padded, sum};
@@ -36,7 +35,7 @@ impl Oracle for Conv {
         let weights = s.noise(co * ci * k * k);
         let y = s.tensor(co, out);
         let w = s.packed(&weights, ci * k * k);
-        let op = conv::Conv { k, stride, pad, x, y, w, v: w };
+        let op = conv::Conv { k, stride, pad, x, part: Part::all(ci), y, w, v: w };
         op.forward().into_iter().for_each(|d| s.push(d));
         s.must_be(y, 0, &reference::conv::forward(&seen, &weights, co as usize, win), SUM);
 

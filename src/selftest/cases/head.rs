@@ -22,13 +22,13 @@ impl Oracle for GlobalPool {
         let data = s.noise_t4(c, map);
         let x = s.input(&data);
         let pooled = s.blank(c * n);
-        s.push(head::global_pool(x, pooled));
+        s.push(head::global_pool(x, pooled, 0));
         s.expect_array(pooled, &global_pool::forward(&data).data, SUM);
 
         let dpooled = s.noise_t4(c, Map { n, h: 1, w: 1 });
         let array = s.array(&dpooled.data);
         let (dx, before) = s.target(c, map, &[self.add]);
-        s.push(head::global_pool_backward(array, dx, self.add));
+        s.push(head::global_pool_backward(array, dx, self.add, 0));
         s.must_be(dx, 0, &sum(&global_pool::backward(&data, &dpooled), &before[0]), FEW);
     }
 }

@@ -32,7 +32,7 @@ impl Oracle for Reduce {
         for &(elements, chunks) in &shapes {
             let start = s.room(Buf::Grad, elements as usize);
             let target = Param { offset: start as u32, len: elements };
-            tasks.push(reduce::Task { first, chunks, stride: elements, elements, target });
+            tasks.push(reduce::Task { first, chunks, stride: elements, elements, target, rows: None });
             first += (elements * chunks).next_multiple_of(64);
         }
         let mut wants = Vec::new();

@@ -1,7 +1,7 @@
 //! Pointwise convolution.
 
 use super::{Case, Oracle};
-use crate::ops::{Map, Tuning, pointwise};
+use crate::ops::{Map, Part, Tuning, pointwise};
 use crate::reference::{self, concat};
 use crate::selftest::gradient::Gradient;
 use crate::selftest::setup::{LONG_SUM, SUM, Setup, padded, sum};
@@ -52,7 +52,7 @@ impl Oracle for Pointwise {
         };
         let tasks: Vec<_> = (0..n_tasks).zip(params).map(task).collect();
         let y = s.tensor((n_tasks + 1) * co, map);
-        let op = pointwise::Pointwise { ci, co, x, y, tasks };
+        let op = pointwise::Pointwise { ci, part: Part::all(ci), co, x, y, tasks };
         let block = |t4, first: u32| concat::slice(t4, first as usize, ci as usize);
         op.forward(&tuning).into_iter().for_each(|d| s.push(d));
         for (task, list) in op.tasks.iter().zip(&lists) {

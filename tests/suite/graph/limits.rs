@@ -15,7 +15,7 @@ use super::{Owned, random_genotype, random_requests};
 /// lavapipe of Mesa 22 stops all loops of a workgroup after so many iterations in total, silently.
 const CAP: u64 = 65_535;
 
-fn check(d: &Dispatch) {
+pub(super) fn check(d: &Dispatch) {
     let what = format!("{}.{}", d.shader, d.entry);
     assert!(d.grid.iter().all(|n| (1..=65_535).contains(n)), "{what}: {:?}", d.grid);
     assert!(d.bindings.len() <= 8, "{what}: {} storage buffers", d.bindings.len());

@@ -48,7 +48,7 @@ fn overlap(a: &Region, b: &Region) -> bool {
 }
 
 /// Regions that are alive at the same time and share bytes.
-fn overlaps(plan: &Plan) -> usize {
+pub(super) fn overlaps(plan: &Plan) -> usize {
     let regions: Vec<&Region> = plan.regions.regions.values().collect();
     let mut n = 0;
     for (i, a) in regions.iter().enumerate() {
@@ -76,7 +76,7 @@ fn region_of<'a>(plan: &'a Plan, at: usize, range: &Range) -> Option<(u32, &'a R
     Some((*id, region))
 }
 
-fn check(owned: &Owned) {
+pub(super) fn check(owned: &Owned) {
     let plan = owned.plan();
     assert_eq!(overlaps(&plan), 0, "{owned:?}");
     for region in plan.regions.regions.values() {
@@ -180,7 +180,7 @@ fn placement_fills_pages_and_refuses_what_is_larger() {
             let ids = [rng.random_range(0..n), rng.random_range(0..n)];
             dispatches.push(launch(ids.map(|id| ("y", bind(id as u32))).to_vec()));
         }
-        let regions = place(&mut dispatches, &sizes).unwrap();
+        let regions = place(&mut dispatches, &sizes, PAGE_BYTES).unwrap();
         assert!(regions.pages.iter().all(|bytes| (1..=PAGE_BYTES).contains(bytes)));
         let plan = Plan { dispatches, regions, flops: 0, bytes: 0, packed_bytes: 0 };
         assert_eq!(overlaps(&plan), 0);
@@ -189,13 +189,13 @@ fn placement_fills_pages_and_refuses_what_is_larger() {
         }
     }
     let range = Range { buf: Buf::Tensor(0), offset_bytes: 0, len_bytes: 256 };
-    let error = place(&mut [launch(vec![("y", range)])], &[PAGE_BYTES + 1]).unwrap_err();
+    let error = place(&mut [launch(vec![("y", range)])], &[PAGE_BYTES + 1], PAGE_BYTES).unwrap_err();
     assert!(matches!(error, Error::Memory { have_bytes: PAGE_BYTES, .. }), "{error:?}");
     assert_eq!(error.exit_code(), 1);
     assert!(error.to_string().contains("128.0 MiB") && error.to_string().contains("--batch"), "{error}");
     // Weights that one launch would have to bind together.
     let range = Range { buf: Buf::V, offset_bytes: 0, len_bytes: PAGE_BYTES + 256 };
-    let error = place(&mut [launch(vec![("w", range)])], &[]).unwrap_err();
+    let error = place(&mut [launch(vec![("w", range)])], &[], PAGE_BYTES).unwrap_err();
     assert!(matches!(error, Error::Memory { .. }) && error.to_string().contains("--channels"), "{error}");
 }
 

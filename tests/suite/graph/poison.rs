@@ -10,7 +10,7 @@ use super::super::replay::open;
 use super::{Owned, random_requests};
 
 /// Bits of logits, results, gradient and running statistics with all of the child's memory filled with `word` before.
-fn bits(network: &mut Network, owned: &Owned, word: u32) -> Vec<Vec<u32>> {
+pub(super) fn bits(network: &mut Network, owned: &Owned, word: u32) -> Vec<Vec<u32>> {
     let child = Child { genotype: &owned.genotype, mode: owned.mode, split: 0, drop_path: owned.drop_path };
     let plan = network.plan_of(child).unwrap();
     network.reserve([&owned.genotype], owned.batch).unwrap();
@@ -32,6 +32,7 @@ fn bits(network: &mut Network, owned: &Owned, word: u32) -> Vec<Vec<u32>> {
     network.write_all(Buf::State, &state).unwrap();
     network.write_all(Buf::Grad, &vec![0f32; v.len()]).unwrap();
     network.run(child).unwrap();
+    assert_eq!(network.arena_bytes(), plan.arena_bytes(), "what is allocated is what is planned");
     let log_likelihood = network.last_result(0).unwrap().log_likelihood;
     assert!(log_likelihood.iter().all(|l| l.is_finite()), "{log_likelihood:?}");
     let results = [
@@ -43,22 +44,28 @@ fn bits(network: &mut Network, owned: &Owned, word: u32) -> Vec<Vec<u32>> {
     results.map(|values| values.iter().map(|x| x.to_bits()).collect()).to_vec()
 }
 
+/// The network with a batch on it.
+pub(super) fn loaded(owned: &Owned) -> Option<Network> {
+    let mut network =
+        Network::new(open()?, owned.spec.clone(), owned.layout.clone(), owned.lowering).unwrap();
+    let (n, spec) = (owned.batch as usize, &owned.spec);
+    let pixels = n * spec.in_channels * spec.height * spec.width;
+    let images: Vec<f32> = (0..pixels).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
+    let labels: Vec<u32> = (0..n).map(|i| (i % spec.n_classes) as u32).collect();
+    network.upload(0, &images, &labels).unwrap();
+    if owned.drop_path {
+        network.upload_drop_path(&vec![1.25; 8 * spec.layers * n]).unwrap();
+    }
+    Some(network)
+}
+
 #[test]
 fn a_poisoned_arena_changes_nothing() {
     for (i, owned) in
         random_requests(200).filter(|o| o.spec.layers <= 3 && o.mode == Mode::Train).take(4).enumerate()
     {
-        let Some(gpu) = open() else { return };
-        let mut network =
-            Network::new(gpu, owned.spec.clone(), owned.layout.clone(), owned.lowering).unwrap();
-        let (n, spec) = (owned.batch as usize, &owned.spec);
-        let pixels = n * spec.in_channels * spec.height * spec.width;
-        let images: Vec<f32> = (0..pixels).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
-        let labels: Vec<u32> = (0..n).map(|i| (i % spec.n_classes) as u32).collect();
-        network.upload(0, &images, &labels).unwrap();
-        if owned.drop_path {
-            network.upload_drop_path(&vec![1.25; 8 * spec.layers * n]).unwrap();
-        }
+        let Some(mut network) = loaded(&owned) else { return };
+        let spec = &owned.spec;
         let clean = bits(&mut network, &owned, 0);
         assert!(clean[2].iter().any(|g| *g != 0), "there is a gradient");
         let what = format!("case {i}, {:?}, fused: {}", spec.kind, owned.lowering.fuse);

@@ -1,0 +1,108 @@
+//! Tensors of the forward pass that are computed again in the backward pass instead of being kept.
+//!
+//! The launches that wrote such a tensor are repeated before the first launch of the backward pass that
+//! binds it, into a tensor of its own: the same kernels on the same operands, so the same bits. What they
+//! read and is not kept either is computed again before them. Coefficients of batch norms are always kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::lower::Lowered;
+use crate::kernel::{Buf, Dispatch};
+
+/// The names under which kernels of the forward pass write tensors.
+const OUTPUTS: [&str; 3] = ["out", "index", "partial"];
+
+/// Repeats the launches that `lowered.again` asks for.
+pub fn recompute(lowered: Lowered) -> Lowered {
+    let Lowered { dispatches, sizes, packed_bytes, backward, again } = lowered;
+    let (before, after) = dispatches.split_at(backward);
+    let mut writers: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (i, d) in before.iter().enumerate() {
+        for id in outputs(d).filter(|id| again.contains(id)) {
+            writers.entry(id).or_default().push(i);
+        }
+    }
+    let mut work = Work { before, writers, twins: BTreeMap::new(), sizes, out: before.to_vec() };
+    for d in after {
+        let d = work.renamed(d);
+        work.out.push(d);
+    }
+    Lowered { backward, again, packed_bytes, dispatches: work.out, sizes: work.sizes }
+}
+
+/// The tensors that a launch of the forward pass writes.
+fn outputs(d: &Dispatch) -> impl Iterator<Item = u32> {
+    d.bindings.iter().filter(|(name, _)| OUTPUTS.contains(name)).filter_map(|(_, range)| match range.buf {
+        Buf::Tensor(id) => Some(id),
+        _ => None,
+    })
+}
+
+struct Work<'a> {
+    before: &'a [Dispatch],
+    /// The launches that write each tensor that is not kept.
+    writers: BTreeMap<u32, Vec<usize>>,
+    /// The tensors that stand for them in the backward pass.
+    twins: BTreeMap<u32, u32>,
+    sizes: Vec<u64>,
+    out: Vec<Dispatch>,
+}
+
+impl Work<'_> {
+    /// The launch with twins for the tensors that are not kept, which are computed first.
+    fn renamed(&mut self, d: &Dispatch) -> Dispatch {
+        let mut d = d.clone();
+        for (_, range) in &mut d.bindings {
+            if let Buf::Tensor(id) = range.buf {
+                range.buf = Buf::Tensor(self.twin(id));
+            }
+        }
+        d
+    }
+
+    fn twin(&mut self, id: u32) -> u32 {
+        if !self.writers.contains_key(&id) {
+            return id;
+        }
+        if !self.twins.contains_key(&id) {
+            self.compute(id);
+        }
+        self.twins[&id]
+    }
+
+    /// Computes `id` again, and what else its launches write and is not kept.
+    fn compute(&mut self, id: u32) {
+        let (mut ids, mut launches) = (BTreeSet::new(), BTreeSet::new());
+        let mut waiting = vec![id];
+        while let Some(id) = waiting.pop() {
+            if ids.insert(id) {
+                let here = &self.writers[&id];
+                launches.extend(here.iter().copied());
+                let others = here.iter().flat_map(|&i| outputs(&self.before[i]));
+                waiting.extend(others.filter(|id| self.writers.contains_key(id)));
+            }
+        }
+        for id in ids {
+            let twin = self.like(id);
+            self.twins.insert(id, twin);
+        }
+        for i in launches {
+            let mut d = self.renamed(&self.before[i]);
+            // What is kept must not be written again.
+            for (_, range) in d.bindings.iter_mut().filter(|(name, _)| OUTPUTS.contains(name)) {
+                if let Buf::Tensor(id) = range.buf
+                    && outputs(&self.before[i]).any(|kept| kept == id)
+                {
+                    range.buf = Buf::Tensor(self.like(id));
+                }
+            }
+            self.out.push(d);
+        }
+    }
+
+    /// A new tensor of the size of another.
+    fn like(&mut self, id: u32) -> u32 {
+        self.sizes.push(self.sizes[id as usize]);
+        self.sizes.len() as u32 - 1
+    }
+}
