@@ -2,7 +2,7 @@
 //   arithmetic: 12 independent chains of acc = a * acc + b on quads, 8 * rounds links each; out: their sum
 //   copy:       out[q] = x[q], four quads per invocation
 //   load:       16 quads of x per invocation, read 4096 quads apart; out: their sum
-// x: [n_quads], n_quads a power of two of at least 65536; out: one quad per invocation, for copy [n_quads].
+// x: [n_quads], for load a power of two; out: one quad per invocation, for copy [n_quads].
 
 const WG: u32 = 64u;
 

@@ -12,11 +12,13 @@ mod network;
 mod pace;
 mod pipelines;
 mod record;
+mod results;
 mod time;
 mod variants;
 
 pub use adapter::{AdapterInfo, AdapterLimits, adapters, choose};
 pub use device::{Gpu, LimitsChoice, Options, Reads};
-pub use network::{Child, ChildResult, Clip, Network, Update};
+pub use network::{Child, Clip, Network, Update};
 pub use record::Recorded;
+pub use results::ChildResult;
 pub use variants::Variants;

@@ -9,6 +9,7 @@ use bytemuck::cast_slice;
 
 use super::device::Gpu;
 use super::record::Recorded;
+use super::results::ChildResult;
 use crate::error::Result;
 use crate::graph::spec::NetworkSpec;
 use crate::graph::{Layout, Lowering, Mode, Plan, Request};
@@ -389,25 +390,5 @@ impl Network {
     pub fn clip(&mut self) -> Result<Clip> {
         let scalars = self.read(Buf::Scalars, scalar::COUNT)?;
         Ok(Clip { factor: f64::from(scalars[scalar::CLIP]), norm: f64::from(scalars[scalar::NORM]) })
-    }
-}
-
-/// Per-example results of one child.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ChildResult {
-    /// log p(y_n | x_n, v, α), natural log.
-    pub log_likelihood: Vec<f32>,
-    /// How many examples were classified correctly.
-    pub n_correct: usize,
-}
-
-impl ChildResult {
-    fn new(both: &[f32], n: usize) -> Self {
-        Self { log_likelihood: both[..n].to_vec(), n_correct: both[n..].iter().filter(|c| **c > 0.5).count() }
-    }
-
-    /// Σ_n log p(y_n | x_n, v, α).
-    pub fn sum(&self) -> f64 {
-        self.log_likelihood.iter().map(|l| f64::from(*l)).sum()
     }
 }

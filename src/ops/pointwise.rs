@@ -94,9 +94,9 @@ impl Pointwise {
         p
     }
 
-    /// Channels per invocation: no more than there are.
+    /// Channels per invocation: no more than there are, and few different numbers, since each is compiled.
     fn channels(wanted: u32, there: u32) -> u32 {
-        wanted.min(there.next_multiple_of(4)).max(4)
+        if wanted <= there { wanted.max(4) } else { there.next_multiple_of(4).min(wanted).clamp(4, 16) }
     }
 
     fn grid(&self, tc: u32, tq: u32, rows: u32) -> [u32; 3] {

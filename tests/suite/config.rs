@@ -165,6 +165,7 @@ fn every_key_of_the_list_is_a_key_of_the_configuration() {
             ("weights_from", "w".into()),
             ("micro_batch", 4.into()),
             ("size", 32.into()),
+            ("tune", true.into()),
             ("mean", 0.5.into()),
             ("std", 1.into()),
         ]),

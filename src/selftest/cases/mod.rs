@@ -12,6 +12,7 @@ mod optimizer;
 mod pack;
 mod pointwise;
 mod pool;
+mod probe;
 mod sampling;
 
 use std::fmt::Debug;
@@ -58,6 +59,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(head::cases());
     cases.extend(optimizer::cases());
     cases.extend(pack::cases());
+    cases.extend(probe::cases());
     cases
 }
 

@@ -121,5 +121,12 @@ pub(super) fn cases() -> Vec<Case> {
             list.push(Pointwise { ci, co, tc, tq, tile, relu, bn: true, n_tasks: 2, add: true, ..same });
         }
     }
+    // Wide tiles.
+    list.extend([
+        Pointwise { ci: 17, co: 34, tc: 32, tq: 2, tile: 16, relu: true, n_tasks: 2, add: true, ..same },
+        Pointwise { ci: 33, co: 18, tc: 32, tq: 2, tile: 4, bn: true, n: 3, h: 17, w: 19, ..same },
+        Pointwise { ci: 18, co: 17, tc: 16, tq: 4, tile: 16, relu: true, n: 3, h: 17, w: 19, ..same },
+        Pointwise { ci: 7, co: 9, tc: 8, tq: 4, tile: 16, norm: true, relu: true, n_tasks: 2, ..same },
+    ]);
     list.into_iter().map(Case::new).collect()
 }

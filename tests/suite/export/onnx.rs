@@ -112,7 +112,8 @@ fn the_model_says_what_it_takes_and_gives() {
 /// DARTS_V2 with 3 cells: a normal cell, and two reduction cells with their strided skip connections.
 #[test]
 fn the_operators_are_those_of_the_genotype() {
-    let count = operators(&decoded(&small(), false)).into_iter().collect::<Vec<_>>();
+    let model = decoded(&small(), false);
+    let count = operators(&model).into_iter().collect::<Vec<_>>();
     let of = |op: &str| count.iter().find(|(name, _)| *name == op).map_or(0, |(_, n)| *n);
     // The reduction cells have five max pools each; the skip connections of theirs have stride 1.
     assert_eq!(of("MaxPool"), 10);
@@ -125,7 +126,8 @@ fn the_operators_are_those_of_the_genotype() {
     assert_eq!(of("Slice"), 1);
     // `none` twice makes zeros, once it is left out of the sum.
     let network = trained(&with_none(), NetworkKind::Final, StemKind::Cifar, false);
-    let count = operators(&decoded(&network, true)).into_iter().collect::<BTreeMap<_, _>>();
+    let model = decoded(&network, true);
+    let count = operators(&model).into_iter().collect::<BTreeMap<_, _>>();
     assert_eq!((count["ConstantOfShape"], count["Add"]), (1, 12 - 1 - 2));
 }
 

@@ -75,7 +75,9 @@ fn iterations(d: &Dispatch) -> u64 {
         ("window_pool", "backward") => p(9) * (1 + p(10)),
         ("sgd", "norm_chunks") => p(1) + lanes,
         ("sgd", "clip") => p(2),
-        ("apply" | "node" | "sgd" | "pack", _) | (_, "forward" | "from_running" | "backward") => 0,
+        ("batch_norm", "backward_apply")
+        | ("apply" | "node" | "sgd" | "pack", _)
+        | (_, "forward" | "from_running" | "backward") => 0,
         other => panic!("how long does {other:?} loop?"),
     }
 }
@@ -207,6 +209,7 @@ fn no_loop_is_forgotten() {
         ("pack", 0),
         ("pointwise", 4),
         ("pool", 2),
+        ("probe", 1),
         ("reduce", 1),
         ("sgd", 3),
         ("subsample", 1),

@@ -33,7 +33,7 @@ fn outputs(d: &Dispatch) -> &'static [&'static str] {
         }
         (
             "conv" | "depthwise" | "pointwise" | "pool" | "linear" | "subsample" | "apply" | "global_pool"
-            | "window_pool",
+            | "window_pool" | "batch_norm",
             entry,
         ) if entry.starts_with("backward") || ["pass_back", "clear"].contains(&entry) => &["dx"],
         other => panic!("what does {other:?} write?"),

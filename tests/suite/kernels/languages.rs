@@ -22,7 +22,9 @@ pub fn planned() -> Vec<Dispatch> {
             pointwise_channels: 16,
             pointwise_quads: 1,
             weight_tile: 4,
+            stored_dy: 0,
         },
+        Tuning { pointwise_channels: 32, pointwise_quads: 2, weight_tile: 16, ..Tuning::default() },
         Tuning { depthwise_rows: 2, pool_rows: 2, pointwise_channels: 4, ..Tuning::default() },
     ];
     let mut out = Vec::new();
