@@ -147,7 +147,7 @@ impl Network {
         self.run(child)?;
         self.gpu().wait()?;
         let dispatches: Vec<Dispatch> =
-            self.plan_of(child)?.dispatches.into_iter().filter(|d| concerns(d)).collect();
+            self.plan_of(child)?.dispatches.into_iter().filter(concerns).collect();
         if dispatches.is_empty() {
             return Ok(None);
         }

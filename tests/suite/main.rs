@@ -16,3 +16,4 @@ mod run;
 mod search;
 mod space;
 mod train;
+mod variants;

@@ -1,0 +1,94 @@
+//! Kernel variants of a run: from the trial kept on disk, else fixed; a resumed run's from its manifest.
+
+use std::path::Path;
+use std::process::Command;
+
+use parsec_nas::gpu::{Gpu, Options, Variants};
+use parsec_nas::run::RunDir;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn parsec(cache: &Path, args: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
+    let out = command.args(args).env("PARSEC_CACHE", cache).env_remove("PARSEC_DEVICE").output().unwrap();
+    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+/// A cache folder with a choice for the default adapter that differs from the fixed one.
+fn cache() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let gpu = Gpu::open(None, Options::default()).unwrap();
+    let mut variants = Variants::fixed(&gpu);
+    variants.tuning.pointwise_quads = 1;
+    // Sums of weight gradients in other chunks: other bits.
+    variants.tuning.depthwise_rows = 1;
+    let info = gpu.info();
+    let version = env!("CARGO_PKG_VERSION");
+    let key =
+        format!("{} | {} {} | {} | parsec {version}", info.name, info.driver, info.driver_info, info.backend);
+    let text = json!({ key: variants }).to_string();
+    std::fs::write(folder.path().join("variants.json"), text).unwrap();
+    folder
+}
+
+const TINY: &[&str] =
+    &["--layers", "3", "--channels", "2", "--batch", "4", "--samples", "2", "--eval-every", "0"];
+
+fn search(cache: &Path, run: &Path, more: &[&str]) -> RunDir {
+    let run_text = run.display().to_string();
+    let mut args = vec!["search", "-q", "--run", &run_text, "--steps", "2", "--checkpoint-every", "1"];
+    args.extend(TINY);
+    args.extend(more);
+    parsec(cache, &args);
+    RunDir::open(run).unwrap()
+}
+
+#[test]
+fn a_run_takes_the_choice_kept_on_disk_and_a_resumed_one_that_of_its_manifest() {
+    let (kept, none, folder) = (cache(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let path = folder.path().join("kept");
+    let run = search(kept.path(), &path, &[]);
+    assert_eq!(run.manifest().unwrap().variants["pointwise_quads"], "1");
+
+    // Cut back to its first step and resumed where nothing is kept: the same bits.
+    let last = path.join("checkpoints/step-00000002");
+    let state = std::fs::read(last.join("state.safetensors")).unwrap();
+    std::fs::remove_dir_all(&last).unwrap();
+    std::fs::remove_file(path.join("result.json")).unwrap();
+    parsec(none.path(), &["resume", "-q", &path.display().to_string()]);
+    assert!(std::fs::read(last.join("state.safetensors")).unwrap() == state);
+
+    for (cache, more) in [(kept.path(), &["--tune=false"][..]), (none.path(), &[])] {
+        let path = folder.path().join(format!("fixed-{}", more.len()));
+        let run = search(cache, &path, more);
+        assert_eq!(run.manifest().unwrap().variants["pointwise_quads"], "4");
+        // Other variants round differently, or this test proves nothing.
+        let other = std::fs::read(path.join("checkpoints/step-00000002/state.safetensors")).unwrap();
+        assert!(other != state);
+    }
+}
+
+#[test]
+fn bench_says_what_it_measured() {
+    let cache = TempDir::new().unwrap();
+    let mut args = vec!["bench", "--json", "-q", "--size", "28", "--repeats", "1", "--genotype", "DARTS_V1"];
+    args.extend(&TINY[..8]);
+    let report: Value = serde_json::from_str(&parsec(cache.path(), &args)).unwrap();
+    for probe in ["arithmetic_gflops", "copy_gbps", "load_gquads_per_s", "dispatch_us", "submit_us"] {
+        assert!(report["probes"][probe].as_f64().unwrap() > 0.0, "{probe}");
+    }
+    let child = &report["child"];
+    for key in ["forward_ms", "train_ms", "dispatches", "flops", "bytes", "bound_ms", "arena_bytes"] {
+        assert!(child[key].as_f64().unwrap() > 0.0, "{key}");
+    }
+    assert!(child["train_ms"].as_f64() > child["forward_ms"].as_f64());
+    let kernels = report["kernels"].as_array().unwrap();
+    let launches: u64 = kernels.iter().map(|k| k["dispatches"].as_u64().unwrap()).sum();
+    assert_eq!(launches, child["dispatches"].as_u64().unwrap());
+    let step = &report["step"];
+    assert_eq!(step["samples"], 2);
+    assert_eq!(step["genotypes"].as_array().unwrap().len(), 2);
+    assert!(step["backward_children"].as_u64().unwrap() >= 1 && step["seconds"].as_f64().unwrap() > 0.0);
+    assert!(report["adapter"]["name"].is_string());
+}
