@@ -14,6 +14,10 @@ use crate::space::{Genotype, read_genotype};
 
 /// The flags of `export`.
 #[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "parsec export [OPTIONS] <RUN>\n       parsec export [OPTIONS] --weights <W.safetensors> \
+                            --genotype-in <FILE|TEXT> --layers <L> --channels <C>"
+)]
 pub struct ExportArgs {
     /// A training run (its best checkpoint), or a search run (its shared weights)
     #[arg(value_name = "RUN", required_unless_present = "weights", conflicts_with = "weights")]

@@ -98,8 +98,9 @@ fn run_of(network: &Trained, better: f32) -> TempDir {
     (config.layers, config.channels) = (network.spec.layers as _, network.spec.channels as _);
     let mut manifest = Manifest::new(&config).unwrap();
     manifest.data = serde_json::json!({
-        "height": network.spec.height, "width": network.spec.width, "class_names": network.about.class_names,
+        "height": network.spec.height, "width": network.spec.width,
     });
+    manifest.class_names.clone_from(&network.about.class_names);
     manifest.normalisation = serde_json::json!({"mean": network.about.mean, "std": network.about.std});
     let run = RunDir::create(&folder.path().join("run"), &config, &manifest).unwrap();
     run.write("genotype.txt", network.genotype.to_string().as_bytes()).unwrap();
