@@ -30,9 +30,10 @@ fn text(out: Output) -> (i32, String, String) {
 fn help_lists_the_commands_and_every_flag() {
     let (code, out, err) = outcome(&["--help"]);
     assert_eq!((code, err.as_str()), (0, ""));
-    for command in
-        ["devices", "search", "resume", "show", "replay", "export", "selftest", "--device", "--json", "--quiet"]
-    {
+    for command in [
+        "devices", "search", "resume", "show", "replay", "export", "selftest", "--device", "--json",
+        "--quiet",
+    ] {
         assert!(out.contains(command), "{command} is not in\n{out}");
     }
     let (code, out, _) = outcome(&["search", "--help"]);

@@ -105,7 +105,8 @@ fn networks_come_back_from_safetensors_as_they_were() {
 #[test]
 fn the_state_dictionaries_of_pytorch_are_read() {
     for (name, stem, side) in [("child_7", StemKind::Cifar, 16), ("child_9", StemKind::ImageNet, 64)] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.weights.safetensors"));
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.weights.safetensors"));
         let kind = NetworkKind::Final;
         let extents = Extents { kind, stem, layers: 3, channels: 4, size: [side, side] };
         let network = Trained::read(&path, v2(), &extents, About::default()).unwrap();
@@ -121,8 +122,13 @@ fn the_first_tensor_that_does_not_fit_is_named() {
     let network = small();
     let read = |tensors: Tensors| {
         let path = Path::new("w.safetensors");
-        let read =
-            Trained::of_tensors(network.genotype.clone(), &extents(&network), tensors, About::default(), path);
+        let read = Trained::of_tensors(
+            network.genotype.clone(),
+            &extents(&network),
+            tensors,
+            About::default(),
+            path,
+        );
         read.map_err(|e| {
             assert_eq!(e.exit_code(), 1);
             e.to_string()
@@ -142,7 +148,10 @@ fn the_first_tensor_that_does_not_fit_is_named() {
     assert!(e.contains(name) && e.contains("only names of this network"), "{e}");
     let name = "cells.1._ops.2.op.1.weight";
     let e = read(changed("cells.0._ops.1.op.6.weight", None)).unwrap_err();
-    assert!(e.contains("cells.0._ops.1.op.6.weight of shape [4, 4, 1, 1]") && e.contains("no such name"), "{e}");
+    assert!(
+        e.contains("cells.0._ops.1.op.6.weight of shape [4, 4, 1, 1]") && e.contains("no such name"),
+        "{e}"
+    );
     assert!(!network.tensors.contains_key(name), "reduction node 3 begins with a skip connection");
     let name = "stem.1.running_var";
     let e = read(changed(name, Some(Tensor::f32(&[6], vec![1.0; 6])))).unwrap_err();
@@ -154,7 +163,8 @@ fn the_first_tensor_that_does_not_fit_is_named() {
     let e = read(changed("classifier.weight", Some(Tensor::f32(&[5], vec![0.0; 5])))).unwrap_err();
     assert!(e.contains("2 axes"), "{e}");
     // One entry of an auxiliary head asks for all of it.
-    let e = read(changed("auxiliary_head.classifier.bias", Some(Tensor::f32(&[5], vec![0.0; 5])))).unwrap_err();
+    let e =
+        read(changed("auxiliary_head.classifier.bias", Some(Tensor::f32(&[5], vec![0.0; 5])))).unwrap_err();
     assert!(e.contains("auxiliary_head.features.2.weight"), "{e}");
 
     // Old versions of PyTorch wrote no counters.

@@ -33,7 +33,8 @@ fn folder_with(network: &Trained) -> TempDir {
 fn files_are_written_and_not_replaced_unasked() {
     let folder = folder_with(&small());
     let path = folder.path();
-    let outputs = ["--safetensors", "o.safetensors", "--onnx", "o.onnx", "--python", "o.py", "--genotype", "o.txt"];
+    let outputs =
+        ["--safetensors", "o.safetensors", "--onnx", "o.onnx", "--python", "o.py", "--genotype", "o.txt"];
     let args = [&GIVEN[..], &["--size", "12"], &outputs].concat();
     let (code, out, err) = export(path, &args);
     assert_eq!((code, err.as_str()), (0, ""));
@@ -60,7 +61,7 @@ fn what_is_wrong_is_said_before_anything_is_written() {
     let path = folder.path();
     let with = |more: &[&'static str]| [&GIVEN[..], more].concat();
     for (args, code, parts) in [
-        (vec![], 2, &["RUN", "--weights"][..]),
+        (vec![], 2, &["<RUN>"][..]),
         (with(&[]), 2, &["--safetensors, --onnx, --python and --genotype"]),
         (vec!["run", "--weights", "w.safetensors", "--onnx", "o"], 2, &["cannot be used"]),
         (vec!["--weights", "w.safetensors", "--onnx", "o"], 2, &["--genotype-in", "--layers"]),

@@ -37,7 +37,12 @@ fn check(model: &Model) {
     let mut unread = BTreeSet::new();
     for tensor in &graph.initializer {
         let width = if tensor.data_type == proto::FLOAT { 4 } else { 8 };
-        assert_eq!(tensor.dims.iter().product::<i64>() * width, tensor.raw_data.len() as i64, "{}", tensor.name);
+        assert_eq!(
+            tensor.dims.iter().product::<i64>() * width,
+            tensor.raw_data.len() as i64,
+            "{}",
+            tensor.name
+        );
         assert!(known.insert(&tensor.name), "{} twice", tensor.name);
         unread.insert(tensor.name.as_str());
     }
@@ -107,8 +112,9 @@ fn the_model_says_what_it_takes_and_gives() {
 /// DARTS_V2 with 3 cells: a normal cell, and two reduction cells with their strided skip connections.
 #[test]
 fn the_operators_are_those_of_the_genotype() {
-    let count = operators(&decoded(&small(), false)).into_iter().collect::<Vec<_>>();
-    let of = |op: &str| count.iter().find(|(name, _)| *name == op).map_or(0, |(_, n)| *n);
+    let model = decoded(&small(), false);
+    let count = operators(&model);
+    let of = |op: &str| count.get(op).copied().unwrap_or(0);
     // The reduction cells have five max pools each; the skip connections of theirs have stride 1.
     assert_eq!(of("MaxPool"), 10);
     // Each cell's four nodes.
@@ -120,7 +126,8 @@ fn the_operators_are_those_of_the_genotype() {
     assert_eq!(of("Slice"), 1);
     // `none` twice makes zeros, once it is left out of the sum.
     let network = trained(&with_none(), NetworkKind::Final, StemKind::Cifar, false);
-    let count = operators(&decoded(&network, true)).into_iter().collect::<BTreeMap<_, _>>();
+    let model = decoded(&network, true);
+    let count = operators(&model);
     assert_eq!((count["ConstantOfShape"], count["Add"]), (1, 12 - 1 - 2));
 }
 
@@ -137,7 +144,8 @@ fn folding_moves_each_channel_by_its_own_norm() {
         ("cells.2.preprocess0.conv_2", "cells.2.preprocess0.bn", 8),
     ] {
         let of = |name: String| network.f32s(&name).unwrap().1;
-        let [g, b, mean, var] = ["weight", "bias", "running_mean", "running_var"].map(|p| of(format!("{norm}.{p}")));
+        let [g, b, mean, var] =
+            ["weight", "bias", "running_mean", "running_var"].map(|p| of(format!("{norm}.{p}")));
         let (weight, folded) = (of(format!("{conv}.weight")), floats(&model, &format!("{conv}.weight")));
         let bias = floats(&model, &format!("{conv}.bias"));
         let per_channel = weight.len() / bias.len();
@@ -151,7 +159,10 @@ fn folding_moves_each_channel_by_its_own_norm() {
         }
     }
     // The depthwise ones in between have no norm of their own.
-    assert_eq!(floats(&model, "cells.0._ops.0.op.5.weight"), network.f32s("cells.0._ops.0.op.5.weight").unwrap().1);
+    assert_eq!(
+        floats(&model, "cells.0._ops.0.op.5.weight"),
+        network.f32s("cells.0._ops.0.op.5.weight").unwrap().1
+    );
 }
 
 #[test]

@@ -20,7 +20,9 @@ fn it_holds_the_network_and_only_its_parts() {
     let mut network = trained(&v2(), NetworkKind::Final, StemKind::ImageNet, true);
     network.about = About::default();
     let text = python::to_text(&network).unwrap();
-    assert!(text.contains("self.stem0") && !text.contains("self.stem ") && text.contains("self.auxiliary_head"));
+    assert!(
+        text.contains("self.stem0") && !text.contains("self.stem ") && text.contains("self.auxiliary_head")
+    );
     assert!(!text.contains("MEAN") && !text.contains("CLASS_NAMES") && !text.contains('@'));
     // 64 pixels leave 2x2 maps there, for which the reference's pool is too large.
     assert!(text.contains("AdaptiveAvgPool2d(2)") && !text.contains("AvgPool2d(5"));
@@ -32,7 +34,9 @@ fn it_holds_the_network_and_only_its_parts() {
 #[test]
 fn the_auxiliary_pool_is_the_references_at_its_size() {
     let mut network = trained(&v2(), NetworkKind::Final, StemKind::Cifar, true);
-    for (side, pool) in [(32, "nn.AvgPool2d(5, 3, 0, count_include_pad=False)"), (28, "nn.AdaptiveAvgPool2d(2)")] {
+    for (side, pool) in
+        [(32, "nn.AvgPool2d(5, 3, 0, count_include_pad=False)"), (28, "nn.AdaptiveAvgPool2d(2)")]
+    {
         (network.spec.height, network.spec.width) = (side, side);
         assert!(python::to_text(&network).unwrap().contains(pool), "{side}");
     }
