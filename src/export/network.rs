@@ -4,6 +4,7 @@
 //! a final network loads there with `strict=True`, that of a search parent with `strict=False` (its
 //! affine-free batch norms own buffers there).
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::tensors::{self, Data, Metadata, Tensor, Tensors};
@@ -177,7 +178,7 @@ pub fn of_checkpoint(state: Tensors) -> Tensors {
 fn primitives_in(tensors: &Tensors) -> Vec<Primitive> {
     // cells.I._ops.E._ops.P.…
     let index = |name: &str| name.split("._ops.").nth(2)?.split('.').next()?.parse::<usize>().ok();
-    let found: std::collections::BTreeSet<usize> = tensors.keys().filter_map(|name| index(name)).collect();
+    let found: BTreeSet<usize> = tensors.keys().filter_map(|name| index(name)).collect();
     Primitive::ALL.into_iter().filter(|p| found.contains(&p.index())).collect()
 }
 
@@ -200,14 +201,21 @@ fn fits(what: &str, found: usize, per: &str, n: usize) -> Result<()> {
     Err(Error::usage(format!("{what}s"), format!("{n}, one per {per}"), found.to_string(), try_this))
 }
 
-/// Every entry is there with its shape and type, and nothing else.
+/// Every entry is there with its shape and type, and nothing else; the first difference is the error.
 fn check(params: &[ParamSpec], tensors: &Tensors, path: &Path) -> Result<()> {
     let wrong = |expected: String, found: String, try_this: &str| {
         Err(Error::file(path, None, expected, found, try_this))
     };
     let other_network = "weights of this network: check the genotype, --layers, --stem and --network";
+    let unexpected =
+        |name: &str| wrong("only names of this network".into(), format!("a tensor {name}"), other_network);
+    let names: BTreeSet<&str> = params.iter().map(|p| p.name.as_str()).collect();
+    let extra = tensors.keys().filter(|name| !names.contains(name.as_str())).min_by_key(|name| order(name));
     for param in params {
         let Some(tensor) = tensors.get(&param.name) else {
+            if let Some(name) = extra.filter(|name| order(name) < order(&param.name)) {
+                return unexpected(name);
+            }
             let expected = format!("a tensor {} of shape {:?}", param.name, param.shape);
             return wrong(expected, "no such name".into(), other_network);
         };
@@ -225,9 +233,10 @@ fn check(params: &[ParamSpec], tensors: &Tensors, path: &Path) -> Result<()> {
             }
         }
     }
-    let names: std::collections::BTreeSet<&str> = params.iter().map(|p| p.name.as_str()).collect();
-    match tensors.keys().find(|name| !names.contains(name.as_str())) {
-        Some(name) => wrong("only names of this network".into(), format!("a tensor {name}"), other_network),
-        None => Ok(()),
-    }
+    extra.map_or(Ok(()), |name| unexpected(name))
+}
+
+/// What puts names in the order of the network: cell 10 comes after cell 2.
+fn order(name: &str) -> Vec<(u32, &str)> {
+    name.split('.').map(|part| part.parse().map_or((0, part), |number| (number, ""))).collect()
 }

@@ -61,7 +61,7 @@ fn what_is_wrong_is_said_before_anything_is_written() {
     let path = folder.path();
     let with = |more: &[&'static str]| [&GIVEN[..], more].concat();
     for (args, code, parts) in [
-        (vec![], 2, &["RUN", "--weights"][..]),
+        (vec![], 2, &["<RUN>"][..]),
         (with(&[]), 2, &["--safetensors, --onnx, --python and --genotype"]),
         (vec!["run", "--weights", "w.safetensors", "--onnx", "o"], 2, &["cannot be used"]),
         (vec!["--weights", "w.safetensors", "--onnx", "o"], 2, &["--genotype-in", "--layers"]),
