@@ -29,6 +29,9 @@ impl Evaluation {
     }
 }
 
+/// What a batch and its logits are shown to.
+pub(super) type See<'a> = &'a mut dyn FnMut(&Batch, &[f32]);
+
 /// Evaluates on `images` in file order, in batches of `batch` (the remainder joined to the last). `see`, if
 /// given, gets every batch with its logits \[N\]\[classes\].
 pub(super) fn evaluate(
@@ -37,7 +40,7 @@ pub(super) fn evaluate(
     images: &Images,
     normalisation: &Normalisation,
     batch: usize,
-    mut see: Option<&mut dyn FnMut(&Batch, &[f32])>,
+    mut see: Option<See<'_>>,
 ) -> Result<Evaluation> {
     let mut total = Evaluation { n: 0, n_correct: 0, mean_log_likelihood: 0.0 };
     for batch in eval_batches(images, normalisation, batch.min(images.n))? {
