@@ -103,7 +103,8 @@ pub fn describe(args: &ShowArgs, prior: Option<&(Space, Prior)>) -> Result<Strin
 /// The network to be counted: flags first, then the run's files, then the reference's sizes.
 fn network(args: &ShowArgs, run: &RunFiles) -> Result<NetworkSpec> {
     let kind = args.network.unwrap_or(NetworkKind::Final);
-    let stem = args.stem.unwrap_or(StemKind::Cifar);
+    let imagenet = run.config.get("stem").and_then(|stem| stem.as_str()) == Some("imagenet");
+    let stem = args.stem.unwrap_or(if imagenet { StemKind::ImageNet } else { StemKind::Cifar });
     let (layers, channels, classes, size) = match (kind, stem) {
         (NetworkKind::Search, _) => (8, 16, 10, 32),
         (NetworkKind::Final, StemKind::Cifar) => (20, 36, 10, 32),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Network, Stem, Ui, show};
 use crate::Result;
-use crate::config::Memory;
+use crate::config::{Memory, Resolved, TrainConfig};
 use crate::run::{self, RunDir};
 use crate::search::take_prior;
 use crate::space::{Primitive, Prior, Space};
@@ -90,6 +90,9 @@ pub fn show(flags: &ShowFlags, ui: &Ui) -> Result<()> {
 
 /// The newest prior of the run at `path`. Without a readable one there is still a genotype to show.
 fn prior(path: &Path, ui: &Ui) -> Option<(Space, Prior)> {
+    if RunDir::open(path).and_then(|run| run.manifest()).is_ok_and(|m| m.kind == TrainConfig::KIND) {
+        return None;
+    }
     match read_prior(path, ui) {
         Ok(prior) => Some(prior),
         Err(e) => {
