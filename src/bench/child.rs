@@ -84,8 +84,7 @@ pub fn network(gpu: Gpu, shape: &Shape, variants: Variants) -> Result<Network> {
     spec.check()?;
     let layout = Layout::new(spec.params(None, &Primitive::ALL))?;
     let v = initial(&layout, shape.seed);
-    let lowering = Lowering { tuning: variants.tuning, ..Lowering::default() };
-    let mut network = Network::new(gpu, spec, layout, lowering)?;
+    let mut network = Network::new(gpu, spec, layout, Lowering::default())?;
     network.use_variants(variants);
     network.write_all(Buf::V, &v)?;
     let mut rng = stream(shape.seed, Purpose::Init, 0, u64::MAX);

@@ -37,19 +37,18 @@ pub struct StepTime {
 
 /// Repeats the same first step: the same children on the same batches from the same state.
 pub fn measure(
-    gpu: Gpu,
+    mut gpu: Gpu,
+    dataset: Dataset,
     shape: &Shape,
     samples: Samples,
     variants: Variants,
     repeats: usize,
 ) -> Result<StepTime> {
-    let dataset = images(shape)?;
     let mut config = Config::preset()?;
     (config.layers, config.channels, config.batch) = (shape.layers, shape.channels, shape.batch);
     (config.samples, config.seed, config.eval_every) = (samples, shape.seed, 0);
     let normalisation = Normalisation::of(&dataset.train);
     let lowering = Lowering { tuning: variants.tuning, ..Lowering::default() };
-    let mut gpu = gpu;
     gpu.read_through_textures(variants.textures == 1);
     let mut search = Search::new(Settings { config, normalisation, lowering }, Arc::new(dataset), gpu)?;
     let start = search.snapshot()?;
@@ -80,7 +79,7 @@ pub fn measure(
 }
 
 /// The embedded images in the middle of `size` x `size` black pixels, repeated over the channels.
-fn images(shape: &Shape) -> Result<Dataset> {
+pub fn images(shape: &Shape) -> Result<Dataset> {
     let mut dataset = load("embedded", &LoadOptions::default())?;
     for part in [&mut dataset.train, &mut dataset.test] {
         *part = padded(part, shape)?;

@@ -64,6 +64,8 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
         classes: 10,
         seed: args.seed,
     };
+    // Before anything is measured: a size that the images do not fit is told at once.
+    let images = if args.no_step { None } else { Some(bench::step::images(&shape)?) };
     let open = || Gpu::open(ui.device.as_deref(), Options::default());
     let mut gpu = open()?;
     let adapter = gpu.info().clone();
@@ -77,11 +79,12 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
     let (child, kernels) =
         bench::child::measure(&mut network, &genotype, &probes, repeats, &mut |t| ui.note(t))?;
     drop(network);
-    let step = if args.no_step {
-        None
-    } else {
-        ui.note(&format!("{} steps of Algorithm 1", repeats + 1));
-        Some(bench::step::measure(open()?, &shape, samples, variants, repeats)?)
+    let step = match images {
+        None => None,
+        Some(images) => {
+            ui.note(&format!("{} steps of Algorithm 1", repeats + 1));
+            Some(bench::step::measure(open()?, images, &shape, samples, variants, repeats)?)
+        }
     };
     let report = Report { adapter, variants, shape, probes, kernels, child, step };
     ui.emit(&report)?;

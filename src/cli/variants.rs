@@ -17,7 +17,9 @@ pub fn choose(tune: Option<bool>, gpu: &Gpu, shape: &Shape, ui: &Ui) -> Result<V
         Some(false) => Ok(Variants::fixed(gpu)),
         None => Ok(kept_or_fixed(gpu)),
         Some(true) => {
-            ui.note("timing kernel variants, which compiles each of them: up to a few minutes without a GPU");
+            ui.note(
+                "timing kernel variants, which compiles each of them: a minute or more on a software adapter",
+            );
             // A device of its own: nothing of the trial is left on the run's.
             let index = gpu.info().index.to_string();
             let trial = Gpu::open(Some(&index), Options::default())?;

@@ -195,7 +195,7 @@ fn fill(path: &Path, reader: &mut dyn Read, max: u64, offset: u64) -> Result<Vec
     let mut data = Vec::new();
     let read = reader.take(max).read_to_end(&mut data);
     read.map_err(|e| {
-        let found = format!("damaged gzip data ({e})");
+        let found = format!("damaged gzip data at that byte of the unpacked content ({e})");
         Error::file(path, Some(offset + data.len() as u64), "intact gzip data", found, AGAIN)
     })?;
     Ok(data)

@@ -22,10 +22,4 @@ impl Gpu {
         secs.sort_by(f64::total_cmp);
         Ok(secs)
     }
-
-    /// Median of [`Self::times`].
-    pub fn time(&mut self, recorded: &Recorded, repeats: usize) -> Result<f64> {
-        let secs = self.times(recorded, repeats)?;
-        Ok(secs[secs.len() / 2])
-    }
 }

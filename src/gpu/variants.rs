@@ -111,7 +111,7 @@ impl Network {
     /// Times the candidates on the passes of `child` (in training mode, on the batch of its split), leaves
     /// the fastest in use and returns them. Starts from the fixed choice. `tell` is told what is timed.
     ///
-    /// Compiles every candidate: seconds on a GPU, a minute or two on a software adapter.
+    /// Compiles every candidate: a minute or more on a software adapter.
     pub fn tune(&mut self, child: Child<'_>, tell: &mut dyn FnMut(&str)) -> Result<Variants> {
         let mut best = Variants::fixed(self.gpu());
         for axis in AXES {
