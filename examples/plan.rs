@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use parsec_nas::Result;
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
-use parsec_nas::graph::{Layout, Lowering, Mode, Plan, Request};
+use parsec_nas::graph::{Extent, Layout, Lowering, Mode, Plan, Request};
 use parsec_nas::space::{Space, read_genotype};
 
 fn main() -> Result<()> {
@@ -44,6 +44,7 @@ fn main() -> Result<()> {
             layout: &layout,
             batch,
             mode,
+            extent: Extent::Whole,
             split: 0,
             drop_path: false,
             lowering,

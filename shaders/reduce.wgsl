@@ -1,5 +1,5 @@
-// Adds a child's weight gradients to the accumulated one, scaled by the child's weight:
-//   grad[dst + e / row * pitch + e % row] += scalars[0] * sum over chunks of partial[first + chunk * stride + e]
+// Adds a child's weight gradients to the accumulated one:
+//   grad[dst + e / row * pitch + e % row] += sum over chunks of partial[first + chunk * stride + e]
 // in the order of the chunks. One task per tensor. partial: f32, grad: f32, laid out as v.
 
 struct Params {
@@ -20,7 +20,6 @@ struct Task {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> partial: array<f32>;
 @group(0) @binding(2) var<storage, read_write> grad: array<f32>;
-@group(0) @binding(3) var<storage, read> scalars: array<f32>;
 
 @compute @workgroup_size(64)
 fn accumulate(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
@@ -32,5 +31,5 @@ fn accumulate(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_
     for (var chunk = 0u; chunk < task.chunks; chunk++) {
         total += partial[task.first + chunk * task.stride + gid.x];
     }
-    grad[task.dst + gid.x / task.row * task.pitch + gid.x % task.row] += scalars[0] * total;
+    grad[task.dst + gid.x / task.row * task.pitch + gid.x % task.row] += total;
 }

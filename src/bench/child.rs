@@ -108,7 +108,7 @@ pub fn measure(
     repeats: usize,
     tell: &mut dyn FnMut(&str),
 ) -> Result<(ChildTime, Vec<KernelTime>)> {
-    let child = |mode| Child { genotype, mode, split: 0, drop_path: false };
+    let child = |mode| Child::new(genotype, mode, 0);
     tell("child: compiling and warming up");
     let forward = pass(network, child(Mode::Likelihood), false, repeats)?;
     let train = pass(network, child(Mode::Train), true, repeats)?;

@@ -16,6 +16,6 @@ pub fn tune(gpu: Gpu, shape: &Shape, tell: &mut dyn FnMut(&str)) -> Result<Varia
     let mut network = network(gpu, &Shape { layers: LAYERS, ..*shape }, fixed)?;
     // Pools, both sizes of both kinds of convolutions, identities.
     let Some(genotype) = named("PC_DARTS_CIFAR") else { return Ok(fixed) };
-    let child = Child { genotype: &genotype, mode: Mode::Train, split: 0, drop_path: false };
+    let child = Child::new(&genotype, Mode::Train, 0);
     network.tune(child, tell)
 }

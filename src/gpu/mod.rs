@@ -14,6 +14,8 @@ mod pipelines;
 mod record;
 mod results;
 mod time;
+mod trunk;
+mod upload;
 mod variants;
 
 pub use adapter::{AdapterInfo, AdapterLimits, adapters, choose};

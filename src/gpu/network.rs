@@ -3,6 +3,7 @@
 //! Plans are made per architecture and kept; the arena is that of the largest child seen, whatever the
 //! number of children. Nothing here waits for the GPU except the functions that return results.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytemuck::cast_slice;
@@ -12,10 +13,10 @@ use super::record::Recorded;
 use super::results::ChildResult;
 use crate::error::Result;
 use crate::graph::spec::NetworkSpec;
-use crate::graph::{Layout, Lowering, Mode, Plan, Request};
+use crate::graph::{Extent, Layout, Lowering, Mode, Plan, Request};
 use crate::kernel::{Buf, Range};
+use crate::ops::Tuning;
 use crate::ops::optimizer::{self, scalar};
-use crate::ops::{Map, Tuning};
 use crate::space::Genotype;
 
 /// Plans kept; the least recently used goes first.
@@ -26,6 +27,7 @@ const MAX_PLANS: usize = 64;
 struct Key {
     genotype: Genotype,
     mode: Mode,
+    extent: Extent,
     batch: u32,
     split: u8,
     drop_path: bool,
@@ -45,10 +47,19 @@ pub struct Child<'a> {
     pub genotype: &'a Genotype,
     /// Likelihood, evaluation or training.
     pub mode: Mode,
+    /// Which part of it.
+    pub extent: Extent,
     /// Which uploaded batch.
     pub split: u8,
     /// Whether drop-path factors were uploaded.
     pub drop_path: bool,
+}
+
+impl<'a> Child<'a> {
+    /// A whole child without drop-path.
+    pub fn new(genotype: &'a Genotype, mode: Mode, split: u8) -> Self {
+        Self { genotype, mode, extent: Extent::Whole, split, drop_path: false }
+    }
 }
 
 /// Hyper-parameters of one update of v.
@@ -75,12 +86,14 @@ pub struct Clip {
 
 /// See the module's description.
 pub struct Network {
-    gpu: Gpu,
-    spec: NetworkSpec,
+    pub(super) gpu: Gpu,
+    pub(super) spec: NetworkSpec,
     layout: Layout,
-    lowering: Lowering,
-    batches: [u32; 2],
+    pub(super) lowering: Lowering,
+    pub(super) batches: [u32; 2],
     pages: Vec<u64>,
+    /// Bytes of the trunk's buffers.
+    pub(super) trunk_bytes: BTreeMap<Buf, u64>,
     prepared: Vec<Prepared>,
     update: Option<Recorded>,
     host: Duration,
@@ -105,6 +118,7 @@ impl Network {
             lowering,
             batches: [0; 2],
             pages: Vec::new(),
+            trunk_bytes: BTreeMap::new(),
             prepared: Vec::new(),
             update: None,
             host: Duration::ZERO,
@@ -138,9 +152,9 @@ impl Network {
         self.forget();
     }
 
-    /// Bytes of the arena as allocated.
+    /// Bytes of the arena as allocated: pages, and what the trunk keeps for all children.
     pub fn arena_bytes(&self) -> u64 {
-        self.pages.iter().sum()
+        self.pages.iter().chain(self.trunk_bytes.values()).sum()
     }
 
     /// Makes the arena large enough for these children before anything runs.
@@ -150,12 +164,12 @@ impl Network {
         &mut self,
         genotypes: impl IntoIterator<Item = &'a Genotype>,
         batch: u32,
+        extent: Extent,
     ) -> Result<()> {
         for genotype in genotypes {
-            let key =
-                Key { genotype: genotype.clone(), mode: Mode::Train, batch, split: 0, drop_path: false };
+            let key = Key { batch, ..self.key(Child { extent, ..Child::new(genotype, Mode::Train, 0) }) };
             let plan = self.plan(&key)?;
-            self.make_room(&plan)?;
+            self.make_room(&key, &plan)?;
         }
         Ok(())
     }
@@ -167,6 +181,7 @@ impl Network {
             layout: &self.layout,
             batch: key.batch,
             mode: key.mode,
+            extent: key.extent,
             split: key.split,
             drop_path: key.drop_path,
             lowering: self.lowering,
@@ -182,13 +197,17 @@ impl Network {
         Key {
             genotype: child.genotype.clone(),
             mode: child.mode,
+            extent: child.extent,
             batch: self.batches[usize::from(child.split)],
             split: child.split,
             drop_path: child.drop_path,
         }
     }
 
-    fn make_room(&mut self, plan: &Plan) -> Result<()> {
+    fn make_room(&mut self, key: &Key, plan: &Plan) -> Result<()> {
+        if key.extent != Extent::Whole {
+            self.ensure_trunk(key.batch)?;
+        }
         self.ensure(Buf::Coefs, plan.regions.coefs_bytes.max(16))?;
         self.ensure(Buf::Packed, plan.packed_bytes)?;
         self.grow(&plan.regions.pages)
@@ -207,12 +226,12 @@ impl Network {
     }
 
     /// What was recorded names buffers that are gone.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.prepared.clear();
         self.update = None;
     }
 
-    fn ensure(&mut self, buf: Buf, bytes: u64) -> Result<()> {
+    pub(super) fn ensure(&mut self, buf: Buf, bytes: u64) -> Result<()> {
         let before = self.gpu.allocated_bytes();
         if !self.gpu.has(buf, bytes) {
             // Some room to grow, so that what is recorded stays valid for longer.
@@ -222,42 +241,6 @@ impl Network {
             self.forget();
         }
         Ok(())
-    }
-
-    /// Uploads a batch: images \[N\]\[C\]\[H\]\[W\] (normalised) and labels \[N\].
-    pub fn upload(&mut self, split: u8, images: &[f32], labels: &[u32]) -> Result<()> {
-        let n = labels.len();
-        let (c, h, w) = (self.spec.in_channels, self.spec.height, self.spec.width);
-        debug_assert_eq!(images.len(), n * c * h * w);
-        let map = Map { n: n as u32, h: h as u32, w: w as u32 };
-        let (row, pitch) = (map.wq() as usize * 4, map.pitch() as usize * 4);
-        let mut padded = vec![0f32; c * pitch];
-        for (i, line) in images.chunks_exact(w).enumerate() {
-            let (image, rest) = (i / (c * h), i % (c * h));
-            let (channel, y) = (rest / h, rest % h);
-            let at = channel * pitch + (image * h + y) * row;
-            padded[at..at + w].copy_from_slice(line);
-        }
-        let mut labels = labels.to_vec();
-        labels.resize(n.next_multiple_of(4), 0);
-        let classes = self.spec.n_classes as u64;
-        self.ensure(Buf::Images(split), padded.len() as u64 * 4)?;
-        self.ensure(Buf::Labels(split), labels.len() as u64 * 4)?;
-        self.ensure(Buf::Results, n as u64 * 8 + 16)?;
-        for which in 0..=u8::from(self.spec.auxiliary) {
-            self.ensure(Buf::Logits(which), n as u64 * classes * 4 + 16)?;
-        }
-        self.batches[usize::from(split)] = n as u32;
-        self.gpu.write(Buf::Images(split), 0, cast_slice(&padded))?;
-        self.gpu.write(Buf::Labels(split), 0, cast_slice(&labels))
-    }
-
-    /// Uploads drop-path factors, f32 [cells * 8]\[N\].
-    pub fn upload_drop_path(&mut self, factors: &[f32]) -> Result<()> {
-        let mut factors = factors.to_vec();
-        factors.resize(factors.len().next_multiple_of(4), 0.0);
-        self.ensure(Buf::DropPath, factors.len() as u64 * 4)?;
-        self.gpu.write(Buf::DropPath, 0, cast_slice(&factors))
     }
 
     /// Submits a child on the batch of its split. Its per-example results are in `Results` afterwards; in
@@ -307,7 +290,7 @@ impl Network {
             return Ok(self.prepared.remove(at));
         }
         let plan = self.plan(&key)?;
-        self.make_room(&plan)?;
+        self.make_room(&key, &plan)?;
         let recorded = self.gpu.prepare(&plan.dispatches)?;
         if self.prepared.len() >= MAX_PLANS {
             self.prepared.remove(0);

@@ -11,5 +11,5 @@ pub mod recompute;
 pub mod spec;
 
 pub use layout::Layout;
-pub use lower::{Loss, Lowering, Memory, Mode, Request};
+pub use lower::{Extent, Loss, Lowering, Memory, Mode, Request, Trunk};
 pub use plan::Plan;

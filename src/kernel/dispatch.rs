@@ -40,6 +40,12 @@ pub enum Buf {
     Coefs,
     /// Coefficients `i` of a plan that is not laid out yet: the planner puts them into `Coefs`.
     Small(u32),
+    /// What all children of a batch start from: output `i` of the trunk, before batch norm.
+    Trunk(u8),
+    /// The sum of the children's gradients of output `i` of the trunk.
+    TrunkGrad(u8),
+    /// Batch-norm coefficients of the trunk's outputs, a quad per channel.
+    TrunkCoefs,
     /// Anything else a test or a caller wants to bind.
     Extra(u16),
 }

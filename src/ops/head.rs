@@ -107,7 +107,7 @@ pub fn cross_entropy(
     dispatch("cross_entropy", "forward", vec![], bindings, params, [groups(n), 1, 1])
 }
 
-/// dlogits\[N\]\[K\] = scale · (softmax − (1-ε)·one-hot − ε/K).
+/// dlogits\[N\]\[K\] = ω̃ · scale · (softmax − (1-ε)·one-hot − ε/K), with the child's weight ω̃ from `Scalars`.
 pub fn cross_entropy_backward(
     n: u32,
     k: u32,
@@ -117,7 +117,13 @@ pub fn cross_entropy_backward(
     scale: f32,
     smoothing: f32,
 ) -> Dispatch {
-    let bindings = vec![("logits", logits.range()), ("labels", labels), ("dlogits", dlogits.range())];
+    let scalars = Range { buf: Buf::Scalars, offset_bytes: 0, len_bytes: 256 };
+    let bindings = vec![
+        ("logits", logits.range()),
+        ("labels", labels),
+        ("dlogits", dlogits.range()),
+        ("scalars", scalars),
+    ];
     let params = vec![n, k, scale.to_bits(), smoothing.to_bits()];
     dispatch("cross_entropy", "backward", vec![], bindings, params, [groups(n), 1, 1])
 }

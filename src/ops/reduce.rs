@@ -1,7 +1,7 @@
-//! Weight gradients of a child → the accumulated gradient, scaled by the child's weight.
+//! Weight gradients of a child → the accumulated gradient.
 
 use super::{Array, BINDING_BYTES, Param, WORKGROUP, cover, dispatch};
-use crate::kernel::{Buf, Dispatch, Range};
+use crate::kernel::{Buf, Dispatch};
 
 /// Partial sums of one parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,9 +31,8 @@ pub struct Rows {
     pub column: u32,
 }
 
-/// grad\[target\] += scalars\[0\] · Σ_chunks partial, for parameters whose partial sums lie in one array.
+/// grad\[target\] += Σ_chunks partial, for parameters whose partial sums lie in one array.
 pub fn accumulate(partial: Array, tasks: &[Task]) -> Vec<Dispatch> {
-    let scalars = Range { buf: Buf::Scalars, offset_bytes: 0, len_bytes: 256 };
     let one = |tasks: &[Task]| {
         let targets: Vec<Param> = tasks.iter().map(|t| t.target).collect();
         let (grad, base) = cover(Buf::Grad, &targets);
@@ -47,7 +46,7 @@ pub fn accumulate(partial: Array, tasks: &[Task]) -> Vec<Dispatch> {
             .collect();
         params.resize(8 * super::MAX_TASKS, 0);
         let largest = tasks.iter().map(|t| t.elements).max().unwrap_or(0);
-        let bindings = vec![("partial", partial.range()), ("grad", grad), ("scalars", scalars)];
+        let bindings = vec![("partial", partial.range()), ("grad", grad)];
         let grid = [largest.div_ceil(WORKGROUP), tasks.len() as u32, 1];
         dispatch("reduce", "accumulate", vec![], bindings, params, grid)
     };

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::graph::spec::{NetworkKind, NetworkSpec};
-use crate::graph::{Layout, Lowering, Memory, Mode, Plan, Request};
+use crate::graph::{Extent, Layout, Lowering, Memory, Mode, Plan, Request};
 use crate::space::{CellKind, Genotype, N_NODES, N_SLOTS, Prior, Space};
 
 /// Names of a pair's input, as in the drawings.
@@ -51,8 +51,18 @@ impl Training {
     pub fn of(spec: &NetworkSpec, genotype: &Genotype, batch: u32, memory: Memory) -> Self {
         let plan = Layout::new(spec.child_params(genotype)).and_then(|layout| {
             let lowering = Lowering { memory, ..Lowering::default() };
-            let (mode, split, drop_path) = (Mode::Train, 0, false);
-            Plan::new(Request { spec, genotype, layout: &layout, batch, mode, split, drop_path, lowering })
+            let (mode, extent, split, drop_path) = (Mode::Train, Extent::Whole, 0, false);
+            Plan::new(Request {
+                spec,
+                genotype,
+                layout: &layout,
+                batch,
+                mode,
+                extent,
+                split,
+                drop_path,
+                lowering,
+            })
         });
         Self { batch, plan }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::children::{Children, largest};
+use super::children::Children;
 use super::importance;
 use super::init::initial;
 use super::passes::suggest_smaller;
@@ -96,11 +96,9 @@ impl Search {
         let v = initial(&layout, config.seed);
         let mut network = Network::new(gpu, spec, layout, settings.lowering)?;
         network.write_all(Buf::V, &v)?;
-        let reserved = network.reserve(&largest(&space), config.part() as u32);
-        reserved.map_err(|e| suggest_smaller(e, config.batch, config.part()))?;
         let prior = Prior::uniform(&space);
         let moments = Moments::zeros(&prior);
-        Ok(Self {
+        let mut search = Self {
             settings,
             space,
             network,
@@ -111,7 +109,10 @@ impl Search {
             moments,
             step: 0,
             mode_accuracy: None,
-        })
+        };
+        let (batch, part) = (search.settings.config.batch, search.settings.config.part());
+        search.reserve().map_err(|e| suggest_smaller(e, batch, part))?;
+        Ok(search)
     }
 
     /// One iteration of Algorithm 1 (lines 5 to 17).

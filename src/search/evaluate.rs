@@ -35,7 +35,7 @@ impl Search {
         let mut total = Evaluation { n: 0, n_correct: 0, mean_log_likelihood: 0.0 };
         for batch in eval_batches(&dataset.test, &self.settings.normalisation, batch)? {
             self.network.upload(SEARCH, &batch.images, &batch.labels)?;
-            self.network.run(Child { genotype, mode: Mode::Likelihood, split: SEARCH, drop_path: false })?;
+            self.network.run(Child::new(genotype, Mode::Likelihood, SEARCH))?;
             let result = self.network.last_result(SEARCH)?;
             total.n += batch.n;
             total.n_correct += result.n_correct;

@@ -4,13 +4,16 @@
 //! one after another in the same memory, then comes the next part. ℓ_k is the sum over the parts, and the
 //! gradients of the parts, each of a mean over M examples, are added with weight M/N: the gradient of the
 //! mean over all N. Batch norm sees a part at a time, which is all that tells this from the whole batch.
+//!
+//! What no architecture changes, the stem and what reads only it, is computed once for all children of a pass,
+//! and so is its backward pass, from the sum of the children's weighted gradients (`graph::Extent`).
 
 use super::Search;
-use super::children::Children;
+use super::children::{Children, largest};
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::gpu::{Child, ChildResult};
-use crate::graph::Mode;
+use crate::graph::{Extent, Mode};
 use crate::rng::{Purpose, stream};
 use crate::space::Genotype;
 
@@ -72,17 +75,43 @@ impl Search {
         let share = part as f64 / batch.n as f64;
         let image_len = batch.channels * batch.height * batch.width;
         let parts = batch.images.chunks(part * image_len).zip(batch.labels.chunks(part));
+        let extent = self.extent();
         for (i, (images, labels)) in parts.enumerate() {
             self.network.upload(split, images, labels)?;
+            if extent == Extent::Branch {
+                self.network.run_trunk(mode, split)?;
+            }
             for (k, &(genotype, weight)) in children.iter().enumerate() {
                 if mode == Mode::Train {
                     self.network.set_child_weight(weight * share)?;
                 }
-                self.network.run(Child { genotype, mode, split, drop_path: false })?;
+                self.network.run(Child { extent, ..Child::new(genotype, mode, split) })?;
                 self.network.keep_results(i * n_children + k, n_parts * n_children, split)?;
+            }
+            if (extent, mode) == (Extent::Branch, Mode::Train) {
+                self.network.run_trunk_backward(split)?;
             }
         }
         Ok(Pass { split, n_children, n_parts })
+    }
+
+    /// What of a child runs once per child: with `reference`, all of it.
+    pub(super) fn extent(&self) -> Extent {
+        let config = &self.settings.config;
+        if !config.reference && self.network.has_trunk(config.part() as u32) {
+            Extent::Branch
+        } else {
+            Extent::Whole
+        }
+    }
+
+    /// Makes room for any child.
+    pub(super) fn reserve(&mut self) -> Result<()> {
+        let (part, extent) = (self.settings.config.part() as u32, self.extent());
+        if extent == Extent::Branch {
+            self.network.reserve_trunk(part)?;
+        }
+        self.network.reserve(&largest(&self.space), part, extent)
     }
 
     /// Results of each child of a pass on its whole batch: one read-back.

@@ -298,12 +298,12 @@ impl Steps {
             let (after, record) = search_step(&net(&spec), &state, &children, &search, &train, &settings)?;
             let mut got = Vec::new();
             for genotype in &children {
-                network.run(Child { genotype, mode: Mode::Likelihood, split: 0, drop_path: false })?;
+                network.run(Child::new(genotype, Mode::Likelihood, 0))?;
                 got.push(network.last_result(0)?.sum());
             }
             for (genotype, weight) in children.iter().zip(importance_weights(&got, 1.0)) {
                 network.set_child_weight(weight)?;
-                network.run(Child { genotype, mode: Mode::Train, split: 1, drop_path: false })?;
+                network.run(Child::new(genotype, Mode::Train, 1))?;
             }
             let Sgd { lr, momentum, weight_decay } = sgd;
             network.step(Update { lr, momentum, weight_decay, max_norm: settings.max_norm })?;
@@ -378,7 +378,7 @@ fn forward_backward(network: &mut Network, genotype: &Genotype, draw: &Draw, mod
     if let Some(factors) = &draw.drop_path {
         network.upload_drop_path(&factors.iter().map(|f| *f as f32).collect::<Vec<f32>>())?;
     }
-    network.run(Child { genotype, mode, split: 0, drop_path })?;
+    network.run(Child { drop_path, ..Child::new(genotype, mode, 0) })?;
     let (log_likelihood, logits) = (network.last_result(0)?.log_likelihood, network.logits(0, 0)?);
     let (grad, state) = (network.read_all(Buf::Grad)?, network.read_all(Buf::State)?);
     let layout = network.layout();

@@ -45,7 +45,7 @@ pub(super) fn evaluate(
     let mut total = Evaluation { n: 0, n_correct: 0, mean_log_likelihood: 0.0 };
     for batch in eval_batches(images, normalisation, batch.min(images.n))? {
         network.upload(HELD_OUT, &batch.images, &batch.labels)?;
-        network.run(Child { genotype, mode: Mode::Evaluate, split: HELD_OUT, drop_path: false })?;
+        network.run(Child::new(genotype, Mode::Evaluate, HELD_OUT))?;
         let result = network.last_result(HELD_OUT)?;
         total.n += batch.n;
         total.n_correct += result.n_correct;

@@ -93,7 +93,7 @@ pub fn replay(r: &Replay) -> Result<()> {
         (false, NetworkKind::Search) => Mode::Likelihood,
     };
     let drop_path = r.train && batch.drop_path.is_some();
-    network.run(Child { genotype: &r.genotype, mode, split: 0, drop_path })?;
+    network.run(Child { drop_path, ..Child::new(&r.genotype, mode, 0) })?;
     let out = results(r, &mut network, batch.labels.len(), &weights)?;
     tensors::write_atomic(&r.out, &out, &Metadata::new())
 }

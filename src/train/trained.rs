@@ -64,7 +64,7 @@ impl Trained {
         let n = images.len() / self.image_len();
         self.network.upload(HELD_OUT, images, &vec![0; n])?;
         let genotype = &self.genotype;
-        self.network.run(Child { genotype, mode: Mode::Evaluate, split: HELD_OUT, drop_path: false })?;
+        self.network.run(Child::new(genotype, Mode::Evaluate, HELD_OUT))?;
         self.network.logits(0, HELD_OUT)
     }
 

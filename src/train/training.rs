@@ -135,7 +135,7 @@ impl Training {
             if drop_path {
                 self.network.upload_drop_path(&vec![1.0; self.settings.config.layers * 8 * n])?;
             }
-            self.network.prepare(Child { genotype: &self.settings.genotype, mode, split, drop_path })?;
+            self.network.prepare(Child { drop_path, ..Child::new(&self.settings.genotype, mode, split) })?;
         }
         Ok(())
     }
@@ -175,7 +175,7 @@ impl Training {
         let data = started.elapsed().as_secs_f64();
 
         let genotype = &self.settings.genotype;
-        self.network.run(Child { genotype, mode: Mode::Train, split: TRAIN, drop_path })?;
+        self.network.run(Child { drop_path, ..Child::new(genotype, Mode::Train, TRAIN) })?;
         let result = self.network.last_result(TRAIN)?;
         let sum = result.sum();
         if !sum.is_finite() {

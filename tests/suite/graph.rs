@@ -1,7 +1,7 @@
 //! Plans of random networks: memory, launches, counts; the layout of parameters; a poisoned arena.
 
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
-use parsec_nas::graph::{Layout, Lowering, Memory, Mode, Plan, Request};
+use parsec_nas::graph::{Extent, Layout, Lowering, Memory, Mode, Plan, Request};
 use parsec_nas::rng::{Purpose, stream};
 use parsec_nas::space::{Genotype, Pair, Primitive};
 use rand::{Rng, RngExt};
@@ -33,6 +33,7 @@ impl Owned {
             layout: &self.layout,
             batch: self.batch,
             mode: self.mode,
+            extent: Extent::Whole,
             split: 0,
             drop_path: self.drop_path,
             lowering: self.lowering,

@@ -55,30 +55,40 @@ impl Parts {
 }
 
 impl Builder<'_> {
-    pub(super) fn cell(&mut self, spec: &CellSpec, prev_prev: &Wide, prev: &Wide) -> Wide {
+    /// Both inputs of a cell, preprocessed, in two blocks. One that is not given is there already.
+    pub(super) fn inputs(&mut self, spec: &CellSpec, prev_prev: Option<&Wide>, prev: Option<&Wide>) -> Wide {
         let c = spec.c as u32;
-        let n = self.request.batch;
-        let inner = Map { n, h: spec.h_prev as u32, w: spec.w_prev as u32 };
-        let outer = Map { n, h: spec.h as u32, w: spec.w as u32 };
         let name = format!("cells.{}", spec.index);
-        let s = self.wide(2 * c, c, inner);
-        let first = if spec.prev_reduction {
+        let s = self.places(spec);
+        let mut norms = [None, None];
+        if let Some(x) = prev_prev {
             let name = format!("{name}.preprocess0");
-            let views = self.views(prev_prev);
-            self.factorized(&name, &views, prev_prev.channels(), s.at(0), c);
-            self.norm_named(&format!("{name}.bn"))
-        } else {
-            self.preprocess(&format!("{name}.preprocess0"), prev_prev, s.at(0), c);
-            self.norm_named(&format!("{name}.preprocess0.op.2"))
-        };
-        self.preprocess(&format!("{name}.preprocess1"), prev, s.at(c), c);
-        let second = self.norm_named(&format!("{name}.preprocess1.op.2"));
-        let norms = [first, second];
-        for (first, x) in s.parts() {
-            let blocks = norms[(first / c) as usize..][..(x.channels / c) as usize].to_vec();
-            self.norm(x, 0, c, blocks);
+            norms[0] = Some(if spec.prev_reduction {
+                let views = self.views(x);
+                self.factorized(&name, &views, x.channels(), s.at(0), c);
+                self.norm_named(&format!("{name}.bn"))
+            } else {
+                self.preprocess(&name, x, s.at(0), c);
+                self.norm_named(&format!("{name}.op.2"))
+            });
         }
+        if let Some(x) = prev {
+            self.preprocess(&format!("{name}.preprocess1"), x, s.at(c), c);
+            norms[1] = Some(self.norm_named(&format!("{name}.preprocess1.op.2")));
+        }
+        for (first, x) in s.parts() {
+            let here = &norms[(first / c) as usize..][..(x.channels / c) as usize];
+            let blocks: Vec<Norm> = here.iter().flatten().copied().collect();
+            if !blocks.is_empty() {
+                self.norm(x, 0, c, blocks);
+            }
+        }
+        s
+    }
 
+    pub(super) fn cell(&mut self, spec: &CellSpec, s: Wide) -> Wide {
+        let c = spec.c as u32;
+        let outer = Map { n: self.request.batch, h: spec.h as u32, w: spec.w as u32 };
         let reduction = spec.kind == CellKind::Reduce;
         let stride = if reduction { 2 } else { 1 };
         let arch = *self.request.genotype.cell(spec.kind);

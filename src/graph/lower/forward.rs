@@ -1,7 +1,7 @@
 //! The forward pass: stem, cells, heads.
 
 use super::wide::Wide;
-use super::{Builder, Mode, Step};
+use super::{Builder, Extent, Mode, Step};
 use crate::graph::spec::{NetworkKind, StemKind};
 use crate::kernel::Buf;
 use crate::ops::batch_norm::Norm;
@@ -10,19 +10,31 @@ use crate::ops::{Map, Param, Part, Tensor, View};
 
 impl Builder<'_> {
     pub(super) fn forward(&mut self) {
-        let spec = self.request.spec;
-        let (mut prev_prev, mut prev) = match spec.stem {
-            StemKind::Cifar => self.cifar_stem(),
-            StemKind::ImageNet => self.imagenet_stem(),
-        };
+        let (spec, extent) = (self.request.spec, self.request.extent);
+        if extent == Extent::Trunk {
+            return self.trunk();
+        }
+        // A branch starts behind the stem, from the inputs of its cells.
+        let (mut prev_prev, mut prev) = (extent == Extent::Whole).then(|| self.stem()).unzip();
         for cell in spec.cells() {
-            let z = self.cell(&cell, &prev_prev, &prev);
+            let inputs = self.inputs(&cell, prev_prev.as_ref(), prev.as_ref());
+            let z = self.cell(&cell, inputs);
             if spec.auxiliary && cell.index == spec.auxiliary_cell() && self.request.mode == Mode::Train {
                 self.auxiliary_head(&z);
             }
-            (prev_prev, prev) = (prev, z);
+            (prev_prev, prev) = (prev, Some(z));
         }
-        self.head(&prev);
+        if let Some(last) = prev {
+            self.head(&last);
+        }
+    }
+
+    /// What cell 0 takes.
+    pub(super) fn stem(&mut self) -> (Wide, Wide) {
+        match self.request.spec.stem {
+            StemKind::Cifar => self.cifar_stem(),
+            StemKind::ImageNet => self.imagenet_stem(),
+        }
     }
 
     fn images(&self) -> Tensor {

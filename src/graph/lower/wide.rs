@@ -43,6 +43,13 @@ impl Wide {
     }
 }
 
+impl Wide {
+    /// Two tensors of as many channels.
+    pub fn pair(first: Tensor, second: Tensor) -> Self {
+        Self { each: first.channels, tensors: vec![first, second] }
+    }
+}
+
 impl From<Tensor> for Wide {
     fn from(tensor: Tensor) -> Self {
         Self { each: tensor.channels, tensors: vec![tensor] }

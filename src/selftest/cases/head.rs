@@ -1,8 +1,10 @@
 //! Global average pool, linear layer, cross-entropy.
 
 use super::{Case, Oracle};
+use crate::kernel::Buf;
 use crate::ops::Map;
 use crate::ops::head;
+use crate::ops::optimizer::scalar;
 use crate::reference::{T4, cross_entropy, global_pool, linear};
 use crate::selftest::setup::{APPROXIMATE, FEW, SUM, Setup, sum};
 
@@ -75,6 +77,9 @@ impl Oracle for Linear {
     }
 }
 
+/// Weight of the child in the cases of the loss.
+const CHILD_WEIGHT: f64 = 0.375;
+
 #[derive(Debug)]
 struct CrossEntropy {
     n: u32,
@@ -112,12 +117,15 @@ impl Oracle for CrossEntropy {
         let items = correct.collect();
         s.expect_words(result.buf, items, crate::selftest::setup::EXACT);
 
+        let mut scalars = vec![1e30; scalar::COUNT];
+        scalars[scalar::CHILD] = CHILD_WEIGHT;
+        s.whole(Buf::Scalars, &scalars);
         let dlogits = s.blank(n * k);
         let dispatch =
             head::cross_entropy_backward(n, k, logits, labels_range, dlogits, self.scale, self.smoothing);
         s.push(dispatch);
         let mut want = cross_entropy::smoothed_backward(&z, &labels, smoothing);
-        want.data.iter_mut().for_each(|v| *v *= f64::from(n) * f64::from(self.scale));
+        want.data.iter_mut().for_each(|v| *v *= f64::from(n) * f64::from(self.scale) * CHILD_WEIGHT);
         s.expect_array(dlogits, &by_example(&want), APPROXIMATE);
     }
 }

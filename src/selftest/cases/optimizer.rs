@@ -14,16 +14,11 @@ struct Reduce {
     shapes: &'static [(u32, u32)],
     /// How often the list is repeated: more than 16 tasks need several dispatches.
     repeat: u32,
-    /// Weight of the child.
-    weight: f32,
 }
 
 impl Oracle for Reduce {
     fn setup(&self, s: &mut Setup) {
         let shapes: Vec<(u32, u32)> = (0..self.repeat).flat_map(|_| self.shapes.iter().copied()).collect();
-        let mut scalars = vec![1e30; scalar::COUNT];
-        scalars[scalar::CHILD] = f64::from(self.weight);
-        s.whole(Buf::Scalars, &scalars);
         let total: u32 =
             shapes.iter().map(|(elements, chunks)| (elements * chunks).next_multiple_of(64)).sum();
         let partials = s.noise(total);
@@ -45,11 +40,7 @@ impl Oracle for Reduce {
             }
             for chunk in 0..task.chunks {
                 let from = (task.first + chunk * task.stride) as usize;
-                clip::accumulate(
-                    &mut want,
-                    f64::from(self.weight),
-                    &partials[from..from + task.elements as usize],
-                );
+                clip::accumulate(&mut want, 1.0, &partials[from..from + task.elements as usize]);
             }
             wants.push(want);
         }
@@ -118,7 +109,7 @@ impl Oracle for Update {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let reduce = |shapes, repeat, weight| Case::new(Reduce { shapes, repeat, weight });
+    let reduce = |shapes, repeat| Case::new(Reduce { shapes, repeat });
     let same = Update {
         elements: 64 * 37,
         piece_bytes: 1 << 27,
@@ -128,10 +119,9 @@ pub(super) fn cases() -> Vec<Case> {
         max_norm: 5.0,
     };
     vec![
-        reduce(&[(1, 1)], 1, 1.0),
-        reduce(&[(144, 16), (9, 3), (300, 1), (70, 7)], 1, 0.375),
-        reduce(&[(3, 2), (65, 5)], 9, 0.5),
-        reduce(&[(10, 4)], 1, 0.0),
+        reduce(&[(1, 1)], 1),
+        reduce(&[(144, 16), (9, 3), (300, 1), (70, 7)], 1),
+        reduce(&[(3, 2), (65, 5)], 9),
         Case::new(Update { elements: 64, size: 0.01, ..same }),
         Case::new(Update { size: 0.01, momentum: 0.0, decay: 0.0, ..same }),
         Case::new(Update { elements: 64 * 1000, ..same }),

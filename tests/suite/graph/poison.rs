@@ -1,8 +1,8 @@
 //! Nothing is read that the child itself has not written: results do not depend on what lay in the arena.
 
 use parsec_nas::gpu::{Child, Network};
-use parsec_nas::graph::Mode;
 use parsec_nas::graph::spec::NetworkKind;
+use parsec_nas::graph::{Extent, Mode};
 use parsec_nas::kernel::Buf;
 use parsec_nas::search::init::initial;
 
@@ -11,9 +11,9 @@ use super::{Owned, random_requests};
 
 /// Bits of logits, results, gradient and running statistics with all of the child's memory filled with `word` before.
 pub(super) fn bits(network: &mut Network, owned: &Owned, word: u32) -> Vec<Vec<u32>> {
-    let child = Child { genotype: &owned.genotype, mode: owned.mode, split: 0, drop_path: owned.drop_path };
+    let child = Child { drop_path: owned.drop_path, ..Child::new(&owned.genotype, owned.mode, 0) };
     let plan = network.plan_of(child).unwrap();
-    network.reserve([&owned.genotype], owned.batch).unwrap();
+    network.reserve([&owned.genotype], owned.batch, Extent::Whole).unwrap();
     let pages = plan.regions.pages.iter().enumerate().map(|(i, bytes)| (Buf::Page(i as u16), *bytes));
     for (buf, bytes) in
         pages.chain([(Buf::Coefs, plan.regions.coefs_bytes), (Buf::Packed, plan.packed_bytes)])

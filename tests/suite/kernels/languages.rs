@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
-use parsec_nas::graph::{Layout, Lowering, Mode, Plan, Request};
+use parsec_nas::graph::{Extent, Layout, Lowering, Mode, Plan, Request};
 use parsec_nas::kernel::{Dispatch, Source, kernel, reflect, translate};
 use parsec_nas::ops::Tuning;
 use parsec_nas::selftest::child::{everything, the_rest};
@@ -59,6 +59,7 @@ pub fn planned() -> Vec<Dispatch> {
                             layout: &layout,
                             batch: 4,
                             mode,
+                            extent: Extent::Whole,
                             split: 0,
                             drop_path,
                             lowering,

@@ -85,7 +85,7 @@ fn ten_steps_of_sgd(fuse: bool) {
     let (lls, norms) = (numbers(&tensors, "log_likelihood_sum"), numbers(&tensors, "gradient_norm"));
     for step in 0..10 {
         upload(&mut network, 0, &tensors, &format!("batch.{step}"));
-        network.run(Child { genotype: &genotype, mode: Mode::Train, split: 0, drop_path: false }).unwrap();
+        network.run(Child::new(&genotype, Mode::Train, 0)).unwrap();
         let found = network.last_result(0).unwrap().sum();
         close(&format!("log-likelihood of step {step}"), &[found], &[lls[step]], 2e-5);
         let update = update(&info, step);
@@ -156,7 +156,7 @@ fn three_steps_of_algorithm_1() {
         upload(&mut network, 1, &tensors, &format!("train.{t}"));
 
         for (slot, genotype) in children.iter().enumerate() {
-            network.run(Child { genotype, mode: Mode::Likelihood, split: 0, drop_path: false }).unwrap();
+            network.run(Child::new(genotype, Mode::Likelihood, 0)).unwrap();
             network.keep_results(slot, children.len(), 0).unwrap();
         }
         let lls: Vec<f64> = network.results(children.len(), 0).unwrap().iter().map(|r| r.sum()).collect();
@@ -166,7 +166,7 @@ fn three_steps_of_algorithm_1() {
 
         for (genotype, weight) in children.iter().zip(&weights) {
             network.set_child_weight(*weight).unwrap();
-            network.run(Child { genotype, mode: Mode::Train, split: 1, drop_path: false }).unwrap();
+            network.run(Child::new(genotype, Mode::Train, 1)).unwrap();
         }
         network.step(update(&info, t - 1)).unwrap();
         let clip = network.clip().unwrap();

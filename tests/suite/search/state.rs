@@ -119,7 +119,7 @@ fn evaluation_disturbs_nothing() {
     run(&mut evaluated, 1);
     let mode = evaluated.mode();
     evaluated.evaluate(&mode).unwrap();
-    let likelihood = Child { genotype: &mode, mode: Mode::Likelihood, split: 0, drop_path: false };
+    let likelihood = Child::new(&mode, Mode::Likelihood, 0);
     evaluated.network().run(likelihood).unwrap();
     run(&mut evaluated, 1);
     assert_eq!(plain.snapshot().unwrap(), evaluated.snapshot().unwrap());

@@ -60,21 +60,38 @@ fn merging_identical_children_changes_nothing_but_rounding() {
     assert_eq!(a.weights, b.weights);
     let (a, b) = (merged.snapshot().unwrap(), literal.snapshot().unwrap());
     let moved = |state| minus(&all(state, "v."), &start);
-    close("the step of v", &moved(&a), &moved(&b), 1e-6);
-    close("momentum", &all(&a, "momentum."), &all(&b, "momentum."), 1e-6);
+    // `reference` also runs the trunk once per child.
+    close("the step of v", &moved(&a), &moved(&b), 1e-5);
+    close("momentum", &all(&a, "momentum."), &all(&b, "momentum."), 1e-5);
     // Weights and children are the same: so is all that follows from them alone.
     assert_eq!(all(&a, "pi."), all(&b, "pi."));
     assert_eq!(all(&a, "adam."), all(&b, "adam."));
 }
 
+/// The trunk computed once for all children, and its backward pass from the sum of their gradients: likelihoods
+/// are the same to the bit, the update to rounding, whether the batch runs whole or in parts.
 #[test]
-fn children_without_duplicates_are_the_same_to_the_bit() {
-    let Some(mut merged) = search(Config { drop_mass: 0.0, ..config() }) else { return };
-    let mut literal = search(Config { reference: true, ..config() }).unwrap();
-    let (a, b) = (run(&mut merged, 2), run(&mut literal, 2));
-    assert!(a.iter().all(|r| r.shared == 0));
-    assert_eq!(a, b);
-    assert_eq!(merged.snapshot().unwrap(), literal.snapshot().unwrap());
+fn sharing_the_trunk_changes_nothing_but_rounding() {
+    for micro_batch in [None, Some(4)] {
+        let base = Config { drop_mass: 0.0, micro_batch, ..config() };
+        let Some(mut shared) = search(base.clone()) else { return };
+        let mut literal = search(Config { reference: true, ..base }).unwrap();
+        let start = shared.snapshot().unwrap();
+        let (a, b) = (run(&mut shared, 1).remove(0), run(&mut literal, 1).remove(0));
+        assert_eq!((a.shared, a.skipped), (0, 0));
+        assert_eq!((&a.log_likelihood, &a.weights), (&b.log_likelihood, &b.weights));
+        let (a, b) = (shared.snapshot().unwrap(), literal.snapshot().unwrap());
+        assert_eq!(all(&a, "pi."), all(&b, "pi."));
+        for prefix in ["v.stem", "v.cells.0.preprocess", "v.cells.1.preprocess0", "v.cells.1", "v.classifier"]
+        {
+            let moved = |state| minus(&all(state, prefix), &all(&start, prefix));
+            assert!(norm(&moved(&b)) > 0.0, "{prefix} moves");
+            close(prefix, &moved(&a), &moved(&b), 1e-5);
+        }
+        // A second step starts from gradients of zero.
+        let (a, b) = (run(&mut shared, 1).remove(0), run(&mut literal, 1).remove(0));
+        close("norm of the second gradient", &[a.grad_norm], &[b.grad_norm], 1e-4);
+    }
 }
 
 /// What leaving out children of weight ω̃_k changes. With Δ = Σ_left-out ω̃_k g_k, clipping is a map that
@@ -108,7 +125,7 @@ fn children_of_negligible_weight_are_left_out_and_hardly_missed() {
         let network = some.network();
         network.write_all(Buf::Grad, &vec![0.0; n_v]).unwrap();
         network.set_child_weight(1.0).unwrap();
-        network.run(Child { genotype: &genotype, mode: Mode::Train, split: 1, drop_path: false }).unwrap();
+        network.run(Child::new(&genotype, Mode::Train, 1)).unwrap();
         let gradient: Vec<f64> = network.read_all(Buf::Grad).unwrap().iter().map(|g| f64::from(*g)).collect();
         norm(&gradient)
     };
@@ -152,5 +169,6 @@ fn memory_depends_neither_on_the_number_of_children_nor_on_the_steps() {
     let Some((one, few)) = bytes(1, 4) else { return };
     let (many, plans) = bytes(64, 2).unwrap();
     assert_eq!(one, many);
-    assert!(few <= 8 && plans == 64, "a plan for each pass of a child up to 64: {few} and {plans}");
+    // Two passes of four children, three of the trunk.
+    assert!(few <= 11 && plans == 64, "a plan for each pass of a child up to 64: {few} and {plans}");
 }

@@ -112,7 +112,7 @@ fn label_smoothing_reaches_both_heads() {
     let network = training.network();
     network.upload(0, &batch.images, &batch.labels).unwrap();
     let genotype = genotype();
-    let child = |mode| Child { genotype: &genotype, mode, split: 0, drop_path: false };
+    let child = |mode| Child::new(&genotype, mode, 0);
     network.run(child(Mode::Train)).unwrap();
     let result = network.last_result(0).unwrap();
     let grad = network.read_all(Buf::Grad).unwrap();
