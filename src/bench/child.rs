@@ -84,7 +84,8 @@ pub fn network(gpu: Gpu, shape: &Shape, variants: Variants) -> Result<Network> {
     spec.check()?;
     let layout = Layout::new(spec.params(None, &Primitive::ALL))?;
     let v = initial(&layout, shape.seed);
-    let mut network = Network::new(gpu, spec, layout, Lowering::default())?;
+    let mut network =
+        Network::new(gpu, spec, layout, Lowering { memory: shape.memory, ..Lowering::default() })?;
     network.use_variants(variants);
     network.write_all(Buf::V, &v)?;
     let mut rng = stream(shape.seed, Purpose::Init, 0, u64::MAX);
@@ -98,6 +99,13 @@ pub fn network(gpu: Gpu, shape: &Shape, variants: Variants) -> Result<Network> {
 /// Uniform with variance 1.
 fn noise(rng: &mut impl rand::Rng) -> f32 {
     ((rng.next_u32() >> 8) as f32 / (1u32 << 23) as f32 - 1.0) * 1.732
+}
+
+/// Times a child whole: forward; forward, backward and update.
+pub fn times(network: &mut Network, genotype: &Genotype, repeats: usize) -> Result<[Spread; 2]> {
+    let child = |mode| Child::new(genotype, mode, 0);
+    let forward = pass(network, child(Mode::Likelihood), false, repeats)?.1;
+    Ok([forward, pass(network, child(Mode::Train), true, repeats)?.1])
 }
 
 /// Times the child, then its kernels.

@@ -9,6 +9,7 @@ mod tune;
 use serde::Serialize;
 
 use crate::gpu::{AdapterInfo, Variants};
+use crate::graph::Memory;
 
 pub use child::{ChildTime, KernelTime};
 pub use probes::Probes;
@@ -32,6 +33,8 @@ pub struct Shape {
     pub classes: usize,
     /// Key of every random number.
     pub seed: u64,
+    /// What the forward pass keeps for the backward pass.
+    pub memory: Memory,
 }
 
 /// Repeated timings in milliseconds.
@@ -72,4 +75,7 @@ pub struct Report {
     /// A step, unless left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepTime>,
+    /// A step when π has sharpened to a third of the uniform's entropy, with K in proportion to it (`--samples auto`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sharpened: Option<StepTime>,
 }

@@ -10,7 +10,10 @@ use crate::data::{Dataset, Images, LoadOptions, Normalisation, load};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Variants};
 use crate::graph::Lowering;
+use crate::rng::{Purpose, stream};
 use crate::search::{Phases, Search, Settings};
+use crate::space::{Prior, Space};
+use rand::RngExt;
 
 /// A whole step.
 #[derive(Clone, Debug, Serialize)]
@@ -25,6 +28,8 @@ pub struct StepTime {
     pub phases: Phases,
     /// Children with a backward pass.
     pub backward_children: usize,
+    /// Entropy of the prior in nats.
+    pub entropy: f64,
     /// Distinct networks among the children.
     pub distinct_children: usize,
     /// Effective sample size of the weights.
@@ -35,12 +40,22 @@ pub struct StepTime {
     pub genotypes: Vec<String>,
 }
 
+/// The prior of a step that is measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Start {
+    /// Uniform, as at the start of a search.
+    Uniform,
+    /// Sharper: this part of the uniform prior's entropy.
+    Entropy(f64),
+}
+
 /// Repeats the same first step: the same children on the same batches from the same state.
 pub fn measure(
     mut gpu: Gpu,
     dataset: Dataset,
     shape: &Shape,
     samples: Samples,
+    start: Start,
     variants: Variants,
     repeats: usize,
 ) -> Result<StepTime> {
@@ -48,9 +63,13 @@ pub fn measure(
     (config.layers, config.channels, config.batch) = (shape.layers, shape.channels, shape.batch);
     (config.samples, config.seed, config.eval_every) = (samples, shape.seed, 0);
     let normalisation = Normalisation::of(&dataset.train);
-    let lowering = Lowering { tuning: variants.tuning, ..Lowering::default() };
+    let lowering = Lowering { tuning: variants.tuning, memory: shape.memory, ..Lowering::default() };
     gpu.read_through_textures(variants.textures == 1);
     let mut search = Search::new(Settings { config, normalisation, lowering }, Arc::new(dataset), gpu)?;
+    if let Start::Entropy(part) = start {
+        let prior = sharpened(search.space(), shape.seed, part);
+        search.set_prior(prior);
+    }
     let start = search.snapshot()?;
     let genotypes: Vec<String> = search.draw().iter().map(ToString::to_string).collect();
     // The first is not counted: drivers compile at the first launch.
@@ -72,10 +91,29 @@ pub fn measure(
         phases: record.seconds,
         backward_children: record.samples - record.skipped,
         distinct_children: record.samples - record.shared,
+        entropy: record.entropy.normal + record.entropy.reduce,
         ess: record.ess,
         arena_bytes: record.arena_bytes,
         genotypes,
     })
+}
+
+/// A prior with `part` of the entropy of the uniform one: normal logits, scaled.
+fn sharpened(space: &Space, seed: u64, part: f64) -> Prior {
+    let entropy = |prior: &Prior| prior.entropy().iter().sum::<f64>();
+    let uniform = Prior::uniform(space);
+    let wanted = part * entropy(&uniform);
+    let mut rng = stream(seed, Purpose::Init, 1, u64::MAX);
+    let mut noise = uniform;
+    let mut normal = || -> f64 { (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0 };
+    noise.logits.iter_mut().flatten().flatten().for_each(|logit| *logit = normal());
+    // The entropy grows with the temperature.
+    let (mut sharp, mut soft) = (1e-3f64, 1e3f64);
+    for _ in 0..60 {
+        let middle = (sharp * soft).sqrt();
+        if entropy(&noise.softened(middle)) < wanted { sharp = middle } else { soft = middle }
+    }
+    noise.softened(soft)
 }
 
 /// The embedded images in the middle of `size` x `size` black pixels, repeated over the channels.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Report;
+use super::{Report, StepTime};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,19 +54,23 @@ impl fmt::Display for Report {
             c.arena_bytes as f64 / f64::from(1 << 20),
             c.plan_ms
         )?;
-        let Some(t) = &self.step else { return Ok(()) };
-        let [s0, s1] = t.range_seconds;
-        writeln!(
-            f,
-            "\nstep of Algorithm 1, K = {}: {:.2} s ({s0:.2} to {s1:.2}); {} distinct children, {} with a backward pass, \
-             ESS {:.2}",
-            t.samples, t.seconds, t.distinct_children, t.backward_children, t.ess
-        )?;
-        let h = &t.phases;
-        write!(
-            f,
-            "by phase: data {:.3} s, plan {:.3} s, search {:.3} s, train {:.3} s, host {:.3} s",
-            h.data, h.plan, h.search, h.train, h.host
-        )
+        self.step.iter().try_for_each(|t| step(f, "the start", t))?;
+        self.sharpened.iter().try_for_each(|t| step(f, "a third of the entropy", t))
     }
+}
+
+fn step(f: &mut fmt::Formatter<'_>, at: &str, t: &StepTime) -> fmt::Result {
+    let [s0, s1] = t.range_seconds;
+    writeln!(
+        f,
+        "\nstep of Algorithm 1 at {at}, K = {}: {:.2} s ({s0:.2} to {s1:.2}); {} distinct children, {} with a backward pass, \
+             ESS {:.2}",
+        t.samples, t.seconds, t.distinct_children, t.backward_children, t.ess
+    )?;
+    let h = &t.phases;
+    writeln!(
+        f,
+        "by phase: data {:.3} s, plan {:.3} s, search {:.3} s, train {:.3} s, host {:.3} s",
+        h.data, h.plan, h.search, h.train, h.host
+    )
 }

@@ -1,8 +1,9 @@
 //! `parsec bench` → what the adapter can do, and what a child and a step take on it.
 
 use super::{Ui, variants};
+use crate::bench::step::Start;
 use crate::bench::{self, Probes, Report, Shape};
-use crate::config::Samples;
+use crate::config::{Memory, Samples};
 use crate::gpu::{Gpu, Options};
 use crate::space::read_genotype;
 use crate::{Error, Result};
@@ -34,6 +35,9 @@ pub struct BenchArgs {
     /// Key of every random number
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+    /// What training keeps in memory
+    #[arg(long, value_name = "normal|low", default_value = "normal")]
+    pub memory: Memory,
     /// Leave out the step of Algorithm 1
     #[arg(long)]
     pub no_step: bool,
@@ -63,6 +67,7 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
         in_channels: 3,
         classes: 10,
         seed: args.seed,
+        memory: super::session::memory(args.memory),
     };
     // Before anything is measured: a size that the images do not fit is told at once.
     let images = if args.no_step { None } else { Some(bench::step::images(&shape)?) };
@@ -79,14 +84,19 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
     let (child, kernels) =
         bench::child::measure(&mut network, &genotype, &probes, repeats, &mut |t| ui.note(t))?;
     drop(network);
-    let step = match images {
-        None => None,
-        Some(images) => {
-            ui.note(&format!("{} steps of Algorithm 1", repeats + 1));
-            Some(bench::step::measure(open()?, images, &shape, samples, variants, repeats)?)
-        }
-    };
-    let report = Report { adapter, variants, shape, probes, kernels, child, step };
+    let (mut step, mut sharpened) = (None, None);
+    if let Some(images) = images {
+        ui.note(&format!("{} steps of Algorithm 1 at the start of a search", repeats + 1));
+        let measure = |samples, start| {
+            bench::step::measure(open()?, images.clone(), &shape, samples, start, variants, repeats)
+        };
+        let start = measure(samples, Start::Uniform)?;
+        ui.note(&format!("{} steps when the prior has sharpened", repeats + 1));
+        let auto = Samples::Auto(start.samples as f64 / start.entropy);
+        sharpened = Some(measure(auto, Start::Entropy(1.0 / 3.0))?);
+        step = Some(start);
+    }
+    let report = Report { adapter, variants, shape, probes, kernels, child, step, sharpened };
     ui.emit(&report)?;
     ui.say(&report.to_string())
 }

@@ -196,6 +196,7 @@ fn shape(config: &Config, dataset: &Dataset) -> Shape {
         in_channels: dataset.train.channels,
         classes: dataset.class_names.len(),
         seed: config.seed,
+        memory: memory(config.memory),
     }
 }
 

@@ -1,0 +1,85 @@
+//! What a child and a step of Algorithm 1 cost against batch, channels, cells and K, as one picture.
+//!
+//! `cargo run --release --example cost [cost.svg]`: DARTS_V2 on images of 32x32x3 with 4 cells, 16 channels and a batch
+//! of 32, and one of these varied at a time; of a step, K is. Two to five minutes on a software adapter.
+
+use parsec_nas::Result;
+use parsec_nas::bench::step::Start;
+use parsec_nas::bench::{self, Shape};
+use parsec_nas::config::Samples;
+use parsec_nas::gpu::{Gpu, Options, Variants};
+use parsec_nas::graph::Memory;
+use parsec_nas::report::plot::{Panel, Series, panels_svg};
+use parsec_nas::space::read_genotype;
+
+const REPEATS: usize = 3;
+
+fn main() -> Result<()> {
+    let path = std::env::args().nth(1).unwrap_or_else(|| "cost.svg".into());
+    let base = Shape {
+        layers: 4,
+        channels: 16,
+        batch: 32,
+        size: 32,
+        in_channels: 3,
+        classes: 10,
+        seed: 0,
+        memory: Memory::Normal,
+    };
+    let genotype = read_genotype("DARTS_V2")?;
+    let open = || Gpu::open(None, Options::default());
+    let adapter = open()?.info().name.clone();
+
+    let mut panels = Vec::new();
+    type Vary = fn(&mut Shape, usize);
+    let sweeps: [(&str, &[usize], Vary); 3] = [
+        ("batch", &[8, 16, 32, 64], |shape, n| shape.batch = n),
+        ("channels", &[4, 8, 16, 24, 32], |shape, n| shape.channels = n),
+        ("cells", &[1, 2, 4, 6, 8], |shape, n| shape.layers = n),
+    ];
+    for (what, values, vary) in sweeps {
+        let (mut forward, mut train) = (Vec::new(), Vec::new());
+        for &n in values {
+            let mut shape = base;
+            vary(&mut shape, n);
+            let gpu = open()?;
+            let variants = Variants::fixed(&gpu);
+            let mut network = bench::child::network(gpu, &shape, variants)?;
+            let [f, t] = bench::child::times(&mut network, &genotype, REPEATS)?;
+            println!(
+                "{what} {n}: forward {:.1} ms, forward + backward + update {:.1} ms",
+                f.min_ms, t.min_ms
+            );
+            forward.push((n as f64, f.min_ms));
+            train.push((n as f64, t.min_ms));
+        }
+        panels.push(panel(
+            "A child",
+            what,
+            "ms",
+            vec![("forward", forward), ("forward + backward + update", train)],
+        ));
+    }
+    let mut seconds = Vec::new();
+    for k in [1, 2, 4, 8, 16] {
+        let images = bench::step::images(&base)?;
+        let gpu = open()?;
+        let variants = Variants::fixed(&gpu);
+        let step =
+            bench::step::measure(gpu, images, &base, Samples::Fixed(k), Start::Uniform, variants, REPEATS)?;
+        println!(
+            "K {k}: {:.3} s, {} children with a backward pass",
+            step.range_seconds[0], step.backward_children
+        );
+        seconds.push((f64::from(k), step.range_seconds[0]));
+    }
+    panels.push(panel("A step of Algorithm 1", "K", "s", vec![("fastest of 3", seconds)]));
+    std::fs::write(&path, panels_svg(&panels)).map_err(|e| parsec_nas::Error::io("write", &path, e))?;
+    println!("{path}: on {adapter}");
+    Ok(())
+}
+
+fn panel(title: &str, x: &str, unit: &str, lines: Vec<(&str, Vec<(f64, f64)>)>) -> Panel {
+    let series = lines.into_iter().map(|(name, points)| Series { name: name.into(), points }).collect();
+    Panel { title: format!("{title} against {x}"), x_label: x.into(), y_label: unit.into(), series }
+}
