@@ -149,7 +149,7 @@ impl Session {
         }
         done?;
         self.draw(run)?;
-        let mode = self.search.mode();
+        let mode = self.search.genotype();
         let evaluation = self.search.evaluate(&mode)?;
         let [normal, reduce] = self.search.prior().entropy();
         let uniform = crate::space::Prior::uniform(self.search.space()).entropy();
@@ -173,7 +173,7 @@ impl Session {
 
     /// Genotype, drawings and plots.
     fn draw(&mut self, run: &RunDir) -> Result<()> {
-        let mode = self.search.mode();
+        let mode = self.search.genotype();
         run.write("genotype.txt", format!("{mode}\n").as_bytes())?;
         let svg = report::cells_svg(&mode);
         run.write("cells.svg", svg.as_bytes())?;

@@ -21,7 +21,7 @@ use crate::{Error, Result};
 use keys::Key;
 pub use resolved::{Resolved, read as read_resolved, to_toml};
 pub use train::TrainConfig;
-pub use types::{Baseline, Memory, Samples, Temper};
+pub use types::{Baseline, Memory, Method, Samples, Temper};
 
 const DEFAULT_PRESET: &str = include_str!("../../assets/default.toml");
 const REFERENCE_PRESET: &str = include_str!("../../assets/reference.toml");
@@ -34,6 +34,9 @@ pub struct Config {
     pub data: String,
     /// Key of every random stream.
     pub seed: u64,
+    /// How architectures are searched for.
+    #[serde(default, with = "types::text")]
+    pub method: Method,
     /// The run folder as the user named it; without it the next free `runs/search-NNNN`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<PathBuf>,
@@ -172,6 +175,15 @@ impl Config {
         resolved::check_values(self)?;
         resolved::check_length(self.steps, self.epochs)?;
         resolved::check_rates(self.lr, self.lr_min)?;
+        if self.method == Method::Darts {
+            let try_this = "--method parsec or --method random";
+            return Err(Error::usage(
+                "`method`",
+                "a method that is there",
+                "darts, which is not yet",
+                try_this,
+            ));
+        }
         if let Some(part) = self.micro_batch
             && !self.batch.is_multiple_of(part)
         {

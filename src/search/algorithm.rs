@@ -9,7 +9,7 @@ use super::init::initial;
 use super::passes::suggest_smaller;
 use super::prior_update::{self, Adam, Moments};
 use super::record::{Clock, Phases, StepRecord};
-use crate::config::{Config, Temper};
+use crate::config::{Config, Method, Temper};
 use crate::data::{Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch, check_sides, split};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Network, Update};
@@ -207,7 +207,7 @@ impl Search {
     fn update_prior(&mut self, alphas: &[Alpha], weights: &[f64]) {
         let config = &self.settings.config;
         let warm_up = config.warmup_epochs * self.sources[1].batches_per_epoch();
-        if config.freeze_prior || self.step < warm_up {
+        if config.freeze_prior || config.method == Method::Random || self.step < warm_up {
             return;
         }
         let adam = Adam { lr: config.prior_lr, beta1: config.prior_beta1, beta2: config.prior_beta2 };

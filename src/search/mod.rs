@@ -10,6 +10,7 @@ pub mod importance;
 mod passes;
 pub mod prior_update;
 mod record;
+mod result;
 mod snapshot;
 mod trace;
 

@@ -15,6 +15,7 @@ mod adaptive;
 mod estimator;
 mod failures;
 mod importance;
+mod methods;
 mod parts;
 mod prior;
 mod state;
