@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use parsec_nas::Result;
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Layout, Lowering, Mode, Plan, Request};
-use parsec_nas::space::{Space, read_genotype};
+use parsec_nas::space::{Paths, Space, read_genotype};
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
@@ -40,7 +40,7 @@ fn main() -> Result<()> {
         let lowering = Lowering::default();
         let plan = Plan::new(Request {
             spec: &spec,
-            genotype: &genotype,
+            paths: Paths::Child(&genotype),
             layout: &layout,
             batch,
             mode,

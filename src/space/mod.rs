@@ -75,6 +75,15 @@ pub struct Genotype {
     pub reduce: CellArch,
 }
 
+/// Which paths of the search parent a network has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paths<'a> {
+    /// Those of one architecture (Eq. 1).
+    Child(&'a Genotype),
+    /// All, over these primitives, each with a factor (Eq. 2).
+    All(&'a [Primitive]),
+}
+
 /// A child architecture as pair indices, `[kind][node][slot]`; what a pair index means is said by the
 /// [`Space`] it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

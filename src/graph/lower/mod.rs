@@ -11,6 +11,8 @@ mod cell;
 mod chains;
 mod forward;
 mod head;
+mod mixed;
+mod tape;
 mod wide;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,15 +22,10 @@ use crate::graph::memory::PAGE_BYTES;
 use crate::graph::spec::NetworkSpec;
 use crate::kernel::{Buf, Dispatch, Range};
 use crate::ops::batch_norm::BatchNorm;
-use crate::ops::conv::Conv;
-use crate::ops::depthwise::Depthwise;
-use crate::ops::head::Linear;
-use crate::ops::pointwise::Pointwise;
-use crate::ops::pool::Pool;
-use crate::ops::subsample::Subsample;
-use crate::ops::window_pool::WindowPool;
 use crate::ops::{Array, Map, Param, Tensor, Tuning, View, elementwise, pack, reduce};
-use crate::space::Genotype;
+use crate::space::Paths;
+
+use tape::{Features, Step};
 
 /// What a plan computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +37,9 @@ pub enum Mode {
     /// Log-likelihoods (with label smoothing: minus each example's loss), then the gradient of the mean loss
     /// ([`Loss`]), added to `Grad` times `scalars[0]`.
     Train,
+    /// Log-likelihoods, then the gradient of the mean loss with respect to the factors of a mixed network's
+    /// paths, each shared by all examples, added to `MixGrad` times `scalars[0]`.
+    Factors,
 }
 
 /// How a plan is lowered.
@@ -102,8 +102,8 @@ impl Default for Lowering {
 pub struct Request<'a> {
     /// The network.
     pub spec: &'a NetworkSpec,
-    /// The child.
-    pub genotype: &'a Genotype,
+    /// The child, or the mixed network.
+    pub paths: Paths<'a>,
     /// Where its parameters lie.
     pub layout: &'a Layout,
     /// Examples.
@@ -116,64 +116,6 @@ pub struct Request<'a> {
     pub drop_path: bool,
     /// How.
     pub lowering: Lowering,
-}
-
-/// One step of the forward pass, as far as the backward pass needs it.
-enum Step {
-    Conv {
-        op: Conv,
-        data_gradient: bool,
-    },
-    Depthwise(Depthwise),
-    Pointwise(Pointwise),
-    Pool(Pool),
-    Subsample(Subsample),
-    /// A batch norm over blocks of channels; without fusion also what made norm(x) real.
-    Norm(BatchNorm),
-    /// A view made real: channels `from` of x at `to` of y.
-    Apply {
-        view: View,
-        y: Tensor,
-        blocks: Vec<(u32, u32)>,
-        channels: u32,
-    },
-    /// Identity terms of a node: dx[to] += scale * dz[from].
-    Identity {
-        z: Tensor,
-        from: u32,
-        x: Tensor,
-        to: u32,
-        channels: u32,
-        scale: f32,
-    },
-    WindowPool(WindowPool),
-    /// Pooling of x to the features from `first` on.
-    GlobalPool {
-        x: Tensor,
-        pooled: Array,
-        first: u32,
-    },
-    Linear {
-        op: Linear,
-        x: Features,
-        dlogits: Array,
-    },
-    Loss {
-        n: u32,
-        k: u32,
-        logits: Array,
-        dlogits: Array,
-        weight: f32,
-    },
-}
-
-/// What a linear layer reads.
-#[derive(Clone, Copy)]
-enum Features {
-    /// Globally pooled features, [C][N].
-    Pooled(Array),
-    /// One-pixel maps, [C][N][1][1].
-    Maps(Tensor),
 }
 
 /// Where the gradient of a block of channels is to be found.
@@ -257,7 +199,7 @@ pub fn lower(request: Request<'_>) -> Lowered {
     };
     b.forward();
     let forward = b.dispatches.len();
-    if request.mode == Mode::Train {
+    if matches!(request.mode, Mode::Train | Mode::Factors) {
         b.backward();
     }
     let mut dispatches = pack::copy(&b.copies);

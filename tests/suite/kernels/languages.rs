@@ -7,6 +7,7 @@ use parsec_nas::graph::{Layout, Lowering, Mode, Plan, Request};
 use parsec_nas::kernel::{Dispatch, Source, kernel, reflect, translate};
 use parsec_nas::ops::Tuning;
 use parsec_nas::selftest::child::{everything, the_rest};
+use parsec_nas::space::Paths;
 use parsec_nas::space::read_genotype;
 
 /// The dispatches of representative plans.
@@ -55,7 +56,7 @@ pub fn planned() -> Vec<Dispatch> {
                         let lowering = Lowering { fuse, tuning, ..Lowering::default() };
                         let plan = Plan::new(Request {
                             spec: &spec,
-                            genotype,
+                            paths: Paths::Child(genotype),
                             layout: &layout,
                             batch: 4,
                             mode,
