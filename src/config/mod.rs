@@ -175,15 +175,7 @@ impl Config {
         resolved::check_values(self)?;
         resolved::check_length(self.steps, self.epochs)?;
         resolved::check_rates(self.lr, self.lr_min)?;
-        if self.method == Method::Darts {
-            let try_this = "--method parsec or --method random";
-            return Err(Error::usage(
-                "`method`",
-                "a method that is there",
-                "darts, which is not yet",
-                try_this,
-            ));
-        }
+        self.check_method()?;
         if let Some(part) = self.micro_batch
             && !self.batch.is_multiple_of(part)
         {
@@ -209,6 +201,21 @@ impl Config {
             ));
         }
         resolved::check_normalisation(self.mean.as_deref(), self.std.as_deref())
+    }
+
+    /// Whether nothing is asked of a search over all paths that only one over children has.
+    fn check_method(&self) -> Result<()> {
+        let asked = [
+            ("`prior_from`", self.prior_from.as_ref().map(|run| run.display().to_string())),
+            ("`trace_steps`", (self.trace_steps > 0).then(|| self.trace_steps.to_string())),
+        ];
+        match asked.into_iter().find_map(|(key, value)| Some((key, value?))) {
+            Some((key, value)) if self.method == Method::Darts => {
+                let expected = "nothing with `method` darts, which has no prior over children";
+                Err(Error::usage(key, expected, value, "leave it out, or --method parsec"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Examples that go through a child at a time: the whole batch, or `micro_batch`.

@@ -16,7 +16,7 @@ use crate::space::Genotype;
 
 /// The buffers that hold the two batches.
 pub(super) const SEARCH: u8 = 0;
-const TRAIN: u8 = 1;
+pub(super) const TRAIN: u8 = 1;
 
 /// What was submitted, and where its results will be.
 pub(super) struct Pass {
@@ -94,7 +94,7 @@ impl Search {
 }
 
 /// The results of one child on the parts of a batch, in their order, as those on the whole of it.
-fn join<'a>(parts: impl Iterator<Item = &'a ChildResult>) -> ChildResult {
+pub(super) fn join<'a>(parts: impl Iterator<Item = &'a ChildResult>) -> ChildResult {
     let mut whole = ChildResult { log_likelihood: Vec::new(), n_correct: 0 };
     for part in parts {
         whole.log_likelihood.extend(&part.log_likelihood);

@@ -4,6 +4,7 @@
 //! What an architecture computes is not said here.
 
 pub mod genotype;
+mod mixture;
 mod parse;
 pub mod primitive;
 pub mod prior;
@@ -11,6 +12,7 @@ pub mod prior;
 use crate::error::{Error, Result};
 
 pub use genotype::read_genotype;
+pub use mixture::Mixture;
 pub use parse::ParseError;
 pub use primitive::Primitive;
 pub use prior::{PerNode, Prior};
