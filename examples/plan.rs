@@ -63,5 +63,19 @@ fn main() -> Result<()> {
             println!("    {n:4} x {:34} {:8.3} GFLOP", format!("{shader}::{entry}"), flops as f64 / 1e9);
         }
     }
+    // All paths at once, as `--method darts` searches.
+    let plan = Plan::new(Request {
+        spec: &spec,
+        paths: Paths::All(space.primitives()),
+        layout: &layout,
+        batch,
+        mode: Mode::Train,
+        split: 0,
+        drop_path: false,
+        lowering: Lowering::default(),
+    })?;
+    println!("\nall paths, forward and backward, {batch} images");
+    println!("  activation memory {:9.1} MiB", plan.arena_bytes() as f64 / f64::from(1 << 20));
+    println!("  work              {:9.2} GFLOP", plan.flops as f64 / 1e9);
     Ok(())
 }

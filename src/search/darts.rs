@@ -21,13 +21,17 @@ pub const ALPHA_DECAY: f64 = 1e-3;
 
 /// α and Adam's moments, `[kind][edge][primitive]` each.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Darts {
+pub struct Darts {
+    /// The logits.
     pub alpha: Mixture,
+    /// First moment.
     pub m: Vec<f64>,
+    /// Second moment.
     pub v: Vec<f64>,
 }
 
 impl Darts {
+    /// α = 0 and no moments yet.
     pub fn new(space: &Space) -> Self {
         let alpha = Mixture::uniform(space);
         let zeros = vec![0.0; alpha.logits.len()];
@@ -35,18 +39,18 @@ impl Darts {
     }
 
     /// What a checkpoint holds, by name.
-    pub fn parts(&self) -> [(&'static str, &[f64]); 3] {
+    pub(super) fn parts(&self) -> [(&'static str, &[f64]); 3] {
         [("alpha", &self.alpha.logits), ("adam.m", &self.m), ("adam.v", &self.v)]
     }
 
     /// The same, to be set.
-    pub fn parts_mut(&mut self) -> [(&'static str, &mut [f64]); 3] {
+    pub(super) fn parts_mut(&mut self) -> [(&'static str, &mut [f64]); 3] {
         [("alpha", &mut self.alpha.logits), ("adam.m", &mut self.m), ("adam.v", &mut self.v)]
     }
 }
 
 /// The `t`-th step (from 1) of α: Adam down the gradient of the loss, given for the factors, and of the decay.
-fn descend(darts: &mut Darts, of_factors: &[f64], t: u64, settings: Adam) {
+pub fn descend(darts: &mut Darts, of_factors: &[f64], t: u64, settings: Adam) {
     let of_loss = darts.alpha.gradient(of_factors);
     let up: Vec<f64> = of_loss.iter().zip(&darts.alpha.logits).map(|(g, a)| -(g + ALPHA_DECAY * a)).collect();
     adam(&mut darts.alpha.logits, &mut darts.m, &mut darts.v, &up, t, settings);

@@ -6,7 +6,7 @@
 
 mod algorithm;
 mod children;
-mod darts;
+pub mod darts;
 mod evaluate;
 pub mod importance;
 mod passes;

@@ -10,6 +10,7 @@ mod big;
 mod layout;
 mod limits;
 mod memory;
+mod mixed;
 mod poison;
 mod recompute;
 

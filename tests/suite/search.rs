@@ -12,6 +12,7 @@ use parsec_nas::space::{Primitive, Prior, Space};
 use super::replay::open;
 
 mod adaptive;
+mod darts;
 mod estimator;
 mod failures;
 mod importance;

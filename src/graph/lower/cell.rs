@@ -135,8 +135,9 @@ impl Builder<'_> {
         };
         let key = |op: &Op| (levels[op.input], target(op), op.primitive, source(op), op.node);
         ops.sort_by_key(key);
-        // One batch norm serves a tensor.
-        let most = self.fit(parts.c, map).min(MAX_TASKS as u32);
+        // One batch norm serves a tensor, whose coefficients are bound as one uniform.
+        let coefs = (UNIFORM_BYTES / 16) as u32 / parts.c;
+        let most = self.fit(parts.c, map).min(MAX_TASKS as u32).min(coefs.max(1));
         let mut placed = Vec::new();
         for side_by_side in ops.chunk_by(|a, b| key(a).0 == key(b).0 && target(a) == target(b)) {
             for some in side_by_side.chunks(even(side_by_side.len() as u32, most) as usize) {
