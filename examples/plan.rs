@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use parsec_nas::Result;
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Extent, Layout, Lowering, Mode, Plan, Request};
-use parsec_nas::space::{Space, read_genotype};
+use parsec_nas::space::{Paths, Space, read_genotype};
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
@@ -40,7 +40,7 @@ fn main() -> Result<()> {
         let lowering = Lowering::default();
         let plan = Plan::new(Request {
             spec: &spec,
-            genotype: &genotype,
+            paths: Paths::Child(&genotype),
             layout: &layout,
             batch,
             mode,
@@ -64,5 +64,20 @@ fn main() -> Result<()> {
             println!("    {n:4} x {:34} {:8.3} GFLOP", format!("{shader}::{entry}"), flops as f64 / 1e9);
         }
     }
+    // All paths at once, as `--method darts` searches.
+    let plan = Plan::new(Request {
+        spec: &spec,
+        paths: Paths::All(space.primitives()),
+        layout: &layout,
+        batch,
+        mode: Mode::Train,
+        extent: Extent::Whole,
+        split: 0,
+        drop_path: false,
+        lowering: Lowering::default(),
+    })?;
+    println!("\nall paths, forward and backward, {batch} images");
+    println!("  activation memory {:9.1} MiB", plan.arena_bytes() as f64 / f64::from(1 << 20));
+    println!("  work              {:9.2} GFLOP", plan.flops as f64 / 1e9);
     Ok(())
 }

@@ -32,6 +32,8 @@ pub enum Purpose {
     Test = 10,
     /// Samples drawn from a prior for display.
     Show = 11,
+    /// The architecture that a random search ends with.
+    Result = 12,
 }
 
 /// The stream for `purpose` at (`step`, `index`).

@@ -21,6 +21,10 @@ pub struct SearchArgs {
     /// Images: embedded, cifar10:DIR, cifar100:DIR, idx:DIR or folder:DIR
     #[arg(long, value_name = "SPEC")]
     pub data: Option<String>,
+    /// How to search: parsec; random, whose prior stays as it is and whose result is a draw from it; darts, all
+    /// paths at once
+    #[arg(long, value_name = "parsec|darts|random")]
+    pub method: Option<String>,
     /// Key of every random number
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,

@@ -66,7 +66,8 @@ pub struct Session {
 #[derive(Serialize)]
 struct Outcomes {
     genotype: String,
-    /// Accuracy of the mode of π with the shared weights on the held-out images.
+    method: String,
+    /// Accuracy of the genotype with the shared weights on the held-out images.
     accuracy: f64,
     #[serde(flatten)]
     evaluation: Evaluation,
@@ -149,12 +150,13 @@ impl Session {
         }
         done?;
         self.draw(run)?;
-        let mode = self.search.mode();
+        let mode = self.search.genotype();
         let evaluation = self.search.evaluate(&mode)?;
-        let [normal, reduce] = self.search.prior().entropy();
-        let uniform = crate::space::Prior::uniform(self.search.space()).entropy();
+        let [normal, reduce] = self.search.entropy();
+        let uniform = self.search.entropy_uniform();
         let result = Outcomes {
             genotype: mode.to_string(),
+            method: self.search.config().method.to_string(),
             accuracy: evaluation.accuracy(),
             evaluation,
             entropy: PerKind { normal, reduce },
@@ -173,12 +175,16 @@ impl Session {
 
     /// Genotype, drawings and plots.
     fn draw(&mut self, run: &RunDir) -> Result<()> {
-        let mode = self.search.mode();
+        let mode = self.search.genotype();
         run.write("genotype.txt", format!("{mode}\n").as_bytes())?;
         let svg = report::cells_svg(&mode);
         run.write("cells.svg", svg.as_bytes())?;
         run.write("cells.png", &report::png(&svg, 2.0)?)?;
-        run.write("prior.svg", report::prior_svg(self.search.space(), self.search.prior()).as_bytes())?;
+        let space = self.search.space();
+        match self.search.mixture() {
+            Some(alpha) => run.write("alpha.svg", report::mixture_svg(space, &alpha.factors()).as_bytes())?,
+            None => run.write("prior.svg", report::prior_svg(space, self.search.prior()).as_bytes())?,
+        }
         if let Some(svg) = report::metrics_svg(&run.metrics_path())? {
             run.write("metrics.svg", svg.as_bytes())?;
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Network, Stem, Ui, show};
 use crate::Result;
-use crate::config::{Memory, Resolved, TrainConfig};
+use crate::config::{Memory, Method, Resolved, TrainConfig};
 use crate::run::{self, RunDir};
 use crate::search::take_prior;
 use crate::space::{Primitive, Prior, Space};
@@ -91,6 +91,10 @@ pub fn show(flags: &ShowFlags, ui: &Ui) -> Result<()> {
 /// The newest prior of the run at `path`. Without a readable one there is still a genotype to show.
 fn prior(path: &Path, ui: &Ui) -> Option<(Space, Prior)> {
     if RunDir::open(path).and_then(|run| run.manifest()).is_ok_and(|m| m.kind == TrainConfig::KIND) {
+        return None;
+    }
+    // All paths at once have no prior.
+    if RunDir::open(path).and_then(|run| run.config()).is_ok_and(|c| c.method == Method::Darts) {
         return None;
     }
     match read_prior(path, ui) {

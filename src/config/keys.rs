@@ -5,7 +5,7 @@
 
 use toml::Value;
 
-use super::types::{self, Baseline, Memory, Samples, Temper};
+use super::types::{self, Baseline, Memory, Method, Samples, Temper};
 use crate::{Error, Result};
 
 /// What a key may hold. Ranges include both ends unless said otherwise.
@@ -47,6 +47,7 @@ pub(super) const fn key(name: &'static str, kind: Kind) -> Key {
 pub const KEYS: &[Key] = &[
     key("data", Kind::Text(types::check_data)),
     key("seed", Kind::Int(0, i64::MAX)),
+    key("method", Kind::Text(|s| s.parse::<Method>().map(drop))),
     key("run", Kind::Text(|s| non_empty(s, "a folder"))),
     key("device", Kind::Text(|s| non_empty(s, "an index or a part of a device's name"))),
     key("layers", Kind::Int(3, 256)),

@@ -21,7 +21,7 @@ use crate::{Error, Result};
 use keys::Key;
 pub use resolved::{Resolved, read as read_resolved, to_toml};
 pub use train::TrainConfig;
-pub use types::{Baseline, Memory, Samples, Temper};
+pub use types::{Baseline, Memory, Method, Samples, Temper};
 
 const DEFAULT_PRESET: &str = include_str!("../../assets/default.toml");
 const REFERENCE_PRESET: &str = include_str!("../../assets/reference.toml");
@@ -34,6 +34,9 @@ pub struct Config {
     pub data: String,
     /// Key of every random stream.
     pub seed: u64,
+    /// How architectures are searched for.
+    #[serde(default, with = "types::text")]
+    pub method: Method,
     /// The run folder as the user named it; without it the next free `runs/search-NNNN`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<PathBuf>,
@@ -172,6 +175,7 @@ impl Config {
         resolved::check_values(self)?;
         resolved::check_length(self.steps, self.epochs)?;
         resolved::check_rates(self.lr, self.lr_min)?;
+        self.check_method()?;
         if let Some(part) = self.micro_batch
             && !self.batch.is_multiple_of(part)
         {
@@ -197,6 +201,21 @@ impl Config {
             ));
         }
         resolved::check_normalisation(self.mean.as_deref(), self.std.as_deref())
+    }
+
+    /// Whether nothing is asked of a search over all paths that only one over children has.
+    fn check_method(&self) -> Result<()> {
+        let asked = [
+            ("`prior_from`", self.prior_from.as_ref().map(|run| run.display().to_string())),
+            ("`trace_steps`", (self.trace_steps > 0).then(|| self.trace_steps.to_string())),
+        ];
+        match asked.into_iter().find_map(|(key, value)| Some((key, value?))) {
+            Some((key, value)) if self.method == Method::Darts => {
+                let expected = "nothing with `method` darts, which has no prior over children";
+                Err(Error::usage(key, expected, value, "leave it out, or --method parsec"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Examples that go through a child at a time: the whole batch, or `micro_batch`.

@@ -182,6 +182,41 @@ impl fmt::Display for Baseline {
     }
 }
 
+/// How architectures are searched for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// Algorithm 1.
+    #[default]
+    Parsec,
+    /// All paths at once, weighted by a softmax (Eq. 2).
+    Darts,
+    /// A prior that never moves; the result is a draw from it.
+    Random,
+}
+
+impl FromStr for Method {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "parsec" => Ok(Self::Parsec),
+            "darts" => Ok(Self::Darts),
+            "random" => Ok(Self::Random),
+            _ => Err("parsec, darts or random".into()),
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Parsec => "parsec",
+            Self::Darts => "darts",
+            Self::Random => "random",
+        })
+    }
+}
+
 /// What of a child's forward pass is kept for its backward pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Memory {

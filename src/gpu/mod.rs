@@ -20,7 +20,7 @@ mod variants;
 
 pub use adapter::{AdapterInfo, AdapterLimits, adapters, choose};
 pub use device::{Gpu, LimitsChoice, Options, Reads};
-pub use network::{Child, Clip, Network, Update};
+pub use network::{Child, Clip, Mixed, Network, Update, n_factors};
 pub use record::Recorded;
 pub use results::ChildResult;
 pub use variants::Variants;

@@ -3,10 +3,15 @@
 //! Plans are made per architecture and kept; the arena is that of the largest child seen, whatever the
 //! number of children. Nothing here waits for the GPU except the functions that return results.
 
+mod mixed;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytemuck::cast_slice;
+
+use mixed::OwnedPaths;
+pub use mixed::{Mixed, n_factors};
 
 use super::device::Gpu;
 use super::record::Recorded;
@@ -25,7 +30,7 @@ const MAX_PLANS: usize = 64;
 /// What makes two plans the same.
 #[derive(Clone, Debug, PartialEq)]
 struct Key {
-    genotype: Genotype,
+    paths: OwnedPaths,
     mode: Mode,
     extent: Extent,
     batch: u32,
@@ -177,7 +182,7 @@ impl Network {
     fn plan(&self, key: &Key) -> Result<Plan> {
         Plan::new(Request {
             spec: &self.spec,
-            genotype: &key.genotype,
+            paths: key.paths.borrow(),
             layout: &self.layout,
             batch: key.batch,
             mode: key.mode,
@@ -195,7 +200,7 @@ impl Network {
 
     fn key(&self, child: Child<'_>) -> Key {
         Key {
-            genotype: child.genotype.clone(),
+            paths: OwnedPaths::Child(child.genotype.clone()),
             mode: child.mode,
             extent: child.extent,
             batch: self.batches[usize::from(child.split)],
@@ -246,7 +251,8 @@ impl Network {
     /// Submits a child on the batch of its split. Its per-example results are in `Results` afterwards; in
     /// [`Mode::Train`] its gradient was added to the accumulated one, times the child's weight.
     pub fn run(&mut self, child: Child<'_>) -> Result<()> {
-        self.on_host(|network| network.launch(child))
+        let key = self.key(child);
+        self.on_host(|network| network.launch(key))
     }
 
     /// Does `work` and counts its time, without that of waiting for the adapter.
@@ -268,8 +274,8 @@ impl Network {
         self.prepared.len()
     }
 
-    fn launch(&mut self, child: Child<'_>) -> Result<()> {
-        let prepared = self.take_prepared(child)?;
+    fn launch(&mut self, key: Key) -> Result<()> {
+        let prepared = self.take_prepared(key)?;
         let done = self.gpu.submit(&prepared.recorded);
         debug_assert!(prepared.pages.len() <= self.pages.len());
         self.prepared.push(prepared);
@@ -278,14 +284,13 @@ impl Network {
 
     /// Everything that [`Self::run`] does before it submits: memory for the child, its pipelines.
     pub fn prepare(&mut self, child: Child<'_>) -> Result<()> {
-        let prepared = self.take_prepared(child)?;
+        let prepared = self.take_prepared(self.key(child))?;
         self.prepared.push(prepared);
         Ok(())
     }
 
     /// The child ready to run, taken out of the list; the most recently used belongs at its end.
-    fn take_prepared(&mut self, child: Child<'_>) -> Result<Prepared> {
-        let key = self.key(child);
+    fn take_prepared(&mut self, key: Key) -> Result<Prepared> {
         if let Some(at) = self.prepared.iter().position(|p| p.key == key) {
             return Ok(self.prepared.remove(at));
         }

@@ -28,6 +28,10 @@ pub enum Buf {
     Logits(u8),
     /// Drop-path factors, f32 [cells * 8]\[N\].
     DropPath,
+    /// Factors of the paths of a mixed network, f32 [paths]\[N\].
+    Mix,
+    /// The accumulated gradient of those factors, f32 \[paths\].
+    MixGrad,
     /// Numbers that the host sets once per step (scale ω̃_k per child, learning rate, ...).
     Scalars,
     /// Tensor `i` of a plan that is not laid out yet: the planner puts it into a page.

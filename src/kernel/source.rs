@@ -41,6 +41,7 @@ pub const SOURCES: &[Source] = &[
     shader!("batch_norm", "map", "grad"),
     shader!("apply", "map", "view"),
     shader!("node", "map"),
+    shader!("mix", "map", "view"),
     shader!("window_pool", "map"),
     shader!("global_pool", "map"),
     shader!("linear"),

@@ -33,9 +33,14 @@ pub struct Rows {
 
 /// grad\[target\] += Σ_chunks partial, for parameters whose partial sums lie in one array.
 pub fn accumulate(partial: Array, tasks: &[Task]) -> Vec<Dispatch> {
+    accumulate_into(Buf::Grad, partial, tasks)
+}
+
+/// The same for targets in another buffer than the gradient of v.
+pub fn accumulate_into(buf: Buf, partial: Array, tasks: &[Task]) -> Vec<Dispatch> {
     let one = |tasks: &[Task]| {
         let targets: Vec<Param> = tasks.iter().map(|t| t.target).collect();
-        let (grad, base) = cover(Buf::Grad, &targets);
+        let (grad, base) = cover(buf, &targets);
         let mut params: Vec<u32> = tasks
             .iter()
             .flat_map(|t| {
@@ -55,7 +60,7 @@ pub fn accumulate(partial: Array, tasks: &[Task]) -> Vec<Dispatch> {
     while !rest.is_empty() {
         let fits = |n: &usize| {
             let targets: Vec<Param> = rest[..*n].iter().map(|t| t.target).collect();
-            cover(Buf::Grad, &targets).0.len_bytes <= BINDING_BYTES
+            cover(buf, &targets).0.len_bytes <= BINDING_BYTES
         };
         let most = rest.len().min(super::MAX_TASKS);
         let (group, others) = rest.split_at((1..=most).rev().find(fits).unwrap_or(1));

@@ -11,6 +11,9 @@ use super::Window;
 
 pub(super) use build::build;
 
+/// The tensor of a mixed network's factors, `[kinds · edges · primitives]`.
+pub const FACTORS: &str = "factors";
+
 /// Which of the two networks of a genotype.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -110,6 +113,11 @@ pub(in crate::reference) enum Layer {
         terms: [usize; 2],
         drop: [Option<(usize, usize)>; 2],
     },
+    /// Node sum of a mixed cell: layers, each with the number of its factor in the tensor [`FACTORS`].
+    Mix {
+        terms: Vec<(usize, usize)>,
+        n_factors: usize,
+    },
     Concat {
         parts: Vec<usize>,
     },
@@ -145,6 +153,7 @@ impl Layer {
                     (format!("{name}.bias"), vec![*classes]),
                 ]
             }
+            Self::Mix { n_factors, .. } => vec![(FACTORS.to_owned(), vec![*n_factors])],
             _ => Vec::new(),
         }
     }

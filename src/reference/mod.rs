@@ -18,6 +18,7 @@ pub mod global_pool;
 pub mod layers;
 pub mod linear;
 pub mod max_pool;
+pub mod mix;
 pub mod network;
 pub mod node_sum;
 pub mod pointwise;

@@ -5,6 +5,7 @@
 
 mod backward;
 mod check;
+pub mod mixed;
 
 use std::collections::BTreeMap;
 
@@ -12,10 +13,10 @@ use super::batch_norm::{self, Stats};
 use super::layers::{self, Kind, Layer, Layers, Net};
 use super::{
     T4, Window, adaptive_pool, avg_pool, concat, conv, cross_entropy, depthwise, global_pool, linear,
-    max_pool, node_sum, pointwise, relu, subsample,
+    max_pool, mix, node_sum, pointwise, relu, subsample,
 };
 use crate::Result;
-use crate::space::Genotype;
+use crate::space::{Genotype, Paths};
 
 /// Tensors by the names of the reference implementation's files: shape and elements in C order.
 pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f64>)>;
@@ -72,12 +73,12 @@ pub struct Outcome {
 
 /// Names and shapes of the parameters of `net` with `genotype` that have a gradient.
 pub fn parameter_shapes(net: &Net, genotype: &Genotype) -> BTreeMap<String, Vec<usize>> {
-    parameters(&layers::build(net, genotype))
+    parameters(&layers::build(net, Paths::Child(genotype)))
 }
 
 /// Names and shapes of the running statistics of a final network's batch norms; a search child has none.
 pub fn running_shapes(net: &Net, genotype: &Genotype) -> BTreeMap<String, Vec<usize>> {
-    running_statistics(net, &layers::build(net, genotype))
+    running_statistics(net, &layers::build(net, Paths::Child(genotype)))
 }
 
 fn parameters(layers: &Layers) -> BTreeMap<String, Vec<usize>> {
@@ -108,9 +109,20 @@ pub fn evaluate(
     mode: Mode,
     want_gradient: bool,
 ) -> Result<Outcome> {
-    let net = &Net { auxiliary: net.auxiliary && mode == Mode::Train, ..net.clone() };
     check::check_genotype(genotype)?;
-    let layers = layers::build(net, genotype);
+    evaluate_paths(net, Paths::Child(genotype), weights, batch, mode, want_gradient)
+}
+
+fn evaluate_paths(
+    net: &Net,
+    paths: Paths<'_>,
+    weights: &Tensors,
+    batch: &Batch,
+    mode: Mode,
+    want_gradient: bool,
+) -> Result<Outcome> {
+    let net = &Net { auxiliary: net.auxiliary && mode == Mode::Train, ..net.clone() };
+    let layers = layers::build(net, paths);
     let run = Run { net, weights, batch, mode };
     run.check(&layers)?;
     let tape = run.forward(&layers);
@@ -208,6 +220,11 @@ impl Run<'_> {
                 }
                 Layer::Sum { terms: [a, b], drop } => {
                     node_sum::forward(value(a), value(b), self.factors(drop))
+                }
+                Layer::Mix { terms, .. } => {
+                    let factors = self.param(layers::FACTORS);
+                    let terms: Vec<_> = terms.iter().map(|(x, f)| (value(x), factors[*f])).collect();
+                    mix::forward(&terms)
                 }
                 Layer::Concat { parts } => concat::forward(&parts.iter().map(value).collect::<Vec<_>>()),
                 Layer::Zero { x, stride } => {

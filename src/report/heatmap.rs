@@ -48,6 +48,36 @@ pub fn prior_svg(space: &Space, prior: &Prior) -> String {
     svg.finish()
 }
 
+/// The factors of all paths of a mixed network, `[kind][edge][primitive]`.
+pub fn mixture_svg(space: &Space, factors: &[f64]) -> String {
+    let n_primitives = space.primitives().len();
+    let map_width = FIELD.0 * n_primitives as f64;
+    let kind_width = INPUTS + map_width + 18.0 + BORDER;
+    let rows: f64 = (0..N_NODES).map(row_height).sum();
+    let bottom = BORDER + HEAD + rows + NAMES + BORDER;
+    let mut svg = Svg::new(BORDER + 2.0 * kind_width, bottom);
+    let mut rest = factors;
+    for kind in CellKind::ALL {
+        let x = BORDER + kind.index() as f64 * kind_width + INPUTS;
+        let title = format!("{} cell", if kind == CellKind::Normal { "normal" } else { "reduction" });
+        svg.text((x + map_width / 2.0, BORDER), 15.0, Anchor::Middle, INK, &title);
+        let mut y = BORDER + HEAD;
+        for node in 0..N_NODES {
+            let (values, others) = rest.split_at(rest.len().min(space.n_pairs(node)));
+            rest = others;
+            map(&mut svg, (x, y), space, node, values, usize::MAX);
+            y += row_height(node);
+        }
+        for (p, primitive) in space.primitives().iter().enumerate() {
+            let at = (x + FIELD.0 * (p as f64 + 0.5), y);
+            svg.turned(at, 11.0, Anchor::End, -55.0, primitive.name());
+        }
+    }
+    let note = "softmax over the primitives of each edge in %";
+    svg.text((BORDER, bottom - 0.6 * BORDER), 11.0, Anchor::Start, GREY, note);
+    svg.finish()
+}
+
 fn row_height(node: usize) -> f64 {
     FIELD.1 * (node + 2) as f64 + 14.0
 }

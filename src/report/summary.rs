@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::error::{Error, Result};
 use crate::graph::spec::{NetworkKind, NetworkSpec};
 use crate::graph::{Extent, Layout, Lowering, Memory, Mode, Plan, Request};
-use crate::space::{CellKind, Genotype, N_NODES, N_SLOTS, Prior, Space};
+use crate::space::{CellKind, Genotype, N_NODES, N_SLOTS, Paths, Prior, Space};
 
 /// Names of a pair's input, as in the drawings.
 const INPUT_NAMES: [&str; N_NODES + 1] = ["k-2", "k-1", "0", "1", "2"];
@@ -52,9 +52,10 @@ impl Training {
         let plan = Layout::new(spec.child_params(genotype)).and_then(|layout| {
             let lowering = Lowering { memory, ..Lowering::default() };
             let (mode, extent, split, drop_path) = (Mode::Train, Extent::Whole, 0, false);
+            let paths = Paths::Child(genotype);
             Plan::new(Request {
                 spec,
-                genotype,
+                paths,
                 layout: &layout,
                 batch,
                 mode,

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::children::Children;
+use super::darts::Darts;
 use super::importance;
 use super::init::initial;
 use super::passes::suggest_smaller;
 use super::prior_update::{self, Adam, Moments};
 use super::record::{Clock, Phases, StepRecord};
-use crate::config::{Config, Temper};
+use crate::config::{Config, Method, Temper};
 use crate::data::{Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch, check_sides, split};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Network, Update};
@@ -39,6 +40,8 @@ pub struct Search {
     prefetch: Option<Prefetch>,
     pub(super) prior: Prior,
     pub(super) moments: Moments,
+    /// In place of π, where all paths run at once.
+    pub(super) darts: Option<Darts>,
     pub(super) step: u64,
     pub(super) mode_accuracy: Option<(u64, f64)>,
 }
@@ -98,6 +101,7 @@ impl Search {
         network.write_all(Buf::V, &v)?;
         let prior = Prior::uniform(&space);
         let moments = Moments::zeros(&prior);
+        let darts = (config.method == Method::Darts).then(|| Darts::new(&space));
         let mut search = Self {
             settings,
             space,
@@ -107,6 +111,7 @@ impl Search {
             prefetch: None,
             prior,
             moments,
+            darts,
             step: 0,
             mode_accuracy: None,
         };
@@ -115,12 +120,15 @@ impl Search {
         Ok(search)
     }
 
-    /// One iteration of Algorithm 1 (lines 5 to 17).
+    /// One iteration of Algorithm 1 (lines 5 to 17), or of the method that takes its place.
     ///
     /// # Errors
     /// [`Error::NonFinite`] before anything is changed, [`Error::Device`] if the adapter fails.
     pub fn step(&mut self) -> Result<StepRecord> {
-        let done = self.iteration();
+        let done = match self.darts.clone() {
+            Some(darts) => self.mixed_iteration(darts),
+            None => self.iteration(),
+        };
         if done.is_err() {
             // The step was not done: its batches are still to come.
             self.prefetch = None;
@@ -189,7 +197,7 @@ impl Search {
     }
 
     /// Splits the time of a pass into the host's and the rest.
-    fn share(&mut self, lap: f64, pass: &mut f64, host: &mut f64) {
+    pub(super) fn share(&mut self, lap: f64, pass: &mut f64, host: &mut f64) {
         let planned = self.network.take_host_secs().min(lap);
         *pass = lap - planned;
         *host += planned;
@@ -206,17 +214,22 @@ impl Search {
     }
 
     fn update_prior(&mut self, alphas: &[Alpha], weights: &[f64]) {
-        let config = &self.settings.config;
-        let warm_up = config.warmup_epochs * self.sources[1].batches_per_epoch();
-        if config.freeze_prior || self.step < warm_up {
-            return;
-        }
-        let adam = Adam { lr: config.prior_lr, beta1: config.prior_beta1, beta2: config.prior_beta2 };
-        let gradient = prior_update::gradient(&self.prior, alphas, weights, config.baseline);
-        prior_update::ascend(&mut self.prior, &mut self.moments, &gradient, self.step + 1 - warm_up, adam);
+        let Some((t, adam)) = self.prior_moves() else { return };
+        let baseline = self.settings.config.baseline;
+        let gradient = prior_update::gradient(&self.prior, alphas, weights, baseline);
+        prior_update::ascend(&mut self.prior, &mut self.moments, &gradient, t, adam);
     }
 
-    fn batches(&mut self) -> Result<(Batch, Batch)> {
+    /// Whether this step moves π (or α), and as which of Adam's steps.
+    pub(super) fn prior_moves(&self) -> Option<(u64, Adam)> {
+        let config = &self.settings.config;
+        let warm_up = config.warmup_epochs * self.sources[1].batches_per_epoch();
+        let frozen = config.freeze_prior || config.method == Method::Random;
+        let adam = Adam { lr: config.prior_lr, beta1: config.prior_beta1, beta2: config.prior_beta2 };
+        (!frozen && self.step >= warm_up).then(|| (self.step + 1 - warm_up, adam))
+    }
+
+    pub(super) fn batches(&mut self) -> Result<(Batch, Batch)> {
         if self.prefetch.is_none() {
             let threads = match self.settings.config.threads {
                 0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -239,13 +252,13 @@ impl Search {
     }
 
     /// Cosine from `lr` to `lr_min` over all steps.
-    fn lr(&self) -> f64 {
+    pub(super) fn lr(&self) -> f64 {
         let c = &self.settings.config;
         let part = self.step as f64 / c.steps.max(1) as f64;
         c.lr_min + 0.5 * (c.lr - c.lr_min) * (1.0 + (std::f64::consts::PI * part).cos())
     }
 
-    fn update(&self, lr: f64) -> Update {
+    pub(super) fn update(&self, lr: f64) -> Update {
         let c = &self.settings.config;
         Update { lr, momentum: c.momentum, weight_decay: c.weight_decay, max_norm: c.grad_clip }
     }

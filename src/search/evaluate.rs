@@ -56,7 +56,7 @@ impl Search {
         if every == 0 || !self.step.is_multiple_of(every) {
             return Ok(None);
         }
-        let accuracy = self.evaluate(&self.mode())?.accuracy();
+        let accuracy = self.evaluate(&self.genotype())?.accuracy();
         self.mode_accuracy = Some((self.step, accuracy));
         Ok(Some(accuracy))
     }

@@ -19,7 +19,7 @@ use crate::space::Genotype;
 
 /// The buffers that hold the two batches.
 pub(super) const SEARCH: u8 = 0;
-const TRAIN: u8 = 1;
+pub(super) const TRAIN: u8 = 1;
 
 /// What was submitted, and where its results will be.
 pub(super) struct Pass {
@@ -108,6 +108,9 @@ impl Search {
     /// Makes room for any child.
     pub(super) fn reserve(&mut self) -> Result<()> {
         let (part, extent) = (self.settings.config.part() as u32, self.extent());
+        if self.darts.is_some() {
+            return self.network.reserve_mixed(self.space.primitives(), part);
+        }
         if extent == Extent::Branch {
             self.network.reserve_trunk(part)?;
         }
@@ -123,7 +126,7 @@ impl Search {
 }
 
 /// The results of one child on the parts of a batch, in their order, as those on the whole of it.
-fn join<'a>(parts: impl Iterator<Item = &'a ChildResult>) -> ChildResult {
+pub(super) fn join<'a>(parts: impl Iterator<Item = &'a ChildResult>) -> ChildResult {
     let mut whole = ChildResult { log_likelihood: Vec::new(), n_correct: 0 };
     for part in parts {
         whole.log_likelihood.extend(&part.log_likelihood);

@@ -56,17 +56,23 @@ pub fn gradient(prior: &Prior, children: &[Alpha], weights: &[f64], baseline: Ba
     total
 }
 
-/// One bias-corrected ascending step, the `t`-th (from 1): logits += lr · m̂ / (√v̂ + 1e-8).
-pub fn ascend(prior: &mut Prior, moments: &mut Moments, gradient: &PerNode, t: u64, adam: Adam) {
-    let correction = |beta: f64| 1.0 - beta.powf(t as f64);
-    let (c1, c2) = (correction(adam.beta1), correction(adam.beta2));
+/// One ascending step of all logits, the `t`-th (from 1).
+pub fn ascend(prior: &mut Prior, moments: &mut Moments, gradient: &PerNode, t: u64, settings: Adam) {
     let logits = prior.logits.iter_mut().flatten();
     let moments = moments.m.iter_mut().flatten().zip(moments.v.iter_mut().flatten());
     for ((logits, (m, v)), g) in logits.zip(moments).zip(gradient.iter().flatten()) {
-        for (i, g) in g.iter().enumerate() {
-            m[i] = adam.beta1 * m[i] + (1.0 - adam.beta1) * g;
-            v[i] = adam.beta2 * v[i] + (1.0 - adam.beta2) * g * g;
-            logits[i] += adam.lr * (m[i] / c1) / ((v[i] / c2).sqrt() + EPS);
-        }
+        adam(logits, m, v, g, t, settings);
+    }
+}
+
+/// One bias-corrected ascending step, the `t`-th (from 1): x += lr · m̂ / (√v̂ + 1e-8).
+pub fn adam(x: &mut [f64], m: &mut [f64], v: &mut [f64], gradient: &[f64], t: u64, settings: Adam) {
+    let Adam { lr, beta1, beta2 } = settings;
+    let correction = |beta: f64| 1.0 - beta.powf(t as f64);
+    let (c1, c2) = (correction(beta1), correction(beta2));
+    for (i, g) in gradient.iter().enumerate() {
+        m[i] = beta1 * m[i] + (1.0 - beta1) * g;
+        v[i] = beta2 * v[i] + (1.0 - beta2) * g * g;
+        x[i] += lr * (m[i] / c1) / ((v[i] / c2).sqrt() + EPS);
     }
 }

@@ -114,7 +114,7 @@ impl Search {
         outcome: &[ChildResult],
     ) -> StepRecord {
         let n = self.settings.config.batch as f64;
-        let mode = self.mode();
+        let mode = self.genotype();
         let [normal, reduce] = self.prior.entropy();
         let mass: f64 = trained.iter().map(|(_, w)| w).sum();
         let mean = |f: &dyn Fn(&ChildResult) -> f64| {

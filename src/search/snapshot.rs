@@ -1,4 +1,5 @@
-//! The whole state of a search as named tensors, and back: `v.*`, `momentum.*`, `pi.*`, `adam.{m,v}.*`.
+//! The whole state of a search as named tensors, and back: `v.*`, `momentum.*`, `pi.*` (or `alpha.*`),
+//! `adam.{m,v}.*`.
 
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::export::tensors::{self, Tensor, Tensors};
 use crate::kernel::Buf;
 use crate::space::prior::PerNode;
-use crate::space::{CellKind, N_SLOTS, Prior};
+use crate::space::{CellKind, N_EDGES, N_KINDS, N_SLOTS, Prior};
 
 impl Search {
     /// Everything that a step changes, with the same bits.
@@ -19,6 +20,12 @@ impl Search {
             for (name, entry) in self.network.layout().trained() {
                 out.insert(format!("{prefix}.{name}"), Tensor::f32(&entry.spec.shape, entry.unpack(&values)));
             }
+        }
+        if let Some(darts) = &self.darts {
+            for (prefix, values) in darts.parts() {
+                put_edges(&mut out, prefix, values);
+            }
+            return Ok(out);
         }
         let parts = [("pi", &self.prior.logits), ("adam.m", &self.moments.m), ("adam.v", &self.moments.v)];
         for (prefix, values) in parts {
@@ -36,6 +43,14 @@ impl Search {
         for (prefix, buf) in [("v", Buf::V), ("momentum", Buf::Momentum)] {
             let values = self.take_all(state, path, prefix)?;
             self.network.write_all(buf, &values)?;
+        }
+        if let Some(mut darts) = self.darts.clone() {
+            for (prefix, values) in darts.parts_mut() {
+                take_edges(state, path, prefix, values)?;
+            }
+            self.darts = Some(darts);
+            self.go_to(step);
+            return Ok(());
         }
         self.prior = take_prior(state, path, &self.prior)?;
         self.moments = Moments {
@@ -108,6 +123,28 @@ fn take(state: &Tensors, path: &Path, prefix: &str, like: &PerNode) -> Result<Pe
         }
     }
     Ok(out)
+}
+
+/// Adds `{prefix}.{normal,reduce}`, F64 [edges, primitives].
+fn put_edges(out: &mut Tensors, prefix: &str, values: &[f64]) {
+    for (kind, values) in CellKind::ALL.into_iter().zip(values.chunks(values.len() / N_KINDS)) {
+        let shape = [N_EDGES, values.len() / N_EDGES];
+        out.insert(format!("{prefix}.{}", kind.name()), Tensor::f64(&shape, values.to_vec()));
+    }
+}
+
+fn take_edges(state: &Tensors, path: &Path, prefix: &str, values: &mut [f64]) -> Result<()> {
+    let len = values.len() / N_KINDS;
+    for (kind, values) in CellKind::ALL.into_iter().zip(values.chunks_mut(len)) {
+        let name = format!("{prefix}.{}", kind.name());
+        let (_, data) = tensors::f64s(state, path, &name)?;
+        if data.len() != len {
+            let expected = format!("{name} with {len} numbers (the same primitives)");
+            return Err(Error::file(path, None, expected, data.len().to_string(), "the same --primitives"));
+        }
+        values.copy_from_slice(data);
+    }
+    Ok(())
 }
 
 /// The prior among the tensors of a checkpoint, if it is over the same space as `like`.

@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::cases::name;
 use super::distance::{distance, gradient_distance};
 use super::draw::{Draw, draw};
+use super::mixed::Mixed;
 use super::run::{Found, Outcome};
 use crate::Result;
 use crate::gpu::{Child, Gpu, Network, Update};
@@ -27,7 +28,7 @@ use crate::space::{CellArch, Genotype, Pair, Primitive};
 pub type Open<'a> = &'a dyn Fn() -> Result<Gpu>;
 
 /// Agreement to f32's accuracy through some 60 layers.
-const CLOSE: f64 = 1e-4;
+pub(super) const CLOSE: f64 = 1e-4;
 /// What a flipped ReLU or maximum can do to a small network's gradient.
 const FLIPPED: f64 = 1e-2;
 /// Sets of weights per child.
@@ -118,8 +119,12 @@ pub fn run(open: Open<'_>, wanted: &dyn Fn(&str) -> bool, seen: &mut dyn FnMut(O
             seen(timed(name, |outcome| whole.run(open, outcome))?);
         }
     }
+    let name = name(&Mixed::CASE);
+    if wanted(&name) {
+        seen(timed(name, |outcome| Mixed::CASE.run(open, outcome))?);
+    }
     let steps = Steps { channels: 4, side: 8, batch: 6, steps: 3 };
-    let name = name(&steps);
+    let name = super::cases::name(&steps);
     if wanted(&name) {
         seen(timed(name, |outcome| steps.run(open, outcome))?);
     }
@@ -136,7 +141,7 @@ fn timed(case: String, work: impl FnOnce(&mut Outcome) -> Result<()>) -> Result<
 
 impl Outcome {
     /// Records an error, and the problem if it is too large.
-    fn measured(&mut self, what: &str, error: f64, tolerance: f64) {
+    pub(super) fn measured(&mut self, what: &str, error: f64, tolerance: f64) {
         // Not a number is too large as well.
         if error.is_nan() || error > tolerance {
             self.problems.push(format!("{what}: relative error {error:.1e}, accepted {tolerance:.1e}"));
@@ -146,7 +151,7 @@ impl Outcome {
     }
 
     /// Records errors of several sets of weights: the median must be close, the worst a flip at most.
-    fn measured_all(&mut self, what: &str, mut errors: Vec<f64>) {
+    pub(super) fn measured_all(&mut self, what: &str, mut errors: Vec<f64>) {
         errors.sort_by(f64::total_cmp);
         self.measured(&format!("{what} (median)"), errors[errors.len() / 2], CLOSE);
         self.measured(&format!("{what} (worst)"), errors[errors.len() - 1], FLIPPED);
@@ -336,7 +341,7 @@ impl Steps {
     }
 }
 
-fn net(spec: &NetworkSpec) -> Net {
+pub(super) fn net(spec: &NetworkSpec) -> Net {
     Net {
         kind: if spec.kind == NetworkKind::Search { Kind::Search } else { Kind::Final },
         stem: if spec.stem == StemKind::Cifar { Stem::Cifar } else { Stem::ImageNet },
@@ -359,7 +364,7 @@ fn reference(
 }
 
 /// Weights and running statistics onto the adapter; the gradient starts at zero.
-fn load(network: &mut Network, draw: &Draw) -> Result<()> {
+pub(super) fn load(network: &mut Network, draw: &Draw) -> Result<()> {
     let layout = network.layout();
     let (mut v, mut state) = (vec![0f32; layout.v_len as usize], vec![0f32; layout.state_len as usize]);
     let values = |name: &str| -> Vec<f32> { draw.weights[name].1.iter().map(|x| *x as f32).collect() };

@@ -9,6 +9,7 @@ pub mod child;
 pub mod distance;
 pub mod draw;
 pub mod gradient;
+mod mixed;
 pub mod report;
 pub mod run;
 pub mod setup;

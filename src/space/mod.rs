@@ -4,6 +4,7 @@
 //! What an architecture computes is not said here.
 
 pub mod genotype;
+mod mixture;
 mod parse;
 pub mod primitive;
 pub mod prior;
@@ -11,6 +12,7 @@ pub mod prior;
 use crate::error::{Error, Result};
 
 pub use genotype::read_genotype;
+pub use mixture::Mixture;
 pub use parse::ParseError;
 pub use primitive::Primitive;
 pub use prior::{PerNode, Prior};
@@ -73,6 +75,15 @@ pub struct Genotype {
     pub normal: CellArch,
     /// The two reduction cells.
     pub reduce: CellArch,
+}
+
+/// Which paths of the search parent a network has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paths<'a> {
+    /// Those of one architecture (Eq. 1).
+    Child(&'a Genotype),
+    /// All, over these primitives, each with a factor (Eq. 2).
+    All(&'a [Primitive]),
 }
 
 /// A child architecture as pair indices, `[kind][node][slot]`; what a pair index means is said by the

@@ -152,7 +152,7 @@ impl Prior {
 }
 
 /// log softmax with the maximum taken out, so that no logit can overflow.
-fn log_softmax(logits: &[f64]) -> Vec<f64> {
+pub(super) fn log_softmax(logits: &[f64]) -> Vec<f64> {
     let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let log_sum = logits.iter().map(|l| (l - max).exp()).sum::<f64>().ln();
     logits.iter().map(|l| l - max - log_sum).collect()

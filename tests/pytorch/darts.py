@@ -202,6 +202,19 @@ class SearchCell(nn.Module):
         return torch.cat(states[2:], dim=1)
 
 
+    def forward_mixed(self, s0, s1, factors, primitives):
+        """All paths; factors [14 edges, len(primitives)]."""
+        states, edge = [self.preprocess0(s0), self.preprocess1(s1)], 0
+        for node in range(N_NODES):
+            total = 0
+            for state in states[:node + 2]:
+                for p, name in enumerate(primitives):
+                    total = total + factors[edge, p] * self._ops[edge]._ops[PRIMITIVES.index(name)](state)
+                edge += 1
+            states.append(total)
+        return torch.cat(states[2:], dim=1)
+
+
 class SearchParent(nn.Module):
     """All weights of the over-parameterised network; batch statistics always."""
 
@@ -225,6 +238,14 @@ class SearchParent(nn.Module):
         s0 = s1 = self.stem(x)
         for cell in self.cells:
             s0, s1 = s1, cell(s0, s1, genotype)
+        return self.classifier(s1.mean(dim=(2, 3)))
+
+    def forward_mixed(self, x, alphas, primitives):
+        """Eq. 2: alphas [2 kinds, 14 edges, len(primitives)], each path weighted by the softmax over its edge."""
+        s0 = s1 = self.stem(x)
+        factors = alphas.softmax(dim=2)
+        for cell in self.cells:
+            s0, s1 = s1, cell.forward_mixed(s0, s1, factors[int(cell.reduction)], primitives)
         return self.classifier(s1.mean(dim=(2, 3)))
 
     def child_names(self, genotype):

@@ -42,7 +42,7 @@ def save(name, tensors, info):
     save_file(store, OUT / f"{name}.safetensors", metadata={"info": json.dumps(info, sort_keys=True)})
 
 
-KEEP_F64 = ("log_likelihood_sum", "weights", "pi", "adam_m", "adam_v", "gradient_norm", "clip_factor")
+KEEP_F64 = ("log_likelihood_sum", "weights", "pi", "alpha", "adam_m", "adam_v", "gradient_norm", "clip_factor")
 
 
 def rounded(t):
@@ -469,6 +469,52 @@ def make_parsec_steps():
           f"PyTorch's own f32 error of the whole path {error:.1e}")
 
 
+# ---- (e) one step with all paths at once -----------------------------------------------------------------------------
+
+def make_mixed_step():
+    if not wanted("mixed_step"):
+        return
+    layers, channels, classes, n = 3, 2, 3, 4
+    names = ("skip_connect", "none", "max_pool_3x3", "sep_conv_3x3", "avg_pool_3x3", "dil_conv_3x3")
+    lr, betas, decay = 0.03, (0.5, 0.999), 1e-3
+
+    def run(seed, dtype):
+        g = torch.Generator().manual_seed(seed)
+        torch.manual_seed(seed)
+        network = round_weights(SearchParent(layers, channels, classes, 1, names), g).to(dtype)
+        alphas = randn(g, 2, 14, len(names)).to(dtype).requires_grad_()
+        adam = torch.optim.Adam([alphas], lr=lr, betas=betas, weight_decay=decay)
+        params = dict(network.named_parameters())
+        flat = lambda get: torch.cat([get(params[name]).detach().flatten() for name in sorted(params)])
+        tensors, margin = {"v": flat(lambda p: p), "alpha.before": alphas.detach().clone()}, Margin(network)
+        for split in ("search", "train"):
+            images, labels = randn(g, n, 1, 8, 8).to(dtype), torch.randint(classes, (n,), generator=g)
+            logits = network.forward_mixed(images, alphas, names)
+            loss = F.cross_entropy(logits, labels)
+            network.zero_grad()
+            adam.zero_grad()
+            loss.backward()
+            tensors |= {f"{split}.images": images, f"{split}.labels": labels, f"{split}.logits": logits}
+            if split == "search":
+                tensors["alpha.gradient"] = alphas.grad.clone()
+                adam.step()
+                tensors["alpha.after"] = alphas.detach().clone()
+            else:
+                tensors["gradient"] = flat(lambda p: p.grad)
+        return tensors, margin.close()
+
+    margin, seed = max((run(seed, F64)[1], seed) for seed in range(10))
+    tensors, _ = run(seed, F64)
+    single, _ = run(seed, torch.float32)
+    error = ((single["gradient"].to(F64) - tensors["gradient"]).norm() / tensors["gradient"].norm()).item()
+    assert margin > 0 and error < 2e-5, (margin, error)
+    info = {"layers": layers, "channels": channels, "classes": classes, "in_channels": 1, "primitives": names, "alpha_lr": lr,
+            "adam_betas": betas, "alpha_decay": decay, "smallest_kink_margin": margin, "pytorch_f32_error": error}
+    save("mixed_step", tensors, {})
+    (OUT / "mixed_step.json").write_text(json.dumps(info, indent=1, sort_keys=True) + "\n")
+    print(f"mixed_step: kink margin {margin:.1e}, PyTorch's own f32 error {error:.1e}")
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     OUT.mkdir(exist_ok=True)
@@ -476,5 +522,6 @@ if __name__ == "__main__":
     make_children()
     make_trajectory()
     make_parsec_steps()
+    make_mixed_step()
     total = sum(f.stat().st_size for f in OUT.iterdir())
     print(f"{total / 1e6:.2f} MB in {OUT.name}/")

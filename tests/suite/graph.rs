@@ -3,13 +3,14 @@
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Extent, Layout, Lowering, Memory, Mode, Plan, Request};
 use parsec_nas::rng::{Purpose, stream};
-use parsec_nas::space::{Genotype, Pair, Primitive};
+use parsec_nas::space::{Genotype, Pair, Paths, Primitive};
 use rand::{Rng, RngExt};
 
 mod big;
 mod layout;
 mod limits;
 mod memory;
+mod mixed;
 mod poison;
 mod recompute;
 
@@ -29,7 +30,7 @@ impl Owned {
     fn request(&self) -> Request<'_> {
         Request {
             spec: &self.spec,
-            genotype: &self.genotype,
+            paths: Paths::Child(&self.genotype),
             layout: &self.layout,
             batch: self.batch,
             mode: self.mode,

@@ -6,6 +6,7 @@ use rand::RngExt;
 
 mod convolutions;
 mod layers;
+mod mixed;
 mod networks;
 mod pools;
 mod search_step;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 mod bad_input;
 mod children;
+mod mixed;
 mod paths;
 mod pieces;
 

@@ -12,9 +12,11 @@ use parsec_nas::space::{Primitive, Prior, Space};
 use super::replay::open;
 
 mod adaptive;
+mod darts;
 mod estimator;
 mod failures;
 mod importance;
+mod methods;
 mod parts;
 mod prior;
 mod state;

@@ -2,7 +2,7 @@
 //! added to by the others, in a fixed order.
 
 use super::head::features_range;
-use super::{Alias, Builder, Features, Gradient, Step};
+use super::{Alias, Builder, Features, Gradient, Mode, Step};
 use crate::kernel::Buf;
 use crate::ops::batch_norm::{BatchNorm, GradSource, Norm};
 use crate::ops::elementwise::{self, ApplyBackward};
@@ -10,6 +10,7 @@ use crate::ops::pointwise::Pointwise;
 use crate::ops::pool::Pool;
 use crate::ops::reduce::Rows;
 use crate::ops::{Array, GradView, Param, Tensor, View, head, reduce};
+use crate::space::Paths;
 
 /// Partial sums are added up when this many elements wait (1 MiB).
 const FLUSH_ELEMENTS: u32 = 256 << 10;
@@ -35,10 +36,12 @@ impl Builder<'_> {
                 self.push(head::cross_entropy_backward(n, k, logits, labels, dlogits, scale, smoothing));
             }
             Step::Linear { op, x, dlogits } => {
-                let (partial, first) = self.partial(op.k * op.c + op.k);
-                self.push(op.backward_weight(features_range(x), dlogits, partial));
-                self.reduction(first, 1, 0, op.k * op.c, op.weight);
-                self.reduction(first + op.k * op.c, 1, 0, op.k, op.bias);
+                if self.wants_weights() {
+                    let (partial, first) = self.partial(op.k * op.c + op.k);
+                    self.push(op.backward_weight(features_range(x), dlogits, partial));
+                    self.reduction(first, 1, 0, op.k * op.c, op.weight);
+                    self.reduction(first + op.k * op.c, 1, 0, op.k, op.bias);
+                }
                 let dx = match x {
                     Features::Pooled(pooled) => {
                         let dpooled = self.array(pooled.bytes);
@@ -67,10 +70,12 @@ impl Builder<'_> {
             }
             Step::Conv { op, data_gradient } => {
                 let g = self.grad_view(op.y);
-                let (elements, chunks) = (op.elements(), op.chunks());
-                let (partial, first) = self.partial(elements * chunks);
-                self.push(op.backward_weight(&g, partial));
-                self.reduction_rows(first, chunks, elements, elements, op.v, op.rows());
+                if self.wants_weights() {
+                    let (elements, chunks) = (op.elements(), op.chunks());
+                    let (partial, first) = self.partial(elements * chunks);
+                    self.push(op.backward_weight(&g, partial));
+                    self.reduction_rows(first, chunks, elements, elements, op.v, op.rows());
+                }
                 if data_gradient {
                     let (dx, add) = (self.gradient(op.x.x), self.is_written(op.x.x, 0));
                     self.dispatches.extend(op.backward_data(&g, dx, add));
@@ -79,12 +84,14 @@ impl Builder<'_> {
             }
             Step::Depthwise(op) => {
                 let dy = self.gradient(op.y);
-                let (elements, chunks) = (op.elements(), op.chunks(&tuning));
-                let (partial, first) = self.partial(elements * chunks);
-                self.push(op.backward_weight(dy, partial, &tuning));
-                let each = elements / op.tasks.len() as u32;
-                for (i, task) in op.tasks.iter().enumerate() {
-                    self.reduction(first + i as u32 * each, chunks, elements, each, task.v);
+                if self.wants_weights() {
+                    let (elements, chunks) = (op.elements(), op.chunks(&tuning));
+                    let (partial, first) = self.partial(elements * chunks);
+                    self.push(op.backward_weight(dy, partial, &tuning));
+                    let each = elements / op.tasks.len() as u32;
+                    for (i, task) in op.tasks.iter().enumerate() {
+                        self.reduction(first + i as u32 * each, chunks, elements, each, task.v);
+                    }
                 }
                 let dx = self.gradient(op.x.x);
                 let dispatch = op.backward_data(dy, dx, |s| self.is_written(op.x.x, s), &tuning);
@@ -115,7 +122,13 @@ impl Builder<'_> {
                 self.push(elementwise::pass_back(dz, from, dx, to, channels, scale, add));
                 self.mark(x, to, channels);
             }
+            Step::Mix { op, identities } => self.mix_back(&op, identities),
         }
+    }
+
+    /// Whether gradients of weights are wanted, and not only what leads to those of factors.
+    fn wants_weights(&self) -> bool {
+        self.request.mode == Mode::Train
     }
 
     fn pointwise_back(&mut self, mut op: Pointwise) {
@@ -124,12 +137,14 @@ impl Builder<'_> {
         for task in &mut op.tasks {
             (task.dz, task.drop) = self.grad_channel(op.y, task.target);
         }
-        let (elements, chunks) = (op.elements(), op.chunks(&tuning));
-        let (partial, first) = self.partial(elements * chunks);
-        self.push(op.backward_weight(&g, partial, &tuning));
-        for (i, task) in op.tasks.iter().enumerate() {
-            let first = first + i as u32 * op.per_task();
-            self.reduction_rows(first, chunks, elements, op.per_task(), task.v, op.rows());
+        if self.wants_weights() {
+            let (elements, chunks) = (op.elements(), op.chunks(&tuning));
+            let (partial, first) = self.partial(elements * chunks);
+            self.push(op.backward_weight(&g, partial, &tuning));
+            for (i, task) in op.tasks.iter().enumerate() {
+                let first = first + i as u32 * op.per_task();
+                self.reduction_rows(first, chunks, elements, op.per_task(), task.v, op.rows());
+            }
         }
         let dx = self.gradient(op.x.x);
         let dispatches = op.backward_data(&g, dx, |s| self.is_written(op.x.x, s), &tuning);
@@ -186,7 +201,7 @@ impl Builder<'_> {
         let drop = aliased.and_then(|a| a.drop).map(|_| self.drop_factors());
         let g = GradView { dz, bn: Some(grad_coefs), drop };
 
-        let affine = op.blocks.iter().any(|b| matches!(b, Norm::Affine { .. }));
+        let affine = self.wants_weights() && op.blocks.iter().any(|b| matches!(b, Norm::Affine { .. }));
         let dparams = if affine {
             let (dparams, first) = self.partial(2 * op.channels());
             for (i, block) in (0..).zip(&op.blocks) {
@@ -221,7 +236,7 @@ impl Builder<'_> {
     }
 
     /// The gradient tensor of x: of what its consumers see.
-    fn gradient(&mut self, x: Tensor) -> Tensor {
+    pub(super) fn gradient(&mut self, x: Tensor) -> Tensor {
         if let Some(gradient) = self.gradients.get(&x.buf) {
             return gradient.tensor;
         }
@@ -230,11 +245,11 @@ impl Builder<'_> {
         tensor
     }
 
-    fn is_written(&self, x: Tensor, channel: u32) -> bool {
+    pub(super) fn is_written(&self, x: Tensor, channel: u32) -> bool {
         self.gradients.get(&x.buf).is_some_and(|g| g.written[channel as usize])
     }
 
-    fn mark(&mut self, x: Tensor, first: u32, channels: u32) {
+    pub(super) fn mark(&mut self, x: Tensor, first: u32, channels: u32) {
         self.gradient(x);
         if let Some(g) = self.gradients.get_mut(&x.buf) {
             g.written[first as usize..(first + channels) as usize].fill(true);
@@ -274,12 +289,15 @@ impl Builder<'_> {
     }
 
     pub(super) fn drop_factors(&self) -> Array {
+        if let Paths::All(primitives) = self.request.paths {
+            return self.factors(primitives);
+        }
         let count = 8 * self.request.spec.layers as u64 * u64::from(self.request.batch);
         Array { buf: Buf::DropPath, offset_bytes: 0, bytes: (count * 4).next_multiple_of(16) }
     }
 
     /// Room for `elements` partial sums, and where they start in their array.
-    fn partial(&mut self, elements: u32) -> (Array, u32) {
+    pub(super) fn partial(&mut self, elements: u32) -> (Array, u32) {
         let most = self.request.lowering.page_bytes / 4;
         if self.partial.is_some_and(|(_, len)| u64::from(len + elements.next_multiple_of(64)) > most) {
             self.flush();
@@ -316,12 +334,18 @@ impl Builder<'_> {
         self.reductions.push(reduce::Task { first, chunks, stride, elements, target, rows });
     }
 
+    /// The same for the factor of path `number`: the sum of neighbours.
+    pub(super) fn factor_reduction(&mut self, first: u32, chunks: u32, number: u32) {
+        self.reduction(first, chunks, 1, 1, Param { offset: number, len: 1 });
+    }
+
     /// Adds the waiting partial sums to the accumulated gradient.
     fn flush(&mut self) {
         let tasks = std::mem::take(&mut self.reductions);
         if let Some((id, elements)) = self.partial.take() {
             let partial = Array { buf: Buf::Tensor(id), offset_bytes: 0, bytes: u64::from(elements) * 4 };
-            self.dispatches.extend(reduce::accumulate(partial, &tasks));
+            let buf = if self.wants_weights() { Buf::Grad } else { Buf::MixGrad };
+            self.dispatches.extend(reduce::accumulate_into(buf, partial, &tasks));
         }
     }
 }

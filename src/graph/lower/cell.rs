@@ -7,49 +7,50 @@
 //! small for that, there are several tensors, and groups are of operations between the same two.
 
 use super::wide::{Wide, even};
-use super::{Alias, Builder, Step};
+use super::{Alias, Builder, Step, mixed};
 use crate::graph::spec::{CellSpec, NetworkKind};
 use crate::ops::batch_norm::Norm;
 use crate::ops::depthwise::Geometry;
 use crate::ops::elementwise::{self, Term};
-use crate::ops::{Map, Tensor, UNIFORM_BYTES};
-use crate::space::{CellArch, CellKind, N_NODES, Primitive};
+use crate::ops::{MAX_TASKS, Map, Tensor, UNIFORM_BYTES};
+use crate::space::{CellArch, CellKind, N_NODES, Paths, Primitive};
 
 /// One operation of the child in a cell.
 #[derive(Clone, Debug)]
-struct Op {
-    node: usize,
-    input: usize,
-    primitive: Primitive,
+pub(super) struct Op {
+    pub node: usize,
+    pub input: usize,
+    pub primitive: Primitive,
     /// How often its output counts in the node: 2 where a search child drew the pair twice.
-    multiplier: f32,
-    prefix: String,
-    /// Position in the genotype, for drop-path.
-    position: u32,
+    pub multiplier: f32,
+    pub prefix: String,
+    /// Position in the genotype, for drop-path; in a mixed cell the path's number.
+    pub position: u32,
 }
 
 /// An operation whose output is stored: at which level it is ready, and where its output goes.
-struct Placed {
-    op: Op,
+pub(super) struct Placed {
+    pub op: Op,
     level: usize,
-    y: Tensor,
-    first: u32,
+    pub y: Tensor,
+    pub first: u32,
 }
 
 /// The tensors of a cell in the making.
-struct Parts {
-    c: u32,
+pub(super) struct Parts {
+    pub c: u32,
     /// Preprocessed inputs, two blocks.
     s: Wide,
     /// Nodes 2..=5.
-    z: Wide,
+    pub z: Wide,
     stride: u32,
     cell: u32,
+    pub kind: CellKind,
 }
 
 impl Parts {
     /// The tensor and the first channel of node `input` of 0..=5.
-    fn input(&self, input: usize) -> (Tensor, u32) {
+    pub fn input(&self, input: usize) -> (Tensor, u32) {
         if input < 2 { self.s.at(input as u32 * self.c) } else { self.z.at((input as u32 - 2) * self.c) }
     }
 }
@@ -91,12 +92,16 @@ impl Builder<'_> {
         let outer = Map { n: self.request.batch, h: spec.h as u32, w: spec.w as u32 };
         let reduction = spec.kind == CellKind::Reduce;
         let stride = if reduction { 2 } else { 1 };
-        let arch = *self.request.genotype.cell(spec.kind);
-        let levels = node_levels(&arch);
-        let ops = self.ops(spec, &arch);
+        let (levels, ops) = match self.request.paths {
+            Paths::Child(genotype) => {
+                let arch = genotype.cell(spec.kind);
+                (node_levels(arch), self.ops(spec, arch))
+            }
+            Paths::All(primitives) => (mixed::LEVELS, self.all_ops(spec, primitives)),
+        };
         let own_output = |op: &Op| op.primitive != Primitive::SkipConnect || (reduction && op.input < 2);
         let z = self.wide(N_NODES as u32 * c, c, outer);
-        let parts = Parts { c, s, z, stride, cell: spec.index as u32 };
+        let parts = Parts { c, s, z, stride, cell: spec.index as u32, kind: spec.kind };
         let stored = ops.iter().filter(|op| own_output(op)).cloned().collect();
         let placed = self.outputs(stored, &parts, &levels, outer);
 
@@ -121,7 +126,10 @@ impl Builder<'_> {
                 self.norm(output[0].y, 0, c, norms);
             }
             for node in (0..N_NODES).filter(|&k| levels[k + 2] == level + 1) {
-                self.node(&parts, node, &ops, &placed);
+                match self.request.paths {
+                    Paths::Child(_) => self.node(&parts, node, &ops, &placed),
+                    Paths::All(primitives) => self.mixed_node(&parts, node, &ops, &placed, primitives),
+                }
             }
         }
         parts.z
@@ -137,7 +145,9 @@ impl Builder<'_> {
         };
         let key = |op: &Op| (levels[op.input], target(op), op.primitive, source(op), op.node);
         ops.sort_by_key(key);
-        let most = self.fit(parts.c, map);
+        // One batch norm serves a tensor, whose coefficients are bound as one uniform.
+        let coefs = (UNIFORM_BYTES / 16) as u32 / parts.c;
+        let most = self.fit(parts.c, map).min(MAX_TASKS as u32).min(coefs.max(1));
         let mut placed = Vec::new();
         for side_by_side in ops.chunk_by(|a, b| key(a).0 == key(b).0 && target(a) == target(b)) {
             for some in side_by_side.chunks(even(side_by_side.len() as u32, most) as usize) {

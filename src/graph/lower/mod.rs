@@ -11,7 +11,9 @@ mod cell;
 mod chains;
 mod forward;
 mod head;
+mod mixed;
 mod request;
+mod tape;
 mod trunk;
 mod wide;
 
@@ -19,74 +21,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::kernel::{Buf, Dispatch, Range};
 use crate::ops::batch_norm::BatchNorm;
-use crate::ops::conv::Conv;
-use crate::ops::depthwise::Depthwise;
-use crate::ops::head::Linear;
-use crate::ops::pointwise::Pointwise;
-use crate::ops::pool::Pool;
-use crate::ops::subsample::Subsample;
-use crate::ops::window_pool::WindowPool;
 use crate::ops::{Array, Map, Param, Tensor, Tuning, View, elementwise, pack, reduce};
 pub use request::{Extent, Loss, Lowering, Memory, Mode, Request};
+use tape::{Features, Step};
 pub use trunk::Trunk;
-
-/// One step of the forward pass, as far as the backward pass needs it.
-enum Step {
-    Conv {
-        op: Conv,
-        data_gradient: bool,
-    },
-    Depthwise(Depthwise),
-    Pointwise(Pointwise),
-    Pool(Pool),
-    Subsample(Subsample),
-    /// A batch norm over blocks of channels; without fusion also what made norm(x) real.
-    Norm(BatchNorm),
-    /// A view made real: channels `from` of x at `to` of y.
-    Apply {
-        view: View,
-        y: Tensor,
-        blocks: Vec<(u32, u32)>,
-        channels: u32,
-    },
-    /// Identity terms of a node: dx[to] += scale * dz[from].
-    Identity {
-        z: Tensor,
-        from: u32,
-        x: Tensor,
-        to: u32,
-        channels: u32,
-        scale: f32,
-    },
-    WindowPool(WindowPool),
-    /// Pooling of x to the features from `first` on.
-    GlobalPool {
-        x: Tensor,
-        pooled: Array,
-        first: u32,
-    },
-    Linear {
-        op: Linear,
-        x: Features,
-        dlogits: Array,
-    },
-    Loss {
-        n: u32,
-        k: u32,
-        logits: Array,
-        dlogits: Array,
-        weight: f32,
-    },
-}
-
-/// What a linear layer reads.
-#[derive(Clone, Copy)]
-enum Features {
-    /// Globally pooled features, [C][N].
-    Pooled(Array),
-    /// One-pixel maps, [C][N][1][1].
-    Maps(Tensor),
-}
 
 /// Where the gradient of a block of channels is to be found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -174,7 +112,7 @@ pub fn lower(request: Request<'_>) -> Lowered {
     b.know_trunk();
     b.forward();
     let forward = b.dispatches.len();
-    if request.mode == Mode::Train {
+    if matches!(request.mode, Mode::Train | Mode::Factors) {
         b.backward();
     }
     let mut dispatches = pack::copy(&b.copies);

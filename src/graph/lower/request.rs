@@ -5,7 +5,7 @@ use crate::graph::layout::Layout;
 use crate::graph::memory::PAGE_BYTES;
 use crate::graph::spec::NetworkSpec;
 use crate::ops::Tuning;
-use crate::space::Genotype;
+use crate::space::Paths;
 
 /// What a plan computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +17,9 @@ pub enum Mode {
     /// Log-likelihoods (with label smoothing: minus each example's loss), then the gradient of the mean loss
     /// ([`Loss`]), added to `Grad` times `scalars[0]`.
     Train,
+    /// Log-likelihoods, then the gradient of the mean loss with respect to the factors of a mixed network's
+    /// paths, each shared by all examples, added to `MixGrad` times `scalars[0]`.
+    Factors,
 }
 
 /// Which part of a child a plan computes.
@@ -92,8 +95,8 @@ impl Default for Lowering {
 pub struct Request<'a> {
     /// The network.
     pub spec: &'a NetworkSpec,
-    /// The child.
-    pub genotype: &'a Genotype,
+    /// The child, or the mixed network.
+    pub paths: Paths<'a>,
     /// Where its parameters lie.
     pub layout: &'a Layout,
     /// Examples.

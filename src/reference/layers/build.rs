@@ -3,10 +3,10 @@
 use super::chains::{Builder, Out};
 use super::{Kind, Layer, Layers, Net, Stem};
 use crate::reference::{Window, avg_pool};
-use crate::space::{CellArch, CellKind, Genotype, Pair, Primitive};
+use crate::space::{CellArch, CellKind, Genotype, Pair, Paths, Primitive};
 
-/// The layers of `net` with the cells of `genotype`.
-pub(in crate::reference) fn build(net: &Net, genotype: &Genotype) -> Layers {
+/// The layers of `net` with the cells of `paths`.
+pub(in crate::reference) fn build(net: &Net, paths: Paths<'_>) -> Layers {
     let mut b = Builder { kind: net.kind, list: vec![Layer::Images] };
     let (mut s0, mut s1) = match net.stem {
         Stem::Cifar => {
@@ -31,7 +31,7 @@ pub(in crate::reference) fn build(net: &Net, genotype: &Genotype) -> Layers {
         if reduce {
             c *= 2;
         }
-        let out = b.cell(cell, kind, genotype, [s0, s1], c, reduced);
+        let out = b.cell(cell, kind, paths, [s0, s1], c, reduced);
         (s0, s1, reduced) = (s1, out, reduce);
         if net.auxiliary && cell == 2 * net.layers / 3 {
             aux_logits = Some(b.auxiliary_head(out, net));
@@ -47,7 +47,7 @@ impl Builder {
         &mut self,
         cell: usize,
         kind: CellKind,
-        genotype: &Genotype,
+        paths: Paths<'_>,
         inputs: [Out; 2],
         c: usize,
         after_reduction: bool,
@@ -59,11 +59,21 @@ impl Builder {
             self.relu_conv_bn(inputs[0], c, &name0)
         };
         let second = self.relu_conv_bn(inputs[1], c, &format!("cells.{cell}.preprocess1"));
+        let mut nodes = vec![first, second];
+        match paths {
+            Paths::Child(genotype) => self.nodes(cell, kind, genotype, c, &mut nodes),
+            Paths::All(primitives) => self.mixed_nodes(cell, kind, primitives, c, &mut nodes),
+        }
+        let parts = nodes[2..].iter().map(|node| node.0).collect();
+        (self.push(Layer::Concat { parts }), 4 * c)
+    }
+
+    /// Two terms each (Eq. 1).
+    fn nodes(&mut self, cell: usize, kind: CellKind, genotype: &Genotype, c: usize, nodes: &mut Vec<Out>) {
         let arch: &CellArch = match kind {
             CellKind::Normal => &genotype.normal,
             CellKind::Reduce => &genotype.reduce,
         };
-        let mut nodes = vec![first, second];
         for (node, slots) in arch.iter().enumerate() {
             let (mut terms, mut drop) = ([0; 2], [None; 2]);
             for (slot, pair) in slots.iter().enumerate() {
@@ -81,8 +91,33 @@ impl Builder {
             }
             nodes.push((self.push(Layer::Sum { terms, drop }), c));
         }
-        let parts = nodes[2..].iter().map(|node| node.0).collect();
-        (self.push(Layer::Concat { parts }), 4 * c)
+    }
+
+    /// Every primitive on every earlier node, each with its factor (Eq. 2); factors are numbered by kind of
+    /// cell, then by edge, node by node and input by input, then by primitive.
+    fn mixed_nodes(
+        &mut self,
+        cell: usize,
+        kind: CellKind,
+        primitives: &[Primitive],
+        c: usize,
+        nodes: &mut Vec<Out>,
+    ) {
+        let n_edges = 2 + 3 + 4 + 5;
+        let n_factors = 2 * n_edges * primitives.len();
+        let mut factor = if kind == CellKind::Reduce { n_factors / 2 } else { 0 };
+        for node in 0..4 {
+            let mut terms = Vec::new();
+            for input in 0..node + 2 {
+                let stride = if kind == CellKind::Reduce && input < 2 { 2 } else { 1 };
+                for &primitive in primitives {
+                    let name = search_op_name(cell, node, Pair { input, primitive });
+                    terms.push((self.primitive(primitive, nodes[input], stride, &name).0, factor));
+                    factor += 1;
+                }
+            }
+            nodes.push((self.push(Layer::Mix { terms, n_factors }), c));
+        }
     }
 
     fn primitive(&mut self, primitive: Primitive, (x, c): Out, stride: usize, name: &str) -> Out {

@@ -1,10 +1,10 @@
 //! Layers and the values of the forward pass → gradients of the loss, from the last layer to the first.
 
 use super::{AUX_WEIGHT, Run, Tape, Tensors, aux_window, parameters};
-use crate::reference::layers::{Layer, Layers};
+use crate::reference::layers::{FACTORS, Layer, Layers};
 use crate::reference::{
     T4, adaptive_pool, avg_pool, batch_norm, concat, conv, cross_entropy, depthwise, global_pool, linear,
-    max_pool, node_sum, pointwise, relu, subsample,
+    max_pool, mix, node_sum, pointwise, relu, subsample,
 };
 
 impl Run<'_> {
@@ -92,6 +92,16 @@ impl Run<'_> {
                     first += count;
                 }
                 (dxs, Vec::new())
+            }
+            Layer::Mix { terms, n_factors } => {
+                let factors = self.param(FACTORS);
+                let (mut dxs, mut dfactors) = (Vec::new(), vec![0.0; *n_factors]);
+                for (x, f) in terms {
+                    let (dx, dfactor) = mix::backward(value(x), factors[*f], dy);
+                    dxs.push((*x, dx));
+                    dfactors[*f] = dfactor;
+                }
+                (dxs, vec![(FACTORS.to_owned(), dfactors)])
             }
             Layer::GlobalPool { x } => only(x, global_pool::backward(value(x), dy)),
             Layer::Linear { x, name, .. } => {

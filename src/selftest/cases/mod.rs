@@ -8,6 +8,7 @@ mod conv;
 mod depthwise;
 mod elementwise;
 mod head;
+mod mix;
 mod optimizer;
 mod pack;
 mod pointwise;
@@ -56,6 +57,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(sampling::cases());
     cases.extend(batch_norm::cases());
     cases.extend(elementwise::cases());
+    cases.extend(mix::cases());
     cases.extend(head::cases());
     cases.extend(optimizer::cases());
     cases.extend(pack::cases());

@@ -58,6 +58,8 @@ fn iterations(d: &Dispatch) -> u64 {
         ("pointwise", "backward_weight") => p(11) + lanes,
         // Tasks of one source: the table has sixteen entries.
         ("depthwise" | "pool" | "subsample", entry) if entry.starts_with("backward") => 16,
+        ("mix", "forward") => p(9),
+        ("mix", "backward_factors") => p(11) + lanes,
         ("global_pool", "forward") => p(6),
         ("linear", "forward") => p(1),
         ("linear", "backward_data") => p(2),
@@ -77,6 +79,7 @@ fn iterations(d: &Dispatch) -> u64 {
         ("sgd", "clip") => p(2),
         ("batch_norm", "backward_apply")
         | ("apply" | "node" | "sgd" | "pack", _)
+        | ("mix", "pass_back")
         | (_, "forward" | "from_running" | "backward") => 0,
         other => panic!("how long does {other:?} loop?"),
     }

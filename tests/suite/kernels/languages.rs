@@ -7,7 +7,7 @@ use parsec_nas::graph::{Extent, Layout, Lowering, Mode, Plan, Request};
 use parsec_nas::kernel::{Dispatch, Source, kernel, reflect, translate};
 use parsec_nas::ops::Tuning;
 use parsec_nas::selftest::child::{everything, the_rest};
-use parsec_nas::space::read_genotype;
+use parsec_nas::space::{Paths, Primitive, read_genotype};
 
 /// The dispatches of representative plans.
 pub fn planned() -> Vec<Dispatch> {
@@ -55,7 +55,7 @@ pub fn planned() -> Vec<Dispatch> {
                         let lowering = Lowering { fuse, tuning, ..Lowering::default() };
                         let plan = Plan::new(Request {
                             spec: &spec,
-                            genotype,
+                            paths: Paths::Child(genotype),
                             layout: &layout,
                             batch: 4,
                             mode,
@@ -68,6 +68,41 @@ pub fn planned() -> Vec<Dispatch> {
                     }
                 }
             }
+        }
+    }
+    out.extend(mixed(&tunings));
+    out
+}
+
+/// Those of the mixed network.
+fn mixed(tunings: &[Tuning]) -> Vec<Dispatch> {
+    let spec = NetworkSpec {
+        kind: NetworkKind::Search,
+        stem: StemKind::Cifar,
+        in_channels: 3,
+        height: 28,
+        width: 28,
+        n_classes: 10,
+        layers: 4,
+        channels: 6,
+        auxiliary: false,
+    };
+    let layout = Layout::new(spec.params(None, &Primitive::ALL)).unwrap();
+    let mut out = Vec::new();
+    for (fuse, &tuning) in [true, false].iter().flat_map(|f| tunings.iter().map(move |t| (*f, t))) {
+        for mode in [Mode::Train, Mode::Factors] {
+            let plan = Plan::new(Request {
+                spec: &spec,
+                paths: Paths::All(&Primitive::ALL),
+                layout: &layout,
+                batch: 4,
+                mode,
+                extent: Extent::Whole,
+                split: 0,
+                drop_path: false,
+                lowering: Lowering { fuse, tuning, ..Lowering::default() },
+            });
+            out.extend(plan.unwrap().dispatches);
         }
     }
     out

@@ -1,0 +1,119 @@
+//! Node sums of mixed cells, every path with a factor of its own → dispatches of `mix.wgsl`.
+
+use super::{Array, MAX_TASKS, NO_COEFS, Tensor, chunked, dispatch, groups, table};
+use crate::kernel::Dispatch;
+
+/// One path into a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// First channel of its block of x.
+    pub source: u32,
+    /// Its number: factors \[number\]\[N\].
+    pub number: u32,
+}
+
+/// Paths into one node whose values are blocks of one tensor, at most [`MAX_TASKS`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mix {
+    /// The tensor.
+    pub x: Tensor,
+    /// Coefficients of its channels, where the terms are norm(x).
+    pub coefs: Option<Array>,
+    /// The tensor of nodes; same map as x.
+    pub z: Tensor,
+    /// First channel of the node.
+    pub target: u32,
+    /// Channels of the node and of each block.
+    pub channels: u32,
+    /// The paths.
+    pub terms: Vec<Term>,
+    /// Factors of all paths, f32 \[paths\]\[N\].
+    pub factors: Array,
+}
+
+impl Mix {
+    /// First channel of x that any term needs, and how many from there.
+    fn block(&self) -> (u32, u32) {
+        let first = self.terms.iter().map(|t| t.source).min().unwrap_or(0);
+        let last = self.terms.iter().map(|t| t.source).max().unwrap_or(0);
+        (first, last + self.channels - first)
+    }
+
+    /// Chunks into which each channel of each term is split.
+    fn split(&self) -> (u32, u32) {
+        chunked(self.x.map.quads(), self.channels * self.terms.len() as u32)
+    }
+
+    /// Partial sums per term, next to each other, that [`Self::backward_factors`] leaves.
+    pub fn partials(&self) -> u32 {
+        self.channels * self.split().1
+    }
+
+    fn params(&self, terms: &[Term], add: bool) -> Vec<u32> {
+        debug_assert!(terms.len() <= MAX_TASKS);
+        let (first, _) = self.block();
+        let (rounds, chunks) = self.split();
+        let mut p = Vec::from(self.x.map.words());
+        p.extend([first, terms.len() as u32, u32::from(add), rounds, chunks, self.channels, 0, 0]);
+        p.extend(table(terms.iter().map(|t| [t.source - first, t.number * self.x.map.n, 0, 0])));
+        p
+    }
+
+    fn dispatch(
+        &self,
+        entry: &'static str,
+        bindings: Vec<(&'static str, crate::kernel::Range)>,
+        params: Vec<u32>,
+        grid: [u32; 3],
+    ) -> Dispatch {
+        let overrides =
+            vec![("NORM", u32::from(self.coefs.is_some())), ("RELU", 0), ("RAGGED", self.x.map.ragged())];
+        let blocks = (self.terms.len() as u64 + 1) * u64::from(self.channels);
+        Dispatch {
+            flops: 4 * blocks * u64::from(self.x.map.count()),
+            bytes: blocks * self.x.channel_bytes(),
+            ..dispatch("mix", entry, overrides, bindings, params, grid)
+        }
+    }
+
+    /// z (+)= the terms.
+    pub fn forward(&self, add: bool) -> Dispatch {
+        let (first, count) = self.block();
+        let bindings = vec![
+            ("x", self.x.block(first, count)),
+            ("coefs", self.coefs.map_or(NO_COEFS, Array::range)),
+            ("factors", self.factors.range()),
+            ("out", self.z.block(self.target, self.channels)),
+        ];
+        let grid = [groups(self.x.map.quads()), self.channels, 1];
+        self.dispatch("forward", bindings, self.params(&self.terms, add), grid)
+    }
+
+    /// Partial sums of the gradients of the terms' factors, each shared by all examples: \[terms\]\[partials\].
+    pub fn backward_factors(&self, dz: Tensor, partial: Array) -> Dispatch {
+        let (first, count) = self.block();
+        let bindings = vec![
+            ("x", self.x.block(first, count)),
+            ("coefs", self.coefs.map_or(NO_COEFS, Array::range)),
+            ("dz", dz.block(self.target, self.channels)),
+            ("partial", partial.range()),
+        ];
+        let grid = [self.split().1, self.channels, self.terms.len() as u32];
+        self.dispatch("backward_factors", bindings, self.params(&self.terms, false), grid)
+    }
+
+    /// dx (+)= factor · dz in the block of term `i`: the gradient of an identity.
+    pub fn pass_back(&self, i: usize, dz: Tensor, dx: Tensor, add: bool) -> Dispatch {
+        let term = self.terms[i];
+        let bindings = vec![
+            ("factors", self.factors.range()),
+            ("dz", dz.block(self.target, self.channels)),
+            ("dx", dx.block(term.source, self.channels)),
+        ];
+        let grid = [groups(self.x.map.quads()), self.channels, 1];
+        let mut params = self.params(&self.terms, add);
+        params.truncate(16);
+        params.extend(table([[0, term.number * self.x.map.n, 0, 0]]));
+        self.dispatch("pass_back", bindings, params, grid)
+    }
+}

@@ -1,0 +1,123 @@
+//! Plans of mixed networks: limits, memory, results that depend on nothing but the request.
+
+use parsec_nas::gpu::{Mixed, Network, n_factors};
+use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
+use parsec_nas::graph::{Extent, Layout, Lowering, Memory, Mode, Plan, Request};
+use parsec_nas::kernel::Buf;
+use parsec_nas::ops::Tuning;
+use parsec_nas::search::init::initial;
+use parsec_nas::space::{Paths, Primitive, Space, read_genotype};
+
+use super::super::replay::{distance, norm, open};
+
+fn spec(layers: usize, channels: usize, side: usize) -> NetworkSpec {
+    NetworkSpec {
+        kind: NetworkKind::Search,
+        stem: StemKind::Cifar,
+        in_channels: 3,
+        height: side,
+        width: side,
+        n_classes: 10,
+        layers,
+        channels,
+        auxiliary: false,
+    }
+}
+
+fn plan(spec: &NetworkSpec, paths: Paths<'_>, batch: u32, mode: Mode, lowering: Lowering) -> Plan {
+    let layout = Layout::new(spec.params(None, &Primitive::ALL)).unwrap();
+    let (split, drop_path) = (0, false);
+    Plan::new(Request {
+        spec,
+        paths,
+        layout: &layout,
+        batch,
+        mode,
+        extent: Extent::Whole,
+        split,
+        drop_path,
+        lowering,
+    })
+    .unwrap()
+}
+
+#[test]
+fn launches_stay_inside_the_default_limits() {
+    for (layers, channels, side, batch) in [(3, 2, 4, 1), (8, 16, 32, 64), (5, 6, 28, 7), (4, 64, 32, 16)] {
+        let spec = spec(layers, channels, side);
+        for mode in [Mode::Likelihood, Mode::Train, Mode::Factors] {
+            for memory in [Memory::Normal, Memory::Low] {
+                let lowering = Lowering { memory, ..Lowering::default() };
+                let plan = plan(&spec, Paths::All(&Primitive::ALL), batch, mode, lowering);
+                plan.dispatches.iter().for_each(super::limits::check);
+            }
+        }
+    }
+}
+
+/// The reference's search: all paths at once need several times the memory of any child.
+#[test]
+fn all_paths_need_several_times_the_memory_of_a_child() {
+    let (spec, space) = (spec(8, 16, 32), Space::default());
+    let of = |paths| plan(&spec, paths, 64, Mode::Train, Lowering::default()).arena_bytes() as f64;
+    let genotype = read_genotype("DARTS_V2").unwrap();
+    let child = of(Paths::Child(&genotype));
+    let all = of(Paths::All(space.primitives()));
+    assert!((5.0..40.0).contains(&(all / child)), "{all} and {child}");
+    // The gradient of the factors alone needs no more.
+    let factors = plan(&spec, Paths::All(space.primitives()), 64, Mode::Factors, Lowering::default());
+    assert!(factors.arena_bytes() as f64 <= 1.05 * all);
+}
+
+/// Logits, gradient of the weights and of the factors, with all memory filled with `word` before each pass.
+fn results(lowering: Lowering, word: u32) -> Option<[Vec<f32>; 3]> {
+    let (spec, primitives, n) = (spec(3, 4, 8), &Primitive::ALL, 3);
+    let layout = Layout::new(spec.params(None, primitives)).unwrap();
+    let v = initial(&layout, 3);
+    let mut network = Network::new(open()?, spec.clone(), layout, lowering).unwrap();
+    network.write_all(Buf::V, &v).unwrap();
+    let images: Vec<f32> = (0..n * 3 * 64).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
+    network.upload(0, &images, &[1, 7, 4]).unwrap();
+    let factors: Vec<f32> = (0..n_factors(primitives)).map(|i| ((i * 29) % 31) as f32 / 120.0).collect();
+    network.upload_factors(&factors, 0).unwrap();
+    network.reserve_mixed(primitives, n as u32).unwrap();
+    let reserved = network.arena_bytes();
+    for mode in [Mode::Train, Mode::Factors] {
+        let mixed = Mixed { primitives, mode, split: 0 };
+        let plan = network.plan_of_mixed(mixed).unwrap();
+        let pages = plan.regions.pages.iter().enumerate().map(|(i, bytes)| (Buf::Page(i as u16), *bytes));
+        let all = pages.chain([(Buf::Coefs, plan.regions.coefs_bytes), (Buf::Packed, plan.packed_bytes)]);
+        for (buf, bytes) in all {
+            let words = vec![word; bytes as usize / 4];
+            network.gpu().write(buf, 0, bytemuck::cast_slice(&words)).unwrap();
+        }
+        network.run_mixed(mixed).unwrap();
+    }
+    assert_eq!(network.arena_bytes(), reserved, "what is reserved is enough");
+    let logits = network.logits(0, 0).unwrap();
+    let (grad, of_factors) =
+        (network.read_all(Buf::Grad).unwrap(), network.take_factor_gradient(factors.len()).unwrap());
+    assert_eq!(network.take_factor_gradient(1).unwrap(), [0.0], "what was taken is gone");
+    Some([logits, grad, of_factors])
+}
+
+#[test]
+fn nothing_is_read_that_was_not_written_whatever_is_kept_and_however_it_is_split() {
+    let usual = Lowering::default();
+    let Some(expected) = results(usual, 0) else { return };
+    let bits = |results: [Vec<f32>; 3]| results.map(|r| r.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
+    let nan = f32::NAN.to_bits();
+    assert_eq!(bits(results(usual, nan).unwrap()), bits(expected.clone()));
+    let low = Lowering { memory: Memory::Low, ..usual };
+    assert_eq!(bits(results(low, nan).unwrap()), bits(expected.clone()), "computed again, the same bits");
+    // Pages of which each holds few blocks, and batch norm's backward applied while loading.
+    let small = Lowering { page_bytes: 16 << 10, ..usual };
+    let loading = Lowering { tuning: Tuning { stored_dy: 0, ..usual.tuning }, ..usual };
+    for (what, other) in [("small pages", small), ("while loading", loading)] {
+        for (found, expected) in results(other, nan).unwrap().iter().zip(&expected) {
+            let [found, expected] =
+                [found, expected].map(|r| r.iter().map(|x| f64::from(*x)).collect::<Vec<_>>());
+            assert!(norm(&expected) > 0.0 && distance(&found, &expected) <= 1e-4 * norm(&expected), "{what}");
+        }
+    }
+}
