@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod data;
 mod export;
+mod faults;
 mod gpu;
 mod graph;
 mod kernels;
