@@ -229,8 +229,7 @@ impl Gpu {
         if self.faults.slot().is_none() {
             return Ok(());
         }
-        // Callbacks run from here: that the device was lost may not have been told yet.
-        _ = self.device.poll(wgpu::PollType::Poll);
+        self.hear();
         match &*self.faults.slot() {
             None => Ok(()),
             Some(Fault::OutOfMemory) => Err(self.out_of_memory("GPU memory", 0)),
@@ -243,9 +242,15 @@ impl Gpu {
         }
     }
 
+    /// Lets callbacks run: that the device was lost is told when its work has ended.
+    fn hear(&self) {
+        let timeout = Some(Duration::from_secs(10));
+        _ = self.device.poll(wgpu::PollType::Wait { submission_index: None, timeout });
+    }
+
     /// `error`, or [`Error::Lost`] where that is the reason of it.
     pub(super) fn reason(&self, error: Error) -> Error {
-        _ = self.device.poll(wgpu::PollType::Poll);
+        self.hear();
         match self.check() {
             Err(lost @ Error::Lost { .. }) => lost,
             _ => error,

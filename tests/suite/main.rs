@@ -9,6 +9,7 @@ mod export;
 mod faults;
 mod gpu;
 mod graph;
+mod input;
 mod kernels;
 mod reference;
 mod replay;

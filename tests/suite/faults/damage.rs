@@ -137,3 +137,17 @@ fn damaged_checkpoints_do_not_push_out_good_ones() {
     assert_eq!(checkpoints.steps().unwrap(), [0, 3, 4, 6, 9], "3 has the best score");
     assert_eq!(checkpoints.newest_good().unwrap().0.step, 4);
 }
+
+/// A score of any digits is read back as it was written: otherwise its checkpoint would count as damaged.
+#[test]
+fn a_checkpoint_of_any_score_is_whole() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let run = super::super::run::create(&folder, "run");
+    let checkpoints = run.checkpoints();
+    for n in 1..300u64 {
+        let score = (7 * n % 311) as f64 / (n + 13) as f64;
+        checkpoints.save(n, Some(score), &parsec_nas::export::tensors::Tensors::new()).unwrap();
+        assert_eq!(checkpoint::read(&checkpoints.path_of(n)).unwrap().score, Some(score));
+        std::fs::remove_dir_all(checkpoints.path_of(n)).unwrap();
+    }
+}
