@@ -63,6 +63,17 @@ pub enum Error {
         try_this: String,
     },
 
+    /// The adapter went away in mid-work: its driver was reset, the card was removed. Nothing on it is left.
+    #[error(
+        "{adapter} was lost: {message}\n  try: if it happens again, a newer driver, or a smaller --batch or --micro-batch"
+    )]
+    Lost {
+        /// The adapter's name.
+        adapter: String,
+        /// What the driver said.
+        message: String,
+    },
+
     /// The work does not fit the adapter's memory or limits.
     #[error("{what}: needs {}, there is room for {}{}", mib(*.need_bytes), mib(*.have_bytes), hint(.try_this))]
     Memory {
@@ -96,6 +107,17 @@ pub enum Error {
     #[error("interrupted after step {step}; saved in {}\n  go on with: parsec resume {}", .run.display(), .run.display())]
     Interrupted {
         /// Steps done and saved.
+        step: u64,
+        /// The run folder.
+        run: PathBuf,
+    },
+
+    /// A run was stopped by a failure; what was saved of it is whole.
+    #[error("{source}\n  saved up to step {step}; go on with: parsec resume {}", .run.display())]
+    Stopped {
+        /// The failure.
+        source: Box<Error>,
+        /// The step of the newest checkpoint.
         step: u64,
         /// The run folder.
         run: PathBuf,

@@ -20,8 +20,12 @@ pub fn resume(path: &Path, ui: &Ui) -> Result<()> {
     if run.manifest()?.kind == TrainConfig::KIND {
         return train::resume(path, &run, ui);
     }
-    // The folder may have been moved since, and the runs it started from may be gone.
-    let config = Config { run: Some(path.to_owned()), prior_from: None, weights_from: None, ..run.config()? };
+    // The folder may have been moved since. The runs it started from may be gone, and are only needed if not
+    // even the first checkpoint was written.
+    let mut config = Config { run: Some(path.to_owned()), ..run.config()? };
+    if !run.checkpoints().steps()?.is_empty() {
+        (config.prior_from, config.weights_from) = (None, None);
+    }
     let mut session = Session::open(config, Some(&run.manifest()?), ui)?;
     session.check(&run, ui)?;
     for warning in run::resume(&mut session.search, &run)? {

@@ -41,6 +41,14 @@ impl Job for Search {
         Search::restore(self, step, state)
     }
 
+    fn reopen(&mut self) -> Result<()> {
+        Search::reopen(self)
+    }
+
+    fn is_whole_after(&self, error: &Error) -> bool {
+        matches!(error, Error::NonFinite { .. })
+    }
+
     fn progress(&self, r: &StepRecord) -> Progress {
         let entropy = r.entropy.normal + r.entropy.reduce;
         let mut numbers = vec![("accuracy", r.accuracy), ("ESS", r.ess), ("entropy", entropy)];

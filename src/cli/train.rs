@@ -39,6 +39,10 @@ impl Job for Training {
         Training::restore(self, step, state)
     }
 
+    fn reopen(&mut self) -> Result<()> {
+        Training::reopen(self)
+    }
+
     fn progress(&self, r: &TrainRecord) -> Progress {
         let mut numbers = vec![("loss", r.loss), ("accuracy", r.accuracy)];
         numbers.extend(r.held_out_accuracy.map(|a| ("held-out", a)));

@@ -20,6 +20,9 @@ use crate::error::{Error, Result};
 pub const DEFAULT_SIZE: usize = 32;
 const SIZES: std::ops::RangeInclusive<usize> = 4..=1024;
 const MAX_FILE_BYTES: u64 = 256 << 20;
+/// A byte of a compressed file stands for at most so many pixels: 1,032 bytes of eight pixels each in a PNG file; in a
+/// JPEG file a bit is at least a block of 64 pixels.
+const MOST_PIXELS_PER_BYTE: u64 = 8 * 1032;
 const MAX_SIDE: u32 = 1 << 15;
 const LAYOUT: &str = "one sub-folder of png or jpeg files per class (or train/ and test/ with those)";
 
@@ -145,6 +148,13 @@ fn scaled(rgb: image::RgbImage, height: u32, width: u32) -> image::RgbImage {
     imageops::resize(&rgb, width, height, imageops::FilterType::Triangle)
 }
 
+/// What the header says, without more memory than that takes. Damaged headers say nothing; decoding tells why.
+fn dimensions(bytes: &[u8], limits: Limits) -> Option<(u32, u32)> {
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok()?;
+    reader.limits(limits);
+    reader.into_dimensions().ok()
+}
+
 fn decode(path: &Path) -> Result<image::RgbImage> {
     let what = "a png or jpeg image";
     let again = "replace or remove the file";
@@ -156,7 +166,7 @@ fn decode(path: &Path) -> Result<image::RgbImage> {
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
-    reader.limits(limits);
+    reader.limits(limits.clone());
     let reader = reader.with_guessed_format().map_err(|e| Error::io("read", path, e))?;
     match reader.format() {
         Some(image::ImageFormat::Png) => {}
@@ -172,6 +182,12 @@ fn decode(path: &Path) -> Result<image::RgbImage> {
             let found = format!("a file that starts with {}", start.join(" "));
             return Err(Error::file(path, Some(0), what, found, again));
         }
+    }
+    let (claimed_width, claimed_height) = dimensions(&bytes, limits.clone()).unwrap_or_default();
+    let most = MOST_PIXELS_PER_BYTE.saturating_mul(end);
+    if u64::from(claimed_width) * u64::from(claimed_height) > most {
+        let found = format!("{claimed_width}x{claimed_height} pixels in {end} bytes, which cannot hold them");
+        return Err(Error::file(path, None, what, found, again));
     }
     let image = reader.decode().map_err(|e| match e {
         ImageError::IoError(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => truncated(),

@@ -4,7 +4,7 @@
 //! call. What a call can be blamed for itself is caught in an error scope around it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::adapter::{self, AdapterInfo};
@@ -64,10 +64,17 @@ enum Fault {
 }
 
 impl Faults {
-    /// The first failure counts; those after it are its consequences.
+    /// The first failure counts; those after it are its consequences. That the device is lost may be told
+    /// after what fails because of it.
     fn put(&self, fault: Fault) {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.get_or_insert(fault);
+        let mut slot = self.slot();
+        if slot.is_none() || (matches!(fault, Fault::Lost(_)) && !matches!(*slot, Some(Fault::Lost(_)))) {
+            *slot = Some(fault);
+        }
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Fault>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -78,6 +85,8 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) limits: wgpu::Limits,
+    /// As it was opened, to be opened again.
+    options: Options,
     faults: Arc<Faults>,
     pub(super) pipelines: Pipelines,
     pub(super) buffers: BTreeMap<Buf, Held>,
@@ -132,11 +141,10 @@ impl Gpu {
             });
         }));
         let seen = Arc::clone(&faults);
+        // This is also called when the device is dropped; then nobody asks any more.
         device.set_device_lost_callback(move |reason, message| {
-            // Our own drop is not a failure.
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                seen.put(Fault::Lost(message));
-            }
+            let destroyed = reason == wgpu::DeviceLostReason::Destroyed;
+            seen.put(Fault::Lost(if destroyed { "it was destroyed".into() } else { message }));
         });
         let swiftshader = info.name.contains("SwiftShader");
         let textures = match options.reads {
@@ -149,6 +157,7 @@ impl Gpu {
             device,
             queue,
             limits,
+            options,
             faults,
             // SwiftShader takes minutes to compile one convolution whose loops are written out.
             pipelines: Pipelines::new(Options { plain: options.plain || swiftshader, ..options }),
@@ -161,6 +170,33 @@ impl Gpu {
             pace: Pace::new(),
             waited: Duration::ZERO,
         })
+    }
+
+    /// The same adapter, opened once more in the same way: after this device was lost.
+    ///
+    /// Errors: as [`Gpu::open`]; [`Error::Device`] if it is not there any more.
+    pub(super) fn open_again(&mut self) -> Result<Self> {
+        // What the lost device held may still count as taken.
+        (self.staging, self.flights) = (None, VecDeque::new());
+        self.buffers.clear();
+        self.mirrors.clear();
+        self.pipelines.clear();
+        let mut again = Self::open(Some(&self.info.index.to_string()), self.options)?;
+        if again.info.name != self.info.name {
+            return Err(Error::device(
+                format!("{} is gone; in its place is {}", self.info.name, again.info.name),
+                "parsec devices lists what there is",
+            ));
+        }
+        again.read_through_textures(self.textures);
+        Ok(again)
+    }
+
+    /// What takes the device away in the middle of its work, as the reset of a driver does: for trying what
+    /// happens then.
+    pub fn breaker(&self) -> impl Fn() + Send + use<> {
+        let device = self.device.clone();
+        move || device.destroy()
     }
 
     /// The adapter in use.
@@ -190,17 +226,34 @@ impl Gpu {
     /// A failure that came through a callback since the last call. It stays: the device's contents
     /// cannot be trusted after it.
     pub(super) fn check(&self) -> Result<()> {
-        let fault = self.faults.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*fault {
+        if self.faults.slot().is_none() {
+            return Ok(());
+        }
+        self.hear();
+        match &*self.faults.slot() {
             None => Ok(()),
             Some(Fault::OutOfMemory) => Err(self.out_of_memory("GPU memory", 0)),
-            Some(Fault::Lost(message)) => Err(Error::device(
-                format!("{} was lost: {message}", self.info.name),
-                "resume the run (what was saved is untouched); if it happens again, a newer driver, or a smaller --batch or --micro-batch",
-            )),
+            Some(Fault::Lost(message)) => {
+                Err(Error::Lost { adapter: self.info.name.clone(), message: message.clone() })
+            }
             Some(Fault::Other(message)) => {
                 Err(Error::device(format!("{} reported: {message}", self.info.name), "a newer driver"))
             }
+        }
+    }
+
+    /// Lets callbacks run: that the device was lost is told when its work has ended.
+    fn hear(&self) {
+        let timeout = Some(Duration::from_secs(10));
+        _ = self.device.poll(wgpu::PollType::Wait { submission_index: None, timeout });
+    }
+
+    /// `error`, or [`Error::Lost`] where that is the reason of it.
+    pub(super) fn reason(&self, error: Error) -> Error {
+        self.hear();
+        match self.check() {
+            Err(lost @ Error::Lost { .. }) => lost,
+            _ => error,
         }
     }
 
@@ -231,11 +284,11 @@ impl Gpu {
         let validation = pollster::block_on(validation.pop());
         let memory = pollster::block_on(memory.pop());
         if memory.is_some() {
-            return Err(self.out_of_memory(what, more_bytes));
+            return Err(self.reason(self.out_of_memory(what, more_bytes)));
         }
         match validation.or(internal) {
             None => Ok(made),
-            Some(e) => Err(Error::Kernel { kernel: what.into(), message: e.to_string() }),
+            Some(e) => Err(self.reason(Error::Kernel { kernel: what.into(), message: e.to_string() })),
         }
     }
 }

@@ -143,7 +143,8 @@ impl Gpu {
         staging.map_async(wgpu::MapMode::Read, 0..len, |_| {});
         self.wait()?;
         let fail = |e: &dyn std::fmt::Display| {
-            Error::device(format!("{}: reading back failed: {e}", self.info.name), "a newer driver")
+            let what = format!("{}: reading back failed: {e}", self.info.name);
+            self.reason(Error::device(what, "a newer driver"))
         };
         let bytes = staging.get_mapped_range(0..len).map_err(|e| fail(&e))?.to_vec();
         staging.unmap();
@@ -234,10 +235,8 @@ impl Gpu {
         self.waited += start.elapsed();
         self.check()?;
         waited.map(|_| ()).map_err(|e| {
-            Error::device(
-                format!("{} does not finish its work: {e}", self.info.name),
-                "resume the run (what was saved is untouched), a smaller --batch or --micro-batch, or a newer driver",
-            )
+            let what = format!("{} does not finish its work: {e}", self.info.name);
+            self.reason(Error::device(what, "a smaller --batch or --micro-batch, or a newer driver"))
         })
     }
 

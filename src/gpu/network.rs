@@ -147,6 +147,14 @@ impl Network {
         &mut self.gpu
     }
 
+    /// The same adapter opened once more, after its device was lost and with it everything on it.
+    ///
+    /// Errors: [`crate::Error::Device`] if it cannot be opened or is not there any more.
+    pub fn open_again(&mut self) -> Result<Gpu> {
+        self.forget();
+        self.gpu.open_again()
+    }
+
     /// Which form of each kernel runs.
     pub(super) fn tuning(&self) -> Tuning {
         self.lowering.tuning

@@ -135,9 +135,10 @@ impl Checkpoints {
         files::sync_folder(&self.folder)
     }
 
-    /// Removes all but the first, the last `keep` and the one of the best score (the earliest of equals).
-    pub fn prune(&self, keep: usize) -> Result<()> {
-        let steps = self.steps()?;
+    /// Removes all up to that of `step` but the first, the last `keep` and the one of the best score (the
+    /// earliest of equals). Later ones are damaged, or the run would not stand at `step`: they count for nothing.
+    pub fn prune(&self, step: u64, keep: usize) -> Result<()> {
+        let steps: Vec<u64> = self.steps()?.into_iter().filter(|s| *s <= step).collect();
         let score = |step: &u64| {
             let info = read_info(&self.path_of(*step)).ok()?;
             info.score.filter(|s| s.is_finite()).map(|s| (s, *step))
@@ -223,6 +224,6 @@ fn read_info(path: &Path) -> Result<Info> {
     Ok(info)
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(super) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -43,7 +43,7 @@ impl RunDir {
             fs::create_dir_all(&checkpoints).map_err(|e| Error::io("create", &checkpoints, e))?;
             let text = crate::config::to_toml(config)?;
             files::write_synced(&partial.join(CONFIG), text.as_bytes())?;
-            files::write_synced(&partial.join(MANIFEST), &json(manifest)?)?;
+            files::write_synced(&partial.join(MANIFEST), &manifest.to_bytes()?)?;
             files::sync_folder(&partial)?;
             if path.exists() {
                 fs::remove_dir(path).map_err(|e| Error::io("replace", path, e))?;
@@ -113,6 +113,8 @@ impl RunDir {
     pub fn open_for_writing(path: &Path) -> Result<Self> {
         let mut run = Self::open(path)?;
         run._lock = Some(lock(path)?);
+        files::remove_partials(path)?;
+        files::remove_partials(&run.file("checkpoints"))?;
         let manifest = run.manifest()?;
         let is = if manifest.kind == TrainConfig::KIND {
             super::manifest::config_json(&run.train_config()?)?
@@ -166,9 +168,7 @@ impl RunDir {
     pub fn manifest(&self) -> Result<Manifest> {
         let path = self.file(MANIFEST);
         let text = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
-        serde_json::from_slice(&text).map_err(|e| {
-            Error::file(&path, None, "a manifest of this version", e.to_string(), "start a new run")
-        })
+        Manifest::parse(&text, &path)
     }
 
     /// Whether the run is over: its result is the last thing that is written.

@@ -32,6 +32,16 @@ pub trait Job {
     /// Takes on the state that [`Self::snapshot`] gave after `step` steps.
     fn restore(&mut self, step: u64, state: &Tensors) -> Result<()>;
 
+    /// Opens its adapter again after it was lost; the state is then set by [`Self::restore`].
+    fn reopen(&mut self) -> Result<()> {
+        Err(Error::device("this job has no adapter to open again", ""))
+    }
+
+    /// Whether a step that failed with `error` left the state as it was before it.
+    fn is_whole_after(&self, _error: &Error) -> bool {
+        false
+    }
+
     /// What is worth showing of a record.
     fn progress(&self, record: &Self::Record) -> Progress;
 
@@ -61,23 +71,58 @@ pub enum Outcome {
 
 /// Sets `job` to the newest good checkpoint of `run` and cuts the metrics back to it. A run that was
 /// ended before its first checkpoint starts from its beginning.
+///
+/// # Errors
+/// [`Error::File`] if no checkpoint is whole, or none is there although steps were done.
 pub fn resume<J: Job>(job: &mut J, run: &RunDir) -> Result<Vec<Warning>> {
-    if run.checkpoints().steps()?.is_empty() {
-        return metrics::cut_back(&run.metrics_path(), 0);
+    let (checkpoints, path) = (run.checkpoints(), run.metrics_path());
+    if checkpoints.steps()?.is_empty() && !metrics::has_lines(&path)? {
+        return metrics::cut_back(&path, 0);
     }
-    let (newest, mut warnings) = run.checkpoints().newest_good()?;
+    let (newest, mut warnings) = checkpoints.newest_good()?;
     job.restore(newest.step, &newest.state)?;
-    warnings.extend(metrics::cut_back(&run.metrics_path(), newest.step)?);
+    warnings.extend(metrics::cut_back(&path, newest.step)?);
     Ok(warnings)
 }
 
 /// Drives `job` to its last step: a line of metrics for each step; a checkpoint before the first step,
 /// every so many steps, at the end, and when `stop` is raised.
 ///
+/// A lost adapter is opened again and the run goes on from its newest checkpoint, with the same bits; an
+/// adapter that is lost twice at one step stops the run.
+///
 /// # Errors
-/// [`Error::Interrupted`] after saving, if `stop` was raised before the last step. If a step or a
-/// write fails, the checkpoints stay as they were.
+/// [`Error::Interrupted`] after saving, if `stop` was raised before the last step. [`Error::NonFinite`].
+/// [`Error::Stopped`] where a step or a write failed otherwise; the checkpoints are as they were.
 pub fn drive<J: Job>(
+    job: &mut J,
+    run: &RunDir,
+    options: Options,
+    show: &mut dyn FnMut(&Progress),
+    stop: &AtomicBool,
+) -> Result<Outcome> {
+    let mut lost_at = None;
+    loop {
+        let error = match steps(job, run, options, show, stop) {
+            Err(e) => e,
+            done => return done,
+        };
+        let step = job.step_index();
+        // Without a checkpoint there is nothing to go on from.
+        let again = matches!(error, Error::Lost { .. })
+            && lost_at != Some(step)
+            && run.checkpoints().steps().is_ok_and(|steps| !steps.is_empty());
+        if !again {
+            return Err(stopped(error, run));
+        }
+        lost_at = Some(step);
+        eprintln!("warning: {error}\n  opening it again");
+        let reopened = job.reopen().and_then(|()| resume(job, run));
+        reopened.map_err(|e| stopped(e, run))?.iter().for_each(|w| eprintln!("warning: {w}"));
+    }
+}
+
+fn steps<J: Job>(
     job: &mut J,
     run: &RunDir,
     options: Options,
@@ -93,7 +138,16 @@ pub fn drive<J: Job>(
     }
     let mut metrics = Metrics::open(&run.metrics_path())?;
     while job.step_index() < total {
-        let record = job.step()?;
+        let record = match job.step() {
+            Ok(record) => record,
+            Err(e) => {
+                if job.is_whole_after(&e) {
+                    metrics.sync()?;
+                    save(job, run, options)?;
+                }
+                return Err(e);
+            }
+        };
         metrics.append(&record)?;
         show(&job.progress(&record));
         let step = job.step_index();
@@ -112,9 +166,20 @@ pub fn drive<J: Job>(
     Ok(Outcome::Done)
 }
 
+/// `error` with how to go on, where going on is of use.
+fn stopped(error: Error, run: &RunDir) -> Error {
+    // The same step would give the same loss again.
+    if matches!(error, Error::Interrupted { .. } | Error::NonFinite { .. }) {
+        return error;
+    }
+    let newest = run.checkpoints().steps().unwrap_or_default().pop();
+    let (source, run) = (Box::new(error), run.path().to_owned());
+    Error::Stopped { source, step: newest.unwrap_or(0), run }
+}
+
 fn save<J: Job>(job: &mut J, run: &RunDir, options: Options) -> Result<()> {
-    let checkpoints = run.checkpoints();
+    let (checkpoints, step) = (run.checkpoints(), job.step_index());
     let state = job.snapshot()?;
-    checkpoints.save(job.step_index(), job.score(), &state)?;
-    checkpoints.prune(options.keep)
+    checkpoints.save(step, job.score(), &state)?;
+    checkpoints.prune(step, options.keep)
 }

@@ -1,7 +1,8 @@
 //! Bytes → files that are there whole or not at all.
 
+use std::cell::Cell;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
@@ -23,10 +24,29 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || {
         let mut file = File::create(path)?;
-        file.write_all(bytes)?;
+        write_all(&mut file, bytes)?;
         file.sync_all()
     };
     write().map_err(|e| Error::io("write", path, e))
+}
+
+thread_local! {
+    static ROOM: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// For trying what a full disk does: after so many more bytes of this thread the disk counts as full, at
+/// whichever write, in its middle too. `None`: as long as there is room.
+pub fn limit_writes(bytes: Option<usize>) {
+    ROOM.set(bytes);
+}
+
+/// Writes all of `bytes`, or as much as there is room for and then fails.
+pub(super) fn write_all(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
+    let Some(room) = ROOM.get() else { return file.write_all(bytes) };
+    let written = room.min(bytes.len());
+    ROOM.set(Some(room - written));
+    file.write_all(&bytes[..written])?;
+    if written < bytes.len() { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
 }
 
 /// Waits until the names in `folder` are on the disk.
@@ -34,6 +54,25 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
     // Windows has no such call; there, the rename itself goes through the journal.
     if cfg!(unix) {
         File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync", folder, e))?;
+    }
+    Ok(())
+}
+
+/// Removes what an earlier process was writing in `folder` when it was killed.
+pub(super) fn remove_partials(folder: &Path) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(|e| Error::io("read", folder, e))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io("read", folder, e))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') && name.ends_with(".partial") {
+            let path = entry.path();
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let removed = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(|e| Error::io("remove", &path, e))?;
+        }
     }
     Ok(())
 }

@@ -39,6 +39,9 @@ pub struct Manifest {
     pub total_steps: u64,
     /// The configuration, to be compared with `config.toml` at resume.
     pub config: Value,
+    /// Checksum of the file with an empty text here; only in the file.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub check: String,
 }
 
 impl Manifest {
@@ -52,6 +55,29 @@ impl Manifest {
             config: config_json(config)?,
             ..Self::default()
         })
+    }
+
+    /// The bytes of the file, with its checksum.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let open = Self { check: String::new(), ..self.clone() };
+        let check = super::checkpoint::sha256(&super::dir::json(&open)?);
+        super::dir::json(&Self { check, ..open })
+    }
+
+    /// The manifest in `bytes`, the content of the file `path`.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it is none, or is not as it was written.
+    pub fn parse(bytes: &[u8], path: &std::path::Path) -> Result<Self> {
+        let damaged = |found: String| {
+            Error::file(path, None, "a manifest of this version", found, "restore it, or start a new run")
+        };
+        let manifest: Self = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
+        // Earlier versions wrote none.
+        if !manifest.check.is_empty() && manifest.to_bytes()? != bytes {
+            return Err(damaged("a checksum that does not fit it: it was changed or damaged".into()));
+        }
+        Ok(Self { check: String::new(), ..manifest })
     }
 
     /// Whether `data`, read now, is what the run was started on.

@@ -1,7 +1,6 @@
 //! Records of steps ↔ `metrics.jsonl`: one JSON object per line, appended and flushed at each step.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -28,7 +27,7 @@ impl Metrics {
         let mut line = serde_json::to_vec(record)
             .map_err(|e| Error::file(&self.path, None, "a record that JSON can hold", e.to_string(), ""))?;
         line.push(b'\n');
-        self.file.write_all(&line).map_err(|e| Error::io("write", &self.path, e))
+        files::write_all(&mut self.file, &line).map_err(|e| Error::io("write", &self.path, e))
     }
 
     /// Waits until all lines are on the disk.
@@ -38,6 +37,15 @@ impl Metrics {
             Err(e) if e.kind() != std::io::ErrorKind::InvalidInput => Err(Error::io("sync", &self.path, e)),
             _ => Ok(()),
         }
+    }
+}
+
+/// Whether the metrics at `path` have a whole line.
+pub fn has_lines(path: &Path) -> Result<bool> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(bytes.contains(&b'\n')),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Error::io("read", path, e)),
     }
 }
 

@@ -120,6 +120,16 @@ impl Search {
         Ok(search)
     }
 
+    /// The search at its beginning on its adapter opened again, after that was lost.
+    ///
+    /// # Errors
+    /// Those of [`Self::new`] and of [`Network::open_again`].
+    pub fn reopen(&mut self) -> Result<()> {
+        let gpu = self.network.open_again()?;
+        *self = Self::new(self.settings.clone(), Arc::clone(&self.dataset), gpu)?;
+        Ok(())
+    }
+
     /// One iteration of Algorithm 1 (lines 5 to 17), or of the method that takes its place.
     ///
     /// # Errors

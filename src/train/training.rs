@@ -121,6 +121,17 @@ impl Training {
         Ok(training)
     }
 
+    /// The training at its beginning on its adapter opened again, after that was lost.
+    ///
+    /// # Errors
+    /// Those of [`Self::new`] and of [`Network::open_again`].
+    pub fn reopen(&mut self) -> Result<()> {
+        let (gpu, variants) = (self.network.open_again()?, self.network.variants());
+        *self = Self::new(self.settings.clone(), Arc::clone(&self.dataset), gpu)?;
+        self.use_variants(variants);
+        Ok(())
+    }
+
     /// Makes room for everything that a training runs, so that what does not fit says so before the first step.
     fn reserve(&mut self) -> Result<()> {
         let spec = self.network.spec();
@@ -184,6 +195,10 @@ impl Training {
         }
         self.network.step(update)?;
         let clip = self.network.clip()?;
+        if !clip.norm.is_finite() {
+            let genotype = genotype.to_string();
+            return Err(Error::NonFinite { step: self.step + 1, child: 0, genotype, value: clip.norm });
+        }
         self.step += 1;
         self.batches_tracked += 1;
         let trained = started.elapsed().as_secs_f64();

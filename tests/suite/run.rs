@@ -14,16 +14,16 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 /// A job whose every step depends on all of its state, in f32.
-struct Walk {
-    step: u64,
-    total: u64,
-    x: Vec<f32>,
-    fail_at: Option<u64>,
-    stop_at: Option<(u64, &'static AtomicBool)>,
+pub(super) struct Walk {
+    pub(super) step: u64,
+    pub(super) total: u64,
+    pub(super) x: Vec<f32>,
+    pub(super) fail_at: Option<u64>,
+    pub(super) stop_at: Option<(u64, &'static AtomicBool)>,
 }
 
 impl Walk {
-    fn new(total: u64) -> Self {
+    pub(super) fn new(total: u64) -> Self {
         Self { step: 0, total, x: vec![0.1, 0.7, 0.3], fail_at: None, stop_at: None }
     }
 }
@@ -73,21 +73,21 @@ impl Job for Walk {
     }
 }
 
-const TOTAL: u64 = 11;
+pub(super) const TOTAL: u64 = 11;
 const EVERY_3: Options = Options { checkpoint_every: 3, keep: 2 };
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-fn create(folder: &TempDir, name: &str) -> RunDir {
+pub(super) fn create(folder: &TempDir, name: &str) -> RunDir {
     let config = Config::preset().unwrap();
     RunDir::create(&folder.path().join(name), &config, &Manifest::new(&config).unwrap()).unwrap()
 }
 
-fn go(job: &mut Walk, run: &RunDir) -> Result<Outcome> {
+pub(super) fn go(job: &mut Walk, run: &RunDir) -> Result<Outcome> {
     drive(job, run, EVERY_3, &mut |_| {}, &NEVER)
 }
 
 /// Metrics and last checkpoint, byte for byte.
-fn remains(run: &Path) -> (Vec<u8>, BTreeMap<String, Vec<u8>>) {
+pub(super) fn remains(run: &Path) -> (Vec<u8>, BTreeMap<String, Vec<u8>>) {
     let last = RunDir::open(run).unwrap().checkpoints();
     let last = last.path_of(*last.steps().unwrap().last().unwrap());
     let files = std::fs::read_dir(last).unwrap().map(|e| e.unwrap());
@@ -96,13 +96,13 @@ fn remains(run: &Path) -> (Vec<u8>, BTreeMap<String, Vec<u8>>) {
 }
 
 /// An unbroken run and what remains of it.
-fn unbroken(folder: &TempDir) -> (Vec<u8>, BTreeMap<String, Vec<u8>>) {
+pub(super) fn unbroken(folder: &TempDir) -> (Vec<u8>, BTreeMap<String, Vec<u8>>) {
     let run = create(folder, "unbroken");
     assert_eq!(go(&mut Walk::new(TOTAL), &run).unwrap(), Outcome::Done);
     remains(run.path())
 }
 
-fn resume_and_finish(path: &Path) -> (u64, Vec<Warning>) {
+pub(super) fn resume_and_finish(path: &Path) -> (u64, Vec<Warning>) {
     let run = RunDir::open_for_writing(path).unwrap();
     let mut job = Walk::new(TOTAL);
     let warnings = run::resume(&mut job, &run).unwrap();

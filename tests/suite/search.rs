@@ -24,7 +24,7 @@ mod steps;
 mod trace;
 
 /// The embedded images, cut to a few: 48 for training, 20 held out.
-fn dataset() -> Arc<Dataset> {
+pub(super) fn dataset() -> Arc<Dataset> {
     static DATA: OnceLock<Arc<Dataset>> = OnceLock::new();
     let cut = |images: &Images, n: usize| Images {
         n,
@@ -40,7 +40,7 @@ fn dataset() -> Arc<Dataset> {
 }
 
 /// Three cells of four channels, three children, batches of eight: three steps to an epoch.
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config {
         layers: 3,
         channels: 4,

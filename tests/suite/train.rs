@@ -43,7 +43,7 @@ fn dataset() -> Arc<Dataset> {
 }
 
 /// Three cells of four channels, batches of eight, six steps to an epoch; no change of the images.
-fn config(changes: &[(&str, Value)]) -> TrainConfig {
+pub(super) fn config(changes: &[(&str, Value)]) -> TrainConfig {
     let mut flags: Table = [
         ("genotype", Value::from(GENOTYPE)),
         ("channels", 4.into()),
@@ -61,7 +61,7 @@ fn config(changes: &[(&str, Value)]) -> TrainConfig {
     TrainConfig::resolve(None, None, &flags).unwrap()
 }
 
-fn training(config: TrainConfig) -> Option<Training> {
+pub(super) fn training(config: TrainConfig) -> Option<Training> {
     let dataset = dataset();
     let normalisation = Normalisation::of(&dataset.train);
     let settings = Settings { config, genotype: genotype(), normalisation };

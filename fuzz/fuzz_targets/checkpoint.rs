@@ -1,0 +1,4 @@
+//! `targets::checkpoint` on what libFuzzer makes.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::checkpoint(bytes, targets::scratch()));

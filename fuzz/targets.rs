@@ -1,0 +1,178 @@
+//! Bytes → every parser of the program: none may panic, and an error names the file.
+//!
+//! The suite runs these on damaged seeds (`tests/suite/input.rs`), `cargo fuzz` on what libFuzzer makes of them.
+//! `scratch` is a folder that belongs to the caller, for parsers that read files.
+
+use std::fs;
+use std::path::Path;
+
+use parsec_nas::config::{Config, TrainConfig};
+use parsec_nas::data::{self, CIFAR10, CIFAR100};
+use parsec_nas::export::tensors;
+use parsec_nas::run::{Manifest, checkpoint, metrics};
+use parsec_nas::space::{Genotype, read_genotype};
+use parsec_nas::{Result, report};
+
+/// A parser under its name, which is that of its folder of seeds.
+pub type Target = (&'static str, fn(&[u8], &Path));
+
+/// All parsers of files.
+pub const TARGETS: &[Target] = &[
+    ("cifar10", cifar10),
+    ("cifar100", cifar100),
+    ("idx", idx),
+    ("image", image),
+    ("genotype", genotype),
+    ("config", config),
+    ("train_config", train_config),
+    ("safetensors", safetensors),
+    ("checkpoint", checkpoint),
+    ("manifest", manifest),
+    ("metrics", metrics_lines),
+];
+
+const NAME: &str = "input-file";
+
+/// An error that does not name the file is a bug.
+fn named<T>(result: Result<T>) -> Option<T> {
+    match result {
+        Ok(found) => Some(found),
+        Err(e) => {
+            assert!(e.to_string().contains(NAME), "no file is named in: {e}");
+            None
+        }
+    }
+}
+
+fn write(scratch: &Path, name: &str, bytes: &[u8]) -> std::path::PathBuf {
+    let path = scratch.join(name);
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// A file of CIFAR-10.
+pub fn cifar10(bytes: &[u8], _: &Path) {
+    if let Some(images) = named(data::parse_cifar(&CIFAR10, Path::new(NAME), bytes)) {
+        assert_eq!((images.n * 3073, images.pixels.len()), (bytes.len(), images.n * 3072));
+    }
+}
+
+/// A file of CIFAR-100.
+pub fn cifar100(bytes: &[u8], _: &Path) {
+    if let Some(images) = named(data::parse_cifar(&CIFAR100, Path::new(NAME), bytes)) {
+        assert_eq!(images.n * 3074, bytes.len());
+    }
+}
+
+/// An IDX file, as images and as labels, gzipped or not.
+pub fn idx(bytes: &[u8], _: &Path) {
+    if let Some((shape, pixels)) = named(data::parse_idx_images(Path::new(NAME), bytes)) {
+        assert_eq!(shape.iter().product::<usize>(), pixels.len());
+    }
+    named(data::parse_idx_labels(Path::new(NAME), bytes));
+}
+
+/// An image, alone and as one of an image folder.
+pub fn image(bytes: &[u8], scratch: &Path) {
+    let path = write(scratch, &format!("{NAME}.png"), bytes);
+    if let Some(pixels) = named(data::read_scaled(&path, 3, 8, 8)) {
+        assert_eq!(pixels.len(), 3 * 64);
+    }
+    let folder = scratch.join(format!("{NAME}-folder"));
+    for (i, class) in ["a", "a", "b", "b"].iter().enumerate() {
+        fs::create_dir_all(folder.join(class)).unwrap();
+        fs::copy(&path, folder.join(class).join(format!("{i}.png"))).unwrap();
+    }
+    let options = data::LoadOptions { size: Some(8) };
+    named(data::load(&format!("folder:{}", folder.display()), &options));
+}
+
+/// A genotype, as text and as a file.
+pub fn genotype(bytes: &[u8], scratch: &Path) {
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && let Ok(genotype) = Genotype::parse(text)
+    {
+        assert_eq!(Genotype::parse(&genotype.to_string()).as_ref(), Ok(&genotype));
+    }
+    let path = write(scratch, &format!("{NAME}.txt"), bytes);
+    named(read_genotype(&path.display().to_string()));
+}
+
+/// The configuration of a search, a user's and a resolved one.
+pub fn config(bytes: &[u8], scratch: &Path) {
+    let path = write(scratch, &format!("{NAME}.toml"), bytes);
+    // What several keys say together has no file of its own.
+    if let Ok(config) = Config::resolve(Some(&path), &Default::default()) {
+        fs::write(&path, config.to_toml().unwrap()).unwrap();
+        assert_eq!(Config::resolve(Some(&path), &Default::default()).is_ok(), config.epochs.is_none());
+    }
+    if let Some(config) = named(Config::read_resolved(&path)) {
+        fs::write(&path, config.to_toml().unwrap()).unwrap();
+        assert_eq!(named(Config::read_resolved(&path)), Some(config));
+    }
+}
+
+/// The configuration of a training.
+pub fn train_config(bytes: &[u8], scratch: &Path) {
+    let path = write(scratch, &format!("{NAME}.toml"), bytes);
+    for preset in [None, Some("small")] {
+        _ = TrainConfig::resolve(preset, Some(&path), &Default::default());
+    }
+}
+
+/// Tensors: what is read is written with the same numbers.
+pub fn safetensors(bytes: &[u8], _: &Path) {
+    let path = Path::new(NAME);
+    if let Some((all, metadata)) = named(tensors::parse(bytes, path)) {
+        let again = tensors::to_bytes(&all, &metadata, path).unwrap();
+        let (read, _) = tensors::parse(&again, path).unwrap();
+        // Of bytes, since no number equals one that is none.
+        assert_eq!(tensors::to_bytes(&read, &metadata, path).unwrap(), again);
+    }
+}
+
+/// A checkpoint: the length of its description (two bytes, low first), the description, the tensors.
+pub fn checkpoint(bytes: &[u8], scratch: &Path) {
+    let len = usize::from(u16::from_le_bytes([0, 1].map(|i| bytes.get(i).copied().unwrap_or(0))));
+    let rest = bytes.get(2..).unwrap_or_default();
+    let (info, state) = rest.split_at(len.min(rest.len()));
+    let folder = scratch.join(NAME).join("step-00000003");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("state.json"), info).unwrap();
+    fs::write(folder.join("state.safetensors"), state).unwrap();
+    if let Some(found) = named(checkpoint::read(&folder)) {
+        assert_eq!(found.step, 3);
+    }
+}
+
+/// A manifest.
+pub fn manifest(bytes: &[u8], _: &Path) {
+    let path = Path::new(NAME);
+    if let Some(manifest) = named(Manifest::parse(bytes, path)) {
+        assert_eq!(Manifest::parse(&manifest.to_bytes().unwrap(), path).unwrap(), manifest);
+    }
+}
+
+/// Metrics: cut back to a step, and drawn. What is left of them is whole lines that were there.
+pub fn metrics_lines(bytes: &[u8], scratch: &Path) {
+    let path = write(scratch, &format!("{NAME}.jsonl"), bytes);
+    named(report::metrics_svg(&path));
+    for step in [3, 1, 0] {
+        named(metrics::cut_back(&path, step));
+        let left = fs::read(&path).unwrap();
+        assert!(left.is_empty() || left.ends_with(b"\n"));
+        for line in left.split_inclusive(|b| *b == b'\n') {
+            assert!(bytes.windows(line.len()).any(|part| part == line));
+        }
+    }
+}
+
+/// A folder of this process for files.
+pub fn scratch() -> &'static Path {
+    static SCRATCH: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
+    SCRATCH.get_or_init(|| {
+        let folder = std::env::temp_dir().join(format!("parsec-fuzz-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    })
+}

@@ -1,0 +1,297 @@
+//! Adapters that are lost in mid-work, that have no memory left, and losses that are no numbers.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use parsec_nas::config::Config;
+use parsec_nas::data::Normalisation;
+use parsec_nas::export::tensors::Tensors;
+use parsec_nas::gpu::Gpu;
+use parsec_nas::graph::Lowering;
+use parsec_nas::kernel::Buf;
+use parsec_nas::run::{self, Job, Manifest, Options, Outcome, Progress, RunDir, drive};
+use parsec_nas::search::{Search, Settings};
+use parsec_nas::train::Training;
+use parsec_nas::{Error, Result};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::super::run::{TOTAL, Walk, create, go, remains, resume_and_finish, unbroken};
+use super::super::{replay::open, search, train};
+use super::{Dice, Row};
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+const OPTIONS: Options = Options { checkpoint_every: 2, keep: 2 };
+
+/// A job whose adapter is taken away now and then, somewhere in a step or between two.
+struct Fragile<'a, J> {
+    job: J,
+    gpu: fn(&mut J) -> &mut Gpu,
+    dice: &'a mut Dice,
+    /// Losses still to come.
+    left: usize,
+}
+
+impl<J: Job> Job for Fragile<'_, J> {
+    type Record = J::Record;
+
+    fn step_index(&self) -> u64 {
+        self.job.step_index()
+    }
+
+    fn total_steps(&self) -> u64 {
+        self.job.total_steps()
+    }
+
+    fn step(&mut self) -> Result<J::Record> {
+        if self.left > 0 && self.dice.below(2) == 0 {
+            self.left -= 1;
+            let lose = (self.gpu)(&mut self.job).breaker();
+            let moment = Duration::from_micros(self.dice.below(120_000) as u64);
+            std::thread::spawn(move || {
+                std::thread::sleep(moment);
+                lose();
+            });
+        }
+        self.job.step()
+    }
+
+    fn snapshot(&mut self) -> Result<Tensors> {
+        self.job.snapshot()
+    }
+
+    fn restore(&mut self, step: u64, state: &Tensors) -> Result<()> {
+        self.job.restore(step, state)
+    }
+
+    fn reopen(&mut self) -> Result<()> {
+        self.job.reopen()
+    }
+
+    fn progress(&self, record: &J::Record) -> Progress {
+        self.job.progress(record)
+    }
+
+    fn score(&self) -> Option<f64> {
+        self.job.score()
+    }
+}
+
+/// Metrics without times, and the last checkpoint.
+fn left_by(run: &Path) -> (Vec<Value>, Vec<Vec<u8>>) {
+    let (metrics, files) = remains(run);
+    let lines = String::from_utf8(metrics).unwrap();
+    let line = |line: &str| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        line.as_object_mut().unwrap().remove("seconds");
+        line
+    };
+    (lines.lines().map(line).collect(), files.into_values().collect())
+}
+
+/// Takes the adapter away from runs of the job that `make` makes, at least `times` times.
+fn lost<J: Job>(
+    fault: &'static str,
+    make: impl Fn() -> Option<J>,
+    gpu: fn(&mut J) -> &mut Gpu,
+    times: usize,
+    dice: &mut Dice,
+) -> Option<Row> {
+    let mut row = Row::new(fault);
+    let folder = TempDir::new().unwrap();
+    let new_run = |name: &str| {
+        let config = Config::preset().unwrap();
+        let manifest = Manifest::new(&config).unwrap();
+        RunDir::create(&folder.path().join(name), &config, &manifest).unwrap()
+    };
+    let run = new_run("unbroken");
+    assert_eq!(drive(&mut make()?, &run, OPTIONS, &mut |_| {}, &NEVER).unwrap(), Outcome::Done);
+    let expected = left_by(run.path());
+    for number in 0.. {
+        let run = new_run(&format!("lost-{number}"));
+        let mut job = Fragile { job: make()?, gpu, dice, left: (times - row.injected).min(3) };
+        loop {
+            let left = job.left;
+            match drive(&mut job, &run, OPTIONS, &mut |_| {}, &NEVER) {
+                Ok(_) => break row.injected += left - job.left,
+                // Lost twice at one step: stopped, with how to go on.
+                Err(Error::Stopped { source, .. }) if matches!(*source, Error::Lost { .. }) => {
+                    row.injected += left - job.left;
+                    job.job = make()?;
+                    run::resume(&mut job, &run).unwrap();
+                }
+                Err(e) => panic!("{e}"),
+            }
+        }
+        row.differing += usize::from(left_by(run.path()) != expected);
+        if row.injected >= times {
+            break;
+        }
+    }
+    Some(row)
+}
+
+/// The two kinds of runs on a device that goes away.
+pub(super) fn lost_device(times: usize, dice: &mut Dice) -> Option<[Row; 2]> {
+    let new_search = || {
+        let dataset = search::dataset();
+        let normalisation = Normalisation::of(&dataset.train);
+        let config = Config { steps: 5, crop_pad: 2, ..search::config() };
+        let settings = Settings { config, normalisation, lowering: Lowering::default() };
+        Some(Search::new(settings, dataset, open()?).unwrap())
+    };
+    let new_training = || train::training(train::config(&[("steps", 5.into())]));
+    Some([
+        lost("device lost in mid-step, search", new_search, |job| job.network().gpu(), times, dice)?,
+        lost(
+            "device lost in mid-step, training",
+            new_training,
+            |job: &mut Training| job.network().gpu(),
+            times,
+            dice,
+        )?,
+    ])
+}
+
+#[test]
+fn a_lost_device_is_opened_again_and_the_run_ends_like_an_unbroken_one() {
+    if let Some(rows) = lost_device(3, &mut Dice(11)) {
+        rows.iter().for_each(Row::check);
+    }
+}
+
+/// Told as what it is, also by calls that fail for other reasons because of it.
+#[test]
+fn a_lost_device_says_so() {
+    let Some(mut search) = new_search() else { return };
+    search.step().unwrap();
+    (search.network().gpu().breaker())();
+    for _ in 0..2 {
+        let error = search.step().unwrap_err();
+        assert!(matches!(error, Error::Lost { .. }) && error.to_string().contains("destroyed"), "{error}");
+    }
+    assert!(matches!(search.snapshot().unwrap_err(), Error::Lost { .. }));
+    search.reopen().unwrap();
+    search.step().unwrap();
+}
+
+fn new_search() -> Option<Search> {
+    let dataset = search::dataset();
+    let normalisation = Normalisation::of(&dataset.train);
+    let settings = Settings { config: search::config(), normalisation, lowering: Lowering::default() };
+    Some(Search::new(settings, dataset, open()?).unwrap())
+}
+
+/// A failure that is not the device's end stops the run and says how to go on.
+#[test]
+fn a_run_without_memory_in_mid_run_stops_and_says_how_to_go_on() {
+    struct Full(Walk);
+    impl Job for Full {
+        type Record = Value;
+        fn step_index(&self) -> u64 {
+            self.0.step_index()
+        }
+        fn total_steps(&self) -> u64 {
+            self.0.total_steps()
+        }
+        fn step(&mut self) -> Result<Value> {
+            if self.0.step_index() == 7 {
+                let (what, try_this) = ("GPU memory".into(), "a smaller --batch".into());
+                return Err(Error::Memory { what, need_bytes: 2, have_bytes: 1, try_this });
+            }
+            self.0.step()
+        }
+        fn snapshot(&mut self) -> Result<Tensors> {
+            self.0.snapshot()
+        }
+        fn restore(&mut self, step: u64, state: &Tensors) -> Result<()> {
+            self.0.restore(step, state)
+        }
+        fn progress(&self, record: &Value) -> Progress {
+            self.0.progress(record)
+        }
+        fn score(&self) -> Option<f64> {
+            self.0.score()
+        }
+    }
+    let folder = TempDir::new().unwrap();
+    let expected = unbroken(&folder);
+    let run = create(&folder, "run");
+    let options = Options { checkpoint_every: 3, keep: 2 };
+    let error = drive(&mut Full(Walk::new(TOTAL)), &run, options, &mut |_| {}, &NEVER).unwrap_err();
+    let text = error.to_string();
+    assert_eq!(error.exit_code(), 1);
+    for part in ["GPU memory", "a smaller --batch", "saved up to step 6", "parsec resume"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let path = run.path().to_owned();
+    drop(run);
+    resume_and_finish(&path);
+    assert_eq!(remains(&path), expected);
+    // A job without an adapter cannot open it again.
+    let run = create(&folder, "other");
+    struct Gone(Walk);
+    impl Job for Gone {
+        type Record = Value;
+        fn step_index(&self) -> u64 {
+            self.0.step_index()
+        }
+        fn total_steps(&self) -> u64 {
+            self.0.total_steps()
+        }
+        fn step(&mut self) -> Result<Value> {
+            Err(Error::Lost { adapter: "a card".into(), message: "reset".into() })
+        }
+        fn snapshot(&mut self) -> Result<Tensors> {
+            self.0.snapshot()
+        }
+        fn restore(&mut self, step: u64, state: &Tensors) -> Result<()> {
+            self.0.restore(step, state)
+        }
+        fn progress(&self, record: &Value) -> Progress {
+            self.0.progress(record)
+        }
+    }
+    let error = drive(&mut Gone(Walk::new(TOTAL)), &run, options, &mut |_| {}, &NEVER).unwrap_err();
+    assert!(error.to_string().contains("saved up to step 0"), "{error}");
+    assert!(go(&mut Walk::new(TOTAL), &run).is_ok());
+}
+
+/// A loss that is no number: the steps before it are saved, π, weights and running statistics sound.
+#[test]
+fn a_loss_that_is_no_number_stops_a_run_with_its_good_steps_saved() {
+    let folder = TempDir::new().unwrap();
+    let options = Options { checkpoint_every: 0, keep: 2 };
+    let dataset = search::dataset();
+    let normalisation = Normalisation::of(&dataset.train);
+    let config = Config { lr: 1e30, lr_min: 1e30, steps: 20, ..search::config() };
+    let settings = Settings { config, normalisation, lowering: Lowering::default() };
+    let Some(gpu) = open() else { return };
+    let mut job = Search::new(settings, dataset, gpu).unwrap();
+    let run = create(&folder, "search");
+    let error = drive(&mut job, &run, options, &mut |_| {}, &NEVER).unwrap_err();
+    let Error::NonFinite { step, .. } = error else { panic!("{error}") };
+    let (newest, warnings) = run.checkpoints().newest_good().unwrap();
+    assert!(warnings.is_empty() && newest.step == step - 1 && job.steps_done() == step - 1);
+    assert_eq!(newest.state, job.snapshot().unwrap());
+    assert_eq!(left_by(run.path()).0.len() as u64, step - 1);
+
+    // A training, whose weights are spoilt after its first step.
+    static AT_ONCE: AtomicBool = AtomicBool::new(true);
+    let mut job = train::training(train::config(&[("steps", 4.into())])).unwrap();
+    let run = create(&folder, "training");
+    let stopped = drive(&mut job, &run, OPTIONS, &mut |_| {}, &AT_ONCE).unwrap_err();
+    assert!(matches!(stopped, Error::Interrupted { step: 1, .. }), "{stopped}");
+    let whole = job.snapshot().unwrap();
+    let n = job.network().layout().v_len as usize;
+    job.network().write_all(Buf::V, &vec![f32::NAN; n]).unwrap();
+    let error = drive(&mut job, &run, OPTIONS, &mut |_| {}, &NEVER).unwrap_err();
+    assert!(matches!(error, Error::NonFinite { step: 2, .. }), "{error}");
+    let (newest, _) = run.checkpoints().newest_good().unwrap();
+    assert_eq!((newest.step, &newest.state), (1, &whole));
+    // The running statistics have seen it: the state in memory is not saved, that of the checkpoint goes on.
+    run::resume(&mut job, &run).unwrap();
+    assert_eq!(job.snapshot().unwrap(), whole);
+    assert_eq!(drive(&mut job, &run, OPTIONS, &mut |_| {}, &NEVER).unwrap(), Outcome::Done);
+}

@@ -1,0 +1,124 @@
+//! Disks that are full or refuse to be written, at every write.
+
+use parsec_nas::run::files;
+use tempfile::TempDir;
+
+use super::super::run::{TOTAL, Walk, create, go, remains, resume_and_finish, unbroken};
+#[cfg(unix)]
+use super::{End, Job, Place};
+use super::{Row, has_adapter};
+
+/// A disk that is full after so many bytes, for every `stride`th number of bytes that a run writes: every file
+/// is cut somewhere. With room again, the run goes on.
+pub(super) fn full_in_process(stride: usize) -> Row {
+    let mut row = Row::new("disk full, after every so many bytes");
+    let folder = TempDir::new().unwrap();
+    let expected = unbroken(&folder);
+    for room in (0..).step_by(stride) {
+        let name = format!("full-{room}");
+        let run = create(&folder, &name);
+        let before = row.injected;
+        files::limit_writes(Some(room));
+        let done = go(&mut Walk::new(TOTAL), &run);
+        files::limit_writes(None);
+        if let Err(e) = &done {
+            let text = e.to_string();
+            assert!(text.contains("free some space") && text.contains("parsec resume"), "{text}");
+            assert_eq!(e.exit_code(), 1);
+            row.injected += 1;
+        }
+        let path = run.path().to_owned();
+        drop(run);
+        // Nothing half written is left but the last line of the metrics.
+        for entry in std::fs::read_dir(path.join("checkpoints")).unwrap() {
+            let entry = entry.unwrap();
+            assert!(parsec_nas::run::checkpoint::read(&entry.path()).is_ok(), "{:?}", entry.path());
+        }
+        resume_and_finish(&path);
+        row.differing += usize::from(remains(&path) != expected);
+        std::fs::remove_dir_all(path).unwrap();
+        if row.injected == before {
+            break;
+        }
+    }
+    row
+}
+
+/// The same from outside: the system refuses to let any file grow beyond a limit, for many limits.
+#[cfg(unix)]
+pub(super) fn limits(place: &Place, unbroken: &End, blocks: &[usize]) -> Row {
+    let mut row = Row::new("write refused, file size limit");
+    for blocks in blocks {
+        let name = format!("limited-{blocks}");
+        // Without the trap the signal of the limit would kill the process.
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        let out = std::process::Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_parsec")])
+            .args(place.start(Job::Search, &name))
+            .current_dir(place.path())
+            .env_remove("PARSEC_DEVICE")
+            .env("PARSEC_CACHE", place.path().join("cache"))
+            // A driver's own cache of shaders is not what is tried here.
+            .env("MESA_SHADER_CACHE_DISABLE", "true")
+            .output()
+            .unwrap();
+        let err = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.code() == Some(1) && err.contains("cannot write"), "{blocks}: {err}");
+        row.injected += 1;
+        if place.run(&name).exists() {
+            place.resume(&name, unbroken, &mut row);
+        } else {
+            // Not even the folder: no rest of it either.
+            let rest = std::fs::read_dir(place.path()).unwrap().map(|e| e.unwrap().file_name());
+            assert!(!rest.into_iter().any(|n| n.to_string_lossy().contains(&name)), "{name}");
+        }
+    }
+    row
+}
+
+/// A run folder that may only be read: the run stops with a message, and goes on when it may be written.
+#[cfg(unix)]
+pub(super) fn read_only(place: &Place, unbroken: &End) -> Row {
+    use std::os::unix::fs::PermissionsExt;
+    let mut row = Row::new("read-only run folder");
+    let run = place.run("read-only");
+    place.unbroken(Job::Search, "read-only");
+    std::fs::remove_file(run.join("result.json")).unwrap();
+    let mode = |mode| std::fs::set_permissions(&run, std::fs::Permissions::from_mode(mode)).unwrap();
+    let lock = run.join(".lock");
+    std::fs::remove_file(&lock).unwrap();
+    mode(0o555);
+    // Nothing is read-only for root: for it, a folder stands where the lock should be written.
+    let root = std::fs::write(&lock, "").is_ok();
+    if root {
+        std::fs::remove_file(&lock).unwrap();
+        std::fs::create_dir(&lock).unwrap();
+    }
+    let (code, err) = place.finish(&super::resume("read-only"));
+    assert!(code == 1 && err.contains("cannot open") && err.contains(".lock"), "{err}");
+    row.injected += 1;
+    if root {
+        std::fs::remove_dir(&lock).unwrap();
+    }
+    mode(0o755);
+    place.resume("read-only", unbroken, &mut row);
+    row
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_write_loses_nothing() {
+    // A prime, so that writes are cut in all kinds of places.
+    full_in_process(97).check();
+}
+
+#[test]
+#[cfg(unix)]
+fn writes_that_the_system_refuses_lose_nothing() {
+    if !has_adapter() {
+        return;
+    }
+    let place = Place::new(3);
+    let unbroken = place.unbroken(Job::Search, "unbroken");
+    limits(&place, &unbroken, &[0, 8]).check();
+    read_only(&place, &unbroken).check();
+}
