@@ -157,7 +157,7 @@ impl Network {
         batch: u32,
     ) -> Result<()> {
         for genotype in genotypes {
-            let paths = OwnedPaths::Child(genotype.clone());
+            let paths = OwnedPaths::Child(Box::new(genotype.clone()));
             let plan = self.plan(&Key { paths, mode: Mode::Train, batch, split: 0, drop_path: false })?;
             self.make_room(&plan)?;
         }
@@ -184,7 +184,7 @@ impl Network {
 
     fn key(&self, child: Child<'_>) -> Key {
         Key {
-            paths: OwnedPaths::Child(child.genotype.clone()),
+            paths: OwnedPaths::Child(Box::new(child.genotype.clone())),
             mode: child.mode,
             batch: self.batches[usize::from(child.split)],
             split: child.split,
