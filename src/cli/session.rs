@@ -9,7 +9,7 @@ use super::open::{self, Facts, Opened, Wanted};
 use super::{Ui, variants};
 use crate::Result;
 use crate::bench::Shape;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Method};
 use crate::data::{Dataset, Identity};
 use crate::error::Error;
 use crate::export::tensors::Tensors;
@@ -216,9 +216,10 @@ fn shape(config: &Config, dataset: &Dataset) -> Shape {
 
 fn summary(r: &Outcomes, identity: &Identity) -> String {
     let entropy = r.entropy.normal + r.entropy.reduce;
+    let what = if r.method == Method::Darts.to_string() { "softmax of alpha" } else { "prior" };
     format!(
         "{}\n\nheld-out accuracy {:.1} % ({} of {} images, shared weights, batch statistics; chance {:.1} %)\n\
-         entropy of the prior {entropy:.1} nats (uniform {:.1})\n{} steps in {:.0} s on {}\n\n\
+         entropy of the {what} {entropy:.1} nats (uniform {:.1})\n{} steps in {:.0} s on {}\n\n\
          {run}/cells.svg    the two cells\n{run}/metrics.jsonl one line per step\n{run}/checkpoints  weights, prior, optimiser\n\
          next: parsec show {run}",
         r.genotype,

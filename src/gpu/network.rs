@@ -208,7 +208,7 @@ impl Network {
 
     fn key(&self, child: Child<'_>) -> Key {
         Key {
-            paths: OwnedPaths::Child(child.genotype.clone()),
+            paths: OwnedPaths::Child(Box::new(child.genotype.clone())),
             mode: child.mode,
             extent: child.extent,
             batch: self.batches[usize::from(child.split)],

@@ -28,7 +28,7 @@ pub enum Buf {
     Logits(u8),
     /// Drop-path factors, f32 [cells * 8]\[N\].
     DropPath,
-    /// Factors of the paths of a mixed network, f32 [paths]\[N\].
+    /// Factors of the paths of a mixed network, f32 \[paths\]\[N\].
     Mix,
     /// The accumulated gradient of those factors, f32 \[paths\].
     MixGrad,

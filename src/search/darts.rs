@@ -71,13 +71,15 @@ impl Search {
         let moves = self.prior_moves();
         let mode = if moves.is_some() { Mode::Factors } else { Mode::Likelihood };
         let found = self.mixed_pass(&darts, mode, SEARCH, &search)?;
-        self.check_mixed(found.sum())?;
         if let Some((t, settings)) = moves {
+            // Taken before anything is checked, so that a step that fails leaves nothing behind.
             let of_factors = self.network.take_factor_gradient(darts.m.len())?;
             let of_factors: Vec<f64> = of_factors.into_iter().map(f64::from).collect();
+            self.check_mixed(found.sum())?;
             self.check_mixed(of_factors.iter().sum())?;
             descend(&mut darts, &of_factors, t, settings);
         }
+        self.check_mixed(found.sum())?;
         self.share(clock.lap(), &mut seconds.search, &mut seconds.plan);
 
         // v moves along ∇_v of the loss on the train batch.

@@ -11,7 +11,7 @@ use crate::space::{Genotype, N_EDGES, N_KINDS, Paths, Primitive};
 /// [`crate::space::Paths`] that own their parts.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum OwnedPaths {
-    Child(Genotype),
+    Child(Box<Genotype>),
     All(Vec<Primitive>),
 }
 

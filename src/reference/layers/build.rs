@@ -108,11 +108,11 @@ impl Builder {
         let mut factor = if kind == CellKind::Reduce { n_factors / 2 } else { 0 };
         for node in 0..4 {
             let mut terms = Vec::new();
-            for input in 0..node + 2 {
+            for (input, &x) in nodes.iter().enumerate() {
                 let stride = if kind == CellKind::Reduce && input < 2 { 2 } else { 1 };
                 for &primitive in primitives {
                     let name = search_op_name(cell, node, Pair { input, primitive });
-                    terms.push((self.primitive(primitive, nodes[input], stride, &name).0, factor));
+                    terms.push((self.primitive(primitive, x, stride, &name).0, factor));
                     factor += 1;
                 }
             }
