@@ -12,6 +12,7 @@ pub mod gradient;
 pub mod report;
 pub mod run;
 pub mod setup;
+pub mod shaders;
 
 use std::time::Instant;
 
