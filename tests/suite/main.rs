@@ -12,6 +12,7 @@ mod kernels;
 mod reference;
 mod replay;
 mod report;
+mod reproduce;
 mod run;
 mod search;
 mod space;
