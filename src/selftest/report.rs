@@ -90,7 +90,11 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (a, l) = (&self.adapter, &self.adapter.limits);
-        writeln!(f, "parsec {} selftest, {}, activations read from {}", self.version, self.system, self.reads)?;
+        writeln!(
+            f,
+            "parsec {} selftest, {}, activations read from {}",
+            self.version, self.system, self.reads
+        )?;
         writeln!(f, "adapter  {} ({}, {})", a.name, a.backend, a.device_type)?;
         writeln!(f, "driver   {} {}", a.driver, a.driver_info)?;
         writeln!(
