@@ -13,6 +13,7 @@ mod mixed;
 pub mod report;
 pub mod run;
 pub mod setup;
+pub mod shaders;
 
 use std::time::Instant;
 
@@ -20,7 +21,11 @@ pub use report::Report;
 pub use run::Outcome;
 
 use crate::gpu::{Gpu, Options};
+use crate::kernel::kernel;
 use crate::{Error, Result};
+
+/// One case in so many also runs with activations read the other way.
+const OTHER_READS: usize = 4;
 
 /// Runs all cases whose names contain `filter`; `seen` gets each outcome as it comes.
 ///
@@ -36,12 +41,16 @@ pub fn selftest(
     let started = Instant::now();
     let wanted = |name: &str| filter.is_none_or(|part| name.contains(part));
     let mut gpu = Gpu::open(device, options)?;
-    let mut report = Report::new(gpu.info().clone());
+    let mut report = Report::new(gpu.info().clone(), reads(&gpu));
     for case in cases::all().iter().filter(|case| wanted(&case.name())) {
         let outcome = run::run(&mut gpu, case)?;
         seen(&outcome);
         report.add(&outcome);
     }
+    other_reads(&mut gpu, &wanted, &mut |outcome| {
+        seen(&outcome);
+        report.add(&outcome);
+    })?;
     drop(gpu);
     let open = || Gpu::open(device, options);
     child::run(&open, &wanted, &mut |outcome| {
@@ -62,4 +71,36 @@ pub fn selftest(
     }
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// How kernels read activations.
+fn reads(gpu: &Gpu) -> &'static str {
+    if gpu.reads_through_textures() { "textures" } else { "buffers" }
+}
+
+/// Runs some of the cases with activations read the other way, which `--tune` may choose.
+fn other_reads(gpu: &mut Gpu, wanted: &dyn Fn(&str) -> bool, seen: &mut dyn FnMut(Outcome)) -> Result<()> {
+    gpu.read_through_textures(!gpu.reads_through_textures());
+    let reads = reads(gpu);
+    let mut reading = Vec::new();
+    for case in cases::all() {
+        let mut has_textures = false;
+        for dispatch in case.setup().dispatches {
+            has_textures |= !kernel(dispatch.shader)?.textures.is_empty();
+        }
+        if has_textures {
+            reading.push(case);
+        }
+    }
+    // A part is enough: these kernels differ in how they load, in nothing else.
+    for case in reading.iter().step_by(OTHER_READS) {
+        let name = format!("{} reads={reads}", case.name());
+        if wanted(&name) {
+            let mut outcome = run::run(gpu, case)?;
+            outcome.case = name;
+            outcome.found.iter_mut().for_each(|f| f.kernel = format!("{} ({reads})", f.kernel));
+            seen(outcome);
+        }
+    }
+    Ok(())
 }

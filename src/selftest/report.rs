@@ -37,6 +37,10 @@ pub struct Report {
     pub version: &'static str,
     /// The adapter, its driver and its limits.
     pub adapter: AdapterInfo,
+    /// Operating system and architecture.
+    pub system: String,
+    /// How kernels read activations here without a trial: from `buffers` or through `textures`.
+    pub reads: &'static str,
     /// Cases that ran.
     pub cases: usize,
     /// By `shader::entry`, or by what was measured of a whole child.
@@ -49,10 +53,12 @@ pub struct Report {
 
 impl Report {
     /// An empty report.
-    pub fn new(adapter: AdapterInfo) -> Self {
+    pub fn new(adapter: AdapterInfo, reads: &'static str) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             adapter,
+            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            reads,
             cases: 0,
             kernels: BTreeMap::new(),
             failures: Vec::new(),
@@ -84,7 +90,11 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (a, l) = (&self.adapter, &self.adapter.limits);
-        writeln!(f, "parsec {} selftest", self.version)?;
+        writeln!(
+            f,
+            "parsec {} selftest, {}, activations read from {}",
+            self.version, self.system, self.reads
+        )?;
         writeln!(f, "adapter  {} ({}, {})", a.name, a.backend, a.device_type)?;
         writeln!(f, "driver   {} {}", a.driver, a.driver_info)?;
         writeln!(

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use parsec_nas::gpu::Gpu;
 use parsec_nas::kernel::{Dispatch, SOURCES, kernel};
-use parsec_nas::selftest::{self, cases, cases::Case, child, run};
+use parsec_nas::selftest::{self, cases, cases::Case, child, run, shaders};
 
 use super::gpu::{gpu, options};
 
@@ -69,7 +69,7 @@ fn every_override_value_that_plans_use_has_a_case() {
             |d: &Dispatch| d.overrides.iter().map(|(n, v)| (d.shader, d.entry, *n, *v)).collect::<Vec<_>>();
         list.iter().flat_map(of).collect()
     };
-    let (planned, tested) = (values(&languages::planned()), values(&dispatches()));
+    let (planned, tested) = (values(&shaders::planned().unwrap()), values(&dispatches()));
     assert!(planned.len() > 100, "{}", planned.len());
     let missing: Vec<_> = planned.difference(&tested).collect();
     assert!(missing.is_empty(), "{missing:?}");

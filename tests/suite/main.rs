@@ -14,6 +14,7 @@ mod kernels;
 mod reference;
 mod replay;
 mod report;
+mod reproduce;
 mod run;
 mod search;
 mod space;
