@@ -62,6 +62,8 @@ pub fn measure(
     let mut config = Config::preset()?;
     (config.layers, config.channels, config.batch) = (shape.layers, shape.channels, shape.batch);
     (config.samples, config.seed, config.eval_every) = (samples, shape.seed, 0);
+    // What any data but the embedded start from.
+    config.drop_mass = 1e-3;
     let normalisation = Normalisation::of(&dataset.train);
     let lowering = Lowering { tuning: variants.tuning, memory: shape.memory, ..Lowering::default() };
     gpu.read_through_textures(variants.textures == 1);

@@ -69,7 +69,7 @@ pub struct SearchArgs {
     /// Norm to which the weights' gradient is clipped
     #[arg(long, value_name = "X")]
     pub grad_clip: Option<f64>,
-    /// Learning rate of the prior (3e-4; 0.12 for the embedded images)
+    /// Learning rate of the prior (3e-4; 0.25 for the embedded images)
     #[arg(long, value_name = "X")]
     pub prior_lr: Option<f64>,
     /// Adam's first decay for the prior

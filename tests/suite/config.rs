@@ -40,7 +40,7 @@ fn without_arguments_the_embedded_preset() {
     let config = Config::preset().unwrap();
     assert_eq!(config.data, "embedded");
     // The prior of a short run moves faster than the reference's.
-    assert_eq!(config.prior_lr, 0.12);
+    assert_eq!(config.prior_lr, 0.25);
     assert!(config.steps > 0 && config.epochs.is_none());
     assert_eq!(config.primitives.len(), 7);
     assert!(!config.primitives.contains(&Primitive::None));

@@ -50,6 +50,9 @@ pub(super) fn config() -> Config {
         threads: 1,
         lr: 0.025,
         prior_lr: 0.03,
+        drop_mass: 1e-3,
+        eval_every: 50,
+        checkpoint_every: 50,
         primitives: vec![Primitive::MaxPool3x3, Primitive::SkipConnect, Primitive::SepConv3x3],
         ..Config::preset().unwrap()
     }
