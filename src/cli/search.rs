@@ -96,6 +96,9 @@ pub struct SearchArgs {
     /// Start from the prior of another run
     #[arg(long, value_name = "RUN")]
     pub prior_from: Option<String>,
+    /// Divide the logits of that prior by T: above 1 it is softer, below 1 sharper; 1 keeps it
+    #[arg(long, value_name = "T")]
+    pub prior_temperature: Option<f64>,
     /// Start from the shared weights of another run of the same network
     #[arg(long, value_name = "RUN")]
     pub weights_from: Option<String>,
