@@ -1,6 +1,6 @@
 //! `parsec search [CONFIG.toml] [flags]` → the resolved configuration → a search.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use toml::Table;
@@ -174,9 +174,13 @@ pub fn search(args: &SearchArgs, ui: &Ui) -> Result<()> {
         RunDir::check_free(run)?;
     }
     let path = config.run.clone().unwrap_or_else(|| RunDir::next_free("search"));
-    let config = Config { run: Some(path.clone()), ..config };
+    start(Config { run: Some(path.clone()), ..config }, &path, ui)
+}
+
+/// Starts a search in a new run folder.
+pub fn start(config: Config, path: &Path, ui: &Ui) -> Result<()> {
     let session = Session::open(config, None, ui)?;
-    let run = session.create(&path)?;
+    let run = session.create(path)?;
     ui.note(&format!("run folder {}", path.display()));
     session.drive(&run, ui)
 }

@@ -5,6 +5,7 @@
 //! the same keys, the flags' names in snake case; [`keys`] says what each may hold. The resolved
 //! form names every key and round trips exactly.
 
+pub mod compare;
 pub mod keys;
 mod layer;
 mod resolved;
@@ -18,6 +19,7 @@ use toml::Table;
 
 use crate::space::Primitive;
 use crate::{Error, Result};
+pub use compare::CompareConfig;
 use keys::Key;
 pub use resolved::{Resolved, read as read_resolved, to_toml};
 pub use train::TrainConfig;
