@@ -8,6 +8,7 @@ pub mod devices;
 pub mod show;
 
 mod bench;
+mod compare;
 mod eval;
 mod export;
 mod open;
@@ -29,6 +30,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub use bench::BenchArgs;
+pub use compare::CompareArgs;
 pub use eval::EvalArgs;
 pub use export::ExportArgs;
 pub use predict::PredictArgs;
@@ -81,6 +83,8 @@ pub enum Command {
     /// Train the final network of an architecture
     #[command(allow_negative_numbers = true)]
     Train(Box<TrainArgs>),
+    /// Compare methods over seeds: search, train what was found, evaluate; the same command goes on
+    Compare(CompareArgs),
     /// Evaluate a trained network on held-out images, and time it
     Eval(Box<EvalArgs>),
     /// Name what is on images, by a trained network
@@ -111,6 +115,7 @@ pub fn run() -> Result<()> {
         Command::Devices => devices::devices(common.json),
         Command::Search(args) => search::search(&args, &ui),
         Command::Train(args) => train_args::train(&args, &ui),
+        Command::Compare(args) => compare::compare(&args, &ui),
         Command::Eval(args) => eval::eval(&args, &ui),
         Command::Predict(args) => predict::predict(&args, &ui),
         Command::Resume { run } => resume::resume(&run, &ui),

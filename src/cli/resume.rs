@@ -24,7 +24,7 @@ pub fn resume(path: &Path, ui: &Ui) -> Result<()> {
     // even the first checkpoint was written.
     let mut config = Config { run: Some(path.to_owned()), ..run.config()? };
     if !run.checkpoints().steps()?.is_empty() {
-        (config.prior_from, config.weights_from) = (None, None);
+        (config.prior_from, config.prior_temperature, config.weights_from) = (None, None, None);
     }
     let mut session = Session::open(config, Some(&run.manifest()?), ui)?;
     session.check(&run, ui)?;

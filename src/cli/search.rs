@@ -1,6 +1,6 @@
 //! `parsec search [CONFIG.toml] [flags]` → the resolved configuration → a search.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use toml::Table;
@@ -96,6 +96,9 @@ pub struct SearchArgs {
     /// Start from the prior of another run
     #[arg(long, value_name = "RUN")]
     pub prior_from: Option<String>,
+    /// Divide the logits of that prior by T: above 1 it is softer, below 1 sharper; 1 keeps it
+    #[arg(long, value_name = "T")]
+    pub prior_temperature: Option<f64>,
     /// Start from the shared weights of another run of the same network
     #[arg(long, value_name = "RUN")]
     pub weights_from: Option<String>,
@@ -171,9 +174,13 @@ pub fn search(args: &SearchArgs, ui: &Ui) -> Result<()> {
         RunDir::check_free(run)?;
     }
     let path = config.run.clone().unwrap_or_else(|| RunDir::next_free("search"));
-    let config = Config { run: Some(path.clone()), ..config };
+    start(Config { run: Some(path.clone()), ..config }, &path, ui)
+}
+
+/// Starts a search in a new run folder.
+pub fn start(config: Config, path: &Path, ui: &Ui) -> Result<()> {
     let session = Session::open(config, None, ui)?;
-    let run = session.create(&path)?;
+    let run = session.create(path)?;
     ui.note(&format!("run folder {}", path.display()));
     session.drive(&run, ui)
 }

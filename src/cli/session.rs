@@ -9,7 +9,7 @@ use super::open::{self, Facts, Opened, Wanted};
 use super::{Ui, variants};
 use crate::Result;
 use crate::bench::Shape;
-use crate::config::{self, Config, Method};
+use crate::config::{self, Config, Method, Resolved};
 use crate::data::{Dataset, Identity};
 use crate::error::Error;
 use crate::export::tensors::Tensors;
@@ -17,6 +17,7 @@ use crate::graph::{self, Lowering};
 use crate::report;
 use crate::run::{self, Job, Manifest, Options, Progress, RunDir, stop};
 use crate::search::{Evaluation, PerKind, Search, Settings, StepRecord, take_prior};
+use crate::space::Primitive;
 
 impl Job for Search {
     type Record = StepRecord;
@@ -120,10 +121,11 @@ impl Session {
         let settings = Settings { config, normalisation, lowering };
         let mut search = Search::new(settings, dataset, gpu)?;
         if let Some(run) = prior_from {
+            same_primitives(&run, search.config())?;
             let (state, warnings) = run::read_prior(&run)?;
             warnings.iter().for_each(|w| ui.warn(w));
             let prior = take_prior(&state, &run, search.prior())?;
-            search.set_prior(prior);
+            search.set_prior(prior.softened(search.config().prior_temperature.unwrap_or(1.0)));
         }
         if let Some(run) = weights_from {
             let (newest, warnings) = RunDir::open(&run)?.checkpoints().newest_good()?;
@@ -198,6 +200,23 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Whether the run whose prior `config` starts from chose among the same primitives, in the same order: as many
+/// others have as many logits.
+fn same_primitives(from: &Path, config: &Config) -> Result<()> {
+    let names = |list: &[Primitive]| list.iter().map(|p| p.name()).collect::<Vec<_>>().join(",");
+    let run = RunDir::open(from)?;
+    let kind = run.manifest()?.kind;
+    if kind != Config::KIND {
+        return Err(Error::file(from, None, "a search, which has a prior", format!("a {kind}"), ""));
+    }
+    let (was, is) = (names(&run.config()?.primitives), names(&config.primitives));
+    if was == is {
+        return Ok(());
+    }
+    let expected = format!("a prior over the primitives of this search ({is})");
+    Err(Error::file(from, None, expected, was.clone(), format!("--primitives {was}")))
 }
 
 /// The extents of the search, for a trial of kernel variants.

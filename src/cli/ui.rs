@@ -15,6 +15,8 @@ pub struct Ui {
     pub json: bool,
     /// How much is said on standard error.
     pub verbosity: Verbosity,
+    /// Whether results are told: not those of the parts of a larger command.
+    pub results: bool,
     /// `--device`, or else `PARSEC_DEVICE`.
     pub device: Option<String>,
 }
@@ -28,17 +30,22 @@ impl Ui {
             _ => Verbosity::Normal,
         };
         let from_env = || std::env::var("PARSEC_DEVICE").ok().filter(|d| !d.is_empty());
-        Self { json: common.json, verbosity, device: common.device.clone().or_else(from_env) }
+        Self { json: common.json, verbosity, results: true, device: common.device.clone().or_else(from_env) }
+    }
+
+    /// The same without any result on standard output.
+    pub fn silent(&self) -> Self {
+        Self { results: false, ..self.clone() }
     }
 
     /// A result for people: on standard output, unless that is for JSON.
     pub fn say(&self, text: &str) -> Result<()> {
-        if self.json { Ok(()) } else { print(text) }
+        if self.json || !self.results { Ok(()) } else { print(text) }
     }
 
     /// A result for machines: on standard output, with `--json` only.
     pub fn emit(&self, result: &impl Serialize) -> Result<()> {
-        if !self.json {
+        if !self.json || !self.results {
             return Ok(());
         }
         let text = serde_json::to_string(result);

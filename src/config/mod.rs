@@ -5,6 +5,7 @@
 //! the same keys, the flags' names in snake case; [`keys`] says what each may hold. The resolved
 //! form names every key and round trips exactly.
 
+pub mod compare;
 pub mod keys;
 mod layer;
 mod resolved;
@@ -18,6 +19,7 @@ use toml::Table;
 
 use crate::space::Primitive;
 use crate::{Error, Result};
+pub use compare::CompareConfig;
 use keys::Key;
 pub use resolved::{Resolved, read as read_resolved, to_toml};
 pub use train::TrainConfig;
@@ -93,6 +95,9 @@ pub struct Config {
     /// A run whose prior is the starting prior.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prior_from: Option<PathBuf>,
+    /// The logits of that prior are divided by this; above 1 it is softer. Without it they stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prior_temperature: Option<f64>,
     /// A run whose shared weights are the starting weights; the network must be the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights_from: Option<PathBuf>,
@@ -176,6 +181,11 @@ impl Config {
         resolved::check_length(self.steps, self.epochs)?;
         resolved::check_rates(self.lr, self.lr_min)?;
         self.check_method()?;
+        if let (Some(temperature), None) = (self.prior_temperature, &self.prior_from) {
+            let expected = "a prior to be softened, that of `prior_from`";
+            let found = format!("{temperature} without one");
+            return Err(Error::usage("`prior_temperature`", expected, found, "also give --prior-from RUN"));
+        }
         if let Some(part) = self.micro_batch
             && !self.batch.is_multiple_of(part)
         {

@@ -4,6 +4,7 @@
 //! Functions return what they made; writing it is the caller's business.
 
 pub mod cells;
+pub mod comparison;
 pub mod confusion;
 pub mod curves;
 pub mod heatmap;

@@ -27,7 +27,7 @@ pub struct Panel {
 const SIZE: (f64, f64) = (460.0, 290.0);
 /// Left, top, right and bottom of the axes inside a panel.
 const INSET: [f64; 4] = [68.0, 40.0, 18.0, 50.0];
-const COLOURS: [&str; 6] = ["#2f6fb7", "#d1722b", "#3c9155", "#8a5bb5", "#b8434e", "#66727f"];
+pub(super) const COLOURS: [&str; 6] = ["#2f6fb7", "#d1722b", "#3c9155", "#8a5bb5", "#b8434e", "#66727f"];
 
 /// Panels in rows of two.
 pub fn panels_svg(panels: &[Panel]) -> String {
@@ -108,13 +108,13 @@ fn curve(svg: &mut Svg, points: &[(f64, f64)], at: impl Fn((f64, f64)) -> (f64, 
 }
 
 /// The range of an axis; never empty.
-struct Axis {
+pub(super) struct Axis {
     low: f64,
     high: f64,
 }
 
 impl Axis {
-    fn over(values: impl Iterator<Item = f64>) -> Self {
+    pub(super) fn over(values: impl Iterator<Item = f64>) -> Self {
         // Beyond this, differences could overflow.
         let values = values.map(|v| v.clamp(-1e100, 1e100));
         let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
@@ -128,7 +128,7 @@ impl Axis {
         }
     }
 
-    fn padded(self) -> Self {
+    pub(super) fn padded(self) -> Self {
         let pad = 0.05 * (self.high - self.low);
         // A quantity that is never negative does not get an axis below 0.
         let low = if self.low >= 0.0 { (self.low - pad).max(0.0) } else { self.low - pad };
@@ -136,12 +136,12 @@ impl Axis {
     }
 
     /// Where `value` lies, as a share of the axis.
-    fn share(&self, value: f64) -> f64 {
+    pub(super) fn share(&self, value: f64) -> f64 {
         ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
     /// About `n` round numbers: multiples of 1, 2 or 5 times a power of ten.
-    fn ticks(&self, n: usize) -> Vec<f64> {
+    pub(super) fn ticks(&self, n: usize) -> Vec<f64> {
         let rough = (self.high - self.low) / n as f64;
         let power = 10f64.powf(rough.log10().floor());
         let step = power * [1.0, 2.0, 5.0, 10.0].into_iter().find(|m| m * power >= rough).unwrap_or(10.0);
@@ -152,7 +152,7 @@ impl Axis {
 }
 
 /// A tick's number: short, without the noise of binary fractions.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     let size = value.abs();
     if size != 0.0 && !(1e-3..1e6).contains(&size) {
         format!("{value:.0e}")

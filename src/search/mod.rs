@@ -20,4 +20,5 @@ pub use crate::graph::init;
 pub use algorithm::{Search, Settings};
 pub use evaluate::Evaluation;
 pub use record::{PerKind, Phases, StepRecord};
+pub use result::random_genotype;
 pub use snapshot::take_prior;

@@ -1,9 +1,21 @@
 //! The state of a search → the architecture that it stands for, by its method.
 
 use super::Search;
-use crate::config::Method;
+use crate::config::{Config, Method};
+use crate::error::Result;
 use crate::rng::{Purpose, stream};
-use crate::space::{Genotype, Mixture, N_KINDS, Prior};
+use crate::space::{Genotype, Mixture, N_KINDS, Prior, Space};
+
+/// What a random search from the uniform prior ends with, for which nothing has to be searched.
+pub fn random_genotype(config: &Config) -> Result<Genotype> {
+    let names: Vec<&str> = config.primitives.iter().map(|p| p.name()).collect();
+    let space = Space::new(&names)?;
+    Ok(draw(&space, &Prior::uniform(&space), config.seed))
+}
+
+fn draw(space: &Space, prior: &Prior, seed: u64) -> Genotype {
+    space.genotype(&prior.sample(&mut stream(seed, Purpose::Result, 0, 0)))
+}
 
 impl Search {
     /// The architecture that the search would end with now: the mode of π; of a random search, whose π has no
@@ -14,8 +26,7 @@ impl Search {
         }
         let config = &self.settings.config;
         if config.method == Method::Random {
-            let mut rng = stream(config.seed, Purpose::Result, 0, 0);
-            return self.space.genotype(&self.prior.sample(&mut rng));
+            return draw(&self.space, &self.prior, config.seed);
         }
         self.mode()
     }

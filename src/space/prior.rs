@@ -106,7 +106,8 @@ impl Prior {
         })
     }
 
-    /// The prior with logits divided by `temperature`: above 1 closer to uniform, below 1 sharper.
+    /// π_T ∝ π^(1/T) in every slot, T being `temperature`: the logits divided by it. Above 1 it is closer to uniform,
+    /// below 1 sharper; 1 leaves every bit. The mode stays the same.
     pub fn softened(&self, temperature: f64) -> Self {
         let mut prior = self.clone();
         prior.logits.iter_mut().flatten().flatten().for_each(|logit| *logit /= temperature);

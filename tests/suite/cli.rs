@@ -32,7 +32,7 @@ fn help_lists_the_commands_and_every_flag() {
     assert_eq!((code, err.as_str()), (0, ""));
     for command in [
         "devices", "search", "resume", "show", "replay", "export", "selftest", "train", "eval", "predict",
-        "bench", "--device", "--json", "--quiet",
+        "bench", "compare", "--device", "--json", "--quiet",
     ] {
         assert!(out.contains(command), "{command} is not in\n{out}");
     }

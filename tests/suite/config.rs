@@ -162,6 +162,7 @@ fn every_key_of_the_list_is_a_key_of_the_configuration() {
             ("run", "r".into()),
             ("device", 0.into()),
             ("prior_from", "p".into()),
+            ("prior_temperature", 2.into()),
             ("weights_from", "w".into()),
             ("micro_batch", 4.into()),
             ("size", 32.into()),

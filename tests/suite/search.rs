@@ -22,6 +22,7 @@ mod prior;
 mod state;
 mod steps;
 mod trace;
+mod transfer;
 
 /// The embedded images, cut to a few: 48 for training, 20 held out.
 pub(super) fn dataset() -> Arc<Dataset> {

@@ -1,0 +1,190 @@
+//! Results of methods with several seeds → mean and standard deviation, as a table and a plot.
+
+use serde::Serialize;
+
+use super::plot::{Axis, COLOURS, number};
+use super::svg::{Anchor, FAINT, GREY, INK, Svg, n};
+
+/// A search by one method with one seed, and the training of what it found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Entry {
+    /// The method.
+    pub method: String,
+    /// The seed of both runs.
+    pub seed: u64,
+    /// What was found.
+    pub genotype: String,
+    /// Part of the test images that the last weights class rightly, with running statistics.
+    pub accuracy: f64,
+    /// Of the trained network, without the auxiliary head.
+    pub parameters: u64,
+    /// Multiply-adds per image.
+    pub macs: u64,
+    /// Seconds in the steps of the search; 0 where none was needed.
+    pub search_seconds: f64,
+    /// Largest arena of the search; 0 where none was needed.
+    pub arena_bytes: u64,
+}
+
+/// Mean and standard deviation over seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Standard deviation with n − 1; none of a single value.
+    pub sd: Option<f64>,
+}
+
+impl Spread {
+    /// Of at least one value.
+    pub fn of(values: &[f64]) -> Self {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let squares: f64 = values.iter().map(|x| (x - mean) * (x - mean)).sum();
+        Self { mean, sd: (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt()) }
+    }
+}
+
+/// One method over its seeds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// The method.
+    pub method: String,
+    /// How many seeds.
+    pub n: usize,
+    /// Part of the test images.
+    pub accuracy: Spread,
+    /// Without the auxiliary head.
+    pub parameters: Spread,
+    /// Multiply-adds per image.
+    pub macs: Spread,
+    /// Seconds in the steps of the search.
+    pub search_seconds: Spread,
+    /// Largest arena of the search.
+    pub arena_bytes: Spread,
+}
+
+/// What is told of a run, in the unit in which it is told.
+struct Column {
+    title: &'static str,
+    digits: usize,
+    value: fn(&Entry) -> f64,
+}
+
+const MIB: f64 = (1u64 << 20) as f64;
+const COLUMNS: [Column; 5] = [
+    Column { title: "test accuracy %", digits: 2, value: |e| 100.0 * e.accuracy },
+    Column { title: "parameters", digits: 0, value: |e| e.parameters as f64 },
+    Column { title: "MACs, millions", digits: 3, value: |e| e.macs as f64 / 1e6 },
+    Column { title: "search seconds", digits: 1, value: |e| e.search_seconds },
+    Column { title: "peak arena, MiB", digits: 2, value: |e| e.arena_bytes as f64 / MIB },
+];
+
+/// The methods in the order in which they first come.
+fn by_method(entries: &[Entry]) -> Vec<(&str, Vec<&Entry>)> {
+    let mut groups: Vec<(&str, Vec<&Entry>)> = vec![];
+    for entry in entries {
+        match groups.iter_mut().find(|(method, _)| *method == entry.method) {
+            Some((_, group)) => group.push(entry),
+            None => groups.push((&entry.method, vec![entry])),
+        }
+    }
+    groups
+}
+
+fn spread(group: &[&Entry], value: impl Fn(&Entry) -> f64) -> Spread {
+    Spread::of(&group.iter().map(|e| value(e)).collect::<Vec<_>>())
+}
+
+/// The table, a row per method in the order in which they first come.
+pub fn comparison_rows(entries: &[Entry]) -> Vec<Row> {
+    let row = |(method, group): (&str, Vec<&Entry>)| Row {
+        method: method.to_owned(),
+        n: group.len(),
+        accuracy: spread(&group, |e| e.accuracy),
+        parameters: spread(&group, |e| e.parameters as f64),
+        macs: spread(&group, |e| e.macs as f64),
+        search_seconds: spread(&group, |e| e.search_seconds),
+        arena_bytes: spread(&group, |e| e.arena_bytes as f64),
+    };
+    by_method(entries).into_iter().map(row).collect()
+}
+
+/// The table as text: mean ± standard deviation.
+pub fn comparison_text(entries: &[Entry]) -> String {
+    let mut lines = vec![vec!["method".to_owned(), "seeds".into()]];
+    lines[0].extend(COLUMNS.iter().map(|c| c.title.to_owned()));
+    for (method, group) in by_method(entries) {
+        let mut line = vec![method.to_owned(), group.len().to_string()];
+        line.extend(COLUMNS.iter().map(|c| {
+            let Spread { mean, sd } = spread(&group, c.value);
+            let sd = sd.map(|sd| format!(" ± {sd:.*}", c.digits)).unwrap_or_default();
+            format!("{mean:.*}{sd}", c.digits)
+        }));
+        lines.push(line);
+    }
+    let width = |i: usize| lines.iter().map(|line| line[i].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
+    let text = lines.iter().map(|line| {
+        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, w)| format!("{cell:<w$}")).collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    });
+    text.collect()
+}
+
+const SIZE: (f64, f64) = (460.0, 60.0);
+/// Left and right ends of the axis, and the height of a method's line.
+const LEFT: f64 = 80.0;
+const RIGHT: f64 = SIZE.0 - 24.0;
+const LINE: f64 = 34.0;
+
+/// A panel per column and a line per method: a dot for each seed, the mean as a stroke, a bar of one standard
+/// deviation to either side.
+pub fn comparison_svg(entries: &[Entry]) -> String {
+    let groups = by_method(entries);
+    let height = SIZE.1 + LINE * groups.len() as f64;
+    let mut svg = Svg::new(2.0 * SIZE.0, height * COLUMNS.len().div_ceil(2) as f64);
+    for (i, column) in COLUMNS.iter().enumerate() {
+        let at = (SIZE.0 * (i % 2) as f64, height * (i / 2) as f64);
+        svg.line(&format!(r#"<g transform="translate({} {})">"#, n(at.0), n(at.1)));
+        panel(&mut svg, column, &groups, height);
+        svg.line("</g>");
+    }
+    svg.finish()
+}
+
+fn panel(svg: &mut Svg, column: &Column, groups: &[(&str, Vec<&Entry>)], height: f64) {
+    let spreads: Vec<Spread> = groups.iter().map(|(_, group)| spread(group, column.value)).collect();
+    let ends = spreads.iter().flat_map(|s| [-1.0, 1.0].map(|side| s.mean + side * s.sd.unwrap_or(0.0)));
+    let values = groups.iter().flat_map(|(_, group)| group.iter().map(|e| (column.value)(e)));
+    let axis = Axis::over(values.chain(ends)).padded();
+    let x = |value: f64| LEFT + axis.share(value) * (RIGHT - LEFT);
+    let bottom = height - 26.0;
+    svg.text((LEFT, 16.0), 13.0, Anchor::Start, INK, column.title);
+    for tick in axis.ticks(5) {
+        svg.path(&format!("M{} 30V{}", n(x(tick)), n(bottom)), FAINT, 1.0);
+        svg.text((x(tick), bottom + 12.0), 11.0, Anchor::Middle, GREY, &number(tick));
+    }
+    for (i, (((method, group), spread), colour)) in
+        groups.iter().zip(&spreads).zip(COLOURS.iter().cycle()).enumerate()
+    {
+        let y = 30.0 + LINE * (i as f64 + 0.5);
+        svg.text((LEFT - 10.0, y), 12.0, Anchor::End, INK, method);
+        if let Some(sd) = spread.sd {
+            svg.path(
+                &format!("M{} {}H{}", n(x(spread.mean - sd)), n(y), n(x(spread.mean + sd))),
+                colour,
+                2.0,
+            );
+        }
+        svg.path(&format!("M{} {}v16", n(x(spread.mean)), n(y - 8.0)), colour, 2.5);
+        for entry in group {
+            let cx = x((column.value)(entry));
+            svg.line(&format!(
+                r#"<circle cx="{}" cy="{}" r="3.5" fill="{colour}" fill-opacity="0.55"/>"#,
+                n(cx),
+                n(y)
+            ));
+        }
+    }
+}

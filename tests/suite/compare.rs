@@ -1,0 +1,308 @@
+//! `parsec compare` from outside, on a folder of small images; its statistics on numbers made by hand.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use image::RgbImage;
+use parsec_nas::config::{CompareConfig, Method};
+use parsec_nas::report::comparison::{Entry, Spread, comparison_rows, comparison_svg, comparison_text};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const CONFIG: &str = r#"
+methods = ["parsec", "random"]
+seeds = [1]
+data = "folder:images"
+
+[search]
+size = 8
+layers = 3
+channels = 2
+batch = 4
+samples = 2
+steps = 12
+primitives = ["max_pool_3x3", "skip_connect", "sep_conv_3x3"]
+threads = 1
+checkpoint_every = 1
+eval_every = 0
+warmup_epochs = 0
+crop_pad = 0
+
+[train]
+size = 8
+layers = 3
+channels = 2
+batch = 4
+steps = 2
+auxiliary = 0
+drop_path = 0
+cutout = 0
+threads = 1
+"#;
+
+/// With 40 images of 8x8 pixels in two classes, and the file of a comparison.
+fn place(config: &str) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    for (class, name) in ["blue", "red"].iter().enumerate() {
+        let dir = folder.path().join("images").join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        for seed in 0..20 {
+            let picture = RgbImage::from_fn(8, 8, |x, y| {
+                let noise = ((x * 31 + y * 17 + seed * 7) % 40) as u8;
+                let mut pixel = [noise, 30 + noise, noise];
+                pixel[2 * class] = 180 + noise;
+                image::Rgb(pixel)
+            });
+            picture.save(dir.join(format!("{seed:02}.png"))).unwrap();
+        }
+    }
+    std::fs::write(folder.path().join("c.toml"), config).unwrap();
+    folder
+}
+
+fn command(folder: &Path, args: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
+    command.args(args.split(' ')).current_dir(folder).env_remove("PARSEC_DEVICE");
+    command
+}
+
+/// Exit code, standard output, standard error.
+fn parsec(folder: &Path, args: &str) -> (i32, String, String) {
+    let out = command(folder, args).output().unwrap();
+    let utf8 = |bytes| String::from_utf8(bytes).unwrap();
+    (out.status.code().unwrap_or(-1), utf8(out.stdout), utf8(out.stderr))
+}
+
+/// When each file of the runs under `folder` was last written.
+fn written(folder: &Path, out: &mut BTreeMap<PathBuf, SystemTime>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            written(&path, out);
+        } else if !path.file_name().unwrap().to_str().unwrap().starts_with("comparison") {
+            out.insert(path.clone(), std::fs::metadata(path).unwrap().modified().unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_comparison_from_its_start_to_its_table() {
+    if super::gpu::gpu().is_none() {
+        return;
+    }
+    let place = place(CONFIG);
+    let folder = place.path();
+    let compare = "compare c.toml --run all --json -q";
+
+    // Killed in the middle of its search.
+    let mut child = command(folder, compare).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let (started, metrics) = (Instant::now(), folder.join("all/parsec-1/search/metrics.jsonl"));
+    while std::fs::metadata(&metrics).map_or(0, |m| m.len()) == 0 {
+        assert!(started.elapsed() < Duration::from_secs(300) && child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!folder.join("all/parsec-1/search/result.json").exists());
+    assert!(!folder.join("all/comparison.json").exists());
+
+    let (code, out, err) = parsec(folder, compare);
+    assert_eq!(code, 0, "{err}");
+    let told: Value = serde_json::from_str(&out).unwrap();
+    let file = std::fs::read(folder.join("all/comparison.json")).unwrap();
+    assert_eq!(told, serde_json::from_slice::<Value>(&file).unwrap());
+    assert_eq!((&told["test_images"], &told["data"]), (&8.into(), &"folder:images".into()));
+    let read = |name: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(folder.join("all").join(name)).unwrap()).unwrap()
+    };
+    for (i, method) in ["parsec", "random"].iter().enumerate() {
+        let (run, row) = (&told["runs"][i], &told["methods"][i]);
+        let trained = read(&format!("{method}-1/train/result.json"));
+        for key in ["genotype", "accuracy", "parameters", "macs"] {
+            assert_eq!(run[key], trained[key], "{method} {key}");
+        }
+        assert_eq!((&run["method"], &row["method"]), (&(*method).into(), &(*method).into()));
+        assert_eq!((&row["n"], &row["accuracy"]["mean"]), (&1.into(), &run["accuracy"]));
+        assert!(row["accuracy"]["sd"].is_null());
+    }
+    let searched = read("parsec-1/search/result.json");
+    assert_eq!((&searched["genotype"], &searched["steps"]), (&told["runs"][0]["genotype"], &12.into()));
+    assert!(told["runs"][0]["search_seconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(told["runs"][0]["arena_bytes"], searched["arena_bytes"]);
+    // Nothing is searched at random: the draw is that of the search with the same seed.
+    assert!(!folder.join("all/random-1/search").exists());
+    assert_eq!(told["runs"][1]["search_seconds"], 0.0);
+    let text = std::fs::read_to_string(folder.join("all/comparison.txt")).unwrap();
+    assert!(text.lines().count() == 3 && text.contains("test accuracy"), "{text}");
+    assert!(std::fs::read_to_string(folder.join("all/comparison.svg")).unwrap().contains("random"));
+    let random = "search --method random --seed 1 --data folder:images --size 8 --layers 3 --channels 2 --batch 4 \
+                  --samples 2 --steps 1 --eval-every 0 --run drawn --json -q \
+                  --primitives max_pool_3x3,skip_connect,sep_conv_3x3";
+    let (code, out, err) = parsec(folder, random);
+    assert_eq!(code, 0, "{err}");
+    let drawn: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(drawn["genotype"], told["runs"][1]["genotype"]);
+    // The runs are runs like any other.
+    let (code, out, err) = parsec(folder, "show all/parsec-1/search");
+    assert!(code == 0 && out.contains("Genotype("), "{err}");
+
+    // Again: nothing is run, the same table.
+    let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
+    written(&folder.join("all"), &mut before);
+    assert_eq!(parsec(folder, compare).0, 0);
+    written(&folder.join("all"), &mut after);
+    assert_eq!(before, after);
+    assert_eq!(file, std::fs::read(folder.join("all/comparison.json")).unwrap());
+
+    // A training that is not over is gone on with, to the same table.
+    let training = folder.join("all/random-1/train");
+    std::fs::remove_file(training.join("result.json")).unwrap();
+    std::fs::remove_dir_all(training.join("checkpoints/step-00000002")).unwrap();
+    let (code, _, err) = parsec(folder, compare);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(file, std::fs::read(folder.join("all/comparison.json")).unwrap());
+
+    // Another configuration is another comparison.
+    for (from, to, key) in [
+        ("steps = 12", "steps = 4", "`search.steps`"),
+        ("seeds = [1]", "seeds = [1, 2]", "`seeds`"),
+        ("auxiliary = 0", "auxiliary = 0.4", "`train.auxiliary`"),
+        ("warmup_epochs = 0", "weight_decay = 0.01", "`search.weight_decay`"),
+    ] {
+        std::fs::write(folder.join("c.toml"), CONFIG.replace(from, to)).unwrap();
+        let (code, _, err) = parsec(folder, compare);
+        assert!(code == 2 && err.contains(key) && err.contains("all"), "{to}: {err}");
+    }
+    // So is what is no comparison.
+    std::fs::write(folder.join("c.toml"), CONFIG).unwrap();
+    let (code, _, err) = parsec(folder, "compare c.toml --run all/parsec-1/search");
+    assert!(code == 2 && err.contains("a run"), "{err}");
+    let (code, _, err) = parsec(folder, "compare c.toml --run images");
+    assert!(code == 2 && err.contains("not empty"), "{err}");
+}
+
+#[test]
+#[cfg(unix)]
+fn told_to_stop_a_comparison_saves_its_run_and_goes_on() {
+    if super::gpu::gpu().is_none() {
+        return;
+    }
+    // So many steps that it cannot be over before it is told.
+    let config =
+        CONFIG.replace("[\"parsec\", \"random\"]", "[\"darts\"]").replace("steps = 12", "steps = 40");
+    let place = place(&config);
+    let compare = "compare c.toml --run all";
+    let child = command(place.path(), compare).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let search = place.path().join("all/darts-1/search");
+    let started = Instant::now();
+    while std::fs::metadata(search.join("metrics.jsonl")).map_or(0, |m| m.len()) == 0 {
+        assert!(started.elapsed() < Duration::from_secs(300));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let out = child.wait_with_output().unwrap();
+    let err = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(130), "{err}");
+    assert!(err.contains("parsec compare c.toml --run all"), "{err}");
+    let steps = || std::fs::read_to_string(search.join("metrics.jsonl")).unwrap().lines().count();
+    let done = steps();
+    assert!(search.join(format!("checkpoints/step-{done:08}")).is_dir() && done < 40);
+    let (code, out, err) = parsec(place.path(), compare);
+    assert!(code == 0 && err.contains(&format!("going on after step {done}")), "{err}");
+    assert!(steps() == 40 && out.starts_with("method") && out.contains("\ndarts"), "{out}");
+}
+
+#[test]
+fn mean_and_deviation_are_over_the_seeds_of_a_method() {
+    assert_eq!(Spread::of(&[3.0]), Spread { mean: 3.0, sd: None });
+    // Deviations -3, -1, 1, 3: squares 20, over n - 1 = 3.
+    let spread = Spread::of(&[1.0, 3.0, 5.0, 7.0]);
+    assert_eq!(spread.mean, 4.0);
+    assert!((spread.sd.unwrap() - (20.0f64 / 3.0).sqrt()).abs() < 1e-15);
+    assert_eq!(Spread::of(&[2.0, 2.0]), Spread { mean: 2.0, sd: Some(0.0) });
+
+    let entry = |method: &str, seed, accuracy, parameters| Entry {
+        method: method.into(),
+        seed,
+        accuracy,
+        parameters,
+        macs: 2_500_000,
+        search_seconds: 12.5 * seed as f64,
+        arena_bytes: 3 << 20,
+        ..Entry::default()
+    };
+    let entries = [
+        entry("random", 0, 0.5, 100),
+        entry("parsec", 0, 0.75, 300),
+        entry("random", 1, 0.75, 200),
+        entry("random", 2, 1.0, 300),
+    ];
+    let rows = comparison_rows(&entries);
+    assert_eq!(
+        rows.iter().map(|r| (r.method.as_str(), r.n)).collect::<Vec<_>>(),
+        [("random", 3), ("parsec", 1)]
+    );
+    assert_eq!(rows[0].accuracy, Spread { mean: 0.75, sd: Some(0.25) });
+    assert_eq!(rows[0].parameters, Spread { mean: 200.0, sd: Some(100.0) });
+    assert_eq!(rows[0].search_seconds, Spread { mean: 12.5, sd: Some(12.5) });
+    let text = comparison_text(&entries);
+    let line: Vec<&str> =
+        text.lines().nth(1).unwrap().split("  ").map(str::trim).filter(|c| !c.is_empty()).collect();
+    assert_eq!(
+        line,
+        ["random", "3", "75.00 ± 25.00", "200 ± 100", "2.500 ± 0.000", "12.5 ± 12.5", "3.00 ± 0.00"]
+    );
+    assert!(text.lines().nth(2).unwrap().contains("75.00  "), "no deviation of one: {text}");
+    let svg = comparison_svg(&entries);
+    assert_eq!(svg.matches("<circle").count(), 5 * entries.len());
+    assert!(!svg.contains("NaN") && svg.contains("test accuracy"));
+}
+
+#[test]
+fn the_file_of_a_comparison_is_checked_as_a_whole() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("c.toml");
+    let read = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        CompareConfig::read(&path, None)
+    };
+    let start = "methods = [\"darts\"]\nseeds = [0]\n";
+    for (text, parts) in [
+        ("seeds = [0]", &["`methods`", "parsec, random and darts"][..]),
+        ("methods = [\"enas\"]\nseeds = [0]", &["`methods`", "enas"]),
+        ("methods = [\"darts\", \"darts\"]\nseeds = [0]", &["`methods`", "once"]),
+        ("methods = [\"darts\"]\nseeds = []", &["`seeds`"]),
+        ("methods = [\"darts\"]\nseeds = [-1]", &["`seeds`", "from 0"]),
+        (&format!("{start}data = \"mnist\""), &["`data`", "embedded"]),
+        (&format!("{start}serch = 3"), &["`serch`", "`search`"]),
+        (&format!("{start}search = 3"), &["`search`", "a table"]),
+        (&format!("{start}[search]\nprior = 1"), &["[search]", "`prior`"]),
+        (&format!("{start}[search]\nseed = 1"), &["[search]", "`seed`", "the same for all runs"]),
+        (&format!("{start}[search]\nlr = -1"), &["[search] key `lr`", "above 0"]),
+        (&format!("{start}[search]\ntrace_steps = 1"), &["`trace_steps`", "darts"]),
+        (&format!("{start}[train]\ngenotype = \"DARTS_V1\""), &["[train]", "`genotype`"]),
+        (&format!("{start}[train]\nsteps = 1\nepochs = 1"), &["epochs"]),
+        ("methods = [\"random\"]\nseeds = [0]\n[search]\nprior_from = \"r\"", &["`prior_from`", "random"]),
+        ("methods = ", &["c.toml", "TOML"]),
+    ] {
+        let error = read(text).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{text}");
+        let message = error.to_string();
+        assert!(parts.iter().all(|part| message.contains(part)), "{text}: {message}");
+    }
+    // What is shipped is one, and its resolved form is the same comparison.
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/compare.toml");
+    let shipped = CompareConfig::read(&shipped, None).unwrap();
+    assert_eq!((shipped.methods.len(), shipped.seeds.as_slice()), (3, &[0, 1, 2][..]));
+    let resolved = read(&toml::to_string(&shipped.resolved().unwrap()).unwrap()).unwrap();
+    assert_eq!(shipped.first_difference(&resolved).unwrap(), None);
+    let search = shipped.search_config(Method::Darts, 2).unwrap();
+    assert_eq!((search.method, search.seed, search.steps), (Method::Darts, 2, 150));
+    assert_eq!(shipped.train_config("DARTS_V1", 2).unwrap().genotype, "DARTS_V1");
+    let elsewhere = CompareConfig::read(&path, Some("folder:x")).unwrap();
+    assert_eq!(elsewhere.data, "folder:x");
+    assert_eq!(elsewhere.first_difference(&shipped).unwrap().unwrap()[0], "data");
+}

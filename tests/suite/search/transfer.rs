@@ -1,0 +1,70 @@
+//! `--prior-from RUN --prior-temperature T` from outside: what a search starts with.
+
+use std::path::Path;
+use std::process::Command;
+
+use parsec_nas::config::Config;
+use parsec_nas::export::tensors::{Tensor, Tensors};
+use parsec_nas::run::{Manifest, RunDir, checkpoint};
+use parsec_nas::space::Primitive;
+use tempfile::TempDir;
+
+use super::{all, config};
+
+/// Exit code and standard error of a search of one step, of another size than its origin.
+fn search(folder: &Path, run: &str, more: &[&str]) -> (i32, String) {
+    let args = "search --layers 3 --channels 2 --batch 40 --samples 2 --steps 1 --eval-every 0 --threads 1 -q \
+                --primitives max_pool_3x3,skip_connect,sep_conv_3x3";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
+    command.args(args.split_whitespace()).args(["--run", run]).args(more);
+    let out = command.current_dir(folder).env_remove("PARSEC_DEVICE").output().unwrap();
+    (out.status.code().unwrap(), String::from_utf8(out.stderr).unwrap())
+}
+
+/// A run folder with a prior of uneven logits over `primitives`.
+fn origin(path: &Path, primitives: Vec<Primitive>) -> Tensors {
+    let config = Config { primitives, ..config() };
+    let run = RunDir::create(path, &config, &Manifest::new(&config).unwrap()).unwrap();
+    let names = ["normal", "reduce"].into_iter().flat_map(|cell| (0..4).map(move |node| (cell, node)));
+    let tensor = |node: usize| {
+        let pairs = 3 * (node + 2);
+        Tensor::f64(&[2, pairs], (0..2 * pairs).map(|i| (i * i % 7) as f64 - 2.5).collect())
+    };
+    let state: Tensors = names.map(|(cell, node)| (format!("pi.{cell}.{node}"), tensor(node))).collect();
+    run.checkpoints().save(0, None, &state).unwrap();
+    state
+}
+
+fn start(folder: &Path, run: &str) -> Vec<f64> {
+    let run = RunDir::open(&folder.join(run)).unwrap();
+    all(&checkpoint::read(&run.checkpoints().path_of(0)).unwrap().state, "pi.")
+}
+
+#[test]
+fn a_prior_is_softened_on_its_way_to_another_search() {
+    let folder = TempDir::new().unwrap();
+    let [pool, skip, conv] = [Primitive::MaxPool3x3, Primitive::SkipConnect, Primitive::SepConv3x3];
+    let learnt = all(&origin(&folder.path().join("small"), vec![pool, skip, conv]), "pi.");
+    origin(&folder.path().join("others"), vec![skip, pool, conv]);
+
+    // Without a prior there is nothing to soften, and a temperature is a positive number.
+    let (code, err) = search(folder.path(), "no", &["--prior-temperature", "2"]);
+    assert!(code == 2 && err.contains("--prior-from") && err.contains("prior_temperature"), "{err}");
+    let (code, err) = search(folder.path(), "no", &["--prior-from", "small", "--prior-temperature", "0"]);
+    assert!(code == 2 && err.contains("above 0"), "{err}");
+    if super::super::gpu::gpu().is_none() {
+        return;
+    }
+    for (run, temperature) in [("whole", None), ("same", Some(1.0)), ("soft", Some(4.0))] {
+        let text = temperature.unwrap_or_default().to_string();
+        let more = ["--prior-from", "small", "--prior-temperature", &text];
+        let (code, err) = search(folder.path(), run, &more[..if temperature.is_some() { 4 } else { 2 }]);
+        assert_eq!(code, 0, "{err}");
+        let expected: Vec<f64> = learnt.iter().map(|logit| logit / temperature.unwrap_or(1.0)).collect();
+        assert_eq!(start(folder.path(), run), expected);
+    }
+    // As many logits, of primitives in another order.
+    let (code, err) = search(folder.path(), "no", &["--prior-from", "others"]);
+    assert!(code == 1 && err.contains("others") && err.contains("skip_connect,max_pool_3x3"), "{err}");
+    assert!(!folder.path().join("no").exists());
+}
