@@ -64,7 +64,9 @@ pub enum Error {
     },
 
     /// The adapter went away in mid-work: its driver was reset, the card was removed. Nothing on it is left.
-    #[error("{adapter} was lost: {message}\n  try: if it happens again, a newer driver, or a smaller --batch or --micro-batch")]
+    #[error(
+        "{adapter} was lost: {message}\n  try: if it happens again, a newer driver, or a smaller --batch or --micro-batch"
+    )]
     Lost {
         /// The adapter's name.
         adapter: String,

@@ -37,6 +37,9 @@ impl Search {
             let values = self.take_all(state, path, prefix)?;
             self.network.write_all(buf, &values)?;
         }
+        // A step that failed may have left some.
+        let none = vec![0.0; self.network.layout().v_len as usize];
+        self.network.write_all(Buf::Grad, &none)?;
         self.prior = take_prior(state, path, &self.prior)?;
         self.moments = Moments {
             m: take(state, path, "adam.m", &self.moments.m)?,

@@ -93,7 +93,9 @@ impl Place {
     /// The arguments that start a run: a checkpoint after every step.
     fn start(&self, job: Job, run: &str) -> Vec<String> {
         let own = match job {
-            Job::Search => "search --samples 2 --primitives max_pool_3x3,skip_connect,sep_conv_3x3 --eval-every 0",
+            Job::Search => {
+                "search --samples 2 --primitives max_pool_3x3,skip_connect,sep_conv_3x3 --eval-every 0"
+            }
             Job::Train => "train --preset small --drop-path 0.1 --genotype",
         };
         let mut args: Vec<String> = own.split(' ').map(str::to_owned).collect();

@@ -200,7 +200,8 @@ fn make_seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let run = create(&folder, "run");
     run.checkpoints().save(3, Some(0.25), &several).unwrap();
     let path = run.checkpoints().path_of(3);
-    let [info, state] = ["state.json", "state.safetensors"].map(|name| std::fs::read(path.join(name)).unwrap());
+    let [info, state] =
+        ["state.json", "state.safetensors"].map(|name| std::fs::read(path.join(name)).unwrap());
     out.push(("checkpoint", "three", [(info.len() as u16).to_le_bytes().to_vec(), info, state].concat()));
 
     let data = serde_json::json!({"kind": "embedded", "n_train": 5000, "sha256": "ab"});

@@ -144,7 +144,13 @@ pub(super) fn lost_device(times: usize, dice: &mut Dice) -> Option<[Row; 2]> {
     let new_training = || train::training(train::config(&[("steps", 5.into())]));
     Some([
         lost("device lost in mid-step, search", new_search, |job| job.network().gpu(), times, dice)?,
-        lost("device lost in mid-step, training", new_training, |job: &mut Training| job.network().gpu(), times, dice)?,
+        lost(
+            "device lost in mid-step, training",
+            new_training,
+            |job: &mut Training| job.network().gpu(),
+            times,
+            dice,
+        )?,
     ])
 }
 

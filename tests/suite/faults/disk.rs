@@ -4,9 +4,9 @@ use parsec_nas::run::files;
 use tempfile::TempDir;
 
 use super::super::run::{TOTAL, Walk, create, go, remains, resume_and_finish, unbroken};
-use super::{Row, has_adapter};
 #[cfg(unix)]
 use super::{End, Job, Place};
+use super::{Row, has_adapter};
 
 /// A disk that is full after so many bytes, for every `stride`th number of bytes that a run writes: every file
 /// is cut somewhere. With room again, the run goes on.

@@ -32,7 +32,9 @@ fn table() {
         tell(super::disk::limits(&place, &ends[0], &blocks));
         tell(super::disk::read_only(&place, &ends[0]));
     }
-    super::damage::unnoticed(&place.run("unbroken-Search"), 100 * kills, &mut dice).into_iter().for_each(&mut tell);
+    super::damage::unnoticed(&place.run("unbroken-Search"), 100 * kills, &mut dice)
+        .into_iter()
+        .for_each(&mut tell);
     for (job, end) in [Job::Search, Job::Train].into_iter().zip(&ends) {
         std::fs::remove_dir_all(place.run("damaged")).ok();
         tell(super::damage::passed_over(&place, job, end, few, &mut dice));
