@@ -167,7 +167,8 @@ pub fn metrics_lines(bytes: &[u8], scratch: &Path) {
     }
 }
 
-/// A folder of this process for files.
+/// A folder of this process for files; the suite has one of its own.
+#[allow(dead_code)]
 pub fn scratch() -> &'static Path {
     static SCRATCH: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
     SCRATCH.get_or_init(|| {

@@ -44,6 +44,9 @@ impl Search {
             let values = self.take_all(state, path, prefix)?;
             self.network.write_all(buf, &values)?;
         }
+        // A step that failed may have left some.
+        let none = vec![0.0; self.network.layout().v_len as usize];
+        self.network.write_all(Buf::Grad, &none)?;
         if let Some(mut darts) = self.darts.clone() {
             for (prefix, values) in darts.parts_mut() {
                 take_edges(state, path, prefix, values)?;

@@ -42,6 +42,8 @@ impl Training {
         }
         self.set_weights(&weights)?;
         self.network.write_all(Buf::Momentum, &momentum)?;
+        // A step that failed may have left some.
+        self.network.write_all(Buf::Grad, &vec![0.0; momentum.len()])?;
         self.go_to(step);
         Ok(())
     }
