@@ -147,9 +147,7 @@ impl Network {
         &mut self.gpu
     }
 
-    /// The same adapter opened once more, after its device was lost and with it everything on it.
-    ///
-    /// Errors: [`crate::Error::Device`] if it cannot be opened or is not there any more.
+    /// The same adapter opened once more, after its device was lost; [`crate::Error::Device`] if it is gone.
     pub fn open_again(&mut self) -> Result<Gpu> {
         self.forget();
         self.gpu.open_again()
