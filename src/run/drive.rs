@@ -132,6 +132,9 @@ fn steps<J: Job>(
     let total = job.total_steps();
     if job.step_index() == 0 {
         save(job, run, options)?;
+    } else {
+        // A run that was ended between saving and removing has one too many.
+        run.checkpoints().prune(job.step_index(), options.keep)?;
     }
     if job.step_index() >= total {
         return Ok(Outcome::AlreadyDone);

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::gpu::gpu;
 
 const STEPS: usize = 4;
-const RUN: &str = "--steps 4 --seed 11 --layers 3 --channels 2 --batch 4 --samples 2 --eval-every 3 --checkpoint-every 2 \
+const RUN: &str = "--layers 3 --channels 2 --batch 4 --samples 2 --eval-every 3 --checkpoint-every 2 \
                    --crop-pad 2 --flip --tune=false";
 
 fn parsec(args: &[&str]) -> Command {
@@ -25,6 +25,9 @@ fn parsec(args: &[&str]) -> Command {
 fn search(run: &Path, more: &[&str]) -> Command {
     let mut command = parsec(&["search", "--run", &run.display().to_string()]);
     command.args(RUN.split_whitespace()).args(more);
+    if !more.contains(&"--seed") {
+        command.args(["--seed", "11", "--steps", "4"]);
+    }
     command
 }
 

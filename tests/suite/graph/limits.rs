@@ -208,6 +208,7 @@ fn no_loop_is_forgotten() {
         ("fill", 0),
         ("global_pool", 1),
         ("linear", 4),
+        ("mix", 3),
         ("node", 0),
         ("pack", 0),
         ("pointwise", 4),
