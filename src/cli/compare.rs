@@ -19,7 +19,7 @@ use crate::{Error, Result};
 /// The arguments of `compare`.
 #[derive(Debug, clap::Args)]
 pub struct CompareArgs {
-    /// A TOML file: methods, seeds, data, and the tables [search] and [train] with the keys of those commands
+    /// A TOML file: methods, seeds, data, and the tables `search` and `train` with the keys of those commands
     #[arg(value_name = "CONFIG.toml")]
     pub config: PathBuf,
     /// Folder of the comparison, new or to go on with; default: the next free runs/compare-NNNN
