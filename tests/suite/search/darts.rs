@@ -139,8 +139,8 @@ fn weights_are_shared_with_the_other_methods_and_memory_is_not() {
     };
     assert_eq!(weights(&mut mixed), weights(&mut parsec));
     let (all_paths, one) = (run(&mut mixed, 1)[0].arena_bytes, run(&mut parsec, 1)[0].arena_bytes);
-    // At this size most of a child's memory is its stem's and heads'.
-    assert!(2 * all_paths > 3 * one, "{all_paths} and {one}");
+    // 1.99 times here; a larger network's ratio is larger.
+    assert!(10 * all_paths > 19 * one, "{all_paths} and {one}");
 
     // In parts of the batch: less memory, other statistics.
     let mut parts = search(Config { micro_batch: Some(4), ..darts() }).unwrap();
