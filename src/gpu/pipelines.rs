@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::device::{Gpu, Options};
 use crate::Result;
@@ -65,10 +66,27 @@ impl Gpu {
         self.pipelines.by_entry.values().map(Vec::len).sum()
     }
 
-    pub(super) fn pipeline(&mut self, d: &Dispatch) -> Result<Arc<Pipeline>> {
-        if let Some(there) = self.pipelines.get(d) {
-            return Ok(there);
+    /// The pipeline of each dispatch. Those not met before are compiled on all cores.
+    pub(super) fn pipelines(&mut self, dispatches: &[Dispatch]) -> Result<Vec<Arc<Pipeline>>> {
+        let mut missing: Vec<&Dispatch> = Vec::new();
+        for d in dispatches.iter().filter(|d| self.pipelines.get(d).is_none()) {
+            if !missing.iter().any(|m| same(m, d)) {
+                missing.push(d);
+            }
         }
+        let compiled = in_parallel(&missing, |d| self.compiled(d));
+        for (d, pipeline) in missing.into_iter().zip(compiled) {
+            let variants = self.pipelines.by_entry.entry((d.shader, d.entry)).or_default();
+            variants.push((d.overrides.clone(), Arc::new(pipeline?)));
+        }
+        let compiled = |d: &Dispatch| {
+            let message = || reflect::error(d.shader, format!("{} was not compiled", d.entry));
+            self.pipelines.get(d).ok_or_else(message)
+        };
+        dispatches.iter().map(compiled).collect()
+    }
+
+    fn compiled(&self, d: &Dispatch) -> Result<Pipeline> {
         let kernel = kernel(d.shader)?;
         let entry = kernel.entry(d.entry)?;
         for (name, _) in &d.overrides {
@@ -95,11 +113,39 @@ impl Gpu {
         let label = format!("{}::{}", d.shader, d.entry);
         let (pipeline, layout) =
             self.scoped(&label, 0, |device| compile(device, &label, &module, entry, &textures, &constants))?;
-        let made = Arc::new(Pipeline { pipeline, layout, entry, textures });
-        let variants = self.pipelines.by_entry.entry((d.shader, d.entry)).or_default();
-        variants.push((d.overrides.clone(), Arc::clone(&made)));
-        Ok(made)
+        Ok(Pipeline { pipeline, layout, entry, textures })
     }
+}
+
+/// Whether the two need the same pipeline.
+fn same(a: &Dispatch, b: &Dispatch) -> bool {
+    (a.shader, a.entry, &a.overrides) == (b.shader, b.entry, &b.overrides)
+}
+
+/// `work` of each item, in order. Each core takes the next item that nobody has.
+fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    if n_threads < 2 {
+        return items.iter().map(work).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let share = || {
+        let taken = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+        taken.map_while(|i| items.get(i).map(|item| (i, work(item)))).collect::<Vec<_>>()
+    };
+    let mut done: Vec<(usize, R)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (1..n_threads).map(|_| scope.spawn(share)).collect();
+        let mut done = share();
+        for thread in threads {
+            match thread.join() {
+                Ok(more) => done.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        done
+    });
+    done.sort_by_key(|(i, _)| *i);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 fn shader_module(device: &wgpu::Device, kernel: &Kernel, text: &str, checks: bool) -> wgpu::ShaderModule {

@@ -57,7 +57,7 @@ impl Gpu {
     /// [`crate::Error::Memory`].
     pub fn prepare(&mut self, dispatches: &[Dispatch]) -> Result<Recorded> {
         self.check()?;
-        let pipelines: Vec<_> = dispatches.iter().map(|d| self.pipeline(d)).collect::<Result<_>>()?;
+        let pipelines = self.pipelines(dispatches)?;
         // All parameters go into one buffer, each at its slot, and so do the first texels of textures.
         let mut words: Vec<u32> = Vec::new();
         let mut fresh = Fresh::default();
