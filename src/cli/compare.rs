@@ -83,22 +83,23 @@ pub fn compare(args: &CompareArgs, ui: &Ui) -> Result<()> {
     ui.say(&format!("{text}\n{folder}/comparison.json .txt .svg", folder = folder.display()))
 }
 
-/// A folder for this comparison: a new one, or the one in which it was begun.
+/// A folder for this comparison: a new one, or the one in which it was begun. Methods and seeds may come and go,
+/// since each run is for itself.
 fn open(folder: &Path, config: &CompareConfig) -> Result<()> {
     let path = folder.join(CONFIG);
     if !path.is_file() || folder.join("manifest.json").exists() {
         RunDir::check_free(folder)?;
         std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
-        let text = toml::to_string(&config.resolved()?)
-            .map_err(|e| Error::usage(CONFIG, "settings that TOML can hold", e.to_string(), ""))?;
-        return files::atomic_write(&path, format!("# A comparison, resolved.\n{text}").as_bytes());
+    } else if let Some([key, was, is]) = config.first_difference(&CompareConfig::read(&path, None)?)? {
+        let expected = format!("{was}, with which {} was begun", folder.display());
+        return Err(Error::usage(format!("`{key}`"), expected, is, "the old value, or another --run"));
     }
-    match config.first_difference(&CompareConfig::read(&path, None)?)? {
-        None => Ok(()),
-        Some([key, was, is]) => {
-            let expected = format!("{was}, with which {} was begun", folder.display());
-            Err(Error::usage(format!("`{key}`"), expected, is, "the old value, or another --run"))
-        }
+    let text = toml::to_string(&config.resolved()?)
+        .map_err(|e| Error::usage(CONFIG, "settings that TOML can hold", e.to_string(), ""))?;
+    let text = format!("# A comparison, resolved.\n{text}");
+    match std::fs::read(&path) {
+        Ok(there) if there == text.as_bytes() => Ok(()),
+        _ => files::atomic_write(&path, text.as_bytes()),
     }
 }
 

@@ -127,9 +127,10 @@ impl CompareConfig {
         ]))
     }
 
-    /// The first setting in which this differs from `was`: its name, what it was and what it is.
+    /// The first setting of its runs in which this differs from `was`: its name, what it was and what it is.
     pub fn first_difference(&self, was: &Self) -> Result<Option<[String; 3]>> {
-        let (was, is) = (flat(&was.resolved()?), flat(&self.resolved()?));
+        let same_runs = Self { methods: self.methods.clone(), seeds: self.seeds.clone(), ..was.clone() };
+        let (was, is) = (flat(&same_runs.resolved()?), flat(&self.resolved()?));
         let value = |of: &[(String, String)], name: &str| {
             of.iter().find(|(n, _)| n == name).map_or("not set".to_owned(), |(_, value)| value.clone())
         };

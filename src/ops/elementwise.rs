@@ -68,8 +68,7 @@ fn apply_params(x: Tensor, accumulate: bool, scale: f32, first: u32) -> Vec<u32>
 /// y\[to..\] = view(x)\[from..\], `channels` channels.
 pub fn apply(view: &View, from: u32, y: Tensor, to: u32, channels: u32) -> Dispatch {
     let x = view.x.block(from, channels);
-    let bindings =
-        vec![("x", x), ("coefs", view.coefs.map_or(NO_COEFS, Array::range)), ("out", y.block(to, channels))];
+    let bindings = vec![("x", x), ("coefs", view.coefs_range()), ("out", y.block(to, channels))];
     let grid = [groups(y.map.quads()), channels, 1];
     dispatch("apply", "forward", view.overrides(), bindings, apply_params(y, false, 1.0, from), grid)
 }
@@ -92,7 +91,7 @@ pub fn apply_backward(view: &View, dy: Tensor, dx: Tensor, at: ApplyBackward) ->
     let x = view.x.block(at.from, at.channels);
     let bindings = vec![
         ("x", x),
-        ("coefs", view.coefs.map_or(NO_COEFS, Array::range)),
+        ("coefs", view.coefs_range()),
         ("dy", dy.block(at.to, at.channels)),
         ("dx", dx.block(at.from, at.channels)),
     ];

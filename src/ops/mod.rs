@@ -142,16 +142,19 @@ pub struct View {
 }
 
 impl View {
+    /// What is rectified counts as normalised too, by the identity where it is not: half as many pipelines for
+    /// three operations per element.
     fn overrides(&self) -> Vec<(&'static str, u32)> {
         vec![
-            ("NORM", u32::from(self.coefs.is_some())),
+            ("NORM", u32::from(self.relu || self.coefs.is_some())),
             ("RELU", u32::from(self.relu)),
             ("RAGGED", self.x.map.ragged()),
         ]
     }
-    /// The coefficients, or something harmless of the right kind to bind in their place.
+    /// The coefficients, those of the identity where there are none.
     fn coefs_range(&self) -> Range {
-        self.coefs.map_or(NO_COEFS, Array::range)
+        let len_bytes = u64::from(self.x.channels) * 16;
+        self.coefs.map_or(Range { buf: Buf::Identity, offset_bytes: 0, len_bytes }, Array::range)
     }
 }
 

@@ -164,10 +164,20 @@ fn a_comparison_from_its_start_to_its_table() {
     assert_eq!(code, 0, "{err}");
     assert_eq!(file, std::fs::read(folder.join("all/comparison.json")).unwrap());
 
+    // A seed more and a method less: only what is new is run.
+    let more = CONFIG.replace("\"parsec\", \"random\"", "\"random\"").replace("seeds = [1]", "seeds = [1, 2]");
+    std::fs::write(folder.join("c.toml"), more).unwrap();
+    let (code, out, err) = parsec(folder, compare);
+    assert_eq!(code, 0, "{err}");
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(told["methods"].as_array().unwrap().len(), 1);
+    assert_eq!((&told["methods"][0]["method"], &told["methods"][0]["n"]), (&"random".into(), &2.into()));
+    assert_eq!(told["runs"][0]["genotype"], drawn["genotype"]);
+    assert!(folder.join("all/parsec-1/search").exists() && folder.join("all/random-2/train").exists());
+
     // Another configuration is another comparison.
     for (from, to, key) in [
         ("steps = 12", "steps = 4", "`search.steps`"),
-        ("seeds = [1]", "seeds = [1, 2]", "`seeds`"),
         ("auxiliary = 0", "auxiliary = 0.4", "`train.auxiliary`"),
         ("warmup_epochs = 0", "weight_decay = 0.01", "`search.weight_decay`"),
     ] {

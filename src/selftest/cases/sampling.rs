@@ -102,6 +102,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         sub(2, (2, 6, 10), &[0], false, true, false),
         sub(3, (1, 2, 2), &[1, 0, 1], true, true, true),
+        sub(2, (1, 4, 6), &[1, 0], false, false, true),
         sub(2, (3, 14, 14), &[2, 0], true, false, true),
         sub(16, (2, 32, 32), &[0], true, true, false),
         pool(5, 3, 3, (2, 8, 8), false),
