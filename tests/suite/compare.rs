@@ -165,7 +165,8 @@ fn a_comparison_from_its_start_to_its_table() {
     assert_eq!(file, std::fs::read(folder.join("all/comparison.json")).unwrap());
 
     // A seed more and a method less: only what is new is run.
-    let more = CONFIG.replace("\"parsec\", \"random\"", "\"random\"").replace("seeds = [1]", "seeds = [1, 2]");
+    let more =
+        CONFIG.replace("\"parsec\", \"random\"", "\"random\"").replace("seeds = [1]", "seeds = [1, 2]");
     std::fs::write(folder.join("c.toml"), more).unwrap();
     let (code, out, err) = parsec(folder, compare);
     assert_eq!(code, 0, "{err}");
