@@ -13,6 +13,7 @@ use super::mirror::Mirror;
 use super::pace::Pace;
 use super::pipelines::Pipelines;
 use crate::kernel::Buf;
+use crate::ops::UNIFORM_BYTES;
 use crate::{Error, Result};
 
 /// Which limits the device is opened with.
@@ -77,9 +78,6 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// (mean, scale, beta, rstd) of channels that are not normalised.
-static IDENTITY: [[f32; 4]; 4096] = [[0.0, 1.0, 0.0, 1.0]; 4096];
 
 /// An open device with its buffers and pipelines.
 #[derive(Debug)]
@@ -173,8 +171,10 @@ impl Gpu {
             pace: Pace::new(),
             waited: Duration::ZERO,
         };
-        gpu.allocate(Buf::Identity, IDENTITY.len() as u64 * 16)?;
-        gpu.write(Buf::Identity, 0, bytemuck::cast_slice(&IDENTITY))?;
+        // (mean, scale, beta, rstd) of each channel.
+        let identity = [[0f32, 1.0, 0.0, 1.0]].repeat(UNIFORM_BYTES as usize / 16);
+        gpu.allocate(Buf::Identity, UNIFORM_BYTES)?;
+        gpu.write(Buf::Identity, 0, bytemuck::cast_slice(&identity))?;
         Ok(gpu)
     }
 

@@ -79,11 +79,11 @@ impl Gpu {
             let variants = self.pipelines.by_entry.entry((d.shader, d.entry)).or_default();
             variants.push((d.overrides.clone(), Arc::new(pipeline?)));
         }
-        let compiled = |d: &Dispatch| {
+        let there = |d: &Dispatch| {
             let message = || reflect::error(d.shader, format!("{} was not compiled", d.entry));
             self.pipelines.get(d).ok_or_else(message)
         };
-        dispatches.iter().map(compiled).collect()
+        dispatches.iter().map(there).collect()
     }
 
     fn compiled(&self, d: &Dispatch) -> Result<Pipeline> {

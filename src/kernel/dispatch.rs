@@ -50,7 +50,7 @@ pub enum Buf {
     TrunkGrad(u8),
     /// Batch-norm coefficients of the trunk's outputs, a quad per channel.
     TrunkCoefs,
-    /// Batch-norm coefficients that change nothing, a quad for each of 4,096 channels. Always there.
+    /// Batch-norm coefficients that change nothing, a quad per channel, as many as a uniform binding holds. Always there.
     Identity,
     /// Anything else a test or a caller wants to bind.
     Extra(u16),

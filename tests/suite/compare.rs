@@ -168,8 +168,11 @@ fn a_comparison_from_its_start_to_its_table() {
     let more =
         CONFIG.replace("\"parsec\", \"random\"", "\"random\"").replace("seeds = [1]", "seeds = [1, 2]");
     std::fs::write(folder.join("c.toml"), more).unwrap();
+    let trained = || std::fs::metadata(training.join("result.json")).unwrap().modified().unwrap();
+    let before = trained();
     let (code, out, err) = parsec(folder, compare);
     assert_eq!(code, 0, "{err}");
+    assert_eq!(trained(), before);
     let told: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(told["methods"].as_array().unwrap().len(), 1);
     assert_eq!((&told["methods"][0]["method"], &told["methods"][0]["n"]), (&"random".into(), &2.into()));
