@@ -55,6 +55,7 @@ fn forward(
     let task = params.tasks[group.z];
     let row0 = group.y * TC;
     let q0 = group.x * WG * TQ + lane;
+    let pitch = params.x.pitch;
     let last = params.x.quads - 1u;
 
     var acc: array<vec4<f32>, 64>;
@@ -66,7 +67,7 @@ fn forward(
             let coef = coefs[channel];
             //@unroll
             for (var t = 0u; t < TQ; t++) {
-                xs[u * TQ + t] = view(x[channel * params.x.pitch + min(q0 + t * WG, last)], coef);
+                xs[u * TQ + t] = view(x[channel * pitch + min(q0 + t * WG, last)], coef);
             }
         }
         //@unroll
@@ -83,7 +84,7 @@ fn forward(
         //@unroll
         for (var t = 0u; t < TQ; t++) {
             if (row0 + c < params.co && q0 + t * WG <= last) {
-                let at = (task.z + row0 + c) * params.x.pitch + q0 + t * WG;
+                let at = (task.z + row0 + c) * pitch + q0 + t * WG;
                 if (ADD == 1u) {
                     acc[c * TQ + t] += out[at];
                 }
@@ -122,6 +123,7 @@ fn backward_data(
     let mode = params.modes[group.z];
     let row0 = group.y * TC;
     let q0 = group.x * WG * TQ + lane;
+    let pitch = params.x.pitch;
     let last = params.x.quads - 1u;
 
     var acc: array<vec4<f32>, 64>;
@@ -150,7 +152,7 @@ fn backward_data(
         //@unroll
         for (var t = 0u; t < TQ; t++) {
             if (row0 + c < params.ci && q0 + t * WG <= last) {
-                let at = channel * params.x.pitch + q0 + t * WG;
+                let at = channel * pitch + q0 + t * WG;
                 var v = acc[c * TQ + t];
                 if (RELU == 1u) {
                     v = view_backward(v, x[at], coefs[channel]);
@@ -193,12 +195,15 @@ fn backward_weight(
     for (var round = 0u; round < params.rounds; round++) {
         let q = (group.x * params.rounds + round) * WG + lane;
         let at = min(q, last);
-        let inside = vec4<bool>(q <= last) & columns(params.x, at % params.x.wq);
+        // What lies behind a row counts in neither factor, since it may be anything; what lies behind the last quad
+        // stands for the last quad, so that one factor is enough.
+        let data = columns(params.x, at % params.x.wq);
+        let inside = vec4<bool>(q <= last) & data;
         var xs: array<vec4<f32>, 16>;
         //@unroll
         for (var b = 0u; b < TI; b++) {
             let channel = task.x + min(i0 + b, params.ci - 1u);
-            xs[b] = select(vec4<f32>(0.0), view(x[channel * params.x.pitch + at], coef[b]), inside);
+            xs[b] = select(vec4<f32>(0.0), view(x[channel * params.x.pitch + at], coef[b]), data);
         }
         //@unroll
         for (var a = 0u; a < TO; a++) {

@@ -184,10 +184,10 @@ fn compile(
         // Stated, so that it is checked once per bind group and not at every dispatch.
         min_binding_size: std::num::NonZero::new(min_bytes),
     };
-    let texture = wgpu::BindingType::Texture {
-        sample_type: wgpu::TextureSampleType::Float { filterable: false },
+    let texture = wgpu::BindingType::StorageTexture {
+        access: wgpu::StorageTextureAccess::ReadOnly,
+        format: wgpu::TextureFormat::Rgba32Float,
         view_dimension: wgpu::TextureViewDimension::D2,
-        multisampled: false,
     };
     let of = |b: &Binding| match b.kind {
         _ if textures.contains(&b.name) => texture,
