@@ -3,6 +3,7 @@
 //! Some adapters load from textures several times faster than from buffers (software adapters, whose
 //! buffer loads go lane by lane; some mobile GPUs). Kernels write buffers as ever; before a kernel reads a
 //! range that was written since, its rows are copied to the texture. Loads give the same bits either way.
+//! They are storage textures: a sampled one costs software adapters a look-up of mip levels per load.
 
 use std::collections::BTreeMap;
 
