@@ -84,9 +84,10 @@ pub fn with_textures(text: &str) -> Result<String, String> {
     for (i, name) in names.iter().enumerate() {
         let declaration = format!("var<storage, read_write> {name}: array<vec4<f32>>;");
         let fetch = format!(
-            "var {name}_texture: texture_storage_2d<rgba32float, read>;\nfn fetch_{name}(i: u32) -> vec4<f32> {{\n    let q = i + \
-             bases[{}][{}];\n    return textureLoad({name}_texture, vec2<u32>(q % {TEXTURE_WIDTH}u, q / \
-             {TEXTURE_WIDTH}u));\n}}",
+            "var {name}_texture: texture_storage_2d<rgba32float, read>;\n\
+             fn fetch_{name}(i: u32) -> vec4<f32> {{\n    \
+             let q = i + bases[{}][{}];\n    \
+             return textureLoad({name}_texture, vec2<u32>(q % {TEXTURE_WIDTH}u, q / {TEXTURE_WIDTH}u));\n}}",
             i / 4,
             i % 4
         );
