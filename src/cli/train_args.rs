@@ -97,6 +97,9 @@ pub struct TrainArgs {
     /// Strength of random brightness, contrast and saturation
     #[arg(long, value_name = "X")]
     pub jitter: Option<f64>,
+    /// Largest random turn of the hue, as part of the colour circle, up to 0.5
+    #[arg(long, value_name = "X")]
+    pub hue: Option<f64>,
     /// Side of the square that is cut out; 0: none
     #[arg(long, value_name = "PIXELS")]
     pub cutout: Option<u64>,

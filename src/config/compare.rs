@@ -1,7 +1,8 @@
 //! The TOML file of `parsec compare` → what is compared, and the configurations of its runs.
 //!
 //! `methods`, `seeds` and `data`, then the tables `[search]` and `[train]`, whose keys are those of a search's and
-//! of a training's own files. What differs from run to run is not theirs to say.
+//! of a training's own files, and a table with the name of a method for what its searches have instead. What differs
+//! from run to run is not theirs to say.
 
 use std::path::Path;
 
@@ -13,7 +14,8 @@ use crate::{Error, Result};
 
 const OF_A_SEARCH: [&str; 4] = ["data", "seed", "method", "run"];
 const OF_A_TRAINING: [&str; 4] = ["data", "seed", "genotype", "run"];
-const TOP: [&str; 5] = ["methods", "seeds", "data", "search", "train"];
+const METHODS: [Method; 3] = [Method::Parsec, Method::Random, Method::Darts];
+const TOP: [&str; 8] = ["methods", "seeds", "data", "search", "train", "parsec", "random", "darts"];
 
 /// What is compared: every method with every seed.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +28,9 @@ pub struct CompareConfig {
     pub data: String,
     /// Settings of the searches, over the preset that fits the data.
     search: Table,
-    /// Settings of the trainings, likewise.
+    /// Settings of the searches by one method, over those.
+    of_method: Vec<(Method, Table)>,
+    /// Settings of the trainings, over the preset likewise.
     train: Table,
 }
 
@@ -71,11 +75,15 @@ impl CompareConfig {
             Some(Value::Table(part)) => settings(part, keys, own, &format!("{path}: [{name}]")),
             Some(_) => Err(wrong(name, "a table of settings")),
         };
+        let of_method = METHODS.map(|method| {
+            part(&method.to_string(), keys::KEYS, &OF_A_SEARCH).map(|settings| (method, settings))
+        });
         Ok(Self {
             methods,
             seeds,
             data: data.to_owned(),
             search: part("search", keys::KEYS, &OF_A_SEARCH)?,
+            of_method: of_method.into_iter().collect::<Result<_>>()?,
             train: part("train", train::KEYS, &OF_A_TRAINING)?,
         })
     }
@@ -83,6 +91,8 @@ impl CompareConfig {
     /// The configuration of the search by `method` with `seed`.
     pub fn search_config(&self, method: Method, seed: u64) -> Result<Config> {
         let mut settings = self.own(&self.search, seed)?;
+        let of_method = self.of_method.iter().filter(|(m, _)| *m == method);
+        settings.extend(of_method.flat_map(|(_, own)| own.clone()));
         settings.insert("method".into(), method.to_string().into());
         let config = Config::resolve(None, &settings)?;
         match (&config.prior_from, method) {
@@ -116,21 +126,28 @@ impl CompareConfig {
             own.iter().for_each(|name| drop(table.remove(*name)));
             Value::Table(table)
         };
-        let search = self.search_config(self.methods[0], self.seeds[0])?.to_table()?;
+        let search = Config::resolve(None, &self.own(&self.search, self.seeds[0])?)?.to_table()?;
         let train = super::resolved::to_table(&self.train_config("DARTS_V2", self.seeds[0])?)?;
-        Ok(Table::from_iter([
+        let of_method = self.of_method.iter().filter(|(_, own)| !own.is_empty());
+        let of_method = of_method.map(|(method, own)| (method.to_string(), Value::Table(own.clone())));
+        Ok(Table::from_iter(of_method.chain([
             ("methods".to_owned(), self.methods.iter().map(Method::to_string).collect::<Vec<_>>().into()),
             ("seeds".to_owned(), self.seeds.iter().map(|s| *s as i64).collect::<Vec<_>>().into()),
             ("data".to_owned(), self.data.clone().into()),
             ("search".to_owned(), without(search, &OF_A_SEARCH)),
             ("train".to_owned(), without(train, &OF_A_TRAINING)),
-        ]))
+        ])))
     }
 
-    /// The first setting of its runs in which this differs from `was`: its name, what it was and what it is.
+    /// The first setting of runs of both in which this differs from `was`: its name, what it was and what it is.
     pub fn first_difference(&self, was: &Self) -> Result<Option<[String; 3]>> {
-        let same_runs = Self { methods: self.methods.clone(), seeds: self.seeds.clone(), ..was.clone() };
-        let (was, is) = (flat(&same_runs.resolved()?), flat(&self.resolved()?));
+        // Methods and seeds of one only are no difference, nor is what only they have.
+        let of_both = |of: &Self| {
+            let both = |m: &Method| self.methods.contains(m) && was.methods.contains(m);
+            let of_method = of.of_method.iter().filter(|(m, _)| both(m)).cloned().collect();
+            Self { methods: self.methods.clone(), seeds: self.seeds.clone(), of_method, ..of.clone() }
+        };
+        let (was, is) = (flat(&of_both(was).resolved()?), flat(&of_both(self).resolved()?));
         let value = |of: &[(String, String)], name: &str| {
             of.iter().find(|(n, _)| n == name).map_or("not set".to_owned(), |(_, value)| value.clone())
         };

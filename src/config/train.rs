@@ -48,6 +48,7 @@ pub const KEYS: &[Key] = &[
     key("resized_crop", Kind::Bool),
     key("flip", Kind::Bool),
     key("jitter", Kind::Float(0.0, 1.0)),
+    key("hue", Kind::Float(0.0, 0.5)),
     key("cutout", Kind::Int(0, 512)),
     key("size", Kind::Int(4, 512)),
     key("mean", Kind::PerChannel(-1e3, 1e3)),
@@ -122,6 +123,9 @@ pub struct TrainConfig {
     pub flip: bool,
     /// Strength of random changes of brightness, contrast and saturation.
     pub jitter: f64,
+    /// Largest random turn of the hue, in turns of the colour circle.
+    #[serde(default)]
+    pub hue: f64,
     /// Side of the square that is cut out; 0 = none.
     pub cutout: u32,
     /// Height and width in pixels to which images of a folder are resized.

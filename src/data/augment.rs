@@ -75,6 +75,9 @@ pub struct Augment {
     /// Strength s of changes of brightness, contrast and saturation, each by a factor from 1 − s to 1 + s;
     /// 0 = none.
     pub jitter: f32,
+    /// Largest turn of the hue either way, in turns of the colour circle, up to 0.5; 0 = none.
+    #[serde(default)]
+    pub hue: f32,
 }
 
 impl Default for Augment {
@@ -86,7 +89,8 @@ impl Default for Augment {
 
 impl Augment {
     /// The image as it is.
-    pub const NONE: Self = Self { crop_pad: 0, flip: false, cutout: 0, resized_crop: false, jitter: 0.0 };
+    pub const NONE: Self =
+        Self { crop_pad: 0, flip: false, cutout: 0, resized_crop: false, jitter: 0.0, hue: 0.0 };
 
     /// What happens to one image of `height` x `width`.
     ///
@@ -104,7 +108,8 @@ impl Augment {
         let (rows, columns) = (range(height), range(width));
         let cut = (self.cutout > 0).then_some((rows, columns));
         // The rest comes last, so that it is only drawn where it is on.
-        let jitter = (self.jitter > 0.0).then(|| Jitter::draw(rng, self.jitter));
+        let colours = self.jitter > 0.0 || self.hue > 0.0;
+        let jitter = colours.then(|| Jitter::draw(rng, self.jitter, self.hue));
         let crop = self.resized_crop.then(|| Crop::draw(rng, height, width));
         Change { dy, dx, flip, cut, crop, jitter }
     }

@@ -1,5 +1,5 @@
 //! Changes of a training image that make new pixel values: a part scaled back to the image's size, and random
-//! brightness, contrast and saturation. As torchvision's `RandomResizedCrop` and `ColorJitter` (without hue).
+//! brightness, contrast, saturation and hue. As torchvision's `RandomResizedCrop` and `ColorJitter`.
 
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
@@ -64,28 +64,37 @@ fn taps(i: usize, n: usize, first: usize, len: usize) -> (usize, usize, f32) {
     (first + whole, first + (whole + 1).min(len - 1), at - whole as f32)
 }
 
-/// Factors of brightness, contrast and saturation, and the order in which they are applied.
+/// Factors of brightness, contrast and saturation, a turn of the hue, and the order in which they are applied.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Jitter {
     factors: [f32; 3],
-    order: [usize; 3],
+    /// In turns of the colour circle; 0 leaves it out.
+    hue: f32,
+    order: [usize; 4],
 }
 
 impl Jitter {
-    /// Factors from 1 − `strength` to 1 + `strength`.
-    pub fn draw(rng: &mut impl Rng, strength: f32) -> Self {
+    /// Factors from 1 − `strength` to 1 + `strength`, a turn from −`hue` to `hue`.
+    pub fn draw(rng: &mut impl Rng, strength: f32, hue: f32) -> Self {
         let mut factor = || rng.random_range(1.0 - strength..=1.0 + strength);
         let factors = [factor(), factor(), factor()];
-        let mut order = [0, 1, 2];
-        order.shuffle(rng);
-        Self { factors, order }
+        let mut order = [0, 1, 2, 3];
+        let mut turn = 0.0;
+        // Drawn where it is on only: the rest is the same without it.
+        if hue > 0.0 {
+            turn = rng.random_range(-hue..=hue);
+            order.shuffle(rng);
+        } else {
+            order[..3].shuffle(rng);
+        }
+        Self { factors, hue: turn, order }
     }
 
     /// Changes an image `[C][H·W]` whose values are from 0 to 1, and stay there.
     pub fn apply(&self, channels: usize, image: &mut [f32]) {
         let area = image.len() / channels;
         for which in self.order {
-            let factor = self.factors[which];
+            let factor = self.factors.get(which).copied().unwrap_or(1.0);
             let blend = |value: &mut f32, other: f32| {
                 *value = (factor * *value + (1.0 - factor) * other).clamp(0.0, 1.0);
             };
@@ -95,17 +104,45 @@ impl Jitter {
                     let mean = (0..area).map(|i| f64::from(grey(image, area, i))).sum::<f64>() / area as f64;
                     image.iter_mut().for_each(|value| blend(value, mean as f32));
                 }
-                _ if channels == 3 => {
+                2 if channels == 3 => {
                     for i in 0..area {
                         let grey = grey(image, area, i);
                         (0..channels).for_each(|c| blend(&mut image[c * area + i], grey));
                     }
                 }
-                // Grey images have no saturation.
+                3 if channels == 3 && self.hue != 0.0 => {
+                    for i in 0..area {
+                        let [r, g, b] = turned([0, 1, 2].map(|c| image[c * area + i]), self.hue);
+                        (image[i], image[area + i], image[2 * area + i]) = (r, g, b);
+                    }
+                }
+                // Grey images have neither saturation nor hue.
                 _ => {}
             }
         }
     }
+}
+
+/// A colour (red, green, blue) with its hue moved by `turn` of the colour circle; the largest and the smallest of the three
+/// stay what they are.
+fn turned(rgb: [f32; 3], turn: f32) -> [f32; 3] {
+    let [r, g, b] = rgb;
+    let (max, min) = (r.max(g).max(b), r.min(g).min(b));
+    let chroma = max - min;
+    if chroma == 0.0 {
+        return rgb;
+    }
+    // In sixths of the circle: red at 0, green at 2, blue at 4.
+    let hue = match max {
+        _ if max == r => (g - b) / chroma,
+        _ if max == g => 2.0 + (b - r) / chroma,
+        _ => 4.0 + (r - g) / chroma,
+    };
+    [0.0, 2.0, 4.0].map(|at| {
+        // How far the channel's own hue is, at most half a circle: full up to one sixth, none from two.
+        let apart = (hue + 6.0 * turn - at + 3.0).rem_euclid(6.0) - 3.0;
+        min + chroma * (2.0 - apart.abs()).clamp(0.0, 1.0)
+    })
 }
 
 /// Grey value of pixel `i`.

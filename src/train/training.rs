@@ -95,6 +95,7 @@ impl Training {
             cutout: config.cutout as usize,
             resized_crop: config.resized_crop,
             jitter: config.jitter as f32,
+            hue: config.hue as f32,
         };
         let data = Arc::clone(&dataset);
         let normalisation = &settings.normalisation;

@@ -184,6 +184,7 @@ fn a_comparison_from_its_start_to_its_table() {
         ("steps = 12", "steps = 4", "`search.steps`"),
         ("auxiliary = 0", "auxiliary = 0.4", "`train.auxiliary`"),
         ("warmup_epochs = 0", "weight_decay = 0.01", "`search.weight_decay`"),
+        ("[train]", "[random]\nlr = 0.05\n[train]", "`random.lr`"),
     ] {
         std::fs::write(folder.join("c.toml"), CONFIG.replace(from, to)).unwrap();
         let (code, _, err) = parsec(folder, compare);
@@ -297,6 +298,10 @@ fn the_file_of_a_comparison_is_checked_as_a_whole() {
         (&format!("{start}[search]\nseed = 1"), &["[search]", "`seed`", "the same for all runs"]),
         (&format!("{start}[search]\nlr = -1"), &["[search] key `lr`", "above 0"]),
         (&format!("{start}[search]\ntrace_steps = 1"), &["`trace_steps`", "darts"]),
+        (&format!("{start}[darts]\ntrace_steps = 1"), &["`trace_steps`", "darts"]),
+        (&format!("{start}[parsec]\nlr = -1"), &["[parsec] key `lr`", "above 0"]),
+        (&format!("{start}[random]\nmethod = \"darts\""), &["[random]", "`method`"]),
+        (&format!("{start}darts = 3"), &["`darts`", "a table"]),
         (&format!("{start}[train]\ngenotype = \"DARTS_V1\""), &["[train]", "`genotype`"]),
         (&format!("{start}[train]\nsteps = 1\nepochs = 1"), &["epochs"]),
         ("methods = [\"random\"]\nseeds = [0]\n[search]\nprior_from = \"r\"", &["`prior_from`", "random"]),
@@ -315,8 +320,19 @@ fn the_file_of_a_comparison_is_checked_as_a_whole() {
     assert_eq!(shipped.first_difference(&resolved).unwrap(), None);
     let search = shipped.search_config(Method::Darts, 2).unwrap();
     assert_eq!((search.method, search.seed, search.steps), (Method::Darts, 2, 150));
+    let search = shipped.search_config(Method::Parsec, 2).unwrap();
+    assert_eq!((search.method, search.seed, search.steps), (Method::Parsec, 2, 450));
     assert_eq!(shipped.train_config("DARTS_V1", 2).unwrap().genotype, "DARTS_V1");
     let elsewhere = CompareConfig::read(&path, Some("folder:x")).unwrap();
     assert_eq!(elsewhere.data, "folder:x");
     assert_eq!(elsewhere.first_difference(&shipped).unwrap().unwrap()[0], "data");
+    // What one method has of its own is no difference to a comparison without it.
+    let own =
+        |of: &str, lr: f64| read(&format!("methods = [\"{of}\"]\nseeds = [0]\n[darts]\nlr = {lr}")).unwrap();
+    assert_eq!(own("parsec", 0.1).first_difference(&own("parsec", 0.2)).unwrap(), None);
+    assert_eq!(own("darts", 0.1).first_difference(&own("parsec", 0.2)).unwrap(), None);
+    let [name, was, is] = own("darts", 0.1).first_difference(&own("darts", 0.2)).unwrap().unwrap();
+    assert_eq!((name.as_str(), was.as_str(), is.as_str()), ("darts.lr", "0.2", "0.1"));
+    assert_eq!(own("darts", 0.2).search_config(Method::Darts, 0).unwrap().lr, 0.2);
+    assert_ne!(own("darts", 0.2).search_config(Method::Parsec, 0).unwrap().lr, 0.2);
 }

@@ -86,6 +86,51 @@ fn jitter_stays_in_range_and_leaves_what_it_should() {
     assert!((mean - 100.0).abs() < 10.0, "{mean}");
 }
 
+/// Hue in degrees, saturation and value of a colour, from its definition; no hue without saturation.
+fn hsv(rgb: [f32; 3]) -> (Option<f64>, f64, f64) {
+    let [r, g, b] = rgb.map(f64::from);
+    let (max, min) = (r.max(g).max(b), r.min(g).min(b));
+    // The angle around the grey axis of the hexagon's sector in which the colour lies.
+    let hue = (max > min).then(|| {
+        let (base, up, down) = match max {
+            m if m == r => (0.0, g, b),
+            m if m == g => (120.0, b, r),
+            _ => (240.0, r, g),
+        };
+        base + 60.0 * (up - down) / (max - min)
+    });
+    (hue, if max > 0.0 { (max - min) / max } else { 0.0 }, max)
+}
+
+#[test]
+fn hue_turns_every_colour_of_an_image_alike_and_nothing_else() {
+    let data = ramps(100);
+    let plain = source(&data, Augment::NONE).batch(0);
+    let batch = source(&data, Augment { hue: 0.2, ..Augment::NONE }).batch(0);
+    let area = SIDE * SIDE;
+    let mut turns = Vec::new();
+    for (image, before) in batch.images.chunks_exact(3 * area).zip(plain.images.chunks_exact(3 * area)) {
+        let mut turn = None;
+        for i in 0..area {
+            let at = |image: &[f32]| hsv([0, 1, 2].map(|c| image[c * area + i]));
+            let ((hue, saturation, value), (old, old_saturation, old_value)) = (at(image), at(before));
+            assert!((saturation - old_saturation).abs() < 1e-4 && (value - old_value).abs() < 1e-3);
+            let (Some(hue), Some(old)) = (hue, old) else {
+                assert_eq!(hue, old, "grey stays grey");
+                continue;
+            };
+            let by = (hue - old + 180.0).rem_euclid(360.0) - 180.0;
+            assert!((by - *turn.get_or_insert(by)).abs() < 0.02, "{by} and {turn:?} degrees in one image");
+        }
+        turns.push(turn.unwrap());
+    }
+    assert!(turns.iter().all(|t| t.abs() <= 72.02), "{turns:?}");
+    for (low, high) in [(-72.1, -36.0), (-36.0, 0.0), (0.0, 36.0), (36.0, 72.1)] {
+        let there = turns.iter().filter(|t| (low..high).contains(*t)).count();
+        assert!((10..45).contains(&there), "{there} of 100 turns from {low} to {high} degrees");
+    }
+}
+
 #[test]
 fn jitter_of_grey_images_has_no_saturation() {
     let data = dataset();
@@ -107,7 +152,7 @@ fn jitter_of_grey_images_has_no_saturation() {
 #[test]
 fn cutout_comes_after_everything_else() {
     let data = ramps(60);
-    let augment = Augment { cutout: 8, resized_crop: true, jitter: 0.2, flip: true, crop_pad: 0 };
+    let augment = Augment { cutout: 8, resized_crop: true, jitter: 0.2, hue: 0.1, flip: true, crop_pad: 0 };
     let normalisation = Normalisation { mean: vec![-1.0; 3], std: vec![1.0; 3] };
     let all = (0..60).collect();
     let source = BatchSource::new(data, all, Part::Train, 60, 5, augment, &normalisation).unwrap();
@@ -126,7 +171,7 @@ fn cutout_comes_after_everything_else() {
 #[test]
 fn changes_depend_on_seed_and_step_only() {
     let data = ramps(12);
-    let augment = Augment { crop_pad: 2, flip: true, cutout: 4, resized_crop: true, jitter: 0.4 };
+    let augment = Augment { crop_pad: 2, flip: true, cutout: 4, resized_crop: true, jitter: 0.4, hue: 0.2 };
     let make = || {
         let all = (0..12).collect();
         let source = BatchSource::new(Arc::clone(&data), all, Part::Train, 4, 5, augment, &bytes());

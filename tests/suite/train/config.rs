@@ -68,6 +68,7 @@ fn wrong_keys_and_values_are_named_with_their_line() {
         ("auxiliary = true", "a number"),
         ("auxiliary = -0.4", "0 to 10"),
         ("jitter = 1.5", "0 to 1"),
+        ("hue = 0.6", "0 to 0.5"),
         ("cutout = -1", "0 to 512"),
         ("lr_decay = 1.1", "at most 1"),
         ("lr = 0.01\nlr_min = 0.02", "at most `lr`"),

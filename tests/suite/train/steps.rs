@@ -147,6 +147,7 @@ fn everything() -> Vec<(&'static str, Value)> {
         ("crop_pad", 2.into()),
         ("flip", true.into()),
         ("jitter", 0.4.into()),
+        ("hue", 0.2.into()),
         ("resized_crop", true.into()),
     ]
 }
