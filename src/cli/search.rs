@@ -99,8 +99,8 @@ pub struct SearchArgs {
     /// Divide the logits of that prior by T: above 1 it is softer, below 1 sharper; 1 keeps it
     #[arg(long, value_name = "T")]
     pub prior_temperature: Option<f64>,
-    /// Start from the shared weights of another run of the same network
-    #[arg(long, value_name = "RUN")]
+    /// Start from the shared weights of another run of the same network, or of an exported file
+    #[arg(long, value_name = "RUN|FILE")]
     pub weights_from: Option<String>,
     /// No backward pass for children whose weights sum to at most this
     #[arg(long, value_name = "MASS")]

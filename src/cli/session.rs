@@ -12,7 +12,7 @@ use crate::bench::Shape;
 use crate::config::{self, Config, Method, Resolved};
 use crate::data::{Dataset, Identity};
 use crate::error::Error;
-use crate::export::tensors::Tensors;
+use crate::export::tensors::{self, Tensors};
 use crate::graph::{self, Lowering};
 use crate::report;
 use crate::run::{self, Job, Manifest, Options, Progress, RunDir, stop};
@@ -127,10 +127,14 @@ impl Session {
             let prior = take_prior(&state, &run, search.prior())?;
             search.set_prior(prior.softened(search.config().prior_temperature.unwrap_or(1.0)));
         }
-        if let Some(run) = weights_from {
-            let (newest, warnings) = RunDir::open(&run)?.checkpoints().newest_good()?;
-            warnings.iter().for_each(|w| ui.warn(w));
-            search.set_weights(&newest.state, &newest.state_path())?;
+        if let Some(from) = weights_from {
+            if from.is_file() {
+                search.set_weights(&tensors::read(&from)?.0, &from, "")?;
+            } else {
+                let (newest, warnings) = RunDir::open(&from)?.checkpoints().newest_good()?;
+                warnings.iter().for_each(|w| ui.warn(w));
+                search.set_weights(&newest.state, &newest.state_path(), "v.")?;
+            }
         }
         let manifest = facts.manifest(search.config())?;
         Ok(Self { search, identity, manifest })

@@ -72,7 +72,7 @@ pub const KEYS: &[Key] = &[
     key("warmup_epochs", Kind::Int(0, 1_000_000)),
     key("prior_from", Kind::Text(|s| non_empty(s, "a run folder"))),
     key("prior_temperature", Kind::Positive(1e6)),
-    key("weights_from", Kind::Text(|s| non_empty(s, "a run folder"))),
+    key("weights_from", Kind::Text(|s| non_empty(s, "a run folder or a safetensors file"))),
     key("drop_mass", Kind::Float(0.0, 0.5)),
     key("trace_steps", Kind::Int(0, 1_000_000)),
     key("tune", Kind::Bool),

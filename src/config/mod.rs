@@ -98,7 +98,8 @@ pub struct Config {
     /// The logits of that prior are divided by this; above 1 it is softer. Without it they stay as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prior_temperature: Option<f64>,
-    /// A run whose shared weights are the starting weights; the network must be the same.
+    /// A run, or a safetensors file exported from one, whose shared weights are the starting weights; the network must be
+    /// the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights_from: Option<PathBuf>,
     /// Children whose importance weights sum to at most this have no backward pass.

@@ -40,7 +40,7 @@ impl Search {
     /// [`Error::File`] where a tensor is missing or has another shape.
     pub fn restore(&mut self, step: u64, state: &Tensors) -> Result<()> {
         let path = Path::new("checkpoint");
-        for (prefix, buf) in [("v", Buf::V), ("momentum", Buf::Momentum)] {
+        for (prefix, buf) in [("v.", Buf::V), ("momentum.", Buf::Momentum)] {
             let values = self.take_all(state, path, prefix)?;
             self.network.write_all(buf, &values)?;
         }
@@ -64,21 +64,22 @@ impl Search {
         Ok(())
     }
 
-    /// Takes the shared weights `v.*` of another search of the same network; its momentum is left behind.
+    /// Takes the shared weights of another search of the same network: the tensors `v.*` of its [`Self::snapshot`] with
+    /// the prefix `v.`, those of an exported file with none. Whatever else there is, momentum among it, is left behind.
     ///
     /// # Errors
     /// [`Error::File`] where a tensor is missing or has another shape.
-    pub fn set_weights(&mut self, state: &Tensors, path: &Path) -> Result<()> {
-        let values = self.take_all(state, path, "v")?;
+    pub fn set_weights(&mut self, tensors: &Tensors, path: &Path, prefix: &str) -> Result<()> {
+        let values = self.take_all(tensors, path, prefix)?;
         self.network.write_all(Buf::V, &values)
     }
 
-    /// All of `v`, or what is laid out like it, from the tensors `{prefix}.*`.
+    /// All of `v`, or what is laid out like it, from the tensors whose names start with `prefix`.
     fn take_all(&self, state: &Tensors, path: &Path, prefix: &str) -> Result<Vec<f32>> {
         let layout = self.network.layout();
         let mut values = vec![0f32; layout.v_len as usize];
         for (name, entry) in layout.trained() {
-            let name = format!("{prefix}.{name}");
+            let name = format!("{prefix}{name}");
             let (shape, data) = tensors::f32s(state, path, &name)?;
             if shape != entry.spec.shape {
                 let expected = format!("{name} of shape {:?}", entry.spec.shape);

@@ -148,3 +148,36 @@ fn a_search_run_gives_its_newest_shared_weights() {
     assert_eq!(code, 2);
     assert!(err.contains("shared weights") && err.contains("train its genotype"), "{err}");
 }
+
+#[test]
+fn exported_shared_weights_start_a_search_as_their_run_does() {
+    if super::super::gpu::gpu().is_none() {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    let search = |args: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
+        let args = format!("search --layers 3 --batch 4 --samples 2 --tune=false {args}");
+        let out = command.args(args.split(' ')).current_dir(path).output().unwrap();
+        (out.status.code().unwrap(), String::from_utf8(out.stderr).unwrap())
+    };
+    assert_eq!(search("--channels 2 --steps 2 --run first").0, 0);
+    assert_eq!(export(path, &["first", "--safetensors", "w.safetensors"]).0, 0);
+    let shared = tensors::read(&path.join("w.safetensors")).unwrap().0;
+    let after = |run: &str| {
+        let from = if run == "file" { "w.safetensors" } else { "first" };
+        let more = if run == "fresh" { String::new() } else { format!(" --weights-from {from}") };
+        let (code, err) = search(&format!("--channels 2 --steps 1 --seed 5 --run {run}{more}"));
+        assert_eq!(code, 0, "{err}");
+        RunDir::open(&path.join(run)).unwrap().checkpoints().newest_good().unwrap().0.state
+    };
+    let (file, run, fresh) = (after("file"), after("run"), after("fresh"));
+    assert_eq!(file, run);
+    assert_ne!(file, fresh);
+    assert!(shared.keys().all(|name| file.contains_key(&format!("v.{name}"))));
+    let (code, err) = search("--channels 4 --steps 1 --run wider --weights-from w.safetensors");
+    assert!(code == 1 && err.contains("w.safetensors") && err.contains("of shape"), "{err}");
+    let (code, err) = search("--channels 2 --steps 1 --run torn --weights-from none.safetensors");
+    assert!(code == 1 && err.contains("none.safetensors"), "{err}");
+}

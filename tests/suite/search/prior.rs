@@ -104,11 +104,11 @@ fn the_weights_of_another_search_of_the_same_network_are_a_start_too() {
     let path = std::path::Path::new("state.safetensors");
     let mut fresh = search(Config { seed: 5, ..config() }).unwrap();
     assert_ne!(all(&state, "v."), all(&fresh.snapshot().unwrap(), "v."));
-    fresh.set_weights(&state, path).unwrap();
+    fresh.set_weights(&state, path, "v.").unwrap();
     let start = fresh.snapshot().unwrap();
     assert_eq!(all(&state, "v."), all(&start, "v."));
     assert!(all(&start, "momentum.").iter().all(|m| *m == 0.0));
     let mut wider = search(Config { channels: 6, ..config() }).unwrap();
-    let error = wider.set_weights(&state, path).unwrap_err().to_string();
+    let error = wider.set_weights(&state, path, "v.").unwrap_err().to_string();
     assert!(error.contains("state.safetensors") && error.contains("of shape"), "{error}");
 }
