@@ -103,6 +103,9 @@ pub struct TrainArgs {
     /// Side of the square that is cut out; 0: none
     #[arg(long, value_name = "PIXELS")]
     pub cutout: Option<u64>,
+    /// Compute cheap tensors again in the backward pass: about half the memory, same results
+    #[arg(long, value_name = "normal|low")]
+    pub memory: Option<String>,
     /// Height and width to which the images of a folder are resized
     #[arg(long, value_name = "PIXELS")]
     pub size: Option<u64>,

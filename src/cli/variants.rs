@@ -31,10 +31,10 @@ pub fn choose(tune: Option<bool>, gpu: &Gpu, shape: &Shape, ui: &Ui) -> Result<V
     }
 }
 
-/// The variants of the trial kept on disk, or else the fixed ones.
+/// The variants of the trial kept on disk, or else, and where the file has none that there are, the fixed ones.
 pub fn kept_or_fixed(gpu: &Gpu) -> Variants {
     let kept = choices::kept(&key(gpu.info())).and_then(|value| serde_json::from_value(value).ok());
-    kept.unwrap_or_else(|| Variants::fixed(gpu))
+    kept.filter(Variants::is_known).unwrap_or_else(|| Variants::fixed(gpu))
 }
 
 fn key(info: &AdapterInfo) -> String {
@@ -66,12 +66,11 @@ pub fn from_manifest(entries: &BTreeMap<String, String>, gpu: &Gpu) -> Result<Va
         Ok((name, Value::from(number)))
     };
     let map = all.into_iter().map(number).collect::<Result<Map<_, _>>>()?;
-    serde_json::from_value(Value::Object(map)).map_err(|e| {
-        Error::usage(
-            "manifest.json",
-            "kernel variants",
-            e.to_string(),
-            "the manifest that the run was started with",
-        )
-    })
+    let found = Value::Object(map);
+    let wrong = |found: String| {
+        let try_this = "the manifest that the run was started with";
+        Error::usage("manifest.json", "kernel variants that there are", found, try_this)
+    };
+    let variants: Variants = serde_json::from_value(found.clone()).map_err(|e| wrong(e.to_string()))?;
+    if variants.is_known() { Ok(variants) } else { Err(wrong(found.to_string())) }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use super::keys::{Key, Kind, key, non_empty};
-use super::{Resolved, resolved, types};
+use super::{Memory, Resolved, resolved, types};
 use crate::{Error, Result};
 
 const PRESETS: [(&str, &str); 3] = [
@@ -54,6 +54,7 @@ pub const KEYS: &[Key] = &[
     key("mean", Kind::PerChannel(-1e3, 1e3)),
     key("std", Kind::PerChannel(1e-6, 1e3)),
     key("reference_kernels", Kind::Bool),
+    key("memory", Kind::Text(|s| s.parse::<Memory>().map(drop))),
     key("threads", Kind::Int(0, 1024)),
     key("checkpoint_every", Kind::Int(0, 1_000_000_000)),
     key("keep_checkpoints", Kind::Int(1, 1_000_000)),
@@ -139,6 +140,9 @@ pub struct TrainConfig {
     pub std: Option<Vec<f64>>,
     /// The plain kernels instead of the fused ones.
     pub reference_kernels: bool,
+    /// Whether the backward pass computes cheap tensors again; cannot change a result.
+    #[serde(default, with = "types::text")]
+    pub memory: Memory,
     /// Loader threads; 0 = one per core. Cannot change a result.
     pub threads: usize,
     /// Steps between checkpoints; 0 = at the end of every epoch.

@@ -269,7 +269,7 @@ impl Gpu {
             what: format!("{what} on {}", self.info.name),
             need_bytes: have_bytes + more_bytes,
             have_bytes,
-            try_this: "a smaller --batch or --micro-batch or fewer --channels, or close other programs that use the GPU"
+            try_this: "a smaller --batch, fewer --channels or --memory low, or close other programs that use the GPU"
                 .into(),
         }
     }

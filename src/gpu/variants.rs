@@ -94,6 +94,11 @@ impl Variants {
     pub fn fixed(gpu: &Gpu) -> Self {
         Self { tuning: Tuning::default(), textures: u32::from(gpu.info().is_software) }
     }
+
+    /// Whether there is a form of every kernel for this.
+    pub fn is_known(&self) -> bool {
+        self.tuning.is_known() && self.textures <= 1
+    }
 }
 
 impl Network {

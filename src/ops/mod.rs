@@ -262,6 +262,20 @@ pub struct Tuning {
     pub stored_dy: u32,
 }
 
+impl Tuning {
+    /// Whether every number is one that the kernels have a form for.
+    pub fn is_known(&self) -> bool {
+        [1, 2, 4].contains(&self.depthwise_rows)
+            && [1, 2].contains(&self.depthwise_quads)
+            && [1, 2, 4].contains(&self.pool_rows)
+            && [4, 8, 16, 32, 64].contains(&self.pointwise_channels)
+            && (1..=4).contains(&self.pointwise_quads)
+            && self.pointwise_channels * self.pointwise_quads <= 64
+            && [4, 8, 16].contains(&self.weight_tile)
+            && self.stored_dy <= 1
+    }
+}
+
 impl Default for Tuning {
     fn default() -> Self {
         Self {

@@ -112,6 +112,8 @@ pub fn run(open: Open<'_>, wanted: &dyn Fn(&str) -> bool, seen: &mut dyn FnMut(O
         Whole { everything: false, channels: 6, side: 12, batch: 3, ..search },
         last,
         Whole { stem: StemKind::ImageNet, everything: false, side: 64, batch: 2, ..last },
+        // At CIFAR's size.
+        Whole { channels: 16, side: 32, batch: 2, ..search },
     ];
     for whole in list {
         let name = name(&whole);

@@ -7,13 +7,13 @@ use super::evaluate::{Evaluation, evaluate};
 use super::record::{Phases, TrainRecord};
 use super::schedule;
 use super::weights::Weights;
-use crate::config::TrainConfig;
 use crate::config::train::Stem;
+use crate::config::{self, TrainConfig};
 use crate::data::{Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch};
 use crate::error::{Error, Result};
 use crate::gpu::{Child, Gpu, Network, Update, Variants};
 use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
-use crate::graph::{Layout, Loss, Lowering, Mode};
+use crate::graph::{Layout, Loss, Lowering, Memory, Mode};
 use crate::space::{Genotype, Primitive};
 
 /// The buffers that hold the training batch and the batch that is evaluated.
@@ -70,7 +70,11 @@ pub fn network_spec(config: &TrainConfig, dataset: &Dataset) -> NetworkSpec {
 /// How the networks of `config` are lowered.
 pub fn lowering(config: &TrainConfig) -> Lowering {
     let loss = Loss { label_smoothing: config.label_smoothing as f32, auxiliary: config.auxiliary as f32 };
-    Lowering { fuse: !config.reference_kernels, loss, ..Lowering::default() }
+    let memory = match config.memory {
+        config::Memory::Normal => Memory::Normal,
+        config::Memory::Low => Memory::Low,
+    };
+    Lowering { fuse: !config.reference_kernels, loss, memory, ..Lowering::default() }
 }
 
 impl Training {
@@ -315,7 +319,7 @@ fn smaller_batch(e: Error, batch: usize) -> Error {
     match e {
         Error::Memory { what, need_bytes, have_bytes, .. } => {
             let fits = (batch as u64 * have_bytes / need_bytes.max(1)).max(1);
-            let try_this = format!("--batch {fits} or fewer --channels");
+            let try_this = format!("--batch {fits}, fewer --channels or --memory low");
             Error::Memory { what, need_bytes, have_bytes, try_this }
         }
         other => other,

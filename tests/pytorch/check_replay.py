@@ -67,7 +67,7 @@ def draw_search(rng, g):
 def draw_final(rng, g, index):
     imagenet = index % 4 == 3
     case = {"network": "final", "stem": "imagenet" if imagenet else "cifar", "mode": "eval" if index % 5 == 4 else "train",
-            "layers": rng.randint(3, 6), "channels": rng.choice([4, 6, 8]), "classes": rng.randint(2, 30),
+            "layers": rng.randint(3, 8), "channels": rng.choice([4, 6, 8]), "classes": rng.randint(2, 30),
             "n": rng.randint(4, 10), "c_in": rng.choice([1, 3]), "auxiliary": index % 3 == 1}
     case["h"] = case["w"] = rng.choice([64, 96]) if imagenet else rng.choice(range(16, 41, 4))
     if case["auxiliary"] and not imagenet:

@@ -69,6 +69,28 @@ fn a_run_takes_the_choice_kept_on_disk_and_a_resumed_one_that_of_its_manifest() 
     }
 }
 
+/// Numbers without a kernel would divide by 0, or take all memory.
+#[test]
+fn a_choice_that_there_is_not_is_none() {
+    let folder = TempDir::new().unwrap();
+    let kept = cache();
+    let file = kept.path().join("variants.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    for (i, (name, value)) in
+        [("pointwise_quads", "3000000000"), ("weight_tile", "0"), ("depthwise_rows", "0"), ("textures", "2")]
+            .into_iter()
+            .enumerate()
+    {
+        let mut choices: Value = serde_json::from_str(&text).unwrap();
+        let choice = choices.as_object_mut().unwrap().values_mut().next().unwrap();
+        choice[name] = value.parse::<u64>().unwrap().into();
+        std::fs::write(&file, choices.to_string()).unwrap();
+        let run = search(kept.path(), &folder.path().join(i.to_string()), &["--trace-steps", "0"]);
+        assert_eq!(run.manifest().unwrap().variants["pointwise_channels"], "16");
+        assert_eq!(run.manifest().unwrap().variants["pointwise_quads"], "4", "{name}: the fixed choice");
+    }
+}
+
 #[test]
 fn bench_says_what_it_measured() {
     let cache = TempDir::new().unwrap();

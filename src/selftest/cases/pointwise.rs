@@ -113,6 +113,21 @@ pub(super) fn cases() -> Vec<Case> {
         // A child at CIFAR's size: preprocessing, and a level of a cell.
         Pointwise { ci: 48, co: 16, n: 2, h: 32, w: 32, norm: true, relu: true, bn: true, ..same },
         Pointwise { ci: 16, co: 16, n: 2, h: 32, w: 32, n_tasks: 3, bn: true, drop: true, ..same },
+        // The same in the form that runs without a trial.
+        Pointwise { ci: 48, co: 16, n: 2, h: 32, w: 32, tc: 16, tq: 4, norm: true, relu: true, ..same },
+        Pointwise {
+            ci: 16,
+            co: 16,
+            n: 2,
+            h: 32,
+            w: 32,
+            tc: 16,
+            tq: 4,
+            n_tasks: 3,
+            bn: true,
+            add: true,
+            ..same
+        },
     ];
     for (i, tc) in [4, 8, 16].into_iter().enumerate() {
         for (j, tq) in [1, 2].into_iter().enumerate() {

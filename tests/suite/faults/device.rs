@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parsec_nas::config::Config;
-use parsec_nas::data::Normalisation;
+use parsec_nas::data::{Normalisation, Prefetch};
 use parsec_nas::export::tensors::Tensors;
 use parsec_nas::gpu::Gpu;
 use parsec_nas::graph::Lowering;
@@ -183,53 +183,88 @@ fn new_search() -> Option<Search> {
     Some(Search::new(settings, dataset, open()?).unwrap())
 }
 
-/// A failure that is not the device's end stops the run and says how to go on.
-#[test]
-fn a_run_without_memory_in_mid_run_stops_and_says_how_to_go_on() {
-    struct Full(Walk);
-    impl Job for Full {
-        type Record = Value;
-        fn step_index(&self) -> u64 {
-            self.0.step_index()
-        }
-        fn total_steps(&self) -> u64 {
-            self.0.total_steps()
-        }
-        fn step(&mut self) -> Result<Value> {
-            if self.0.step_index() == 7 {
-                let (what, try_this) = ("GPU memory".into(), "a smaller --batch".into());
-                return Err(Error::Memory { what, need_bytes: 2, have_bytes: 1, try_this });
-            }
-            self.0.step()
-        }
-        fn snapshot(&mut self) -> Result<Tensors> {
-            self.0.snapshot()
-        }
-        fn restore(&mut self, step: u64, state: &Tensors) -> Result<()> {
-            self.0.restore(step, state)
-        }
-        fn progress(&self, record: &Value) -> Progress {
-            self.0.progress(record)
-        }
-        fn score(&self) -> Option<f64> {
-            self.0.score()
-        }
+/// A job that fails where this says so.
+struct Failing<F>(Walk, F);
+
+impl<F: FnMut(u64) -> Result<()>> Job for Failing<F> {
+    type Record = Value;
+
+    fn step_index(&self) -> u64 {
+        self.0.step_index()
     }
+
+    fn total_steps(&self) -> u64 {
+        self.0.total_steps()
+    }
+
+    fn step(&mut self) -> Result<Value> {
+        (self.1)(self.0.step_index())?;
+        self.0.step()
+    }
+
+    fn snapshot(&mut self) -> Result<Tensors> {
+        self.0.snapshot()
+    }
+
+    fn restore(&mut self, step: u64, state: &Tensors) -> Result<()> {
+        self.0.restore(step, state)
+    }
+
+    fn progress(&self, record: &Value) -> Progress {
+        self.0.progress(record)
+    }
+
+    fn score(&self) -> Option<f64> {
+        self.0.score()
+    }
+}
+
+/// Failures that are not the device's end stop a run at its step 8, of which three are after a checkpoint, say how to go on,
+/// and the run ends as one without them does.
+fn stopped_by(fault: &'static str, fail: impl FnMut(u64) -> Result<()>, parts: &[&str]) -> Row {
     let folder = TempDir::new().unwrap();
     let expected = unbroken(&folder);
     let run = create(&folder, "run");
     let options = Options { checkpoint_every: 3, keep: 2 };
-    let error = drive(&mut Full(Walk::new(TOTAL)), &run, options, &mut |_| {}, &NEVER).unwrap_err();
+    let error = drive(&mut Failing(Walk::new(TOTAL), fail), &run, options, &mut |_| {}, &NEVER).unwrap_err();
     let text = error.to_string();
     assert_eq!(error.exit_code(), 1);
-    for part in ["GPU memory", "a smaller --batch", "saved up to step 6", "parsec resume"] {
+    for part in parts.iter().chain(&["saved up to step 6", "parsec resume"]) {
         assert!(text.contains(part), "{part} is not in {text}");
     }
     let path = run.path().to_owned();
     drop(run);
     resume_and_finish(&path);
-    assert_eq!(remains(&path), expected);
-    // A job without an adapter cannot open it again.
+    Row { injected: 1, differing: usize::from(remains(&path) != expected), ..Row::new(fault) }
+}
+
+/// The memory of the GPU, and a thread that prepares batches.
+pub(super) fn stopped() -> [Row; 2] {
+    let full = |step| {
+        let (what, try_this) = ("GPU memory".into(), "a smaller --batch".into());
+        if step == 7 { Err(Error::Memory { what, need_bytes: 2, have_bytes: 1, try_this }) } else { Ok(()) }
+    };
+    let prepare = |step: u64| {
+        assert!(step != 7, "the disk caught fire");
+        vec![]
+    };
+    let mut loader = Prefetch::from_fn(prepare, 0, 3).unwrap();
+    let panics = move |_| loader.next().map(drop);
+    [
+        stopped_by("no GPU memory left in mid-run", full, &["GPU memory", "a smaller --batch"]),
+        stopped_by("a loader thread panics", panics, &["the disk caught fire"]),
+    ]
+}
+
+#[test]
+fn what_stops_a_run_says_how_to_go_on_and_loses_nothing() {
+    stopped().iter().for_each(Row::check);
+}
+
+#[test]
+fn a_job_that_cannot_open_its_adapter_again_stops() {
+    let folder = TempDir::new().unwrap();
+    let options = Options { checkpoint_every: 3, keep: 2 };
     let run = create(&folder, "other");
     struct Gone(Walk);
     impl Job for Gone {
@@ -258,17 +293,22 @@ fn a_run_without_memory_in_mid_run_stops_and_says_how_to_go_on() {
     assert!(go(&mut Walk::new(TOTAL), &run).is_ok());
 }
 
-/// A loss that is no number: the steps before it are saved, π, weights and running statistics sound.
 #[test]
 fn a_loss_that_is_no_number_stops_a_run_with_its_good_steps_saved() {
+    if let Some(row) = not_a_number() {
+        row.check();
+    }
+}
+
+/// A loss that is no number: the steps before it are saved, π, weights and running statistics sound.
+pub(super) fn not_a_number() -> Option<Row> {
     let folder = TempDir::new().unwrap();
     let options = Options { checkpoint_every: 0, keep: 2 };
     let dataset = search::dataset();
     let normalisation = Normalisation::of(&dataset.train);
     let config = Config { lr: 1e30, lr_min: 1e30, steps: 20, ..search::config() };
     let settings = Settings { config, normalisation, lowering: Lowering::default() };
-    let Some(gpu) = open() else { return };
-    let mut job = Search::new(settings, dataset, gpu).unwrap();
+    let mut job = Search::new(settings, dataset, open()?).unwrap();
     let run = create(&folder, "search");
     let error = drive(&mut job, &run, options, &mut |_| {}, &NEVER).unwrap_err();
     let Error::NonFinite { step, .. } = error else { panic!("{error}") };
@@ -294,4 +334,9 @@ fn a_loss_that_is_no_number_stops_a_run_with_its_good_steps_saved() {
     run::resume(&mut job, &run).unwrap();
     assert_eq!(job.snapshot().unwrap(), whole);
     assert_eq!(drive(&mut job, &run, OPTIONS, &mut |_| {}, &NEVER).unwrap(), Outcome::Done);
+    let mut unbroken = train::training(train::config(&[("steps", 4.into())])).unwrap();
+    let whole = create(&folder, "unbroken");
+    assert_eq!(drive(&mut unbroken, &whole, OPTIONS, &mut |_| {}, &NEVER).unwrap(), Outcome::Done);
+    let differing = usize::from(left_by(run.path()) != left_by(whole.path()));
+    Some(Row { injected: 2, differing, ..Row::new("a loss that is no number") })
 }

@@ -41,5 +41,6 @@ fn table() {
     }
     tell(super::data::changed(&place, &ends[0], few));
     super::device::lost_device(few, &mut dice).into_iter().flatten().for_each(&mut tell);
+    super::device::stopped().into_iter().chain(super::device::not_a_number()).for_each(&mut tell);
     rows.iter().for_each(Row::check);
 }

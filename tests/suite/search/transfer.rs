@@ -63,6 +63,21 @@ fn a_prior_is_softened_on_its_way_to_another_search() {
         let expected: Vec<f64> = learnt.iter().map(|logit| logit / temperature.unwrap_or(1.0)).collect();
         assert_eq!(start(folder.path(), run), expected);
     }
+    // Onto other data: colour images of another size in two classes.
+    for class in ["a", "b"] {
+        let images = folder.path().join("images").join(class);
+        std::fs::create_dir_all(&images).unwrap();
+        for i in 0..100u8 {
+            let image = image::RgbImage::from_fn(8, 8, |x, y| {
+                image::Rgb([x as u8 * i, y as u8, class.as_bytes()[0]])
+            });
+            image.save(images.join(format!("{i}.png"))).unwrap();
+        }
+    }
+    let more = ["--prior-from", "small", "--data", "folder:images", "--size", "8"];
+    let (code, err) = search(folder.path(), "elsewhere", &more);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(start(folder.path(), "elsewhere"), learnt);
     // As many logits, of primitives in another order.
     let (code, err) = search(folder.path(), "no", &["--prior-from", "others"]);
     assert!(code == 1 && err.contains("others") && err.contains("skip_connect,max_pool_3x3"), "{err}");

@@ -139,6 +139,13 @@ fn a_training_from_its_start_to_predictions() {
     let (code, out, err) = elsewhere("4", data);
     assert_eq!(code, 0, "{err}");
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["accuracy"], result["accuracy"]);
+    // And from what is exported, which is the best checkpoint.
+    let export = ["export", "run", "--safetensors", "e.safetensors"];
+    assert_eq!(parsec(folder, &export).0, 0);
+    let head = ["eval", "--genotype", "run", "--weights", "e.safetensors", "--channels", "4", "--json"];
+    let imported = json(folder, &[&head[..], &data].concat());
+    assert_eq!(imported["accuracy"], result["best_accuracy"]);
+    assert_eq!(imported["confusion"], eval["confusion"]);
     let (code, _, err) = elsewhere("6", data);
     assert!(code == 1 && err.contains("stem.0.weight") && err.contains("[18, 3, 3, 3]"), "{err}");
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use parsec_nas::config::{Memory, TrainConfig};
 use parsec_nas::data::{Augment, BatchSource, Normalisation, Part, eval_batches};
 use parsec_nas::export::tensors::Tensors;
 use parsec_nas::gpu::Child;
@@ -150,6 +151,17 @@ fn everything() -> Vec<(&'static str, Value)> {
         ("hue", 0.2.into()),
         ("resized_crop", true.into()),
     ]
+}
+
+#[test]
+fn less_memory_gives_the_same_bits() {
+    let low = TrainConfig { memory: Memory::Low, ..config(&everything()) };
+    let Some(mut low) = training(low) else { return };
+    let mut normal = training(config(&everything())).unwrap();
+    let arena = |records: &[TrainRecord]| records.iter().map(|r| r.arena_bytes).max().unwrap();
+    let (less, more) = (run(&mut low, 3), run(&mut normal, 3));
+    assert!(arena(&less) < arena(&more), "{} and {} bytes", arena(&less), arena(&more));
+    assert_eq!(low.snapshot().unwrap(), normal.snapshot().unwrap());
 }
 
 #[test]
