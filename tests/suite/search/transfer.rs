@@ -69,7 +69,7 @@ fn a_prior_is_softened_on_its_way_to_another_search() {
         std::fs::create_dir_all(&images).unwrap();
         for i in 0..100u8 {
             let image = image::RgbImage::from_fn(8, 8, |x, y| {
-                image::Rgb([x as u8 * i, y as u8, class.as_bytes()[0]])
+                image::Rgb([i.wrapping_mul(x as u8), y as u8, class.as_bytes()[0]])
             });
             image.save(images.join(format!("{i}.png"))).unwrap();
         }
