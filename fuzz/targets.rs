@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use parsec_nas::config::{Config, TrainConfig};
+use parsec_nas::config::{CompareConfig, Config, TrainConfig};
 use parsec_nas::data::{self, CIFAR10, CIFAR100};
 use parsec_nas::export::tensors;
 use parsec_nas::run::{Manifest, checkpoint, metrics};
@@ -25,6 +25,7 @@ pub const TARGETS: &[Target] = &[
     ("genotype", genotype),
     ("config", config),
     ("train_config", train_config),
+    ("compare", compare),
     ("safetensors", safetensors),
     ("checkpoint", checkpoint),
     ("manifest", manifest),
@@ -117,6 +118,18 @@ pub fn train_config(bytes: &[u8], scratch: &Path) {
     let path = write(scratch, &format!("{NAME}.toml"), bytes);
     for preset in [None, Some("small")] {
         _ = TrainConfig::resolve(preset, Some(&path), &Default::default());
+    }
+}
+
+/// The file of a comparison: its resolved form is the same comparison.
+pub fn compare(bytes: &[u8], scratch: &Path) {
+    let path = write(scratch, &format!("{NAME}.toml"), bytes);
+    if let Ok(config) = CompareConfig::read(&path, None)
+        && let Ok(resolved) = config.resolved()
+    {
+        fs::write(&path, resolved.to_string()).unwrap();
+        let again = CompareConfig::read(&path, None).unwrap();
+        assert_eq!(again.first_difference(&config).unwrap(), None);
     }
 }
 
