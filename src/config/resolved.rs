@@ -50,8 +50,13 @@ pub fn to_table<T: Resolved>(config: &T) -> Result<Table> {
 pub fn read<T: Resolved>(path: &Path) -> Result<T> {
     let table = layer::read(path, Length::Both, T::KEYS)?;
     let config: T = from_table(table, &path.display().to_string())?;
-    config.check()?;
-    Ok(config)
+    match config.check() {
+        // Keys that do not go together: each by itself has been read already.
+        Err(Error::Usage { what, expected, found, try_this }) => {
+            Err(Error::usage(format!("{}: {what}", path.display()), expected, found, try_this))
+        }
+        other => other.map(|()| config),
+    }
 }
 
 /// The user's settings: the TOML file, overridden by the flags.

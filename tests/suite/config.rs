@@ -98,6 +98,11 @@ fn the_resolved_form_names_every_key_and_round_trips() {
     assert_eq!(again.steps, 550);
     assert_eq!(again.to_toml().unwrap(), text);
     assert_eq!(again.primitives, [Primitive::SkipConnect, Primitive::None]);
+
+    // Keys that do not go together are of a file too.
+    std::fs::write(&path, text.replace("\nlr_min = ", "\nlr_min = 5")).unwrap();
+    let error = Config::read_resolved(&path).unwrap_err().to_string();
+    assert!(error.contains("config.toml: `lr_min`"), "{error}");
 }
 
 /// K is a number or a rule; each form is read from text and from a file, and written as it was given.
