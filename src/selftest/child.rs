@@ -295,7 +295,7 @@ impl Steps {
         let mut network =
             Network::new(open()?, spec.clone(), Layout::new(params.clone())?, Lowering::default())?;
         load(&mut network, &first)?;
-        let (mut likelihood, mut norm) = (0.0f64, 0.0f64);
+        let (mut likelihood, mut later, mut norm) = (0.0f64, 0.0f64, 0.0f64);
         for step in 0..self.steps {
             let batches = [0, 1].map(|split| draw(&spec, &[], self.batch, false, 20 + 2 * step + split));
             let [search, train] = batches.each_ref().map(|d| d.batch(&spec));
@@ -315,8 +315,12 @@ impl Steps {
             let Sgd { lr, momentum, weight_decay } = sgd;
             network.step(Update { lr, momentum, weight_decay, max_norm: settings.max_norm })?;
             let got: Vec<f32> = got.iter().map(|l| *l as f32).collect();
+            let error = distance(&got, &record.log_likelihood);
             if step == 0 {
-                likelihood = distance(&got, &record.log_likelihood);
+                likelihood = error;
+            } else {
+                // With weights that may have seen a flip.
+                later = later.max(if error.is_nan() { f64::INFINITY } else { error });
             }
             norm = norm.max((network.clip()?.norm / record.norm - 1.0).abs());
             state = after;
@@ -336,6 +340,7 @@ impl Steps {
             }
         }
         outcome.measured("steps: log-likelihoods", likelihood, CLOSE);
+        outcome.measured("steps: later log-likelihoods", later, FLIPPED);
         outcome.measured("steps: norm of the gradient", norm, FLIPPED);
         outcome.measured("steps: v", (errors[0] / errors[1]).sqrt(), FLIPPED);
         outcome.measured("steps: momentum", (errors[2] / errors[3]).sqrt(), FLIPPED);
