@@ -67,7 +67,7 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
         in_channels: 3,
         classes: 10,
         seed: args.seed,
-        memory: super::session::memory(args.memory),
+        memory: crate::train::memory(args.memory),
     };
     // Before anything is measured: a size that the images do not fit is told at once.
     let images = if args.no_step { None } else { Some(bench::step::images(&shape)?) };

@@ -9,11 +9,11 @@ use super::open::{self, Facts, Opened, Wanted};
 use super::{Ui, variants};
 use crate::Result;
 use crate::bench::Shape;
-use crate::config::{self, Config, Method, Resolved};
+use crate::config::{Config, Method, Resolved};
 use crate::data::{Dataset, Identity};
 use crate::error::Error;
 use crate::export::tensors::{self, Tensors};
-use crate::graph::{self, Lowering};
+use crate::graph::Lowering;
 use crate::report;
 use crate::run::{self, Job, Manifest, Options, Progress, RunDir, stop};
 use crate::search::{Evaluation, PerKind, Search, Settings, StepRecord, take_prior};
@@ -112,7 +112,7 @@ impl Session {
         let lowering = Lowering {
             fuse: !config.reference_kernels,
             tuning: variants.tuning,
-            memory: memory(config.memory),
+            memory: crate::train::memory(config.memory),
             ..Lowering::default()
         };
         let identity = dataset.identity.clone();
@@ -233,7 +233,7 @@ fn shape(config: &Config, dataset: &Dataset) -> Shape {
         in_channels: dataset.train.channels,
         classes: dataset.class_names.len(),
         seed: config.seed,
-        memory: memory(config.memory),
+        memory: crate::train::memory(config.memory),
     }
 }
 
@@ -256,12 +256,4 @@ fn summary(r: &Outcomes, identity: &Identity) -> String {
         r.adapter,
         run = r.run,
     )
-}
-
-/// The planner's name for what a configuration asks.
-pub fn memory(memory: config::Memory) -> graph::Memory {
-    match memory {
-        config::Memory::Normal => graph::Memory::Normal,
-        config::Memory::Low => graph::Memory::Low,
-    }
 }

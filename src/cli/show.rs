@@ -138,7 +138,7 @@ fn training(args: &ShowArgs, run: &RunFiles, spec: &NetworkSpec) -> Result<(u32,
         return Err(Error::usage("--batch", "1 to 32768", batch.to_string(), ""));
     }
     let memory = run.config.get("memory").and_then(|m| m.as_str()?.parse().ok());
-    Ok((batch, super::session::memory(args.memory.or(memory).unwrap_or_default())))
+    Ok((batch, crate::train::memory(args.memory.or(memory).unwrap_or_default())))
 }
 
 /// What a run folder says about its network; read loosely, since old runs are to be shown as well.

@@ -70,11 +70,15 @@ pub fn network_spec(config: &TrainConfig, dataset: &Dataset) -> NetworkSpec {
 /// How the networks of `config` are lowered.
 pub fn lowering(config: &TrainConfig) -> Lowering {
     let loss = Loss { label_smoothing: config.label_smoothing as f32, auxiliary: config.auxiliary as f32 };
-    let memory = match config.memory {
+    Lowering { fuse: !config.reference_kernels, loss, memory: memory(config.memory), ..Lowering::default() }
+}
+
+/// The planner's name for what a configuration asks.
+pub fn memory(memory: config::Memory) -> Memory {
+    match memory {
         config::Memory::Normal => Memory::Normal,
         config::Memory::Low => Memory::Low,
-    };
-    Lowering { fuse: !config.reference_kernels, loss, memory, ..Lowering::default() }
+    }
 }
 
 impl Training {

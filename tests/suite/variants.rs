@@ -85,7 +85,7 @@ fn a_choice_that_there_is_not_is_none() {
         let choice = choices.as_object_mut().unwrap().values_mut().next().unwrap();
         choice[name] = value.parse::<u64>().unwrap().into();
         std::fs::write(&file, choices.to_string()).unwrap();
-        let run = search(kept.path(), &folder.path().join(i.to_string()), &["--trace-steps", "0"]);
+        let run = search(kept.path(), &folder.path().join(i.to_string()), &[]);
         assert_eq!(run.manifest().unwrap().variants["pointwise_channels"], "16");
         assert_eq!(run.manifest().unwrap().variants["pointwise_quads"], "4", "{name}: the fixed choice");
     }

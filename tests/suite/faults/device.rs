@@ -219,8 +219,8 @@ impl<F: FnMut(u64) -> Result<()>> Job for Failing<F> {
     }
 }
 
-/// Failures that are not the device's end stop a run at its step 8, of which three are after a checkpoint, say how to go on,
-/// and the run ends as one without them does.
+/// A failure that is not the device's end stops a run at its step 8, one after a checkpoint, and says how to go on; then the
+/// run ends as one without it does.
 fn stopped_by(fault: &'static str, fail: impl FnMut(u64) -> Result<()>, parts: &[&str]) -> Row {
     let folder = TempDir::new().unwrap();
     let expected = unbroken(&folder);
@@ -266,29 +266,9 @@ fn a_job_that_cannot_open_its_adapter_again_stops() {
     let folder = TempDir::new().unwrap();
     let options = Options { checkpoint_every: 3, keep: 2 };
     let run = create(&folder, "other");
-    struct Gone(Walk);
-    impl Job for Gone {
-        type Record = Value;
-        fn step_index(&self) -> u64 {
-            self.0.step_index()
-        }
-        fn total_steps(&self) -> u64 {
-            self.0.total_steps()
-        }
-        fn step(&mut self) -> Result<Value> {
-            Err(Error::Lost { adapter: "a card".into(), message: "reset".into() })
-        }
-        fn snapshot(&mut self) -> Result<Tensors> {
-            self.0.snapshot()
-        }
-        fn restore(&mut self, step: u64, state: &Tensors) -> Result<()> {
-            self.0.restore(step, state)
-        }
-        fn progress(&self, record: &Value) -> Progress {
-            self.0.progress(record)
-        }
-    }
-    let error = drive(&mut Gone(Walk::new(TOTAL)), &run, options, &mut |_| {}, &NEVER).unwrap_err();
+    let lost = |_| Err(Error::Lost { adapter: "a card".into(), message: "reset".into() });
+    let mut job = Failing(Walk::new(TOTAL), lost);
+    let error = drive(&mut job, &run, options, &mut |_| {}, &NEVER).unwrap_err();
     assert!(error.to_string().contains("saved up to step 0"), "{error}");
     assert!(go(&mut Walk::new(TOTAL), &run).is_ok());
 }
