@@ -19,5 +19,6 @@ mod reproduce;
 mod run;
 mod search;
 mod space;
+mod stored;
 mod train;
 mod variants;
