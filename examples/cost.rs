@@ -4,7 +4,7 @@
 //! of 32, and one of these varied at a time; of a step, K is. Two to five minutes on a software adapter.
 
 use parsec_nas::Result;
-use parsec_nas::bench::step::Start;
+use parsec_nas::bench::step::{Start, Wanted};
 use parsec_nas::bench::{self, Shape};
 use parsec_nas::config::Samples;
 use parsec_nas::gpu::{Gpu, Options, Variants};
@@ -65,8 +65,9 @@ fn main() -> Result<()> {
         let images = bench::step::images(&base)?;
         let gpu = open()?;
         let variants = Variants::fixed(&gpu);
-        let step =
-            bench::step::measure(gpu, images, &base, Samples::Fixed(k), Start::Uniform, variants, REPEATS)?;
+        let wanted =
+            Wanted { samples: Samples::Fixed(k), start: Start::Uniform, drop_mass: 1e-3, repeats: REPEATS };
+        let step = bench::step::measure(gpu, images, &base, variants, wanted)?;
         println!(
             "K {k}: {:.3} s, {} children with a backward pass",
             step.range_seconds[0], step.backward_children

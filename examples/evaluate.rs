@@ -10,7 +10,6 @@ use parsec_nas::Result;
 use parsec_nas::config::Config;
 use parsec_nas::data::{self, LoadOptions, Normalisation};
 use parsec_nas::gpu::{Gpu, Options};
-use parsec_nas::graph::Lowering;
 use parsec_nas::run::RunDir;
 use parsec_nas::search::{Search, Settings};
 use parsec_nas::space::genotype::{NAMES, named};
@@ -25,7 +24,7 @@ fn main() -> Result<()> {
     let normalisation = Normalisation::of(&dataset.train);
     let guessing = -(dataset.class_names.len() as f64).ln();
     let gpu = Gpu::open(config.device.as_deref(), Options::default())?;
-    let settings = Settings { config, normalisation, lowering: Lowering::default() };
+    let settings = Settings { config, normalisation, lowering: gpu.lowering() };
     let mut search = Search::new(settings, Arc::new(dataset), gpu)?;
     if let Some(run) = &run {
         // A damaged checkpoint is passed over; the warnings say which.

@@ -8,7 +8,6 @@ use parsec_nas::Result;
 use parsec_nas::config::{Config, Samples};
 use parsec_nas::data::{self, LoadOptions, Normalisation};
 use parsec_nas::gpu::{Gpu, Options};
-use parsec_nas::graph::Lowering;
 use parsec_nas::search::{Search, Settings};
 use parsec_nas::space::Prior;
 
@@ -24,7 +23,7 @@ fn main() -> Result<()> {
     // The fastest class of adapter; with Some("llvmpipe") the one of that name.
     let gpu = Gpu::open(None, Options::default())?;
     println!("on {}", gpu.info().name);
-    let settings = Settings { config, normalisation, lowering: Lowering::default() };
+    let settings = Settings { config, normalisation, lowering: gpu.lowering() };
     let mut search = Search::new(settings, Arc::new(dataset), gpu)?;
 
     let uniform: f64 = Prior::uniform(search.space()).entropy().iter().sum();

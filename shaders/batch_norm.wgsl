@@ -223,17 +223,22 @@ fn backward_apply(
     let base = channel * m.pitch;
     let base_dz = (task.x + group.y % params.block) * m.pitch;
     let g = found[channel];
+    let q0 = group.x * 4u * WG + lane;
+    // Every load comes before the first store: where buffers may overlap, a load waits for the stores before it.
+    var v: array<vec4<f32>, 4>;
     //@unroll
     for (var t = 0u; t < 4u; t++) {
-        let q = group.x * 4u * WG + t * WG + lane;
-        let at = min(q, m.quads - 1u);
-        var v = dz[base_dz + at];
+        let at = min(q0 + t * WG, m.quads - 1u);
+        v[t] = dz[base_dz + at];
         if (DROP == 1u) {
-            v *= drop[task.z + at / m.image];
+            v[t] *= drop[task.z + at / m.image];
         }
-        v = batch_norm_backward(v, x[base + at], g);
-        if (q < m.quads) {
-            dx[base + q] = v;
+        v[t] = batch_norm_backward(v[t], x[base + at], g);
+    }
+    //@unroll
+    for (var t = 0u; t < 4u; t++) {
+        if (q0 + t * WG < m.quads) {
+            dx[base + q0 + t * WG] = v[t];
         }
     }
 }

@@ -136,14 +136,6 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
     }
 }
 
-fn store_dx(at: u32, g: vec4<f32>, coef: vec4<f32>, accumulate: bool) {
-    var v = view_backward(g, x[at], coef);
-    if (accumulate) {
-        v += dx[at];
-    }
-    dx[at] = v;
-}
-
 // Stride 1: dx[i, j] = sum_{u,v} w[u, v] * dy[i + P - u D, j + P - v D], summed over the tasks that
 // read this source.
 @compute @workgroup_size(64)
@@ -196,14 +188,36 @@ fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgro
             }
         }
     }
-    if (gid.x < params.tiles) {
-        let start = (source.x + channel) * params.x.pitch + n * params.x.image + j;
+    // Every load comes before the first store: where buffers may overlap, a load waits for the stores before it.
+    let start = (source.x + channel) * params.x.pitch + n * params.x.image;
+    let bottom = params.x.h - 1u;
+    let right = params.x.wq - 1u;
+    if (RELU == 1u) {
         //@unroll
         for (var o = 0u; o < R; o++) {
             //@unroll
             for (var u = 0u; u < Q; u++) {
-                if (row0 + o < params.x.h && j + u < params.x.wq) {
-                    store_dx(start + (row0 + o) * params.x.wq + u, acc[o * Q + u], coef, source.w == 1u);
+                let at = start + min(row0 + o, bottom) * params.x.wq + min(j + u, right);
+                acc[o * Q + u] = view_backward(acc[o * Q + u], x[at], coef);
+            }
+        }
+    }
+    if (source.w == 1u) {
+        //@unroll
+        for (var o = 0u; o < R; o++) {
+            //@unroll
+            for (var u = 0u; u < Q; u++) {
+                acc[o * Q + u] += dx[start + min(row0 + o, bottom) * params.x.wq + min(j + u, right)];
+            }
+        }
+    }
+    if (gid.x < params.tiles) {
+        //@unroll
+        for (var o = 0u; o < R; o++) {
+            //@unroll
+            for (var u = 0u; u < Q; u++) {
+                if (row0 + o <= bottom && j + u <= right) {
+                    dx[start + (row0 + o) * params.x.wq + j + u] = acc[o * Q + u];
                 }
             }
         }
@@ -267,17 +281,43 @@ fn backward_data_strided(@builtin(global_invocation_id) gid: vec3<u32>, @builtin
             }
         }
     }
-    if (gid.x < params.tiles) {
-        let start = (source.x + channel) * params.x.pitch + n * params.x.image + 2u * j;
+    // Columns 0 to 3 and 4 to 7 of each row. Every load comes before the first store, as at stride 1.
+    let start = (source.x + channel) * params.x.pitch + n * params.x.image;
+    let bottom = params.x.h - 1u;
+    let right = params.x.wq - 1u;
+    //@unroll
+    for (var o = 0u; o < R; o++) {
+        let even = acc[2u * o];
+        let odd = acc[2u * o + 1u];
+        acc[2u * o] = vec4<f32>(even.x, odd.x, even.y, odd.y);
+        acc[2u * o + 1u] = vec4<f32>(even.z, odd.z, even.w, odd.w);
+    }
+    if (RELU == 1u) {
         //@unroll
         for (var o = 0u; o < R; o++) {
-            if (row0 + o < params.x.h) {
-                let even = acc[2u * o];
-                let odd = acc[2u * o + 1u];
-                let at = start + (row0 + o) * params.x.wq;
-                store_dx(at, vec4<f32>(even.x, odd.x, even.y, odd.y), coef, source.w == 1u);
-                if (2u * j + 1u < params.x.wq) {
-                    store_dx(at + 1u, vec4<f32>(even.z, odd.z, even.w, odd.w), coef, source.w == 1u);
+            //@unroll
+            for (var u = 0u; u < 2u; u++) {
+                let at = start + min(row0 + o, bottom) * params.x.wq + min(2u * j + u, right);
+                acc[2u * o + u] = view_backward(acc[2u * o + u], x[at], coef);
+            }
+        }
+    }
+    if (source.w == 1u) {
+        //@unroll
+        for (var o = 0u; o < R; o++) {
+            //@unroll
+            for (var u = 0u; u < 2u; u++) {
+                acc[2u * o + u] += dx[start + min(row0 + o, bottom) * params.x.wq + min(2u * j + u, right)];
+            }
+        }
+    }
+    if (gid.x < params.tiles) {
+        //@unroll
+        for (var o = 0u; o < R; o++) {
+            //@unroll
+            for (var u = 0u; u < 2u; u++) {
+                if (row0 + o <= bottom && 2u * j + u <= right) {
+                    dx[start + (row0 + o) * params.x.wq + 2u * j + u] = acc[2u * o + u];
                 }
             }
         }

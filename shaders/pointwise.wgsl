@@ -15,6 +15,7 @@ override TO: u32 = 8u;
 override TI: u32 = 8u;
 override PARTS: u32 = (TO * TI + 63u) / 64u;
 override PART: u32 = TO * TI / PARTS;
+override SUMS: u32 = PART / 4u * 64u;
 
 struct Params {
     x: Map,
@@ -146,27 +147,49 @@ fn backward_data(
             }
         }
     }
+    // Every load comes before the first store: where buffers may overlap, a load waits for the stores before it.
+    if (RELU == 1u) {
+        //@unroll
+        for (var c = 0u; c < TC; c++) {
+            let channel = task.x + min(row0 + c, params.ci - 1u);
+            //@unroll
+            for (var t = 0u; t < TQ; t++) {
+                let at = channel * pitch + min(q0 + t * WG, last);
+                acc[c * TQ + t] = view_backward(acc[c * TQ + t], x[at], coefs[channel]);
+            }
+        }
+    }
+    if (ADD == 1u) {
+        if (mode.x == 1u) {
+            //@unroll
+            for (var c = 0u; c < TC; c++) {
+                let channel = task.x + min(row0 + c, params.ci - 1u);
+                //@unroll
+                for (var t = 0u; t < TQ; t++) {
+                    acc[c * TQ + t] += dx[channel * pitch + min(q0 + t * WG, last)];
+                }
+            }
+        }
+    }
     //@unroll
     for (var c = 0u; c < TC; c++) {
-        let channel = task.x + row0 + c;
         //@unroll
         for (var t = 0u; t < TQ; t++) {
             if (row0 + c < params.ci && q0 + t * WG <= last) {
-                let at = channel * pitch + q0 + t * WG;
-                var v = acc[c * TQ + t];
-                if (RELU == 1u) {
-                    v = view_backward(v, x[at], coefs[channel]);
-                }
-                if (ADD == 1u && mode.x == 1u) {
-                    v += dx[at];
-                }
-                dx[at] = v;
+                dx[(task.x + row0 + c) * pitch + q0 + t * WG] = acc[c * TQ + t];
             }
         }
     }
 }
 
-var<workgroup> sums: array<vec4<f32>, 1024>;
+// A part of the tile, of every invocation; see `slot`.
+var<workgroup> sums: array<vec4<f32>, SUMS>;
+
+// Where four weights `e` of invocation `lane` lie. Neighbouring invocations write neighbouring quads, and those that add
+// up different weights read different banks.
+fn slot(e: u32, lane: u32) -> u32 {
+    return e * WG + (lane + e) % WG;
+}
 
 // dw[o, i] = sum_q dy[o, q] * view(x)[i, q]: one partial sum per chunk of the quads;
 // partial: [chunks][T][CO][4 * ci4].
@@ -220,7 +243,7 @@ fn backward_weight(
         //@unroll
         for (var e = 0u; e < PART / 4u; e++) {
             let first = part * PART + 4u * e;
-            sums[lane * (PART / 4u) + e] = vec4<f32>(acc[first], acc[first + 1u], acc[first + 2u], acc[first + 3u]);
+            sums[slot(e, lane)] = vec4<f32>(acc[first], acc[first + 1u], acc[first + 2u], acc[first + 3u]);
         }
         workgroupBarrier();
         let o = o0 + (part * PART + 4u * lane) / TI;
@@ -228,7 +251,7 @@ fn backward_weight(
         if (lane < PART / 4u && o < params.co && i < 4u * params.ci4) {
             var total = vec4<f32>(0.0);
             for (var other = 0u; other < WG; other++) {
-                total += sums[other * (PART / 4u) + lane];
+                total += sums[slot(lane, other)];
             }
             // The padding of a row of w stays zero.
             let data = vec4<u32>(i) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.ci);

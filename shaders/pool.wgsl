@@ -165,14 +165,6 @@ fn grad_coef(entry: vec4<u32>, channel: u32) -> vec4<f32> {
     return vec4<f32>(0.0);
 }
 
-fn store_dx(at: u32, g: vec4<f32>, accumulate: bool) {
-    var v = g;
-    if (accumulate) {
-        v += dx[at];
-    }
-    dx[at] = v;
-}
-
 // Stride 1: dx[i, j] = sum over taps (u, v) of dy[i + 1 - u, j + 1 - v] where that output chose the
 // tap (max), or divided by its window's size (avg).
 @compute @workgroup_size(64)
@@ -230,12 +222,19 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id
             }
         }
     }
+    // Every load comes before the first store: where buffers may overlap, a load waits for the stores before it.
+    let start = (source.x + group.y) * params.x.pitch + n * params.x.image + j;
+    if (source.w == 1u) {
+        //@unroll
+        for (var o = 0u; o < R; o++) {
+            acc[o] += dx[start + min(row0 + o, params.x.h - 1u) * params.x.wq];
+        }
+    }
     if (gid.x < params.tiles) {
-        let start = (source.x + group.y) * params.x.pitch + n * params.x.image + j;
         //@unroll
         for (var o = 0u; o < R; o++) {
             if (row0 + o < params.x.h) {
-                store_dx(start + (row0 + o) * params.x.wq, acc[o], source.w == 1u);
+                dx[start + (row0 + o) * params.x.wq] = acc[o];
             }
         }
     }
@@ -302,17 +301,33 @@ fn backward_strided(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(work
             }
         }
     }
-    if (gid.x < params.tiles) {
-        let start = (source.x + group.y) * params.x.pitch + n * params.x.image + 2u * j;
+    // Columns 0 to 3 and 4 to 7 of each row. Every load comes before the first store, as at stride 1.
+    let start = (source.x + group.y) * params.x.pitch + n * params.x.image;
+    let bottom = params.x.h - 1u;
+    let right = params.x.wq - 1u;
+    //@unroll
+    for (var o = 0u; o < R; o++) {
+        let even = acc[2u * o];
+        let odd = acc[2u * o + 1u];
+        acc[2u * o] = vec4<f32>(even.x, odd.x, even.y, odd.y);
+        acc[2u * o + 1u] = vec4<f32>(even.z, odd.z, even.w, odd.w);
+    }
+    if (source.w == 1u) {
         //@unroll
         for (var o = 0u; o < R; o++) {
-            if (row0 + o < params.x.h) {
-                let even = acc[2u * o];
-                let odd = acc[2u * o + 1u];
-                let at = start + (row0 + o) * params.x.wq;
-                store_dx(at, vec4<f32>(even.x, odd.x, even.y, odd.y), source.w == 1u);
-                if (2u * j + 1u < params.x.wq) {
-                    store_dx(at + 1u, vec4<f32>(even.z, odd.z, even.w, odd.w), source.w == 1u);
+            //@unroll
+            for (var u = 0u; u < 2u; u++) {
+                acc[2u * o + u] += dx[start + min(row0 + o, bottom) * params.x.wq + min(2u * j + u, right)];
+            }
+        }
+    }
+    if (gid.x < params.tiles) {
+        //@unroll
+        for (var o = 0u; o < R; o++) {
+            //@unroll
+            for (var u = 0u; u < 2u; u++) {
+                if (row0 + o <= bottom && 2u * j + u <= right) {
+                    dx[start + (row0 + o) * params.x.wq + 2u * j + u] = acc[2u * o + u];
                 }
             }
         }

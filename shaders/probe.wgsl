@@ -1,7 +1,7 @@
 // What arithmetic, loads and copies cost on an adapter when nothing else is in the way.
 //   arithmetic: 12 independent chains of acc = a * acc + b on quads, 8 * rounds links each; out: their sum
 //   copy:       out[q] = x[q], four quads per invocation
-//   load:       16 quads of x per invocation, read 4096 quads apart; out: their sum
+//   load:       16 quads of x per invocation, read `rounds` quads apart; out: their sum
 // x: [n_quads], for load a power of two; out: one quad per invocation, for copy [n_quads].
 
 const WG: u32 = 64u;
@@ -43,12 +43,21 @@ fn arithmetic(@builtin(global_invocation_id) gid: vec3<u32>) {
 }
 
 @compute @workgroup_size(64)
-fn copy(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn copy(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let q0 = (group.y * groups.x + group.x) * 4u * WG + lane;
+    var v: array<vec4<f32>, 4>;
     //@unroll
     for (var t = 0u; t < 4u; t++) {
-        let q = group.x * 4u * WG + t * WG + lane;
-        if (q < params.n_quads) {
-            out[q] = x[q];
+        v[t] = x[min(q0 + t * WG, params.n_quads - 1u)];
+    }
+    //@unroll
+    for (var t = 0u; t < 4u; t++) {
+        if (q0 + t * WG < params.n_quads) {
+            out[q0 + t * WG] = v[t];
         }
     }
 }
@@ -58,7 +67,7 @@ fn load(@builtin(global_invocation_id) gid: vec3<u32>) {
     var total = vec4<f32>(0.0);
     //@unroll
     for (var i = 0u; i < 16u; i++) {
-        total += x[(gid.x + 4096u * i) & (params.n_quads - 1u)];
+        total += x[(gid.x + params.rounds * i) & (params.n_quads - 1u)];
     }
     out[gid.x] = total;
 }

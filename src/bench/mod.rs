@@ -8,7 +8,7 @@ mod tune;
 
 use serde::Serialize;
 
-use crate::gpu::{AdapterInfo, Variants};
+use crate::gpu::{AdapterInfo, Excluded, Variants};
 use crate::graph::Memory;
 
 pub use child::{ChildTime, KernelTime};
@@ -64,6 +64,8 @@ pub struct Report {
     pub adapter: AdapterInfo,
     /// The kernels' forms.
     pub variants: Variants,
+    /// Forms that a trial or the comparison with the reference left out, and why.
+    pub excluded: Vec<Excluded>,
     /// The extents.
     pub shape: Shape,
     /// What the adapter can do.

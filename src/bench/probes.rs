@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::Result;
 use crate::gpu::{Gpu, Recorded};
 use crate::kernel::Buf;
 use crate::ops::{Array, probe};
+use crate::{Error, Result};
 
 /// Measured rates and costs; the best of several runs of each.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -16,6 +16,8 @@ pub struct Probes {
     pub arithmetic_gflops: f64,
     /// Copying vec4s from a buffer to another: 10⁹ bytes read plus bytes written per second.
     pub copy_gbps: f64,
+    /// Length of each of the two buffers.
+    pub copy_bytes: u64,
     /// vec4 loads in 10⁹/s, summed into a register, as kernels read activations.
     pub load_gquads_per_s: f64,
     /// One dispatch that does nothing, among many in a pass, in microseconds.
@@ -24,18 +26,20 @@ pub struct Probes {
     pub submit_us: f64,
 }
 
-/// Bytes copied: more than caches hold, on most adapters.
-const COPY_BYTES: u64 = 64 << 20;
+/// Bytes copied where memory and bindings allow: many times what the caches of a large GPU hold.
+const COPY_BYTES: u64 = 1 << 30;
+/// Where they allow less than this, there is no point in measuring.
+const LEAST_BYTES: u64 = 32 << 20;
+/// Workgroups of the load probe.
+const LOAD_GROUPS: u32 = 8192;
 const DISPATCHES: usize = 200;
 
 impl Probes {
-    /// Measures. Uses buffers of its own, 128 MiB.
+    /// Measures. Uses two buffers of its own, of 1 GiB each or the most that can be bound.
     pub fn measure(gpu: &mut Gpu, repeats: usize) -> Result<Self> {
-        let array = |n: u16| Array { buf: Buf::Extra(900 + n), offset_bytes: 0, bytes: COPY_BYTES };
-        let (x, out) = (array(0), array(1));
-        gpu.allocate(x.buf, x.bytes)?;
-        gpu.allocate(out.buf, out.bytes)?;
+        let (x, out) = buffers(gpu)?;
         let groups = 1024;
+        gpu.warm_clocks()?;
         // Enough rounds that launching does not count.
         let mut rounds = 64;
         let arithmetic_gflops = loop {
@@ -47,10 +51,10 @@ impl Probes {
             rounds *= 4;
         };
         let recorded = gpu.prepare(&[probe::copy(x, out)])?;
-        let copy_gbps = 2.0 * COPY_BYTES as f64 / best(gpu, &recorded, repeats)? / 1e9;
-        let load_groups = 8192;
-        let recorded = gpu.prepare(&[probe::load(x, out, load_groups)])?;
-        let loads = f64::from(load_groups) * 64.0 * 16.0;
+        let copy_gbps = 2.0 * x.bytes as f64 / best(gpu, &recorded, repeats)? / 1e9;
+        // Each quad is read once.
+        let recorded = gpu.prepare(&[probe::load(x, out, LOAD_GROUPS, LOAD_GROUPS * 64)])?;
+        let loads = f64::from(LOAD_GROUPS) * 64.0 * 16.0;
         let load_gquads_per_s = loads / best(gpu, &recorded, repeats)? / 1e9;
         let recorded = gpu.prepare(&vec![probe::empty(out); DISPATCHES])?;
         let dispatch_us = best(gpu, &recorded, repeats)? / DISPATCHES as f64 * 1e6;
@@ -65,7 +69,8 @@ impl Probes {
         // Small again: what follows should have the memory.
         gpu.allocate(x.buf, 256)?;
         gpu.allocate(out.buf, 256)?;
-        Ok(Self { arithmetic_gflops, copy_gbps, load_gquads_per_s, dispatch_us, submit_us })
+        let copy_bytes = x.bytes;
+        Ok(Self { arithmetic_gflops, copy_gbps, copy_bytes, load_gquads_per_s, dispatch_us, submit_us })
     }
 
     /// Least milliseconds for work of so many flops, bytes and dispatches: what the slowest of the three takes.
@@ -76,6 +81,20 @@ impl Probes {
     }
 }
 
+/// Two buffers as large as can be had, up to [`COPY_BYTES`], a power of two.
+fn buffers(gpu: &mut Gpu) -> Result<(Array, Array)> {
+    let most = gpu.max_binding_bytes().min(COPY_BYTES);
+    let mut bytes = 1 << most.ilog2();
+    loop {
+        let array = |n: u16| Array { buf: Buf::Extra(900 + n), offset_bytes: 0, bytes };
+        let (x, out) = (array(0), array(1));
+        match gpu.allocate(x.buf, bytes).and_then(|()| gpu.allocate(out.buf, bytes)) {
+            Err(Error::Memory { .. }) if bytes > LEAST_BYTES => bytes /= 2,
+            made => return made.map(|()| (x, out)),
+        }
+    }
+}
+
 fn best(gpu: &mut Gpu, recorded: &Recorded, repeats: usize) -> Result<f64> {
-    Ok(gpu.times(recorded, repeats.max(3))?[0])
+    Ok(gpu.times(&[recorded], repeats.max(3))?[0])
 }

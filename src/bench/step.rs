@@ -15,7 +15,7 @@ use crate::search::{Phases, Search, Settings};
 use crate::space::{Prior, Space};
 use rand::RngExt;
 
-/// A whole step.
+/// Whole steps, each with other children; what is not a spread is that of the median one.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepTime {
     /// Children drawn, K.
@@ -24,8 +24,11 @@ pub struct StepTime {
     pub seconds: f64,
     /// Fastest and slowest.
     pub range_seconds: [f64; 2],
-    /// Seconds by phase of the fastest repetition.
+    /// Seconds by phase.
     pub phases: Phases,
+    /// The part of the step that the host spends on planning and preparing children it has not met, encoding, batches,
+    /// and the update of π. The adapter may be at work meanwhile.
+    pub host_share: f64,
     /// Children with a backward pass.
     pub backward_children: usize,
     /// Entropy of the prior in nats.
@@ -49,21 +52,36 @@ pub enum Start {
     Entropy(f64),
 }
 
-/// Repeats the same first step: the same children on the same batches from the same state.
+/// What is to be measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Children of a step.
+    pub samples: Samples,
+    /// The prior.
+    pub start: Start,
+    /// Children whose weights add up to less have no backward pass.
+    pub drop_mass: f64,
+    /// Steps that count.
+    pub repeats: usize,
+}
+
+/// Times steps from the same state, with new children and new batches each: what a search does when π is broad. Equal
+/// children again would find their plans, which takes the host nearly no time.
 pub fn measure(
     mut gpu: Gpu,
     dataset: Dataset,
     shape: &Shape,
-    samples: Samples,
-    start: Start,
     variants: Variants,
-    repeats: usize,
+    wanted: Wanted,
 ) -> Result<StepTime> {
+    let Wanted { samples, start, drop_mass, repeats } = wanted;
     let mut config = Config::preset()?;
     (config.layers, config.channels, config.batch) = (shape.layers, shape.channels, shape.batch);
     (config.samples, config.seed, config.eval_every) = (samples, shape.seed, 0);
     // What any data but the embedded start from.
-    config.drop_mass = 1e-3;
+    config.drop_mass = drop_mass;
+    // None of them is the last, which is evaluated.
+    config.steps = 1_000_000;
     let normalisation = Normalisation::of(&dataset.train);
     let lowering = Lowering { tuning: variants.tuning, memory: shape.memory, ..Lowering::default() };
     gpu.read_through_textures(variants.textures == 1);
@@ -73,24 +91,25 @@ pub fn measure(
         search.set_prior(prior);
     }
     let start = search.snapshot()?;
-    let genotypes: Vec<String> = search.draw().iter().map(ToString::to_string).collect();
-    // The first is not counted: drivers compile at the first launch.
-    let mut records = vec![];
-    for i in 0..=repeats.max(1) {
-        search.restore(0, &start)?;
+    let mut steps = vec![];
+    for i in 0..WARM_UP + repeats.max(1) as u64 {
+        search.restore(i, &start)?;
+        let genotypes: Vec<String> = search.draw().iter().map(ToString::to_string).collect();
         let record = search.step()?;
-        if i > 0 {
-            records.push(record);
+        if i >= WARM_UP {
+            steps.push((record, genotypes));
         }
     }
-    records.sort_by(|a, b| a.seconds.total().total_cmp(&b.seconds.total()));
-    let time = Spread::of(records.iter().map(|r| r.seconds.total()).collect());
-    let record = &records[0];
+    steps.sort_by(|a, b| a.0.seconds.total().total_cmp(&b.0.seconds.total()));
+    let time = Spread::of(steps.iter().map(|s| s.0.seconds.total()).collect());
+    let (record, genotypes) = steps.swap_remove(steps.len() / 2);
+    let Phases { data, plan, host, .. } = record.seconds;
     Ok(StepTime {
         samples: record.samples,
         seconds: time.ms / 1e3,
         range_seconds: [time.min_ms / 1e3, time.max_ms / 1e3],
         phases: record.seconds,
+        host_share: (data + plan + host) / record.seconds.total(),
         backward_children: record.samples - record.skipped,
         distinct_children: record.samples - record.shared,
         entropy: record.entropy.normal + record.entropy.reduce,
@@ -99,6 +118,9 @@ pub fn measure(
         genotypes,
     })
 }
+
+/// Steps that are not counted: the drivers compile the kernels of their children, which are nearly all there are.
+const WARM_UP: u64 = 2;
 
 /// A prior with `part` of the entropy of the uniform one: normal logits, scaled.
 fn sharpened(space: &Space, seed: u64, part: f64) -> Prior {

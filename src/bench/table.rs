@@ -39,6 +39,12 @@ impl fmt::Display for Report {
         let [t0, t1] = c.train_range_ms;
         writeln!(f, "\nforward                     {:9.1} ms  ({f0:.1} to {f1:.1})", c.forward_ms)?;
         writeln!(f, "forward + backward + update {:9.1} ms  ({t0:.1} to {t1:.1})", c.train_ms)?;
+        if let (Some(forward), Some(train)) = (c.forward_gpu_ms, c.train_gpu_ms) {
+            writeln!(
+                f,
+                "by the adapter's clock      {forward:9.1} ms forward, {train:.1} ms with backward and update"
+            )?;
+        }
         writeln!(
             f,
             "sum of the kernels' bounds  {:9.1} ms, share reached {:.0} %",
@@ -70,7 +76,12 @@ fn step(f: &mut fmt::Formatter<'_>, at: &str, t: &StepTime) -> fmt::Result {
     let h = &t.phases;
     writeln!(
         f,
-        "by phase: data {:.3} s, plan {:.3} s, search {:.3} s, train {:.3} s, host {:.3} s",
-        h.data, h.plan, h.search, h.train, h.host
+        "by phase: data {:.3} s, plan {:.3} s, search {:.3} s, train {:.3} s, host {:.3} s; on the host {:.1} %",
+        h.data,
+        h.plan,
+        h.search,
+        h.train,
+        h.host,
+        100.0 * t.host_share
     )
 }

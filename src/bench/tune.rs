@@ -3,19 +3,24 @@
 use super::Shape;
 use super::child::network;
 use crate::Result;
-use crate::gpu::{Child, Gpu, Variants};
+use crate::gpu::{Child, Gpu, Prove, Tuned, Variants};
 use crate::graph::Mode;
 use crate::space::genotype::named;
 
 /// Cells of the child that is timed: enough to have a normal and both reduction cells.
 const LAYERS: usize = 3;
 
-/// Times the candidates on a child that has every kind of kernel, at the given extents but with few cells.
-pub fn tune(gpu: Gpu, shape: &Shape, tell: &mut dyn FnMut(&str)) -> Result<Variants> {
+/// Times the candidates that `prove` finds right on a child that has every kind of kernel, at the given extents but with
+/// few cells.
+pub fn tune(gpu: Gpu, shape: &Shape, prove: Prove<'_>, tell: &mut dyn FnMut(&str)) -> Result<Tuned> {
     let fixed = Variants::fixed(&gpu);
     let mut network = network(gpu, &Shape { layers: LAYERS, ..*shape }, fixed)?;
     // Pools, both sizes of both kinds of convolutions, identities.
-    let Some(genotype) = named("PC_DARTS_CIFAR") else { return Ok(fixed) };
+    let Some(genotype) = named("PC_DARTS_CIFAR") else {
+        return Ok(Tuned { variants: fixed, excluded: vec![] });
+    };
+    // An idle adapter raises its clocks before anything is timed.
+    network.gpu().warm_clocks()?;
     let child = Child::new(&genotype, Mode::Train, 0);
-    network.tune(child, tell)
+    network.tune(child, prove, tell)
 }

@@ -1,10 +1,10 @@
 //! `parsec bench` → what the adapter can do, and what a child and a step take on it.
 
 use super::{Ui, variants};
-use crate::bench::step::Start;
+use crate::bench::step::{Start, Wanted};
 use crate::bench::{self, Probes, Report, Shape};
 use crate::config::{Memory, Samples};
-use crate::gpu::{Gpu, Options};
+use crate::gpu::{Gpu, Options, Tuned};
 use crate::space::read_genotype;
 use crate::{Error, Result};
 
@@ -29,7 +29,10 @@ pub struct BenchArgs {
     /// Architectures of the step: K, or auto:LAMBDA
     #[arg(long, value_name = "K", default_value = "16")]
     pub samples: String,
-    /// Repetitions after the first of everything
+    /// Children whose weights add up to less than this have no backward pass
+    #[arg(long, value_name = "X", default_value_t = 1e-3)]
+    pub drop_mass: f64,
+    /// Repetitions of everything, after those that warm it up
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub repeats: u32,
     /// Key of every random number
@@ -75,7 +78,7 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
     let mut gpu = open()?;
     let adapter = gpu.info().clone();
     ui.note(&format!("on {} ({})", adapter.name, adapter.driver));
-    let variants = variants::choose(args.tune, &gpu, &shape, ui)?;
+    let Tuned { variants, excluded } = variants::choose(args.tune, &gpu, &shape, ui)?;
     gpu.read_through_textures(variants.textures == 1);
     let repeats = args.repeats as usize;
     ui.note("probes");
@@ -88,7 +91,8 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
     if let Some(images) = images {
         ui.note(&format!("{} steps of Algorithm 1 at the start of a search", repeats + 1));
         let measure = |samples, start| {
-            bench::step::measure(open()?, images.clone(), &shape, samples, start, variants, repeats)
+            let wanted = Wanted { samples, start, drop_mass: args.drop_mass, repeats };
+            bench::step::measure(open()?, images.clone(), &shape, variants, wanted)
         };
         let start = measure(samples, Start::Uniform)?;
         ui.note(&format!("{} steps when the prior has sharpened", repeats + 1));
@@ -96,7 +100,7 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
         sharpened = Some(measure(auto, Start::Entropy(1.0 / 3.0))?);
         step = Some(start);
     }
-    let report = Report { adapter, variants, shape, probes, kernels, child, step, sharpened };
+    let report = Report { adapter, variants, excluded, shape, probes, kernels, child, step, sharpened };
     ui.emit(&report)?;
     ui.say(&report.to_string())
 }

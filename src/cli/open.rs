@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Ui, variants};
 use crate::config::Resolved;
 use crate::data::{self, Dataset, LoadOptions, Normalisation};
-use crate::gpu::{AdapterInfo, Gpu, Options, Variants};
+use crate::gpu::{AdapterInfo, Gpu, Options, Tuned};
 use crate::run::{Manifest, RunDir};
 use crate::{Error, Result};
 
@@ -74,7 +74,7 @@ impl Facts {
         dataset: &Dataset,
         normalisation: &Normalisation,
         info: &AdapterInfo,
-        variants: Variants,
+        tuned: &Tuned,
     ) -> Result<Self> {
         let json = |value: serde_json::Result<Value>| value.unwrap_or_default();
         let entries = |value: Value| value.as_object().cloned().unwrap_or_default().into_iter();
@@ -87,7 +87,8 @@ impl Facts {
             data: json(serde_json::to_value(&dataset.identity)),
             class_names: dataset.class_names.clone(),
             normalisation: json(serde_json::to_value(normalisation)),
-            variants: variants::to_manifest(variants)?,
+            variants: variants::to_manifest(tuned.variants)?,
+            excluded: tuned.excluded.iter().map(ToString::to_string).collect(),
             ..Manifest::default()
         }))
     }

@@ -104,19 +104,19 @@ impl Session {
             },
             ui,
         )?;
-        let variants = match resumed {
-            Some(manifest) => variants::from_manifest(&manifest.variants, &gpu)?,
+        let tuned = match resumed {
+            Some(manifest) => variants::from_manifest(&manifest.variants, &gpu, ui)?,
             None => variants::choose(config.tune, &gpu, &shape(&config, &dataset), ui)?,
         };
-        gpu.read_through_textures(variants.textures == 1);
+        gpu.read_through_textures(tuned.variants.textures == 1);
         let lowering = Lowering {
             fuse: !config.reference_kernels,
-            tuning: variants.tuning,
+            tuning: tuned.variants.tuning,
             memory: crate::train::memory(config.memory),
             ..Lowering::default()
         };
         let identity = dataset.identity.clone();
-        let facts = Facts::of(&dataset, &normalisation, gpu.info(), variants)?;
+        let facts = Facts::of(&dataset, &normalisation, gpu.info(), &tuned)?;
         let (prior_from, weights_from) = (config.prior_from.clone(), config.weights_from.clone());
         let settings = Settings { config, normalisation, lowering };
         let mut search = Search::new(settings, dataset, gpu)?;

@@ -124,13 +124,13 @@ impl Session {
             device: config.device.as_deref(),
         };
         let Opened { dataset, normalisation, gpu } = open::open(&wanted, ui)?;
-        let variants = match resumed {
-            Some(manifest) => variants::from_manifest(&manifest.variants, &gpu)?,
-            None => variants::kept_or_fixed(&gpu),
+        let tuned = match resumed {
+            Some(manifest) => variants::from_manifest(&manifest.variants, &gpu, ui)?,
+            None => variants::of_adapter(&gpu, ui)?,
         };
-        let facts = Facts::of(&dataset, &normalisation, gpu.info(), variants)?;
+        let facts = Facts::of(&dataset, &normalisation, gpu.info(), &tuned)?;
         let mut training = Training::new(Settings { config, genotype, normalisation }, dataset, gpu)?;
-        training.use_variants(variants);
+        training.use_variants(tuned.variants);
         if let Some((tensors, path)) = weights {
             let weights = Weights::from_tensors(&tensors, &path, training.network().layout(), false)?;
             training.set_weights(&weights)?;

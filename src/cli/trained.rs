@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use super::open::{self, Opened, Wanted};
 use super::train_args::genotype_of;
-use super::{Stem, Ui};
+use super::{Stem, Ui, variants};
 use crate::config::{Resolved, TrainConfig};
 use crate::data::{Dataset, Identity, Normalisation};
 use crate::error::{Error, Result};
 use crate::export::tensors::{self, Tensors};
+use crate::gpu::Gpu;
 use crate::graph::Lowering;
 use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
+use crate::ops::Tuning;
 use crate::run::{Manifest, RunDir};
 use crate::space::read_genotype;
 use crate::train::{self, Trained};
@@ -79,8 +81,9 @@ impl TrainingRun {
     pub fn trained(&self, (tensors, path): (&Tensors, &Path), ui: &Ui) -> Result<Trained> {
         let genotype = read_genotype(&self.config.genotype)?;
         let spec = self.spec()?;
-        let gpu = open::adapter(self.config.device.as_deref(), ui)?;
-        Trained::new(spec, genotype, (tensors, path), gpu, train::lowering(&self.config))
+        let mut gpu = open::adapter(self.config.device.as_deref(), ui)?;
+        let lowering = Lowering { tuning: tuning(&mut gpu, ui)?, ..train::lowering(&self.config) };
+        Trained::new(spec, genotype, (tensors, path), gpu, lowering)
     }
 
     /// Whether `dataset` has the classes and the shape of images that this network was trained for.
@@ -133,6 +136,13 @@ fn spec(
     }
 }
 
+/// The kernels' forms on the adapter, whose reads are set to go with them.
+fn tuning(gpu: &mut Gpu, ui: &Ui) -> Result<Tuning> {
+    let variants = variants::of_adapter(gpu, ui)?.variants;
+    gpu.read_through_textures(variants.textures == 1);
+    Ok(variants.tuning)
+}
+
 /// A network trained elsewhere, as the flags of `eval` describe it.
 pub struct Elsewhere<'a> {
     /// Its architecture.
@@ -154,11 +164,12 @@ impl Elsewhere<'_> {
     pub fn open(&self, ui: &Ui) -> Result<(Trained, Arc<Dataset>, Normalisation)> {
         let genotype = genotype_of(self.genotype)?;
         let (tensors, _) = tensors::read(self.weights)?;
-        let Opened { dataset, normalisation, gpu } = open::open(&self.wanted, ui)?;
+        let Opened { dataset, normalisation, mut gpu } = open::open(&self.wanted, ui)?;
         let stem = self.stem.map_or(StemKind::Cifar, Into::into);
         let images = [dataset.test.channels, dataset.test.height, dataset.test.width];
         let spec = spec(self.layers, self.channels, stem, images, dataset.class_names.len());
-        let trained = Trained::new(spec, genotype, (&tensors, self.weights), gpu, Lowering::default())?;
+        let lowering = Lowering { tuning: tuning(&mut gpu, ui)?, ..Lowering::default() };
+        let trained = Trained::new(spec, genotype, (&tensors, self.weights), gpu, lowering)?;
         Ok((trained, dataset, normalisation))
     }
 }

@@ -60,7 +60,7 @@ impl Ui {
     }
 
     /// A warning on standard error, always.
-    pub fn warn(&self, warning: &impl std::fmt::Display) {
+    pub fn warn(&self, warning: impl std::fmt::Display) {
         eprintln!("warning: {warning}");
     }
 

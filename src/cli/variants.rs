@@ -1,40 +1,97 @@
-//! `--tune`, the trial kept on disk, the manifest → the kernel variants of a run.
+//! `--tune`, what is kept on disk, the manifest → the kernel variants of a run, right on its adapter.
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Ui;
 use crate::bench::{self, Shape};
-use crate::gpu::{AdapterInfo, Gpu, Options, Variants};
-use crate::run::choices;
+use crate::gpu::{AdapterInfo, Class, Gpu, Tuned, Variants};
+use crate::ops::Tuning;
+use crate::run::choices::Store;
+use crate::selftest::proof;
 use crate::{Error, Result};
 
 /// The variants of a new run: of a fresh trial if `tune` says so, else of the trial kept on disk for this
 /// adapter, driver and version, else (and where `tune` is false) the fixed choice.
-pub fn choose(tune: Option<bool>, gpu: &Gpu, shape: &Shape, ui: &Ui) -> Result<Variants> {
+///
+/// # Errors
+/// [`Error::Device`] where no form of a kernel gives right results on the adapter.
+pub fn choose(tune: Option<bool>, gpu: &Gpu, shape: &Shape, ui: &Ui) -> Result<Tuned> {
     match tune {
-        Some(false) => Ok(Variants::fixed(gpu)),
-        None => Ok(kept_or_fixed(gpu)),
+        Some(false) => proven(Variants::fixed(gpu), gpu, ui),
+        None => proven(kept_or_fixed(gpu, ui), gpu, ui),
         Some(true) => {
             ui.note(
                 "timing kernel variants, which compiles each of them: a minute or more on a software adapter",
             );
-            // A device of its own: nothing of the trial is left on the run's.
-            let index = gpu.info().index.to_string();
-            let trial = Gpu::open(Some(&index), Options::default())?;
-            let variants = bench::tune(trial, shape, &mut |line| ui.note(line))?;
-            let path = choices::keep(&key(gpu.info()), to_value(variants)?)?;
+            // Devices of their own: nothing of the trial is left on the run's.
+            let mut other = gpu.another()?;
+            let mut prove = |variants, shaders: &[&str]| proof::prove(&mut other, variants, shaders);
+            let tuned = bench::tune(gpu.another()?, shape, &mut prove, &mut |line| ui.note(line))?;
+            let path = Store::Variants.keep(&key(gpu.info()), to_value(tuned.variants)?)?;
             ui.note(&format!("kept for later runs in {}", path.display()));
-            Ok(variants)
+            Ok(tuned)
         }
     }
 }
 
+/// The variants of a command that makes no run of its own: those kept on disk, or the fixed ones.
+///
+/// # Errors
+/// Those of [`choose`].
+pub fn of_adapter(gpu: &Gpu, ui: &Ui) -> Result<Tuned> {
+    proven(kept_or_fixed(gpu, ui), gpu, ui)
+}
+
 /// The variants of the trial kept on disk, or else, and where the file has none that there are, the fixed ones.
-pub fn kept_or_fixed(gpu: &Gpu) -> Variants {
-    let kept = choices::kept(&key(gpu.info())).and_then(|value| serde_json::from_value(value).ok());
-    kept.filter(Variants::is_known).unwrap_or_else(|| Variants::fixed(gpu))
+fn kept_or_fixed(gpu: &Gpu, ui: &Ui) -> Variants {
+    let key = key(gpu.info());
+    let (kept, warning) = Store::Variants.kept(&key);
+    warning.iter().for_each(|w| ui.warn(w));
+    let Some(value) = kept else { return Variants::fixed(gpu) };
+    match serde_json::from_value::<Variants>(value.clone()) {
+        Ok(variants) if variants.is_known() => variants,
+        _ => {
+            ui.warn(Store::Variants.unknown(&gpu.info().name, &value));
+            Variants::fixed(gpu)
+        }
+    }
+}
+
+/// One comparison with the reference: what was asked about and what came out.
+#[derive(Serialize, Deserialize)]
+struct Proof {
+    wanted: Variants,
+    found: Tuned,
+}
+
+/// `wanted`, or where its kernels are wrong on this GPU others that are right. The comparison takes some seconds and is
+/// made once per GPU, driver and version of the program; software adapters are those that the suite runs on.
+fn proven(wanted: Variants, gpu: &Gpu, ui: &Ui) -> Result<Tuned> {
+    if gpu.info().class() == Class::Software {
+        return Ok(Tuned { variants: wanted, excluded: Vec::new() });
+    }
+    let key = key(gpu.info());
+    let (kept, warning) = Store::Proofs.kept(&key);
+    warning.iter().for_each(|w| ui.warn(w));
+    let mut proofs: Vec<Proof> =
+        kept.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default();
+    if let Some(known) = proofs.iter().find(|p| p.wanted == wanted && p.found.variants.is_known()) {
+        return Ok(known.found.clone());
+    }
+    ui.note("comparing the kernels with their reference on this adapter, once per driver: some seconds");
+    let mut other = gpu.another()?;
+    let class = gpu.info().class();
+    let found = Variants::right(wanted, class, &mut |v, shaders| proof::prove(&mut other, v, shaders))?;
+    found.excluded.iter().for_each(|e| ui.warn(format!("wrong on this adapter and left out: {e}")));
+    proofs.push(Proof { wanted, found: found.clone() });
+    let value = serde_json::to_value(&proofs).unwrap_or_default();
+    if let Err(e) = Store::Proofs.keep(&key, value) {
+        ui.warn(format!("the comparison is not kept, the next run makes it again: {e}"));
+    }
+    Ok(found)
 }
 
 fn key(info: &AdapterInfo) -> String {
@@ -54,9 +111,13 @@ pub fn to_manifest(variants: Variants) -> Result<BTreeMap<String, String>> {
     Ok(entries.map(|(name, value)| (name.clone(), value.to_string())).collect())
 }
 
-/// From the manifest of a run, which a resumed run must use; those that it does not name are the fixed ones.
-pub fn from_manifest(entries: &BTreeMap<String, String>, gpu: &Gpu) -> Result<Variants> {
-    let mut all = to_manifest(Variants::fixed(gpu))?;
+/// From the manifest of a run, which a resumed run must use; what it does not name is as in version 0.1.0.
+///
+/// # Errors
+/// [`Error::Usage`] for what are no variants; [`Error::Device`] where they are wrong on this adapter.
+pub fn from_manifest(entries: &BTreeMap<String, String>, gpu: &Gpu, ui: &Ui) -> Result<Tuned> {
+    let textures = u32::from(gpu.info().class() == Class::Software);
+    let mut all = to_manifest(Variants { tuning: Tuning::default(), textures })?;
     all.extend(entries.clone());
     let number = |(name, text): (String, String)| {
         let number = text.parse::<u32>().map_err(|_| {
@@ -72,5 +133,12 @@ pub fn from_manifest(entries: &BTreeMap<String, String>, gpu: &Gpu) -> Result<Va
         Error::usage("manifest.json", "kernel variants that there are", found, try_this)
     };
     let variants: Variants = serde_json::from_value(found.clone()).map_err(|e| wrong(e.to_string()))?;
-    if variants.is_known() { Ok(variants) } else { Err(wrong(found.to_string())) }
+    if !variants.is_known() {
+        return Err(wrong(found.to_string()));
+    }
+    let right = proven(variants, gpu, ui)?;
+    if right.variants != variants {
+        ui.warn("kernels that the run was started with are wrong on this adapter; it goes on with others, not with the same bits");
+    }
+    Ok(right)
 }

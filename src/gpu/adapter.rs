@@ -25,6 +25,36 @@ pub struct AdapterInfo {
     pub limits: AdapterLimits,
 }
 
+/// Classes of adapters that want different kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// A program on the CPU.
+    Software,
+    /// A GPU that shares the CPU's memory, Apple's among them; whatever does not say what it is.
+    Integrated,
+    /// A GPU with memory of its own, or what a virtual machine shows of one.
+    Discrete,
+}
+
+impl AdapterInfo {
+    /// The class that decides which kernels run without a trial; the variable `PARSEC_CLASS` (`software`, `integrated`
+    /// or `discrete`) overrules it, to try the kernels of another class.
+    pub fn class(&self) -> Class {
+        match std::env::var("PARSEC_CLASS").as_deref() {
+            Ok("software") => return Class::Software,
+            Ok("integrated") => return Class::Integrated,
+            Ok("discrete") => return Class::Discrete,
+            _ => {}
+        }
+        match self.device_type.as_str() {
+            "cpu" => Class::Software,
+            "discrete" | "virtual" => Class::Discrete,
+            _ => Class::Integrated,
+        }
+    }
+}
+
 /// The limits of an adapter that bear on this program.
 #[derive(Clone, Debug, Serialize)]
 pub struct AdapterLimits {

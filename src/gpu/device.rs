@@ -7,12 +7,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::adapter::{self, AdapterInfo};
+use super::adapter::{self, AdapterInfo, Class};
 use super::executor::{Flight, Held};
 use super::mirror::Mirror;
 use super::pace::Pace;
 use super::pipelines::Pipelines;
-use crate::kernel::Buf;
+use super::time::Stamps;
+use super::variants::Variants;
+use crate::graph::Lowering;
+use crate::kernel::{Buf, Dispatch};
 use crate::ops::UNIFORM_BYTES;
 use crate::{Error, Result};
 
@@ -38,8 +41,11 @@ pub enum Reads {
     Textures,
 }
 
+/// Alters a dispatch before it is compiled and bound.
+pub type Alter = fn(&mut Dispatch);
+
 /// How a device is opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// Which limits.
     pub limits: LimitsChoice,
@@ -51,6 +57,8 @@ pub struct Options {
     /// Whether kernels are compiled as they are written: `override`s as pipeline constants, loops as
     /// loops. Slower; the suite shows that the results are the same.
     pub plain: bool,
+    /// What a driver that gets a kernel wrong would do to it: for trying what happens then.
+    pub alter: Option<Alter>,
 }
 
 /// Failures that came through callbacks.
@@ -87,7 +95,7 @@ pub struct Gpu {
     pub(super) queue: wgpu::Queue,
     pub(super) limits: wgpu::Limits,
     /// As it was opened, to be opened again.
-    options: Options,
+    pub(super) options: Options,
     faults: Arc<Faults>,
     pub(super) pipelines: Pipelines,
     pub(super) buffers: BTreeMap<Buf, Held>,
@@ -102,6 +110,8 @@ pub struct Gpu {
     pub(super) pace: Pace,
     /// Time that the host has waited for the adapter.
     pub(super) waited: Duration,
+    /// For [`Gpu::times`], made when first asked for.
+    pub(super) stamps: Option<Stamps>,
 }
 
 impl Gpu {
@@ -149,7 +159,7 @@ impl Gpu {
         });
         let swiftshader = info.name.contains("SwiftShader");
         let textures = match options.reads {
-            Reads::Auto => info.is_software,
+            Reads::Auto => info.class() == Class::Software,
             Reads::Buffers => false,
             Reads::Textures => true,
         };
@@ -170,6 +180,7 @@ impl Gpu {
             flights: VecDeque::new(),
             pace: Pace::new(),
             waited: Duration::ZERO,
+            stamps: None,
         };
         // (mean, scale, beta, rstd) of each channel.
         let identity = [[0f32, 1.0, 0.0, 1.0]].repeat(UNIFORM_BYTES as usize / 16);
@@ -196,6 +207,18 @@ impl Gpu {
         }
         again.read_through_textures(self.textures);
         Ok(again)
+    }
+
+    /// The adapter opened once more in the same way, with buffers of its own.
+    ///
+    /// Errors: as [`Gpu::open`].
+    pub fn another(&self) -> Result<Self> {
+        Self::open(Some(&self.info.index.to_string()), self.options)
+    }
+
+    /// How networks are lowered for this adapter: with the fixed choice of kernels.
+    pub fn lowering(&self) -> Lowering {
+        Lowering { tuning: Variants::fixed(self).tuning, ..Lowering::default() }
     }
 
     /// What takes the device away in the middle of its work, as the reset of a driver does: for trying what

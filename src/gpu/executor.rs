@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::device::Gpu;
 use super::record::{Recorded, Step};
+use super::time::Stamps;
 use crate::kernel::{Buf, Range};
 use crate::{Error, Result};
 
@@ -155,37 +156,83 @@ impl Gpu {
     /// Run `recorded` after all that was submitted before. Returns before it is done; waits only when
     /// four submissions are ahead.
     pub fn submit(&mut self, recorded: &Recorded) -> Result<()> {
-        self.check()?;
-        if recorded.generation != self.generation {
-            let message = "a buffer was replaced after these dispatches were prepared";
-            return Err(Error::Kernel { kernel: "submit".into(), message: message.into() });
-        }
+        self.must_be_current(recorded)?;
         let mut rest = recorded.steps.as_slice();
         while !rest.is_empty() {
-            // The longest prefix within the budget, at least one.
-            let budget = self.pace.budget();
-            let mut units = rest[0].units;
-            let mut n = 1;
-            while n < rest.len() && units + rest[n].units <= budget {
-                units += rest[n].units;
-                n += 1;
-            }
+            let (n, units) = self.part(rest);
             let (part, later) = rest.split_at(n);
             rest = later;
             while self.flights.len() >= MAX_FLIGHTS {
                 self.land()?;
             }
-            let commands = self.encode(part);
-            if self.flights.is_empty() {
-                self.pace.started();
-            }
-            // Some drivers run the work before they return.
-            let start = Instant::now();
-            let index = self.queue.submit([commands]);
-            self.waited += start.elapsed();
-            self.flights.push_back(Flight { index, units });
+            let commands = self.encode(part, [None; 2]);
+            self.fly(commands, units);
         }
         self.check()
+    }
+
+    /// Errors where `recorded` holds buffers that are gone.
+    pub(super) fn must_be_current(&self, recorded: &Recorded) -> Result<()> {
+        self.check()?;
+        if recorded.generation != self.generation {
+            let message = "a buffer was replaced after these dispatches were prepared";
+            return Err(Error::Kernel { kernel: "submit".into(), message: message.into() });
+        }
+        Ok(())
+    }
+
+    /// The longest prefix of `steps` (not empty) that one submission may hold, at least one: how many, and their units.
+    fn part(&self, steps: &[Step]) -> (usize, f64) {
+        let budget = self.pace.budget();
+        let (mut n, mut units) = (1, steps[0].units);
+        while n < steps.len() && units + steps[n].units <= budget {
+            units += steps[n].units;
+            n += 1;
+        }
+        (n, units)
+    }
+
+    /// The commands of all of `steps`, cut as [`Self::submit`] cuts them; with `stamps`, a time stamp before the `first` of
+    /// a group and one after its `last`.
+    pub(super) fn encode_parts(
+        &self,
+        steps: &[Step],
+        stamps: Option<&Stamps>,
+        first: bool,
+        last: bool,
+    ) -> Vec<(wgpu::CommandBuffer, f64)> {
+        let mut out = Vec::new();
+        let mut rest = steps;
+        while !rest.is_empty() {
+            let (n, units) = self.part(rest);
+            let begin = stamps.filter(|_| first && rest.len() == steps.len());
+            let end = stamps.filter(|_| last && rest.len() == n);
+            out.push((self.encode(&rest[..n], [begin, end]), units));
+            rest = &rest[n..];
+        }
+        out
+    }
+
+    /// Submits what [`Self::encode_parts`] gave.
+    pub(super) fn submit_parts(&mut self, parts: Vec<(wgpu::CommandBuffer, f64)>) -> Result<()> {
+        for (commands, units) in parts {
+            while self.flights.len() >= MAX_FLIGHTS {
+                self.land()?;
+            }
+            self.fly(commands, units);
+        }
+        self.check()
+    }
+
+    fn fly(&mut self, commands: wgpu::CommandBuffer, units: f64) {
+        if self.flights.is_empty() {
+            self.pace.started();
+        }
+        // Some drivers run the work before they return.
+        let start = Instant::now();
+        let index = self.queue.submit([commands]);
+        self.waited += start.elapsed();
+        self.flights.push_back(Flight { index, units });
     }
 
     /// Wait until all that was submitted is done.
@@ -197,16 +244,26 @@ impl Gpu {
         self.check()
     }
 
-    fn encode(&self, steps: &[Step]) -> wgpu::CommandBuffer {
+    /// `stamps`: those written before the first pass and after the last.
+    fn encode(&self, steps: &[Step], stamps: [Option<&Stamps>; 2]) -> wgpu::CommandBuffer {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         // A pass goes on until something must be copied.
-        for steps in steps.chunk_by(|_, next| next.copies.is_empty()) {
+        let passes: Vec<_> = steps.chunk_by(|_, next| next.copies.is_empty()).collect();
+        for (i, steps) in passes.iter().enumerate() {
             for copy in &steps[0].copies {
                 self.encode_copy(&mut encoder, *copy);
             }
-            let mut pass = encoder.begin_compute_pass(&Default::default());
+            let begin = stamps[0].filter(|_| i == 0);
+            let end = stamps[1].filter(|_| i + 1 == passes.len());
+            let timestamp_writes = begin.or(end).map(|stamps| wgpu::ComputePassTimestampWrites {
+                query_set: &stamps.set,
+                beginning_of_pass_write_index: begin.map(|_| 0),
+                end_of_pass_write_index: end.map(|_| 1),
+            });
+            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+            let mut pass = encoder.begin_compute_pass(&descriptor);
             let mut current: Option<&wgpu::ComputePipeline> = None;
-            for step in steps {
+            for step in *steps {
                 if current != Some(&step.pipeline) {
                     pass.set_pipeline(&step.pipeline);
                     current = Some(&step.pipeline);

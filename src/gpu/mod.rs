@@ -18,9 +18,9 @@ mod trunk;
 mod upload;
 mod variants;
 
-pub use adapter::{AdapterInfo, AdapterLimits, adapters, choose};
-pub use device::{Gpu, LimitsChoice, Options, Reads};
+pub use adapter::{AdapterInfo, AdapterLimits, Class, adapters, choose};
+pub use device::{Alter, Gpu, LimitsChoice, Options, Reads};
 pub use network::{Child, Clip, Mixed, Network, Update, n_factors};
 pub use record::Recorded;
 pub use results::ChildResult;
-pub use variants::Variants;
+pub use variants::{Excluded, Prove, Tuned, Variants};

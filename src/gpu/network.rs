@@ -295,6 +295,22 @@ impl Network {
         Ok(())
     }
 
+    /// Seconds that the launches of `child` take, with `update` those of the update of v after them (by a learning rate of
+    /// 0); see [`Gpu::times`]. The gradient is cleared afterwards.
+    pub fn times(&mut self, child: Child<'_>, update: bool, repeats: usize) -> Result<Vec<f64>> {
+        let prepared = self.take_prepared(self.key(child))?;
+        let mut lists = vec![&prepared.recorded];
+        let step = Update { lr: 0.0, momentum: 0.0, weight_decay: 0.0, max_norm: 1.0 };
+        let recorded = if update { Some(self.prepare_update(step)?) } else { None };
+        lists.extend(&recorded);
+        let secs = self.gpu.times(&lists, repeats);
+        self.update = recorded;
+        self.prepared.push(prepared);
+        let none = vec![0.0; self.layout.v_len as usize];
+        self.write_all(Buf::Grad, &none)?;
+        secs
+    }
+
     /// The child ready to run, taken out of the list; the most recently used belongs at its end.
     fn take_prepared(&mut self, key: Key) -> Result<Prepared> {
         if let Some(at) = self.prepared.iter().position(|p| p.key == key) {
@@ -364,17 +380,22 @@ impl Network {
         self.on_host(|network| network.launch_update(update))
     }
 
-    fn launch_update(&mut self, update: Update) -> Result<()> {
+    /// The launches of an update, taken out; they read `update` from the adapter's memory.
+    fn prepare_update(&mut self, update: Update) -> Result<Recorded> {
         let Update { lr, momentum, weight_decay, max_norm } = update;
         let scalars = [lr, momentum, weight_decay, max_norm].map(|x| x as f32);
         self.gpu.write(Buf::Scalars, scalar::LR as u64 * 4, cast_slice(&scalars))?;
-        let recorded = match self.update.take() {
-            Some(recorded) => recorded,
+        match self.update.take() {
+            Some(recorded) => Ok(recorded),
             None => {
                 let piece = self.gpu.max_binding_bytes();
-                self.gpu.prepare(&optimizer::update(self.layout.v_len, piece))?
+                self.gpu.prepare(&optimizer::update(self.layout.v_len, piece))
             }
-        };
+        }
+    }
+
+    fn launch_update(&mut self, update: Update) -> Result<()> {
+        let recorded = self.prepare_update(update)?;
         let done = self.gpu.submit(&recorded);
         self.update = Some(recorded);
         done

@@ -3,8 +3,9 @@
 //! The key has nothing of an architecture in it: a new child compiles nothing new.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use super::device::{Gpu, Options};
 use crate::Result;
@@ -60,6 +61,14 @@ impl Pipelines {
     }
 }
 
+/// What compiling needs of a device; may outlive a call on a thread of its own.
+#[derive(Clone)]
+struct Compiler {
+    device: wgpu::Device,
+    options: Options,
+    textures: bool,
+}
+
 impl Gpu {
     /// How many pipelines were compiled so far.
     pub fn n_pipelines(&self) -> usize {
@@ -68,17 +77,10 @@ impl Gpu {
 
     /// The pipeline of each dispatch. Those not met before are compiled on all cores.
     pub(super) fn pipelines(&mut self, dispatches: &[Dispatch]) -> Result<Vec<Arc<Pipeline>>> {
-        let mut missing: Vec<&Dispatch> = Vec::new();
-        for d in dispatches.iter().filter(|d| self.pipelines.get(d).is_none()) {
-            if !missing.iter().any(|m| same(m, d)) {
-                missing.push(d);
-            }
-        }
-        let compiled = in_parallel(&missing, |d| self.compiled(d));
-        for (d, pipeline) in missing.into_iter().zip(compiled) {
-            let variants = self.pipelines.by_entry.entry((d.shader, d.entry)).or_default();
-            variants.push((d.overrides.clone(), Arc::new(pipeline?)));
-        }
+        let missing = self.missing(dispatches);
+        let compiler = self.compiler();
+        let compiled = in_parallel(&missing, |d| compiler.compile(d));
+        self.keep_pipelines(&missing, compiled)?;
         let there = |d: &Dispatch| {
             let message = || reflect::error(d.shader, format!("{} was not compiled", d.entry));
             self.pipelines.get(d).ok_or_else(message)
@@ -86,7 +88,47 @@ impl Gpu {
         dispatches.iter().map(there).collect()
     }
 
-    fn compiled(&self, d: &Dispatch) -> Result<Pipeline> {
+    /// Those that need a pipeline that is not there, one for each.
+    fn missing(&self, dispatches: &[Dispatch]) -> Vec<Dispatch> {
+        let mut missing: Vec<Dispatch> = Vec::new();
+        for d in dispatches.iter().filter(|d| self.pipelines.get(d).is_none()) {
+            if !missing.iter().any(|m| same(m, d)) {
+                missing.push(d.clone());
+            }
+        }
+        missing
+    }
+
+    fn compiler(&self) -> Compiler {
+        Compiler { device: self.device.clone(), options: self.pipelines.options, textures: self.textures }
+    }
+
+    fn keep_pipelines(&mut self, missing: &[Dispatch], compiled: Vec<Result<Pipeline>>) -> Result<()> {
+        for (d, pipeline) in missing.iter().zip(compiled) {
+            let pipeline = pipeline.map_err(|e| self.reason(e))?;
+            let variants = self.pipelines.by_entry.entry((d.shader, d.entry)).or_default();
+            variants.push((d.overrides.clone(), Arc::new(pipeline)));
+        }
+        Ok(())
+    }
+
+    /// Compiles what `dispatches` need, unless that takes longer than `most`: then false, and the driver is left to it on a
+    /// thread of its own.
+    pub fn compile_within(&mut self, dispatches: &[Dispatch], most: Duration) -> Result<bool> {
+        let missing = self.missing(dispatches);
+        let (compiler, list) = (self.compiler(), missing.clone());
+        let (done, compiled) = mpsc::channel();
+        // Nobody may be there any more to hear of it.
+        std::thread::spawn(move || _ = done.send(in_parallel(&list, |d| compiler.compile(d))));
+        match compiled.recv_timeout(most) {
+            Ok(compiled) => self.keep_pipelines(&missing, compiled).map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+}
+
+impl Compiler {
+    fn compile(&self, d: &Dispatch) -> Result<Pipeline> {
         let kernel = kernel(d.shader)?;
         let entry = kernel.entry(d.entry)?;
         for (name, _) in &d.overrides {
@@ -94,7 +136,7 @@ impl Gpu {
                 return Err(reflect::error(d.shader, format!("{}: no override constant {name:?}", d.entry)));
             }
         }
-        let Options { checks, plain, .. } = self.pipelines.options;
+        let Options { checks, plain, .. } = self.options;
         let (mut text, constants) = if plain {
             let constants = d.overrides.iter().map(|(name, value)| (*name, f64::from(*value)));
             (kernel.text.clone(), constants.collect())
@@ -109,11 +151,24 @@ impl Gpu {
         if !textures.is_empty() {
             text = with_textures(&text).map_err(|m| reflect::error(d.shader, m))?;
         }
-        let module = self.scoped(d.shader, 0, |device| shader_module(device, kernel, &text, checks))?;
+        let module = self.scoped(d.shader, |device| shader_module(device, kernel, &text, checks))?;
         let label = format!("{}::{}", d.shader, d.entry);
         let (pipeline, layout) =
-            self.scoped(&label, 0, |device| compile(device, &label, &module, entry, &textures, &constants))?;
+            self.scoped(&label, |device| compile(device, &label, &module, entry, &textures, &constants))?;
         Ok(Pipeline { pipeline, layout, entry, textures })
+    }
+
+    /// Runs `work` and returns what wgpu holds against it.
+    fn scoped<T>(&self, what: &str, work: impl FnOnce(&wgpu::Device) -> T) -> Result<T> {
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let made = work(&self.device);
+        let internal = pollster::block_on(internal.pop());
+        let validation = pollster::block_on(validation.pop());
+        match validation.or(internal) {
+            None => Ok(made),
+            Some(e) => Err(reflect::error(what, e.to_string())),
+        }
     }
 }
 

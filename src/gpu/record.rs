@@ -57,6 +57,15 @@ impl Gpu {
     /// [`crate::Error::Memory`].
     pub fn prepare(&mut self, dispatches: &[Dispatch]) -> Result<Recorded> {
         self.check()?;
+        if let Some(alter) = self.options.alter {
+            let mut altered = dispatches.to_vec();
+            altered.iter_mut().for_each(alter);
+            return self.prepare_as_it_is(&altered);
+        }
+        self.prepare_as_it_is(dispatches)
+    }
+
+    fn prepare_as_it_is(&mut self, dispatches: &[Dispatch]) -> Result<Recorded> {
         let pipelines = self.pipelines(dispatches)?;
         // All parameters go into one buffer, each at its slot, and so do the first texels of textures.
         let mut words: Vec<u32> = Vec::new();

@@ -78,6 +78,11 @@ impl BatchNorm {
         u64::from(self.channels()) * u64::from(chunked(self.x.map.quads(), self.channels()).1) * 16
     }
 
+    /// Bytes that either finalize touches: partial sums, coefficients, and some numbers per channel.
+    fn finalize_bytes(&self) -> u64 {
+        self.partial_bytes() + 48 * u64::from(self.channels())
+    }
+
     /// Bytes of dgamma and dbeta, f32 \[2\]\[channels\].
     pub fn dparams_bytes(&self) -> u64 {
         (u64::from(self.channels()) * 8).next_multiple_of(16)
@@ -135,14 +140,17 @@ impl BatchNorm {
                     [chunks, self.channels(), 1],
                 )
             },
-            dispatch(
-                "batch_norm",
-                "finalize",
-                ragged,
-                vec![partial, ("coefs", self.coefs.range()), ("w", w), ("state", self.state)],
-                params,
-                [groups(self.channels()), 1, 1],
-            ),
+            Dispatch {
+                bytes: self.finalize_bytes(),
+                ..dispatch(
+                    "batch_norm",
+                    "finalize",
+                    ragged,
+                    vec![partial, ("coefs", self.coefs.range()), ("w", w), ("state", self.state)],
+                    params,
+                    [groups(self.channels()), 1, 1],
+                )
+            },
         ]
     }
 
@@ -193,14 +201,17 @@ impl BatchNorm {
                     [chunks, self.channels(), 1],
                 )
             },
-            dispatch(
-                "batch_norm",
-                "backward_finalize",
-                overrides,
-                vec![partial, coefs, ("grad_coefs", g.coefs_range()), ("dparams", dparams.range())],
-                params,
-                [groups(self.channels()), 1, 1],
-            ),
+            Dispatch {
+                bytes: self.finalize_bytes(),
+                ..dispatch(
+                    "batch_norm",
+                    "backward_finalize",
+                    overrides,
+                    vec![partial, coefs, ("grad_coefs", g.coefs_range()), ("dparams", dparams.range())],
+                    params,
+                    [groups(self.channels()), 1, 1],
+                )
+            },
         ]
     }
 

@@ -99,8 +99,10 @@ impl Conv {
             ("out", y),
         ];
         let grid = [groups(self.y.map.quads()), self.y.channels.div_ceil(tc), 1];
+        let passes = if self.part.first > 0 { 2 } else { 1 };
         Dispatch {
             flops: self.flops(),
+            bytes: self.x.x.bytes() + passes * y.len_bytes + u64::from(self.w.len) * 4,
             ..dispatch("conv", "forward", self.overrides(tc), bindings, self.params(0, false, 0), grid)
         }
     }
@@ -134,8 +136,11 @@ impl Conv {
             ("dx", dx.range()),
         ];
         let grid = [groups(self.x.x.map.quads()), self.x.x.channels, 1];
+        let dy = dz.len_bytes + if g.bn.is_some() { y.len_bytes } else { 0 };
+        let gradient = self.x.gradient_bytes(self.x.x.channels, [0].into_iter(), |_| accumulate);
         Dispatch {
             flops: self.flops(),
+            bytes: dy + gradient + u64::from(self.w.len) * 4,
             ..dispatch("conv", "backward_data", overrides, bindings, self.params(0, accumulate, first), grid)
         }
     }
@@ -160,8 +165,10 @@ impl Conv {
             ("partial", partial.range()),
         ];
         let grid = [chunks, self.y.channels.div_ceil(tc), self.x.x.channels];
+        let dy = g.bytes(self.y, self.y.channels, [(0, 0)].into_iter());
         Dispatch {
             flops: self.flops(),
+            bytes: self.x.x.bytes() + dy + partial.bytes,
             ..dispatch("conv", "backward_weight", overrides, bindings, self.params(rounds, false, 0), grid)
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! y\[t\]\[c\]\[n\]\[i\]\[j\] = Σ_{u,v} w\[t\]\[c\]\[u\]\[v\] · view(x)\[src(t)+c\]\[n\]\[iS+uD−P\]\[jS+vD−P\], P = D(K−1)/2.
 
-use super::{Array, Map, Param, Tensor, Tuning, View, chunked, cover, dispatch, groups, table};
+use super::{Array, Map, Param, Tensor, Tuning, View, blocks_bytes, chunked, cover, dispatch, groups, table};
 use crate::kernel::{Buf, Dispatch};
 
 /// The shape of a depthwise convolution.
@@ -74,6 +74,16 @@ impl Depthwise {
         self.tasks.iter().map(|t| t.w).collect()
     }
 
+    fn sources(&self) -> impl Iterator<Item = u32> + Clone {
+        self.tasks.iter().map(|t| t.source)
+    }
+
+    /// Bytes of x that are read, and of y or its gradient.
+    fn bytes(&self) -> (u64, u64) {
+        let y = self.y.channel_bytes() * u64::from(self.parallel());
+        (blocks_bytes(self.x.x, self.channels, self.sources()), y)
+    }
+
     fn flops(&self) -> u64 {
         let taps = self.channels * self.geometry.k * self.geometry.k;
         2 * u64::from(taps) * self.tasks.len() as u64 * u64::from(self.y.map.count())
@@ -103,8 +113,10 @@ impl Depthwise {
         let bindings =
             vec![("x", self.x.x.range()), ("coefs", self.x.coefs_range()), ("w", w), ("out", self.y.range())];
         let grid = [groups(tiling.0), self.channels, self.tasks.len() as u32];
+        let (read, written) = self.bytes();
         Dispatch {
             flops: self.flops(),
+            bytes: read + written + w.len_bytes,
             ..dispatch("depthwise", "forward", self.overrides(rows, quads), bindings, params, grid)
         }
     }
@@ -143,8 +155,10 @@ impl Depthwise {
         ];
         let entry = if strided { "backward_data_strided" } else { "backward_data" };
         let grid = [groups(tiling.0), self.channels, sources.len() as u32];
+        let gradient = self.x.gradient_bytes(self.channels, self.sources(), accumulate);
         Dispatch {
             flops: self.flops(),
+            bytes: self.bytes().1 + gradient + w.len_bytes,
             ..dispatch("depthwise", entry, self.overrides(rows, quads), bindings, params, grid)
         }
     }
@@ -168,8 +182,10 @@ impl Depthwise {
             ("partial", partial.range()),
         ];
         let grid = [chunks, self.channels, self.tasks.len() as u32];
+        let (x, dy) = self.bytes();
         Dispatch {
             flops: self.flops(),
+            bytes: x + dy + partial.bytes,
             ..dispatch("depthwise", "backward_weight", self.overrides(rows, quads), bindings, params, grid)
         }
     }

@@ -97,7 +97,9 @@ pub fn apply_backward(view: &View, dy: Tensor, dx: Tensor, at: ApplyBackward) ->
     ];
     let grid = [groups(dx.map.quads()), at.channels, 1];
     let params = apply_params(dx, at.accumulate, 1.0, at.from);
-    dispatch("apply", "backward", view.overrides(), bindings, params, grid)
+    let gradient = view.gradient_bytes(at.channels, [at.from].into_iter(), |_| at.accumulate);
+    let bytes = dy.channel_bytes() * u64::from(at.channels) + gradient;
+    Dispatch { bytes, ..dispatch("apply", "backward", view.overrides(), bindings, params, grid) }
 }
 
 /// dx\[to..\] (+)= scale · dy\[from..\]: the gradient of an identity.
@@ -112,7 +114,11 @@ pub fn pass_back(
 ) -> Dispatch {
     let bindings = vec![("dy", dy.block(from, channels)), ("dx", dx.block(to, channels))];
     let grid = [groups(dx.map.quads()), channels, 1];
-    dispatch("apply", "pass_back", vec![], bindings, apply_params(dx, add, scale, 0), grid)
+    let bytes = dx.channel_bytes() * u64::from(channels) * if add { 3 } else { 2 };
+    Dispatch {
+        bytes,
+        ..dispatch("apply", "pass_back", vec![], bindings, apply_params(dx, add, scale, 0), grid)
+    }
 }
 
 /// dx\[first..\] = 0.

@@ -1,7 +1,10 @@
 //! Global average pool, linear layer and cross-entropy → dispatches.
 
-use super::{Array, Param, Tensor, cover, dispatch, groups};
+use super::{Array, Param, Tensor, Tuning, cover, dispatch, groups};
 use crate::kernel::{Buf, Dispatch, Range};
+
+/// Classes that a workgroup of `forward_by_example` computes; as in the shader.
+const CLASSES: u32 = 16;
 
 fn pool_params(x: Tensor, accumulate: bool, first: u32) -> Vec<u32> {
     let mut p = Vec::from(x.map.words());
@@ -59,13 +62,16 @@ impl Linear {
     }
 
     /// Logits from features.
-    pub fn forward(&self, x: Range, y: Array) -> Dispatch {
+    pub fn forward(&self, x: Range, y: Array, tuning: &Tuning) -> Dispatch {
         let (w, first) = self.weights();
         let bindings = vec![("x", x), ("w", w), ("y", y.range())];
-        let grid = [groups(self.n * self.k), 1, 1];
+        let (entry, grid) = match tuning.linear_by_example {
+            0 => ("forward", [groups(self.n * self.k), 1, 1]),
+            _ => ("forward_by_example", [self.n, self.k.div_ceil(CLASSES), 1]),
+        };
         Dispatch {
             flops: self.flops(),
-            ..dispatch("linear", "forward", vec![], bindings, self.params(first), grid)
+            ..dispatch("linear", entry, vec![], bindings, self.params(first), grid)
         }
     }
 

@@ -151,6 +151,18 @@ impl View {
             ("RAGGED", self.x.map.ragged()),
         ]
     }
+    /// Bytes of a gradient in blocks at `firsts`, of which those that `accumulate` names are read too; and those of x
+    /// where ReLU asks for them.
+    fn gradient_bytes(
+        &self,
+        channels: u32,
+        firsts: impl Iterator<Item = u32> + Clone,
+        accumulate: impl Fn(u32) -> bool,
+    ) -> u64 {
+        let written = blocks_bytes(self.x, channels, firsts.clone());
+        let read = blocks_bytes(self.x, channels, firsts.filter(|first| accumulate(*first)));
+        written + read + if self.relu { written } else { 0 }
+    }
     /// The coefficients, those of the identity where there are none.
     fn coefs_range(&self) -> Range {
         let len_bytes = u64::from(self.x.channels) * 16;
@@ -178,6 +190,12 @@ impl GradView {
     }
     fn drop_range(&self) -> Range {
         self.drop.map_or_else(|| self.dz.range(), Array::range)
+    }
+    /// Bytes read for the gradients of `channels` channels of y in blocks at `firsts`, as (channel of dz, channel of y).
+    fn bytes(&self, y: Tensor, channels: u32, firsts: impl Iterator<Item = (u32, u32)> + Clone) -> u64 {
+        let dz = blocks_bytes(self.dz, channels, firsts.clone().map(|(dz, _)| dz));
+        let y = if self.bn.is_some() { blocks_bytes(y, channels, firsts.map(|(_, y)| y)) } else { 0 };
+        dz + y + self.drop.map_or(0, |drop| drop.bytes)
     }
 }
 
@@ -260,6 +278,8 @@ pub struct Tuning {
     pub weight_tile: u32,
     /// Batch norm's backward: 1 to store its result, 0 to apply it wherever it is loaded.
     pub stored_dy: u32,
+    /// Linear layer, forward: 1 for a workgroup per example and 16 classes, 0 for an invocation per output.
+    pub linear_by_example: u32,
 }
 
 impl Tuning {
@@ -273,24 +293,80 @@ impl Tuning {
             && self.pointwise_channels * self.pointwise_quads <= 64
             && [4, 8, 16].contains(&self.weight_tile)
             && self.stored_dy <= 1
+            && self.linear_by_example <= 1
     }
+
+    /// For adapters that are programs on the CPU: few launches and few, wide loads; registers cost nothing.
+    pub const SOFTWARE: Self = Self {
+        depthwise_rows: 4,
+        depthwise_quads: 2,
+        pool_rows: 4,
+        pointwise_channels: 16,
+        pointwise_quads: 4,
+        weight_tile: 8,
+        stored_dy: 1,
+        linear_by_example: 0,
+    };
+
+    /// For discrete GPUs: small tiles, so that a launch has workgroups for every multiprocessor and neighbouring
+    /// invocations read neighbouring quads.
+    pub const DISCRETE: Self = Self {
+        depthwise_rows: 4,
+        depthwise_quads: 1,
+        pool_rows: 2,
+        pointwise_channels: 8,
+        pointwise_quads: 1,
+        weight_tile: 8,
+        stored_dy: 1,
+        linear_by_example: 1,
+    };
+
+    /// For GPUs that share the CPU's memory: fewer multiprocessors, less bandwidth, so that each load of the input
+    /// serves more output channels.
+    pub const INTEGRATED: Self = Self { pointwise_channels: 16, ..Self::DISCRETE };
+
+    /// Registers of 32 bits that the largest kernel keeps per invocation, by counting what is live in its innermost
+    /// loop: accumulators, loaded values, and [`Self::ADDRESSES`] for addresses and counters. What is the same for a
+    /// whole workgroup (weights, coefficients) is left out: GPUs keep it in scalar registers or a constant cache.
+    /// An estimate for choosing forms.
+    pub fn registers(&self) -> u32 {
+        let (tc, tq, tile) = (self.pointwise_channels, self.pointwise_quads, self.weight_tile);
+        let (rows, quads) = (self.depthwise_rows, self.depthwise_quads);
+        [
+            // Pointwise: TC·TQ sums, four channels of TQ quads.
+            4 * tc * tq + 16 * tq,
+            // Its weight gradient: a square of sums, a column of x, one quad of dy.
+            tile * tile + 4 * tile + 4,
+            // Depthwise at stride 2: R·Q sums, a row of 2 + 2Q quads.
+            4 * rows * quads + 4 * (2 + 2 * quads),
+            // Its weight gradient: 25 sums, R·Q quads of dy, a row of x.
+            25 + 4 * rows * quads + 4 * (2 + 2 * quads),
+            // Pool backward at stride 2: two quads per row, three of dy and three of taps.
+            8 * self.pool_rows + 24,
+        ]
+        .into_iter()
+        .fold(0, u32::max)
+            + Self::ADDRESSES
+    }
+
+    /// See [`Self::registers`].
+    pub const ADDRESSES: u32 = 16;
 }
 
+/// The forms that version 0.1.0 ran everywhere: what its manifests do not name.
 impl Default for Tuning {
     fn default() -> Self {
-        Self {
-            depthwise_rows: 4,
-            depthwise_quads: 2,
-            pool_rows: 4,
-            pointwise_channels: 16,
-            pointwise_quads: 4,
-            weight_tile: 8,
-            stored_dy: 1,
-        }
+        Self::SOFTWARE
     }
 }
 
-/// A dispatch without work counts; ops fill those in.
+/// Bytes of a block of `channels` channels of `x` at each of `firsts`, blocks that occur several times counted once.
+fn blocks_bytes(x: Tensor, channels: u32, firsts: impl IntoIterator<Item = u32>) -> u64 {
+    let distinct: std::collections::BTreeSet<u32> = firsts.into_iter().collect();
+    distinct.len() as u64 * u64::from(channels) * x.channel_bytes()
+}
+
+/// A dispatch without flops that touches all it binds; ops fill in what differs.
 fn dispatch(
     shader: &'static str,
     entry: &'static str,

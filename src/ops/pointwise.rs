@@ -4,8 +4,8 @@
 
 use super::reduce::Rows;
 use super::{
-    Array, GradView, Param, Part, Tensor, Tuning, UNIFORM_BYTES, View, WORKGROUP, chunked, cover, dispatch,
-    table,
+    Array, GradView, Param, Part, Tensor, Tuning, UNIFORM_BYTES, View, WORKGROUP, blocks_bytes, chunked,
+    cover, dispatch, table,
 };
 use crate::kernel::{Buf, Dispatch};
 
@@ -75,6 +75,15 @@ impl Pointwise {
             * u64::from(self.x.x.map.count())
     }
 
+    fn sources(&self) -> impl Iterator<Item = u32> + Clone {
+        self.tasks.iter().map(|t| t.source)
+    }
+
+    /// Bytes of the gradients that are read.
+    fn grad_bytes(&self, g: &GradView) -> u64 {
+        g.bytes(self.y, self.co, self.tasks.iter().map(|t| (t.dz, t.target)))
+    }
+
     fn params(&self, first: u32, rounds: u32, tile: u32, accumulate: &dyn Fn(u32) -> bool) -> Vec<u32> {
         let mut p = Vec::from(self.x.x.map.words());
         let in_tiles = self.ci.div_ceil(tile);
@@ -141,8 +150,11 @@ impl Pointwise {
         let bindings =
             vec![("x", self.x.x.range()), ("coefs", self.x.coefs_range()), ("w", w), ("out", self.y.range())];
         let params = self.params(first, 0, 1, &|_| false);
+        let outputs = blocks_bytes(self.y, self.co, self.tasks.iter().map(|t| t.target));
+        let passes = if self.part.first > 0 { 2 } else { 1 };
         Dispatch {
             flops: self.flops(),
+            bytes: blocks_bytes(self.x.x, self.ci, self.sources()) + passes * outputs + w.len_bytes,
             ..dispatch("pointwise", "forward", overrides, bindings, params, self.grid(tc, tq, self.co))
         }
     }
@@ -189,8 +201,10 @@ impl Pointwise {
             ("drop", g.drop_range()),
         ];
         let params = self.params(first, 0, 1, accumulate);
+        let dx = self.x.gradient_bytes(self.ci, self.sources(), accumulate);
         Dispatch {
             flops: self.flops(),
+            bytes: self.grad_bytes(g) + dx + w.len_bytes,
             ..dispatch("pointwise", "backward_data", overrides, bindings, params, self.grid(tc, tq, self.ci))
         }
     }
@@ -228,6 +242,7 @@ impl Pointwise {
         let grid = [chunks, tiles, self.tasks.len() as u32];
         Dispatch {
             flops: self.flops(),
+            bytes: blocks_bytes(self.x.x, self.ci, self.sources()) + self.grad_bytes(g) + partial.bytes,
             ..dispatch("pointwise", "backward_weight", overrides, bindings, params, grid)
         }
     }

@@ -1,7 +1,7 @@
 //! 3x3 pools → dispatches of `pool.wgsl`.
 
 use super::depthwise::by_source;
-use super::{Array, GradView, Tensor, Tuning, View, dispatch, groups, table};
+use super::{Array, GradView, Tensor, Tuning, View, blocks_bytes, dispatch, groups, table};
 use crate::kernel::Dispatch;
 
 /// One pool of a group.
@@ -76,10 +76,21 @@ impl Pool {
             ("index", self.index_range()),
         ];
         let grid = [groups(tiles), self.channels, self.tasks.len() as u32];
+        let outputs = blocks_bytes(self.y, self.channels, self.tasks.iter().map(|t| t.target));
         Dispatch {
             flops: self.flops(),
+            bytes: blocks_bytes(self.x.x, self.channels, self.sources()) + outputs + self.taps_bytes(),
             ..dispatch("pool", "forward", self.overrides(rows), bindings, params, grid)
         }
+    }
+
+    fn sources(&self) -> impl Iterator<Item = u32> + Clone {
+        self.tasks.iter().map(|t| t.source)
+    }
+
+    /// Bytes of the taps, a byte per output.
+    fn taps_bytes(&self) -> u64 {
+        self.index.map_or(0, |index| index.bytes)
     }
 
     fn flops(&self) -> u64 {
@@ -119,6 +130,13 @@ impl Pool {
         ];
         let entry = if strided { "backward_strided" } else { "backward" };
         let grid = [groups(tiles), self.channels, sources.len() as u32];
-        Dispatch { flops: self.flops(), ..dispatch("pool", entry, overrides, bindings, params, grid) }
+        // The gradient of a pool does not depend on x.
+        let dx = View { relu: false, ..self.x }.gradient_bytes(self.channels, self.sources(), accumulate);
+        let dy = g.bytes(self.y, self.channels, self.tasks.iter().map(|t| (t.dz, t.target)));
+        Dispatch {
+            flops: self.flops(),
+            bytes: dy + self.taps_bytes() + dx,
+            ..dispatch("pool", entry, overrides, bindings, params, grid)
+        }
     }
 }

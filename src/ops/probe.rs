@@ -19,15 +19,18 @@ pub fn arithmetic(out: Array, groups: u32, rounds: u32) -> Dispatch {
 
 /// out = x.
 pub fn copy(x: Array, out: Array) -> Dispatch {
-    let grid = [(x.bytes as u32 / 16).div_ceil(256), 1, 1];
+    let groups = (x.bytes as u32 / 16).div_ceil(256);
+    let across = groups.min(32_768);
+    let grid = [across, groups.div_ceil(across), 1];
     let bindings = vec![("x", x.range()), ("out", out.range())];
     dispatch("probe", "copy", vec![], bindings, params(x, 0, 0.0, 0.0), grid)
 }
 
-/// `groups` workgroups that load 16 quads of x per invocation; the quads of x are a power of two.
-pub fn load(x: Array, out: Array, groups: u32) -> Dispatch {
+/// `groups` workgroups that load 16 quads of x per invocation, `apart` from one another; the quads of x are a power of
+/// two.
+pub fn load(x: Array, out: Array, groups: u32, apart: u32) -> Dispatch {
     let bindings = vec![("x", x.range()), ("out", out.range())];
-    dispatch("probe", "load", vec![], bindings, params(x, 0, 0.0, 0.0), [groups, 1, 1])
+    dispatch("probe", "load", vec![], bindings, params(x, apart, 0.0, 0.0), [groups, 1, 1])
 }
 
 /// One workgroup that does nothing.

@@ -3,7 +3,7 @@
 //! y\[t\] has 2C channels: x at even rows and columns, then x at odd rows and columns.
 
 use super::depthwise::by_source;
-use super::{Tensor, View, dispatch, groups, table};
+use super::{Tensor, View, blocks_bytes, dispatch, groups, table};
 use crate::kernel::Dispatch;
 
 /// Subsampling of several blocks of x.
@@ -35,7 +35,9 @@ impl Subsample {
         let bindings =
             vec![("x", self.x.x.range()), ("coefs", self.x.coefs_range()), ("out", self.y.range())];
         let grid = [groups(self.y.map.quads()), self.channels, self.sources.len() as u32];
-        dispatch("subsample", "forward", self.x.overrides(), bindings, params, grid)
+        let x = blocks_bytes(self.x.x, self.channels, self.sources.iter().copied());
+        let bytes = x + self.y.bytes();
+        Dispatch { bytes, ..dispatch("subsample", "forward", self.x.overrides(), bindings, params, grid) }
     }
 
     /// dx (+)= for each source block.
@@ -52,6 +54,8 @@ impl Subsample {
             ("dx", dx.range()),
         ];
         let grid = [groups(self.y.map.quads()), self.channels, sources.len() as u32];
-        dispatch("subsample", "backward", self.x.overrides(), bindings, params, grid)
+        let gradient = self.x.gradient_bytes(self.channels, self.sources.iter().copied(), accumulate);
+        let bytes = dy.bytes() + gradient;
+        Dispatch { bytes, ..dispatch("subsample", "backward", self.x.overrides(), bindings, params, grid) }
     }
 }

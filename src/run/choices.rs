@@ -1,17 +1,76 @@
-//! The kernel variants that trials chose, kept on disk by adapter, driver and version of the program.
+//! What was found out about adapters, kept on disk by adapter, driver and version of the program.
+//!
+//! All of it can be made again: a file that cannot be read counts as empty.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Warning;
 use super::files::atomic_write;
 use crate::{Error, Result};
 
-/// Choices by adapter: the content of the file.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Choices(BTreeMap<String, Value>);
+/// A file of the cache folder: an object whose keys are adapters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// The kernel variants that trials chose.
+    Variants,
+    /// Which kernel variants were found right.
+    Proofs,
+}
+
+impl Store {
+    fn path(self) -> Option<PathBuf> {
+        let name = match self {
+            Self::Variants => "variants.json",
+            Self::Proofs => "proofs.json",
+        };
+        cache_folder().map(|folder| folder.join(name))
+    }
+
+    fn read(self) -> (BTreeMap<String, Value>, Option<Warning>) {
+        let Some(path) = self.path() else { return Default::default() };
+        let Ok(bytes) = std::fs::read(&path) else { return Default::default() };
+        match serde_json::from_slice(&bytes) {
+            Ok(entries) => (entries, None),
+            Err(e) => {
+                let problem = format!("ignored, it is not what this program writes there ({e})");
+                (BTreeMap::new(), Some(Warning { path, problem }))
+            }
+        }
+    }
+
+    /// What is kept for `adapter`, and what is wrong with the file.
+    pub fn kept(self, adapter: &str) -> (Option<Value>, Option<Warning>) {
+        let (mut entries, warning) = self.read();
+        (entries.remove(adapter), warning)
+    }
+
+    /// That what is kept for `adapter` is of no use.
+    pub fn unknown(self, adapter: &str, value: &Value) -> Warning {
+        let path = self.path().unwrap_or_default();
+        Warning { path, problem: format!("ignored, there are no such kernels for {adapter}: {value}") }
+    }
+
+    /// Keeps `value` for `adapter`; returns where.
+    ///
+    /// Errors: [`Error::Io`] where the file cannot be written, [`Error::Usage`] where the system names no folder.
+    pub fn keep(self, adapter: &str, value: Value) -> Result<PathBuf> {
+        let path = self.path().ok_or_else(|| {
+            Error::usage("PARSEC_CACHE", "a folder for what is known of adapters", "nothing", "set it")
+        })?;
+        let folder = super::files::parent(&path);
+        std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+        let mut entries = self.read().0;
+        entries.insert(adapter.to_owned(), value);
+        let text = serde_json::to_string_pretty(&entries).map_err(|e| {
+            Error::usage("what is known of adapters", "what JSON can hold", e.to_string(), "")
+        })?;
+        atomic_write(&path, text.as_bytes())?;
+        Ok(path)
+    }
+}
 
 /// The user's folder for what can be made again: `PARSEC_CACHE`, or the system's place for it.
 pub fn cache_folder() -> Option<PathBuf> {
@@ -27,33 +86,4 @@ pub fn cache_folder() -> Option<PathBuf> {
         var("XDG_CACHE_HOME").or_else(|| var("HOME").map(|home| home.join(".cache")))
     };
     base.map(|base| base.join("parsec"))
-}
-
-fn path() -> Option<PathBuf> {
-    cache_folder().map(|folder| folder.join("variants.json"))
-}
-
-/// The choice kept for `adapter`. A file that cannot be read counts as none: it can be made again.
-pub fn kept(adapter: &str) -> Option<Value> {
-    let text = std::fs::read_to_string(path()?).ok()?;
-    let mut choices: Choices = serde_json::from_str(&text).ok()?;
-    choices.0.remove(adapter)
-}
-
-/// Keeps the choice for `adapter`; returns where.
-///
-/// Errors: [`Error::Io`] where the file cannot be written, [`Error::Usage`] where the system names no folder.
-pub fn keep(adapter: &str, choice: Value) -> Result<PathBuf> {
-    let path = path().ok_or_else(|| {
-        Error::usage("PARSEC_CACHE", "a folder for the choice of kernel variants", "nothing", "set it")
-    })?;
-    let folder = super::files::parent(&path);
-    std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
-    let text = std::fs::read_to_string(&path).unwrap_or_default();
-    let mut choices: Choices = serde_json::from_str(&text).unwrap_or_default();
-    choices.0.insert(adapter.to_owned(), choice);
-    let text = serde_json::to_string_pretty(&choices)
-        .map_err(|e| Error::usage("the choice of variants", "what JSON can hold", e.to_string(), ""))?;
-    atomic_write(&path, text.as_bytes())?;
-    Ok(path)
 }

@@ -35,6 +35,10 @@ pub struct Manifest {
     pub normalisation: Value,
     /// The kernel variants chosen by trial, by kernel.
     pub variants: BTreeMap<String, String>,
+    /// Kernel variants that were left out because their results were wrong on this adapter, or that its driver took too
+    /// long to compile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<String>,
     /// Steps in all.
     pub total_steps: u64,
     /// The configuration, to be compared with `config.toml` at resume.

@@ -184,8 +184,9 @@ impl Whole {
         let mut both = Vec::new();
         for fuse in [true, false] {
             let layout = Layout::new(params.clone())?;
-            let lowering = Lowering { fuse, ..Lowering::default() };
-            let mut network = Network::new(open()?, spec.clone(), layout, lowering)?;
+            let gpu = open()?;
+            let lowering = Lowering { fuse, ..gpu.lowering() };
+            let mut network = Network::new(gpu, spec.clone(), layout, lowering)?;
             let form = if fuse { "fused" } else { "plain" };
             let mut train = Vec::new();
             for draw in &draws {
@@ -292,8 +293,9 @@ impl Steps {
             primitives: Primitive::ALL.to_vec(),
             micro_batch: None,
         };
-        let mut network =
-            Network::new(open()?, spec.clone(), Layout::new(params.clone())?, Lowering::default())?;
+        let gpu = open()?;
+        let lowering = gpu.lowering();
+        let mut network = Network::new(gpu, spec.clone(), Layout::new(params.clone())?, lowering)?;
         load(&mut network, &first)?;
         let (mut likelihood, mut later, mut norm) = (0.0f64, 0.0f64, 0.0f64);
         for step in 0..self.steps {

@@ -10,6 +10,7 @@ pub mod distance;
 pub mod draw;
 pub mod gradient;
 mod mixed;
+pub mod proof;
 pub mod report;
 pub mod run;
 pub mod setup;

@@ -18,10 +18,12 @@ use crate::space::{Paths, Primitive, read_genotype};
 pub type Set = (&'static str, &'static str, Vec<(&'static str, u32)>);
 
 /// What the kernels of a plan may be tuned to; together these have every value of every setting.
-fn tunings() -> [Tuning; 5] {
-    let fixed = Tuning::default();
+fn tunings() -> [Tuning; 7] {
+    let fixed = Tuning::SOFTWARE;
     [
         fixed,
+        Tuning::DISCRETE,
+        Tuning::INTEGRATED,
         Tuning {
             depthwise_rows: 1,
             depthwise_quads: 1,
@@ -30,6 +32,7 @@ fn tunings() -> [Tuning; 5] {
             pointwise_quads: 1,
             weight_tile: 4,
             stored_dy: 0,
+            linear_by_example: 0,
         },
         Tuning { pointwise_channels: 32, pointwise_quads: 2, weight_tile: 16, ..fixed },
         Tuning { depthwise_rows: 2, pool_rows: 2, pointwise_channels: 4, ..fixed },

@@ -68,7 +68,7 @@ pub fn replay(r: &Replay) -> Result<()> {
 
     let options = Options { limits: LimitsChoice::Adapter, ..Options::default() };
     let gpu = Gpu::open(r.device.as_deref(), options)?;
-    let lowering = Lowering { fuse: !r.reference_kernels, ..Lowering::default() };
+    let lowering = Lowering { fuse: !r.reference_kernels, ..gpu.lowering() };
     let mut network = Network::new(gpu, spec, layout, lowering)?;
     let mut v = vec![0f32; network.layout().v_len as usize];
     let mut state = vec![0f32; network.layout().state_len as usize];

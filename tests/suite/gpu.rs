@@ -109,7 +109,7 @@ fn a_recorded_list_runs_again_and_an_outdated_one_is_refused() {
         gpu.submit(&recorded).unwrap();
         assert!(words(&mut gpu).iter().all(|w| *w == 3f32.to_bits()));
     }
-    let secs = gpu.times(&recorded, 3).unwrap();
+    let secs = gpu.times(&[&recorded], 3).unwrap();
     assert!(secs.len() == 3 && secs[0] > 0.0 && secs.is_sorted());
     gpu.allocate(MINE, N_BYTES).unwrap();
     assert!(message(gpu.submit(&recorded)).contains("replaced"));

@@ -54,7 +54,8 @@ impl Builder<'_> {
         let bytes = (u64::from(op.n) * u64::from(op.k) * 4).next_multiple_of(16);
         let logits = Array { buf: Buf::Logits(which), offset_bytes: 0, bytes };
         let dlogits = self.array(bytes);
-        self.push(op.forward(features_range(x), logits));
+        let tuning = self.tuning();
+        self.push(op.forward(features_range(x), logits, &tuning));
         self.tape.push(Step::Linear { op, x, dlogits });
         self.tape.push(Step::Loss { n: op.n, k: op.k, logits, dlogits, weight });
         logits

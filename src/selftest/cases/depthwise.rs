@@ -12,6 +12,7 @@ struct Depthwise {
     stride: u32,
     dilation: u32,
     rows: u32,
+    quads: u32,
     channels: u32,
     n: u32,
     h: u32,
@@ -29,7 +30,7 @@ impl Oracle for Depthwise {
         let Self { k, stride, dilation, channels: c, n, h, w, sources, .. } = *self;
         let map = Map { n, h, w };
         let out = map.strided(stride);
-        let tuning = Tuning { depthwise_rows: self.rows, ..Tuning::default() };
+        let tuning = Tuning { depthwise_rows: self.rows, depthwise_quads: self.quads, ..Tuning::default() };
         let pad = (dilation * (k - 1) / 2) as usize;
         let win = Window { k: k as usize, stride: stride as usize, pad, dilation: dilation as usize };
         // One block more than is read.
@@ -75,21 +76,39 @@ impl Oracle for Depthwise {
     }
 }
 
+const SAME: Depthwise = Depthwise {
+    k: 3,
+    stride: 1,
+    dilation: 1,
+    rows: 4,
+    quads: 2,
+    channels: 2,
+    n: 2,
+    h: 9,
+    w: 11,
+    sources: &[0],
+    norm: false,
+    relu: true,
+    add: false,
+};
+
+/// Every geometry in the form of `tuning`: odd sizes, and maps that are whole quads.
+pub(super) fn cases_of(tuning: &Tuning) -> Vec<Case> {
+    let same = Depthwise { rows: tuning.depthwise_rows, quads: tuning.depthwise_quads, norm: true, ..SAME };
+    let mut list = Vec::new();
+    for (k, dilation) in [(3, 1), (5, 1), (3, 2), (5, 2)] {
+        for stride in [1, 2] {
+            list.push(Depthwise { k, stride, dilation, sources: &[1, 0, 1], add: true, ..same });
+            list.push(Depthwise { k, stride, dilation, h: 8, w: 16, channels: 3, ..same });
+        }
+    }
+    // Several chunks of partial sums.
+    list.push(Depthwise { channels: 1, n: 5, h: 17, w: 19, ..same });
+    list.into_iter().map(Case::new).collect()
+}
+
 pub(super) fn cases() -> Vec<Case> {
-    let same = Depthwise {
-        k: 3,
-        stride: 1,
-        dilation: 1,
-        rows: 4,
-        channels: 2,
-        n: 2,
-        h: 9,
-        w: 11,
-        sources: &[0],
-        norm: false,
-        relu: true,
-        add: false,
-    };
+    let same = SAME;
     let mut list = Vec::new();
     // Every geometry in every form, the other fields in turn.
     for k in [3, 5] {
@@ -100,7 +119,20 @@ pub(super) fn cases() -> Vec<Case> {
                     let (h, w) = [(9, 11), (8, 8), (6, 10)][i % 3];
                     let sources: &[u32] = [&[1, 0, 1][..], &[0], &[2, 0]][(i / 2) % 3];
                     let (norm, add) = (i % 2 == 1, (i / 3) % 2 == 0);
-                    list.push(Depthwise { k, stride, dilation, rows, h, w, sources, norm, add, ..same });
+                    let quads = 1 + (i as u32 / 2) % 2;
+                    list.push(Depthwise {
+                        k,
+                        stride,
+                        dilation,
+                        rows,
+                        quads,
+                        h,
+                        w,
+                        sources,
+                        norm,
+                        add,
+                        ..same
+                    });
                 }
             }
         }
@@ -115,6 +147,7 @@ pub(super) fn cases() -> Vec<Case> {
         // A child at CIFAR's size.
         Depthwise { k: 5, channels: 16, n: 2, h: 32, w: 32, norm: true, sources: &[0, 1], ..same },
         Depthwise { stride: 2, channels: 16, n: 2, h: 32, w: 32, norm: true, add: true, ..same },
+        Depthwise { quads: 1, channels: 16, n: 2, h: 32, w: 32, norm: true, sources: &[0, 1], ..same },
     ]);
     list.into_iter().map(Case::new).collect()
 }

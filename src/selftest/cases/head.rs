@@ -2,9 +2,9 @@
 
 use super::{Case, Oracle};
 use crate::kernel::Buf;
-use crate::ops::Map;
 use crate::ops::head;
 use crate::ops::optimizer::scalar;
+use crate::ops::{Map, Tuning};
 use crate::reference::{T4, cross_entropy, global_pool, linear};
 use crate::selftest::setup::{APPROXIMATE, FEW, SUM, Setup, sum};
 
@@ -42,11 +42,13 @@ struct Linear {
     classes: u32,
     /// Whether features are maps of one pixel, or [C][N].
     maps: bool,
+    by_example: u32,
 }
 
 impl Oracle for Linear {
     fn setup(&self, s: &mut Setup) {
-        let Self { n, features: c, classes: k, maps } = *self;
+        let Self { n, features: c, classes: k, maps, by_example: linear_by_example } = *self;
+        let tuning = Tuning { linear_by_example, ..Tuning::default() };
         let point = Map { n, h: 1, w: 1 };
         let data = s.noise_t4(c, point);
         let (weight, bias) = (s.noise(k * c), s.noise(k));
@@ -56,7 +58,7 @@ impl Oracle for Linear {
         let op = head::Linear { n, c, k, x_channel, x_example, weight: params[0], bias: params[1] };
         let x = if maps { s.input(&data).range() } else { s.array(&data.data).range() };
         let y = s.blank(n * k);
-        s.push(op.forward(x, y));
+        s.push(op.forward(x, y, &tuning));
         s.expect_array(y, &by_example(&linear::forward(&data, &weight, &bias)), SUM);
 
         let dy_data = s.noise_t4(k, point);
@@ -135,9 +137,18 @@ fn by_example(x: &T4) -> Vec<f64> {
     x.to_nchw()
 }
 
+/// Those of a form.
+pub(super) fn cases_of(tuning: &Tuning) -> Vec<Case> {
+    let by_example = tuning.linear_by_example;
+    [(5, 130, 37, false), (3, 9, 4, true)]
+        .map(|(n, features, classes, maps)| Case::new(Linear { n, features, classes, maps, by_example }))
+        .into()
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let pool = |channels, (n, h, w), add| Case::new(GlobalPool { channels, n, h, w, add });
-    let linear = |n, features, classes, maps| Case::new(Linear { n, features, classes, maps });
+    let linear =
+        |n, features, classes, maps, by_example| Case::new(Linear { n, features, classes, maps, by_example });
     let smoothed =
         |n, classes, size, scale, smoothing| Case::new(CrossEntropy { n, classes, size, scale, smoothing });
     let loss = |n, classes, size, scale| smoothed(n, classes, size, scale, 0.0);
@@ -147,10 +158,14 @@ pub(super) fn cases() -> Vec<Case> {
         pool(64, (3, 8, 8), true),
         // More images than a workgroup.
         pool(2, (70, 2, 3), false),
-        linear(1, 1, 2, false),
-        linear(5, 13, 7, false),
-        linear(3, 9, 4, true),
-        linear(16, 256, 10, false),
+        linear(1, 1, 2, false, 0),
+        linear(5, 13, 7, false, 0),
+        linear(3, 9, 4, true, 0),
+        linear(16, 256, 10, false, 0),
+        linear(1, 1, 2, false, 1),
+        linear(5, 130, 37, false, 1),
+        linear(3, 9, 4, true, 1),
+        linear(16, 256, 10, false, 1),
         loss(1, 2, 1.0, 1.0),
         loss(7, 10, 4.0, 0.25),
         loss(70, 3, 100.0, 1.0 / 70.0),

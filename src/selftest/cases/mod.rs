@@ -19,6 +19,7 @@ mod sampling;
 use std::fmt::Debug;
 
 use super::setup::Setup;
+use crate::ops::Tuning;
 
 /// A test as plain data: its `Debug` form is its name.
 pub trait Oracle: Debug + Send + Sync {
@@ -63,6 +64,18 @@ pub fn all() -> Vec<Case> {
     cases.extend(pack::cases());
     cases.extend(probe::cases());
     cases
+}
+
+/// The cases of the kernels that have forms, in those of `tuning`, and of kernels that every form rests on: by shader.
+pub fn of(tuning: &Tuning) -> Vec<(&'static str, Vec<Case>)> {
+    vec![
+        ("apply", elementwise::cases()),
+        ("batch_norm", batch_norm::cases()),
+        ("pointwise", pointwise::cases_of(tuning)),
+        ("depthwise", depthwise::cases_of(tuning)),
+        ("pool", pool::cases_of(tuning)),
+        ("linear", head::cases_of(tuning)),
+    ]
 }
 
 /// The `Debug` form of a plain struct as `op field=value ...`.

@@ -83,23 +83,46 @@ impl Oracle for Pointwise {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+const SAME: Pointwise = Pointwise {
+    ci: 6,
+    co: 5,
+    n: 2,
+    h: 5,
+    w: 7,
+    n_tasks: 1,
+    tc: 8,
+    tq: 2,
+    tile: 8,
+    norm: false,
+    relu: false,
+    bn: false,
+    drop: false,
+    add: false,
+};
+
+/// The form of `tuning`: odd sizes, several tiles of channels and of quads, and a level of a child at CIFAR's size.
+pub(super) fn cases_of(tuning: &Tuning) -> Vec<Case> {
     let same = Pointwise {
-        ci: 6,
-        co: 5,
-        n: 2,
-        h: 5,
-        w: 7,
-        n_tasks: 1,
-        tc: 8,
-        tq: 2,
-        tile: 8,
-        norm: false,
-        relu: false,
-        bn: false,
-        drop: false,
-        add: false,
+        tc: tuning.pointwise_channels,
+        tq: tuning.pointwise_quads,
+        tile: tuning.weight_tile,
+        bn: tuning.stored_dy == 0,
+        norm: true,
+        relu: true,
+        ..SAME
     };
+    let list = [
+        Pointwise { ci: 2, co: 1, n: 1, h: 3, w: 2, ..same },
+        Pointwise { ci: 13, co: 40, n_tasks: 2, add: true, ..same },
+        Pointwise { ci: 40, co: 13, relu: false, add: true, n: 3, h: 17, w: 19, ..same },
+        Pointwise { ci: 70, co: 66, n: 2, h: 8, w: 8, ..same },
+        Pointwise { ci: 16, co: 16, n: 2, h: 32, w: 32, n_tasks: 3, ..same },
+    ];
+    list.into_iter().map(Case::new).collect()
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let same = SAME;
     let mut list = vec![
         Pointwise { ci: 2, co: 2, n: 1, h: 1, w: 1, ..same },
         Pointwise { ci: 2, co: 1, n: 1, h: 3, w: 2, bn: true, ..same },

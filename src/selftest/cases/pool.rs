@@ -74,21 +74,36 @@ impl Oracle for Pool {
     }
 }
 
+const SAME: Pool = Pool {
+    max: true,
+    stride: 1,
+    rows: 4,
+    channels: 2,
+    n: 2,
+    h: 9,
+    w: 11,
+    sources: &[0],
+    norm: false,
+    bn: false,
+    drop: false,
+    add: false,
+};
+
+/// Both pools at both strides in the form of `tuning`: odd sizes, and maps that are whole quads.
+pub(super) fn cases_of(tuning: &Tuning) -> Vec<Case> {
+    let same = Pool { rows: tuning.pool_rows, bn: true, ..SAME };
+    let mut list = Vec::new();
+    for max in [true, false] {
+        for stride in [1, 2] {
+            list.push(Pool { max, stride, sources: &[1, 0, 1], add: true, ..same });
+            list.push(Pool { max, stride, h: 8, w: 16, channels: 3, norm: true, ..same });
+        }
+    }
+    list.into_iter().map(Case::new).collect()
+}
+
 pub(super) fn cases() -> Vec<Case> {
-    let same = Pool {
-        max: true,
-        stride: 1,
-        rows: 4,
-        channels: 2,
-        n: 2,
-        h: 9,
-        w: 11,
-        sources: &[0],
-        norm: false,
-        bn: false,
-        drop: false,
-        add: false,
-    };
+    let same = SAME;
     let mut list = Vec::new();
     for max in [true, false] {
         for stride in [1, 2] {

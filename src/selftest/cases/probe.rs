@@ -23,7 +23,7 @@ impl Oracle for Probe {
         s.expect_array(out, &data, EXACT);
 
         let out = s.blank(4 * lanes);
-        s.push(probe::load(x, out, groups));
+        s.push(probe::load(x, out, groups, 4096));
         let sum = |i: u32| -> f64 {
             let quad = |k: u32| ((i / 4 + 4096 * k) % n_quads) as usize;
             (0..16).map(|k| data[4 * quad(k) + i as usize % 4]).sum()

@@ -1,0 +1,34 @@
+//! A form of the kernels → whether its results are right on an adapter: what must hold before its speed counts.
+//!
+//! The cases are the self-test's, in the form that is asked about: forward, gradients of data and of weights, at odd sizes
+//! and at those of a child, against the f64 reference. A case that is wrong, gives other bits a second time or writes
+//! where it must not is a problem.
+
+use super::{cases, run};
+use crate::Result;
+use crate::gpu::{Gpu, Variants};
+
+/// What is wrong with the kernels of `shaders` in these forms on `gpu`, whose buffers are overwritten; nothing where all
+/// are right.
+///
+/// # Errors
+/// Those of [`Gpu`], but for a kernel that the driver refuses: that is a problem of the form.
+pub fn prove(gpu: &mut Gpu, variants: Variants, shaders: &[&str]) -> Result<Vec<String>> {
+    gpu.read_through_textures(variants.textures == 1);
+    let mut problems = Vec::new();
+    for (shader, cases) in cases::of(&variants.tuning) {
+        if !shaders.contains(&shader) {
+            continue;
+        }
+        for case in &cases {
+            match run::run(gpu, case) {
+                Ok(outcome) => problems.extend(outcome.problems),
+                Err(crate::Error::Kernel { kernel, message }) => {
+                    problems.push(format!("{kernel}: {message}"))
+                }
+                Err(other) => return Err(other),
+            }
+        }
+    }
+    Ok(problems)
+}
