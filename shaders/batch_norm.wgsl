@@ -11,6 +11,10 @@
 const EPS: f32 = 1e-5;
 const NOWHERE: u32 = 0xffffffffu;
 
+// statistics, backward_sums: how many quads of a tensor are loaded at once, so that an invocation waits for memory less
+// often; at most 4.
+override U: u32 = 1u;
+
 struct Params {
     x: Map,
     first: u32,     // first channel of x (and of its coefficients) served by this dispatch
@@ -60,14 +64,22 @@ fn statistics(
     var count = vec4<f32>(0.0);
     var s1 = vec4<f32>(0.0);
     var s2 = vec4<f32>(0.0);
-    for (var round = 0u; round < params.rounds; round++) {
-        let q = start + round * WG + lane;
-        let at = min(q, m.quads - 1u);
-        let inside = vec4<bool>(q < m.quads) & columns(m, at % m.wq);
-        let d = select(vec4<f32>(0.0), x[base + at] - shift, inside);
-        count += select(vec4<f32>(0.0), vec4<f32>(1.0), inside);
-        s1 += d;
-        s2 += d * d;
+    for (var round = 0u; round < params.rounds; round += U) {
+        var xs: array<vec4<f32>, 4>;
+        //@unroll
+        for (var u = 0u; u < U; u++) {
+            xs[u] = x[base + min(start + (round + u) * WG + lane, m.quads - 1u)];
+        }
+        //@unroll
+        for (var u = 0u; u < U; u++) {
+            let q = start + (round + u) * WG + lane;
+            let counts = q < m.quads && (U == 1u || round + u < params.rounds);
+            let inside = vec4<bool>(counts) & columns(m, min(q, m.quads - 1u) % m.wq);
+            let d = select(vec4<f32>(0.0), xs[u] - shift, inside);
+            count += select(vec4<f32>(0.0), vec4<f32>(1.0), inside);
+            s1 += d;
+            s2 += d * d;
+        }
     }
     sums[lane] = vec4<f32>(dot(count, vec4<f32>(1.0)), dot(s1, vec4<f32>(1.0)), dot(s2, vec4<f32>(1.0)), 0.0);
     workgroupBarrier();
@@ -161,16 +173,27 @@ fn backward_sums(
     let start = group.x * params.rounds * WG;
     var s1 = vec4<f32>(0.0);
     var s2 = vec4<f32>(0.0);
-    for (var round = 0u; round < params.rounds; round++) {
-        let q = start + round * WG + lane;
-        let at = min(q, m.quads - 1u);
-        let inside = vec4<bool>(q < m.quads) & columns(m, at % m.wq);
-        var g = select(vec4<f32>(0.0), dz[base_dz + at], inside);
-        if (DROP == 1u) {
-            g *= drop[task.z + at / m.image];
+    for (var round = 0u; round < params.rounds; round += U) {
+        var xs: array<vec4<f32>, 4>;
+        var gs: array<vec4<f32>, 4>;
+        //@unroll
+        for (var u = 0u; u < U; u++) {
+            let at = min(start + (round + u) * WG + lane, m.quads - 1u);
+            xs[u] = x[base + at];
+            gs[u] = dz[base_dz + at];
+            if (DROP == 1u) {
+                gs[u] *= drop[task.z + at / m.image];
+            }
         }
-        s1 += g;
-        s2 += g * select(vec4<f32>(0.0), x[base + at] - mean, inside);
+        //@unroll
+        for (var u = 0u; u < U; u++) {
+            let q = start + (round + u) * WG + lane;
+            let counts = q < m.quads && (U == 1u || round + u < params.rounds);
+            let inside = vec4<bool>(counts) & columns(m, min(q, m.quads - 1u) % m.wq);
+            let g = select(vec4<f32>(0.0), gs[u], inside);
+            s1 += g;
+            s2 += g * select(vec4<f32>(0.0), xs[u] - mean, inside);
+        }
     }
     sums[lane] = vec4<f32>(dot(s1, vec4<f32>(1.0)), dot(s2, vec4<f32>(1.0)), 0.0, 0.0);
     workgroupBarrier();

@@ -7,6 +7,9 @@
 
 override TC: u32 = 8u;
 override TQ: u32 = 2u;
+// How many loads are under way at once, so that an invocation waits for memory less often: forward, this many quads of
+// input channels; backward_data, this many output channels. At most 16 / TQ.
+override U: u32 = 1u;
 // forward, 1: x holds later channels of convolutions whose outputs already have the earlier ones' part.
 // backward_data, 1: some task adds to what dx holds.
 override ADD: u32 = 0u;
@@ -60,11 +63,11 @@ fn forward(
     let last = params.x.quads - 1u;
 
     var acc: array<vec4<f32>, 64>;
-    for (var k = 0u; k < params.ci4; k++) {
-        var xs: array<vec4<f32>, 16>;
+    for (var k0 = 0u; k0 < params.ci4; k0 += U) {
+        var xs: array<vec4<f32>, 64>;
         //@unroll
-        for (var u = 0u; u < 4u; u++) {
-            let channel = task.x + min(4u * k + u, params.ci - 1u);
+        for (var u = 0u; u < 4u * U; u++) {
+            let channel = task.x + min(4u * k0 + u, params.ci - 1u);
             let coef = coefs[channel];
             //@unroll
             for (var t = 0u; t < TQ; t++) {
@@ -72,11 +75,17 @@ fn forward(
             }
         }
         //@unroll
-        for (var c = 0u; c < TC; c++) {
-            let row = w[task.y + min(row0 + c, params.co - 1u) * params.row4 + k];
-            //@unroll
-            for (var t = 0u; t < TQ; t++) {
-                acc[c * TQ + t] += row.x * xs[t] + row.y * xs[TQ + t] + row.z * xs[2u * TQ + t] + row.w * xs[3u * TQ + t];
+        for (var v = 0u; v < U; v++) {
+            if (U == 1u || k0 + v < params.ci4) {
+                //@unroll
+                for (var c = 0u; c < TC; c++) {
+                    let row = w[task.y + min(row0 + c, params.co - 1u) * params.row4 + k0 + v];
+                    //@unroll
+                    for (var t = 0u; t < TQ; t++) {
+                        let s = 4u * v * TQ + t;
+                        acc[c * TQ + t] += row.x * xs[s] + row.y * xs[s + TQ] + row.z * xs[s + 2u * TQ] + row.w * xs[s + 3u * TQ];
+                    }
+                }
             }
         }
     }
@@ -128,22 +137,32 @@ fn backward_data(
     let last = params.x.quads - 1u;
 
     var acc: array<vec4<f32>, 64>;
-    for (var o = 0u; o < params.co; o++) {
-        let g = load_grad_coef(task, o);
-        var dys: array<vec4<f32>, 4>;
+    for (var o0 = 0u; o0 < params.co; o0 += U) {
+        var dys: array<vec4<f32>, 16>;
         //@unroll
-        for (var t = 0u; t < TQ; t++) {
-            dys[t] = load_dy(task, mode, o, min(q0 + t * WG, last), g);
-        }
-        //@unroll
-        for (var c4 = 0u; c4 < TC / 4u; c4++) {
-            let row = w[task.y + o * params.row4 + min(row0 / 4u + c4, params.ci4 - 1u)];
+        for (var v = 0u; v < U; v++) {
+            let o = min(o0 + v, params.co - 1u);
+            let g = load_grad_coef(task, o);
             //@unroll
             for (var t = 0u; t < TQ; t++) {
-                acc[4u * c4 * TQ + t] += row.x * dys[t];
-                acc[(4u * c4 + 1u) * TQ + t] += row.y * dys[t];
-                acc[(4u * c4 + 2u) * TQ + t] += row.z * dys[t];
-                acc[(4u * c4 + 3u) * TQ + t] += row.w * dys[t];
+                dys[v * TQ + t] = load_dy(task, mode, o, min(q0 + t * WG, last), g);
+            }
+        }
+        //@unroll
+        for (var v = 0u; v < U; v++) {
+            if (U == 1u || o0 + v < params.co) {
+                //@unroll
+                for (var c4 = 0u; c4 < TC / 4u; c4++) {
+                    let row = w[task.y + (o0 + v) * params.row4 + min(row0 / 4u + c4, params.ci4 - 1u)];
+                    //@unroll
+                    for (var t = 0u; t < TQ; t++) {
+                        let dy = dys[v * TQ + t];
+                        acc[4u * c4 * TQ + t] += row.x * dy;
+                        acc[(4u * c4 + 1u) * TQ + t] += row.y * dy;
+                        acc[(4u * c4 + 2u) * TQ + t] += row.z * dy;
+                        acc[(4u * c4 + 3u) * TQ + t] += row.w * dy;
+                    }
+                }
             }
         }
     }

@@ -45,8 +45,10 @@ pub fn open(wanted: &Wanted<'_>, ui: &Ui) -> Result<Opened> {
 
 /// Opens the adapter: `configured` unless the command line names one.
 pub fn adapter(configured: Option<&str>, ui: &Ui) -> Result<Gpu> {
-    let gpu = Gpu::open(ui.device.as_deref().or(configured), Options::default())?;
+    let mut gpu = Gpu::open(ui.device.as_deref().or(configured), Options::default())?;
     ui.note(&format!("on {} ({})", gpu.info().name, gpu.info().driver));
+    gpu.remarks().iter().for_each(|remark| ui.warn(remark));
+    variants::load_compiled(&mut gpu);
     Ok(gpu)
 }
 

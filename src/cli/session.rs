@@ -156,9 +156,13 @@ impl Session {
         let stop = stop::on_interrupt()?;
         let config = self.search.config();
         let options = Options { checkpoint_every: config.checkpoint_every, keep: config.keep_checkpoints };
-        let mut bar = ui.bar();
-        let done = run::drive(&mut self.search, run, options, &mut |p| bar.update(p), stop);
-        bar.close();
+        let bar = ui.bar();
+        let compiling = bar.clone();
+        let gpu = self.search.network().gpu();
+        gpu.listen(move |ready, known| compiling.lock().compiling(ready, known));
+        let done = run::drive(&mut self.search, run, options, &mut |p| bar.lock().update(p), stop);
+        bar.lock().close();
+        variants::keep_compiled(self.search.network().gpu(), ui);
         if let Err(Error::Interrupted { .. }) = done {
             self.draw(run)?;
         }

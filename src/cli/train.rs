@@ -149,9 +149,13 @@ impl Session {
             checkpoint_every: training.checkpoint_every(),
             keep: training.config().keep_checkpoints,
         };
-        let mut bar = ui.bar();
-        let done = run::drive(training, run, options, &mut |p| bar.update(p), stop);
-        bar.close();
+        let bar = ui.bar();
+        let compiling = bar.clone();
+        let gpu = training.network().gpu();
+        gpu.listen(move |ready, known| compiling.lock().compiling(ready, known));
+        let done = run::drive(training, run, options, &mut |p| bar.lock().update(p), stop);
+        bar.lock().close();
+        variants::keep_compiled(training.network().gpu(), ui);
         if let Ok(_) | Err(Error::Interrupted { .. }) = done {
             draw(run)?;
         }

@@ -1,6 +1,7 @@
 //! The flags that every command has → where its output goes.
 
 use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
@@ -64,9 +65,20 @@ impl Ui {
         eprintln!("warning: {warning}");
     }
 
-    /// The display of progress.
-    pub fn bar(&self) -> Bar {
-        Bar::new(self.verbosity)
+    /// The display of progress, shared with who tells of compilation.
+    pub fn bar(&self) -> SharedBar {
+        SharedBar(Arc::new(Mutex::new(Bar::new(self.verbosity))))
+    }
+}
+
+/// A display of progress that several parts of a run speak to.
+#[derive(Clone)]
+pub struct SharedBar(Arc<Mutex<Bar>>);
+
+impl SharedBar {
+    /// The display.
+    pub fn lock(&self) -> MutexGuard<'_, Bar> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,7 +9,7 @@ use super::Ui;
 use crate::bench::{self, Shape};
 use crate::gpu::{AdapterInfo, Class, Gpu, Tuned, Variants};
 use crate::ops::Tuning;
-use crate::run::choices::Store;
+use crate::run::choices::{self, Store};
 use crate::selftest::proof;
 use crate::{Error, Result};
 
@@ -92,6 +92,25 @@ fn proven(wanted: Variants, gpu: &Gpu, ui: &Ui) -> Result<Tuned> {
         ui.warn(format!("the comparison is not kept, the next run makes it again: {e}"));
     }
     Ok(found)
+}
+
+/// Gives the adapter the kernels that its driver compiled in earlier runs.
+pub fn load_compiled(gpu: &mut Gpu) {
+    let kept = choices::compiled_kernels(&key(gpu.info()));
+    gpu.use_compiled_kernels(kept.as_deref());
+}
+
+/// Keeps the kernels that the adapter's driver has compiled, where it gives them away and there are new ones.
+pub fn keep_compiled(gpu: &Gpu, ui: &Ui) {
+    let key = key(gpu.info());
+    let Some(data) = gpu.compiled_kernels() else { return };
+    // Drivers may give the same kernels in another order: a longer file has more of them.
+    if choices::compiled_kernels(&key).is_some_and(|kept| kept.len() >= data.len()) {
+        return;
+    }
+    if let Err(e) = choices::keep_compiled_kernels(&key, &data) {
+        ui.warn(format!("compiled kernels are not kept: {e}"));
+    }
 }
 
 fn key(info: &AdapterInfo) -> String {

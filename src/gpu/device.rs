@@ -59,6 +59,46 @@ pub struct Options {
     pub plain: bool,
     /// What a driver that gets a kernel wrong would do to it: for trying what happens then.
     pub alter: Option<Alter>,
+    /// How long the adapter may work on what was submitted before it counts as lost; none: a minute for GPUs, ten for
+    /// software adapters, whose compilers work inside a submission.
+    pub patience: Option<Duration>,
+}
+
+/// See [`Gpu::listen`].
+#[derive(Clone)]
+pub(super) struct Listener(Arc<dyn Fn(usize, usize) + Send + Sync>);
+
+impl Listener {
+    pub fn tell(&self, ready: usize, known: usize) {
+        (self.0)(ready, known);
+    }
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Listener")
+    }
+}
+
+/// Whether kernels must be compiled as they are written on an adapter, and what its user should know of that.
+fn plain_kernels(info: &AdapterInfo) -> (bool, Vec<String>) {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(std::path::Path::to_owned));
+    let mut folders: Vec<_> = beside.into_iter().chain(std::env::split_paths(&path)).collect();
+    folders.extend(std::env::var_os("SystemRoot").map(|root| std::path::Path::new(&root).join("System32")));
+    if info.backend == "dx12" && !has_dxc(folders) {
+        let remark = "Direct3D 12 without its newer compiler (dxcompiler.dll, beside the program or in PATH): kernels run \
+                      as they are written, which is slower. The library comes with the Windows SDK and with the \
+                      DirectX Shader Compiler's releases";
+        return (true, vec![remark.into()]);
+    }
+    // SwiftShader takes minutes to compile one convolution whose loops are written out.
+    (info.name.contains("SwiftShader"), Vec::new())
+}
+
+/// Whether one of these folders has the compiler without which Direct3D 12 takes minutes for loops written out.
+pub fn has_dxc(folders: impl IntoIterator<Item = std::path::PathBuf>) -> bool {
+    folders.into_iter().any(|folder| folder.join("dxcompiler.dll").is_file())
 }
 
 /// Failures that came through callbacks.
@@ -112,6 +152,15 @@ pub struct Gpu {
     pub(super) waited: Duration,
     /// For [`Gpu::times`], made when first asked for.
     pub(super) stamps: Option<Stamps>,
+    /// Whether work was given up that may still run.
+    hung: bool,
+    /// What its user should know.
+    remarks: Vec<String>,
+    /// Pipelines that have run.
+    pub(super) n_ran: usize,
+    pub(super) listener: Option<Listener>,
+    /// The driver's own cache of compiled kernels.
+    pub(super) cache: Option<wgpu::PipelineCache>,
 }
 
 impl Gpu {
@@ -130,7 +179,8 @@ impl Gpu {
         }
         let request = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("parsec"),
-            required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+            required_features: adapter.features()
+                & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE),
             required_limits: limits.clone(),
             // Pages are large and few; blocks kept in reserve would double the memory shown.
             memory_hints: wgpu::MemoryHints::MemoryUsage,
@@ -157,7 +207,7 @@ impl Gpu {
             let destroyed = reason == wgpu::DeviceLostReason::Destroyed;
             seen.put(Fault::Lost(if destroyed { "it was destroyed".into() } else { message }));
         });
-        let swiftshader = info.name.contains("SwiftShader");
+        let (plain, remarks) = plain_kernels(&info);
         let textures = match options.reads {
             Reads::Auto => info.class() == Class::Software,
             Reads::Buffers => false,
@@ -170,8 +220,7 @@ impl Gpu {
             limits,
             options,
             faults,
-            // SwiftShader takes minutes to compile one convolution whose loops are written out.
-            pipelines: Pipelines::new(Options { plain: options.plain || swiftshader, ..options }),
+            pipelines: Pipelines::new(Options { plain: options.plain || plain, ..options }),
             buffers: BTreeMap::new(),
             textures,
             mirrors: BTreeMap::new(),
@@ -181,6 +230,11 @@ impl Gpu {
             pace: Pace::new(),
             waited: Duration::ZERO,
             stamps: None,
+            hung: false,
+            remarks,
+            n_ran: 0,
+            listener: None,
+            cache: None,
         };
         // (mean, scale, beta, rstd) of each channel.
         let identity = [[0f32, 1.0, 0.0, 1.0]].repeat(UNIFORM_BYTES as usize / 16);
@@ -206,7 +260,36 @@ impl Gpu {
             ));
         }
         again.read_through_textures(self.textures);
+        again.listener = self.listener.take();
         Ok(again)
+    }
+
+    /// What its user should know about the adapter.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
+    /// Calls `listener` whenever kernels were compiled: with how many are ready, and how many are known so far.
+    pub fn listen(&mut self, listener: impl Fn(usize, usize) + Send + Sync + 'static) {
+        self.listener = Some(Listener(Arc::new(listener)));
+    }
+
+    /// How long the adapter may take for what was submitted.
+    pub(super) fn patience(&self) -> Duration {
+        let usual = if self.info.is_software { Duration::from_secs(600) } else { Duration::from_secs(60) };
+        self.options.patience.unwrap_or(usual)
+    }
+
+    /// The adapter has not finished its work in time: it counts as lost.
+    pub(super) fn give_up(&mut self) -> Error {
+        let message = format!("it has not finished its work for {:.0?}", self.patience());
+        self.faults.put(Fault::Lost(message.clone()));
+        if !self.hung {
+            self.hung = true;
+            // Dropping the queue would wait for the work without end.
+            std::mem::forget(self.queue.clone());
+        }
+        Error::Lost { adapter: self.info.name.clone(), message }
     }
 
     /// The adapter opened once more in the same way, with buffers of its own.
@@ -273,6 +356,9 @@ impl Gpu {
 
     /// Lets callbacks run: that the device was lost is told when its work has ended.
     fn hear(&self) {
+        if self.hung {
+            return;
+        }
         let timeout = Some(Duration::from_secs(10));
         _ = self.device.poll(wgpu::PollType::Wait { submission_index: None, timeout });
     }

@@ -1,5 +1,6 @@
 //! Buffers by role, submission of recorded dispatches, and results back on the host.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::device::Gpu;
@@ -10,6 +11,8 @@ use crate::{Error, Result};
 
 /// Room behind every buffer for a uniform array that is larger than the range it is bound to.
 const SLACK_BYTES: u64 = 65_536;
+/// Dispatches of the first submission to an idle adapter; later ones hold four times as many as the one before.
+const FIRST_PART: usize = 32;
 /// Submissions the host may be ahead. The queue is never empty, and memory for commands stays bounded.
 const MAX_FLIGHTS: usize = 4;
 
@@ -25,6 +28,8 @@ pub(super) struct Held {
 pub(super) struct Flight {
     index: wgpu::SubmissionIndex,
     units: f64,
+    /// Kernels that run for the first time.
+    n_new: usize,
 }
 
 impl Gpu {
@@ -157,16 +162,21 @@ impl Gpu {
     /// four submissions are ahead.
     pub fn submit(&mut self, recorded: &Recorded) -> Result<()> {
         self.must_be_current(recorded)?;
-        let mut rest = recorded.steps.as_slice();
+        let steps: Vec<&Step> = recorded.steps.iter().collect();
+        let mut rest = steps.as_slice();
+        // An adapter with nothing to do starts while the host still encodes the rest.
+        let mut most = if self.flights.is_empty() { FIRST_PART } else { usize::MAX };
         while !rest.is_empty() {
-            let (n, units) = self.part(rest);
+            let (n, units) = self.part(rest, most);
+            most = most.saturating_mul(4);
             let (part, later) = rest.split_at(n);
             rest = later;
             while self.flights.len() >= MAX_FLIGHTS {
                 self.land()?;
             }
             let commands = self.encode(part, [None; 2]);
-            self.fly(commands, units);
+            let n_new = part.iter().filter(|step| !step.ran.swap(true, Ordering::Relaxed)).count();
+            self.fly(commands, units, n_new);
         }
         self.check()
     }
@@ -181,50 +191,30 @@ impl Gpu {
         Ok(())
     }
 
-    /// The longest prefix of `steps` (not empty) that one submission may hold, at least one: how many, and their units.
-    fn part(&self, steps: &[Step]) -> (usize, f64) {
+    /// The longest prefix of `steps` (not empty) that one submission may hold, at least one and at most `most`: how many, and
+    /// their units.
+    pub(super) fn part(&self, steps: &[&Step], most: usize) -> (usize, f64) {
         let budget = self.pace.budget();
         let (mut n, mut units) = (1, steps[0].units);
-        while n < steps.len() && units + steps[n].units <= budget {
+        while n < steps.len().min(most) && units + steps[n].units <= budget {
             units += steps[n].units;
             n += 1;
         }
         (n, units)
     }
 
-    /// The commands of all of `steps`, cut as [`Self::submit`] cuts them; with `stamps`, a time stamp before the `first` of
-    /// a group and one after its `last`.
-    pub(super) fn encode_parts(
-        &self,
-        steps: &[Step],
-        stamps: Option<&Stamps>,
-        first: bool,
-        last: bool,
-    ) -> Vec<(wgpu::CommandBuffer, f64)> {
-        let mut out = Vec::new();
-        let mut rest = steps;
-        while !rest.is_empty() {
-            let (n, units) = self.part(rest);
-            let begin = stamps.filter(|_| first && rest.len() == steps.len());
-            let end = stamps.filter(|_| last && rest.len() == n);
-            out.push((self.encode(&rest[..n], [begin, end]), units));
-            rest = &rest[n..];
-        }
-        out
-    }
-
-    /// Submits what [`Self::encode_parts`] gave.
+    /// Submits what [`Self::encode`] gave, with the units of each.
     pub(super) fn submit_parts(&mut self, parts: Vec<(wgpu::CommandBuffer, f64)>) -> Result<()> {
         for (commands, units) in parts {
             while self.flights.len() >= MAX_FLIGHTS {
                 self.land()?;
             }
-            self.fly(commands, units);
+            self.fly(commands, units, 0);
         }
         self.check()
     }
 
-    fn fly(&mut self, commands: wgpu::CommandBuffer, units: f64) {
+    fn fly(&mut self, commands: wgpu::CommandBuffer, units: f64, n_new: usize) {
         if self.flights.is_empty() {
             self.pace.started();
         }
@@ -232,7 +222,7 @@ impl Gpu {
         let start = Instant::now();
         let index = self.queue.submit([commands]);
         self.waited += start.elapsed();
-        self.flights.push_back(Flight { index, units });
+        self.flights.push_back(Flight { index, units, n_new });
     }
 
     /// Wait until all that was submitted is done.
@@ -245,7 +235,7 @@ impl Gpu {
     }
 
     /// `stamps`: those written before the first pass and after the last.
-    fn encode(&self, steps: &[Step], stamps: [Option<&Stamps>; 2]) -> wgpu::CommandBuffer {
+    pub(super) fn encode(&self, steps: &[&Step], stamps: [Option<&Stamps>; 2]) -> wgpu::CommandBuffer {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         // A pass goes on until something must be copied.
         let passes: Vec<_> = steps.chunk_by(|_, next| next.copies.is_empty()).collect();
@@ -282,15 +272,25 @@ impl Gpu {
             let start = Instant::now();
             self.poll(Some(flight.index))?;
             self.pace.finished(flight.units, start.elapsed() > Duration::from_millis(1));
+            if flight.n_new > 0 {
+                self.n_ran += flight.n_new;
+                // Other drivers compile when a pipeline is made, which has been told.
+                let listener = self.listener.iter().filter(|_| self.info.is_software);
+                listener.for_each(|listener| listener.tell(self.n_ran, self.n_pipelines()));
+            }
         }
         Ok(())
     }
 
     fn poll(&mut self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
         let start = Instant::now();
-        let waited = self.device.poll(wgpu::PollType::Wait { submission_index, timeout: None });
+        let timeout = Some(self.patience());
+        let waited = self.device.poll(wgpu::PollType::Wait { submission_index, timeout });
         self.waited += start.elapsed();
         self.check()?;
+        if matches!(waited, Err(wgpu::PollError::Timeout)) {
+            return Err(self.give_up());
+        }
         waited.map(|_| ()).map_err(|e| {
             let what = format!("{} does not finish its work: {e}", self.info.name);
             self.reason(Error::device(what, "a smaller --batch or --micro-batch, or a newer driver"))

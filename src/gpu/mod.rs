@@ -5,11 +5,13 @@
 //! [`Gpu::read`] and [`Gpu::wait`] wait. No shapes, no ops, no search in here.
 
 mod adapter;
+mod cache;
 mod device;
 mod executor;
 mod mirror;
 mod network;
 mod pace;
+mod parallel;
 mod pipelines;
 mod record;
 mod results;
@@ -19,7 +21,7 @@ mod upload;
 mod variants;
 
 pub use adapter::{AdapterInfo, AdapterLimits, Class, adapters, choose};
-pub use device::{Alter, Gpu, LimitsChoice, Options, Reads};
+pub use device::{Alter, Gpu, LimitsChoice, Options, Reads, has_dxc};
 pub use network::{Child, Clip, Mixed, Network, Update, n_factors};
 pub use record::Recorded;
 pub use results::ChildResult;

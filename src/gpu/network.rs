@@ -14,12 +14,13 @@ use mixed::OwnedPaths;
 pub use mixed::{Mixed, n_factors};
 
 use super::device::Gpu;
+use super::parallel::in_parallel;
 use super::record::Recorded;
 use super::results::ChildResult;
 use crate::error::Result;
 use crate::graph::spec::NetworkSpec;
 use crate::graph::{Extent, Layout, Lowering, Mode, Plan, Request};
-use crate::kernel::{Buf, Range};
+use crate::kernel::{Buf, Dispatch, Range};
 use crate::ops::Tuning;
 use crate::ops::optimizer::{self, scalar};
 use crate::space::Genotype;
@@ -309,6 +310,37 @@ impl Network {
         let none = vec![0.0; self.layout.v_len as usize];
         self.write_all(Buf::Grad, &none)?;
         secs
+    }
+
+    /// [`Self::prepare`] for several children at once, on all cores.
+    pub fn prepare_all(&mut self, children: &[Child<'_>]) -> Result<()> {
+        self.on_host(|network| network.make_ready(children))
+    }
+
+    fn make_ready(&mut self, children: &[Child<'_>]) -> Result<()> {
+        let mut keys: Vec<Key> = Vec::new();
+        for key in children.iter().map(|child| self.key(*child)) {
+            if !keys.contains(&key) && self.prepared.iter().all(|p| p.key != key) {
+                keys.push(key);
+            }
+        }
+        if keys.len() < 2 {
+            return Ok(());
+        }
+        let network = &*self;
+        let plans = in_parallel(&keys, |key| network.plan(key)).into_iter().collect::<Result<Vec<_>>>()?;
+        // A page that grows makes what was prepared before worthless.
+        for (key, plan) in keys.iter().zip(&plans) {
+            self.make_room(key, plan)?;
+        }
+        let lists: Vec<&[Dispatch]> = plans.iter().map(|plan| plan.dispatches.as_slice()).collect();
+        let recorded = self.gpu.prepare_all(&lists)?;
+        for ((key, plan), recorded) in keys.into_iter().zip(plans).zip(recorded) {
+            self.prepared.push(Prepared { key, recorded, pages: plan.regions.pages });
+        }
+        let too_many = self.prepared.len().saturating_sub(MAX_PLANS);
+        self.prepared.drain(..too_many);
+        Ok(())
     }
 
     /// The child ready to run, taken out of the list; the most recently used belongs at its end.

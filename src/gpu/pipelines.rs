@@ -3,11 +3,12 @@
 //! The key has nothing of an architecture in it: a new child compiles nothing new.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::device::{Gpu, Options};
+use super::parallel::in_parallel;
 use crate::Result;
 use crate::kernel::specialise::{BASES_BINDING, with_textures};
 use crate::kernel::{Binding, Dispatch, Entry, Kernel, Kind, kernel, reflect};
@@ -21,6 +22,8 @@ pub(super) struct Pipeline {
     /// Variables of the shader that stand as textures, in the order of their bases; empty where the entry
     /// point reads none of them.
     pub textures: Vec<String>,
+    /// Whether it was launched.
+    pub ran: Arc<AtomicBool>,
 }
 
 impl Pipeline {
@@ -67,6 +70,7 @@ struct Compiler {
     device: wgpu::Device,
     options: Options,
     textures: bool,
+    cache: Option<wgpu::PipelineCache>,
 }
 
 impl Gpu {
@@ -79,7 +83,16 @@ impl Gpu {
     pub(super) fn pipelines(&mut self, dispatches: &[Dispatch]) -> Result<Vec<Arc<Pipeline>>> {
         let missing = self.missing(dispatches);
         let compiler = self.compiler();
-        let compiled = in_parallel(&missing, |d| compiler.compile(d));
+        // Those that wait for their first launch on a driver that compiles then count when they have run.
+        let known = self.n_pipelines() + missing.len();
+        let (listener, ready) = (self.listener.clone(), AtomicUsize::new(self.n_pipelines()));
+        let compiled = in_parallel(&missing, |d| {
+            let pipeline = compiler.compile(d);
+            let ready = ready.fetch_add(1, Ordering::Relaxed) + 1;
+            let listener = listener.iter().filter(|_| !self.info.is_software);
+            listener.for_each(|listener| listener.tell(ready, known));
+            pipeline
+        });
         self.keep_pipelines(&missing, compiled)?;
         let there = |d: &Dispatch| {
             let message = || reflect::error(d.shader, format!("{} was not compiled", d.entry));
@@ -100,7 +113,8 @@ impl Gpu {
     }
 
     fn compiler(&self) -> Compiler {
-        Compiler { device: self.device.clone(), options: self.pipelines.options, textures: self.textures }
+        let (options, cache) = (self.pipelines.options, self.cache.clone());
+        Compiler { device: self.device.clone(), options, textures: self.textures, cache }
     }
 
     fn keep_pipelines(&mut self, missing: &[Dispatch], compiled: Vec<Result<Pipeline>>) -> Result<()> {
@@ -153,9 +167,10 @@ impl Compiler {
         }
         let module = self.scoped(d.shader, |device| shader_module(device, kernel, &text, checks))?;
         let label = format!("{}::{}", d.shader, d.entry);
-        let (pipeline, layout) =
-            self.scoped(&label, |device| compile(device, &label, &module, entry, &textures, &constants))?;
-        Ok(Pipeline { pipeline, layout, entry, textures })
+        let (pipeline, layout) = self.scoped(&label, |device| {
+            compile(device, &label, (&module, entry), &textures, &constants, self.cache.as_ref())
+        })?;
+        Ok(Pipeline { pipeline, layout, entry, textures, ran: Arc::default() })
     }
 
     /// Runs `work` and returns what wgpu holds against it.
@@ -177,32 +192,6 @@ fn same(a: &Dispatch, b: &Dispatch) -> bool {
     (a.shader, a.entry, &a.overrides) == (b.shader, b.entry, &b.overrides)
 }
 
-/// `work` of each item, in order. Each core takes the next item that nobody has.
-fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
-    if n_threads < 2 {
-        return items.iter().map(work).collect();
-    }
-    let next = AtomicUsize::new(0);
-    let share = || {
-        let taken = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
-        taken.map_while(|i| items.get(i).map(|item| (i, work(item)))).collect::<Vec<_>>()
-    };
-    let mut done: Vec<(usize, R)> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (1..n_threads).map(|_| scope.spawn(share)).collect();
-        let mut done = share();
-        for thread in threads {
-            match thread.join() {
-                Ok(more) => done.extend(more),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        done
-    });
-    done.sort_by_key(|(i, _)| *i);
-    done.into_iter().map(|(_, result)| result).collect()
-}
-
 fn shader_module(device: &wgpu::Device, kernel: &Kernel, text: &str, checks: bool) -> wgpu::ShaderModule {
     let desc = wgpu::ShaderModuleDescriptor {
         label: Some(&kernel.name),
@@ -222,10 +211,10 @@ fn shader_module(device: &wgpu::Device, kernel: &Kernel, text: &str, checks: boo
 fn compile(
     device: &wgpu::Device,
     label: &str,
-    module: &wgpu::ShaderModule,
-    entry: &Entry,
+    (module, entry): (&wgpu::ShaderModule, &Entry),
     textures: &[String],
     constants: &[(&str, f64)],
+    cache: Option<&wgpu::PipelineCache>,
 ) -> (wgpu::ComputePipeline, wgpu::BindGroupLayout) {
     let layout_entry = |binding, ty| wgpu::BindGroupLayoutEntry {
         binding,
@@ -270,7 +259,7 @@ fn compile(
             constants,
             zero_initialize_workgroup_memory: false,
         },
-        cache: None,
+        cache,
     });
     (pipeline, layout)
 }

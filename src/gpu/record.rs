@@ -1,11 +1,13 @@
 //! A list of dispatches → checked, with pipelines, bind groups and parameters ready to be encoded.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::device::Gpu;
 use super::executor::Held;
 use super::mirror::{Copy, Fresh};
 use super::pace;
+use super::parallel::in_parallel;
 use super::pipelines::Pipeline;
 use crate::Result;
 use crate::kernel::specialise::BASES_BINDING;
@@ -27,6 +29,15 @@ pub struct Recorded {
     pub bytes: u64,
 }
 
+/// What textures need of a dispatch.
+#[derive(Clone, Debug, Default)]
+struct Mirrored {
+    /// The first texel of each texture.
+    bases: Vec<u32>,
+    /// Rows to bring up to date first.
+    copies: Vec<Copy>,
+}
+
 #[derive(Debug)]
 pub(super) struct Step {
     /// Rows of textures to bring up to date first.
@@ -35,6 +46,8 @@ pub(super) struct Step {
     pub bind_group: wgpu::BindGroup,
     pub grid: [u32; 3],
     pub units: f64,
+    /// Whether the kernel has run before: many drivers compile at the first launch.
+    pub ran: Arc<AtomicBool>,
 }
 
 impl Recorded {
@@ -65,34 +78,65 @@ impl Gpu {
         self.prepare_as_it_is(dispatches)
     }
 
+    /// [`Self::prepare`] for several lists at once, on all cores.
+    pub(super) fn prepare_all(&mut self, lists: &[&[Dispatch]]) -> Result<Vec<Recorded>> {
+        // Alterations and textures change what is kept here: one list after the other.
+        if self.options.alter.is_some() || self.textures {
+            return lists.iter().map(|dispatches| self.prepare(dispatches)).collect();
+        }
+        self.check()?;
+        let pipelines = lists.iter().map(|list| self.pipelines(list)).collect::<Result<Vec<_>>>()?;
+        let pairs: Vec<_> = lists.iter().zip(pipelines).collect();
+        let gpu = &*self;
+        in_parallel(&pairs, |(list, pipelines)| gpu.bind_all(list, pipelines, None)).into_iter().collect()
+    }
+
     fn prepare_as_it_is(&mut self, dispatches: &[Dispatch]) -> Result<Recorded> {
         let pipelines = self.pipelines(dispatches)?;
-        // All parameters go into one buffer, each at its slot, and so do the first texels of textures.
-        let mut words: Vec<u32> = Vec::new();
+        let mirrored = if self.textures { Some(self.mirrored(dispatches, &pipelines)?) } else { None };
+        self.bind_all(dispatches, &pipelines, mirrored)
+    }
+
+    /// What textures need: the first texel of each texture of each dispatch, and the copies before it.
+    fn mirrored(&mut self, dispatches: &[Dispatch], pipelines: &[Arc<Pipeline>]) -> Result<Vec<Mirrored>> {
         let mut fresh = Fresh::default();
-        let mut copies = Vec::new();
-        for (d, pipeline) in dispatches.iter().zip(&pipelines) {
-            words.extend(&d.params);
-            words.resize(words.len().next_multiple_of(SLOT_BYTES as usize / 4), 0);
-            let mut needed = Vec::new();
-            if !pipeline.textures.is_empty() {
-                let range = |name: &String| d.bindings.iter().find(|(n, _)| n == name).map(|(_, r)| *r);
-                for (i, range) in pipeline.textures.iter().map(range).enumerate() {
-                    let first = range.map_or(0, |r| r.offset_bytes / 16);
-                    words.push(first as u32);
-                    if let Some(range) = range.filter(|_| pipeline.reads_texture(i)) {
-                        self.ensure_mirror(range.buf)?;
-                        fresh.read(&range, &mut needed);
-                    }
+        let mut out = Vec::with_capacity(dispatches.len());
+        for (d, pipeline) in dispatches.iter().zip(pipelines) {
+            let mut mirrored = Mirrored::default();
+            let range = |name: &String| d.bindings.iter().find(|(n, _)| n == name).map(|(_, r)| *r);
+            for (i, range) in pipeline.textures.iter().map(range).enumerate() {
+                let first = range.map_or(0, |r| r.offset_bytes / 16);
+                mirrored.bases.push(first as u32);
+                if let Some(range) = range.filter(|_| pipeline.reads_texture(i)) {
+                    self.ensure_mirror(range.buf)?;
+                    fresh.read(&range, &mut mirrored.copies);
                 }
-                words.resize(words.len().next_multiple_of(SLOT_BYTES as usize / 4), 0);
             }
             for (name, range) in &d.bindings {
                 if pipeline.writes(name) {
                     fresh.written(range);
                 }
             }
-            copies.push(needed);
+            out.push(mirrored);
+        }
+        Ok(out)
+    }
+
+    /// Parameters and bind groups of dispatches whose pipelines are there.
+    fn bind_all(
+        &self,
+        dispatches: &[Dispatch],
+        pipelines: &[Arc<Pipeline>],
+        mirrored: Option<Vec<Mirrored>>,
+    ) -> Result<Recorded> {
+        let mirrored = mirrored.unwrap_or_else(|| vec![Mirrored::default(); dispatches.len()]);
+        // All parameters go into one buffer, each at its slot, and so do the first texels of textures.
+        let mut words: Vec<u32> = Vec::new();
+        for (d, mirrored) in dispatches.iter().zip(&mirrored) {
+            for slot in [&d.params, &mirrored.bases] {
+                words.extend(slot);
+                words.resize(words.len().next_multiple_of(SLOT_BYTES as usize / 4), 0);
+            }
         }
         let bytes: &[u8] = bytemuck::cast_slice(&words);
         let steps = self.scoped("parameters and bind groups", bytes.len() as u64, |device| {
@@ -104,12 +148,12 @@ impl Gpu {
             });
             self.queue.write_buffer(&params, 0, bytes);
             let mut slot = 0;
-            let step = |((d, pipeline), copies): ((&Dispatch, Arc<Pipeline>), Vec<Copy>)| {
+            let step = |((d, pipeline), mirrored): ((&Dispatch, &Arc<Pipeline>), Mirrored)| {
                 let fail = |m: String| reflect::error(&format!("{}::{}", d.shader, d.entry), m);
                 if d.grid.iter().any(|n| *n == 0 || *n > MAX_GRID) {
                     return Err(fail(format!("grid {:?} is not within 1 to {MAX_GRID}", d.grid)));
                 }
-                let entries = self.match_bindings(d, &pipeline, &params, slot).map_err(fail)?;
+                let entries = self.match_bindings(d, pipeline, &params, slot).map_err(fail)?;
                 slot += (d.params.len() as u64 * 4).next_multiple_of(SLOT_BYTES);
                 if !pipeline.textures.is_empty() {
                     slot += SLOT_BYTES;
@@ -120,9 +164,17 @@ impl Gpu {
                     entries: &entries,
                 });
                 let units = pace::units(d.flops, d.bytes);
-                Ok(Step { copies, pipeline: pipeline.pipeline.clone(), bind_group, grid: d.grid, units })
+                let copies = mirrored.copies;
+                Ok(Step {
+                    copies,
+                    pipeline: pipeline.pipeline.clone(),
+                    bind_group,
+                    grid: d.grid,
+                    units,
+                    ran: Arc::clone(&pipeline.ran),
+                })
             };
-            dispatches.iter().zip(pipelines).zip(copies).map(step).collect::<Result<Vec<_>>>()
+            dispatches.iter().zip(pipelines).zip(mirrored).map(step).collect::<Result<Vec<_>>>()
         })??;
         Ok(Recorded {
             steps,

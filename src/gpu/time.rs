@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::device::Gpu;
-use super::record::Recorded;
+use super::record::{Recorded, Step};
 use crate::Result;
 use crate::kernel::Buf;
 use crate::ops::{Array, probe};
@@ -107,7 +107,6 @@ impl Gpu {
 
     /// All commands are encoded before the first is submitted, so that the adapter does not wait for the host.
     fn run_group(&mut self, group: &Group<'_>, stamped: bool) -> Result<()> {
-        let steps: Vec<_> = std::iter::repeat_n(group.lists, group.runs).flatten().collect();
         for recorded in group.lists {
             self.must_be_current(recorded)?;
         }
@@ -115,10 +114,15 @@ impl Gpu {
             self.stamps = Some(self.make_stamps());
         }
         let stamps = self.stamps.as_ref().filter(|_| stamped);
-        let mut parts = Vec::new();
-        for (i, recorded) in steps.iter().enumerate() {
-            let (first, last) = (i == 0, i + 1 == steps.len());
-            parts.extend(self.encode_parts(&recorded.steps, stamps, first, last));
+        let lists = std::iter::repeat_n(group.lists, group.runs).flatten();
+        let steps: Vec<&Step> = lists.flat_map(|recorded| &recorded.steps).collect();
+        let (mut parts, mut rest) = (Vec::new(), steps.as_slice());
+        while !rest.is_empty() {
+            let (n, units) = self.part(rest, usize::MAX);
+            let begin = stamps.filter(|_| rest.len() == steps.len());
+            let end = stamps.filter(|_| rest.len() == n);
+            parts.push((self.encode(&rest[..n], [begin, end]), units));
+            rest = &rest[n..];
         }
         self.submit_parts(parts)
     }

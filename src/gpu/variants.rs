@@ -104,6 +104,14 @@ const AXES: &[Axis] = &[
         hardware: &[[1, 0], [0, 0]],
     },
     Axis {
+        name: "loads at once",
+        concerns: |d| is_pointwise(d) || (d.shader == "batch_norm" && d.entry != "backward_apply"),
+        shaders: &["pointwise", "batch_norm"],
+        set: |v, [unroll, _]| v.tuning.unroll = unroll,
+        software: &[[1, 0], [2, 0]],
+        hardware: &[[4, 0], [2, 0], [1, 0]],
+    },
+    Axis {
         name: "pointwise tile",
         concerns: is_pointwise,
         shaders: &["pointwise"],
@@ -217,6 +225,13 @@ impl Variants {
     /// Whether there is a form of every kernel for this.
     pub fn is_known(&self) -> bool {
         self.tuning.is_known() && self.textures <= 1
+    }
+
+    /// Every form that a trial on a class of adapters looks at, with the shaders whose results decide about it.
+    pub fn candidates(class: Class) -> Vec<(Self, &'static [&'static str])> {
+        let fixed = Self::of_class(class);
+        let of = |axis: &'static Axis| axis.candidates(class, fixed).into_iter().map(|v| (v, axis.shaders));
+        AXES.iter().flat_map(of).collect()
     }
 
     /// `wanted`, with the settings whose kernels are wrong on this adapter replaced by the first that is right.

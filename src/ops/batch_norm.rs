@@ -3,7 +3,7 @@
 //! coefficients while loading.
 
 use super::{
-    Array, GradView, MAX_TASKS, NOWHERE, Param, Tensor, WORKGROUP, chunked, dispatch, groups, table,
+    Array, GradView, MAX_TASKS, NOWHERE, Param, Tensor, Tuning, WORKGROUP, chunked, dispatch, groups, table,
 };
 use crate::kernel::{Buf, Dispatch, Range};
 
@@ -121,10 +121,11 @@ impl BatchNorm {
     }
 
     /// Coefficients from the batch's statistics (and an update of the running ones where given).
-    pub fn forward(&self, partial: Array) -> [Dispatch; 2] {
+    pub fn forward(&self, partial: Array, tuning: &Tuning) -> [Dispatch; 2] {
         let (params, w) = self.params(&[]);
         let chunks = chunked(self.x.map.quads(), self.channels()).1;
         let ragged = vec![("RAGGED", self.x.map.ragged())];
+        let overrides = vec![("RAGGED", self.x.map.ragged()), ("U", tuning.unroll)];
         let x = ("x", self.x.range());
         let partial = ("partial", partial.range());
         [
@@ -134,7 +135,7 @@ impl BatchNorm {
                 ..dispatch(
                     "batch_norm",
                     "statistics",
-                    ragged.clone(),
+                    overrides,
                     vec![x, partial],
                     params.clone(),
                     [chunks, self.channels(), 1],
@@ -175,11 +176,14 @@ impl BatchNorm {
         sources: &[GradSource],
         partial: Array,
         dparams: Array,
+        tuning: &Tuning,
     ) -> [Dispatch; 2] {
         let (params, _) = self.params(sources);
         let chunks = chunked(self.x.map.quads(), self.channels()).1;
         let mut overrides = vec![("RAGGED", self.x.map.ragged())];
         overrides.push(("DROP", u32::from(g.drop.is_some())));
+        let mut sums = overrides.clone();
+        sums.push(("U", tuning.unroll));
         let partial = ("partial", partial.range());
         let coefs = ("coefs", self.coefs.range());
         [
@@ -189,7 +193,7 @@ impl BatchNorm {
                 ..dispatch(
                     "batch_norm",
                     "backward_sums",
-                    overrides.clone(),
+                    sums,
                     vec![
                         ("x", self.x.range()),
                         coefs,

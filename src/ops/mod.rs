@@ -278,6 +278,8 @@ pub struct Tuning {
     pub weight_tile: u32,
     /// Batch norm's backward: 1 to store its result, 0 to apply it wherever it is loaded.
     pub stored_dy: u32,
+    /// Loads that an invocation has under way at once, in units of the least (1, 2 or 4): pointwise, and batch norm's sums.
+    pub unroll: u32,
     /// Linear layer, forward: 1 for a workgroup per example and 16 classes, 0 for an invocation per output.
     pub linear_by_example: u32,
 }
@@ -293,6 +295,7 @@ impl Tuning {
             && self.pointwise_channels * self.pointwise_quads <= 64
             && [4, 8, 16].contains(&self.weight_tile)
             && self.stored_dy <= 1
+            && [1, 2, 4].contains(&self.unroll)
             && self.linear_by_example <= 1
     }
 
@@ -305,6 +308,7 @@ impl Tuning {
         pointwise_quads: 4,
         weight_tile: 8,
         stored_dy: 1,
+        unroll: 1,
         linear_by_example: 0,
     };
 
@@ -318,12 +322,13 @@ impl Tuning {
         pointwise_quads: 1,
         weight_tile: 8,
         stored_dy: 1,
+        unroll: 4,
         linear_by_example: 1,
     };
 
     /// For GPUs that share the CPU's memory: fewer multiprocessors, less bandwidth, so that each load of the input
     /// serves more output channels.
-    pub const INTEGRATED: Self = Self { pointwise_channels: 16, ..Self::DISCRETE };
+    pub const INTEGRATED: Self = Self { pointwise_channels: 16, unroll: 2, ..Self::DISCRETE };
 
     /// Registers of 32 bits that the largest kernel keeps per invocation, by counting what is live in its innermost
     /// loop: accumulators, loaded values, and [`Self::ADDRESSES`] for addresses and counters. What is the same for a
@@ -333,8 +338,8 @@ impl Tuning {
         let (tc, tq, tile) = (self.pointwise_channels, self.pointwise_quads, self.weight_tile);
         let (rows, quads) = (self.depthwise_rows, self.depthwise_quads);
         [
-            // Pointwise: TC·TQ sums, four channels of TQ quads.
-            4 * tc * tq + 16 * tq,
+            // Pointwise: TC·TQ sums, U times four channels of TQ quads.
+            4 * tc * tq + 16 * tq * self.unroll,
             // Its weight gradient: a square of sums, a column of x, one quad of dy.
             tile * tile + 4 * tile + 4,
             // Depthwise at stride 2: R·Q sums, a row of 2 + 2Q quads.

@@ -146,7 +146,7 @@ impl Pointwise {
         let (w, first) = cover(Buf::Packed, &self.weights());
         let (tc, tq) = (Self::channels(tuning.pointwise_channels, self.co), tuning.pointwise_quads);
         let mut overrides = self.x.overrides();
-        overrides.extend([("TC", tc), ("TQ", tq), self.part.overrides()]);
+        overrides.extend([("TC", tc), ("TQ", tq), ("U", tuning.unroll), self.part.overrides()]);
         let bindings =
             vec![("x", self.x.x.range()), ("coefs", self.x.coefs_range()), ("w", w), ("out", self.y.range())];
         let params = self.params(first, 0, 1, &|_| false);
@@ -189,7 +189,9 @@ impl Pointwise {
         let mut overrides = self.x.overrides();
         overrides.extend(g.overrides());
         let adds = self.tasks.iter().any(|t| accumulate(t.source));
-        overrides.extend([("TC", tc), ("TQ", tq), ("ADD", u32::from(adds))]);
+        // A quad for each output channel, where forward has four for each of its units.
+        let unroll = if tuning.unroll == 1 { 1 } else { (2 * tuning.unroll).min(16 / tq) };
+        overrides.extend([("TC", tc), ("TQ", tq), ("U", unroll), ("ADD", u32::from(adds))]);
         let bindings = vec![
             ("x", self.x.x.range()),
             ("coefs", self.x.coefs_range()),

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Warning;
@@ -70,6 +71,45 @@ impl Store {
         atomic_write(&path, text.as_bytes())?;
         Ok(path)
     }
+}
+
+/// Compiled kernels of one adapter and driver: a line of JSON that says whose they are, then the driver's bytes.
+#[derive(Debug, Serialize, Deserialize)]
+struct Compiled {
+    adapter: String,
+    bytes: usize,
+    sha256: String,
+}
+
+fn compiled_path(adapter: &str) -> Option<PathBuf> {
+    let name = format!("kernels-{}.bin", &super::checkpoint::sha256(adapter.as_bytes())[..16]);
+    cache_folder().map(|folder| folder.join(name))
+}
+
+/// The compiled kernels kept for `adapter` (its name, driver and this program's version). Whatever else there is, of
+/// another adapter or damaged, counts as none: drivers trust what they are given.
+pub fn compiled_kernels(adapter: &str) -> Option<Vec<u8>> {
+    let file = std::fs::read(compiled_path(adapter)?).ok()?;
+    let end = file.iter().position(|byte| *byte == b'\n')?;
+    let (header, data) = (serde_json::from_slice::<Compiled>(&file[..end]).ok()?, &file[end + 1..]);
+    let whole = header.bytes == data.len() && header.sha256 == super::checkpoint::sha256(data);
+    (whole && header.adapter == adapter).then(|| data.to_vec())
+}
+
+/// Keeps compiled kernels for `adapter`, in place of those that are there.
+///
+/// Errors: [`Error::Io`] where the file cannot be written.
+pub fn keep_compiled_kernels(adapter: &str, data: &[u8]) -> Result<()> {
+    let Some(path) = compiled_path(adapter) else { return Ok(()) };
+    let folder = super::files::parent(&path);
+    std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+    let header =
+        Compiled { adapter: adapter.into(), bytes: data.len(), sha256: super::checkpoint::sha256(data) };
+    let mut file = serde_json::to_vec(&header)
+        .map_err(|e| Error::usage("compiled kernels", "what JSON can hold", e.to_string(), ""))?;
+    file.push(b'\n');
+    file.extend(data);
+    atomic_write(&path, &file)
 }
 
 /// The user's folder for what can be made again: `PARSEC_CACHE`, or the system's place for it.

@@ -21,7 +21,7 @@ pub use checkpoint::{Checkpoint, Checkpoints};
 pub use dir::RunDir;
 pub use drive::{Job, Options, Outcome, drive, resume};
 pub use manifest::Manifest;
-pub use progress::{Bar, Progress, Verbosity};
+pub use progress::{Bar, Estimate, Progress, Verbosity};
 
 use crate::Result;
 use crate::export::tensors::Tensors;

@@ -1,5 +1,6 @@
 //! Where a run stands → a bar on a terminal, plain lines elsewhere; always on standard error.
 
+use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -51,64 +52,133 @@ pub enum Verbosity {
     Verbose,
 }
 
+/// Finished steps → how long the rest will take.
+///
+/// The first step of a process compiles kernels and says nothing of the others; a few of those after it may still meet new
+/// kernels. So the first counts for nothing, the median counts while there are few, and then the mean of the recent ones,
+/// which also has the evaluations that come now and then.
+#[derive(Debug, Default)]
+pub struct Estimate {
+    /// Seconds of the recent steps.
+    recent: VecDeque<f64>,
+    seen_first: bool,
+}
+
+/// Steps that are remembered.
+const RECENT: usize = 200;
+/// With fewer than this the median counts.
+const FEW: usize = 20;
+
+impl Estimate {
+    /// A step took `secs`.
+    pub fn finished(&mut self, secs: f64) {
+        if !std::mem::replace(&mut self.seen_first, true) {
+            return;
+        }
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(secs);
+    }
+
+    /// Seconds that `steps` more will take; nothing before two steps are done.
+    pub fn left(&self, steps: u64) -> Option<f64> {
+        let n = self.recent.len();
+        let per_step = match n {
+            0 => return None,
+            1..FEW => {
+                let mut sorted: Vec<f64> = self.recent.iter().copied().collect();
+                sorted.sort_by(f64::total_cmp);
+                sorted[n / 2]
+            }
+            _ => self.recent.iter().sum::<f64>() / n as f64,
+        };
+        Some(per_step * steps as f64)
+    }
+}
+
 /// Shows progress.
 pub struct Bar {
     shown: Shown,
+    estimate: Estimate,
+    /// When the last step was done, or this was made.
+    last_step: Instant,
 }
 
 enum Shown {
     Nothing,
     Terminal(ProgressBar),
-    Lines { started: Instant, first_step: Option<u64>, last: Option<Instant>, every: Duration },
+    Lines { last: Instant, every: Duration },
 }
+
+/// Lines other than the first step's are this far apart, at least.
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
+/// So are lines that count compiled kernels.
+const BETWEEN_COUNTS: Duration = Duration::from_secs(3);
+/// What takes no longer than this is not told.
+const BRIEF: Duration = Duration::from_secs(2);
 
 impl Bar {
     /// A bar if standard error is a terminal, lines (at most one in ten seconds, besides the first and
     /// the last) if not, a line for every step if `Verbose`, nothing if `Quiet`.
     pub fn new(verbosity: Verbosity) -> Self {
-        let lines = |every| Shown::Lines { started: Instant::now(), first_step: None, last: None, every };
+        let lines = |every| Shown::Lines { last: Instant::now(), every };
         let shown = match verbosity {
             Verbosity::Quiet => Shown::Nothing,
             Verbosity::Verbose => lines(Duration::ZERO),
             Verbosity::Normal if std::io::stderr().is_terminal() => {
                 let bar = ProgressBar::no_length();
-                if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {eta} left  {msg}") {
+                if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}") {
                     bar.set_style(style);
                 }
                 Shown::Terminal(bar)
             }
-            Verbosity::Normal => lines(Duration::from_secs(10)),
+            Verbosity::Normal => lines(BETWEEN_LINES),
         };
-        Self { shown }
+        Self { shown, estimate: Estimate::default(), last_step: Instant::now() }
     }
 
-    /// Shows where the run stands.
+    /// Shows how many of the kernels known so far are compiled, which is what the first step spends its time on.
+    pub fn compiling(&mut self, ready: usize, known: usize) {
+        let text = format!("compiling kernels {ready}/{known}");
+        match &mut self.shown {
+            Shown::Terminal(bar) if self.last_step.elapsed() > BRIEF => bar.set_message(text),
+            Shown::Lines { last, .. }
+                if self.last_step.elapsed() > BRIEF && last.elapsed() > BETWEEN_COUNTS =>
+            {
+                *last = Instant::now();
+                eprintln!("{text}");
+            }
+            _ => {}
+        }
+    }
+
+    /// Shows where the run stands, after a step.
     pub fn update(&mut self, progress: &Progress) {
         let Progress { step, total, .. } = *progress;
+        self.estimate.finished(self.last_step.elapsed().as_secs_f64());
+        self.last_step = Instant::now();
+        let left = self
+            .estimate
+            .left(total.saturating_sub(step))
+            .map_or(String::new(), |s| format!("{} left, ", clock(s)));
         match &mut self.shown {
             Shown::Nothing => {}
             Shown::Terminal(bar) => {
-                if bar.length().is_none() {
-                    // A resumed run starts in the middle: the time left is that of the steps from here.
-                    bar.set_length(total);
-                    bar.set_position(step.saturating_sub(1));
-                    bar.reset_eta();
-                }
+                bar.set_length(total);
                 bar.set_position(step);
-                bar.set_message(progress.details());
+                bar.set_message(format!("{left}{}", progress.details()));
                 if step >= total {
                     bar.finish();
                 }
             }
-            Shown::Lines { started, first_step, last, every } => {
-                let before = *first_step.get_or_insert(step.saturating_sub(1));
-                if step < total && last.is_some_and(|t| t.elapsed() < *every) {
+            Shown::Lines { last, every } => {
+                let is_first = !self.estimate.seen_second();
+                if step < total && !is_first && last.elapsed() < *every {
                     return;
                 }
-                *last = Some(Instant::now());
-                let per_step = started.elapsed().as_secs_f64() / (step - before).max(1) as f64;
-                let left = clock(per_step * total.saturating_sub(step) as f64);
-                eprintln!("step {step}/{total}, {left} left, {}", progress.details());
+                *last = Instant::now();
+                eprintln!("step {step}/{total}, {left}{}", progress.details());
             }
         }
     }
@@ -120,6 +190,12 @@ impl Bar {
         {
             bar.abandon();
         }
+    }
+}
+
+impl Estimate {
+    fn seen_second(&self) -> bool {
+        !self.recent.is_empty()
     }
 }
 

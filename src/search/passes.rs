@@ -21,6 +21,9 @@ use crate::space::Genotype;
 pub(super) const SEARCH: u8 = 0;
 pub(super) const TRAIN: u8 = 1;
 
+/// Children that are planned together; two groups are kept by the network at once.
+const GROUP: usize = 16;
+
 /// What was submitted, and where its results will be.
 pub(super) struct Pass {
     split: u8,
@@ -82,6 +85,15 @@ impl Search {
                 self.network.run_trunk(mode, split)?;
             }
             for (k, &(genotype, weight)) in children.iter().enumerate() {
+                // Those of a group are planned side by side, while the adapter is at work on the group before.
+                if k.is_multiple_of(GROUP) {
+                    let group = &children[k..children.len().min(k + GROUP)];
+                    let ready: Vec<Child<'_>> = group
+                        .iter()
+                        .map(|(genotype, _)| Child { extent, ..Child::new(genotype, mode, split) })
+                        .collect();
+                    self.network.prepare_all(&ready)?;
+                }
                 if mode == Mode::Train {
                     self.network.set_child_weight(weight * share)?;
                 }

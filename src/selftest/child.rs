@@ -17,6 +17,7 @@ use crate::gpu::{Child, Gpu, Network, Update};
 use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use crate::graph::{Layout, Lowering, Mode};
 use crate::kernel::Buf;
+use crate::ops::Tuning;
 use crate::reference::adam::Adam;
 use crate::reference::layers::{Kind, Net, Stem};
 use crate::reference::network::{self, Tensors};
@@ -73,6 +74,30 @@ struct Whole {
     side: usize,
     batch: usize,
     drop_path: bool,
+    forms: Forms,
+}
+
+/// Which kernels run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Forms {
+    /// The fixed choice for this adapter.
+    Own,
+    /// That of a class of adapters.
+    Software,
+    Integrated,
+    Discrete,
+}
+
+impl Forms {
+    fn lowering(self, gpu: &Gpu) -> Lowering {
+        let tuning = match self {
+            Self::Own => return gpu.lowering(),
+            Self::Software => Tuning::SOFTWARE,
+            Self::Integrated => Tuning::INTEGRATED,
+            Self::Discrete => Tuning::DISCRETE,
+        };
+        Lowering { tuning, ..Lowering::default() }
+    }
 }
 
 #[derive(Debug)]
@@ -105,6 +130,7 @@ pub fn run(open: Open<'_>, wanted: &dyn Fn(&str) -> bool, seen: &mut dyn FnMut(O
         side: 8,
         batch: 5,
         drop_path: false,
+        forms: Forms::Own,
     };
     let last = Whole { network: NetworkKind::Final, drop_path: true, ..search };
     let list = [
@@ -114,6 +140,10 @@ pub fn run(open: Open<'_>, wanted: &dyn Fn(&str) -> bool, seen: &mut dyn FnMut(O
         Whole { stem: StemKind::ImageNet, everything: false, side: 64, batch: 2, ..last },
         // At CIFAR's size.
         Whole { channels: 16, side: 32, batch: 2, ..search },
+        // In the forms of each class of adapters: what another machine runs.
+        Whole { channels: 10, side: 16, batch: 3, forms: Forms::Software, ..search },
+        Whole { channels: 10, side: 16, batch: 3, forms: Forms::Integrated, ..search },
+        Whole { channels: 10, side: 16, batch: 3, forms: Forms::Discrete, ..search },
     ];
     for whole in list {
         let name = name(&whole);
@@ -185,7 +215,7 @@ impl Whole {
         for fuse in [true, false] {
             let layout = Layout::new(params.clone())?;
             let gpu = open()?;
-            let lowering = Lowering { fuse, ..gpu.lowering() };
+            let lowering = Lowering { fuse, ..self.forms.lowering(&gpu) };
             let mut network = Network::new(gpu, spec.clone(), layout, lowering)?;
             let form = if fuse { "fused" } else { "plain" };
             let mut train = Vec::new();
@@ -260,6 +290,7 @@ impl Steps {
             side: self.side,
             batch: self.batch,
             drop_path: false,
+            forms: Forms::Own,
         };
         let spec = whole.spec();
         let params = spec.params(None, &Primitive::ALL);

@@ -5,30 +5,28 @@
 //! where it must not is a problem.
 
 use super::{cases, run};
-use crate::Result;
 use crate::gpu::{Gpu, Variants};
+use crate::{Error, Result};
 
-/// What is wrong with the kernels of `shaders` in these forms on `gpu`, whose buffers are overwritten; nothing where all
-/// are right.
+/// The first thing that is wrong with the kernels of `shaders` in these forms on `gpu`, whose buffers are overwritten;
+/// nothing where all are right.
 ///
 /// # Errors
 /// Those of [`Gpu`], but for a kernel that the driver refuses: that is a problem of the form.
 pub fn prove(gpu: &mut Gpu, variants: Variants, shaders: &[&str]) -> Result<Vec<String>> {
     gpu.read_through_textures(variants.textures == 1);
-    let mut problems = Vec::new();
     for (shader, cases) in cases::of(&variants.tuning) {
         if !shaders.contains(&shader) {
             continue;
         }
         for case in &cases {
             match run::run(gpu, case) {
-                Ok(outcome) => problems.extend(outcome.problems),
-                Err(crate::Error::Kernel { kernel, message }) => {
-                    problems.push(format!("{kernel}: {message}"))
-                }
+                Ok(outcome) if outcome.problems.is_empty() => {}
+                Ok(outcome) => return Ok(outcome.problems),
+                Err(Error::Kernel { kernel, message }) => return Ok(vec![format!("{kernel}: {message}")]),
                 Err(other) => return Err(other),
             }
         }
     }
-    Ok(problems)
+    Ok(Vec::new())
 }

@@ -32,10 +32,11 @@ fn tunings() -> [Tuning; 7] {
             pointwise_quads: 1,
             weight_tile: 4,
             stored_dy: 0,
+            unroll: 2,
             linear_by_example: 0,
         },
         Tuning { pointwise_channels: 32, pointwise_quads: 2, weight_tile: 16, ..fixed },
-        Tuning { depthwise_rows: 2, pool_rows: 2, pointwise_channels: 4, ..fixed },
+        Tuning { depthwise_rows: 2, pool_rows: 2, pointwise_channels: 4, unroll: 4, ..fixed },
         Tuning { depthwise_quads: 1, pointwise_channels: 8, pointwise_quads: 2, ..fixed },
     ]
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parsec_nas::config::Config;
 use parsec_nas::export::tensors::{self, Data, Metadata, Tensor, Tensors};
 use parsec_nas::run::{
-    self, Job, Manifest, Options, Outcome, Progress, RunDir, Warning, drive, files, metrics,
+    self, Estimate, Job, Manifest, Options, Outcome, Progress, RunDir, Warning, drive, files, metrics,
 };
 use parsec_nas::{Error, Result};
 use proptest::prelude::*;
@@ -531,4 +531,24 @@ proptest! {
         std::fs::write(&path, bytes).unwrap();
         metrics::cut_back(&path, step).unwrap();
     }
+}
+
+/// What a search does: a first step of many seconds, some that meet new kernels, an evaluation now and then.
+#[test]
+fn the_estimate_never_starts_with_hours_for_a_run_of_minutes() {
+    let mut estimate = Estimate::default();
+    assert_eq!(estimate.left(400), None);
+    estimate.finished(25.0);
+    assert_eq!(estimate.left(399), None, "the first step compiles: it says nothing of the others");
+    let mut total = 0.0;
+    for step in 2..=400u64 {
+        let secs = if step < 6 { 1.0 } else { 0.2 } + if step % 50 == 0 { 2.0 } else { 0.0 };
+        estimate.finished(secs);
+        total += secs;
+        let left = estimate.left(400 - step).unwrap();
+        assert!(left < 420.0, "{left} s left after step {step}");
+    }
+    assert!(total < 120.0);
+    // In the end it is the mean, evaluations included.
+    assert!((estimate.left(100).unwrap() - 100.0 * (0.2 + 2.0 / 50.0)).abs() < 1e-9);
 }

@@ -1,9 +1,12 @@
 //! Kernel variants of a run: from the trial kept on disk, else fixed; a resumed run's from its manifest.
 
+mod wrong;
+
 use std::path::Path;
 use std::process::Command;
 
-use parsec_nas::gpu::{Gpu, Options, Variants};
+use parsec_nas::gpu::{Class, Gpu, Options, Variants};
+use parsec_nas::ops::Tuning;
 use parsec_nas::run::RunDir;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -113,4 +116,95 @@ fn bench_says_what_it_measured() {
     assert_eq!(step["genotypes"].as_array().unwrap().len(), 2);
     assert!(step["backward_children"].as_u64().unwrap() >= 1 && step["seconds"].as_f64().unwrap() > 0.0);
     assert!(report["adapter"]["name"].is_string());
+}
+
+/// What an invocation of a hardware adapter keeps in registers, by counting: GPUs have 255 at most, and far fewer invocations
+/// run side by side where each takes more than 128.
+#[test]
+fn the_fixed_choices_for_gpus_need_few_registers() {
+    for class in [Class::Integrated, Class::Discrete] {
+        let Tuning { pointwise_channels: tc, pointwise_quads: tq, .. } = Variants::of_class(class).tuning;
+        let tuning = Variants::of_class(class).tuning;
+        assert!(4 * tc * tq + 16 * tq * tuning.unroll + Tuning::ADDRESSES <= 128, "{class:?}");
+        assert!(tuning.registers() <= 128, "{class:?}: {}", tuning.registers());
+    }
+    // The form for software adapters would spill on every GPU.
+    assert!(Tuning::SOFTWARE.registers() > 255);
+    let candidates = Variants::candidates(Class::Discrete);
+    assert!(candidates.iter().all(|(v, _)| v.is_known() && v.textures == 0 && v.tuning.registers() <= 200));
+    let tile = |v: &Variants| (v.tuning.pointwise_channels, v.tuning.pointwise_quads);
+    for wanted in [(8, 1), (16, 1), (4, 1)] {
+        assert!(candidates.iter().any(|(v, _)| tile(v) == wanted), "{wanted:?} is no candidate");
+    }
+}
+
+/// On what counts as a GPU the kernels are compared with their reference before the first run, once; what was found wrong is
+/// in the manifest; a damaged file is ignored and said.
+#[test]
+fn the_first_run_on_a_gpu_compares_its_kernels_and_remembers() {
+    let (cache, folder) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let search = |name: &str| {
+        let path = folder.path().join(name);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
+        command.args(["search", "--steps", "1", "--run", &path.display().to_string()]).args(TINY);
+        let out = command.env("PARSEC_CACHE", cache.path()).env("PARSEC_CLASS", "discrete").output().unwrap();
+        let stderr = String::from_utf8(out.stderr).unwrap();
+        assert!(out.status.success(), "{stderr}");
+        (RunDir::open(&path).unwrap().manifest().unwrap(), stderr)
+    };
+    let comparing = "comparing the kernels with their reference";
+    let (manifest, said) = search("first");
+    assert!(said.contains(comparing), "{said}");
+    assert_eq!((manifest.variants["pointwise_channels"].as_str(), manifest.excluded.len()), ("8", 0));
+    assert_eq!(manifest.variants["textures"], "0");
+    let (_, said) = search("second");
+    assert!(!said.contains(comparing), "{said}");
+
+    // As if a form had been found wrong.
+    let file = cache.path().join("proofs.json");
+    let mut proofs: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let found = &mut proofs.as_object_mut().unwrap().values_mut().next().unwrap()[0]["found"];
+    found["variants"]["pointwise_channels"] = 16.into();
+    found["excluded"] = json!([{ "form": "pointwise tile: pointwise_channels=8", "reason": "made up" }]);
+    std::fs::write(&file, proofs.to_string()).unwrap();
+    let (manifest, _) = search("third");
+    assert_eq!(manifest.variants["pointwise_channels"], "16");
+    assert_eq!(manifest.excluded, ["pointwise tile: pointwise_channels=8 (made up)"]);
+
+    std::fs::write(&file, "no JSON").unwrap();
+    let (manifest, said) = search("fourth");
+    assert_eq!(said.matches("proofs.json: ignored").count(), 1, "{said}");
+    assert!(said.contains(comparing) && manifest.excluded.is_empty());
+}
+
+/// The drivers' own compiled kernels: kept by adapter and driver, never trusted where anything about them is off.
+#[test]
+fn compiled_kernels_are_kept_by_adapter_and_checked() {
+    let cache = TempDir::new().unwrap();
+    let folder = TempDir::new().unwrap();
+    let run = |name: &str| {
+        search(cache.path(), &folder.path().join(name), &[]);
+        std::fs::read(folder.path().join(name).join("checkpoints/step-00000002/state.safetensors")).unwrap()
+    };
+    let first = run("first");
+    let kept: Vec<_> = std::fs::read_dir(cache.path()).unwrap().map(|e| e.unwrap().path()).collect();
+    let Some(file) = kept.iter().find(|p| p.extension().is_some_and(|e| e == "bin")) else {
+        eprintln!("this driver gives no compiled kernels away");
+        return;
+    };
+    // Whatever lies there, a run has its bits and starts.
+    let whole = std::fs::read(file).unwrap();
+    let end = whole.iter().position(|b| *b == b'\n').unwrap();
+    let mut flipped = whole.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    for (name, damaged) in [
+        ("same", whole.clone()),
+        ("flipped", flipped),
+        ("cut", whole[..whole.len() - 3].to_vec()),
+        ("headless", whole[end + 1..].to_vec()),
+        ("empty", vec![]),
+    ] {
+        std::fs::write(file, damaged).unwrap();
+        assert!(run(name) == first, "{name}");
+    }
 }

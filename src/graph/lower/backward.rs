@@ -215,7 +215,8 @@ impl Builder<'_> {
             self.array(op.dparams_bytes())
         };
         let partial = self.array(op.partial_bytes());
-        self.dispatches.extend(op.backward(&g, &sources, partial, dparams));
+        let tuning = self.tuning();
+        self.dispatches.extend(op.backward(&g, &sources, partial, dparams, &tuning));
         if self.stored_dy() {
             // Not in place: several operations may read one dz.
             let dx = match self.stored.get(&op.x.buf) {

@@ -236,7 +236,8 @@ impl Builder<'_> {
             self.push(op.from_running());
         } else {
             let partial = self.array(op.partial_bytes());
-            self.dispatches.extend(op.forward(partial));
+            let tuning = self.tuning();
+            self.dispatches.extend(op.forward(partial, &tuning));
         }
         self.coefs.insert(x.buf, coefs);
         if !self.fuse() {

@@ -2,6 +2,7 @@
 
 use super::{Case, Oracle};
 use crate::kernel::Buf;
+use crate::ops::Tuning;
 use crate::ops::batch_norm::{self, GradSource, Norm};
 use crate::ops::{Array, GradView, Map, View, elementwise};
 use crate::reference::batch_norm::{EPS, Stats, backward, forward, statistics, update_running};
@@ -31,6 +32,8 @@ struct BatchNorm {
     offset: f64,
     spread: f64,
     drop: bool,
+    /// Loads at once.
+    unroll: u32,
 }
 
 /// Values of a test's blocks.
@@ -116,7 +119,7 @@ impl BatchNorm {
 
     fn forward(&self, s: &mut Setup, op: &batch_norm::BatchNorm, v: &Values, stats: &Stats) {
         let partial = s.blank((op.partial_bytes() / 4) as u32);
-        op.forward(partial).into_iter().for_each(|d| s.push(d));
+        op.forward(partial, &self.tuning()).into_iter().for_each(|d| s.push(d));
         s.scratch(partial);
         self.expect_coefs(s, op.coefs, v, stats, self.offset.abs().max(self.spread));
         let after = update_running(&v.running, stats, (self.n * self.h * self.w) as usize);
@@ -182,7 +185,7 @@ impl BatchNorm {
         };
         let partial = s.blank((op.partial_bytes() / 4) as u32);
         let dparams = s.blank(2 * channels);
-        op.backward(&g, &sources, partial, dparams).into_iter().for_each(|d| s.push(d));
+        op.backward(&g, &sources, partial, dparams, &self.tuning()).into_iter().for_each(|d| s.push(d));
         s.scratch(partial);
 
         // The gradient of norm(x), by its definition.
@@ -259,19 +262,43 @@ impl Oracle for FromRunning {
     }
 }
 
+impl BatchNorm {
+    fn tuning(&self) -> Tuning {
+        Tuning { unroll: self.unroll, ..Tuning::default() }
+    }
+}
+
+const SAME: BatchNorm = BatchNorm {
+    n: 3,
+    h: 5,
+    w: 7,
+    block: 3,
+    kinds: &[Kind::Plain],
+    first: 0,
+    offset: 0.0,
+    spread: 1.0,
+    drop: false,
+    unroll: 1,
+};
+
+/// The form of `tuning`: odd sizes, several chunks, chunks that end within what is loaded at once.
+pub(super) fn cases_of(tuning: &Tuning) -> Vec<Case> {
+    use Kind::{Affine, Identity, Plain, Running};
+    let same = BatchNorm { unroll: tuning.unroll, ..SAME };
+    let list = [
+        BatchNorm { kinds: &[Affine, Plain, Identity, Running], first: 2, drop: true, ..same },
+        BatchNorm { offset: 1000.0, spread: 0.1, kinds: &[Plain, Affine], ..same },
+        BatchNorm { n: 2, h: 32, w: 32, block: 16, ..same },
+        BatchNorm { n: 1, h: 1, w: 2, block: 1, ..same },
+        BatchNorm { n: 5, h: 17, w: 19, block: 1, first: 1, kinds: &[Affine, Plain], drop: true, ..same },
+        BatchNorm { n: 17, h: 32, w: 33, block: 1, kinds: &[Plain], offset: 3.0, ..same },
+    ];
+    list.into_iter().map(Case::new).collect()
+}
+
 pub(super) fn cases() -> Vec<Case> {
     use Kind::{Affine, Identity, Plain, Running};
-    let same = BatchNorm {
-        n: 3,
-        h: 5,
-        w: 7,
-        block: 3,
-        kinds: &[Plain],
-        first: 0,
-        offset: 0.0,
-        spread: 1.0,
-        drop: false,
-    };
+    let same = SAME;
     let small = BatchNorm { kinds: &[Running, Identity, Running], first: 2, ..same };
     let list = [
         BatchNorm { kinds: &[Affine, Plain, Identity, Running], first: 2, drop: true, ..same },
@@ -286,6 +313,19 @@ pub(super) fn cases() -> Vec<Case> {
         BatchNorm { n: 17, h: 32, w: 33, block: 1, kinds: &[Plain], offset: 3.0, ..same },
         // More channels than a workgroup.
         BatchNorm { n: 2, h: 2, w: 4, block: 35, kinds: &[Plain, Affine], ..same },
+        // Several quads at once.
+        BatchNorm {
+            n: 5,
+            h: 17,
+            w: 19,
+            block: 1,
+            first: 1,
+            kinds: &[Affine, Plain],
+            drop: true,
+            unroll: 2,
+            ..same
+        },
+        BatchNorm { n: 17, h: 32, w: 33, block: 1, kinds: &[Plain], offset: 3.0, unroll: 4, ..same },
     ];
     let mut cases: Vec<Case> = list.into_iter().map(Case::new).collect();
     cases.push(Case::new(FromRunning(BatchNorm { w: 8, ..small })));

@@ -70,7 +70,7 @@ pub fn all() -> Vec<Case> {
 pub fn of(tuning: &Tuning) -> Vec<(&'static str, Vec<Case>)> {
     vec![
         ("apply", elementwise::cases()),
-        ("batch_norm", batch_norm::cases()),
+        ("batch_norm", batch_norm::cases_of(tuning)),
         ("pointwise", pointwise::cases_of(tuning)),
         ("depthwise", depthwise::cases_of(tuning)),
         ("pool", pool::cases_of(tuning)),

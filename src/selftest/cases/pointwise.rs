@@ -18,6 +18,8 @@ struct Pointwise {
     tc: u32,
     tq: u32,
     tile: u32,
+    /// Loads at once.
+    unroll: u32,
     norm: bool,
     relu: bool,
     bn: bool,
@@ -34,6 +36,7 @@ impl Oracle for Pointwise {
             pointwise_channels: self.tc,
             pointwise_quads: self.tq,
             weight_tile: self.tile,
+            unroll: self.unroll,
             ..Tuning::default()
         };
         let data = s.grid_t4((n_tasks + 1) * ci, map);
@@ -93,6 +96,7 @@ const SAME: Pointwise = Pointwise {
     tc: 8,
     tq: 2,
     tile: 8,
+    unroll: 1,
     norm: false,
     relu: false,
     bn: false,
@@ -106,6 +110,7 @@ pub(super) fn cases_of(tuning: &Tuning) -> Vec<Case> {
         tc: tuning.pointwise_channels,
         tq: tuning.pointwise_quads,
         tile: tuning.weight_tile,
+        unroll: tuning.unroll,
         bn: tuning.stored_dy == 0,
         norm: true,
         relu: true,
@@ -156,14 +161,52 @@ pub(super) fn cases() -> Vec<Case> {
         for (j, tq) in [1, 2].into_iter().enumerate() {
             let (tile, relu) = ([4, 8][(i + j) % 2], i % 2 == 0);
             let (ci, co) = [(18, 20), (17, 7)][j];
-            list.push(Pointwise { ci, co, tc, tq, tile, relu, bn: true, n_tasks: 2, add: true, ..same });
+            let unroll = [1, 2, 4][(i + j) % 3];
+            list.push(Pointwise {
+                ci,
+                co,
+                tc,
+                tq,
+                tile,
+                unroll,
+                relu,
+                bn: true,
+                n_tasks: 2,
+                add: true,
+                ..same
+            });
         }
     }
     // Wide tiles.
     list.extend([
         Pointwise { ci: 17, co: 34, tc: 32, tq: 2, tile: 16, relu: true, n_tasks: 2, add: true, ..same },
         Pointwise { ci: 33, co: 18, tc: 32, tq: 2, tile: 4, bn: true, n: 3, h: 17, w: 19, ..same },
-        Pointwise { ci: 18, co: 17, tc: 16, tq: 4, tile: 16, relu: true, n: 3, h: 17, w: 19, ..same },
+        Pointwise {
+            ci: 18,
+            co: 17,
+            tc: 16,
+            tq: 4,
+            tile: 16,
+            unroll: 4,
+            relu: true,
+            n: 3,
+            h: 17,
+            w: 19,
+            ..same
+        },
+        Pointwise {
+            ci: 18,
+            co: 17,
+            tc: 16,
+            tq: 4,
+            tile: 16,
+            unroll: 2,
+            relu: true,
+            n: 3,
+            h: 17,
+            w: 19,
+            ..same
+        },
         Pointwise { ci: 7, co: 9, tc: 8, tq: 4, tile: 16, norm: true, relu: true, n_tasks: 2, ..same },
     ]);
     list.into_iter().map(Case::new).collect()

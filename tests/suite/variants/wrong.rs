@@ -1,0 +1,167 @@
+//! Kernels that a driver gets wrong: every form of every kernel that has forms, made wrong on purpose, is excluded.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use parsec_nas::bench::{self, Shape};
+use parsec_nas::gpu::{Class, Gpu, Options, Variants};
+use parsec_nas::graph::Memory;
+use parsec_nas::kernel::Dispatch;
+use parsec_nas::selftest::{cases, proof};
+
+use super::super::gpu::{gpu, options};
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Wrong {
+    /// The last workgroups of the grid do not run.
+    DroppedTile,
+    /// The distance between channels (of a linear layer: between features and examples) is another.
+    SwappedStride,
+}
+
+/// Shader, entry point, and the overrides that it must have.
+type Kernel = (String, String, Vec<(&'static str, u32)>);
+
+static SABOTAGE: Mutex<Option<(Kernel, Wrong)>> = Mutex::new(None);
+
+fn sabotage(what: Option<(Kernel, Wrong)>) {
+    *SABOTAGE.lock().unwrap_or_else(PoisonError::into_inner) = what;
+}
+
+fn alter(d: &mut Dispatch) {
+    let slot = SABOTAGE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(((shader, entry, overrides), wrong)) = &*slot else { return };
+    if d.shader != shader || d.entry != entry || !overrides.iter().all(|o| d.overrides.contains(o)) {
+        return;
+    }
+    match wrong {
+        Wrong::DroppedTile => {
+            if let Some(n) = d.grid.iter_mut().find(|n| **n > 1) {
+                *n -= 1;
+            }
+        }
+        // Addresses only get smaller: nothing outside a buffer is touched.
+        Wrong::SwappedStride if shader == "linear" => d.params.swap(3, 4),
+        Wrong::SwappedStride => d.params[4] = d.params[4].saturating_sub(16),
+    }
+}
+
+fn altered() -> Gpu {
+    Gpu::open(None, Options { alter: Some(alter), ..options() }).unwrap()
+}
+
+/// One test at a time alters kernels.
+static ALONE: Mutex<()> = Mutex::new(());
+
+#[test]
+fn every_form_of_every_kernel_that_is_wrong_is_found() {
+    if gpu().is_none() {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut device = altered();
+    let mut forms: Vec<(Variants, &str)> = Vec::new();
+    for class in [Class::Software, Class::Discrete, Class::Integrated] {
+        for (mut variants, shaders) in Variants::candidates(class) {
+            // How activations are read is another device's business here: both are in the self-test.
+            variants.textures = 0;
+            for shader in shaders.iter().filter(|shader| **shader != "apply") {
+                if !forms.contains(&(variants, shader)) {
+                    forms.push((variants, shader));
+                }
+            }
+        }
+    }
+    let (mut made, mut missed, mut seen) = (0, Vec::new(), BTreeSet::new());
+    for (variants, shader) in forms {
+        let (_, cases) = cases::of(&variants.tuning).into_iter().find(|(s, _)| *s == shader).unwrap();
+        let dispatches: Vec<Dispatch> = cases.iter().flat_map(|case| case.setup().dispatches).collect();
+        let entries: BTreeSet<&str> =
+            dispatches.iter().filter(|d| d.shader == shader).map(|d| d.entry).collect();
+        for entry in entries {
+            // What has no forms, and kernels already met in this one.
+            let mut overrides: Vec<_> =
+                dispatches.iter().filter(|d| d.entry == entry).map(|d| d.overrides.clone()).collect();
+            overrides.sort();
+            if entry.contains("finalize")
+                || entry == "from_running"
+                || !seen.insert((shader, entry, overrides))
+            {
+                continue;
+            }
+            for wrong in [Wrong::DroppedTile, Wrong::SwappedStride] {
+                sabotage(Some(((shader.into(), entry.into(), vec![]), wrong)));
+                made += 1;
+                if proof::prove(&mut device, variants, &[shader]).unwrap().is_empty() {
+                    missed.push(format!("{shader}::{entry} {wrong:?} {variants:?}"));
+                }
+            }
+        }
+        sabotage(None);
+    }
+    assert!(made > 60, "{made}");
+    assert!(missed.is_empty(), "{} of {made}: {missed:#?}", missed.len());
+}
+
+const SHAPE: Shape = Shape {
+    layers: 3,
+    channels: 4,
+    batch: 4,
+    size: 16,
+    in_channels: 1,
+    classes: 5,
+    seed: 0,
+    memory: Memory::Normal,
+};
+
+/// The form that would win is wrong: it is named, and another one runs. Right forms are not left out.
+#[test]
+fn a_trial_leaves_out_what_is_wrong_and_goes_on() {
+    if gpu().is_none() {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let device = altered();
+    let fixed = Variants::fixed(&device);
+    let tile = |v: Variants| [("TC", v.tuning.pointwise_channels), ("TQ", v.tuning.pointwise_quads)];
+    let candidates = Variants::candidates(device.info().class());
+    // With another number of quads, which is never cut to the channels that there are.
+    let other = candidates.iter().map(|(v, _)| *v).find(|v| tile(*v)[1] != tile(fixed)[1]).unwrap();
+    let wrongs = [("forward", other), ("backward_data", fixed)];
+    for (entry, variants) in wrongs {
+        let overrides = vec![tile(variants)[1]];
+        sabotage(Some((("pointwise".into(), entry.into(), overrides), Wrong::DroppedTile)));
+        let mut other = altered();
+        let mut told = Vec::new();
+        let mut prove = |v, shaders: &[&str]| proof::prove(&mut other, v, shaders);
+        let tuned =
+            bench::tune(altered(), &SHAPE, &mut prove, &mut |line| told.push(line.to_owned())).unwrap();
+        assert!(tuned.excluded.iter().any(|e| e.form.starts_with("pointwise tile")), "{:?}", tuned.excluded);
+        assert!(told.iter().any(|line| line.contains("left out pointwise tile")), "{told:?}");
+        assert!(tile(tuned.variants)[1] != tile(variants)[1], "{:?}", tuned.variants);
+        // What remains is right, and all that is left out concerns the kernel that is wrong.
+        assert!(proof::prove(&mut altered(), tuned.variants, &["pointwise"]).unwrap().is_empty());
+        assert!(tuned.excluded.iter().all(|e| e.reason.contains("pointwise")), "{:?}", tuned.excluded);
+    }
+    sabotage(None);
+}
+
+#[test]
+fn where_no_form_is_right_the_error_says_so() {
+    if gpu().is_none() {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    sabotage(Some((("depthwise".into(), "forward".into(), vec![]), Wrong::SwappedStride)));
+    let mut device = altered();
+    let fixed = Variants::of_class(Class::Discrete);
+    let error =
+        Variants::right(fixed, Class::Discrete, &mut |v, shaders| proof::prove(&mut device, v, shaders));
+    sabotage(None);
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("depthwise tile") && error.contains("no form") && error.contains("selftest"),
+        "{error}"
+    );
+}
