@@ -38,6 +38,11 @@ pub struct KernelTime {
     pub bound_ms: f64,
     /// bound_ms / ms.
     pub share: f64,
+    /// Milliseconds of compilation: what the first launch took longer than the others, the making of its pipeline included.
+    /// A driver that keeps compiled kernels on disk takes nearly none the second time.
+    pub compile_ms: f64,
+    /// The part of the compilation of all of the child's kernels.
+    pub compile_share: f64,
 }
 
 /// A whole child.
@@ -58,8 +63,8 @@ pub struct ChildTime {
     pub forward_range_ms: [f64; 2],
     /// See `forward_range_ms`.
     pub train_range_ms: [f64; 2],
-    /// The first training pass: compilation by the driver included.
-    pub first_train_ms: f64,
+    /// Compilation of all its kernels, one after the other.
+    pub compile_ms: f64,
     /// Planning on the host.
     pub plan_ms: f64,
     /// Launches of forward and backward.
@@ -112,8 +117,8 @@ fn noise(rng: &mut impl rand::Rng) -> f32 {
 /// Times a child whole: forward; forward, backward and update.
 pub fn times(network: &mut Network, genotype: &Genotype, repeats: usize) -> Result<[Spread; 2]> {
     let child = |mode| Child::new(genotype, mode, 0);
-    let forward = pass(network, child(Mode::Likelihood), false, repeats)?.1;
-    Ok([forward, pass(network, child(Mode::Train), true, repeats)?.1])
+    let forward = pass(network, child(Mode::Likelihood), false, repeats)?;
+    Ok([forward, pass(network, child(Mode::Train), true, repeats)?])
 }
 
 /// Times the child, then its kernels.
@@ -125,20 +130,9 @@ pub fn measure(
     tell: &mut dyn FnMut(&str),
 ) -> Result<(ChildTime, Vec<KernelTime>)> {
     let child = |mode| Child::new(genotype, mode, 0);
-    tell("child: compiling and warming up");
-    let forward = pass(network, child(Mode::Likelihood), false, repeats)?;
-    let train = pass(network, child(Mode::Train), true, repeats)?;
     let start = Instant::now();
     let plan = network.plan_of(child(Mode::Train))?;
     let plan_ms = 1e3 * start.elapsed().as_secs_f64();
-    tell(&format!("child: forward {:.1} ms, forward + backward + update {:.1} ms", forward.1.ms, train.1.ms));
-
-    let mut gpu_ms = |mode| -> Result<Option<f64>> {
-        let secs = network.times(child(mode), mode == Mode::Train, repeats)?;
-        Ok(network.gpu().has_clock().then(|| Spread::of(secs).ms))
-    };
-    let (forward_gpu_ms, train_gpu_ms) = (gpu_ms(Mode::Likelihood)?, gpu_ms(Mode::Train)?);
-
     let mut groups: Vec<Vec<Dispatch>> = Vec::new();
     for d in &plan.dispatches {
         let key = |o: &Dispatch| (o.shader, o.entry, o.overrides.clone());
@@ -147,8 +141,21 @@ pub fn measure(
             None => groups.push(vec![d.clone()]),
         }
     }
+    tell("child: compiling");
+    let first = network.first_launches(child(Mode::Train), &groups)?;
+    tell("child: warming up");
+    let forward = pass(network, child(Mode::Likelihood), false, repeats)?;
+    let train = pass(network, child(Mode::Train), true, repeats)?;
+    tell(&format!("child: forward {:.1} ms, forward + backward + update {:.1} ms", forward.ms, train.ms));
+
+    let mut gpu_ms = |mode| -> Result<Option<f64>> {
+        let secs = network.times(child(mode), mode == Mode::Train, repeats)?;
+        Ok(network.gpu().has_clock().then(|| Spread::of(secs).ms))
+    };
+    let (forward_gpu_ms, train_gpu_ms) = (gpu_ms(Mode::Likelihood)?, gpu_ms(Mode::Train)?);
+
     let mut kernels = Vec::new();
-    for group in &groups {
+    for (group, first) in groups.iter().zip(first) {
         let recorded = network.gpu().prepare(group)?;
         let time = Spread::of(network.gpu().times(&[&recorded], repeats)?);
         let bound_ms: f64 = group.iter().map(|d| probes.bound_ms(d.flops, d.bytes, 1)).sum();
@@ -161,20 +168,24 @@ pub fn measure(
             gbps: recorded.bytes as f64 / (time.ms * 1e6),
             bound_ms,
             share: bound_ms / time.ms,
+            compile_ms: (1e3 * first - time.ms).max(0.0),
+            compile_share: 0.0,
             time,
         });
     }
+    let compile_ms: f64 = kernels.iter().map(|k: &KernelTime| k.compile_ms).sum();
+    kernels.iter_mut().for_each(|k| k.compile_share = k.compile_ms / compile_ms.max(1e-9));
     kernels.sort_by(|a, b| b.time.ms.total_cmp(&a.time.ms));
     let bound_ms: f64 = kernels.iter().map(|k| k.bound_ms).sum();
     let time = ChildTime {
         genotype: genotype.to_string(),
-        forward_ms: forward.1.ms,
-        train_ms: train.1.ms,
+        forward_ms: forward.ms,
+        train_ms: train.ms,
         forward_gpu_ms,
         train_gpu_ms,
-        forward_range_ms: [forward.1.min_ms, forward.1.max_ms],
-        train_range_ms: [train.1.min_ms, train.1.max_ms],
-        first_train_ms: train.0,
+        forward_range_ms: [forward.min_ms, forward.max_ms],
+        train_range_ms: [train.min_ms, train.max_ms],
+        compile_ms,
         plan_ms,
         dispatches: plan.dispatches.len(),
         flops: plan.flops,
@@ -186,8 +197,8 @@ pub fn measure(
     Ok((time, kernels))
 }
 
-/// Milliseconds of the first pass, and of those after it.
-fn pass(network: &mut Network, child: Child<'_>, update: bool, repeats: usize) -> Result<(f64, Spread)> {
+/// Milliseconds of whole passes, the result read back.
+fn pass(network: &mut Network, child: Child<'_>, update: bool, repeats: usize) -> Result<Spread> {
     // Small enough that any number of repetitions leaves the weights sound.
     let step = Update { lr: 1e-4, momentum: 0.9, weight_decay: 3e-4, max_norm: 5.0 };
     let mut once = || -> Result<f64> {
@@ -199,7 +210,7 @@ fn pass(network: &mut Network, child: Child<'_>, update: bool, repeats: usize) -
         network.last_result(child.split)?;
         Ok(start.elapsed().as_secs_f64())
     };
-    let first = 1e3 * once()?;
+    once()?;
     // Until two agree: an idle adapter raises its clocks.
     let started = Instant::now();
     let mut before = f64::NAN;
@@ -211,5 +222,5 @@ fn pass(network: &mut Network, child: Child<'_>, update: bool, repeats: usize) -
         before = secs;
     }
     let secs = (0..repeats.max(1)).map(|_| once()).collect::<Result<_>>()?;
-    Ok((first, Spread::of(secs)))
+    Ok(Spread::of(secs))
 }

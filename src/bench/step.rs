@@ -92,11 +92,12 @@ pub fn measure(
     }
     let start = search.snapshot()?;
     let mut steps = vec![];
-    for i in 0..WARM_UP + repeats.max(1) as u64 {
+    let warm_up = if search.network().gpu().info().is_software { WARM_UP } else { 4 * WARM_UP };
+    for i in 0..warm_up + repeats.max(1) as u64 {
         search.restore(i, &start)?;
         let genotypes: Vec<String> = search.draw().iter().map(ToString::to_string).collect();
         let record = search.step()?;
-        if i >= WARM_UP {
+        if i >= warm_up {
             steps.push((record, genotypes));
         }
     }
@@ -119,7 +120,8 @@ pub fn measure(
     })
 }
 
-/// Steps that are not counted: the drivers compile the kernels of their children, which are nearly all there are.
+/// Steps that are not counted, four times as many on a GPU, where they are short: drivers compile the kernels of their
+/// children, which are nearly all there are.
 const WARM_UP: u64 = 2;
 
 /// A prior with `part` of the entropy of the uniform one: normal logits, scaled.

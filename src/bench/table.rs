@@ -19,12 +19,16 @@ impl fmt::Display for Report {
             "child: {} cells, {} channels, batch {}, {}x{}x{}",
             s.layers, s.channels, s.batch, s.size, s.size, s.in_channels
         )?;
-        writeln!(f, "| {:32} | n | ms | GFLOP/s | GB/s | bound ms | share | variant |", "kernel")?;
-        writeln!(f, "|---|--:|--:|--:|--:|--:|--:|---|")?;
+        writeln!(
+            f,
+            "| {:32} | n | ms | GFLOP/s | GB/s | bound ms | share | compile ms | variant |",
+            "kernel"
+        )?;
+        writeln!(f, "|---|--:|--:|--:|--:|--:|--:|--:|---|")?;
         for k in &self.kernels {
             writeln!(
                 f,
-                "| {:32} | {:3} | {:9.2} | {:7.1} | {:6.2} | {:8.2} | {:3.0} % | {} |",
+                "| {:32} | {:3} | {:9.2} | {:7.1} | {:6.2} | {:8.2} | {:3.0} % | {:6.0} ({:2.0} %) | {} |",
                 k.name,
                 k.dispatches,
                 k.time.ms,
@@ -32,6 +36,8 @@ impl fmt::Display for Report {
                 k.gbps,
                 k.bound_ms,
                 100.0 * k.share,
+                k.compile_ms,
+                100.0 * k.compile_share,
                 k.variant
             )?;
         }
@@ -51,6 +57,7 @@ impl fmt::Display for Report {
             c.bound_ms,
             100.0 * c.share
         )?;
+        writeln!(f, "compilation of its kernels  {:9.1} ms, one after the other", c.compile_ms)?;
         writeln!(
             f,
             "{} dispatches, {:.2} GFLOP, {:.2} GB, arena {:.0} MiB, planned in {:.2} ms",

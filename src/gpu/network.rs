@@ -296,6 +296,23 @@ impl Network {
         Ok(())
     }
 
+    /// Seconds of the first launch of each of these groups of the child's dispatches, the making of its pipelines included:
+    /// compilation, where none of them has run before.
+    pub fn first_launches(&mut self, child: Child<'_>, groups: &[Vec<Dispatch>]) -> Result<Vec<f64>> {
+        let key = self.key(child);
+        let plan = self.plan(&key)?;
+        self.make_room(&key, &plan)?;
+        let mut secs = Vec::with_capacity(groups.len());
+        for group in groups {
+            let start = Instant::now();
+            let recorded = self.gpu.prepare(group)?;
+            self.gpu.submit(&recorded)?;
+            self.gpu.wait()?;
+            secs.push(start.elapsed().as_secs_f64());
+        }
+        Ok(secs)
+    }
+
     /// Seconds that the launches of `child` take, with `update` those of the update of v after them (by a learning rate of
     /// 0); see [`Gpu::times`]. The gradient is cleared afterwards.
     pub fn times(&mut self, child: Child<'_>, update: bool, repeats: usize) -> Result<Vec<f64>> {

@@ -126,6 +126,11 @@ impl Gpu {
         Ok(())
     }
 
+    /// Compiles what `dispatches` need, on all cores.
+    pub fn compile(&mut self, dispatches: &[Dispatch]) -> Result<()> {
+        self.pipelines(dispatches).map(|_| ())
+    }
+
     /// Compiles what `dispatches` need, unless that takes longer than `most`: then false, and the driver is left to it on a
     /// thread of its own.
     pub fn compile_within(&mut self, dispatches: &[Dispatch], most: Duration) -> Result<bool> {

@@ -171,7 +171,8 @@ impl Axis {
         out
     }
 
-    /// Those of `candidates` whose results are right; the others go to `excluded`.
+    /// The first of `candidates`, which is known to be right, and those of the others that are; the rest goes to
+    /// `excluded`.
     fn right(
         &self,
         candidates: Vec<Variants>,
@@ -179,19 +180,12 @@ impl Axis {
         excluded: &mut Vec<Excluded>,
     ) -> Result<Vec<Variants>> {
         let start = candidates[0];
-        let mut out = Vec::new();
-        for variants in candidates {
+        let mut out = vec![start];
+        for &variants in &candidates[1..] {
             match prove(variants, self.shaders)?.first() {
                 None => out.push(variants),
                 Some(first) => excluded.push(self.exclude(variants, start, first.clone())),
             }
-        }
-        if out.is_empty() {
-            let last = excluded.last().map_or(String::new(), |e| format!(", the last: {e}"));
-            return Err(Error::device(
-                format!("no form of the kernels for {} gives right results on this adapter{last}", self.name),
-                "a newer driver or another --device, and `parsec selftest` for a report",
-            ));
         }
         Ok(out)
     }
@@ -240,19 +234,32 @@ impl Variants {
     /// [`Error::Device`] where no form is right; those of `prove`.
     pub fn right(wanted: Self, class: Class, prove: Prove<'_>) -> Result<Tuned> {
         let (mut variants, mut excluded) = (wanted, Vec::new());
-        for axis in AXES {
-            let first = prove(variants, axis.shaders)?;
-            if let Some(reason) = first.first() {
-                excluded.push(axis.exclude(variants, Self::of_class(class), reason.clone()));
-                let others = axis.candidates(class, variants).split_off(1);
-                if others.is_empty() {
-                    return Err(Error::device(
-                        format!("the kernels for {} give wrong results on this adapter: {reason}", axis.name),
-                        "a newer driver or another --device, and `parsec selftest` for a report",
-                    ));
+        let mut shaders: Vec<&str> = AXES.iter().flat_map(|axis| axis.shaders).copied().collect();
+        shaders.dedup();
+        for shader in shaders {
+            let Some(reason) = prove(variants, &[shader])?.into_iter().next() else { continue };
+            // Any of the settings that the shader depends on may be the one at fault.
+            let axes = AXES.iter().filter(|axis| axis.shaders.contains(&shader));
+            let others = axes.flat_map(|axis| {
+                axis.candidates(class, variants).split_off(1).into_iter().map(move |other| (axis, other))
+            });
+            let mut right = None;
+            for (axis, other) in others {
+                if prove(other, &[shader])?.is_empty() {
+                    right = Some((axis, other));
+                    break;
                 }
-                variants = axis.right(others, prove, &mut excluded)?[0];
             }
+            let Some((axis, other)) = right else {
+                return Err(Error::device(
+                    format!(
+                        "no form of the kernels in {shader} gives right results on this adapter: {reason}"
+                    ),
+                    "a newer driver or another --device, and `parsec selftest` for a report",
+                ));
+            };
+            excluded.push(axis.exclude(variants, other, reason));
+            variants = other;
         }
         Ok(Tuned { variants, excluded })
     }

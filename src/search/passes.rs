@@ -22,7 +22,7 @@ pub(super) const SEARCH: u8 = 0;
 pub(super) const TRAIN: u8 = 1;
 
 /// Children that are planned together; two groups are kept by the network at once.
-const GROUP: usize = 16;
+const GROUP: usize = 4;
 
 /// What was submitted, and where its results will be.
 pub(super) struct Pass {

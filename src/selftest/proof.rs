@@ -19,6 +19,13 @@ pub fn prove(gpu: &mut Gpu, variants: Variants, shaders: &[&str]) -> Result<Vec<
         if !shaders.contains(&shader) {
             continue;
         }
+        // On all cores, where each case would have its few kernels compiled alone. A kernel that the driver refuses is
+        // found below, with the case that needs it.
+        let dispatches: Vec<_> = cases.iter().flat_map(|case| case.setup().dispatches).collect();
+        match gpu.compile(&dispatches) {
+            Ok(()) | Err(Error::Kernel { .. }) => {}
+            Err(other) => return Err(other),
+        }
         for case in &cases {
             match run::run(gpu, case) {
                 Ok(outcome) if outcome.problems.is_empty() => {}

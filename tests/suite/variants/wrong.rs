@@ -161,7 +161,7 @@ fn where_no_form_is_right_the_error_says_so() {
     sabotage(None);
     let error = error.unwrap_err().to_string();
     assert!(
-        error.contains("depthwise tile") && error.contains("no form") && error.contains("selftest"),
+        error.contains("in depthwise") && error.contains("no form") && error.contains("selftest"),
         "{error}"
     );
 }
