@@ -32,6 +32,8 @@ pub struct KernelTime {
     pub time: Spread,
     /// 10⁹ multiplications plus additions per second.
     pub gflops: f64,
+    /// Bytes that all launches move: what each reads and what it writes, once.
+    pub bytes: u64,
     /// 10⁹ bytes per second, each operand counted once, those that are bound but not read left out.
     pub gbps: f64,
     /// Least milliseconds by the probes.
@@ -165,6 +167,7 @@ pub fn measure(
             variant: variant.join(" "),
             dispatches: group.len(),
             gflops: recorded.flops as f64 / (time.ms * 1e6),
+            bytes: recorded.bytes,
             gbps: recorded.bytes as f64 / (time.ms * 1e6),
             bound_ms,
             share: bound_ms / time.ms,

@@ -66,6 +66,8 @@ pub struct Report {
     pub variants: Variants,
     /// Forms that a trial or the comparison with the reference left out, and why.
     pub excluded: Vec<Excluded>,
+    /// Whose clock gave the kernels' times: `timestamps` of the adapter, or `wall` where it has none.
+    pub timing: &'static str,
     /// The extents.
     pub shape: Shape,
     /// What the adapter can do.

@@ -14,6 +14,9 @@ impl fmt::Display for Report {
              back {:.0} us\n",
             p.arithmetic_gflops, p.copy_gbps, p.load_gquads_per_s, p.dispatch_us, p.submit_us
         )?;
+        for excluded in &self.excluded {
+            writeln!(f, "left out: {excluded}")?;
+        }
         writeln!(
             f,
             "child: {} cells, {} channels, batch {}, {}x{}x{}",

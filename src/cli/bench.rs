@@ -80,6 +80,7 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
     ui.note(&format!("on {} ({})", adapter.name, adapter.driver));
     let Tuned { variants, excluded } = variants::choose(args.tune, &gpu, &shape, ui)?;
     gpu.read_through_textures(variants.textures == 1);
+    let timing = if gpu.has_clock() { "timestamps" } else { "wall" };
     let repeats = args.repeats as usize;
     ui.note("probes");
     let probes = Probes::measure(&mut gpu, repeats)?;
@@ -100,7 +101,8 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
         sharpened = Some(measure(auto, Start::Entropy(1.0 / 3.0))?);
         step = Some(start);
     }
-    let report = Report { adapter, variants, excluded, shape, probes, kernels, child, step, sharpened };
+    let report =
+        Report { adapter, variants, excluded, timing, shape, probes, kernels, child, step, sharpened };
     ui.emit(&report)?;
     ui.say(&report.to_string())
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::Ui;
+use super::{Ui, open, variants};
 use crate::Result;
 use crate::graph::spec::{NetworkKind, StemKind};
 use crate::space::read_genotype;
@@ -103,6 +103,7 @@ pub fn replay(args: &ReplayArgs, ui: &Ui) -> Result<()> {
         stem: args.stem.into(),
         train: args.mode == Mode::Train,
         reference_kernels: args.reference_kernels,
+        variants: Some(variants::of_adapter(&open::adapter(None, ui)?, ui)?.variants),
         device: ui.device.clone(),
     };
     train::replay::replay(&replay)?;

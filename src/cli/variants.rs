@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Ui;
 use crate::bench::{self, Shape};
-use crate::gpu::{AdapterInfo, Class, Gpu, Tuned, Variants};
+use crate::gpu::{AdapterInfo, Class, Excluded, Gpu, Tuned, Variants};
 use crate::ops::Tuning;
 use crate::run::choices::{self, Store};
 use crate::selftest::proof;
@@ -20,8 +20,8 @@ use crate::{Error, Result};
 /// [`Error::Device`] where no form of a kernel gives right results on the adapter.
 pub fn choose(tune: Option<bool>, gpu: &Gpu, shape: &Shape, ui: &Ui) -> Result<Tuned> {
     match tune {
-        Some(false) => proven(Variants::fixed(gpu), gpu, ui),
-        None => proven(kept_or_fixed(gpu, ui), gpu, ui),
+        Some(false) => proven(Variants::fixed(gpu), Vec::new(), gpu, ui),
+        None => of_adapter(gpu, ui),
         Some(true) => {
             ui.note(
                 "timing kernel variants, which compiles each of them: a minute or more on a software adapter",
@@ -32,7 +32,8 @@ pub fn choose(tune: Option<bool>, gpu: &Gpu, shape: &Shape, ui: &Ui) -> Result<T
             let tuned = bench::tune(gpu.another()?, shape, &mut prove, &mut |line| ui.note(line))?;
             let path = Store::Variants.keep(&key(gpu.info()), to_value(tuned.variants)?)?;
             ui.note(&format!("kept for later runs in {}", path.display()));
-            Ok(tuned)
+            // The whole choice once more, and remembered with what was left out.
+            proven(tuned.variants, tuned.excluded, gpu, ui)
         }
     }
 }
@@ -42,7 +43,7 @@ pub fn choose(tune: Option<bool>, gpu: &Gpu, shape: &Shape, ui: &Ui) -> Result<T
 /// # Errors
 /// Those of [`choose`].
 pub fn of_adapter(gpu: &Gpu, ui: &Ui) -> Result<Tuned> {
-    proven(kept_or_fixed(gpu, ui), gpu, ui)
+    proven(kept_or_fixed(gpu, ui), Vec::new(), gpu, ui)
 }
 
 /// The variants of the trial kept on disk, or else, and where the file has none that there are, the fixed ones.
@@ -68,24 +69,29 @@ struct Proof {
 }
 
 /// `wanted`, or where its kernels are wrong on this GPU others that are right. The comparison takes some seconds and is
-/// made once per GPU, driver and version of the program; software adapters are those that the suite runs on.
-fn proven(wanted: Variants, gpu: &Gpu, ui: &Ui) -> Result<Tuned> {
-    if gpu.info().class() == Class::Software {
-        return Ok(Tuned { variants: wanted, excluded: Vec::new() });
+/// made once per GPU, driver and version of the program; software adapters are those that the suite runs on. `excluded`:
+/// what a trial has left out before.
+fn proven(wanted: Variants, mut excluded: Vec<Excluded>, gpu: &Gpu, ui: &Ui) -> Result<Tuned> {
+    if gpu.info().is_software && gpu.info().class() == Class::Software {
+        return Ok(Tuned { variants: wanted, excluded });
     }
     let key = key(gpu.info());
     let (kept, warning) = Store::Proofs.kept(&key);
     warning.iter().for_each(|w| ui.warn(w));
     let mut proofs: Vec<Proof> =
         kept.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default();
-    if let Some(known) = proofs.iter().find(|p| p.wanted == wanted && p.found.variants.is_known()) {
+    let known = proofs.iter().find(|p| p.wanted == wanted && p.found.variants.is_known());
+    if let Some(known) = known.filter(|_| excluded.is_empty()) {
         return Ok(known.found.clone());
     }
     ui.note("comparing the kernels with their reference on this adapter, once per driver: some seconds");
     let mut other = gpu.another()?;
     let class = gpu.info().class();
-    let found = Variants::right(wanted, class, &mut |v, shaders| proof::prove(&mut other, v, shaders))?;
+    let mut found = Variants::right(wanted, class, &mut |v, shaders| proof::prove(&mut other, v, shaders))?;
     found.excluded.iter().for_each(|e| ui.warn(format!("wrong on this adapter and left out: {e}")));
+    excluded.append(&mut found.excluded);
+    found.excluded = excluded;
+    proofs.retain(|p| p.wanted != wanted);
     proofs.push(Proof { wanted, found: found.clone() });
     let value = serde_json::to_value(&proofs).unwrap_or_default();
     if let Err(e) = Store::Proofs.keep(&key, value) {
@@ -155,7 +161,7 @@ pub fn from_manifest(entries: &BTreeMap<String, String>, gpu: &Gpu, ui: &Ui) -> 
     if !variants.is_known() {
         return Err(wrong(found.to_string()));
     }
-    let right = proven(variants, gpu, ui)?;
+    let right = proven(variants, Vec::new(), gpu, ui)?;
     if right.variants != variants {
         ui.warn("kernels that the run was started with are wrong on this adapter; it goes on with others, not with the same bits");
     }

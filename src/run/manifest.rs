@@ -33,7 +33,7 @@ pub struct Manifest {
     pub class_names: Vec<String>,
     /// Mean and standard deviation per channel that were used.
     pub normalisation: Value,
-    /// The kernel variants chosen by trial, by kernel.
+    /// The kernel variants that run, by setting: the fixed ones of the adapter or those of a trial.
     pub variants: BTreeMap<String, String>,
     /// Kernel variants that were left out because their results were wrong on this adapter, or that its driver took too
     /// long to compile.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::export::tensors::{self, Data, Metadata, Tensor, Tensors};
-use crate::gpu::{Child, Gpu, LimitsChoice, Network, Options};
+use crate::gpu::{Child, Gpu, LimitsChoice, Network, Options, Variants};
 use crate::graph::spec::{NetworkKind, NetworkSpec, ParamSpec, StemKind};
 use crate::graph::{Layout, Lowering, Mode};
 use crate::kernel::Buf;
@@ -36,6 +36,8 @@ pub struct Replay {
     pub train: bool,
     /// Plain kernels, each op by itself.
     pub reference_kernels: bool,
+    /// Kernel variants; none: the fixed ones of the adapter.
+    pub variants: Option<Variants>,
     /// Adapter.
     pub device: Option<String>,
 }
@@ -67,8 +69,10 @@ pub fn replay(r: &Replay) -> Result<()> {
     let layout = Layout::new(used)?;
 
     let options = Options { limits: LimitsChoice::Adapter, ..Options::default() };
-    let gpu = Gpu::open(r.device.as_deref(), options)?;
-    let lowering = Lowering { fuse: !r.reference_kernels, ..gpu.lowering() };
+    let mut gpu = Gpu::open(r.device.as_deref(), options)?;
+    let variants = r.variants.unwrap_or_else(|| Variants::fixed(&gpu));
+    gpu.read_through_textures(variants.textures == 1);
+    let lowering = Lowering { fuse: !r.reference_kernels, tuning: variants.tuning, ..Lowering::default() };
     let mut network = Network::new(gpu, spec, layout, lowering)?;
     let mut v = vec![0f32; network.layout().v_len as usize];
     let mut state = vec![0f32; network.layout().state_len as usize];

@@ -167,3 +167,17 @@ fn show_tells_the_prior_of_a_run() {
     assert!(serde_json::from_str::<serde_json::Value>(&out).is_ok(), "{out}");
     assert!(std::fs::read_to_string(folder.path().join("cells.svg")).unwrap().contains("<svg"));
 }
+
+/// Mesa's drivers complain where no folder for sockets is named. Nothing here is shown on a screen.
+#[test]
+fn drivers_do_not_complain_about_a_session() {
+    for value in [None, Some("")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
+        command.arg("devices").env_remove("XDG_RUNTIME_DIR");
+        if let Some(value) = value {
+            command.env("XDG_RUNTIME_DIR", value);
+        }
+        let (_, _, err) = text(command.output().unwrap());
+        assert!(!err.contains("XDG_RUNTIME_DIR"), "{err}");
+    }
+}

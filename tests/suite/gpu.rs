@@ -1,10 +1,13 @@
 //! The executor against a shader whose result is obvious, its refusals, and every shader's translations.
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use parsec_nas::Error;
-use parsec_nas::gpu::{self, Gpu, LimitsChoice, Options};
+use parsec_nas::gpu::{self, Gpu, LimitsChoice, Options, has_dxc};
 use parsec_nas::kernel::{self, Buf, Dispatch, Range};
+use parsec_nas::ops::{Array, probe};
+use tempfile::TempDir;
 
 /// How the suite opens a device. SwiftShader takes minutes to compile one convolution whose loops are
 /// written out, so there they stay loops.
@@ -244,4 +247,59 @@ fn the_list_of_devices_has_what_users_and_the_manifest_need() {
     assert_eq!(gpu.max_binding_bytes(), 128 << 20, "the suite runs with WebGPU's default limits");
     parsec_nas::cli::devices::devices(true).unwrap();
     parsec_nas::cli::devices::devices(false).unwrap();
+}
+
+/// An adapter that never answers must not hang the program: its work is given up, and dropping it waits for nothing.
+#[test]
+fn work_that_does_not_end_in_time_counts_as_a_lost_adapter() {
+    if gpu().is_none() {
+        return;
+    }
+    let patience = Some(Duration::from_millis(1));
+    let mut slow = Gpu::open(None, Options { patience, ..options() }).unwrap();
+    let out = Array { buf: MINE, offset_bytes: 0, bytes: 2048 * 64 * 16 };
+    slow.allocate(MINE, out.bytes).unwrap();
+    // A second or so of work.
+    let recorded = slow.prepare(&[probe::arithmetic(out, 2048, 1000)]).unwrap();
+    let started = Instant::now();
+    let lost = slow.submit(&recorded).and_then(|()| slow.wait());
+    match lost {
+        Err(Error::Lost { message, .. }) => {
+            assert!(message.contains("has not finished its work"), "{message}")
+        }
+        other => panic!("expected a lost adapter, got {other:?}"),
+    }
+    // It stays lost.
+    assert!(matches!(slow.read(MINE, 0, 16), Err(Error::Lost { .. })));
+    drop(slow);
+    assert!(started.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn direct3d_12s_newer_compiler_is_found_where_it_lies() {
+    let (with, without) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    std::fs::write(with.path().join("dxcompiler.dll"), "").unwrap();
+    let folders =
+        |list: &[&TempDir]| list.iter().map(|f| f.path().to_owned()).collect::<Vec<std::path::PathBuf>>();
+    assert!(has_dxc(folders(&[&without, &with])));
+    assert!(!has_dxc(folders(&[&without])) && !has_dxc([]));
+}
+
+/// Times by the adapter's clock and by the host's are of the same order, if the clock's unit is right; how long anything
+/// takes is not tested.
+#[test]
+fn the_adapters_clock_has_the_unit_it_says() {
+    let Some(mut gpu) = gpu() else { return };
+    if !gpu.has_clock() {
+        return;
+    }
+    let out = Array { buf: MINE, offset_bytes: 0, bytes: 256 * 64 * 16 };
+    gpu.allocate(MINE, out.bytes).unwrap();
+    let recorded = gpu.prepare(&[probe::arithmetic(out, 256, 500)]).unwrap();
+    let by_adapter = gpu.times(&[&recorded], 1).unwrap()[0];
+    let start = Instant::now();
+    gpu.submit(&recorded).unwrap();
+    gpu.wait().unwrap();
+    let by_host = start.elapsed().as_secs_f64();
+    assert!(by_adapter > by_host / 100.0 && by_adapter < 100.0 * by_host, "{by_adapter} {by_host}");
 }

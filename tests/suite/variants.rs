@@ -94,6 +94,32 @@ fn a_choice_that_there_is_not_is_none() {
     }
 }
 
+/// A file that is no JSON, and kernels that there are not, are ignored, and that is said once.
+#[test]
+fn a_choice_that_is_ignored_is_said() {
+    let (kept, folder) = (cache(), TempDir::new().unwrap());
+    let file = kept.path().join("variants.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let unknown = text.replace("\"weight_tile\":8", "\"weight_tile\":5");
+    assert!(unknown != text);
+    for (i, (content, said)) in
+        [("no JSON", "variants.json: ignored"), (&*unknown, "there are no such kernels")]
+            .into_iter()
+            .enumerate()
+    {
+        std::fs::write(&file, content).unwrap();
+        let run = folder.path().join(i.to_string()).display().to_string();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
+        command
+            .args(["search", "-q", "--run", &run, "--steps", "1"])
+            .args(TINY)
+            .env("PARSEC_CACHE", kept.path());
+        let out = command.output().unwrap();
+        let stderr = String::from_utf8(out.stderr).unwrap();
+        assert!(out.status.success() && stderr.matches(said).count() == 1, "{stderr}");
+    }
+}
+
 #[test]
 fn bench_says_what_it_measured() {
     let cache = TempDir::new().unwrap();

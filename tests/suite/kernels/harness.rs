@@ -4,7 +4,7 @@ use parsec_nas::gpu::Gpu;
 use parsec_nas::kernel::Dispatch;
 use parsec_nas::selftest::cases::Case;
 use parsec_nas::selftest::run::{compare, execute};
-use parsec_nas::selftest::setup::{GUARD, Setup};
+use parsec_nas::selftest::setup::{APPROXIMATE, EXACT, GUARD, SUM, Setup};
 
 use super::{case, gpu};
 
@@ -196,4 +196,22 @@ fn outputs_start_as_guards_and_inputs_have_poison_in_their_padding() {
     // Each of 10 rows of each of 3 channels of x ends in one padding column.
     assert!(poison >= 30, "{poison}");
     assert!(f32::from_bits(GUARD).is_finite());
+}
+
+/// Metal compiles with fast math: what rests on exp, log and division may be further off there, nothing else may.
+#[test]
+fn fast_math_widens_only_what_it_concerns() {
+    let usual = |t: parsec_nas::selftest::setup::Tolerance| t.with_fast_math() == t;
+    assert!(usual(EXACT) && usual(SUM) && !usual(APPROXIMATE));
+    let Some(mut gpu) = gpu() else { return };
+    let mut setup = case(&["crossentropy", "n=7"]).setup();
+    let mut after = execute(&mut gpu, &setup).unwrap();
+    let output = setup.outputs.iter().find(|o| o.tolerance == APPROXIMATE).unwrap();
+    // An error between the two tolerances.
+    let (word, _) = output.items[0];
+    let value = f32::from_bits(after[&output.buf][word]) + (3e-5 * output.scale) as f32;
+    after.get_mut(&output.buf).unwrap()[word] = value.to_bits();
+    assert!(!compare(&setup, &after).problems.is_empty());
+    setup.fast_math = true;
+    assert_eq!(compare(&setup, &after).problems, [""; 0]);
 }

@@ -24,6 +24,7 @@ pub fn request(index: usize, info: &Value, folder: &Path) -> Replay {
         stem: if info["stem"] == "imagenet" { StemKind::ImageNet } else { StemKind::Cifar },
         train: info["mode"] == "train",
         reference_kernels: false,
+        variants: None,
         device: None,
     }
 }
