@@ -107,7 +107,7 @@ pub fn check(now: &Manifest, run: &RunDir, ui: &Ui) -> Result<()> {
     let was = run.manifest()?;
     was.check_data(&now.data, &run.file("manifest.json"))?;
     if (&was.adapter, &was.driver) != (&now.adapter, &now.driver) {
-        ui.warn(&format!(
+        ui.warn(format!(
             "the run was started on {} ({}); on this adapter it goes on, but not with the same bits",
             was.adapter, was.driver
         ));

@@ -100,7 +100,7 @@ fn prior(path: &Path, ui: &Ui) -> Option<(Space, Prior)> {
     match read_prior(path, ui) {
         Ok(prior) => Some(prior),
         Err(e) => {
-            ui.warn(&format!("the prior is not shown: {e}"));
+            ui.warn(format!("the prior is not shown: {e}"));
             None
         }
     }
