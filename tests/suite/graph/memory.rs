@@ -58,7 +58,7 @@ pub(super) fn overlaps(plan: &Plan) -> usize {
 }
 
 /// The region in which a page's range lies at dispatch `at`.
-fn region_of<'a>(plan: &'a Plan, at: usize, range: &Range) -> Option<(u32, &'a Region)> {
+pub(super) fn region_of<'a>(plan: &'a Plan, at: usize, range: &Range) -> Option<(u32, &'a Region)> {
     let Buf::Page(page) = range.buf else { return None };
     let inside = |r: &Region| {
         r.page == page
