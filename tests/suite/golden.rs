@@ -3,10 +3,10 @@
 
 use std::fmt::Write as _;
 
-use expect_test::{ExpectFile, expect_file};
+use expect_test::expect_file;
 
-/// Lines of each side that a failure shows.
-const N_SHOWN: usize = 12;
+/// Lines that a failure shows.
+const N_SHOWN: usize = 24;
 
 /// Fails unless the golden file `name` holds `found`.
 #[track_caller]
@@ -21,49 +21,69 @@ pub fn check(name: &str, found: &str) {
     }
 }
 
-/// What differs, in few lines; a whole plan would fill the screen.
+/// The lines that differ, with their numbers; of many the first ones, since a whole plan would fill the screen.
 fn difference(expected: &str, found: &str) -> Option<String> {
     if expected == found {
         return None;
     }
-    let (old, new): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), found.lines().collect());
-    let first = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-    let rest = old[first..].iter().rev().zip(new[first..].iter().rev()).take_while(|(a, b)| a == b).count();
-    let (old_end, new_end) = (old.len() - rest, new.len() - rest);
+    let lines = changed(&expected.lines().collect::<Vec<_>>(), &found.lines().collect::<Vec<_>>());
+    let count = |mark| lines.iter().filter(|(m, ..)| *m == mark).count();
     let mut text = format!(
-        "differs from line {}: {} lines there, {} lines found. If the change is wanted, run the test with \
-         UPDATE_EXPECT=1 and read the changes with git diff --word-diff.\n",
-        first + 1,
-        old_end - first,
-        new_end - first
+        "differs: {} lines less, {} lines more. If the change is wanted, run the test with UPDATE_EXPECT=1 and read \
+         the changes with git diff --word-diff.\n",
+        count('-'),
+        count('+')
     );
     // Writing to a string cannot fail.
-    for line in &old[first.saturating_sub(3)..first] {
-        let _ = writeln!(text, "  {line}");
+    for (mark, number, line) in lines.iter().take(N_SHOWN) {
+        let _ = writeln!(text, "{mark}{number:>5}  {line}");
     }
-    for (mark, lines) in [('-', &old[first..old_end]), ('+', &new[first..new_end])] {
-        for line in lines.iter().take(N_SHOWN) {
-            let _ = writeln!(text, "{mark} {line}");
-        }
-        if lines.len() > N_SHOWN {
-            let _ = writeln!(text, "{mark} ... {} lines more", lines.len() - N_SHOWN);
-        }
+    if lines.len() > N_SHOWN {
+        let _ = writeln!(text, "and {} lines more", lines.len() - N_SHOWN);
     }
     Some(text)
 }
 
+/// Lines of `old` that are not in `new` (`-`), and the other way round (`+`), in order, by the longest common
+/// subsequence.
+fn changed<'a>(old: &[&'a str], new: &[&'a str]) -> Vec<(char, usize, &'a str)> {
+    let start = old.iter().zip(new).take_while(|(a, b)| a == b).count();
+    let end = old[start..].iter().rev().zip(new[start..].iter().rev()).take_while(|(a, b)| a == b).count();
+    let (a, b) = (&old[start..old.len() - end], &new[start..new.len() - end]);
+    // Length of the longest common subsequence of a[i..] and b[j..].
+    let mut common = vec![vec![0u32; b.len() + 1]; a.len() + 1];
+    for i in (0..a.len()).rev() {
+        for j in (0..b.len()).rev() {
+            let longer = common[i + 1][j].max(common[i][j + 1]);
+            common[i][j] = if a[i] == b[j] { common[i + 1][j + 1] + 1 } else { longer };
+        }
+    }
+    let (mut i, mut j, mut out) = (0, 0, Vec::new());
+    while i < a.len() || j < b.len() {
+        if i < a.len() && j < b.len() && a[i] == b[j] {
+            (i, j) = (i + 1, j + 1);
+        } else if j == b.len() || (i < a.len() && common[i + 1][j] >= common[i][j + 1]) {
+            out.push(('-', start + i + 1, a[i]));
+            i += 1;
+        } else {
+            out.push(('+', start + j + 1, b[j]));
+            j += 1;
+        }
+    }
+    out
+}
+
 #[test]
-fn a_difference_names_its_line_and_shows_both_sides() {
+fn a_difference_names_its_lines_and_shows_both_sides() {
     assert_eq!(difference("a\nb\nc\n", "a\nb\nc\n"), None);
-    let text = difference("a\nb\nc\n", "a\nx\ny\nc\n").unwrap();
-    assert!(text.starts_with("differs from line 2: 1 lines there, 2 lines found."), "{text}");
-    assert!(text.ends_with("  a\n- b\n+ x\n+ y\n"), "{text}");
+    let text = difference("a\nb\nc\nd\n", "a\nx\ny\nc\ne\n").unwrap();
+    assert!(text.starts_with("differs: 2 lines less, 3 lines more."), "{text}");
+    assert!(text.ends_with("\n-    2  b\n+    2  x\n+    3  y\n-    4  d\n+    5  e\n"), "{text}");
     // A line that is there twice is shown once as new.
-    assert!(difference("a\na\n", "a\na\na\n").unwrap().contains("0 lines there, 1 lines found"));
+    assert!(difference("a\na\n", "a\na\na\n").unwrap().ends_with("\n+    3  a\n"));
     let long: String = (0..100).map(|i| format!("{i}\n")).collect();
-    assert!(difference("", &long).unwrap().ends_with("+ ... 88 lines more\n"));
+    assert!(difference("", &long).unwrap().ends_with("and 76 lines more\n"));
     // Nothing but the end of the last line.
     assert!(difference("a", "a\n").is_some());
-    let missing: ExpectFile = expect_file!["golden/no such file"];
-    assert_eq!(missing.data(), "");
+    assert_eq!(expect_file!["golden/no such file"].data(), "");
 }
