@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 
 use image::RgbImage;
 use serde_json::Value;
@@ -165,12 +164,6 @@ fn picture(class: usize, seed: u32) -> RgbImage {
         pixel[2 * class] = 180 + noise;
         image::Rgb(pixel)
     })
-}
-
-/// Whether there is an adapter; said once if there is none.
-fn has_adapter() -> bool {
-    static THERE: OnceLock<bool> = OnceLock::new();
-    *THERE.get_or_init(|| super::gpu::gpu().is_some())
 }
 
 /// All that a run leaves, without its times and its place.

@@ -1,5 +1,7 @@
 //! The executor against a shader whose result is obvious, its refusals, and every shader's translations.
 
+use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,20 +18,47 @@ pub fn options() -> Options {
     Options { limits: LimitsChoice::Floor, plain, ..Options::default() }
 }
 
-/// The suite's one device, without runtime checks and with the default limits; `None`, with a note, on a
-/// machine without an adapter. In CI an adapter is a must.
+/// The suite's one device, without runtime checks and with the default limits. `None` where `PARSEC_NO_GPU=1` asks to
+/// skip what needs one.
+///
+/// # Panics
+/// Where there is no adapter and nobody asked to skip: a test that did not run has not passed.
+#[track_caller]
 pub fn gpu() -> Option<MutexGuard<'static, Gpu>> {
-    static GPU: OnceLock<Option<Mutex<Gpu>>> = OnceLock::new();
-    let shared = GPU.get_or_init(|| match Gpu::open(None, options()) {
-        Ok(gpu) => Some(Mutex::new(gpu)),
-        Err(e) if std::env::var_os("CI").is_some() => panic!("no device in CI: {e}"),
-        Err(e) => {
-            eprintln!("skipped: {e}");
-            None
-        }
-    });
     // A test that failed while it held the device has not broken it.
-    shared.as_ref().map(|gpu| gpu.lock().unwrap_or_else(PoisonError::into_inner))
+    shared().map(|gpu| gpu.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Whether there is a device, without waiting for whoever uses it; panics as [`gpu`] does.
+#[track_caller]
+pub fn has_gpu() -> bool {
+    shared().is_some()
+}
+
+#[track_caller]
+fn shared() -> Option<&'static Mutex<Gpu>> {
+    static GPU: OnceLock<Result<Mutex<Gpu>, String>> = OnceLock::new();
+    if std::env::var_os("PARSEC_NO_GPU").is_some_and(|value| value == "1") {
+        skipped();
+        return None;
+    }
+    match GPU.get_or_init(|| Gpu::open(None, options()).map(Mutex::new).map_err(|e| e.to_string())) {
+        Ok(gpu) => Some(gpu),
+        Err(e) => panic!(
+            "this test needs an adapter: {e}\nOn Debian, apt-get install libvulkan1 mesa-vulkan-drivers brings one that \
+             runs on the CPU (scripts/test does it). With PARSEC_NO_GPU=1 in the environment such tests are skipped."
+        ),
+    }
+}
+
+/// Counts a test that is skipped; the last line of them has the number of all.
+fn skipped() {
+    static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+    let n = 1 + SKIPPED.fetch_add(1, Ordering::Relaxed);
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("a test");
+    // The harness hides what the macros print; nothing can be done where standard error is closed.
+    let _ = writeln!(std::io::stderr(), "skipped for PARSEC_NO_GPU=1, {n} so far: {name}");
 }
 
 /// A role that no other test uses.
@@ -252,7 +281,7 @@ fn the_list_of_devices_has_what_users_and_the_manifest_need() {
 /// An adapter that never answers must not hang the program: its work is given up, and dropping it waits for nothing.
 #[test]
 fn work_that_does_not_end_in_time_counts_as_a_lost_adapter() {
-    if gpu().is_none() {
+    if !has_gpu() {
         return;
     }
     let patience = Some(Duration::from_millis(1));

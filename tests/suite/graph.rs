@@ -7,6 +7,7 @@ use parsec_nas::space::{Genotype, Pair, Paths, Primitive};
 use rand::{Rng, RngExt};
 
 mod big;
+mod golden;
 mod layout;
 mod limits;
 mod memory;

@@ -8,6 +8,7 @@ mod config;
 mod data;
 mod export;
 mod faults;
+mod golden;
 mod gpu;
 mod graph;
 mod input;

@@ -11,6 +11,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use super::gpu::has_gpu;
+
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/runs-0.1.0")
 }
@@ -83,6 +85,9 @@ fn exported(run: &str, folder: &TempDir, formats: &[(&str, &str)]) {
 
 #[test]
 fn a_search_of_0_1_0_goes_on_shows_and_exports() {
+    if !has_gpu() {
+        return;
+    }
     let folder = resumed("search");
     let run = folder.path().join("run").display().to_string();
     let want: Value =
@@ -94,6 +99,9 @@ fn a_search_of_0_1_0_goes_on_shows_and_exports() {
 
 #[test]
 fn a_training_of_0_1_0_goes_on_is_evaluated_and_exports() {
+    if !has_gpu() {
+        return;
+    }
     let folder = resumed("train");
     let run = folder.path().join("run").display().to_string();
     let found: Value = serde_json::from_str(&parsec(&["eval", &run, "--json", "-q"])).unwrap();

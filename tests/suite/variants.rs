@@ -11,6 +11,8 @@ use parsec_nas::run::RunDir;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::gpu::has_gpu;
+
 fn parsec(cache: &Path, args: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
     let out = command.args(args).env("PARSEC_CACHE", cache).env_remove("PARSEC_DEVICE").output().unwrap();
@@ -49,6 +51,9 @@ fn search(cache: &Path, run: &Path, more: &[&str]) -> RunDir {
 
 #[test]
 fn a_run_takes_the_choice_kept_on_disk_and_a_resumed_one_that_of_its_manifest() {
+    if !has_gpu() {
+        return;
+    }
     let (kept, none, folder) = (cache(), TempDir::new().unwrap(), TempDir::new().unwrap());
     let path = folder.path().join("kept");
     let run = search(kept.path(), &path, &[]);
@@ -75,6 +80,9 @@ fn a_run_takes_the_choice_kept_on_disk_and_a_resumed_one_that_of_its_manifest() 
 /// Numbers without a kernel would divide by 0, or take all memory.
 #[test]
 fn a_choice_that_there_is_not_is_none() {
+    if !has_gpu() {
+        return;
+    }
     let folder = TempDir::new().unwrap();
     let kept = cache();
     let file = kept.path().join("variants.json");
@@ -97,6 +105,9 @@ fn a_choice_that_there_is_not_is_none() {
 /// A file that is no JSON, and kernels that there are not, are ignored, and that is said once.
 #[test]
 fn a_choice_that_is_ignored_is_said() {
+    if !has_gpu() {
+        return;
+    }
     let (kept, folder) = (cache(), TempDir::new().unwrap());
     let file = kept.path().join("variants.json");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -122,6 +133,9 @@ fn a_choice_that_is_ignored_is_said() {
 
 #[test]
 fn bench_says_what_it_measured() {
+    if !has_gpu() {
+        return;
+    }
     let cache = TempDir::new().unwrap();
     let mut args = vec!["bench", "--json", "-q", "--size", "28", "--repeats", "1", "--genotype", "DARTS_V1"];
     args.extend(&TINY[..8]);
@@ -168,6 +182,9 @@ fn the_fixed_choices_for_gpus_need_few_registers() {
 /// in the manifest; a damaged file is ignored and said.
 #[test]
 fn the_first_run_on_a_gpu_compares_its_kernels_and_remembers() {
+    if !has_gpu() {
+        return;
+    }
     let (cache, folder) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let search = |name: &str| {
         let path = folder.path().join(name);
@@ -206,6 +223,9 @@ fn the_first_run_on_a_gpu_compares_its_kernels_and_remembers() {
 /// The drivers' own compiled kernels: kept by adapter and driver, never trusted where anything about them is off.
 #[test]
 fn compiled_kernels_are_kept_by_adapter_and_checked() {
+    if !has_gpu() {
+        return;
+    }
     let cache = TempDir::new().unwrap();
     let folder = TempDir::new().unwrap();
     let run = |name: &str| {

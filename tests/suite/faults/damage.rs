@@ -4,7 +4,8 @@ use std::path::Path;
 
 use parsec_nas::run::{RunDir, checkpoint};
 
-use super::{Dice, End, Job, Place, Row, has_adapter, resume};
+use super::super::gpu::has_gpu;
+use super::{Dice, End, Job, Place, Row, resume};
 
 /// The two files of a checkpoint, and the two that say what a run is.
 const OF_CHECKPOINT: [&str; 2] = ["state.safetensors", "state.json"];
@@ -96,7 +97,7 @@ pub(super) fn passed_over(place: &Place, job: Job, unbroken: &End, times: usize,
 
 #[test]
 fn damage_is_noticed_wherever_it_is() {
-    if !has_adapter() {
+    if !has_gpu() {
         return;
     }
     let place = Place::new(3);

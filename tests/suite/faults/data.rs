@@ -1,6 +1,7 @@
 //! Data that change or go away while a run is under way.
 
-use super::{End, Job, Place, Row, has_adapter, resume};
+use super::super::gpu::has_gpu;
+use super::{End, Job, Place, Row, resume};
 
 /// The images are in memory while a run works; one that is resumed wants those it was started with.
 pub(super) fn changed(place: &Place, unbroken: &End, times: usize) -> Row {
@@ -41,7 +42,7 @@ pub(super) fn changed(place: &Place, unbroken: &End, times: usize) -> Row {
 
 #[test]
 fn data_that_change_or_go_are_noticed() {
-    if !has_adapter() {
+    if !has_gpu() {
         return;
     }
     let place = Place::new(3);

@@ -3,10 +3,12 @@
 use parsec_nas::run::files;
 use tempfile::TempDir;
 
+#[cfg(unix)]
+use super::super::gpu::has_gpu;
 use super::super::run::{TOTAL, Walk, create, go, remains, resume_and_finish, unbroken};
+use super::Row;
 #[cfg(unix)]
 use super::{End, Job, Place};
-use super::{Row, has_adapter};
 
 /// A disk that is full after so many bytes, for every `stride`th number of bytes that a run writes: every file
 /// is cut somewhere. With room again, the run goes on.
@@ -114,7 +116,7 @@ fn a_disk_that_is_full_at_any_write_loses_nothing() {
 #[test]
 #[cfg(unix)]
 fn writes_that_the_system_refuses_lose_nothing() {
-    if !has_adapter() {
+    if !has_gpu() {
         return;
     }
     let place = Place::new(3);

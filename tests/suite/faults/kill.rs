@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use super::{Dice, End, Job, Place, Row, has_adapter, resume};
+use super::super::gpu::has_gpu;
+use super::{Dice, End, Job, Place, Row, resume};
 
 /// Lines of metrics so far.
 fn n_lines(run: &Path) -> usize {
@@ -133,7 +134,7 @@ pub(super) fn two_processes(place: &Place, unbroken: &End, times: usize) -> Row 
 #[test]
 #[cfg(unix)]
 fn killed_stopped_and_shared_runs_end_like_unbroken_ones() {
-    if !has_adapter() {
+    if !has_gpu() {
         return;
     }
     let place = Place::new(5);
@@ -149,7 +150,7 @@ fn killed_stopped_and_shared_runs_end_like_unbroken_ones() {
 /// What a search starts from is not forgotten if it is killed before its first checkpoint.
 #[test]
 fn killed_before_the_first_checkpoint_a_search_from_another_s_prior_starts_from_it() {
-    if !has_adapter() {
+    if !has_gpu() {
         return;
     }
     let place = Place::new(2);

@@ -1,11 +1,12 @@
 //! The long form: every fault many times, and a table. `scripts/faults [KILLS]` runs it.
 
-use super::{Dice, Job, Place, Row, has_adapter};
+use super::super::gpu::has_gpu;
+use super::{Dice, Job, Place, Row};
 
 #[test]
 #[ignore = "minutes; scripts/faults runs it"]
 fn table() {
-    assert!(has_adapter());
+    assert!(has_gpu());
     let kills = std::env::var("PARSEC_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(100usize);
     let few = kills.div_ceil(10);
     let mut dice = Dice(kills as u64);

@@ -16,6 +16,10 @@ fn outputs(d: &Dispatch) -> &'static [&'static str] {
         ("batch_norm", "backward_finalize") => &["grad_coefs", "dparams"],
         ("pool", "forward") => &["out", "index"],
         ("global_pool", "forward") => &["pooled"],
+        ("linear", "forward_by_example") => &["y"],
+        ("mix", "forward") => &["out"],
+        ("mix", "backward_factors") => &["partial"],
+        ("mix", "pass_back") => &["dx"],
         ("cross_entropy", "forward") => &["result"],
         ("cross_entropy", "backward") => &["dlogits"],
         ("reduce", _) => &["grad"],
@@ -58,7 +62,7 @@ pub(super) fn overlaps(plan: &Plan) -> usize {
 }
 
 /// The region in which a page's range lies at dispatch `at`.
-fn region_of<'a>(plan: &'a Plan, at: usize, range: &Range) -> Option<(u32, &'a Region)> {
+pub(super) fn region_of<'a>(plan: &'a Plan, at: usize, range: &Range) -> Option<(u32, &'a Region)> {
     let Buf::Page(page) = range.buf else { return None };
     let inside = |r: &Region| {
         r.page == page

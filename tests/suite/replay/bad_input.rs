@@ -6,6 +6,7 @@ use parsec_nas::graph::spec::NetworkKind;
 use parsec_nas::space::read_genotype;
 use parsec_nas::train::replay::{Replay, replay};
 
+use super::super::gpu::has_gpu;
 use super::children::request;
 use super::{numbers, read, read_json};
 
@@ -112,12 +113,15 @@ fn a_wrong_type() {
     };
     says(|i| as_f64(&mut i.batch, "images"), 1, &["images", "F32", "F64"]);
     says(|i| as_f64(&mut i.batch, "labels"), 1, &["labels", "I64", "F64"]);
-    says(|i| as_f64(&mut i.weights, NAME), 1, &[NAME, "F32", "F64"]);
     says(
         |i| drop(i.batch.insert("labels".into(), Tensor { shape: vec![3], data: Data::I32(vec![0, 1, 2]) })),
         1,
         &["labels", "I64", "I32"],
     );
+    // The numbers of the weights are looked at last, on their way to the adapter.
+    if has_gpu() {
+        says(|i| as_f64(&mut i.weights, NAME), 1, &[NAME, "F32", "F64"]);
+    }
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn add_formula_weights(info: &Value, weights: &mut Tensors) {
 }
 
 fn check(index: usize) {
-    if super::super::gpu::gpu().is_none() {
+    if !super::super::gpu::has_gpu() {
         return;
     }
     let info = read_json(&format!("child_{index}.json"));

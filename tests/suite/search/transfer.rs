@@ -52,7 +52,7 @@ fn a_prior_is_softened_on_its_way_to_another_search() {
     assert!(code == 2 && err.contains("--prior-from") && err.contains("prior_temperature"), "{err}");
     let (code, err) = search(folder.path(), "no", &["--prior-from", "small", "--prior-temperature", "0"]);
     assert!(code == 2 && err.contains("above 0"), "{err}");
-    if super::super::gpu::gpu().is_none() {
+    if !super::super::gpu::has_gpu() {
         return;
     }
     for (run, temperature) in [("whole", None), ("same", Some(1.0)), ("soft", Some(4.0))] {

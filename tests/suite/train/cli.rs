@@ -52,7 +52,7 @@ fn lines(run: &Path) -> Vec<Value> {
 
 #[test]
 fn a_training_from_its_start_to_predictions() {
-    if super::super::gpu::gpu().is_none() {
+    if !super::super::gpu::has_gpu() {
         return;
     }
     let temporary = TempDir::new().unwrap();

@@ -1,0 +1,269 @@
+//! Plans of small networks as text, launch by launch: what a change of the lowering changes is seen in a diff.
+//!
+//! A binding in a page is written as its tensor with the offset inside it, so that another placement of the tensors
+//! changes the table of tensors at the end and not the launches.
+
+use std::fmt::Write as _;
+
+use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
+use parsec_nas::graph::{Extent, Layout, Loss, Lowering, Memory, Mode, Plan, Request};
+use parsec_nas::kernel::{Buf, Dispatch, Range};
+use parsec_nas::ops::Tuning;
+use parsec_nas::selftest::child::{everything, the_rest};
+use parsec_nas::space::{Genotype, Paths, Primitive};
+
+use super::super::golden;
+
+/// Columns of a line of parameters.
+const WIDTH: usize = 118;
+
+/// The plan as text: a head, three lines per launch, then the tensors.
+pub(super) fn text(plan: &Plan) -> String {
+    let regions = &plan.regions;
+    let mut out = format!(
+        "launches {}\nflops {}\nbytes {}\npages {:?}\ncoefs {}\npacked {}\n\n",
+        plan.dispatches.len(),
+        plan.flops,
+        plan.bytes,
+        regions.pages,
+        regions.coefs_bytes,
+        plan.packed_bytes
+    );
+    for (at, d) in plan.dispatches.iter().enumerate() {
+        launch(&mut out, plan, at, d);
+    }
+    out += "\ntensor: page+offset+length, first launch..last launch\n";
+    for (id, r) in &regions.regions {
+        let (page, offset, len) = (r.page, r.offset_bytes, r.len_bytes);
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "t{id}: {page}+{offset}+{len}, {}..{}", r.first, r.last);
+    }
+    out
+}
+
+/// Number, kernel, overrides, grid, work; then its bindings; then its parameters.
+fn launch(out: &mut String, plan: &Plan, at: usize, d: &Dispatch) {
+    let Dispatch { shader, entry, grid: [x, y, z], flops, bytes, .. } = d;
+    let overrides: Vec<String> = d.overrides.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let _ = writeln!(
+        out,
+        "{at} {shader}::{entry} {{{}}} grid {x} {y} {z} flops {flops} bytes {bytes}",
+        overrides.join(" ")
+    );
+    let bound: Vec<String> =
+        d.bindings.iter().map(|(name, r)| format!("{name}={}", place(plan, at, r))).collect();
+    wrapped(out, &bound);
+    wrapped(out, &words(&d.params));
+}
+
+/// Words between spaces, on as many indented lines as they need.
+fn wrapped(out: &mut String, words: &[String]) {
+    let mut line = String::new();
+    for word in words {
+        if !line.is_empty() && line.len() + word.len() > WIDTH {
+            let _ = writeln!(out, "   {line}");
+            line.clear();
+        }
+        line = line + " " + word;
+    }
+    if !line.is_empty() {
+        let _ = writeln!(out, "   {line}");
+    }
+}
+
+/// A range as buffer+offset+length, in bytes; in a page as tensor+offset+length.
+fn place(plan: &Plan, at: usize, r: &Range) -> String {
+    let (mut offset, len) = (r.offset_bytes, r.len_bytes);
+    let name = match r.buf {
+        Buf::Page(_) => {
+            let (id, region) = super::memory::region_of(plan, at, r).unwrap();
+            offset -= region.offset_bytes;
+            format!("t{id}")
+        }
+        Buf::Images(split) => format!("images{split}"),
+        Buf::Labels(split) => format!("labels{split}"),
+        Buf::Logits(which) => format!("logits{which}"),
+        Buf::Trunk(i) => format!("trunk{i}"),
+        Buf::TrunkGrad(i) => format!("trunk_grad{i}"),
+        Buf::V
+        | Buf::Grad
+        | Buf::Momentum
+        | Buf::State
+        | Buf::Results
+        | Buf::Kept
+        | Buf::DropPath
+        | Buf::Mix
+        | Buf::MixGrad
+        | Buf::Scalars
+        | Buf::Norms
+        | Buf::Packed
+        | Buf::Coefs
+        | Buf::TrunkCoefs
+        | Buf::Identity => format!("{:?}", r.buf).to_lowercase(),
+        Buf::Tensor(_) | Buf::Small(_) | Buf::Extra(_) => panic!("launch {at} binds {r:?}"),
+    };
+    format!("{name}+{offset}+{len}")
+}
+
+/// The words of `params`: `-` is a word of ones ("nowhere"), what is too large for a count is a float, and `a*n` is a
+/// word n times.
+fn words(params: &[u32]) -> Vec<String> {
+    let word = |w: u32| match w {
+        u32::MAX => "-".into(),
+        0x0100_0000.. => format!("{:?}f", f32::from_bits(w)),
+        _ => w.to_string(),
+    };
+    let runs = params.chunk_by(|a, b| a == b);
+    runs.map(|run| {
+        if run.len() < 3 {
+            vec![word(run[0]); run.len()]
+        } else {
+            vec![format!("{}*{}", word(run[0]), run.len())]
+        }
+    })
+    .collect::<Vec<_>>()
+    .concat()
+}
+
+fn spec(kind: NetworkKind, stem: StemKind) -> NetworkSpec {
+    let side = if stem == StemKind::ImageNet { 32 } else { 8 };
+    NetworkSpec {
+        kind,
+        stem,
+        in_channels: 3,
+        height: side,
+        width: side,
+        n_classes: 5,
+        layers: 3,
+        channels: 4,
+        auxiliary: kind == NetworkKind::Final,
+    }
+}
+
+/// Every primitive but `none`; `none`, pairs drawn twice and skips.
+fn genotypes() -> [(&'static str, Genotype); 2] {
+    [("everything", everything()), ("the_rest", the_rest())]
+}
+
+struct Case<'a> {
+    spec: NetworkSpec,
+    paths: Paths<'a>,
+    mode: Mode,
+    extent: Extent,
+    lowering: Lowering,
+}
+
+impl<'a> Case<'a> {
+    fn new(kind: NetworkKind, paths: Paths<'a>, mode: Mode) -> Self {
+        let (spec, extent) = (spec(kind, StemKind::Cifar), Extent::Whole);
+        Self { spec, paths, mode, extent, lowering: Lowering::default() }
+    }
+
+    fn plan(&self) -> Plan {
+        let genotype = match self.paths {
+            Paths::Child(genotype) => Some(genotype),
+            Paths::All(_) => None,
+        };
+        let layout = Layout::new(self.spec.params(genotype, &Primitive::ALL)).unwrap();
+        let drop_path = self.spec.kind == NetworkKind::Final && self.mode == Mode::Train;
+        let plan = Plan::new(Request {
+            spec: &self.spec,
+            paths: self.paths,
+            layout: &layout,
+            batch: 2,
+            mode: self.mode,
+            extent: self.extent,
+            split: 0,
+            drop_path,
+            lowering: self.lowering,
+        });
+        plan.unwrap()
+    }
+
+    fn check(&self, name: &str) {
+        golden::check(&format!("plan-{name}.txt"), &text(&self.plan()));
+    }
+}
+
+#[test]
+fn a_child_of_a_search() {
+    for (name, genotype) in genotypes() {
+        for (what, mode) in [("likelihood", Mode::Likelihood), ("train", Mode::Train)] {
+            for (form, fuse) in [("fused", true), ("unfused", false)] {
+                let mut case = Case::new(NetworkKind::Search, Paths::Child(&genotype), mode);
+                case.lowering.fuse = fuse;
+                case.check(&format!("search-{what}-{form}-{name}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn trunk_and_branch() {
+    for (name, genotype) in genotypes() {
+        for (what, mode) in [("likelihood", Mode::Likelihood), ("train", Mode::Train)] {
+            let mut case = Case::new(NetworkKind::Search, Paths::Child(&genotype), mode);
+            case.extent = Extent::Branch;
+            case.check(&format!("branch-{what}-{name}"));
+            // The trunk is the same for every architecture.
+            case.extent = Extent::Trunk;
+            case.check(&format!("trunk-{what}"));
+        }
+    }
+}
+
+#[test]
+fn what_is_computed_again_in_little_memory() {
+    for (name, genotype) in genotypes() {
+        let mut case = Case::new(NetworkKind::Search, Paths::Child(&genotype), Mode::Train);
+        case.lowering.memory = Memory::Low;
+        case.check(&format!("search-train-low-{name}"));
+    }
+}
+
+/// Those of a discrete GPU, with batch norm's backward applied while its result is loaded.
+#[test]
+fn other_forms_of_the_kernels() {
+    let genotype = everything();
+    let mut case = Case::new(NetworkKind::Search, Paths::Child(&genotype), Mode::Train);
+    case.lowering.tuning = Tuning { stored_dy: 0, ..Tuning::DISCRETE };
+    case.check("search-train-loading-everything");
+}
+
+#[test]
+fn a_final_network() {
+    for (name, genotype) in genotypes() {
+        for (what, mode) in [("evaluate", Mode::Evaluate), ("train", Mode::Train)] {
+            let mut case = Case::new(NetworkKind::Final, Paths::Child(&genotype), mode);
+            case.lowering.loss = Loss { label_smoothing: 0.1, ..Loss::default() };
+            case.check(&format!("final-{what}-{name}"));
+        }
+    }
+    let genotype = the_rest();
+    let mut case = Case::new(NetworkKind::Final, Paths::Child(&genotype), Mode::Train);
+    case.spec = spec(NetworkKind::Final, StemKind::ImageNet);
+    case.check("final-train-imagenet-the_rest");
+    case.lowering.fuse = false;
+    case.check("final-train-imagenet-unfused-the_rest");
+}
+
+#[test]
+fn a_mixed_network() {
+    let mixed = |primitives, what: &str, mode| {
+        Case::new(NetworkKind::Search, Paths::All(primitives), mode).check(&format!("mixed-{what}"));
+    };
+    mixed(&Primitive::ALL, "likelihood", Mode::Likelihood);
+    // Of each kind of kernel one primitive: a backward pass of all of them would be a long text.
+    let few = [Primitive::None, Primitive::MaxPool3x3, Primitive::SkipConnect, Primitive::DilConv3x3];
+    mixed(&few, "train", Mode::Train);
+    mixed(&few, "factors", Mode::Factors);
+}
+
+#[test]
+fn words_are_short_and_tell_counts_from_floats() {
+    let one = 1f32.to_bits();
+    assert_eq!(
+        words(&[7, 7, 7, 7, 0, 0, u32::MAX, one, 1e-5f32.to_bits()]).join(" "),
+        "7*4 0 0 - 1.0f 1e-5f"
+    );
+}
