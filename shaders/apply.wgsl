@@ -8,7 +8,6 @@ struct Params {
     accumulate: u32,
     scale: f32,
     first: u32,  // first channel of coefs
-    pad0: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -22,9 +22,6 @@ struct Params {
     block: u32,     // channels per task
     rounds: u32,    // quads per invocation
     chunks: u32,    // partial results per channel
-    pad0: u32,
-    pad1: u32,
-    pad2: u32,
     // (offset of gamma in v or NOWHERE, offset of beta, offset of the running mean in state or NOWHERE,
     //  of the running variance); gamma NOWHERE: 1 and 0. Block without norm: first word NOWHERE - 1.
     affine: array<vec4<u32>, MAX_TASKS>,

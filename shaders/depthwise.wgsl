@@ -30,7 +30,6 @@ struct Params {
     chunks: u32,     // backward_weight: partial sums per weight
     elements: u32,   // backward_weight: weights (padded) of all tasks
     col_tiles: u32,  // tiles per image row
-    pad0: u32,
     // forward, backward_weight: (source channel, first quad of w, -, -) per task.
     // backward_data: (source channel, first entry, entries, 1 to accumulate) per source.
     tasks: array<vec4<u32>, MAX_TASKS>,
@@ -43,7 +42,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(3) var<uniform> w: array<vec4<f32>, 4096>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> out: array<vec4<f32>>;
 //@texture
 @group(0) @binding(5) var<storage, read_write> dy: array<vec4<f32>>;

@@ -5,8 +5,6 @@ struct Params {
     x: Map,
     accumulate: u32,
     first: u32,  // channel of pooled that is channel 0 of x
-    pad1: u32,
-    pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

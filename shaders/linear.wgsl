@@ -10,7 +10,6 @@ struct Params {
     x_example: u32,
     weight: u32,  // offset of w in the bound range
     bias: u32,    // offset of bias in the bound range
-    pad0: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

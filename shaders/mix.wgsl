@@ -13,8 +13,6 @@ struct Params {
     rounds: u32,  // quads per invocation
     chunks: u32,  // partial sums per channel
     channels: u32,
-    pad0: u32,
-    pad1: u32,
     // (first channel of x, first factor, -, -) per term.
     tasks: array<vec4<u32>, MAX_TASKS>,
 }

@@ -17,8 +17,6 @@ struct Params {
     scale_b: f32,
     first_a: u32,  // first channel of coefs_a
     first_b: u32,
-    pad0: u32,
-    pad1: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

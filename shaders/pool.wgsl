@@ -20,7 +20,6 @@ struct Params {
     channels: u32,
     tiles: u32,
     row_tiles: u32,
-    pad0: u32,
     // forward: (source channel, channel of y, -, -) per task.
     // backward: (source channel, first entry, entries, 1 to accumulate) per source.
     tasks: array<vec4<u32>, MAX_TASKS>,

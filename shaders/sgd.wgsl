@@ -8,7 +8,6 @@ struct Params {
     quads: u32,
     rounds: u32,
     chunks: u32,
-    pad0: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

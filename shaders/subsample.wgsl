@@ -7,9 +7,6 @@ struct Params {
     x: Map,
     y: Map,
     channels: u32,
-    pad0: u32,
-    pad1: u32,
-    pad2: u32,
     // forward: (source channel, -, -, -) per task.
     // backward: (source channel, first entry, entries, 1 to accumulate) per source; entries are tasks.
     tasks: array<vec4<u32>, MAX_TASKS>,
@@ -20,7 +17,6 @@ struct Params {
 //@texture
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> out: array<vec4<f32>>;
 //@texture
 @group(0) @binding(4) var<storage, read_write> dy: array<vec4<f32>>;

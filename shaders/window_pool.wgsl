@@ -11,15 +11,11 @@ struct Params {
     x: Map,
     y: Map,
     accumulate: u32,
-    pad0: u32,
-    pad1: u32,
-    pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 //@texture
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>;
 //@texture
 @group(0) @binding(3) var<storage, read_write> dy: array<vec4<f32>>;

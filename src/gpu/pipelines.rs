@@ -18,6 +18,7 @@ use crate::kernel::{Binding, Dispatch, Entry, Kernel, Kind, kernel, reflect};
 pub(super) struct Pipeline {
     pub pipeline: wgpu::ComputePipeline,
     pub layout: wgpu::BindGroupLayout,
+    pub kernel: &'static Kernel,
     pub entry: &'static Entry,
     /// Variables of the shader that stand as textures, in the order of their bases; empty where the entry
     /// point reads none of them.
@@ -30,12 +31,6 @@ impl Pipeline {
     /// Whether the entry point uses texture `i`.
     pub fn reads_texture(&self, i: usize) -> bool {
         self.textures.get(i).is_some_and(|name| self.entry.bindings.iter().any(|b| b.name == *name))
-    }
-
-    /// Whether the entry point may write the variable.
-    pub fn writes(&self, name: &str) -> bool {
-        let written = |b: &Binding| b.name == name && b.kind == Kind::ReadWrite;
-        self.entry.bindings.iter().any(written) && !self.textures.iter().any(|t| t == name)
     }
 }
 
@@ -175,7 +170,7 @@ impl Compiler {
         let (pipeline, layout) = self.scoped(&label, |device| {
             compile(device, &label, (&module, entry), &textures, &constants, self.cache.as_ref())
         })?;
-        Ok(Pipeline { pipeline, layout, entry, textures, ran: Arc::default() })
+        Ok(Pipeline { pipeline, layout, kernel, entry, textures, ran: Arc::default() })
     }
 
     /// Runs `work` and returns what wgpu holds against it.

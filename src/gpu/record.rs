@@ -29,6 +29,14 @@ pub struct Recorded {
     pub bytes: u64,
 }
 
+/// Where the parameters of a dispatch lie in their buffer, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    params: u64,
+    /// The first texel of each texture.
+    bases: u64,
+}
+
 /// What textures need of a dispatch.
 #[derive(Clone, Debug, Default)]
 struct Mirrored {
@@ -113,7 +121,7 @@ impl Gpu {
                 }
             }
             for (name, range) in &d.bindings {
-                if pipeline.writes(name) {
+                if pipeline.entry.writes(name) {
                     fresh.written(range);
                 }
             }
@@ -132,11 +140,21 @@ impl Gpu {
         let mirrored = mirrored.unwrap_or_else(|| vec![Mirrored::default(); dispatches.len()]);
         // All parameters go into one buffer, each at its slot, and so do the first texels of textures.
         let mut words: Vec<u32> = Vec::new();
-        for (d, mirrored) in dispatches.iter().zip(&mirrored) {
-            for slot in [&d.params, &mirrored.bases] {
-                words.extend(slot);
-                words.resize(words.len().next_multiple_of(SLOT_BYTES as usize / 4), 0);
+        let mut slots = Vec::with_capacity(dispatches.len());
+        for ((d, pipeline), mirrored) in dispatches.iter().zip(pipelines).zip(&mirrored) {
+            let fail = |m: String| reflect::error(&format!("{}::{}", d.shader, d.entry), m);
+            let uses_params = pipeline.entry.bindings.iter().any(|b| b.name == "params");
+            if !uses_params && !d.params.is_empty() {
+                return Err(fail("it uses no params, but some were given".into()));
             }
+            let params = if uses_params { d.params.pack(pipeline.kernel).map_err(fail)? } else { Vec::new() };
+            let start = |words: &Vec<u32>| words.len() as u64 * 4;
+            let first = start(&words);
+            words.extend(params);
+            words.resize(words.len().next_multiple_of(SLOT_BYTES as usize / 4), 0);
+            slots.push(Slot { params: first, bases: start(&words) });
+            words.extend(&mirrored.bases);
+            words.resize(words.len().next_multiple_of(SLOT_BYTES as usize / 4), 0);
         }
         let bytes: &[u8] = bytemuck::cast_slice(&words);
         let steps = self.scoped("parameters and bind groups", bytes.len() as u64, |device| {
@@ -147,34 +165,30 @@ impl Gpu {
                 mapped_at_creation: false,
             });
             self.queue.write_buffer(&params, 0, bytes);
-            let mut slot = 0;
-            let step = |((d, pipeline), mirrored): ((&Dispatch, &Arc<Pipeline>), Mirrored)| {
-                let fail = |m: String| reflect::error(&format!("{}::{}", d.shader, d.entry), m);
-                if d.grid.iter().any(|n| *n == 0 || *n > MAX_GRID) {
-                    return Err(fail(format!("grid {:?} is not within 1 to {MAX_GRID}", d.grid)));
-                }
-                let entries = self.match_bindings(d, pipeline, &params, slot).map_err(fail)?;
-                slot += (d.params.len() as u64 * 4).next_multiple_of(SLOT_BYTES);
-                if !pipeline.textures.is_empty() {
-                    slot += SLOT_BYTES;
-                }
-                let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-                    label: None,
-                    layout: &pipeline.layout,
-                    entries: &entries,
-                });
-                let units = pace::units(d.flops, d.bytes);
-                let copies = mirrored.copies;
-                Ok(Step {
-                    copies,
-                    pipeline: pipeline.pipeline.clone(),
-                    bind_group,
-                    grid: d.grid,
-                    units,
-                    ran: Arc::clone(&pipeline.ran),
-                })
-            };
-            dispatches.iter().zip(pipelines).zip(mirrored).map(step).collect::<Result<Vec<_>>>()
+            let step =
+                |(((d, pipeline), mirrored), slot): (((&Dispatch, &Arc<Pipeline>), Mirrored), Slot)| {
+                    let fail = |m: String| reflect::error(&format!("{}::{}", d.shader, d.entry), m);
+                    if d.grid.iter().any(|n| *n == 0 || *n > MAX_GRID) {
+                        return Err(fail(format!("grid {:?} is not within 1 to {MAX_GRID}", d.grid)));
+                    }
+                    let entries = self.match_bindings(d, pipeline, &params, slot).map_err(fail)?;
+                    let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+                        label: None,
+                        layout: &pipeline.layout,
+                        entries: &entries,
+                    });
+                    let units = pace::units(d.flops, d.bytes);
+                    let copies = mirrored.copies;
+                    Ok(Step {
+                        copies,
+                        pipeline: pipeline.pipeline.clone(),
+                        bind_group,
+                        grid: d.grid,
+                        units,
+                        ran: Arc::clone(&pipeline.ran),
+                    })
+                };
+            dispatches.iter().zip(pipelines).zip(mirrored).zip(slots).map(step).collect::<Result<Vec<_>>>()
         })??;
         Ok(Recorded {
             steps,
@@ -184,13 +198,13 @@ impl Gpu {
         })
     }
 
-    /// The entry point's bindings by name; `params` lies at byte `slot` of its buffer.
+    /// The entry point's bindings by name; `slot` says where in `params` its parameters lie.
     fn match_bindings<'a>(
         &'a self,
         d: &Dispatch,
         pipeline: &Pipeline,
         params: &'a wgpu::Buffer,
-        slot: u64,
+        slot: Slot,
     ) -> Result<Vec<wgpu::BindGroupEntry<'a>>, String> {
         let bindings = &pipeline.entry.bindings;
         let mut has_params = false;
@@ -205,11 +219,7 @@ impl Gpu {
         for b in bindings {
             if b.name == "params" {
                 has_params = true;
-                let given = d.params.len() as u64 * 4;
-                if given != b.min_bytes {
-                    return Err(format!("params has {} bytes, {given} were given", b.min_bytes));
-                }
-                add(b.number, whole(params, slot, b.min_bytes));
+                add(b.number, whole(params, slot.params, b.min_bytes));
                 continue;
             }
             let Some((_, range)) = d.bindings.iter().find(|(name, _)| *name == b.name) else {
@@ -232,8 +242,7 @@ impl Gpu {
             add(b.number, whole(buffer, range.offset_bytes, len_bytes));
         }
         if !pipeline.textures.is_empty() {
-            let bases = slot + (d.params.len() as u64 * 4).next_multiple_of(SLOT_BYTES);
-            add(BASES_BINDING, whole(params, bases, 16));
+            add(BASES_BINDING, whole(params, slot.bases, 16));
         }
         if d.bindings.len() + usize::from(has_params) != bindings.len() {
             let known =
@@ -246,9 +255,6 @@ impl Gpu {
                 }
                 None => "a name is bound twice".into(),
             });
-        }
-        if !has_params && !d.params.is_empty() {
-            return Err("it uses no params, but some were given".into());
         }
         Ok(entries)
     }

@@ -7,35 +7,38 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::lower::Lowered;
-use crate::kernel::{Buf, Dispatch};
-
-/// The names under which kernels of the forward pass write tensors.
-const OUTPUTS: [&str; 3] = ["out", "index", "partial"];
+use crate::Result;
+use crate::kernel::{Buf, Dispatch, Range, kernel};
 
 /// Repeats the launches that `lowered.again` asks for.
-pub fn recompute(lowered: Lowered) -> Lowered {
+///
+/// # Errors
+/// [`crate::Error::Kernel`] for a launch of a kernel that there is not.
+pub fn recompute(lowered: Lowered) -> Result<Lowered> {
     let Lowered { dispatches, sizes, packed_bytes, backward, again } = lowered;
     let (before, after) = dispatches.split_at(backward);
     let mut writers: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (i, d) in before.iter().enumerate() {
-        for id in outputs(d).filter(|id| again.contains(id)) {
+        for id in outputs(d)?.into_iter().filter(|id| again.contains(id)) {
             writers.entry(id).or_default().push(i);
         }
     }
     let mut work = Work { before, writers, twins: BTreeMap::new(), sizes, out: before.to_vec() };
     for d in after {
-        let d = work.renamed(d);
+        let d = work.renamed(d)?;
         work.out.push(d);
     }
-    Lowered { backward, again, packed_bytes, dispatches: work.out, sizes: work.sizes }
+    Ok(Lowered { backward, again, packed_bytes, dispatches: work.out, sizes: work.sizes })
 }
 
-/// The tensors that a launch of the forward pass writes.
-fn outputs(d: &Dispatch) -> impl Iterator<Item = u32> {
-    d.bindings.iter().filter(|(name, _)| OUTPUTS.contains(name)).filter_map(|(_, range)| match range.buf {
-        Buf::Tensor(id) => Some(id),
+/// The tensors that a launch writes, by its shader.
+fn outputs(d: &Dispatch) -> Result<Vec<u32>> {
+    let entry = kernel(d.shader)?.entry(d.entry)?;
+    let tensor = |(name, range): &(&str, Range)| match range.buf {
+        Buf::Tensor(id) if entry.writes(name) => Some(id),
         _ => None,
-    })
+    };
+    Ok(d.bindings.iter().filter_map(tensor).collect())
 }
 
 struct Work<'a> {
@@ -50,36 +53,38 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// The launch with twins for the tensors that are not kept, which are computed first.
-    fn renamed(&mut self, d: &Dispatch) -> Dispatch {
+    fn renamed(&mut self, d: &Dispatch) -> Result<Dispatch> {
         let mut d = d.clone();
         for (_, range) in &mut d.bindings {
             if let Buf::Tensor(id) = range.buf {
-                range.buf = Buf::Tensor(self.twin(id));
+                range.buf = Buf::Tensor(self.twin(id)?);
             }
         }
-        d
+        Ok(d)
     }
 
-    fn twin(&mut self, id: u32) -> u32 {
+    fn twin(&mut self, id: u32) -> Result<u32> {
         if !self.writers.contains_key(&id) {
-            return id;
+            return Ok(id);
         }
         if !self.twins.contains_key(&id) {
-            self.compute(id);
+            self.compute(id)?;
         }
-        self.twins[&id]
+        Ok(self.twins[&id])
     }
 
     /// Computes `id` again, and what else its launches write and is not kept.
-    fn compute(&mut self, id: u32) {
+    fn compute(&mut self, id: u32) -> Result<()> {
         let (mut ids, mut launches) = (BTreeSet::new(), BTreeSet::new());
         let mut waiting = vec![id];
         while let Some(id) = waiting.pop() {
             if ids.insert(id) {
                 let here = &self.writers[&id];
                 launches.extend(here.iter().copied());
-                let others = here.iter().flat_map(|&i| outputs(&self.before[i]));
-                waiting.extend(others.filter(|id| self.writers.contains_key(id)));
+                for &i in here {
+                    let others = outputs(&self.before[i])?;
+                    waiting.extend(others.into_iter().filter(|id| self.writers.contains_key(id)));
+                }
             }
         }
         for id in ids {
@@ -87,17 +92,19 @@ impl Work<'_> {
             self.twins.insert(id, twin);
         }
         for i in launches {
-            let mut d = self.renamed(&self.before[i]);
+            let mut d = self.renamed(&self.before[i])?;
+            let (entry, written) = (kernel(d.shader)?.entry(d.entry)?, outputs(&self.before[i])?);
             // What is kept must not be written again.
-            for (_, range) in d.bindings.iter_mut().filter(|(name, _)| OUTPUTS.contains(name)) {
+            for (_, range) in d.bindings.iter_mut().filter(|(name, _)| entry.writes(name)) {
                 if let Buf::Tensor(id) = range.buf
-                    && outputs(&self.before[i]).any(|kept| kept == id)
+                    && written.contains(&id)
                 {
                     range.buf = Buf::Tensor(self.like(id));
                 }
             }
             self.out.push(d);
         }
+        Ok(())
     }
 
     /// A new tensor of the size of another.

@@ -2,6 +2,8 @@
 //!
 //! Nothing here names a GPU type: a list of dispatches can be printed, compared and counted anywhere.
 
+use super::params::Params;
+
 /// A buffer of the executor, by its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Buf {
@@ -78,8 +80,8 @@ pub struct Dispatch {
     pub overrides: Vec<(&'static str, u32)>,
     /// Ranges by the shader's variable names. `params` is not among them.
     pub bindings: Vec<(&'static str, Range)>,
-    /// The words of the uniform `params`.
-    pub params: Vec<u32>,
+    /// The members of the uniform `params`, by name.
+    pub params: Params,
     /// Workgroups in x, y, z; each at most 65,535.
     pub grid: [u32; 3],
     /// Multiplications plus additions done.

@@ -4,12 +4,14 @@
 //! by its `override` name. Nothing in this module knows a GPU.
 
 pub mod dispatch;
+pub mod params;
 pub mod reflect;
 pub mod source;
 pub mod specialise;
 pub mod translate;
 
 pub use dispatch::{Buf, Dispatch, Range};
+pub use params::{Member, Params};
 pub use reflect::{Binding, Entry, Kernel, Kind, kernel, reflect};
 pub use source::{LIBS, SOURCES, Source};
 pub use translate::{Translations, translate};

@@ -6,9 +6,10 @@
 
 use std::sync::OnceLock;
 
-use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Handle, StorageAccess};
 
+use super::params::Member;
 use super::source::{SOURCES, Source};
 use super::specialise::{specialise, texture_names};
 use crate::{Error, Result};
@@ -35,6 +36,8 @@ pub struct Binding {
     pub kind: Kind,
     /// The least bytes a bound range must have: the type's size; one element for a runtime-sized array.
     pub min_bytes: u64,
+    /// Whether the entry point writes it, with some values of its overrides.
+    pub is_written: bool,
 }
 
 /// One compute entry point.
@@ -46,6 +49,13 @@ pub struct Entry {
     pub workgroup_size: [u32; 3],
     /// What it uses, `params` included, by binding number.
     pub bindings: Vec<Binding>,
+}
+
+impl Entry {
+    /// Whether it writes the variable.
+    pub fn writes(&self, name: &str) -> bool {
+        self.bindings.iter().any(|b| b.name == name && b.is_written)
+    }
 }
 
 /// A parsed and validated shader.
@@ -65,6 +75,10 @@ pub struct Kernel {
     pub textures: Vec<String>,
     /// The `override` constants: name and whether there is a default.
     pub overrides: Vec<(String, bool)>,
+    /// The members of the uniform `params`, in the shader's order; none where there is no such uniform.
+    pub params: Vec<Member>,
+    /// Words of `params` in all.
+    pub params_words: usize,
 }
 
 impl Kernel {
@@ -123,7 +137,8 @@ pub fn reflect(source: &Source) -> Result<Kernel> {
     let mut entries = Vec::new();
     for (i, point) in module.entry_points.iter().enumerate() {
         let used = info.get_entry_point(i);
-        let globals = module.global_variables.iter().filter(|(h, _)| !used[*h].is_empty()).map(|(h, _)| h);
+        let globals = module.global_variables.iter().filter(|(h, _)| !used[*h].is_empty());
+        let globals = globals.map(|(h, _)| (h, used[h].contains(GlobalUse::WRITE)));
         entries.push(
             entry(&module, point, globals)
                 .map_err(|m| error(source.name, format!("entry point {}: {m}", point.name)))?,
@@ -134,8 +149,11 @@ pub fn reflect(source: &Source) -> Result<Kernel> {
         .iter()
         .map(|(_, o)| (o.name.clone().unwrap_or_default(), o.init.is_some()))
         .collect();
+    let (params, params_words) = params(&module);
     Ok(Kernel {
         name: source.name.into(),
+        params,
+        params_words,
         textures: texture_names(&text),
         text,
         module,
@@ -148,13 +166,13 @@ pub fn reflect(source: &Source) -> Result<Kernel> {
 fn entry(
     module: &naga::Module,
     point: &naga::EntryPoint,
-    globals: impl Iterator<Item = Handle<naga::GlobalVariable>>,
+    globals: impl Iterator<Item = (Handle<naga::GlobalVariable>, bool)>,
 ) -> Result<Entry, String> {
     if point.stage != naga::ShaderStage::Compute || point.workgroup_size_overrides.is_some() {
         return Err("only compute with a constant workgroup size is supported".into());
     }
     let (mut bindings, mut shared_bytes) = (Vec::new(), 0);
-    for handle in globals {
+    for (handle, is_written) in globals {
         let var = &module.global_variables[handle];
         // naga counts a runtime-sized array as one element.
         let min_bytes = u64::from(module.types[var.ty].inner.size(module.to_ctx()));
@@ -171,7 +189,7 @@ fn entry(
         let name = var.name.clone().unwrap_or_default();
         match var.binding {
             Some(naga::ResourceBinding { group: 0, binding: number }) => {
-                bindings.push(Binding { name, number, kind, min_bytes });
+                bindings.push(Binding { name, number, kind, min_bytes, is_written });
             }
             _ => return Err(format!("variable {name} is not in group 0")),
         }
@@ -189,6 +207,21 @@ fn entry(
         }
     }
     Ok(Entry { name: point.name.clone(), workgroup_size: point.workgroup_size, bindings })
+}
+
+/// The members of the uniform `params`, and its length in words.
+fn params(module: &naga::Module) -> (Vec<Member>, usize) {
+    let uniform = module.global_variables.iter().find(|(_, var)| var.name.as_deref() == Some("params"));
+    let Some((_, uniform)) = uniform else { return Default::default() };
+    let naga::TypeInner::Struct { members, span } = &module.types[uniform.ty].inner else {
+        return Default::default();
+    };
+    let member = |m: &naga::StructMember| Member {
+        name: m.name.clone().unwrap_or_default(),
+        first: m.offset as usize / 4,
+        len: module.types[m.ty].inner.size(module.to_ctx()) as usize / 4,
+    };
+    (members.iter().map(member).collect(), *span as usize / 4)
 }
 
 /// Byte `offset` of the joined text as file:line:column and that line.

@@ -3,9 +3,9 @@
 //! coefficients while loading.
 
 use super::{
-    Array, GradView, MAX_TASKS, NOWHERE, Param, Tensor, Tuning, WORKGROUP, chunked, dispatch, groups, table,
+    Array, GradView, MAX_TASKS, NOWHERE, Param, Tensor, Tuning, WORKGROUP, chunked, dispatch, groups,
 };
-use crate::kernel::{Buf, Dispatch, Range};
+use crate::kernel::{Buf, Dispatch, Params, Range};
 
 /// What a block of channels gets.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -96,7 +96,7 @@ impl BatchNorm {
         pairs.flatten().collect()
     }
 
-    fn params(&self, sources: &[GradSource]) -> (Vec<u32>, Range) {
+    fn params(&self, sources: &[GradSource]) -> (Params, Range) {
         assert!(self.blocks.len() <= MAX_TASKS);
         let affine = self.affine_params();
         // Without affine parameters something must still be bound.
@@ -106,18 +106,24 @@ impl BatchNorm {
             super::cover(Buf::V, &affine)
         };
         let (rounds, chunks) = chunked(self.x.map.quads(), self.channels());
-        let mut p = Vec::from(self.x.map.words());
-        p.extend([self.first, self.channels(), self.block, rounds, chunks, 0, 0, 0]);
-        p.extend(table(self.blocks.iter().map(|b| match b {
+        let affine = self.blocks.iter().map(|b| match b {
             Norm::Identity => [NOWHERE - 1; 4],
             Norm::Plain => [NOWHERE; 4],
             Norm::Affine { gamma, beta, running } => {
                 let [mean, var] = running.unwrap_or([NOWHERE; 2]);
                 [gamma.offset - w_first, beta.offset - w_first, mean, var]
             }
-        })));
-        p.extend(table(sources.iter().map(|s| [s.channel, s.multiplier.to_bits(), s.drop, 0])));
-        (p, w)
+        });
+        let params = Params::new()
+            .map("x", self.x.map.words())
+            .set("first", self.first)
+            .set("channels", self.channels())
+            .set("block", self.block)
+            .set("rounds", rounds)
+            .set("chunks", chunks)
+            .rows("affine", affine)
+            .rows("tasks", sources.iter().map(|s| [s.channel, s.multiplier.to_bits(), s.drop, 0]));
+        (params, w)
     }
 
     /// Coefficients from the batch's statistics (and an update of the running ones where given).

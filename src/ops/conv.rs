@@ -2,7 +2,7 @@
 
 use super::reduce::Rows;
 use super::{Array, GradView, Param, Part, Tensor, UNIFORM_BYTES, View, chunked, cover, dispatch, groups};
-use crate::kernel::{Buf, Dispatch, Range};
+use crate::kernel::{Buf, Dispatch, Params, Range};
 
 /// y\[o\]\[n\]\[i\]\[j\] = Σ_{c,u,v} w\[o\]\[c\]\[u\]\[v\] · view(x)\[c\]\[n\]\[iS+u−P\]\[jS+v−P\].
 #[derive(Clone, Debug, PartialEq)]
@@ -60,12 +60,18 @@ impl Conv {
         o
     }
 
-    fn params(&self, rounds: u32, accumulate: bool, first: u32) -> Vec<u32> {
-        let mut p = Vec::from(self.x.x.map.words());
-        p.extend(self.y.map.words());
-        p.extend([self.x.x.channels, self.y.channels, rounds, u32::from(accumulate)]);
-        p.extend([self.row(), first, self.part.first, self.part_row()]);
-        p
+    fn params(&self, rounds: u32, accumulate: bool, first: u32) -> Params {
+        Params::new()
+            .map("x", self.x.x.map.words())
+            .map("y", self.y.map.words())
+            .set("ci", self.x.x.channels)
+            .set("co", self.y.channels)
+            .set("rounds", rounds)
+            .set("accumulate", u32::from(accumulate))
+            .set("row", self.row())
+            .set("first", first)
+            .set("channel", self.part.first)
+            .set("part", self.part_row())
     }
 
     /// The same convolution in pieces of output channels whose weights fit a uniform binding, with the

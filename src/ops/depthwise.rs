@@ -2,8 +2,8 @@
 //!
 //! y\[t\]\[c\]\[n\]\[i\]\[j\] = Σ_{u,v} w\[t\]\[c\]\[u\]\[v\] · view(x)\[src(t)+c\]\[n\]\[iS+uD−P\]\[jS+vD−P\], P = D(K−1)/2.
 
-use super::{Array, Map, Param, Tensor, Tuning, View, blocks_bytes, chunked, cover, dispatch, groups, table};
-use crate::kernel::{Buf, Dispatch};
+use super::{Array, Map, Param, Tensor, Tuning, View, blocks_bytes, chunked, cover, dispatch, groups};
+use crate::kernel::{Buf, Dispatch, Params};
 
 /// The shape of a depthwise convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,11 +54,18 @@ impl Depthwise {
         o
     }
 
-    fn params(&self, (tiles, row_tiles, col_tiles): (u32, u32, u32), split: (u32, u32)) -> Vec<u32> {
-        let mut p = Vec::from(self.x.x.map.words());
-        p.extend(self.y.map.words());
-        p.extend([self.channels, tiles, row_tiles, split.0, split.1, self.elements(), col_tiles, 0]);
-        p
+    fn params(&self, (tiles, row_tiles, col_tiles): (u32, u32, u32), split: (u32, u32)) -> Params {
+        let (rounds, chunks) = split;
+        Params::new()
+            .map("x", self.x.x.map.words())
+            .map("y", self.y.map.words())
+            .set("channels", self.channels)
+            .set("tiles", tiles)
+            .set("row_tiles", row_tiles)
+            .set("rounds", rounds)
+            .set("chunks", chunks)
+            .set("elements", self.elements())
+            .set("col_tiles", col_tiles)
     }
 
     /// Weights, padded, of all tasks.
@@ -107,9 +114,10 @@ impl Depthwise {
     pub fn forward(&self, tuning: &Tuning) -> Dispatch {
         let (tiling, rows, quads) = self.tiling(tuning);
         let (w, first) = cover(Buf::Packed, &self.weights());
-        let mut params = self.params(tiling, (0, 0));
-        params.extend(table(self.tasks.iter().map(|t| [t.source, (t.w.offset - first) / 4, 0, 0])));
-        params.extend(table([]));
+        let params = self
+            .params(tiling, (0, 0))
+            .rows("tasks", self.tasks.iter().map(|t| [t.source, (t.w.offset - first) / 4, 0, 0]))
+            .rows::<4>("entries", []);
         let bindings =
             vec![("x", self.x.x.range()), ("coefs", self.x.coefs_range()), ("w", w), ("out", self.y.range())];
         let grid = [groups(tiling.0), self.channels, self.tasks.len() as u32];
@@ -137,15 +145,16 @@ impl Depthwise {
             tiling = (self.x.x.map.n * row_tiles * self.y.map.wq(), row_tiles, self.y.map.wq());
         }
         let (w, first) = cover(Buf::Packed, &self.weights());
-        let mut params = self.params(tiling, (0, 0));
         let (sources, entries) = by_source(
             self.tasks
                 .iter()
                 .enumerate()
                 .map(|(i, t)| (t.source, [i as u32 * self.channels, (t.w.offset - first) / 4, 0, 0])),
         );
-        params.extend(table(sources.iter().map(|&[s, f, c]| [s, f, c, u32::from(accumulate(s))])));
-        params.extend(table(entries));
+        let params = self
+            .params(tiling, (0, 0))
+            .rows("tasks", sources.iter().map(|&[s, f, c]| [s, f, c, u32::from(accumulate(s))]))
+            .rows("entries", entries);
         let bindings = vec![
             ("x", self.x.x.range()),
             ("coefs", self.x.coefs_range()),
@@ -172,9 +181,10 @@ impl Depthwise {
     pub fn backward_weight(&self, dy: Tensor, partial: Array, tuning: &Tuning) -> Dispatch {
         let (tiling, rows, quads) = self.tiling(tuning);
         let (rounds, chunks) = chunked(tiling.0, self.parallel());
-        let mut params = self.params(tiling, (rounds, chunks));
-        params.extend(table(self.tasks.iter().map(|t| [t.source, 0, 0, 0])));
-        params.extend(table([]));
+        let params = self
+            .params(tiling, (rounds, chunks))
+            .rows("tasks", self.tasks.iter().map(|t| [t.source, 0, 0, 0]))
+            .rows::<4>("entries", []);
         let bindings = vec![
             ("x", self.x.x.range()),
             ("coefs", self.x.coefs_range()),

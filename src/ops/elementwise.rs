@@ -1,7 +1,7 @@
 //! Node sums and views made real → dispatches of `node.wgsl` and `apply.wgsl`.
 
 use super::{Array, NO_COEFS, Tensor, View, dispatch, groups};
-use crate::kernel::Dispatch;
+use crate::kernel::{Dispatch, Params};
 
 /// One term of a node: a block of a tensor, normalised or not.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,11 +32,14 @@ pub fn node(y: Tensor, first: u32, channels: u32, terms: &[Term]) -> Dispatch {
     let coefs = |t: Option<&Term>| t.and_then(|t| t.coefs).map_or(NO_COEFS, Array::range);
     let drop = |t: Option<&Term>| t.and_then(|t| t.drop);
     let drops = drop(a).or(drop(b)).map_or(target, |(d, _)| d.range());
-    let mut params = Vec::from(y.map.words());
-    params.extend([drop(a).map_or(0, |d| d.1), drop(b).map_or(0, |d| d.1)]);
-    params.extend([a, b].map(|t| t.map_or(0.0, |t| t.scale).to_bits()));
-    params.extend([a, b].map(|t| t.map_or(0, |t| t.first)));
-    params.extend([0, 0]);
+    let params = Params::new()
+        .map("x", y.map.words())
+        .set("drop_a", drop(a).map_or(0, |d| d.1))
+        .set("drop_b", drop(b).map_or(0, |d| d.1))
+        .float("scale_a", a.map_or(0.0, |t| t.scale))
+        .float("scale_b", b.map_or(0.0, |t| t.scale))
+        .set("first_a", a.map_or(0, |t| t.first))
+        .set("first_b", b.map_or(0, |t| t.first));
     let overrides = vec![
         ("MODE_A", mode(a)),
         ("MODE_B", mode(b)),
@@ -59,10 +62,12 @@ pub fn node(y: Tensor, first: u32, channels: u32, terms: &[Term]) -> Dispatch {
     }
 }
 
-fn apply_params(x: Tensor, accumulate: bool, scale: f32, first: u32) -> Vec<u32> {
-    let mut p = Vec::from(x.map.words());
-    p.extend([u32::from(accumulate), scale.to_bits(), first, 0]);
-    p
+fn apply_params(x: Tensor, accumulate: bool, scale: f32, first: u32) -> Params {
+    Params::new()
+        .map("x", x.map.words())
+        .set("accumulate", u32::from(accumulate))
+        .float("scale", scale)
+        .set("first", first)
 }
 
 /// y\[to..\] = view(x)\[from..\], `channels` channels.

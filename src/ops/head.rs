@@ -1,15 +1,13 @@
 //! Global average pool, linear layer and cross-entropy → dispatches.
 
 use super::{Array, Param, Tensor, Tuning, cover, dispatch, groups};
-use crate::kernel::{Buf, Dispatch, Range};
+use crate::kernel::{Buf, Dispatch, Params, Range};
 
 /// Classes that a workgroup of `forward_by_example` computes; as in the shader.
 const CLASSES: u32 = 16;
 
-fn pool_params(x: Tensor, accumulate: bool, first: u32) -> Vec<u32> {
-    let mut p = Vec::from(x.map.words());
-    p.extend([u32::from(accumulate), first, 0, 0]);
-    p
+fn pool_params(x: Tensor, accumulate: bool, first: u32) -> Params {
+    Params::new().map("x", x.map.words()).set("accumulate", u32::from(accumulate)).set("first", first)
 }
 
 /// pooled\[C\]\[N\] = mean of x over each image; the channels of x are those of `pooled` from `first` on.
@@ -48,9 +46,15 @@ pub struct Linear {
 }
 
 impl Linear {
-    fn params(&self, first: u32) -> Vec<u32> {
-        let (w, b) = (self.weight.offset - first, self.bias.offset - first);
-        vec![self.n, self.c, self.k, self.x_channel, self.x_example, w, b, 0]
+    fn params(&self, first: u32) -> Params {
+        Params::new()
+            .set("n", self.n)
+            .set("c", self.c)
+            .set("k", self.k)
+            .set("x_channel", self.x_channel)
+            .set("x_example", self.x_example)
+            .set("weight", self.weight.offset - first)
+            .set("bias", self.bias.offset - first)
     }
 
     fn weights(&self) -> (Range, u32) {
@@ -98,6 +102,10 @@ impl Linear {
     }
 }
 
+fn loss_params(n: u32, k: u32, scale: f32, smoothing: f32) -> Params {
+    Params::new().set("n", n).set("k", k).float("scale", scale).float("smoothing", smoothing)
+}
+
 /// Log-likelihood and correctness of each example, f32 \[2\]\[N\], into `result`; with `smoothing` ε the
 /// smoothed one, (1-ε)·log p(y) + ε·mean_k log p(k).
 pub fn cross_entropy(
@@ -109,7 +117,7 @@ pub fn cross_entropy(
     smoothing: f32,
 ) -> Dispatch {
     let bindings = vec![("logits", logits.range()), ("labels", labels), ("result", result)];
-    let params = vec![n, k, 0, smoothing.to_bits()];
+    let params = loss_params(n, k, 0.0, smoothing);
     dispatch("cross_entropy", "forward", vec![], bindings, params, [groups(n), 1, 1])
 }
 
@@ -130,6 +138,6 @@ pub fn cross_entropy_backward(
         ("dlogits", dlogits.range()),
         ("scalars", scalars),
     ];
-    let params = vec![n, k, scale.to_bits(), smoothing.to_bits()];
+    let params = loss_params(n, k, scale, smoothing);
     dispatch("cross_entropy", "backward", vec![], bindings, params, [groups(n), 1, 1])
 }

@@ -1,7 +1,7 @@
 //! Node sums of mixed cells, every path with a factor of its own → dispatches of `mix.wgsl`.
 
-use super::{Array, MAX_TASKS, NO_COEFS, Tensor, chunked, dispatch, groups, table};
-use crate::kernel::Dispatch;
+use super::{Array, MAX_TASKS, NO_COEFS, Tensor, chunked, dispatch, groups};
+use crate::kernel::{Dispatch, Params};
 
 /// One path into a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,21 +49,25 @@ impl Mix {
         self.channels * self.split().1
     }
 
-    fn params(&self, terms: &[Term], add: bool) -> Vec<u32> {
+    fn params(&self, terms: &[Term], add: bool) -> Params {
         debug_assert!(terms.len() <= MAX_TASKS);
         let (first, _) = self.block();
         let (rounds, chunks) = self.split();
-        let mut p = Vec::from(self.x.map.words());
-        p.extend([first, terms.len() as u32, u32::from(add), rounds, chunks, self.channels, 0, 0]);
-        p.extend(table(terms.iter().map(|t| [t.source - first, t.number * self.x.map.n, 0, 0])));
-        p
+        Params::new()
+            .map("x", self.x.map.words())
+            .set("first", first)
+            .set("terms", terms.len() as u32)
+            .set("add", u32::from(add))
+            .set("rounds", rounds)
+            .set("chunks", chunks)
+            .set("channels", self.channels)
     }
 
     fn dispatch(
         &self,
         entry: &'static str,
         bindings: Vec<(&'static str, crate::kernel::Range)>,
-        params: Vec<u32>,
+        params: Params,
         grid: [u32; 3],
     ) -> Dispatch {
         let overrides =
@@ -76,6 +80,11 @@ impl Mix {
         }
     }
 
+    fn tasks(&self) -> impl Iterator<Item = [u32; 4]> {
+        let (first, _) = self.block();
+        self.terms.iter().map(move |t| [t.source - first, t.number * self.x.map.n, 0, 0])
+    }
+
     /// z (+)= the terms.
     pub fn forward(&self, add: bool) -> Dispatch {
         let (first, count) = self.block();
@@ -86,7 +95,7 @@ impl Mix {
             ("out", self.z.block(self.target, self.channels)),
         ];
         let grid = [groups(self.x.map.quads()), self.channels, 1];
-        self.dispatch("forward", bindings, self.params(&self.terms, add), grid)
+        self.dispatch("forward", bindings, self.params(&self.terms, add).rows("tasks", self.tasks()), grid)
     }
 
     /// Partial sums of the gradients of the terms' factors, each shared by all examples: \[terms\]\[partials\].
@@ -99,7 +108,12 @@ impl Mix {
             ("partial", partial.range()),
         ];
         let grid = [self.split().1, self.channels, self.terms.len() as u32];
-        self.dispatch("backward_factors", bindings, self.params(&self.terms, false), grid)
+        self.dispatch(
+            "backward_factors",
+            bindings,
+            self.params(&self.terms, false).rows("tasks", self.tasks()),
+            grid,
+        )
     }
 
     /// dx (+)= factor · dz in the block of term `i`: the gradient of an identity.
@@ -111,9 +125,8 @@ impl Mix {
             ("dx", dx.block(term.source, self.channels)),
         ];
         let grid = [groups(self.x.map.quads()), self.channels, 1];
-        let mut params = self.params(&self.terms, add);
-        params.truncate(16);
-        params.extend(table([[0, term.number * self.x.map.n, 0, 0]]));
+        let task = [0, term.number * self.x.map.n, 0, 0];
+        let params = self.params(&self.terms, add).rows("tasks", [task]);
         self.dispatch("pass_back", bindings, params, grid)
     }
 }

@@ -20,7 +20,7 @@ pub mod reduce;
 pub mod subsample;
 pub mod window_pool;
 
-use crate::kernel::{Buf, Dispatch, Range};
+use crate::kernel::{Buf, Dispatch, Params, Range};
 
 /// Invocations per workgroup of every kernel.
 pub const WORKGROUP: u32 = 64;
@@ -248,14 +248,6 @@ pub fn chunked(items: u32, parallel: u32) -> (u32, u32) {
     (rounds, waves.div_ceil(rounds))
 }
 
-/// The table of tasks as words, padded to its fixed size.
-fn table(tasks: impl IntoIterator<Item = [u32; 4]>) -> Vec<u32> {
-    let mut words: Vec<u32> = tasks.into_iter().flatten().collect();
-    debug_assert!(words.len() <= 4 * MAX_TASKS);
-    words.resize(4 * MAX_TASKS, 0);
-    words
-}
-
 fn groups(items: u32) -> u32 {
     items.div_ceil(WORKGROUP)
 }
@@ -377,7 +369,7 @@ fn dispatch(
     entry: &'static str,
     overrides: Vec<(&'static str, u32)>,
     bindings: Vec<(&'static str, Range)>,
-    params: Vec<u32>,
+    params: Params,
     grid: [u32; 3],
 ) -> Dispatch {
     let bytes = bindings.iter().map(|(_, r)| r.len_bytes).sum();

@@ -1,7 +1,7 @@
 //! The update of v: global norm, clip, SGD with momentum and weight decay → dispatches of `sgd.wgsl`.
 
 use super::{WORKGROUP, chunked, dispatch, groups};
-use crate::kernel::{Buf, Dispatch, Range};
+use crate::kernel::{Buf, Dispatch, Params, Range};
 
 /// Scalars that `sgd.wgsl` and `reduce.wgsl` read and write, by position in the `Scalars` buffer.
 pub mod scalar {
@@ -25,6 +25,10 @@ pub mod scalar {
 
 /// Length of the `Norms` buffer, which starts as zeros: room for the chunks of 64 pieces.
 pub const NORMS_BYTES: u64 = 1 << 16;
+
+fn params(quads: u32, rounds: u32, chunks: u32) -> Params {
+    Params::new().set("quads", quads).set("rounds", rounds).set("chunks", chunks)
+}
 
 /// Updates `elements` numbers of v (a multiple of 64) from the accumulated gradient, which is cleared.
 ///
@@ -53,13 +57,13 @@ pub fn update(elements: u32, piece_bytes: u64) -> Vec<Dispatch> {
             ..norms
         };
         let bindings = vec![("grad", range(Buf::Grad, p)), ("partial", target)];
-        let params = vec![p.1 / 4, rounds, chunks, 0];
+        let params = params(p.1 / 4, rounds, chunks);
         out.push(dispatch("sgd", "norm_chunks", vec![], bindings, params, [chunks, 1, 1]));
         all_chunks += chunks.next_multiple_of(64);
     }
     // The gaps between pieces were cleared when the buffer was made and stay zero.
-    let params = vec![0, 0, all_chunks, 0];
-    out.push(dispatch("sgd", "clip", vec![], vec![scalars, ("partial", norms)], params, [1, 1, 1]));
+    let all = params(0, 0, all_chunks);
+    out.push(dispatch("sgd", "clip", vec![], vec![scalars, ("partial", norms)], all, [1, 1, 1]));
     for &p in &pieces {
         let bindings = vec![
             ("v", range(Buf::V, p)),
@@ -67,7 +71,7 @@ pub fn update(elements: u32, piece_bytes: u64) -> Vec<Dispatch> {
             ("grad", range(Buf::Grad, p)),
             scalars,
         ];
-        let params = vec![p.1 / 4, 0, 0, 0];
+        let params = params(p.1 / 4, 0, 0);
         out.push(Dispatch {
             flops: 6 * u64::from(p.1),
             ..dispatch("sgd", "step", vec![], bindings, params, [groups(p.1 / 4), 1, 1])

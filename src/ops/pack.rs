@@ -1,7 +1,7 @@
 //! The weights of a child, side by side → dispatches of `pack.wgsl`.
 
 use super::{BINDING_BYTES, Param, WORKGROUP, cover, dispatch};
-use crate::kernel::{Buf, Dispatch};
+use crate::kernel::{Buf, Dispatch, Params};
 
 const MAX_COPIES: usize = 256;
 
@@ -14,8 +14,7 @@ pub fn copy(copies: &[(Param, Param)]) -> Vec<Dispatch> {
         let task = |(from, to): &(Param, Param)| {
             [(from.offset - v_first) / 4, (to.offset - packed_first) / 4, from.len / 4, 0]
         };
-        let mut params: Vec<u32> = copies.iter().flat_map(task).collect();
-        params.resize(4 * MAX_COPIES, 0);
+        let params = Params::new().rows("tasks", copies.iter().map(task));
         let largest = copies.iter().map(|c| c.0.len / 4).max().unwrap_or(0);
         let grid = [largest.div_ceil(WORKGROUP), copies.len() as u32, 1];
         dispatch("pack", "copy", vec![], vec![("v", v), ("packed", packed)], params, grid)

@@ -5,9 +5,9 @@
 use super::reduce::Rows;
 use super::{
     Array, GradView, Param, Part, Tensor, Tuning, UNIFORM_BYTES, View, WORKGROUP, blocks_bytes, chunked,
-    cover, dispatch, table,
+    cover, dispatch,
 };
-use crate::kernel::{Buf, Dispatch};
+use crate::kernel::{Buf, Dispatch, Params};
 
 /// One convolution of a group.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,23 +84,21 @@ impl Pointwise {
         g.bytes(self.y, self.co, self.tasks.iter().map(|t| (t.dz, t.target)))
     }
 
-    fn params(&self, first: u32, rounds: u32, tile: u32, accumulate: &dyn Fn(u32) -> bool) -> Vec<u32> {
-        let mut p = Vec::from(self.x.x.map.words());
+    fn params(&self, first: u32, rounds: u32, tile: u32, accumulate: &dyn Fn(u32) -> bool) -> Params {
         let in_tiles = self.ci.div_ceil(tile);
-        p.extend([
-            self.ci,
-            self.co,
-            self.ci4(),
-            rounds,
-            self.elements(),
-            in_tiles,
-            self.per_task(),
-            self.row4(),
-        ]);
         let w = |t: &Task| (t.w.offset - first + self.part.first) / 4;
-        p.extend(table(self.tasks.iter().map(|t| [t.source, w(t), t.target, t.dz])));
-        p.extend(table(self.tasks.iter().map(|t| [u32::from(accumulate(t.source)), t.drop, 0, 0])));
-        p
+        Params::new()
+            .map("x", self.x.x.map.words())
+            .set("ci", self.ci)
+            .set("co", self.co)
+            .set("ci4", self.ci4())
+            .set("rounds", rounds)
+            .set("elements", self.elements())
+            .set("in_tiles", in_tiles)
+            .set("per_task", self.per_task())
+            .set("row4", self.row4())
+            .rows("tasks", self.tasks.iter().map(|t| [t.source, w(t), t.target, t.dz]))
+            .rows("modes", self.tasks.iter().map(|t| [u32::from(accumulate(t.source)), t.drop, 0, 0]))
     }
 
     /// Channels per invocation: no more than there are, and few different numbers, since each is compiled.

@@ -1,8 +1,8 @@
 //! 3x3 pools → dispatches of `pool.wgsl`.
 
 use super::depthwise::by_source;
-use super::{Array, GradView, Tensor, Tuning, View, blocks_bytes, dispatch, groups, table};
-use crate::kernel::Dispatch;
+use super::{Array, GradView, Tensor, Tuning, View, blocks_bytes, dispatch, groups};
+use crate::kernel::{Dispatch, Params};
 
 /// One pool of a group.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,11 +50,13 @@ impl Pool {
         o
     }
 
-    fn params(&self, tiles: u32, row_tiles: u32) -> Vec<u32> {
-        let mut p = Vec::from(self.x.x.map.words());
-        p.extend(self.y.map.words());
-        p.extend([self.channels, tiles, row_tiles, 0]);
-        p
+    fn params(&self, tiles: u32, row_tiles: u32) -> Params {
+        Params::new()
+            .map("x", self.x.x.map.words())
+            .map("y", self.y.map.words())
+            .set("channels", self.channels)
+            .set("tiles", tiles)
+            .set("row_tiles", row_tiles)
     }
 
     fn index_range(&self) -> crate::kernel::Range {
@@ -66,9 +68,10 @@ impl Pool {
         let rows = tuning.pool_rows.min(self.y.map.h.next_power_of_two());
         let row_tiles = self.y.map.h.div_ceil(rows);
         let tiles = self.y.map.n * row_tiles * self.y.map.wq();
-        let mut params = self.params(tiles, row_tiles);
-        params.extend(table(self.tasks.iter().map(|t| [t.source, t.target, 0, 0])));
-        params.extend(table([]));
+        let params = self
+            .params(tiles, row_tiles)
+            .rows("tasks", self.tasks.iter().map(|t| [t.source, t.target, 0, 0]))
+            .rows::<4>("entries", []);
         let bindings = vec![
             ("x", self.x.x.range()),
             ("coefs", self.x.coefs_range()),
@@ -109,15 +112,16 @@ impl Pool {
         let rows = tuning.pool_rows.min(self.x.x.map.h.next_power_of_two()).max(if strided { 2 } else { 1 });
         let row_tiles = self.x.x.map.h.div_ceil(rows);
         let tiles = self.x.x.map.n * row_tiles * self.y.map.wq();
-        let mut params = self.params(tiles, row_tiles);
         let (sources, entries) = by_source(
             self.tasks
                 .iter()
                 .enumerate()
                 .map(|(i, t)| (t.source, [t.dz, t.target, i as u32 * self.channels, t.drop])),
         );
-        params.extend(table(sources.iter().map(|&[s, f, c]| [s, f, c, u32::from(accumulate(s))])));
-        params.extend(table(entries));
+        let params = self
+            .params(tiles, row_tiles)
+            .rows("tasks", sources.iter().map(|&[s, f, c]| [s, f, c, u32::from(accumulate(s))]))
+            .rows("entries", entries);
         let mut overrides = self.overrides(rows);
         overrides.extend(g.overrides());
         let bindings = vec![

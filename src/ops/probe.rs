@@ -1,10 +1,11 @@
 //! Probes of an adapter → dispatches of `probe.wgsl` and `fill.wgsl`.
 
 use super::{Array, dispatch};
-use crate::kernel::Dispatch;
+use crate::kernel::{Dispatch, Params};
 
-fn params(x: Array, rounds: u32, a: f32, b: f32) -> Vec<u32> {
-    vec![(x.bytes / 16) as u32, rounds, a.to_bits(), b.to_bits()]
+fn params(x: Array, rounds: u32, a: f32, b: f32) -> Params {
+    let n_quads = (x.bytes / 16) as u32;
+    Params::new().set("n_quads", n_quads).set("rounds", rounds).float("a", a).float("b", b)
 }
 
 /// `groups` workgroups of 64 chains of multiply-adds, 96·`rounds` quads each; `out` gets a quad per invocation.
@@ -33,7 +34,12 @@ pub fn load(x: Array, out: Array, groups: u32, apart: u32) -> Dispatch {
     dispatch("probe", "load", vec![], bindings, params(x, apart, 0.0, 0.0), [groups, 1, 1])
 }
 
+/// Parameters of `fill.wgsl`: so many quads of this value.
+pub fn fill_params(n_quads: u32, value: f32) -> Params {
+    Params::new().set("n_quads", n_quads).float("value", value)
+}
+
 /// One workgroup that does nothing.
 pub fn empty(out: Array) -> Dispatch {
-    dispatch("fill", "fill", vec![], vec![("y", out.range())], vec![0, 0], [1, 1, 1])
+    dispatch("fill", "fill", vec![], vec![("y", out.range())], fill_params(0, 0.0), [1, 1, 1])
 }

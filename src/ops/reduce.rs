@@ -1,7 +1,7 @@
 //! Weight gradients of a child → the accumulated gradient.
 
 use super::{Array, BINDING_BYTES, Param, WORKGROUP, cover, dispatch};
-use crate::kernel::{Buf, Dispatch};
+use crate::kernel::{Buf, Dispatch, Params};
 
 /// Partial sums of one parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,15 +41,12 @@ pub fn accumulate_into(buf: Buf, partial: Array, tasks: &[Task]) -> Vec<Dispatch
     let one = |tasks: &[Task]| {
         let targets: Vec<Param> = tasks.iter().map(|t| t.target).collect();
         let (grad, base) = cover(buf, &targets);
-        let mut params: Vec<u32> = tasks
-            .iter()
-            .flat_map(|t| {
-                let rows = t.rows.unwrap_or(Rows { len: t.elements.max(1), pitch: 0, column: 0 });
-                let first = t.target.offset - base + rows.column;
-                [t.first, t.elements, t.chunks, t.stride, first, rows.len, rows.pitch, 0]
-            })
-            .collect();
-        params.resize(8 * super::MAX_TASKS, 0);
+        let row = |t: &Task| {
+            let rows = t.rows.unwrap_or(Rows { len: t.elements.max(1), pitch: 0, column: 0 });
+            let first = t.target.offset - base + rows.column;
+            [t.first, t.elements, t.chunks, t.stride, first, rows.len, rows.pitch, 0]
+        };
+        let params = Params::new().rows("tasks", tasks.iter().map(row));
         let largest = tasks.iter().map(|t| t.elements).max().unwrap_or(0);
         let bindings = vec![("partial", partial.range()), ("grad", grad)];
         let grid = [largest.div_ceil(WORKGROUP), tasks.len() as u32, 1];

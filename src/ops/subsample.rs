@@ -3,8 +3,8 @@
 //! y\[t\] has 2C channels: x at even rows and columns, then x at odd rows and columns.
 
 use super::depthwise::by_source;
-use super::{Tensor, View, blocks_bytes, dispatch, groups, table};
-use crate::kernel::Dispatch;
+use super::{Tensor, View, blocks_bytes, dispatch, groups};
+use crate::kernel::{Dispatch, Params};
 
 /// Subsampling of several blocks of x.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,18 +20,17 @@ pub struct Subsample {
 }
 
 impl Subsample {
-    fn params(&self) -> Vec<u32> {
-        let mut p = Vec::from(self.x.x.map.words());
-        p.extend(self.y.map.words());
-        p.extend([self.channels, 0, 0, 0]);
-        p
+    fn params(&self) -> Params {
+        Params::new()
+            .map("x", self.x.x.map.words())
+            .map("y", self.y.map.words())
+            .set("channels", self.channels)
     }
 
     /// y from x.
     pub fn forward(&self) -> Dispatch {
-        let mut params = self.params();
-        params.extend(table(self.sources.iter().map(|&s| [s, 0, 0, 0])));
-        params.extend(table([]));
+        let params =
+            self.params().rows("tasks", self.sources.iter().map(|&s| [s, 0, 0, 0])).rows::<4>("entries", []);
         let bindings =
             vec![("x", self.x.x.range()), ("coefs", self.x.coefs_range()), ("out", self.y.range())];
         let grid = [groups(self.y.map.quads()), self.channels, self.sources.len() as u32];
@@ -42,11 +41,12 @@ impl Subsample {
 
     /// dx (+)= for each source block.
     pub fn backward(&self, dy: Tensor, dx: Tensor, accumulate: impl Fn(u32) -> bool) -> Dispatch {
-        let mut params = self.params();
         let tasks = self.sources.iter().enumerate().map(|(i, &s)| (s, [i as u32, 0, 0, 0]));
         let (sources, entries) = by_source(tasks);
-        params.extend(table(sources.iter().map(|&[s, f, c]| [s, f, c, u32::from(accumulate(s))])));
-        params.extend(table(entries));
+        let params = self
+            .params()
+            .rows("tasks", sources.iter().map(|&[s, f, c]| [s, f, c, u32::from(accumulate(s))]))
+            .rows("entries", entries);
         let bindings = vec![
             ("x", self.x.x.range()),
             ("coefs", self.x.coefs_range()),

@@ -1,7 +1,7 @@
 //! The auxiliary head's average pool of relu(x) → dispatches of `window_pool.wgsl`.
 
 use super::{Tensor, dispatch, groups};
-use crate::kernel::Dispatch;
+use crate::kernel::{Dispatch, Params};
 
 /// Windows of `window` pixels every `stride`, or (`window` 0) adaptive ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,11 +21,11 @@ impl WindowPool {
         vec![("WINDOW", self.window), ("S", self.stride)]
     }
 
-    fn params(&self, accumulate: bool) -> Vec<u32> {
-        let mut p = Vec::from(self.x.map.words());
-        p.extend(self.y.map.words());
-        p.extend([u32::from(accumulate), 0, 0, 0]);
-        p
+    fn params(&self, accumulate: bool) -> Params {
+        Params::new()
+            .map("x", self.x.map.words())
+            .map("y", self.y.map.words())
+            .set("accumulate", u32::from(accumulate))
     }
 
     /// y from x.

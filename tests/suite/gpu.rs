@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parsec_nas::Error;
 use parsec_nas::gpu::{self, Gpu, LimitsChoice, Options, has_dxc};
-use parsec_nas::kernel::{self, Buf, Dispatch, Range};
+use parsec_nas::kernel::{self, Buf, Dispatch, Params, Range};
 use parsec_nas::ops::{Array, probe};
 use tempfile::TempDir;
 
@@ -77,7 +77,7 @@ fn fill(range: Range, value: f32) -> Dispatch {
         entry: "fill",
         overrides: vec![],
         bindings: vec![("y", range)],
-        params: vec![n_quads, value.to_bits()],
+        params: probe::fill_params(n_quads, value),
         grid: [n_quads.div_ceil(256), 1, 1],
         flops: 0,
         bytes: range.len_bytes,
@@ -194,8 +194,19 @@ fn wrong_dispatches_are_refused_with_the_reason() {
         (with(vec![("y", Range { buf: Buf::Extra(902), ..y.1 })]), "no buffer"),
         (Dispatch { grid: [65_536, 1, 1], ..good.clone() }, "65535"),
         (Dispatch { grid: [1, 0, 1], ..good.clone() }, "grid"),
-        (Dispatch { params: vec![1], ..good.clone() }, "params"),
-        (Dispatch { params: vec![1, 2, 3], ..good.clone() }, "params"),
+        (Dispatch { params: Params::new().set("n_quads", 1), ..good.clone() }, "params.value is not set"),
+        (
+            Dispatch { params: good.params.clone().set("rounds", 1), ..good.clone() },
+            "params has no rounds; it has",
+        ),
+        (
+            Dispatch { params: good.params.clone().set("value", 1), ..good.clone() },
+            "params.value is set twice",
+        ),
+        (
+            Dispatch { params: Params::new().rows("n_quads", [[1, 2]]).set("value", 1), ..good.clone() },
+            "params.n_quads has 1 words, 2 were given",
+        ),
         (Dispatch { overrides: vec![("K", 3)], ..good.clone() }, "override"),
         (Dispatch { shader: "nothing", ..good.clone() }, "no such shader"),
         (Dispatch { entry: "nothing", ..good.clone() }, "no entry point"),

@@ -4,6 +4,7 @@ use super::{Case, Oracle};
 use crate::kernel::Dispatch;
 use crate::ops::Map;
 use crate::ops::elementwise::{self, ApplyBackward};
+use crate::ops::probe::fill_params;
 use crate::reference::{concat, node_sum, relu};
 use crate::selftest::setup::{EXACT, FEW, Setup, sum};
 
@@ -109,7 +110,7 @@ impl Oracle for Fill {
             entry: "fill",
             overrides: vec![],
             bindings: vec![("y", y.range())],
-            params: vec![self.n_quads, 1.5f32.to_bits()],
+            params: fill_params(self.n_quads, 1.5),
             grid: [self.n_quads.div_ceil(256), 1, 1],
             flops: 0,
             bytes: y.bytes,

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Extent, Layout, Loss, Lowering, Memory, Mode, Plan, Request};
-use parsec_nas::kernel::{Buf, Dispatch, Range};
+use parsec_nas::kernel::{Buf, Dispatch, Range, kernel};
 use parsec_nas::ops::Tuning;
 use parsec_nas::selftest::child::{everything, the_rest};
 use parsec_nas::space::{Genotype, Paths, Primitive};
@@ -53,7 +53,7 @@ fn launch(out: &mut String, plan: &Plan, at: usize, d: &Dispatch) {
     let bound: Vec<String> =
         d.bindings.iter().map(|(name, r)| format!("{name}={}", place(plan, at, r))).collect();
     wrapped(out, &bound);
-    wrapped(out, &words(&d.params));
+    wrapped(out, &words(&d.params.pack(kernel(d.shader).unwrap()).unwrap()));
 }
 
 /// Words between spaces, on as many indented lines as they need.

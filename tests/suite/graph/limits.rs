@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Layout, Lowering, Mode, Plan};
 use parsec_nas::kernel::specialise::specialise;
-use parsec_nas::kernel::{Buf, Dispatch, Kind, SOURCES};
+use parsec_nas::kernel::{Buf, Dispatch, Kind, SOURCES, kernel};
 use parsec_nas::ops::optimizer;
 use parsec_nas::rng::{Purpose, stream};
 use parsec_nas::space::{Genotype, Pair, Primitive};
@@ -19,7 +19,8 @@ pub(super) fn check(d: &Dispatch) {
     let what = format!("{}.{}", d.shader, d.entry);
     assert!(d.grid.iter().all(|n| (1..=65_535).contains(n)), "{what}: {:?}", d.grid);
     assert!(d.bindings.len() <= 8, "{what}: {} storage buffers", d.bindings.len());
-    assert!(d.params.len() * 4 <= 65_536, "{what}: uniforms");
+    let words = d.params.pack(kernel(d.shader).unwrap()).unwrap();
+    assert!(words.len() * 4 <= 65_536, "{what}: uniforms");
     let entry = parsec_nas::kernel::kernel(d.shader).unwrap().entry(d.entry).unwrap();
     for (name, range) in &d.bindings {
         let binding = entry.bindings.iter().find(|b| b.name == *name).unwrap();
@@ -41,43 +42,49 @@ pub(super) fn check(d: &Dispatch) {
 
 /// All iterations of all loops of one invocation, at most; by the loops of the shaders that stay loops.
 fn iterations(d: &Dispatch) -> u64 {
-    let p = |i: usize| u64::from(d.params[i]);
+    let p = |name: &str| u64::from(d.params.get(name).unwrap()[0]);
+    let map = |name: &str, member: usize| u64::from(d.params.get(name).unwrap()[member]);
+    let (rows, columns, image) = (1, 2, 6);
     let set = |name: &str, default: u32| {
         u64::from(d.overrides.iter().find(|(n, _)| *n == name).map_or(default, |(_, value)| *value))
     };
     let lanes = 64;
     match (d.shader, d.entry) {
-        ("batch_norm", "statistics" | "backward_sums") => p(11) + lanes,
-        ("batch_norm", "finalize" | "backward_finalize") => p(12),
-        ("conv", "forward") => p(16),
-        ("conv", "backward_data") => set("K", 3) + set("K", 3) * set("K", 3) * (1 + p(17)),
-        ("conv", "backward_weight") => p(18) + lanes + 3,
-        ("depthwise", "backward_weight") => p(19) + lanes,
-        ("pointwise", "forward") => p(10),
-        ("pointwise", "backward_data") => p(9),
-        ("pointwise", "backward_weight") => p(11) + lanes,
+        ("batch_norm", "statistics" | "backward_sums") => p("rounds") + lanes,
+        ("batch_norm", "finalize" | "backward_finalize") => p("chunks"),
+        ("conv", "forward") => p("ci"),
+        ("conv", "backward_data") => set("K", 3) + set("K", 3) * set("K", 3) * (1 + p("co")),
+        ("conv", "backward_weight") => p("rounds") + lanes + 3,
+        ("depthwise", "backward_weight") => p("rounds") + lanes,
+        ("pointwise", "forward") => p("ci4"),
+        ("pointwise", "backward_data") => p("co"),
+        ("pointwise", "backward_weight") => p("rounds") + lanes,
         // Tasks of one source: the table has sixteen entries.
         ("depthwise" | "pool" | "subsample", entry) if entry.starts_with("backward") => 16,
-        ("mix", "forward") => p(9),
-        ("mix", "backward_factors") => p(11) + lanes,
-        ("global_pool", "forward") => p(6),
-        ("linear", "forward") => p(1),
-        ("linear", "forward_by_example") => p(1).div_ceil(lanes) + lanes,
-        ("linear", "backward_data") => p(2),
-        ("linear", "backward_weight") => p(0),
-        ("cross_entropy", "forward") => 2 * p(1),
-        ("cross_entropy", "backward") => 3 * p(1),
-        ("reduce", "accumulate") => (0..16).map(|task| p(8 * task + 2)).max().unwrap_or(0),
+        ("mix", "forward") => p("terms"),
+        ("mix", "backward_factors") => p("rounds") + lanes,
+        ("global_pool", "forward") => map("x", image),
+        ("linear", "forward") => p("c"),
+        ("linear", "forward_by_example") => p("c").div_ceil(lanes) + lanes,
+        ("linear", "backward_data") => p("k"),
+        ("linear", "backward_weight") => p("n"),
+        ("cross_entropy", "forward") => 2 * p("k"),
+        ("cross_entropy", "backward") => 3 * p("k"),
+        ("reduce", "accumulate") => {
+            let tasks = d.params.get("tasks").unwrap().chunks(8);
+            tasks.map(|task| u64::from(task[2])).max().unwrap_or(0)
+        }
         ("window_pool", "forward") => {
             let side = |size: u64, outputs: u64| {
                 if set("WINDOW", 5) > 0 { set("WINDOW", 5) } else { size.div_ceil(outputs) + 1 }
             };
-            let (rows, cols) = (side(p(1), p(9)), side(p(2), p(10)));
-            p(10).min(4) * rows * (1 + cols)
+            let high = side(map("x", rows), map("y", rows));
+            let wide = side(map("x", columns), map("y", columns));
+            map("y", columns).min(4) * high * (1 + wide)
         }
-        ("window_pool", "backward") => p(9) * (1 + p(10)),
-        ("sgd", "norm_chunks") => p(1) + lanes,
-        ("sgd", "clip") => p(2),
+        ("window_pool", "backward") => map("y", rows) * (1 + map("y", columns)),
+        ("sgd", "norm_chunks") => p("rounds") + lanes,
+        ("sgd", "clip") => p("chunks"),
         ("batch_norm", "backward_apply")
         | ("apply" | "node" | "sgd" | "pack", _)
         | ("mix", "pass_back")
@@ -180,7 +187,11 @@ fn the_update_of_v_stays_inside_the_limits() {
     {
         let dispatches = optimizer::update(elements, piece);
         dispatches.iter().for_each(check);
-        let stepped: u32 = dispatches.iter().filter(|d| d.entry == "step").map(|d| 4 * d.params[0]).sum();
+        let stepped: u32 = dispatches
+            .iter()
+            .filter(|d| d.entry == "step")
+            .map(|d| 4 * d.params.get("quads").unwrap()[0])
+            .sum();
         assert_eq!(stepped, elements, "every number is updated");
         // The pieces' partial sums do not overlap, and the clip adds up all of them.
         let mut end = 0;
@@ -191,7 +202,8 @@ fn the_update_of_v_stays_inside_the_limits() {
         }
         let clip = dispatches.iter().find(|d| d.entry == "clip").unwrap();
         assert!(
-            u64::from(clip.params[2]) * 4 >= end && u64::from(clip.params[2]) * 4 <= optimizer::NORMS_BYTES
+            u64::from(clip.params.get("chunks").unwrap()[0]) * 4 >= end
+                && u64::from(clip.params.get("chunks").unwrap()[0]) * 4 <= optimizer::NORMS_BYTES
         );
     }
 }

@@ -2,46 +2,19 @@
 
 use parsec_nas::graph::memory::{PAGE_BYTES, Region, place};
 use parsec_nas::graph::{Mode, Plan};
-use parsec_nas::kernel::{Buf, Dispatch, Range};
+use parsec_nas::kernel::{Buf, Dispatch, Params, Range, kernel};
 use parsec_nas::{Error, rng};
 use rand::RngExt;
 
 use super::{Owned, random_requests};
 
-/// The names under which an entry point writes.
-fn outputs(d: &Dispatch) -> &'static [&'static str] {
-    match (d.shader, d.entry) {
-        ("batch_norm", "statistics" | "backward_sums") => &["partial"],
-        ("batch_norm", "finalize" | "from_running") => &["coefs"],
-        ("batch_norm", "backward_finalize") => &["grad_coefs", "dparams"],
-        ("pool", "forward") => &["out", "index"],
-        ("global_pool", "forward") => &["pooled"],
-        ("linear", "forward_by_example") => &["y"],
-        ("mix", "forward") => &["out"],
-        ("mix", "backward_factors") => &["partial"],
-        ("mix", "pass_back") => &["dx"],
-        ("cross_entropy", "forward") => &["result"],
-        ("cross_entropy", "backward") => &["dlogits"],
-        ("reduce", _) => &["grad"],
-        ("pack", _) => &["packed"],
-        ("conv" | "depthwise" | "pointwise" | "linear", "backward_weight") => &["partial"],
-        (
-            "conv" | "depthwise" | "pointwise" | "linear" | "subsample" | "node" | "apply" | "window_pool",
-            "forward",
-        ) => {
-            if d.shader == "linear" {
-                &["y"]
-            } else {
-                &["out"]
-            }
-        }
-        (
-            "conv" | "depthwise" | "pointwise" | "pool" | "linear" | "subsample" | "apply" | "global_pool"
-            | "window_pool" | "batch_norm",
-            entry,
-        ) if entry.starts_with("backward") || ["pass_back", "clear"].contains(&entry) => &["dx"],
-        other => panic!("what does {other:?} write?"),
-    }
+/// The names under which an entry point writes, by its shader.
+fn outputs(d: &Dispatch) -> Vec<&'static str> {
+    let entry = kernel(d.shader).unwrap().entry(d.entry).unwrap();
+    let written = entry.bindings.iter().filter(|b| b.is_written).map(|b| b.name.as_str());
+    let names: Vec<_> = written.collect();
+    assert!(!names.is_empty(), "{}::{} writes nothing", d.shader, d.entry);
+    names
 }
 
 fn overlap(a: &Region, b: &Region) -> bool {
@@ -209,7 +182,7 @@ fn launch(bindings: Vec<(&'static str, Range)>) -> Dispatch {
         entry: "fill",
         overrides: vec![],
         bindings,
-        params: vec![],
+        params: Params::new(),
         grid: [1; 3],
         flops: 0,
         bytes: 0,

@@ -115,19 +115,25 @@ fn a_swapped_stride_is_found() {
 #[test]
 fn a_dropped_accumulation_is_found() {
     let Some(mut gpu) = gpu() else { return };
-    // Where each kernel's flag lies among its parameters: after the maps and counts, fourth of a table.
-    for (parts, kernel, word) in [
-        (&["conv", "add=true"][..], "conv::backward_data", 19),
-        (&["depthwise", "stride=1", "sources=[0]", "add=true"], "depthwise::backward_data", 27),
-        (&["depthwise", "stride=2", "sources=[0]", "add=true"], "depthwise::backward_data_strided", 27),
-        (&["pointwise", "n_tasks=1", "add=true"], "pointwise::backward_data", 80),
-        (&["globalpool", "add=true", "h=8"], "global_pool::backward", 8),
-        (&["windowpool", "add=true"], "window_pool::backward", 16),
-        (&["apply", "add=true"], "apply::pass_back", 8),
+    // Each kernel's flag: a member of its parameters, or a word of its first task.
+    for (parts, kernel, name, word) in [
+        (&["conv", "add=true"][..], "conv::backward_data", "accumulate", 0),
+        (&["depthwise", "stride=1", "sources=[0]", "add=true"], "depthwise::backward_data", "tasks", 3),
+        (
+            &["depthwise", "stride=2", "sources=[0]", "add=true"],
+            "depthwise::backward_data_strided",
+            "tasks",
+            3,
+        ),
+        (&["pointwise", "n_tasks=1", "add=true"], "pointwise::backward_data", "modes", 0),
+        (&["globalpool", "add=true", "h=8"], "global_pool::backward", "accumulate", 0),
+        (&["windowpool", "add=true"], "window_pool::backward", "accumulate", 0),
+        (&["apply", "add=true"], "apply::pass_back", "accumulate", 0),
     ] {
         let damage = |d: &mut Dispatch| {
             if is(d, kernel) {
-                assert_eq!(std::mem::take(&mut d.params[word]), 1, "{kernel}");
+                let flag = &mut d.params.get_mut(name).unwrap()[word];
+                assert_eq!(std::mem::take(flag), 1, "{kernel}");
             }
         };
         let found = problems(&mut gpu, &case(parts), damage);
@@ -162,7 +168,7 @@ fn counted_padding_is_found() {
 fn a_write_past_the_end_is_found() {
     let Some(mut gpu) = gpu() else { return };
     let mut setup = case(&["fill", "n_quads=300"]).setup();
-    setup.dispatches[0].params[0] += 1;
+    setup.dispatches[0].params.get_mut("n_quads").unwrap()[0] += 1;
     setup.dispatches[0].bindings[0].1.len_bytes += 16;
     let after = execute(&mut gpu, &setup).unwrap();
     assert!(compare(&setup, &after).problems.concat().contains("4 words of Extra(0) changed"));

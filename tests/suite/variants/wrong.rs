@@ -42,8 +42,16 @@ fn alter(d: &mut Dispatch) {
             }
         }
         // Addresses only get smaller: nothing outside a buffer is touched.
-        Wrong::SwappedStride if shader == "linear" => d.params.swap(3, 4),
-        Wrong::SwappedStride => d.params[4] = d.params[4].saturating_sub(16),
+        Wrong::SwappedStride if shader == "linear" => {
+            let [channel, example] = ["x_channel", "x_example"].map(|name| d.params.get(name).unwrap()[0]);
+            d.params.get_mut("x_channel").unwrap()[0] = example;
+            d.params.get_mut("x_example").unwrap()[0] = channel;
+        }
+        Wrong::SwappedStride => {
+            // The fifth member of a map is its pitch.
+            let pitch = &mut d.params.get_mut("x").unwrap()[4];
+            *pitch = pitch.saturating_sub(16);
+        }
     }
 }
 
