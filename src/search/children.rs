@@ -43,7 +43,7 @@ pub(super) fn largest(space: &Space) -> Vec<Genotype> {
         Primitive::SepConv5x5 | Primitive::SepConv3x3 => 3,
         Primitive::DilConv5x5 | Primitive::DilConv3x3 => 2,
         Primitive::MaxPool3x3 => 1,
-        _ => 0,
+        Primitive::AvgPool3x3 | Primitive::SkipConnect | Primitive::None => 0,
     };
     let Some(&primitive) = space.primitives().iter().max_by_key(|p| rank(p)) else {
         return Vec::new();

@@ -3,10 +3,14 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use clap::CommandFactory;
+use parsec_nas::cli::Cli;
 use parsec_nas::config::{Config, keys::KEYS};
 use parsec_nas::export::tensors::Tensor;
 use parsec_nas::run::{Manifest, RunDir};
 use tempfile::TempDir;
+
+use super::golden;
 
 fn parsec(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
@@ -43,6 +47,26 @@ fn help_lists_the_commands_and_every_flag() {
         assert!(out.contains(&flag), "{flag} is not in\n{out}");
     }
     assert_eq!(outcome(&["--version"]).1, concat!("parsec ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+/// What each command says about itself, word by word, for a terminal of 100 columns.
+#[test]
+fn help_is_as_it_was() {
+    let help = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
+        let out = command.args(args).arg("--help").env("COLUMNS", "100").env_remove("PARSEC_DEVICE").output();
+        let (code, out, err) = text(out.unwrap());
+        assert_eq!((code, err.as_str()), (0, ""), "{args:?}");
+        // Windows names the program by its file.
+        out.replace("parsec.exe", "parsec").replace("\r\n", "\n")
+    };
+    golden::check("help.txt", &help(&[]));
+    let program = Cli::command();
+    let commands: Vec<&str> = program.get_subcommands().map(|command| command.get_name()).collect();
+    assert!(commands.len() >= 12, "{commands:?}");
+    for command in commands {
+        golden::check(&format!("help-{command}.txt"), &help(&[command]));
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ mod onnx;
 mod python;
 
 /// A network of 3 cells with numbers that differ from place to place; variances are positive.
-fn trained(genotype: &Genotype, kind: NetworkKind, stem: StemKind, auxiliary: bool) -> Trained {
+pub(super) fn trained(genotype: &Genotype, kind: NetworkKind, stem: StemKind, auxiliary: bool) -> Trained {
     let side = if stem == StemKind::ImageNet { 64 } else { 12 };
     let spec = NetworkSpec {
         kind,

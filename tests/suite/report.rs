@@ -4,12 +4,15 @@ use parsec_nas::cli::show::{ShowArgs, describe};
 use parsec_nas::config::Memory;
 use parsec_nas::graph::spec::NetworkKind;
 use parsec_nas::report::{
-    Item, ItemKind, Panel, Series, cells_dot, cells_svg, layout, panels_svg, png, prior_svg, sheet_svg,
+    Item, ItemKind, Panel, Series, cells_dot, cells_svg, layout, metrics_svg, panels_svg, png, prior_svg,
+    sheet_svg,
 };
 use parsec_nas::rng::{Purpose, stream};
 use parsec_nas::space::genotype::named;
 use parsec_nas::space::{CellKind, Genotype, Pair, Primitive, Prior, Space};
 use resvg::usvg;
+
+use super::golden;
 
 fn random(index: u64) -> Genotype {
     let space = Space::new(&Primitive::ALL.map(Primitive::name)).unwrap();
@@ -234,4 +237,58 @@ fn show_reads_a_run() {
     write("config.toml", "layers = = 5");
     let error = describe(&args, None).unwrap_err();
     assert!(error.exit_code() == 1 && error.to_string().contains("config.toml at byte"), "{error}");
+}
+
+/// A prior with a logit of its own for every pair.
+fn uneven(space: &Space) -> Prior {
+    let mut prior = Prior::uniform(space);
+    let logits = prior.logits.iter_mut().flatten().flatten();
+    for (i, logit) in logits.enumerate() {
+        *logit = ((i * 29) % 31) as f64 / 10.0;
+    }
+    prior
+}
+
+/// Lines of a search's and of a training's metrics, the parts that are drawn.
+fn metrics() -> [(&'static str, String); 2] {
+    let search = |step: u32| {
+        let (x, evaluated) = (f64::from(step), step.is_multiple_of(4));
+        let mut line = serde_json::json!({
+            "step": step, "accuracy": x / 16.0, "train_accuracy": x / 20.0, "train_loss": 2.5 - x / 8.0,
+            "entropy": { "normal": 20.5 - x, "reduce": 20.5 - x / 2.0 }, "ess": 1.0 + f64::from(step % 5),
+        });
+        if evaluated {
+            line["mode_accuracy"] = (x / 32.0).into();
+        }
+        line
+    };
+    let train = |step: u32| {
+        let (x, evaluated) = (f64::from(step), step.is_multiple_of(4));
+        let mut line = serde_json::json!({
+            "step": step, "accuracy": x / 16.0, "loss": 2.5 - x / 8.0, "lr": 0.025 * (12.0 - x) / 12.0,
+        });
+        if evaluated {
+            line["held_out_accuracy"] = (x / 32.0).into();
+            line["held_out_loss"] = (2.75 - x / 16.0).into();
+        }
+        line
+    };
+    let lines =
+        |line: &dyn Fn(u32) -> serde_json::Value| (1..=12).map(|i| format!("{}\n", line(i))).collect();
+    [("search", lines(&search)), ("train", lines(&train))]
+}
+
+#[test]
+fn drawings_are_as_they_were() {
+    let genotype = named("DARTS_V2").unwrap();
+    golden::check("cells-darts_v2.svg", &cells_svg(&genotype));
+    golden::check("cells-darts_v2.dot", &cells_dot(&genotype));
+    let space = Space::default();
+    golden::check("prior.svg", &prior_svg(&space, &uneven(&space)));
+    let folder = tempfile::tempdir().unwrap();
+    for (kind, lines) in metrics() {
+        let path = folder.path().join("metrics.jsonl");
+        std::fs::write(&path, lines).unwrap();
+        golden::check(&format!("curves-{kind}.svg"), &metrics_svg(&path).unwrap().unwrap());
+    }
 }

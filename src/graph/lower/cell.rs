@@ -202,8 +202,10 @@ impl Builder<'_> {
                 NetworkKind::Final => Norm::Identity,
             },
             Primitive::SepConv3x3 | Primitive::SepConv5x5 => self.norm_named(&format!("{}.op.7", op.prefix)),
+            Primitive::DilConv3x3 | Primitive::DilConv5x5 => self.norm_named(&format!("{}.op.3", op.prefix)),
             Primitive::SkipConnect if strided => self.norm_named(&format!("{}.bn", op.prefix)),
-            _ => self.norm_named(&format!("{}.op.3", op.prefix)),
+            // An identity and `none` store no output.
+            Primitive::SkipConnect | Primitive::None => Norm::Identity,
         }
     }
 
