@@ -17,7 +17,10 @@ pub fn copy(copies: &[(Param, Param)]) -> Vec<Dispatch> {
         let params = Params::new().rows("tasks", copies.iter().map(task));
         let largest = copies.iter().map(|c| c.0.len / 4).max().unwrap_or(0);
         let grid = [largest.div_ceil(WORKGROUP), copies.len() as u32, 1];
-        dispatch("pack", "copy", vec![], vec![("v", v), ("packed", packed)], params, grid)
+        // What lies between the weights that a child uses is bound, and stays where it is.
+        let bytes = copies.iter().map(|(from, _)| 2 * 4 * u64::from(from.len)).sum();
+        let bindings = vec![("v", v), ("packed", packed)];
+        Dispatch { bytes, ..dispatch("pack", "copy", vec![], bindings, params, grid) }
     };
     // What one dispatch reads of v must fit a binding.
     let mut sorted = copies.to_vec();

@@ -50,7 +50,10 @@ pub fn accumulate_into(buf: Buf, partial: Array, tasks: &[Task]) -> Vec<Dispatch
         let largest = tasks.iter().map(|t| t.elements).max().unwrap_or(0);
         let bindings = vec![("partial", partial.range()), ("grad", grad)];
         let grid = [largest.div_ceil(WORKGROUP), tasks.len() as u32, 1];
-        dispatch("reduce", "accumulate", vec![], bindings, params, grid)
+        // Each partial sum is read, and each element of the gradient read and written.
+        let touched = |t: &Task| 4 * u64::from(t.elements) * u64::from(t.chunks + 2);
+        let bytes = tasks.iter().map(touched).sum();
+        Dispatch { bytes, ..dispatch("reduce", "accumulate", vec![], bindings, params, grid) }
     };
     let mut groups: Vec<&[Task]> = Vec::new();
     let mut rest = tasks;

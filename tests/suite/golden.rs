@@ -2,17 +2,23 @@
 //! `git diff` then shows what changed.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use expect_test::expect_file;
 
 /// Lines that a failure shows.
 const N_SHOWN: usize = 24;
 
+/// As a whole path, so that the suite's binary can be started from anywhere.
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/golden")
+}
+
 /// Fails unless the golden file `name` holds `found`.
 #[track_caller]
 pub fn check(name: &str, found: &str) {
     assert!(found.is_empty() || found.ends_with('\n'), "{name}: the last line has no end");
-    let file = expect_file![format!("golden/{name}")];
+    let file = expect_file![folder().join(name)];
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         return file.assert_eq(found);
     }
@@ -85,5 +91,5 @@ fn a_difference_names_its_lines_and_shows_both_sides() {
     assert!(difference("", &long).unwrap().ends_with("and 76 lines more\n"));
     // Nothing but the end of the last line.
     assert!(difference("a", "a\n").is_some());
-    assert_eq!(expect_file!["golden/no such file"].data(), "");
+    assert_eq!(expect_file![folder().join("no such file")].data(), "");
 }

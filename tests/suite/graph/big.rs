@@ -55,7 +55,7 @@ fn owned(spec: &NetworkSpec, genotype: &Genotype, batch: u32) -> Owned {
 
 /// Plans it in all modes; all launches keep to the default limits.
 fn plans(owned: &Owned) {
-    memory::check(owned);
+    memory::check(&owned.plan(), &owned.layout);
     for mode in [Mode::Train, Mode::Likelihood, Mode::Evaluate] {
         let drop_path = owned.drop_path && mode == Mode::Train;
         let plan = Owned { mode, drop_path, ..owned.clone() }.plan();
@@ -72,7 +72,7 @@ fn imagenet_plans_within_the_default_limits() {
         plans(&owned);
         let low = Lowering { memory: Memory::Low, ..owned.lowering };
         let low = Owned { lowering: low, ..owned.clone() };
-        memory::check(&low);
+        memory::check(&low.plan(), &low.layout);
         assert!(low.plan().arena_bytes() * 3 < owned.plan().arena_bytes() * 2);
     }
 }
@@ -99,7 +99,7 @@ fn a_search_at_224_pixels_plans_within_the_default_limits() {
     for genotype in genotypes() {
         let mut owned = owned(&spec, &genotype, 16);
         owned.mode = Mode::Train;
-        memory::check(&owned);
+        memory::check(&owned.plan(), &owned.layout);
         owned.plan().dispatches.iter().for_each(limits::check);
     }
 }
@@ -152,7 +152,7 @@ fn small_pages_make_good_plans() {
     let mut n_split = 0;
     for owned in random_requests(80) {
         let small = with_page(&owned, smallest_page(&owned));
-        memory::check(&small);
+        memory::check(&small.plan(), &small.layout);
         let (plan, whole) = (small.plan(), owned.plan());
         assert!(plan.regions.pages.iter().all(|bytes| *bytes <= small.lowering.page_bytes));
         assert!(plan.dispatches.len() >= whole.dispatches.len());
