@@ -29,6 +29,8 @@ pub struct StepTime {
     /// The part of the step that the host spends on planning and preparing children it has not met, encoding, batches,
     /// and the update of π. The adapter may be at work meanwhile.
     pub host_share: f64,
+    /// Children whose weights add up to less have no backward pass.
+    pub drop_mass: f64,
     /// Children with a backward pass.
     pub backward_children: usize,
     /// Entropy of the prior in nats.
@@ -110,6 +112,7 @@ pub fn measure(
         seconds: time.ms / 1e3,
         range_seconds: [time.min_ms / 1e3, time.max_ms / 1e3],
         phases: record.seconds,
+        drop_mass,
         host_share: (data + plan + host) / record.seconds.total(),
         backward_children: record.samples - record.skipped,
         distinct_children: record.samples - record.shared,

@@ -30,7 +30,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "K", default_value = "16")]
     pub samples: String,
     /// Children whose weights add up to less than this have no backward pass
-    #[arg(long, value_name = "X", default_value_t = 1e-3)]
+    #[arg(long, value_name = "X", default_value_t = 1e-3, value_parser = part)]
     pub drop_mass: f64,
     /// Repetitions of everything, after those that warm it up
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -47,6 +47,12 @@ pub struct BenchArgs {
     /// Kernel variants: time them first and keep the choice; =false: the fixed choice
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub tune: Option<bool>,
+}
+
+/// A number from 0 to 0.5, as in a search.
+fn part(text: &str) -> std::result::Result<f64, String> {
+    let x: f64 = text.parse().map_err(|_| "expected a number from 0 to 0.5".to_owned())?;
+    if (0.0..=0.5).contains(&x) { Ok(x) } else { Err("expected a number from 0 to 0.5".into()) }
 }
 
 /// Measures and prints.
@@ -78,6 +84,7 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
     let mut gpu = open()?;
     let adapter = gpu.info().clone();
     ui.note(&format!("on {} ({})", adapter.name, adapter.driver));
+    gpu.remarks().iter().for_each(|remark| ui.warn(remark));
     let Tuned { variants, excluded } = variants::choose(args.tune, &gpu, &shape, ui)?;
     gpu.read_through_textures(variants.textures == 1);
     let timing = if gpu.has_clock() { "timestamps" } else { "wall" };
@@ -90,13 +97,13 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
     drop(network);
     let (mut step, mut sharpened) = (None, None);
     if let Some(images) = images {
-        ui.note(&format!("{} steps of Algorithm 1 at the start of a search", repeats + 1));
+        ui.note("steps of Algorithm 1 at the start of a search");
         let measure = |samples, start| {
             let wanted = Wanted { samples, start, drop_mass: args.drop_mass, repeats };
             bench::step::measure(open()?, images.clone(), &shape, variants, wanted)
         };
         let start = measure(samples, Start::Uniform)?;
-        ui.note(&format!("{} steps when the prior has sharpened", repeats + 1));
+        ui.note("steps when the prior has sharpened");
         let auto = Samples::Auto(start.samples as f64 / start.entropy);
         sharpened = Some(measure(auto, Start::Entropy(1.0 / 3.0))?);
         step = Some(start);

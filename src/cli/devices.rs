@@ -1,5 +1,6 @@
 //! `parsec devices`: the adapters of this machine, and what they can do.
 
+use super::variants::key;
 use crate::gpu::{self, AdapterInfo};
 use crate::{Error, Result};
 
@@ -9,7 +10,14 @@ use crate::{Error, Result};
 pub fn devices(json: bool) -> Result<()> {
     let adapters = gpu::adapters();
     if json {
-        let text = serde_json::to_string_pretty(&adapters)
+        let with_key = |a: &AdapterInfo| {
+            let mut value = serde_json::to_value(a).unwrap_or_default();
+            // `cache_key`: under what the cache folder keeps what was found out about the adapter.
+            value["class"] = serde_json::to_value(a.class()).unwrap_or_default();
+            value["cache_key"] = key(a).into();
+            value
+        };
+        let text = serde_json::to_string_pretty(&adapters.iter().map(with_key).collect::<Vec<_>>())
             .map_err(|e| Error::device(format!("cannot write the list of devices as JSON: {e}"), ""))?;
         println!("{text}");
     } else {
@@ -34,12 +42,13 @@ fn describe(a: &AdapterInfo) -> String {
     let software = if a.is_software { ", SOFTWARE" } else { "" };
     let l = &a.limits;
     format!(
-        "{}: {}\n   {} ({}{software}), driver {} {}\n   binding {}, buffer {}, workgroup memory {} KiB, {} \
+        "{}: {}\n   {} ({}{software}), {:?} kernels, driver {} {}\n   binding {}, buffer {}, workgroup memory {} KiB, {} \
          invocations per workgroup, subgroups {} to {}, time stamps: {}",
         a.index,
         a.name,
         a.backend,
         a.device_type,
+        a.class(),
         a.driver,
         a.driver_info,
         mib(l.max_storage_buffer_binding_size),

@@ -23,7 +23,7 @@ mod train;
 mod train_args;
 mod trained;
 mod ui;
-mod variants;
+pub mod variants;
 
 use std::path::PathBuf;
 
@@ -111,6 +111,8 @@ pub enum Command {
 pub fn run() -> Result<()> {
     let Cli { common, command } = Cli::parse();
     let ui = Ui::new(&common);
+    // Before anything runs on kernels of another class than was meant.
+    crate::gpu::class_from_env()?;
     match command {
         Command::Devices => devices::devices(common.json),
         Command::Search(args) => search::search(&args, &ui),

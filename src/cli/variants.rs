@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::Ui;
 use crate::bench::{self, Shape};
 use crate::gpu::{AdapterInfo, Class, Excluded, Gpu, Tuned, Variants};
+use crate::kernel::source::fingerprint;
 use crate::ops::Tuning;
 use crate::run::choices::{self, Store};
 use crate::selftest::proof;
@@ -30,8 +31,10 @@ pub fn choose(tune: Option<bool>, gpu: &Gpu, shape: &Shape, ui: &Ui) -> Result<T
             let mut other = gpu.another()?;
             let mut prove = |variants, shaders: &[&str]| proof::prove(&mut other, variants, shaders);
             let tuned = bench::tune(gpu.another()?, shape, &mut prove, &mut |line| ui.note(line))?;
-            let path = Store::Variants.keep(&key(gpu.info()), to_value(tuned.variants)?)?;
-            ui.note(&format!("kept for later runs in {}", path.display()));
+            match Store::Variants.keep(&key(gpu.info()), to_value(tuned.variants)?) {
+                Ok(path) => ui.note(&format!("kept for later runs in {}", path.display())),
+                Err(e) => ui.warn(format!("the choice serves this run and is not kept: {e}")),
+            }
             // The whole choice once more, and remembered with what was left out.
             proven(tuned.variants, tuned.excluded, gpu, ui)
         }
@@ -78,8 +81,13 @@ fn proven(wanted: Variants, mut excluded: Vec<Excluded>, gpu: &Gpu, ui: &Ui) -> 
     let key = key(gpu.info());
     let (kept, warning) = Store::Proofs.kept(&key);
     warning.iter().for_each(|w| ui.warn(w));
-    let mut proofs: Vec<Proof> =
-        kept.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default();
+    let mut proofs: Vec<Proof> = match kept.map(serde_json::from_value).transpose() {
+        Ok(proofs) => proofs.unwrap_or_default(),
+        Err(e) => {
+            ui.warn(format!("what is kept of earlier comparisons on {} is ignored: {e}", gpu.info().name));
+            Vec::new()
+        }
+    };
     let known = proofs.iter().find(|p| p.wanted == wanted && p.found.variants.is_known());
     if let Some(known) = known.filter(|_| excluded.is_empty()) {
         return Ok(known.found.clone());
@@ -110,8 +118,7 @@ pub fn load_compiled(gpu: &mut Gpu) {
 pub fn keep_compiled(gpu: &Gpu, ui: &Ui) {
     let key = key(gpu.info());
     let Some(data) = gpu.compiled_kernels() else { return };
-    // Drivers may give the same kernels in another order: a longer file has more of them.
-    if choices::compiled_kernels(&key).is_some_and(|kept| kept.len() >= data.len()) {
+    if choices::compiled_kernels(&key).is_some_and(|kept| kept == data) {
         return;
     }
     if let Err(e) = choices::keep_compiled_kernels(&key, &data) {
@@ -119,9 +126,13 @@ pub fn keep_compiled(gpu: &Gpu, ui: &Ui) {
     }
 }
 
-fn key(info: &AdapterInfo) -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    format!("{} | {} {} | {} | parsec {version}", info.name, info.driver, info.driver_info, info.backend)
+/// Under what things are kept of an adapter: they hold for one driver, one class, and the kernels of this program.
+pub fn key(info: &AdapterInfo) -> String {
+    let (class, kernels) = (info.class(), fingerprint());
+    format!(
+        "{} | {} {} | {} | {class:?} | kernels {kernels:016x}",
+        info.name, info.driver, info.driver_info, info.backend
+    )
 }
 
 fn to_value(variants: Variants) -> Result<Value> {

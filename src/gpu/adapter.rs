@@ -37,15 +37,33 @@ pub enum Class {
     Discrete,
 }
 
+/// The class that the variable `PARSEC_CLASS` names, if it is set.
+///
+/// Error: [`Error::Usage`] for another word.
+pub fn class_from_env() -> Result<Option<Class>> {
+    match std::env::var("PARSEC_CLASS").as_deref() {
+        Err(_) | Ok("") => Ok(None),
+        Ok("software") => Ok(Some(Class::Software)),
+        Ok("integrated") => Ok(Some(Class::Integrated)),
+        Ok("discrete") => Ok(Some(Class::Discrete)),
+        Ok(other) => {
+            let expected = "software, integrated or discrete";
+            Err(Error::usage(
+                "PARSEC_CLASS",
+                expected,
+                format!("{other:?}"),
+                "leave it unset: the adapter says its class",
+            ))
+        }
+    }
+}
+
 impl AdapterInfo {
     /// The class that decides which kernels run without a trial; the variable `PARSEC_CLASS` (`software`, `integrated`
     /// or `discrete`) overrules it, to try the kernels of another class.
     pub fn class(&self) -> Class {
-        match std::env::var("PARSEC_CLASS").as_deref() {
-            Ok("software") => return Class::Software,
-            Ok("integrated") => return Class::Integrated,
-            Ok("discrete") => return Class::Discrete,
-            _ => {}
+        if let Ok(Some(class)) = class_from_env() {
+            return class;
         }
         match self.device_type.as_str() {
             "cpu" => Class::Software,

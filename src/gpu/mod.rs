@@ -20,7 +20,7 @@ mod trunk;
 mod upload;
 mod variants;
 
-pub use adapter::{AdapterInfo, AdapterLimits, Class, adapters, choose};
+pub use adapter::{AdapterInfo, AdapterLimits, Class, adapters, choose, class_from_env};
 pub use device::{Alter, Gpu, LimitsChoice, Options, Reads, has_dxc};
 pub use network::{Child, Clip, Mixed, Network, Update, n_factors};
 pub use record::Recorded;

@@ -234,9 +234,13 @@ impl Variants {
     /// [`Error::Device`] where no form is right; those of `prove`.
     pub fn right(wanted: Self, class: Class, prove: Prove<'_>) -> Result<Tuned> {
         let (mut variants, mut excluded) = (wanted, Vec::new());
-        let mut shaders: Vec<&str> = AXES.iter().flat_map(|axis| axis.shaders).copied().collect();
-        shaders.dedup();
-        for shader in shaders {
+        let mut shaders: Vec<&str> = Vec::new();
+        for shader in AXES.iter().flat_map(|axis| axis.shaders) {
+            if !shaders.contains(shader) {
+                shaders.push(shader);
+            }
+        }
+        for &shader in &shaders {
             let Some(reason) = prove(variants, &[shader])?.into_iter().next() else { continue };
             // Any of the settings that the shader depends on may be the one at fault.
             let axes = AXES.iter().filter(|axis| axis.shaders.contains(&shader));
@@ -260,6 +264,15 @@ impl Variants {
             };
             excluded.push(axis.exclude(variants, other, reason));
             variants = other;
+        }
+        // A setting that was changed for one shader may be one of another that was right before.
+        if variants != wanted
+            && let Some(reason) = prove(variants, &shaders)?.first()
+        {
+            return Err(Error::device(
+                format!("no forms of all kernels give right results on this adapter: {reason}"),
+                "a newer driver or another --device, and `parsec selftest` for a report",
+            ));
         }
         Ok(Tuned { variants, excluded })
     }
@@ -315,26 +328,28 @@ impl Network {
         excluded: &mut Vec<Excluded>,
     ) -> Result<Vec<(Variants, f64)>> {
         // Forms that read in the same way take turns; a change of it makes all kernels anew.
-        let mut out = Vec::new();
+        let (in_use, mut out) = (forms[0], Vec::new());
         for forms in forms.chunk_by(|a, b| a.textures == b.textures) {
             let mut compiled = Vec::new();
             for &variants in forms {
                 self.use_variants(variants);
                 let started = Instant::now();
                 let dispatches = self.plan_of(child)?.dispatches;
-                let in_time = self.gpu().compile_within(&dispatches, COMPILATION)?;
+                let in_time = if variants == in_use {
+                    self.gpu().compile(&dispatches).map(|()| true)?
+                } else {
+                    self.gpu().compile_within(&dispatches, COMPILATION)?
+                };
                 if in_time {
                     // The whole child once, so that the kernels find sound numbers and the memory is as large as it gets.
                     self.run(child)?;
                     self.gpu().wait()?;
                 }
-                if !in_time || started.elapsed() > COMPILATION {
-                    let reason = format!("more than {} s to compile", COMPILATION.as_secs());
-                    excluded.push(axis.exclude(variants, forms[0], reason));
-                    // What is in use already has been compiled.
-                    if variants != forms[0] {
-                        continue;
-                    }
+                // The form in use is the one to compare with, however long it takes.
+                if variants != in_use && (!in_time || started.elapsed() > COMPILATION) {
+                    let reason = format!("more than {} s to compile and to run once", COMPILATION.as_secs());
+                    excluded.push(axis.exclude(variants, in_use, reason));
+                    continue;
                 }
                 compiled.push(variants);
             }

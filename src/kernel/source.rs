@@ -51,6 +51,13 @@ pub const SOURCES: &[Source] = &[
     shader!("sgd"),
 ];
 
+/// A number that changes with the text of any shader (FNV-1a).
+pub fn fingerprint() -> u64 {
+    let texts = LIBS.iter().map(|(_, text)| *text).chain(SOURCES.iter().map(|source| source.text));
+    let bytes = texts.flat_map(|text| text.bytes().chain([0]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
 impl Source {
     /// The files that make up this shader, in order: (path for messages, text). A lib that does not
     /// exist comes as `None`.

@@ -3,13 +3,13 @@
 //! All of it can be made again: a file that cannot be read counts as empty.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Warning;
-use super::files::atomic_write;
 use crate::{Error, Result};
 
 /// A file of the cache folder: an object whose keys are adapters.
@@ -68,9 +68,19 @@ impl Store {
         let text = serde_json::to_string_pretty(&entries).map_err(|e| {
             Error::usage("what is known of adapters", "what JSON can hold", e.to_string(), "")
         })?;
-        atomic_write(&path, text.as_bytes())?;
+        write_shared(&path, text.as_bytes())?;
         Ok(path)
     }
+}
+
+/// Replaces the file as a whole; other processes may do so at the same time, and the last one counts.
+fn write_shared(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
+    let write = || {
+        let mut file = tempfile::NamedTempFile::new_in(super::files::parent(path))?;
+        file.write_all(bytes)?;
+        file.persist(path).map_err(|e| e.error)
+    };
+    write().map(|_| ()).map_err(|e| Error::io("write", path, e))
 }
 
 /// Compiled kernels of one adapter and driver: a line of JSON that says whose they are, then the driver's bytes.
@@ -109,7 +119,7 @@ pub fn keep_compiled_kernels(adapter: &str, data: &[u8]) -> Result<()> {
         .map_err(|e| Error::usage("compiled kernels", "what JSON can hold", e.to_string(), ""))?;
     file.push(b'\n');
     file.extend(data);
-    atomic_write(&path, &file)
+    write_shared(&path, &file)
 }
 
 /// The user's folder for what can be made again: `PARSEC_CACHE`, or the system's place for it.

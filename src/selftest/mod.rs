@@ -43,6 +43,7 @@ pub fn selftest(
     let wanted = |name: &str| filter.is_none_or(|part| name.contains(part));
     let mut gpu = Gpu::open(device, options)?;
     let mut report = Report::new(gpu.info().clone(), reads(&gpu));
+    report.remarks = gpu.remarks().to_vec();
     for case in cases::all().iter().filter(|case| wanted(&case.name())) {
         let outcome = run::run(&mut gpu, case)?;
         seen(&outcome);

@@ -41,6 +41,8 @@ pub struct Report {
     pub system: String,
     /// How kernels read activations here without a trial: from `buffers` or through `textures`.
     pub reads: &'static str,
+    /// What the user should know about the adapter.
+    pub remarks: Vec<String>,
     /// Cases that ran.
     pub cases: usize,
     /// By `shader::entry`, or by what was measured of a whole child.
@@ -59,6 +61,7 @@ impl Report {
             adapter,
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             reads,
+            remarks: Vec::new(),
             cases: 0,
             kernels: BTreeMap::new(),
             failures: Vec::new(),
@@ -97,6 +100,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "adapter  {} ({}, {})", a.name, a.backend, a.device_type)?;
         writeln!(f, "driver   {} {}", a.driver, a.driver_info)?;
+        self.remarks.iter().try_for_each(|remark| writeln!(f, "remark   {remark}"))?;
         writeln!(
             f,
             "limits   binding {} MiB, buffer {} MiB, {} storage buffers, workgroup memory {} KiB, {} invocations, subgroups \

@@ -195,7 +195,7 @@ fn show_tells_the_prior_of_a_run() {
 /// Mesa's drivers complain where no folder for sockets is named. Nothing here is shown on a screen.
 #[test]
 fn drivers_do_not_complain_about_a_session() {
-    for value in [None, Some("")] {
+    for value in [None, Some(""), Some("relative")] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
         command.arg("devices").env_remove("XDG_RUNTIME_DIR");
         if let Some(value) = value {

@@ -28,10 +28,7 @@ fn cache() -> TempDir {
     variants.tuning.pointwise_quads = 1;
     // Sums of weight gradients in other chunks: other bits.
     variants.tuning.depthwise_rows = 1;
-    let info = gpu.info();
-    let version = env!("CARGO_PKG_VERSION");
-    let key =
-        format!("{} | {} {} | {} | parsec {version}", info.name, info.driver, info.driver_info, info.backend);
+    let key = parsec_nas::cli::variants::key(gpu.info());
     let text = json!({ key: variants }).to_string();
     std::fs::write(folder.path().join("variants.json"), text).unwrap();
     folder
