@@ -132,6 +132,8 @@ pub fn measure(
     tell: &mut dyn FnMut(&str),
 ) -> Result<(ChildTime, Vec<KernelTime>)> {
     let child = |mode| Child::new(genotype, mode, 0);
+    // Once for the shaders, which are parsed when they are first asked about.
+    network.plan_of(child(Mode::Train))?;
     let start = Instant::now();
     let plan = network.plan_of(child(Mode::Train))?;
     let plan_ms = 1e3 * start.elapsed().as_secs_f64();
