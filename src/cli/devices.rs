@@ -1,5 +1,6 @@
 //! `parsec devices`: the adapters of this machine, and what they can do.
 
+use super::ui::print;
 use super::variants::key;
 use crate::gpu::{self, AdapterInfo};
 use crate::{Error, Result};
@@ -19,14 +20,14 @@ pub fn devices(json: bool) -> Result<()> {
         };
         let text = serde_json::to_string_pretty(&adapters.iter().map(with_key).collect::<Vec<_>>())
             .map_err(|e| Error::device(format!("cannot write the list of devices as JSON: {e}"), ""))?;
-        println!("{text}");
+        print(&text)?;
     } else {
-        adapters.iter().for_each(|a| println!("{}", describe(a)));
+        adapters.iter().try_for_each(|a| print(&describe(a)))?;
     }
     // Without any adapter this is the error that says what to install.
     let chosen = gpu::choose(None)?;
     if !json {
-        println!("used without --device: {}", chosen.index);
+        print(&format!("used without --device: {}", chosen.index))?;
     }
     if adapters.iter().all(|a| a.is_software) {
         eprintln!(

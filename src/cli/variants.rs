@@ -15,7 +15,7 @@ use crate::selftest::proof;
 use crate::{Error, Result};
 
 /// The variants of a new run: of a fresh trial if `tune` says so, else of the trial kept on disk for this
-/// adapter, driver and version, else (and where `tune` is false) the fixed choice.
+/// adapter, driver and these kernels, else (and where `tune` is false) the fixed choice.
 ///
 /// # Errors
 /// [`Error::Device`] where no form of a kernel gives right results on the adapter.
@@ -72,7 +72,7 @@ struct Proof {
 }
 
 /// `wanted`, or where its kernels are wrong on this GPU others that are right. The comparison takes some seconds and is
-/// made once per GPU, driver and version of the program; software adapters are those that the suite runs on. `excluded`:
+/// made once per [`key`]; software adapters are those that the suite runs on. `excluded`:
 /// what a trial has left out before.
 fn proven(wanted: Variants, mut excluded: Vec<Excluded>, gpu: &Gpu, ui: &Ui) -> Result<Tuned> {
     if gpu.info().is_software && gpu.info().class() == Class::Software {

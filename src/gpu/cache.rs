@@ -1,8 +1,8 @@
 //! The driver's own form of compiled kernels, to be kept between runs of the program.
 //!
 //! Where a driver keeps them itself (most do, in the user's home) this saves nothing; in containers with a fresh home, and
-//! with drivers that keep nothing, it saves compiling. What is kept belongs to one adapter, driver and version of the
-//! program; whoever keeps it says so.
+//! with drivers that keep nothing, it saves compiling. What is kept belongs to one adapter, driver and set of kernels;
+//! whoever keeps it says so.
 
 use super::device::Gpu;
 

@@ -1,4 +1,4 @@
-//! What was found out about adapters, kept on disk by adapter, driver and version of the program.
+//! What was found out about adapters, kept on disk by adapter, driver, class and kernels.
 //!
 //! All of it can be made again: a file that cannot be read counts as empty.
 
