@@ -3,6 +3,8 @@
 //! `cargo run --release --example cost [cost.svg]`: DARTS_V2 on images of 32x32x3 with 4 cells, 16 channels and a batch
 //! of 32, and one of these varied at a time; of a step, K is. Two to five minutes on a software adapter.
 
+use std::sync::Arc;
+
 use parsec_nas::Result;
 use parsec_nas::bench::step::{Start, Wanted};
 use parsec_nas::bench::{self, Shape};
@@ -10,7 +12,7 @@ use parsec_nas::config::Samples;
 use parsec_nas::gpu::{Gpu, Options, Variants};
 use parsec_nas::graph::Memory;
 use parsec_nas::report::plot::{Panel, Series, panels_svg};
-use parsec_nas::space::read_genotype;
+use parsec_nas::space::{Paths, read_genotype};
 
 const REPEATS: usize = 3;
 
@@ -45,7 +47,8 @@ fn main() -> Result<()> {
             let gpu = open()?;
             let variants = Variants::fixed(&gpu);
             let mut network = bench::child::network(gpu, &shape, variants)?;
-            let [f, t] = bench::child::times(&mut network, &genotype, REPEATS)?;
+            let net = Arc::new(bench::child::spec(&shape).net(Paths::Child(&genotype)));
+            let [f, t] = bench::child::times(&mut network, &net, REPEATS)?;
             println!(
                 "{what} {n}: forward {:.1} ms, forward + backward + update {:.1} ms",
                 f.min_ms, t.min_ms

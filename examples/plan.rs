@@ -39,8 +39,7 @@ fn main() -> Result<()> {
     for (what, mode) in [("forward", Mode::Likelihood), ("forward and backward", Mode::Train)] {
         let lowering = Lowering::default();
         let plan = Plan::new(Request {
-            spec: &spec,
-            paths: Paths::Child(&genotype),
+            net: &spec.net(Paths::Child(&genotype)),
             layout: &layout,
             batch,
             mode,
@@ -66,8 +65,7 @@ fn main() -> Result<()> {
     }
     // All paths at once, as `--method darts` searches.
     let plan = Plan::new(Request {
-        spec: &spec,
-        paths: Paths::All(space.primitives()),
+        net: &spec.net(Paths::All(space.primitives())),
         layout: &layout,
         batch,
         mode: Mode::Train,

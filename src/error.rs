@@ -131,6 +131,13 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+
+    /// What must always hold does not: a bug in this crate.
+    #[error("this is a bug in parsec: {what}\n  try: report it with the command and its configuration")]
+    Internal {
+        /// What does not hold.
+        what: String,
+    },
 }
 
 impl Error {
@@ -177,6 +184,11 @@ impl Error {
             _ => "",
         };
         Self::Io { action, path: path.as_ref().to_owned(), source, try_this: try_this.into() }
+    }
+
+    /// Something that must always hold does not.
+    pub fn internal(what: impl Into<String>) -> Self {
+        Self::Internal { what: what.into() }
     }
 
     /// A failure of the adapter.

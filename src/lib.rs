@@ -7,6 +7,7 @@ pub mod rng;
 
 pub mod config;
 pub mod data;
+pub mod network;
 pub mod space;
 
 pub mod kernel;

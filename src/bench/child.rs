@@ -1,5 +1,6 @@
 //! A child on an adapter: its kernels one kind at a time, and whole.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -12,6 +13,7 @@ use crate::graph::init::initial;
 use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use crate::graph::{Layout, Lowering, Mode};
 use crate::kernel::{Buf, Dispatch};
+use crate::network::Net;
 use crate::rng::{Purpose, stream};
 use crate::space::{Genotype, Primitive};
 
@@ -83,9 +85,9 @@ pub struct ChildTime {
     pub arena_bytes: u64,
 }
 
-/// A network of `shape` with random weights and a batch of noise.
-pub fn network(gpu: Gpu, shape: &Shape, variants: Variants) -> Result<Network> {
-    let spec = NetworkSpec {
+/// The search network of `shape`.
+pub fn spec(shape: &Shape) -> NetworkSpec {
+    NetworkSpec {
         kind: NetworkKind::Search,
         stem: StemKind::Cifar,
         in_channels: shape.in_channels,
@@ -95,12 +97,17 @@ pub fn network(gpu: Gpu, shape: &Shape, variants: Variants) -> Result<Network> {
         layers: shape.layers,
         channels: shape.channels,
         auxiliary: false,
-    };
+    }
+}
+
+/// A network of `shape` with random weights and a batch of noise.
+pub fn network(gpu: Gpu, shape: &Shape, variants: Variants) -> Result<Network> {
+    let spec = spec(shape);
     spec.check()?;
     let layout = Layout::new(spec.params(None, &Primitive::ALL))?;
     let v = initial(&layout, shape.seed);
     let mut network =
-        Network::new(gpu, spec, layout, Lowering { memory: shape.memory, ..Lowering::default() })?;
+        Network::new(gpu, spec.image(), layout, Lowering { memory: shape.memory, ..Lowering::default() })?;
     network.use_variants(variants);
     network.write_all(Buf::V, &v)?;
     let mut rng = stream(shape.seed, Purpose::Init, 0, u64::MAX);
@@ -117,8 +124,8 @@ fn noise(rng: &mut impl rand::Rng) -> f32 {
 }
 
 /// Times a child whole: forward; forward, backward and update.
-pub fn times(network: &mut Network, genotype: &Genotype, repeats: usize) -> Result<[Spread; 2]> {
-    let child = |mode| Child::new(genotype, mode, 0);
+pub fn times(network: &mut Network, net: &Arc<Net>, repeats: usize) -> Result<[Spread; 2]> {
+    let child = |mode| Child::new(net, mode, 0);
     let forward = pass(network, child(Mode::Likelihood), false, repeats)?;
     Ok([forward, pass(network, child(Mode::Train), true, repeats)?])
 }
@@ -126,12 +133,12 @@ pub fn times(network: &mut Network, genotype: &Genotype, repeats: usize) -> Resu
 /// Times the child, then its kernels.
 pub fn measure(
     network: &mut Network,
-    genotype: &Genotype,
+    (genotype, net): (&Genotype, &Arc<Net>),
     probes: &Probes,
     repeats: usize,
     tell: &mut dyn FnMut(&str),
 ) -> Result<(ChildTime, Vec<KernelTime>)> {
-    let child = |mode| Child::new(genotype, mode, 0);
+    let child = |mode| Child::new(net, mode, 0);
     // Once for the shaders, which are parsed when they are first asked about.
     network.plan_of(child(Mode::Train))?;
     let start = Instant::now();

@@ -1,10 +1,13 @@
 //! A shape → the kernel variants that are fastest at it on an adapter.
 
+use std::sync::Arc;
+
 use super::Shape;
-use super::child::network;
+use super::child::{network, spec};
 use crate::Result;
 use crate::gpu::{Child, Gpu, Prove, Tuned, Variants};
 use crate::graph::Mode;
+use crate::space::Paths;
 use crate::space::genotype::named;
 
 /// Cells of the child that is timed: enough to have a normal and both reduction cells.
@@ -14,13 +17,15 @@ const LAYERS: usize = 3;
 /// few cells.
 pub fn tune(gpu: Gpu, shape: &Shape, prove: Prove<'_>, tell: &mut dyn FnMut(&str)) -> Result<Tuned> {
     let fixed = Variants::fixed(&gpu);
-    let mut network = network(gpu, &Shape { layers: LAYERS, ..*shape }, fixed)?;
+    let shape = Shape { layers: LAYERS, ..*shape };
+    let mut network = network(gpu, &shape, fixed)?;
     // Pools, both sizes of both kinds of convolutions, identities.
     let Some(genotype) = named("PC_DARTS_CIFAR") else {
         return Ok(Tuned { variants: fixed, excluded: vec![] });
     };
     // An idle adapter raises its clocks before anything is timed.
     network.gpu().warm_clocks()?;
-    let child = Child::new(&genotype, Mode::Train, 0);
+    let net = Arc::new(spec(&shape).net(Paths::Child(&genotype)));
+    let child = Child::new(&net, Mode::Train, 0);
     network.tune(child, prove, tell)
 }

@@ -1,11 +1,13 @@
 //! `parsec bench` → what the adapter can do, and what a child and a step take on it.
 
+use std::sync::Arc;
+
 use super::{Ui, variants};
 use crate::bench::step::{Start, Wanted};
 use crate::bench::{self, Probes, Report, Shape};
 use crate::config::{Memory, Samples};
 use crate::gpu::{Gpu, Options, Tuned};
-use crate::space::read_genotype;
+use crate::space::{Paths, read_genotype};
 use crate::{Error, Result};
 
 /// The flags of `bench`.
@@ -92,8 +94,9 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
     ui.note("probes");
     let probes = Probes::measure(&mut gpu, repeats)?;
     let mut network = bench::child::network(gpu, &shape, variants)?;
-    let (child, kernels) =
-        bench::child::measure(&mut network, &genotype, &probes, repeats, &mut |t| ui.note(t))?;
+    let net = Arc::new(bench::child::spec(&shape).net(Paths::Child(&genotype)));
+    let child = (&genotype, &net);
+    let (child, kernels) = bench::child::measure(&mut network, child, &probes, repeats, &mut |t| ui.note(t))?;
     drop(network);
     let (mut step, mut sharpened) = (None, None);
     if let Some(images) = images {

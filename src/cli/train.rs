@@ -164,7 +164,7 @@ impl Session {
         let best = run.checkpoints().best()?;
         let best = best.and_then(|b| Some((b.score?, b.step)));
         let (best_accuracy, best_step) = best.unwrap_or((evaluation.accuracy(), training.steps_done()));
-        let spec = training.network().spec().clone();
+        let spec = training.spec().clone();
         let result = Outcomes {
             genotype: genotype.to_string(),
             accuracy: evaluation.accuracy(),

@@ -10,7 +10,8 @@ use std::path::Path;
 use super::tensors::{self, Data, Metadata, Tensor, Tensors};
 use crate::error::{Error, Result};
 use crate::graph::spec::{NetworkKind, NetworkSpec, ParamRole, ParamSpec, StemKind};
-use crate::space::{Genotype, Primitive};
+use crate::network::Net;
+use crate::space::{Genotype, Paths, Primitive};
 
 /// What a network is used with, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -104,6 +105,11 @@ impl Trained {
         let spec = extents.spec(&tensors, path)?;
         let primitives = primitives_in(&tensors);
         Self::new(genotype, spec, &primitives, tensors, about, path)
+    }
+
+    /// Its layers.
+    pub fn net(&self) -> Net {
+        self.spec.net(Paths::Child(&self.genotype))
     }
 
     /// Its safetensors file.

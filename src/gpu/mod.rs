@@ -22,7 +22,7 @@ mod variants;
 
 pub use adapter::{AdapterInfo, AdapterLimits, Class, adapters, choose, class_from_env};
 pub use device::{Alter, Gpu, LimitsChoice, Options, Reads, has_dxc};
-pub use network::{Child, Clip, Mixed, Network, Update, n_factors};
+pub use network::{Child, Clip, Network, Update};
 pub use record::Recorded;
 pub use results::ChildResult;
 pub use variants::{Excluded, Prove, Tuned, Variants};

@@ -3,27 +3,22 @@
 //! Plans are made per architecture and kept; the arena is that of the largest child seen, whatever the
 //! number of children. Nothing here waits for the GPU except the functions that return results.
 
-mod mixed;
-
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytemuck::cast_slice;
-
-use mixed::OwnedPaths;
-pub use mixed::{Mixed, n_factors};
 
 use super::device::Gpu;
 use super::parallel::in_parallel;
 use super::record::Recorded;
 use super::results::ChildResult;
 use crate::error::Result;
-use crate::graph::spec::NetworkSpec;
 use crate::graph::{Extent, Layout, Lowering, Mode, Plan, Request};
 use crate::kernel::{Buf, Dispatch, Range};
+use crate::network::{Net, Shape};
 use crate::ops::Tuning;
 use crate::ops::optimizer::{self, scalar};
-use crate::space::Genotype;
 
 /// Plans kept; the least recently used goes first.
 const MAX_PLANS: usize = 64;
@@ -31,7 +26,7 @@ const MAX_PLANS: usize = 64;
 /// What makes two plans the same.
 #[derive(Clone, Debug, PartialEq)]
 struct Key {
-    paths: OwnedPaths,
+    net: Arc<Net>,
     mode: Mode,
     extent: Extent,
     batch: u32,
@@ -49,8 +44,8 @@ struct Prepared {
 /// One child to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Child<'a> {
-    /// Its architecture.
-    pub genotype: &'a Genotype,
+    /// Its layers: those of one architecture, or of a mixed network, which reads the factors uploaded last.
+    pub net: &'a Arc<Net>,
     /// Likelihood, evaluation or training.
     pub mode: Mode,
     /// Which part of it.
@@ -63,8 +58,8 @@ pub struct Child<'a> {
 
 impl<'a> Child<'a> {
     /// A whole child without drop-path.
-    pub fn new(genotype: &'a Genotype, mode: Mode, split: u8) -> Self {
-        Self { genotype, mode, extent: Extent::Whole, split, drop_path: false }
+    pub fn new(net: &'a Arc<Net>, mode: Mode, split: u8) -> Self {
+        Self { net, mode, extent: Extent::Whole, split, drop_path: false }
     }
 }
 
@@ -93,10 +88,11 @@ pub struct Clip {
 /// See the module's description.
 pub struct Network {
     pub(super) gpu: Gpu,
-    pub(super) spec: NetworkSpec,
-    layout: Layout,
+    pub(super) layout: Layout,
     pub(super) lowering: Lowering,
     pub(super) batches: [u32; 2],
+    pub(super) image: Shape,
+    pub(super) n_classes: usize,
     pages: Vec<u64>,
     /// Bytes of the trunk's buffers.
     pub(super) trunk_bytes: BTreeMap<Buf, u64>,
@@ -106,10 +102,12 @@ pub struct Network {
 }
 
 impl Network {
-    /// Takes `gpu` for a network whose parameters lie as `layout` says; all of them start at zero.
+    /// Takes `gpu` for networks of images of these extents, whose parameters lie as `layout` says; all of them start at
+    /// zero.
     ///
     /// Errors: [`crate::Error::Memory`] where the weights do not fit.
-    pub fn new(mut gpu: Gpu, spec: NetworkSpec, layout: Layout, lowering: Lowering) -> Result<Self> {
+    pub fn new(mut gpu: Gpu, image: Shape, layout: Layout, lowering: Lowering) -> Result<Self> {
+        let n_classes = layout.param("classifier.bias").len as usize;
         let bytes = u64::from(layout.v_len) * 4;
         for buf in [Buf::V, Buf::Grad, Buf::Momentum] {
             gpu.allocate(buf, bytes)?;
@@ -119,10 +117,11 @@ impl Network {
         gpu.allocate(Buf::Norms, optimizer::NORMS_BYTES)?;
         let mut network = Self {
             gpu,
-            spec,
             layout,
             lowering,
             batches: [0; 2],
+            image,
+            n_classes,
             pages: Vec::new(),
             trunk_bytes: BTreeMap::new(),
             prepared: Vec::new(),
@@ -131,11 +130,6 @@ impl Network {
         };
         network.set_child_weight(1.0)?;
         Ok(network)
-    }
-
-    /// The network's structure.
-    pub fn spec(&self) -> &NetworkSpec {
-        &self.spec
     }
 
     /// Where its parameters lie.
@@ -174,22 +168,30 @@ impl Network {
     /// Errors: [`crate::Error::Memory`] with what is needed.
     pub fn reserve<'a>(
         &mut self,
-        genotypes: impl IntoIterator<Item = &'a Genotype>,
+        nets: impl IntoIterator<Item = &'a Arc<Net>>,
         batch: u32,
         extent: Extent,
     ) -> Result<()> {
-        for genotype in genotypes {
-            let key = Key { batch, ..self.key(Child { extent, ..Child::new(genotype, Mode::Train, 0) }) };
-            let plan = self.plan(&key)?;
-            self.make_room(&key, &plan)?;
+        for net in nets {
+            // What computes the gradient of the factors keeps other tensors.
+            let modes: &[Mode] =
+                if net.n_factors > 0 { &[Mode::Train, Mode::Factors] } else { &[Mode::Train] };
+            for &mode in modes {
+                let key = Key { batch, ..self.key(Child { extent, ..Child::new(net, mode, 0) }) };
+                let plan = self.plan(&key)?;
+                self.make_room(&key, &plan)?;
+            }
+            // Accumulated into, so it must not move later.
+            if net.n_factors > 0 {
+                self.ensure(Buf::MixGrad, net.n_factors as u64 * 4)?;
+            }
         }
         Ok(())
     }
 
     fn plan(&self, key: &Key) -> Result<Plan> {
         Plan::new(Request {
-            spec: &self.spec,
-            paths: key.paths.borrow(),
+            net: &key.net,
             layout: &self.layout,
             batch: key.batch,
             mode: key.mode,
@@ -207,7 +209,7 @@ impl Network {
 
     fn key(&self, child: Child<'_>) -> Key {
         Key {
-            paths: OwnedPaths::Child(Box::new(child.genotype.clone())),
+            net: Arc::clone(child.net),
             mode: child.mode,
             extent: child.extent,
             batch: self.batches[usize::from(child.split)],
@@ -218,7 +220,7 @@ impl Network {
 
     fn make_room(&mut self, key: &Key, plan: &Plan) -> Result<()> {
         if key.extent != Extent::Whole {
-            self.ensure_trunk(key.batch)?;
+            self.ensure_trunk(&key.net, key.batch)?;
         }
         self.ensure(Buf::Coefs, plan.regions.coefs_bytes.max(16))?;
         self.ensure(Buf::Packed, plan.packed_bytes)?;
@@ -404,7 +406,25 @@ impl Network {
     /// Logits \[N\]\[classes\] of the child that ran last; `which` 1: those of the auxiliary head. Waits.
     pub fn logits(&mut self, which: u8, split: u8) -> Result<Vec<f32>> {
         let n = self.batches[usize::from(split)] as usize;
-        self.read(Buf::Logits(which), n * self.spec.n_classes)
+        self.read(Buf::Logits(which), n * self.n_classes)
+    }
+
+    /// Uploads the factors of a mixed network for the batch of `split`.
+    pub fn upload_factors(&mut self, factors: &[f32], split: u8) -> Result<()> {
+        // By example, as kernels read drop-path factors.
+        let n = self.batches[usize::from(split)] as usize;
+        let mut all: Vec<f32> = factors.iter().flat_map(|f| std::iter::repeat_n(*f, n)).collect();
+        all.resize(all.len().next_multiple_of(4), 0.0);
+        self.ensure(Buf::Mix, all.len() as u64 * 4)?;
+        self.ensure(Buf::MixGrad, factors.len() as u64 * 4)?;
+        self.gpu.write(Buf::Mix, 0, cast_slice(&all))
+    }
+
+    /// The accumulated gradient of `count` factors, which is cleared. Waits.
+    pub fn take_factor_gradient(&mut self, count: usize) -> Result<Vec<f32>> {
+        let gradient = self.read(Buf::MixGrad, count)?;
+        self.gpu.write(Buf::MixGrad, 0, cast_slice(&vec![0f32; count]))?;
+        Ok(gradient)
     }
 
     /// The first `len` numbers of a buffer. Waits.

@@ -5,13 +5,14 @@ use bytemuck::cast_slice;
 use super::network::Network;
 use crate::error::Result;
 use crate::kernel::Buf;
+use crate::network::Shape;
 use crate::ops::Map;
 
 impl Network {
     /// Uploads a batch: images \[N\]\[C\]\[H\]\[W\] (normalised) and labels \[N\].
     pub fn upload(&mut self, split: u8, images: &[f32], labels: &[u32]) -> Result<()> {
         let n = labels.len();
-        let (c, h, w) = (self.spec.in_channels, self.spec.height, self.spec.width);
+        let Shape { c, h, w } = self.image;
         debug_assert_eq!(images.len(), n * c * h * w);
         let map = Map { n: n as u32, h: h as u32, w: w as u32 };
         let (row, pitch) = (map.wq() as usize * 4, map.pitch() as usize * 4);
@@ -24,11 +25,11 @@ impl Network {
         }
         let mut labels = labels.to_vec();
         labels.resize(n.next_multiple_of(4), 0);
-        let classes = self.spec.n_classes as u64;
+        let classes = self.n_classes as u64;
         self.ensure(Buf::Images(split), padded.len() as u64 * 4)?;
         self.ensure(Buf::Labels(split), labels.len() as u64 * 4)?;
         self.ensure(Buf::Results, n as u64 * 8 + 16)?;
-        for which in 0..=u8::from(self.spec.auxiliary) {
+        for which in 0..=u8::from(self.layout.get("auxiliary_head.classifier.bias").is_some()) {
             self.ensure(Buf::Logits(which), n as u64 * classes * 4 + 16)?;
         }
         self.batches[usize::from(split)] = n as u32;

@@ -26,7 +26,7 @@ impl Plan {
     ///
     /// Errors: [`crate::Error::Memory`] where a tensor is larger than a page.
     pub fn new(request: Request<'_>) -> Result<Self> {
-        let lowered = recompute(lower(request))?;
+        let lowered = recompute(lower(request)?)?;
         let (mut dispatches, packed_bytes) = (lowered.dispatches, lowered.packed_bytes);
         let page_bytes = request.lowering.page_bytes.min(PAGE_BYTES);
         let regions = place(&mut dispatches, &lowered.sizes, page_bytes)?;

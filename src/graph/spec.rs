@@ -3,15 +3,17 @@
 //!
 //! Nothing here knows how the network is evaluated.
 
-mod layers;
+mod net;
 mod types;
 
 use crate::error::{Error, Result};
-use crate::space::{CellKind, Genotype, N_NODES, N_SLOTS, Pair, Primitive, edge};
+use crate::network::Shape;
+use crate::space::{CellKind, Genotype, N_NODES, N_SLOTS, Pair, Paths, Primitive, edge};
 
-pub use types::{CellSpec, NetworkKind, NetworkSpec, ParamRole, ParamSpec, StemKind};
+pub use crate::network::{ParamRole, ParamSpec};
+pub use types::{CellSpec, NetworkKind, NetworkSpec, StemKind};
 
-use layers::{Layer, Op, imagenet_sizes, layers};
+use net::edge_prefix;
 
 impl NetworkSpec {
     /// Refuses what cannot be built, before anything runs.
@@ -73,6 +75,11 @@ impl NetworkSpec {
         Ok(())
     }
 
+    /// The extents of an image.
+    pub fn image(&self) -> Shape {
+        Shape { c: self.in_channels, h: self.height, w: self.width }
+    }
+
     /// Sides that are multiples of this can be halved wherever the network halves them.
     pub fn size_unit(&self) -> usize {
         let n_reductions = (0..self.layers).filter(|&i| self.is_reduction(i)).count();
@@ -96,7 +103,10 @@ impl NetworkSpec {
         let (mut c_prev_prev, mut c_prev, mut size_prev_prev, mut size_prev) = match self.stem {
             StemKind::Cifar => (3 * c, 3 * c, full, full),
             StemKind::ImageNet => {
-                let [_, quarter, eighth] = imagenet_sizes(full);
+                // Three 3x3 convolutions of stride 2, pad 1: each halves, rounded up.
+                let half = |(h, w): (usize, usize)| (h.div_ceil(2), w.div_ceil(2));
+                let quarter = half(half(full));
+                let eighth = half(quarter);
                 (c, c, quarter, eighth)
             }
         };
@@ -141,19 +151,21 @@ impl NetworkSpec {
     }
 
     /// Every named tensor. Search: of the whole parent over `primitives` (`genotype` is ignored).
-    /// Final: of the genotype's network (without one, only what no genotype changes); there
-    /// `primitives` is ignored.
+    /// Final: of the genotype's network; there `primitives` is ignored.
     pub fn params(&self, genotype: Option<&Genotype>, primitives: &[Primitive]) -> Vec<ParamSpec> {
-        let list = layers(self, |cell| match (self.kind, genotype) {
-            (NetworkKind::Search, _) => parent_ops(cell, primitives),
-            (NetworkKind::Final, Some(genotype)) => self.slot_ops(cell, genotype),
-            (NetworkKind::Final, None) => Vec::new(),
-        });
-        list.iter().flat_map(Layer::params).collect()
+        match (self.kind, genotype) {
+            (NetworkKind::Final, Some(genotype)) => self.child_params(genotype),
+            _ => {
+                // Names go by the reference's order, whatever that of the list.
+                let mut primitives = primitives.to_vec();
+                primitives.sort();
+                self.net(Paths::All(&primitives)).params()
+            }
+        }
     }
 
-    /// Names of the trained tensors that the genotype's network uses, each once, in the order of
-    /// [`Self::params`]. Of a search parent these are the ones its child uses.
+    /// Names of the trained tensors that the genotype's network uses, each once. Of a search parent these are the ones
+    /// its child uses.
     pub fn used_params(&self, genotype: &Genotype) -> Vec<String> {
         let trained = |p: ParamSpec| p.role.is_trained().then_some(p.name);
         self.child_params(genotype).into_iter().filter_map(trained).collect()
@@ -161,18 +173,14 @@ impl NetworkSpec {
 
     /// The named tensors of one child (search) or of the genotype's network (final), each once.
     pub fn child_params(&self, genotype: &Genotype) -> Vec<ParamSpec> {
-        let list = layers(self, |cell| match self.kind {
-            NetworkKind::Search => child_ops(cell, genotype),
-            NetworkKind::Final => self.slot_ops(cell, genotype),
-        });
-        list.iter().flat_map(Layer::params).collect()
+        self.net(Paths::Child(genotype)).params()
     }
 
     /// Multiply-adds of the convolutions and linear layers for one image, auxiliary head left out (it
     /// does not run at inference). A pair drawn twice counts twice, as its node sums two terms.
     pub fn macs(&self, genotype: &Genotype) -> u64 {
-        let list = layers(self, |cell| self.slot_ops(cell, genotype));
-        list.iter().filter(|l| !l.auxiliary).map(Layer::macs).sum()
+        // In a final network every slot has an operation of its own.
+        Self { kind: NetworkKind::Final, ..self.clone() }.net(Paths::Child(genotype)).macs()
     }
 
     /// Trained parameters, auxiliary head left out; arguments as for [`Self::params`].
@@ -182,63 +190,16 @@ impl NetworkSpec {
 
     /// Trained parameters of the auxiliary head, 0 without one.
     pub fn auxiliary_parameter_count(&self) -> u64 {
-        count(&self.params(None, &[]), true)
+        self.net(Paths::All(&[])).parameter_count(true)
     }
 
     /// Trained parameters that the genotype's network uses, each once, auxiliary head left out.
     pub fn child_parameter_count(&self, genotype: &Genotype) -> u64 {
         count(&self.child_params(genotype), false)
     }
-
-    /// One operation per slot, in genotype order.
-    fn slot_ops(&self, cell: &CellSpec, genotype: &Genotype) -> Vec<Op> {
-        let slots = genotype.cell(cell.kind).iter().enumerate();
-        slots
-            .flat_map(|(node, slots)| {
-                slots
-                    .iter()
-                    .enumerate()
-                    .map(move |(slot, &pair)| cell.op(self.op_prefix(cell.index, node, slot, pair), pair))
-            })
-            .collect()
-    }
 }
 
 fn count(params: &[ParamSpec], auxiliary: bool) -> u64 {
     let counted = params.iter().filter(|p| p.role.is_trained() && p.auxiliary == auxiliary);
     counted.map(|p| p.len() as u64).sum()
-}
-
-fn edge_prefix(cell: usize, edge: usize, primitive: Primitive) -> String {
-    format!("cells.{cell}._ops.{edge}._ops.{}", primitive.index())
-}
-
-/// All paths of a parent's cell, by edge, then by primitive.
-fn parent_ops(cell: &CellSpec, primitives: &[Primitive]) -> Vec<Op> {
-    let mut primitives = primitives.to_vec();
-    primitives.sort();
-    let mut ops = Vec::new();
-    for node in 0..N_NODES {
-        for input in 0..node + 2 {
-            for &primitive in &primitives {
-                let prefix = edge_prefix(cell.index, edge(node, input), primitive);
-                ops.push(cell.op(prefix, Pair { input, primitive }));
-            }
-        }
-    }
-    ops
-}
-
-/// The distinct paths that a child uses, in the parent's order.
-fn child_ops(cell: &CellSpec, genotype: &Genotype) -> Vec<Op> {
-    let mut ops = Vec::new();
-    for (node, slots) in genotype.cell(cell.kind).iter().enumerate() {
-        let mut pairs = slots.to_vec();
-        pairs.sort();
-        pairs.dedup();
-        for pair in pairs {
-            ops.push(cell.op(edge_prefix(cell.index, edge(node, pair.input), pair.primitive), pair));
-        }
-    }
-    ops
 }

@@ -15,7 +15,6 @@ pub mod conv;
 pub mod cross_entropy;
 pub mod depthwise;
 pub mod global_pool;
-pub mod layers;
 pub mod linear;
 pub mod max_pool;
 pub mod mix;

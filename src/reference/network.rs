@@ -1,25 +1,27 @@
-//! A network, its genotype, its weights and a batch → logits, log-likelihoods, gradients, running statistics.
+//! A network, its weights and a batch → logits, log-likelihoods, gradients, running statistics.
 //!
-//! Forward computes the layers of [`layers`] one after another and keeps every value;
-//! backward goes through them from the end and adds each layer's gradients to those of what it read.
+//! Forward computes the layers of [`Net`] one after another and keeps every value; backward goes through them from the
+//! end and adds each layer's gradients to those of what it read. The layers are those that the device runs; every number
+//! is computed apart from it.
 
 mod backward;
 mod check;
-pub mod mixed;
 
 use std::collections::BTreeMap;
 
 use super::batch_norm::{self, Stats};
-use super::layers::{self, Kind, Layer, Layers, Net};
 use super::{
     T4, Window, adaptive_pool, avg_pool, concat, conv, cross_entropy, depthwise, global_pool, linear,
     max_pool, mix, node_sum, pointwise, relu, subsample,
 };
 use crate::Result;
-use crate::space::{Genotype, Paths};
+use crate::network::{self, Kind, Net};
 
 /// Tensors by the names of the reference implementation's files: shape and elements in C order.
 pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f64>)>;
+
+/// The tensor of a mixed network's factors.
+pub const FACTORS: &str = "factors";
 
 /// Weight of the auxiliary head's cross-entropy in the loss.
 pub const AUX_WEIGHT: f64 = 0.4;
@@ -41,8 +43,8 @@ pub struct Batch {
     pub images: T4,
     /// `[N]`.
     pub labels: Vec<usize>,
-    /// Drop-path: for (cell, op), the mask `[N]` already divided by the keep probability.
-    pub drop_path: BTreeMap<(usize, usize), Vec<f64>>,
+    /// Drop-path: by row of its factors, the mask `[N]` already divided by the keep probability.
+    pub drop_path: BTreeMap<usize, Vec<f64>>,
 }
 
 impl Batch {
@@ -71,64 +73,36 @@ pub struct Outcome {
     pub running: Tensors,
 }
 
-/// Names and shapes of the parameters of `net` with `genotype` that have a gradient.
-pub fn parameter_shapes(net: &Net, genotype: &Genotype) -> BTreeMap<String, Vec<usize>> {
-    parameters(&layers::build(net, Paths::Child(genotype)))
+/// Names and shapes of what has a gradient: the parameters of `net`, and [`FACTORS`] of a mixed network.
+pub fn parameter_shapes(net: &Net) -> BTreeMap<String, Vec<usize>> {
+    let trained = net.params().into_iter().filter(|p| p.role.is_trained());
+    let factors = (net.n_factors > 0).then(|| (FACTORS.to_owned(), vec![net.n_factors]));
+    trained.map(|p| (p.name, p.shape)).chain(factors).collect()
 }
 
 /// Names and shapes of the running statistics of a final network's batch norms; a search child has none.
-pub fn running_shapes(net: &Net, genotype: &Genotype) -> BTreeMap<String, Vec<usize>> {
-    running_statistics(net, &layers::build(net, Paths::Child(genotype)))
+pub fn running_shapes(net: &Net) -> BTreeMap<String, Vec<usize>> {
+    let is_running = |role| matches!(role, network::ParamRole::RunningMean | network::ParamRole::RunningVar);
+    net.params().into_iter().filter(|p| is_running(p.role)).map(|p| (p.name, p.shape)).collect()
 }
 
-fn parameters(layers: &Layers) -> BTreeMap<String, Vec<usize>> {
-    layers.list.iter().flat_map(Layer::parameters).collect()
-}
-
-fn running_statistics(net: &Net, layers: &Layers) -> BTreeMap<String, Vec<usize>> {
-    let mut shapes = BTreeMap::new();
-    for layer in &layers.list {
-        if let (Layer::BatchNorm { name, c, .. }, Kind::Final) = (layer, net.kind) {
-            shapes.insert(format!("{name}.running_mean"), vec![*c]);
-            shapes.insert(format!("{name}.running_var"), vec![*c]);
-        }
-    }
-    shapes
-}
-
-/// Runs `net` with `genotype` and `weights` on `batch`, backward too if `want_gradient`.
+/// Runs `net` with `weights` on `batch`, backward too if `want_gradient`.
 ///
 /// # Errors
-/// A genotype whose nodes read later ones; a tensor that is needed but missing or of another shape; a
-/// label that is no class; sides that cannot be halved where the network halves them.
+/// A tensor that is needed but missing or of another shape; a label that is no class; images of another shape.
 pub fn evaluate(
     net: &Net,
-    genotype: &Genotype,
     weights: &Tensors,
     batch: &Batch,
     mode: Mode,
     want_gradient: bool,
 ) -> Result<Outcome> {
-    check::check_genotype(genotype)?;
-    evaluate_paths(net, Paths::Child(genotype), weights, batch, mode, want_gradient)
-}
-
-fn evaluate_paths(
-    net: &Net,
-    paths: Paths<'_>,
-    weights: &Tensors,
-    batch: &Batch,
-    mode: Mode,
-    want_gradient: bool,
-) -> Result<Outcome> {
-    let net = &Net { auxiliary: net.auxiliary && mode == Mode::Train, ..net.clone() };
-    let layers = layers::build(net, paths);
     let run = Run { net, weights, batch, mode };
-    run.check(&layers)?;
-    let tape = run.forward(&layers);
+    run.check()?;
+    let tape = run.forward();
 
-    let logits = &tape.values[layers.logits];
-    let aux_logits = layers.aux_logits.map(|l| &tape.values[l]);
+    let logits = &tape.values[net.logits];
+    let aux_logits = net.auxiliary_logits.filter(|_| mode == Mode::Train).map(|l| &tape.values[l]);
     let log_likelihood = cross_entropy::log_likelihood(logits, &batch.labels);
     let mean_ce = |z: &T4| -cross_entropy::log_likelihood(z, &batch.labels).iter().sum::<f64>() / z.n as f64;
     Ok(Outcome {
@@ -136,8 +110,8 @@ fn evaluate_paths(
         aux_logits: aux_logits.map(T4::to_nchw),
         log_likelihood,
         loss: mean_ce(logits) + AUX_WEIGHT * aux_logits.map_or(0.0, mean_ce),
-        grads: if want_gradient { run.backward(&layers, &tape) } else { Tensors::new() },
-        running: run.running_after(&layers, &tape),
+        grads: if want_gradient { run.backward(&tape) } else { Tensors::new() },
+        running: run.running_after(&tape),
     })
 }
 
@@ -157,109 +131,130 @@ struct Tape {
     winners: BTreeMap<usize, Vec<usize>>,
 }
 
-impl Run<'_> {
-    fn running_are_used(&self) -> bool {
-        self.net.kind == Kind::Final && self.mode == Mode::Eval
-    }
+/// The window of the reference's own ops.
+fn window(w: network::Window) -> Window {
+    Window { k: w.k, stride: w.stride, pad: w.pad, dilation: w.dilation }
+}
 
+impl Run<'_> {
     /// The elements of a tensor that [`Self::check`] has seen.
     fn param(&self, name: &str) -> &[f64] {
         &self.weights[name].1
+    }
+
+    /// The weights of a convolution or a linear layer.
+    fn weight(&self, layer: &network::Layer) -> &[f64] {
+        self.param(&format!("{}.weight", layer.name))
     }
 
     fn affine(&self, name: &str, affine: bool) -> Option<(&[f64], &[f64])> {
         affine.then(|| (self.param(&format!("{name}.weight")), self.param(&format!("{name}.bias"))))
     }
 
-    fn factors(&self, drop: &[Option<(usize, usize)>; 2]) -> [Option<&[f64]>; 2] {
-        let mask = |key: &(usize, usize)| match self.mode {
-            Mode::Train => self.batch.drop_path.get(key).map(Vec::as_slice),
-            Mode::Eval => None,
-        };
-        [drop[0].as_ref().and_then(mask), drop[1].as_ref().and_then(mask)]
+    /// How each example of a term counts.
+    fn mask(&self, term: &network::Term) -> Option<&[f64]> {
+        let row = term.drop.filter(|_| self.mode == Mode::Train)?;
+        self.batch.drop_path.get(&row).map(Vec::as_slice)
     }
 
-    fn forward(&self, layers: &Layers) -> Tape {
+    /// The layers that run: the auxiliary head in training only.
+    fn runs(&self, layer: &network::Layer) -> bool {
+        self.mode == Mode::Train || !layer.auxiliary
+    }
+
+    fn forward(&self) -> Tape {
         let mut tape = Tape { values: Vec::new(), stats: BTreeMap::new(), winners: BTreeMap::new() };
-        for (l, layer) in layers.list.iter().enumerate() {
-            let value = |x: &usize| &tape.values[*x];
-            let y = match layer {
-                Layer::Images => self.batch.images.clone(),
-                Layer::Relu { x } => relu::forward(value(x)),
-                Layer::Conv { x, weight, co, win, .. } => {
-                    conv::forward(value(x), self.param(weight), *co, *win)
-                }
-                Layer::Depthwise { x, weight, win, .. } => {
-                    depthwise::forward(value(x), self.param(weight), *win)
-                }
-                Layer::Pointwise { x, weight, co, .. } => {
-                    pointwise::forward(value(x), self.param(weight), *co)
-                }
-                Layer::Subsample { x } => subsample::forward(value(x)),
-                Layer::Slice { x, first, count } => concat::slice(value(x), *first, *count),
-                Layer::MaxPool { x, stride } => {
-                    let (y, winners) = max_pool::forward(value(x), *stride);
-                    tape.winners.insert(l, winners);
-                    y
-                }
-                Layer::AvgPool { x, win } => avg_pool::forward(value(x), *win),
-                Layer::AuxPool { x, side, stride } => match aux_window(value(x), *side, *stride) {
-                    Some(win) => avg_pool::forward(value(x), win),
-                    None => adaptive_pool::forward(value(x)),
-                },
-                Layer::BatchNorm { x, name, affine, .. } => {
-                    let stats = if self.running_are_used() {
-                        let running = |part: &str| self.param(&format!("{name}.running_{part}")).to_vec();
-                        Stats { mean: running("mean"), var: running("var") }
-                    } else {
-                        batch_norm::statistics(value(x))
-                    };
-                    let y = batch_norm::forward(value(x), &stats, self.affine(name, *affine));
-                    tape.stats.insert(l, stats);
-                    y
-                }
-                Layer::Sum { terms: [a, b], drop } => {
-                    node_sum::forward(value(a), value(b), self.factors(drop))
-                }
-                Layer::Mix { terms, .. } => {
-                    let factors = self.param(layers::FACTORS);
-                    let terms: Vec<_> = terms.iter().map(|(x, f)| (value(x), factors[*f])).collect();
-                    mix::forward(&terms)
-                }
-                Layer::Concat { parts } => concat::forward(&parts.iter().map(value).collect::<Vec<_>>()),
-                Layer::Zero { x, stride } => {
-                    let x = value(x);
-                    T4::zeros(x.c, x.n, x.h.div_ceil(*stride), x.w.div_ceil(*stride))
-                }
-                Layer::GlobalPool { x } => global_pool::forward(value(x)),
-                Layer::Linear { x, name, .. } => {
-                    let (w, b) = (self.param(&format!("{name}.weight")), self.param(&format!("{name}.bias")));
-                    linear::forward(value(x), w, b)
-                }
-            };
+        for (l, layer) in self.net.layers.iter().enumerate() {
+            let y = if self.runs(layer) { self.layer(l, layer, &mut tape) } else { T4::zeros(0, 0, 0, 0) };
             tape.values.push(y);
         }
         tape
     }
 
+    /// The value of layer `l`, from those before it.
+    fn layer(&self, l: usize, layer: &network::Layer, tape: &mut Tape) -> T4 {
+        let input = |i: usize| &tape.values[layer.inputs[i]];
+        match &layer.kind {
+            Kind::Images => self.batch.images.clone(),
+            Kind::Relu => relu::forward(input(0)),
+            Kind::Conv(w) if w.k == 1 && w.stride == 1 => {
+                pointwise::forward(input(0), self.weight(layer), layer.shape.c)
+            }
+            Kind::Conv(w) => conv::forward(input(0), self.weight(layer), layer.shape.c, window(*w)),
+            Kind::Depthwise(w) => depthwise::forward(input(0), self.weight(layer), window(*w)),
+            Kind::FactorizedReduce => {
+                let x = input(0);
+                let both = subsample::forward(x);
+                let halves = [1, 2].map(|i| {
+                    let half = concat::slice(&both, (i - 1) * x.c, x.c);
+                    let weight = self.param(&format!("{}.conv_{i}.weight", layer.name));
+                    pointwise::forward(&half, weight, layer.shape.c / 2)
+                });
+                concat::forward(&halves.each_ref())
+            }
+            Kind::MaxPool(w) => {
+                let (y, winners) = max_pool::forward(input(0), w.stride);
+                tape.winners.insert(l, winners);
+                y
+            }
+            Kind::AvgPool(w) => avg_pool::forward(input(0), window(*w)),
+            Kind::PoolTo2x2 { window: Some(stride) } => avg_pool::forward(input(0), five(*stride)),
+            Kind::PoolTo2x2 { window: None } => adaptive_pool::forward(input(0)),
+            Kind::Norm { affine, running } => {
+                let stats = if *running && self.mode == Mode::Eval {
+                    let running = |part: &str| self.param(&format!("{}.running_{part}", layer.name)).to_vec();
+                    Stats { mean: running("mean"), var: running("var") }
+                } else {
+                    batch_norm::statistics(input(0))
+                };
+                let y = batch_norm::forward(input(0), &stats, self.affine(&layer.name, *affine));
+                tape.stats.insert(l, stats);
+                y
+            }
+            Kind::Sum(terms) if terms.iter().any(|t| t.factor.is_some()) => {
+                let factors = self.param(FACTORS);
+                let factor = |t: &network::Term| t.factor.map_or(1.0, |f| factors[f]);
+                let terms: Vec<_> = (0..).zip(terms).map(|(i, t)| (input(i), factor(t))).collect();
+                mix::forward(&terms)
+            }
+            Kind::Sum(terms) => {
+                let shape = layer.shape;
+                let mut y = T4::zeros(shape.c, self.batch.images.n, shape.h, shape.w);
+                for (i, term) in (0..).zip(terms) {
+                    for _ in 0..term.times {
+                        y = node_sum::forward(&y, input(i), [None, self.mask(term)]);
+                    }
+                }
+                y
+            }
+            Kind::Concat => concat::forward(&(0..layer.inputs.len()).map(input).collect::<Vec<_>>()),
+            Kind::GlobalPool => global_pool::forward(input(0)),
+            Kind::Linear => {
+                let bias = self.param(&format!("{}.bias", layer.name));
+                linear::forward(input(0), self.weight(layer), bias)
+            }
+        }
+    }
+
     /// Running statistics after a training step; the count of batches too, where it is given.
-    fn running_after(&self, layers: &Layers, tape: &Tape) -> Tensors {
+    fn running_after(&self, tape: &Tape) -> Tensors {
         let mut after = Tensors::new();
-        if self.net.kind == Kind::Search || self.mode == Mode::Eval {
+        if self.mode == Mode::Eval {
             return after;
         }
-        for (l, layer) in layers.list.iter().enumerate() {
-            let Layer::BatchNorm { x, name, c, .. } = layer else {
+        for (l, layer) in self.net.layers.iter().enumerate() {
+            let Kind::Norm { running: true, .. } = layer.kind else {
                 continue;
             };
+            let name = &layer.name;
             let names = ["mean", "var"].map(|part| format!("{name}.running_{part}"));
             if let [Some((_, mean)), Some((_, var))] = names.each_ref().map(|n| self.weights.get(n)) {
                 let running = Stats { mean: mean.clone(), var: var.clone() };
-                let new =
-                    batch_norm::update_running(&running, &tape.stats[&l], tape.values[*x].per_channel());
+                let count = tape.values[layer.inputs[0]].per_channel();
+                let new = batch_norm::update_running(&running, &tape.stats[&l], count);
                 let [mean_name, var_name] = names;
-                after.insert(mean_name, (vec![*c], new.mean));
-                after.insert(var_name, (vec![*c], new.var));
+                after.insert(mean_name, (vec![layer.shape.c], new.mean));
+                after.insert(var_name, (vec![layer.shape.c], new.var));
             }
             let count_name = format!("{name}.num_batches_tracked");
             if let Some((shape, count)) = self.weights.get(&count_name) {
@@ -270,7 +265,7 @@ impl Run<'_> {
     }
 }
 
-/// The auxiliary head's 5x5 window on maps of the preset's side; none elsewhere.
-fn aux_window(x: &T4, side: usize, stride: usize) -> Option<Window> {
-    (x.h == side && x.w == side).then_some(Window { k: 5, stride, pad: 0, dilation: 1 })
+/// The auxiliary head's 5x5 window.
+fn five(stride: usize) -> Window {
+    Window { k: 5, stride, pad: 0, dilation: 1 }
 }

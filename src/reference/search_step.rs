@@ -6,16 +6,14 @@
 use std::collections::BTreeMap;
 
 use super::adam::{self, Adam};
-use super::layers::Net;
 use super::network::{self, Batch, Mode, Tensors};
 use super::sgd::{self, Sgd};
 use super::{T4, clip};
-use crate::space::{CellArch, Genotype, N_NODES, N_SLOTS, Primitive};
+use crate::network::Net;
 use crate::{Error, Result};
 
-/// Numbers of π's shape: `[cell kind (0 normal, 1 reduce)][node][slot][pair]`, where a pair's index is
-/// input·P + position of its primitive in the list of P.
-pub type PriorShaped = [[[Vec<f64>; N_SLOTS]; N_NODES]; 2];
+/// Numbers of π's shape: of each slot, one per choice.
+pub type PriorShaped = Vec<Vec<f64>>;
 
 /// All that a step changes.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,8 +45,6 @@ pub struct Settings {
     pub beta: f64,
     /// Whether 1/K is subtracted from each weight in the gradient of π.
     pub baseline_mean: bool,
-    /// The primitives of π's pairs, in order.
-    pub primitives: Vec<Primitive>,
     /// Examples that batch norm's statistics are taken over, if not all of the batch: it runs in parts of so
     /// many, which must divide it.
     pub micro_batch: Option<usize>,
@@ -77,51 +73,30 @@ pub fn importance_weights(log_likelihood: &[f64], beta: f64) -> Vec<f64> {
 /// `Σ_k scale_k ∇_π log p(α_k|π)`: `onehot(α_k) − softmax(logits)` for each slot.
 ///
 /// # Errors
-/// A child with a pair that π does not have.
-pub fn prior_gradient(
-    pi: &PriorShaped,
-    children: &[Genotype],
-    scales: &[f64],
-    primitives: &[Primitive],
-) -> Result<PriorShaped> {
-    let mut gradient = pi.clone();
-    for (kind, nodes) in gradient.iter_mut().enumerate() {
-        for (node, slots) in nodes.iter_mut().enumerate() {
-            for (slot, g) in slots.iter_mut().enumerate() {
-                let probabilities = importance_weights(&pi[kind][node][slot], 1.0);
-                g.fill(0.0);
-                for (child, scale) in children.iter().zip(scales) {
-                    let chosen = pair_index(child, kind, node, slot, primitives, g.len())?;
-                    for (pair, p) in probabilities.iter().enumerate() {
-                        let onehot = if pair == chosen { 1.0 } else { 0.0 };
-                        g[pair] += scale * (onehot - p);
-                    }
-                }
+/// A child with a choice that π does not have.
+pub fn prior_gradient(pi: &[Vec<f64>], alphas: &[Vec<usize>], scales: &[f64]) -> Result<PriorShaped> {
+    let mut gradient = Vec::new();
+    for (slot, logits) in pi.iter().enumerate() {
+        let probabilities = importance_weights(logits, 1.0);
+        let mut g = vec![0.0; logits.len()];
+        for (alpha, scale) in alphas.iter().zip(scales) {
+            let Some(&chosen) = alpha.get(slot).filter(|chosen| **chosen < g.len()) else {
+                let expected = format!("one of the {} choices of its slot", g.len());
+                return Err(Error::usage(
+                    format!("slot {slot} of a child"),
+                    expected,
+                    format!("{alpha:?}"),
+                    "",
+                ));
+            };
+            for (choice, p) in probabilities.iter().enumerate() {
+                let onehot = if choice == chosen { 1.0 } else { 0.0 };
+                g[choice] += scale * (onehot - p);
             }
         }
+        gradient.push(g);
     }
     Ok(gradient)
-}
-
-fn pair_index(
-    child: &Genotype,
-    kind: usize,
-    node: usize,
-    slot: usize,
-    primitives: &[Primitive],
-    n_pairs: usize,
-) -> Result<usize> {
-    let arch: &CellArch = if kind == 0 { &child.normal } else { &child.reduce };
-    let pair = arch[node][slot];
-    let position = primitives.iter().position(|p| *p == pair.primitive);
-    position.map(|p| pair.input * primitives.len() + p).filter(|&index| index < n_pairs).ok_or_else(|| {
-        Error::usage(
-            format!("node {} of a child", node + 2),
-            format!("one of the {n_pairs} pairs of its slot"),
-            format!("{} of input {}", pair.primitive.name(), pair.input),
-            "the list of primitives that the prior was made with",
-        )
-    })
 }
 
 /// `batch` in parts of `n` examples, one after another.
@@ -146,24 +121,23 @@ fn parts(batch: &Batch, n: Option<usize>) -> Result<Vec<Batch>> {
     Ok((0..all.n).step_by(n).map(part).collect())
 }
 
-/// One step: `state` after it, and what it computed.
+/// One step: `state` after it, and what it computed. `children`: the choices of each, and its layers.
 ///
 /// # Errors
 /// Those of [`network::evaluate`] and [`prior_gradient`]; a `micro_batch` that does not divide the batches.
 pub fn search_step(
-    net: &Net,
+    children: &[(Vec<usize>, Net)],
     state: &State,
-    children: &[Genotype],
     search: &Batch,
     train: &Batch,
     settings: &Settings,
 ) -> Result<(State, Record)> {
     let (search, train) = (parts(search, settings.micro_batch)?, parts(train, settings.micro_batch)?);
     let mut log_likelihood = Vec::new();
-    for child in children {
+    for (_, net) in children {
         let mut sum = 0.0;
         for part in &search {
-            let outcome = network::evaluate(net, child, &state.v, part, Mode::Train, false)?;
+            let outcome = network::evaluate(net, &state.v, part, Mode::Train, false)?;
             sum += outcome.log_likelihood.iter().sum::<f64>();
         }
         log_likelihood.push(sum);
@@ -172,9 +146,9 @@ pub fn search_step(
 
     let mut gradient: BTreeMap<&String, Vec<f64>> =
         state.v.iter().map(|(name, (_, v))| (name, vec![0.0; v.len()])).collect();
-    for (child, &weight) in children.iter().zip(&weights) {
+    for ((_, net), &weight) in children.iter().zip(&weights) {
         for part in &train {
-            let outcome = network::evaluate(net, child, &state.v, part, Mode::Train, true)?;
+            let outcome = network::evaluate(net, &state.v, part, Mode::Train, true)?;
             for (name, (_, g)) in &outcome.grads {
                 if let Some(sum) = gradient.get_mut(name) {
                     // The mean over the batch is the mean of the parts' means.
@@ -198,16 +172,11 @@ pub fn search_step(
 
     let baseline = if settings.baseline_mean { 1.0 / children.len() as f64 } else { 0.0 };
     let scales: Vec<f64> = weights.iter().map(|w| w - baseline).collect();
-    let gradient = prior_gradient(&state.pi, children, &scales, &settings.primitives)?;
-    for (kind, nodes) in gradient.iter().enumerate() {
-        for (node, slots) in nodes.iter().enumerate() {
-            for (slot, g) in slots.iter().enumerate() {
-                let pi = &mut after.pi[kind][node][slot];
-                let m = &mut after.adam_m[kind][node][slot];
-                let v = &mut after.adam_v[kind][node][slot];
-                adam::ascend(pi, m, v, g, after.step, settings.adam);
-            }
-        }
+    let alphas: Vec<Vec<usize>> = children.iter().map(|(alpha, _)| alpha.clone()).collect();
+    let gradient = prior_gradient(&state.pi, &alphas, &scales)?;
+    for (slot, g) in gradient.iter().enumerate() {
+        let (pi, m, v) = (&mut after.pi[slot], &mut after.adam_m[slot], &mut after.adam_v[slot]);
+        adam::ascend(pi, m, v, g, after.step, settings.adam);
     }
     Ok((after, Record { log_likelihood, weights, norm, clip_factor }))
 }

@@ -112,12 +112,12 @@ fn draw_item(svg: &mut Svg, item: &Item) {
 
 /// Fill and frame of a label: one colour per family of operations.
 fn tint(primitive: Primitive) -> (&'static str, &'static str) {
-    match primitive {
-        Primitive::None => ("#f3f4f6", "#b4bcc5"),
-        Primitive::MaxPool3x3 | Primitive::AvgPool3x3 => ("#fdeadd", "#e0a577"),
-        Primitive::SkipConnect => ("#f3f4f6", "#8d99a6"),
-        Primitive::SepConv3x3 | Primitive::SepConv5x5 => ("#e8f0fe", "#8fb2e3"),
-        Primitive::DilConv3x3 | Primitive::DilConv5x5 => ("#f1e9fb", "#b79add"),
+    match primitive.dilation() {
+        _ if primitive == Primitive::None => ("#f3f4f6", "#b4bcc5"),
+        _ if primitive.is_pool() => ("#fdeadd", "#e0a577"),
+        None => ("#f3f4f6", "#8d99a6"),
+        Some(1) => ("#e8f0fe", "#8fb2e3"),
+        Some(_) => ("#f1e9fb", "#b79add"),
     }
 }
 

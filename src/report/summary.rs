@@ -49,21 +49,11 @@ pub struct Training {
 impl Training {
     /// Plans the genotype's network with `batch` images.
     pub fn of(spec: &NetworkSpec, genotype: &Genotype, batch: u32, memory: Memory) -> Self {
-        let plan = Layout::new(spec.child_params(genotype)).and_then(|layout| {
+        let net = spec.net(Paths::Child(genotype));
+        let plan = Layout::new(net.params()).and_then(|layout| {
             let lowering = Lowering { memory, ..Lowering::default() };
             let (mode, extent, split, drop_path) = (Mode::Train, Extent::Whole, 0, false);
-            let paths = Paths::Child(genotype);
-            Plan::new(Request {
-                spec,
-                paths,
-                layout: &layout,
-                batch,
-                mode,
-                extent,
-                split,
-                drop_path,
-                lowering,
-            })
+            Plan::new(Request { net: &net, layout: &layout, batch, mode, extent, split, drop_path, lowering })
         });
         Self { batch, plan }
     }

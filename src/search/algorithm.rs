@@ -34,6 +34,7 @@ pub struct Settings {
 pub struct Search {
     pub(super) settings: Settings,
     pub(super) space: Space,
+    pub(super) spec: NetworkSpec,
     pub(super) network: Network,
     pub(super) dataset: Arc<Dataset>,
     pub(super) sources: Vec<Arc<BatchSource>>,
@@ -97,7 +98,7 @@ impl Search {
 
         let layout = Layout::new(spec.params(None, space.primitives()))?;
         let v = initial(&layout, config.seed);
-        let mut network = Network::new(gpu, spec, layout, settings.lowering)?;
+        let mut network = Network::new(gpu, spec.image(), layout, settings.lowering)?;
         network.write_all(Buf::V, &v)?;
         let prior = Prior::uniform(&space);
         let moments = Moments::zeros(&prior);
@@ -105,6 +106,7 @@ impl Search {
         let mut search = Self {
             settings,
             space,
+            spec,
             network,
             dataset,
             sources,

@@ -1,19 +1,25 @@
 //! K architectures → the distinct networks among them.
 
-use crate::space::{Alpha, Genotype, Pair, Primitive, Space};
+use std::sync::Arc;
+
+use crate::graph::spec::NetworkSpec;
+use crate::network::Net;
+use crate::space::{Alpha, Genotype, Pair, Paths, Primitive, Space};
 
 /// K children, and which of them are the same network.
 pub(super) struct Children {
     pub alphas: Vec<Alpha>,
     /// The distinct networks, in order of first appearance.
     pub distinct: Vec<Genotype>,
+    /// Their layers.
+    pub nets: Vec<Arc<Net>>,
     /// For each child its network.
     pub network_of: Vec<usize>,
 }
 
 impl Children {
     /// The networks of `alphas`; without `merge` each child has one of its own.
-    pub fn new(space: &Space, alphas: Vec<Alpha>, merge: bool) -> Self {
+    pub fn new(space: &Space, spec: &NetworkSpec, alphas: Vec<Alpha>, merge: bool) -> Self {
         let mut distinct: Vec<Genotype> = Vec::new();
         let mut network_of = Vec::new();
         for alpha in &alphas {
@@ -24,7 +30,8 @@ impl Children {
                 distinct.push(genotype);
             }
         }
-        Self { alphas, distinct, network_of }
+        let nets = distinct.iter().map(|genotype| Arc::new(spec.net(Paths::Child(genotype)))).collect();
+        Self { alphas, distinct, nets, network_of }
     }
 }
 
@@ -39,12 +46,8 @@ fn canonical(mut genotype: Genotype) -> Genotype {
 
 /// Children that need as much memory as any: the costliest primitive everywhere, in flat and deep cells.
 pub(super) fn largest(space: &Space) -> Vec<Genotype> {
-    let rank = |p: &Primitive| match p {
-        Primitive::SepConv5x5 | Primitive::SepConv3x3 => 3,
-        Primitive::DilConv5x5 | Primitive::DilConv3x3 => 2,
-        Primitive::MaxPool3x3 => 1,
-        Primitive::AvgPool3x3 | Primitive::SkipConnect | Primitive::None => 0,
-    };
+    // Each convolution keeps a tensor, and a max pool the taps of its maxima.
+    let rank = |p: &Primitive| (p.row().steps.len(), *p == Primitive::MaxPool3x3);
     let Some(&primitive) = space.primitives().iter().max_by_key(|p| rank(p)) else {
         return Vec::new();
     };

@@ -4,6 +4,7 @@
 //! search split, then v by SGD on a batch of the train split. The weights are those of Algorithm 1, in the same
 //! buffer. α starts at 0, where the reference starts at small random numbers.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Search;
@@ -12,9 +13,10 @@ use super::prior_update::{Adam, adam};
 use super::record::{Clock, PerKind, Phases, StepRecord};
 use crate::data::Batch;
 use crate::error::{Error, Result};
-use crate::gpu::{ChildResult, Mixed};
+use crate::gpu::{Child, ChildResult};
 use crate::graph::Mode;
-use crate::space::{CellKind, Mixture, Space};
+use crate::network::Net;
+use crate::space::{CellKind, Mixture, Paths, Space};
 
 /// The reference's weight decay of α, part of the gradient that Adam sees.
 pub const ALPHA_DECAY: f64 = 1e-3;
@@ -104,6 +106,7 @@ impl Search {
     fn mixed_pass(&mut self, darts: &Darts, mode: Mode, split: u8, batch: &Batch) -> Result<ChildResult> {
         let part = self.settings.config.part();
         let n_parts = batch.n / part;
+        let net = self.mixed_net();
         let image_len = batch.channels * batch.height * batch.width;
         let factors: Vec<f32> = darts.alpha.factors().iter().map(|f| *f as f32).collect();
         self.network.set_child_weight(part as f64 / batch.n as f64)?;
@@ -111,10 +114,15 @@ impl Search {
         for (i, (images, labels)) in parts.enumerate() {
             self.network.upload(split, images, labels)?;
             self.network.upload_factors(&factors, split)?;
-            self.network.run_mixed(Mixed { primitives: self.space.primitives(), mode, split })?;
+            self.network.run(Child::new(&net, mode, split))?;
             self.network.keep_results(i, n_parts, split)?;
         }
         Ok(join(self.network.results(n_parts, split)?.iter()))
+    }
+
+    /// The network of all paths at once.
+    pub(super) fn mixed_net(&self) -> Arc<Net> {
+        Arc::new(self.spec.net(Paths::All(self.space.primitives())))
     }
 
     fn check_mixed(&self, value: f64) -> Result<()> {

@@ -6,7 +6,7 @@ use crate::data::eval_batches;
 use crate::error::Result;
 use crate::gpu::Child;
 use crate::graph::Mode;
-use crate::space::Genotype;
+use crate::space::{Genotype, Paths};
 
 /// How well a genotype does with the shared weights.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
@@ -32,10 +32,11 @@ impl Search {
     pub fn evaluate(&mut self, genotype: &Genotype) -> Result<Evaluation> {
         let dataset = std::sync::Arc::clone(&self.dataset);
         let batch = self.settings.config.part().min(dataset.test.n);
+        let net = std::sync::Arc::new(self.spec.net(Paths::Child(genotype)));
         let mut total = Evaluation { n: 0, n_correct: 0, mean_log_likelihood: 0.0 };
         for batch in eval_batches(&dataset.test, &self.settings.normalisation, batch)? {
             self.network.upload(SEARCH, &batch.images, &batch.labels)?;
-            self.network.run(Child::new(genotype, Mode::Likelihood, SEARCH))?;
+            self.network.run(Child::new(&net, Mode::Likelihood, SEARCH))?;
             let result = self.network.last_result(SEARCH)?;
             total.n += batch.n;
             total.n_correct += result.n_correct;

@@ -8,14 +8,17 @@
 //! What no architecture changes, the stem and what reads only it, is computed once for all children of a pass,
 //! and so is its backward pass, from the sum of the children's weighted gradients (`graph::Extent`).
 
+use std::sync::Arc;
+
 use super::Search;
 use super::children::{Children, largest};
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::gpu::{Child, ChildResult};
 use crate::graph::{Extent, Mode};
+use crate::network::Net;
 use crate::rng::{Purpose, stream};
-use crate::space::Genotype;
+use crate::space::{Genotype, Paths};
 
 /// The buffers that hold the two batches.
 pub(super) const SEARCH: u8 = 0;
@@ -37,7 +40,7 @@ impl Search {
         let config = &self.settings.config;
         let k = config.samples.count(self.prior.entropy().iter().sum());
         let draw = |k| self.prior.sample(&mut stream(config.seed, Purpose::Sample, self.step, k));
-        Children::new(&self.space, (0..u64::from(k)).map(draw).collect(), !config.reference)
+        Children::new(&self.space, &self.spec, (0..u64::from(k)).map(draw).collect(), !config.reference)
     }
 
     /// The architectures that the next step draws, in order.
@@ -47,7 +50,7 @@ impl Search {
 
     /// Forward passes of the distinct children on the search batch.
     pub(super) fn likelihoods(&mut self, children: &Children, batch: &Batch) -> Result<Pass> {
-        let all: Vec<(&Genotype, f64)> = children.distinct.iter().map(|genotype| (genotype, 1.0)).collect();
+        let all: Vec<(&Arc<Net>, f64)> = children.nets.iter().map(|net| (net, 1.0)).collect();
         self.pass(Mode::Likelihood, SEARCH, batch, &all)
     }
 
@@ -67,12 +70,12 @@ impl Search {
             }
         }
         let ran: Vec<(usize, f64)> = mass.into_iter().enumerate().filter(|(_, w)| *w > 0.0).collect();
-        let weighted: Vec<_> = ran.iter().map(|&(network, w)| (&children.distinct[network], w)).collect();
+        let weighted: Vec<_> = ran.iter().map(|&(network, w)| (&children.nets[network], w)).collect();
         Ok((self.pass(Mode::Train, TRAIN, batch, &weighted)?, ran))
     }
 
     /// Submits the children, with the weights of their gradients, on a batch. Waits for nothing.
-    fn pass(&mut self, mode: Mode, split: u8, batch: &Batch, children: &[(&Genotype, f64)]) -> Result<Pass> {
+    fn pass(&mut self, mode: Mode, split: u8, batch: &Batch, children: &[(&Arc<Net>, f64)]) -> Result<Pass> {
         let part = self.settings.config.part();
         let (n_children, n_parts) = (children.len(), batch.n / part);
         let share = part as f64 / batch.n as f64;
@@ -81,27 +84,27 @@ impl Search {
         let extent = self.extent();
         for (i, (images, labels)) in parts.enumerate() {
             self.network.upload(split, images, labels)?;
-            if extent == Extent::Branch {
-                self.network.run_trunk(mode, split)?;
+            if let (Extent::Branch, Some((net, _))) = (extent, children.first()) {
+                self.network.run_trunk(net, mode, split)?;
             }
-            for (k, &(genotype, weight)) in children.iter().enumerate() {
+            for (k, &(net, weight)) in children.iter().enumerate() {
                 // Those of a group are planned side by side, while the adapter is at work on the group before.
                 if k.is_multiple_of(GROUP) {
                     let group = &children[k..children.len().min(k + GROUP)];
                     let ready: Vec<Child<'_>> = group
                         .iter()
-                        .map(|(genotype, _)| Child { extent, ..Child::new(genotype, mode, split) })
+                        .map(|(net, _)| Child { extent, ..Child::new(net, mode, split) })
                         .collect();
                     self.network.prepare_all(&ready)?;
                 }
                 if mode == Mode::Train {
                     self.network.set_child_weight(weight * share)?;
                 }
-                self.network.run(Child { extent, ..Child::new(genotype, mode, split) })?;
+                self.network.run(Child { extent, ..Child::new(net, mode, split) })?;
                 self.network.keep_results(i * n_children + k, n_parts * n_children, split)?;
             }
-            if (extent, mode) == (Extent::Branch, Mode::Train) {
-                self.network.run_trunk_backward(split)?;
+            if let (Extent::Branch, Mode::Train, Some((net, _))) = (extent, mode, children.first()) {
+                self.network.run_trunk_backward(net, split)?;
             }
         }
         Ok(Pass { split, n_children, n_parts })
@@ -110,7 +113,8 @@ impl Search {
     /// What of a child runs once per child: with `reference`, all of it.
     pub(super) fn extent(&self) -> Extent {
         let config = &self.settings.config;
-        if !config.reference && self.network.has_trunk(config.part() as u32) {
+        let net = self.spec.net(Paths::All(&[]));
+        if !config.reference && self.network.has_trunk(&net, config.part() as u32) {
             Extent::Branch
         } else {
             Extent::Whole
@@ -121,12 +125,16 @@ impl Search {
     pub(super) fn reserve(&mut self) -> Result<()> {
         let (part, extent) = (self.settings.config.part() as u32, self.extent());
         if self.darts.is_some() {
-            return self.network.reserve_mixed(self.space.primitives(), part);
+            return self.network.reserve([&self.mixed_net()], part, Extent::Whole);
         }
+        let nets: Vec<_> = largest(&self.space)
+            .iter()
+            .map(|genotype| Arc::new(self.spec.net(Paths::Child(genotype))))
+            .collect();
         if extent == Extent::Branch {
-            self.network.reserve_trunk(part)?;
+            self.network.reserve(&nets[..1], part, Extent::Trunk)?;
         }
-        self.network.reserve(&largest(&self.space), part, extent)
+        self.network.reserve(&nets, part, extent)
     }
 
     /// Results of each child of a pass on its whole batch: one read-back.

@@ -5,6 +5,7 @@
 //! sets of weights: most must agree to f32's accuracy, and none may be further off than such a flip goes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::cases::name;
@@ -17,13 +18,13 @@ use crate::gpu::{Child, Gpu, Network, Update};
 use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use crate::graph::{Layout, Lowering, Mode};
 use crate::kernel::Buf;
+use crate::network::Net;
 use crate::ops::Tuning;
 use crate::reference::adam::Adam;
-use crate::reference::layers::{Kind, Net, Stem};
 use crate::reference::network::{self, Tensors};
 use crate::reference::search_step::{Settings, State, importance_weights, search_step};
 use crate::reference::sgd::Sgd;
-use crate::space::{CellArch, Genotype, Pair, Primitive};
+use crate::space::{CellArch, CellKind, Genotype, Pair, Paths, Primitive, Space};
 
 /// Opens the adapter under test.
 pub type Open<'a> = &'a dyn Fn() -> Result<Gpu>;
@@ -208,7 +209,8 @@ impl Whole {
     fn run(&self, open: Open<'_>, outcome: &mut Outcome) -> Result<()> {
         let spec = self.spec();
         let genotype = if self.everything { everything() } else { the_rest() };
-        let params = spec.child_params(&genotype);
+        let net = Arc::new(spec.net(Paths::Child(&genotype)));
+        let params = net.params();
         let draws: Vec<Draw> =
             (0..N_DRAWS).map(|i| draw(&spec, &params, self.batch, self.drop_path, i)).collect();
         let mut both = Vec::new();
@@ -216,23 +218,23 @@ impl Whole {
             let layout = Layout::new(params.clone())?;
             let gpu = open()?;
             let lowering = Lowering { fuse, ..self.forms.lowering(&gpu) };
-            let mut network = Network::new(gpu, spec.clone(), layout, lowering)?;
+            let mut network = Network::new(gpu, spec.image(), layout, lowering)?;
             let form = if fuse { "fused" } else { "plain" };
             let mut train = Vec::new();
             for draw in &draws {
-                train.push(forward_backward(&mut network, &genotype, draw, Mode::Train)?);
+                train.push(forward_backward(&mut network, &net, draw, Mode::Train)?);
             }
-            if forward_backward(&mut network, &genotype, &draws[0], Mode::Train)? != train[0] {
+            if forward_backward(&mut network, &net, &draws[0], Mode::Train)? != train[0] {
                 outcome.problems.push(format!("{form}: a second run gives other bits"));
             }
-            let likelihood = forward_backward(&mut network, &genotype, &draws[0], Mode::Likelihood)?;
+            let likelihood = forward_backward(&mut network, &net, &draws[0], Mode::Likelihood)?;
             if likelihood.logits != train[0].logits {
                 outcome.problems.push(format!("{form}: the forward pass alone gives other bits"));
             }
-            self.against_reference(form, &spec, &genotype, &draws, &train, outcome)?;
+            self.against_reference(form, &net, &draws, &train, outcome)?;
             if self.network == NetworkKind::Final {
-                let got = forward_backward(&mut network, &genotype, &draws[0], Mode::Evaluate)?;
-                let want = reference(&spec, &genotype, &draws[0], network::Mode::Eval)?;
+                let got = forward_backward(&mut network, &net, &draws[0], Mode::Evaluate)?;
+                let want = reference(&spec, &net, &draws[0], network::Mode::Eval)?;
                 outcome.measured(
                     &format!("{form}: logits, evaluation"),
                     distance(&got.logits, &want.logits),
@@ -254,15 +256,14 @@ impl Whole {
     fn against_reference(
         &self,
         form: &str,
-        spec: &NetworkSpec,
-        genotype: &Genotype,
+        net: &Net,
         draws: &[Draw],
         got: &[Got],
         outcome: &mut Outcome,
     ) -> Result<()> {
         let (mut gradients, mut logits, mut running) = (Vec::new(), 0.0f64, 0.0f64);
         for (draw, got) in draws.iter().zip(got) {
-            let want = reference(spec, genotype, draw, network::Mode::Train)?;
+            let want = reference(&self.spec(), net, draw, network::Mode::Train)?;
             logits = logits.max(distance(&got.logits, &want.logits));
             logits = logits.max(distance(&got.log_likelihood, &want.log_likelihood));
             let grads = want.grads.iter().map(|(name, (_, g))| (name, g.clone())).collect();
@@ -273,7 +274,7 @@ impl Whole {
         }
         outcome.measured(&format!("{form}: logits"), logits, CLOSE);
         outcome.measured_all(&format!("{form}: gradient"), gradients);
-        if spec.kind == NetworkKind::Final {
+        if self.network == NetworkKind::Final {
             outcome.measured(&format!("{form}: running statistics"), running, CLOSE);
         }
         Ok(())
@@ -298,20 +299,26 @@ impl Steps {
         let mut mixed = everything();
         mixed.normal = the_rest().normal;
         let children = [everything(), the_rest(), mixed, everything()];
-        let logits = std::array::from_fn(|_| {
-            std::array::from_fn(|node| std::array::from_fn(|_| vec![0.0; (node + 2) * Primitive::ALL.len()]))
-        });
+        let space = Space::new(&Primitive::ALL.map(Primitive::name))?;
+        let children: Vec<(Vec<usize>, Arc<Net>)> = children
+            .iter()
+            .map(|genotype| {
+                let alpha = space.alpha(genotype)?.0;
+                let choices = alpha.as_flattened().as_flattened().iter().map(|choice| usize::from(*choice));
+                Ok((choices.collect(), Arc::new(spec.net(Paths::Child(genotype)))))
+            })
+            .collect::<Result<_>>()?;
+        let zeros: Vec<Vec<f64>> = CellKind::ALL
+            .iter()
+            .flat_map(|_| (0..4).flat_map(|node| [(); 2].map(|()| vec![0.0; space.n_pairs(node)])))
+            .collect();
         let first = draw(&spec, &params, self.batch, false, 10);
         let mut state = State {
             v: first.weights.clone(),
             momentum: Tensors::new(),
-            pi: logits,
-            adam_m: std::array::from_fn(|_| {
-                std::array::from_fn(|n| std::array::from_fn(|_| vec![0.0; (n + 2) * 8]))
-            }),
-            adam_v: std::array::from_fn(|_| {
-                std::array::from_fn(|n| std::array::from_fn(|_| vec![0.0; (n + 2) * 8]))
-            }),
+            pi: zeros.clone(),
+            adam_m: zeros.clone(),
+            adam_v: zeros,
             step: 0,
         };
         let settings = Settings {
@@ -321,12 +328,12 @@ impl Steps {
             adam: Adam { lr: 0.03, betas: (0.5, 0.999), eps: 1e-8 },
             beta: 1.0,
             baseline_mean: false,
-            primitives: Primitive::ALL.to_vec(),
             micro_batch: None,
         };
+        let literal: Vec<_> = children.iter().map(|(alpha, net)| (alpha.clone(), Net::clone(net))).collect();
         let gpu = open()?;
         let lowering = gpu.lowering();
-        let mut network = Network::new(gpu, spec.clone(), Layout::new(params.clone())?, lowering)?;
+        let mut network = Network::new(gpu, spec.image(), Layout::new(params.clone())?, lowering)?;
         load(&mut network, &first)?;
         let (mut likelihood, mut later, mut norm) = (0.0f64, 0.0f64, 0.0f64);
         for step in 0..self.steps {
@@ -335,15 +342,15 @@ impl Steps {
             for (split, draw) in [0, 1].into_iter().zip(&batches) {
                 network.upload(split, &draw.images_f32(), &draw.labels_u32())?;
             }
-            let (after, record) = search_step(&net(&spec), &state, &children, &search, &train, &settings)?;
+            let (after, record) = search_step(&literal, &state, &search, &train, &settings)?;
             let mut got = Vec::new();
-            for genotype in &children {
-                network.run(Child::new(genotype, Mode::Likelihood, 0))?;
+            for (_, net) in &children {
+                network.run(Child::new(net, Mode::Likelihood, 0))?;
                 got.push(network.last_result(0)?.sum());
             }
-            for (genotype, weight) in children.iter().zip(importance_weights(&got, 1.0)) {
+            for ((_, net), weight) in children.iter().zip(importance_weights(&got, 1.0)) {
                 network.set_child_weight(weight)?;
-                network.run(Child::new(genotype, Mode::Train, 1))?;
+                network.run(Child::new(net, Mode::Train, 1))?;
             }
             let Sgd { lr, momentum, weight_decay } = sgd;
             network.step(Update { lr, momentum, weight_decay, max_norm: settings.max_norm })?;
@@ -381,26 +388,8 @@ impl Steps {
     }
 }
 
-pub(super) fn net(spec: &NetworkSpec) -> Net {
-    Net {
-        kind: if spec.kind == NetworkKind::Search { Kind::Search } else { Kind::Final },
-        stem: if spec.stem == StemKind::Cifar { Stem::Cifar } else { Stem::ImageNet },
-        layers: spec.layers,
-        channels: spec.channels,
-        in_channels: spec.in_channels,
-        classes: spec.n_classes,
-        auxiliary: spec.auxiliary,
-    }
-}
-
-fn reference(
-    spec: &NetworkSpec,
-    genotype: &Genotype,
-    draw: &Draw,
-    mode: network::Mode,
-) -> Result<network::Outcome> {
-    let train = mode == network::Mode::Train;
-    network::evaluate(&net(spec), genotype, &draw.weights, &draw.batch(spec), mode, train)
+fn reference(spec: &NetworkSpec, net: &Net, draw: &Draw, mode: network::Mode) -> Result<network::Outcome> {
+    network::evaluate(net, &draw.weights, &draw.batch(spec), mode, mode == network::Mode::Train)
 }
 
 /// Weights and running statistics onto the adapter; the gradient starts at zero.
@@ -415,7 +404,7 @@ pub(super) fn load(network: &mut Network, draw: &Draw) -> Result<()> {
     network.write_all(Buf::Grad, &vec![0.0; v.len()])
 }
 
-fn forward_backward(network: &mut Network, genotype: &Genotype, draw: &Draw, mode: Mode) -> Result<Got> {
+fn forward_backward(network: &mut Network, net: &Arc<Net>, draw: &Draw, mode: Mode) -> Result<Got> {
     load(network, draw)?;
     network.upload(0, &draw.images_f32(), &draw.labels_u32())?;
     // Evaluation drops nothing.
@@ -423,7 +412,7 @@ fn forward_backward(network: &mut Network, genotype: &Genotype, draw: &Draw, mod
     if let Some(factors) = &draw.drop_path {
         network.upload_drop_path(&factors.iter().map(|f| *f as f32).collect::<Vec<f32>>())?;
     }
-    network.run(Child { drop_path, ..Child::new(genotype, mode, 0) })?;
+    network.run(Child { drop_path, ..Child::new(net, mode, 0) })?;
     let (log_likelihood, logits) = (network.last_result(0)?.log_likelihood, network.logits(0, 0)?);
     let (grad, state) = (network.read_all(Buf::Grad)?, network.read_all(Buf::State)?);
     let layout = network.layout();

@@ -60,7 +60,7 @@ impl Draw {
         let shape = [n, spec.in_channels, spec.height, spec.width];
         let mut batch = Batch::from_nchw(shape, &self.images, &self.labels);
         for (i, factors) in self.drop_path.iter().flat_map(|f| f.chunks_exact(n)).enumerate() {
-            batch.drop_path.insert((i / 8, i % 8), factors.to_vec());
+            batch.drop_path.insert(i, factors.to_vec());
         }
         batch
     }

@@ -1,19 +1,21 @@
 //! The mixed network (Eq. 2) against the f64 reference: logits, every gradient of the weights, the gradient
 //! of the factors; several sets of weights, as for children.
 
-use super::child::{CLOSE, Open, load, net};
+use std::sync::Arc;
+
+use super::child::{CLOSE, Open, load};
 use super::distance::{distance, gradient_distance};
 use super::draw::{Draw, draw};
 use super::run::Outcome;
 use super::setup::Setup;
 use crate::Result;
-use crate::gpu::{Mixed as Run, Network, n_factors};
+use crate::gpu::{Child, Network};
 use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
-use crate::graph::{Layout, Lowering, Mode};
+use crate::graph::{Extent, Layout, Lowering, Mode};
 use crate::kernel::Buf;
-use crate::reference::layers::FACTORS;
-use crate::reference::network::{self, mixed::evaluate_mixed};
-use crate::space::Primitive;
+use crate::network::Net;
+use crate::reference::network::{self, FACTORS, evaluate};
+use crate::space::{Paths, Primitive};
 
 /// Sets of weights.
 const N_DRAWS: u64 = 3;
@@ -50,11 +52,12 @@ impl Mixed {
         // An order that is not the reference's: factors go by the user's list.
         let mut primitives = Primitive::ALL.to_vec();
         primitives.rotate_left(3);
+        let net = Arc::new(spec.net(Paths::All(&primitives)));
         let params = spec.params(None, &primitives);
         let draws: Vec<(Draw, Vec<f64>)> = (0..N_DRAWS)
             .map(|i| {
                 let draw = draw(&spec, &params, self.batch, false, 40 + i);
-                let factors = Setup::new(&format!("factors {i}")).noise(n_factors(&primitives) as u32);
+                let factors = Setup::new(&format!("factors {i}")).noise(net.n_factors as u32);
                 // As a softmax over eight gives them, and some near 0.
                 (draw, factors.iter().map(|f| f64::from((0.125 * (1.0 + f)) as f32)).collect())
             })
@@ -63,12 +66,12 @@ impl Mixed {
             let form = if fuse { "fused" } else { "plain" };
             let lowering = Lowering { fuse, ..Lowering::default() };
             let layout = Layout::new(params.clone())?;
-            let mut network = Network::new(open()?, spec.clone(), layout, lowering)?;
-            network.reserve_mixed(&primitives, self.batch as u32)?;
+            let mut network = Network::new(open()?, spec.image(), layout, lowering)?;
+            network.reserve([&net], self.batch as u32, Extent::Whole)?;
             let (mut logits, mut weights, mut factors) = (0.0f64, Vec::new(), Vec::new());
             for (draw, given) in &draws {
-                let want = self.reference(&primitives, draw, given)?;
-                let mut run = |mode| self.pass(&mut network, &primitives, draw, given, mode);
+                let want = self.reference(&net, draw, given)?;
+                let mut run = |mode| self.pass(&mut network, &net, draw, given, mode);
                 let (train, gradient, none) = run(Mode::Train)?;
                 let (again, zeros, dfactors) = run(Mode::Factors)?;
                 if run(Mode::Likelihood)?.0 != train || train != again {
@@ -93,10 +96,10 @@ impl Mixed {
         Ok(())
     }
 
-    fn reference(&self, primitives: &[Primitive], draw: &Draw, factors: &[f64]) -> Result<network::Outcome> {
+    fn reference(&self, net: &Net, draw: &Draw, factors: &[f64]) -> Result<network::Outcome> {
         let mut weights = draw.weights.clone();
         weights.insert(FACTORS.into(), (vec![factors.len()], factors.to_vec()));
-        evaluate_mixed(&net(&self.spec()), primitives, &weights, &draw.batch(&self.spec()), true)
+        evaluate(net, &weights, &draw.batch(&self.spec()), network::Mode::Train, true)
     }
 
     /// Logits, gradients by name, gradient of the factors.
@@ -104,7 +107,7 @@ impl Mixed {
     fn pass(
         &self,
         network: &mut Network,
-        primitives: &[Primitive],
+        net: &Arc<Net>,
         draw: &Draw,
         factors: &[f64],
         mode: Mode,
@@ -113,7 +116,7 @@ impl Mixed {
         network.upload(0, &draw.images_f32(), &draw.labels_u32())?;
         let factors: Vec<f32> = factors.iter().map(|f| *f as f32).collect();
         network.upload_factors(&factors, 0)?;
-        network.run_mixed(Run { primitives, mode, split: 0 })?;
+        network.run(Child::new(net, mode, 0))?;
         let (logits, grad) = (network.logits(0, 0)?, network.read_all(Buf::Grad)?);
         let dfactors = network.take_factor_gradient(factors.len())?;
         let named = network.layout().trained().map(|(name, e)| (name.to_owned(), e.unpack(&grad)));

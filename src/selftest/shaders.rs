@@ -78,13 +78,13 @@ pub fn planned() -> Result<Vec<Dispatch>> {
                 ]
             };
             for genotype in &genotypes {
-                let layout = Layout::new(spec.child_params(genotype))?;
+                let net = spec.net(Paths::Child(genotype));
+                let layout = Layout::new(net.params())?;
                 for (fuse, tuning) in [true, false].iter().flat_map(|f| tunings().map(|t| (*f, t))) {
                     let lowering = Lowering { fuse, tuning, ..Lowering::default() };
                     for &(mode, drop_path, extent) in modes.iter().filter(|m| fuse || m.2 == whole) {
                         let plan = Plan::new(Request {
-                            spec: &spec,
-                            paths: Paths::Child(genotype),
+                            net: &net,
                             layout: &layout,
                             batch: 4,
                             mode,
@@ -116,13 +116,13 @@ fn mixed() -> Result<Vec<Dispatch>> {
         channels: 6,
         auxiliary: false,
     };
-    let layout = Layout::new(spec.params(None, &Primitive::ALL))?;
+    let net = spec.net(Paths::All(&Primitive::ALL));
+    let layout = Layout::new(net.params())?;
     let mut out = Vec::new();
     for (fuse, tuning) in [true, false].iter().flat_map(|f| tunings().map(|t| (*f, t))) {
         for mode in [Mode::Train, Mode::Factors] {
             let plan = Plan::new(Request {
-                spec: &spec,
-                paths: Paths::All(&Primitive::ALL),
+                net: &net,
                 layout: &layout,
                 batch: 4,
                 mode,

@@ -1,6 +1,7 @@
 //! A network and labelled images → how well it does, with running statistics.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -9,7 +10,7 @@ use crate::data::{Batch, Images, Normalisation, eval_batches};
 use crate::error::Result;
 use crate::gpu::{Child, Network};
 use crate::graph::Mode;
-use crate::space::Genotype;
+use crate::network::Net;
 
 /// How well a network does.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -36,7 +37,7 @@ pub(super) type See<'a> = &'a mut dyn FnMut(&Batch, &[f32]);
 /// given, gets every batch with its logits \[N\]\[classes\].
 pub(super) fn evaluate(
     network: &mut Network,
-    genotype: &Genotype,
+    net: &Arc<Net>,
     images: &Images,
     normalisation: &Normalisation,
     batch: usize,
@@ -45,7 +46,7 @@ pub(super) fn evaluate(
     let mut total = Evaluation { n: 0, n_correct: 0, mean_log_likelihood: 0.0 };
     for batch in eval_batches(images, normalisation, batch.min(images.n))? {
         network.upload(HELD_OUT, &batch.images, &batch.labels)?;
-        network.run(Child::new(genotype, Mode::Evaluate, HELD_OUT))?;
+        network.run(Child::new(net, Mode::Evaluate, HELD_OUT))?;
         let result = network.last_result(HELD_OUT)?;
         total.n += batch.n;
         total.n_correct += result.n_correct;

@@ -4,6 +4,7 @@
 //! equality with another implementation can be shown from outside.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::export::tensors::{self, Data, Metadata, Tensor, Tensors};
@@ -11,7 +12,8 @@ use crate::gpu::{Child, Gpu, LimitsChoice, Network, Options, Variants};
 use crate::graph::spec::{NetworkKind, NetworkSpec, ParamSpec, StemKind};
 use crate::graph::{Layout, Lowering, Mode};
 use crate::kernel::Buf;
-use crate::space::{Genotype, Primitive};
+use crate::network::Net;
+use crate::space::{Genotype, Paths, Primitive};
 
 /// What to replay.
 #[derive(Clone, Debug)]
@@ -63,7 +65,8 @@ pub fn replay(r: &Replay) -> Result<()> {
     spec.check()?;
     let params = spec.params(Some(&r.genotype), &Primitive::ALL);
     let labels = class_labels(r, &batch, spec.n_classes)?;
-    let used: Vec<ParamSpec> = spec.child_params(&r.genotype);
+    let net = Arc::new(spec.net(Paths::Child(&r.genotype)));
+    let used = net.params();
     check_weights(r, &weights, &params, &used)?;
     // A search child needs no more of the parent than it uses.
     let layout = Layout::new(used)?;
@@ -73,7 +76,7 @@ pub fn replay(r: &Replay) -> Result<()> {
     let variants = r.variants.unwrap_or_else(|| Variants::fixed(&gpu));
     gpu.read_through_textures(variants.textures == 1);
     let lowering = Lowering { fuse: !r.reference_kernels, tuning: variants.tuning, ..Lowering::default() };
-    let mut network = Network::new(gpu, spec, layout, lowering)?;
+    let mut network = Network::new(gpu, net.image(), layout, lowering)?;
     let mut v = vec![0f32; network.layout().v_len as usize];
     let mut state = vec![0f32; network.layout().state_len as usize];
     for (name, entry) in network.layout().trained() {
@@ -97,14 +100,14 @@ pub fn replay(r: &Replay) -> Result<()> {
         (false, NetworkKind::Search) => Mode::Likelihood,
     };
     let drop_path = r.train && batch.drop_path.is_some();
-    network.run(Child { drop_path, ..Child::new(&r.genotype, mode, 0) })?;
-    let out = results(r, &mut network, batch.labels.len(), &weights)?;
+    network.run(Child { drop_path, ..Child::new(&net, mode, 0) })?;
+    let out = results(r, &mut network, &net, batch.labels.len(), &weights)?;
     tensors::write_atomic(&r.out, &out, &Metadata::new())
 }
 
-fn results(r: &Replay, network: &mut Network, n: usize, weights: &Tensors) -> Result<Tensors> {
+fn results(r: &Replay, network: &mut Network, net: &Net, n: usize, weights: &Tensors) -> Result<Tensors> {
     let mut out = Tensors::new();
-    let classes = network.spec().n_classes;
+    let classes = net.n_classes();
     out.insert("logits".into(), Tensor::f32(&[n, classes], network.logits(0, 0)?));
     out.insert("log_likelihood".into(), Tensor::f32(&[n], network.last_result(0)?.log_likelihood));
     if r.kind == NetworkKind::Final {
@@ -113,7 +116,7 @@ fn results(r: &Replay, network: &mut Network, n: usize, weights: &Tensors) -> Re
     if !r.train {
         return Ok(out);
     }
-    if network.spec().auxiliary {
+    if net.auxiliary_logits.is_some() {
         out.insert("aux_logits".into(), Tensor::f32(&[n, classes], network.logits(1, 0)?));
     }
     let grad = network.read_all(Buf::Grad)?;

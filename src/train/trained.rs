@@ -1,6 +1,7 @@
 //! (genotype, weights) → a network that is used: logits, evaluation.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::evaluate::{Detail, Evaluation, evaluate};
 use super::training::HELD_OUT;
@@ -12,11 +13,14 @@ use crate::gpu::{Child, Gpu, Network};
 use crate::graph::spec::NetworkSpec;
 use crate::graph::{Layout, Lowering, Mode};
 use crate::kernel::Buf;
-use crate::space::{Genotype, Primitive};
+use crate::network::Net;
+use crate::space::{Genotype, Paths};
 
 /// The network of one genotype with its weights and running statistics on an adapter.
 pub struct Trained {
     genotype: Genotype,
+    spec: NetworkSpec,
+    net: Arc<Net>,
     network: Network,
 }
 
@@ -35,17 +39,18 @@ impl Trained {
     ) -> Result<Self> {
         let spec = NetworkSpec { auxiliary: false, ..spec };
         spec.check()?;
-        let layout = Layout::new(spec.params(Some(&genotype), &Primitive::ALL))?;
+        let net = Arc::new(spec.net(Paths::Child(&genotype)));
+        let layout = Layout::new(net.params())?;
         let weights = Weights::from_tensors(tensors, path, &layout, true)?;
-        let mut network = Network::new(gpu, spec, layout, lowering)?;
+        let mut network = Network::new(gpu, net.image(), layout, lowering)?;
         network.write_all(Buf::V, &weights.v)?;
         network.write_all(Buf::State, &weights.state)?;
-        Ok(Self { genotype, network })
+        Ok(Self { genotype, spec, net, network })
     }
 
     /// The network's structure.
     pub fn spec(&self) -> &NetworkSpec {
-        self.network.spec()
+        &self.spec
     }
 
     /// The architecture.
@@ -55,7 +60,7 @@ impl Trained {
 
     /// Numbers of one image: C·H·W.
     pub fn image_len(&self) -> usize {
-        let spec = self.network.spec();
+        let spec = &self.spec;
         spec.in_channels * spec.height * spec.width
     }
 
@@ -63,8 +68,7 @@ impl Trained {
     pub fn logits(&mut self, images: &[f32]) -> Result<Vec<f32>> {
         let n = images.len() / self.image_len();
         self.network.upload(HELD_OUT, images, &vec![0; n])?;
-        let genotype = &self.genotype;
-        self.network.run(Child::new(genotype, Mode::Evaluate, HELD_OUT))?;
+        self.network.run(Child::new(&self.net, Mode::Evaluate, HELD_OUT))?;
         self.network.logits(0, HELD_OUT)
     }
 
@@ -75,10 +79,10 @@ impl Trained {
         normalisation: &Normalisation,
         batch: usize,
     ) -> Result<(Evaluation, Detail)> {
-        let mut detail = Detail::new(self.network.spec().n_classes);
+        let mut detail = Detail::new(self.spec.n_classes);
         let mut see = |batch: &crate::data::Batch, logits: &[f32]| detail.add(&batch.labels, logits);
-        let (network, genotype) = (&mut self.network, &self.genotype);
-        let evaluation = evaluate(network, genotype, images, normalisation, batch, Some(&mut see))?;
+        let (network, net) = (&mut self.network, &self.net);
+        let evaluation = evaluate(network, net, images, normalisation, batch, Some(&mut see))?;
         Ok((evaluation, detail))
     }
 

@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 use crate::gpu::{Child, Gpu, Network, Update, Variants};
 use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use crate::graph::{Layout, Loss, Lowering, Memory, Mode};
-use crate::space::{Genotype, Primitive};
+use crate::network::{Net, Shape};
+use crate::space::{Genotype, Paths};
 
 /// The buffers that hold the training batch and the batch that is evaluated.
 const TRAIN: u8 = 0;
@@ -34,6 +35,8 @@ pub struct Settings {
 /// A running training: weights, momentum and running statistics on the adapter, the step here.
 pub struct Training {
     settings: Settings,
+    spec: NetworkSpec,
+    net: Arc<Net>,
     pub(super) network: Network,
     dataset: Arc<Dataset>,
     source: Arc<BatchSource>,
@@ -112,11 +115,13 @@ impl Training {
         settings.config.resolve_steps(source.batches_per_epoch());
 
         let config = &settings.config;
-        let layout = Layout::new(spec.params(Some(&settings.genotype), &Primitive::ALL))?;
-        let network = Network::new(gpu, spec, layout, lowering(config))?;
+        let net = Arc::new(spec.net(Paths::Child(&settings.genotype)));
+        let network = Network::new(gpu, net.image(), Layout::new(net.params())?, lowering(config))?;
         let initial = Weights::initial(network.layout(), config.seed);
         let mut training = Self {
             settings,
+            spec,
+            net,
             network,
             dataset,
             source: Arc::new(source),
@@ -143,8 +148,8 @@ impl Training {
 
     /// Makes room for everything that a training runs, so that what does not fit says so before the first step.
     fn reserve(&mut self) -> Result<()> {
-        let spec = self.network.spec();
-        let image_len = spec.in_channels * spec.height * spec.width;
+        let Shape { c, h, w } = self.net.image();
+        let image_len = c * h * w;
         let batch = self.settings.config.batch;
         // The largest batch of an evaluation has the remainder in it.
         let held_out = self.dataset.test.n;
@@ -155,7 +160,7 @@ impl Training {
             if drop_path {
                 self.network.upload_drop_path(&vec![1.0; self.settings.config.layers * 8 * n])?;
             }
-            self.network.prepare(Child { drop_path, ..Child::new(&self.settings.genotype, mode, split) })?;
+            self.network.prepare(Child { drop_path, ..Child::new(&self.net, mode, split) })?;
         }
         Ok(())
     }
@@ -195,7 +200,7 @@ impl Training {
         let data = started.elapsed().as_secs_f64();
 
         let genotype = &self.settings.genotype;
-        self.network.run(Child { drop_path, ..Child::new(genotype, Mode::Train, TRAIN) })?;
+        self.network.run(Child { drop_path, ..Child::new(&self.net, Mode::Train, TRAIN) })?;
         let result = self.network.last_result(TRAIN)?;
         let sum = result.sum();
         if !sum.is_finite() {
@@ -257,9 +262,9 @@ impl Training {
         {
             return Ok(evaluation);
         }
-        let Settings { config, genotype, normalisation } = &self.settings;
+        let Settings { config, normalisation, .. } = &self.settings;
         let images = &self.dataset.test;
-        let found = evaluate(&mut self.network, genotype, images, normalisation, config.batch, None)?;
+        let found = evaluate(&mut self.network, &self.net, images, normalisation, config.batch, None)?;
         self.held_out = Some((self.step, found));
         Ok(found)
     }
@@ -292,6 +297,11 @@ impl Training {
         self.step = step;
         self.prefetch = None;
         self.held_out = None;
+    }
+
+    /// The network but for its architecture.
+    pub fn spec(&self) -> &NetworkSpec {
+        &self.spec
     }
 
     /// The architecture.

@@ -1,9 +1,13 @@
 //! Plans of random networks: memory, launches, counts; the layout of parameters; a poisoned arena.
 
+use std::sync::{Arc, OnceLock};
+
+use super::nets;
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Extent, Layout, Lowering, Memory, Mode, Plan, Request};
+use parsec_nas::network::Net;
 use parsec_nas::rng::{Purpose, stream};
-use parsec_nas::space::{Genotype, Pair, Paths, Primitive};
+use parsec_nas::space::{Genotype, Pair, Primitive};
 use rand::{Rng, RngExt};
 
 mod access;
@@ -27,13 +31,18 @@ pub struct Owned {
     mode: Mode,
     drop_path: bool,
     lowering: Lowering,
+    /// Made when it is first asked for.
+    net: OnceLock<Arc<Net>>,
 }
 
 impl Owned {
+    fn net(&self) -> &Arc<Net> {
+        self.net.get_or_init(|| nets::child(&self.spec, &self.genotype))
+    }
+
     fn request(&self) -> Request<'_> {
         Request {
-            spec: &self.spec,
-            paths: Paths::Child(&self.genotype),
+            net: self.net(),
             layout: &self.layout,
             batch: self.batch,
             mode: self.mode,
@@ -107,6 +116,7 @@ pub fn random_requests(n: u64) -> impl Iterator<Item = Owned> {
             spec,
             genotype,
             mode,
+            net: OnceLock::new(),
         }
     })
 }

@@ -13,6 +13,7 @@ mod gpu;
 mod graph;
 mod input;
 mod kernels;
+mod nets;
 mod primitives;
 mod reference;
 mod replay;

@@ -10,9 +10,10 @@ use parsec_nas::graph::spec::{NetworkKind, StemKind};
 use parsec_nas::graph::{Extent, Layout, Lowering, Mode, Plan, Request};
 use parsec_nas::report::{cells_dot, cells_svg};
 use parsec_nas::selftest::child::{everything, the_rest};
-use parsec_nas::space::{Genotype, Pair, Paths, Primitive};
+use parsec_nas::space::{Genotype, Pair, Primitive};
 
 use super::export::trained;
+use super::nets;
 
 /// What a primitive is, told apart from the sources. There is no `_` here on purpose.
 enum Nature {
@@ -40,6 +41,7 @@ fn nature(primitive: Primitive) -> Nature {
         Primitive::SepConv5x5 => Nature::Separable { kind: "sep", side: 5, dilation: 1, n: 2 },
         Primitive::DilConv3x3 => Nature::Separable { kind: "dil", side: 3, dilation: 2, n: 1 },
         Primitive::DilConv5x5 => Nature::Separable { kind: "dil", side: 5, dilation: 2, n: 1 },
+        Primitive::Other(_) => Nature::Nothing,
     }
 }
 
@@ -47,7 +49,7 @@ fn nature(primitive: Primitive) -> Nature {
 macro_rules! variants {
     ($($name:ident),*) => {{
         // Asks for a variant that is not in the list below.
-        let _ = |primitive| match primitive { $(Primitive::$name => (),)* };
+        let _ = |primitive| match primitive { $(Primitive::$name => (),)* Primitive::Other(_) => () };
         [$(Primitive::$name),*]
     }};
 }
@@ -135,10 +137,10 @@ fn every_primitive_is_lowered() {
     let launches = |primitive, kind, shader: &str| -> usize {
         let genotype = with(primitive);
         let spec = trained(&genotype, kind, StemKind::Cifar, false).spec;
-        let layout = Layout::new(spec.child_params(&genotype)).unwrap();
+        let net = nets::child(&spec, &genotype);
+        let layout = Layout::new(net.params()).unwrap();
         let plan = Plan::new(Request {
-            spec: &spec,
-            paths: Paths::Child(&genotype),
+            net: &net,
             layout: &layout,
             batch: 2,
             mode: Mode::Train,

@@ -4,13 +4,14 @@ use std::sync::{Arc, OnceLock};
 
 use parsec_nas::config::TrainConfig;
 use parsec_nas::data::{self, Dataset, Images, LoadOptions, Normalisation};
-use parsec_nas::reference::layers::{Kind, Net, Stem};
+use parsec_nas::network::Net;
 use parsec_nas::reference::network::{Batch, Tensors as Numbers};
 use parsec_nas::space::{Genotype, read_genotype};
 use parsec_nas::train::weights::{Prefixes, Weights};
-use parsec_nas::train::{Settings, Training};
+use parsec_nas::train::{Settings, Training, network_spec};
 use toml::{Table, Value};
 
+use super::nets;
 use super::replay::{numbers, open};
 
 mod augment;
@@ -69,16 +70,8 @@ pub(super) fn training(config: TrainConfig) -> Option<Training> {
 }
 
 /// The same network for the f64 reference.
-fn net(config: &TrainConfig) -> Net {
-    Net {
-        kind: Kind::Final,
-        stem: Stem::Cifar,
-        layers: config.layers,
-        channels: config.channels,
-        in_channels: 1,
-        classes: 10,
-        auxiliary: config.auxiliary > 0.0,
-    }
+fn net(config: &TrainConfig) -> Arc<Net> {
+    nets::child(&network_spec(config, &dataset()), &genotype())
 }
 
 /// The weights for the f64 reference.

@@ -1,120 +1,394 @@
-//! The forward pass: stem, cells, heads.
+//! The forward pass: level by level, the paths of one kind side by side, then the sums that they complete.
+//!
+//! Outputs of a level lie side by side in one tensor, so that one batch norm serves all of them. The parts of a
+//! concatenation lie side by side too: it costs nothing.
 
-use super::wide::Wide;
-use super::{Builder, Extent, Mode, Step};
-use crate::graph::spec::{NetworkKind, StemKind};
-use crate::kernel::Buf;
-use crate::ops::batch_norm::Norm;
-use crate::ops::conv::Conv;
-use crate::ops::{Map, Param, Part, Tensor, View};
+use super::convolution::{self, Output};
+use super::route::{Level, Path, Route};
+use super::sum::{Input, sum};
+use super::view::Seen;
+use super::{Builder, Extent, Mode, Wide, even, head, norm, pool};
+use crate::error::{Error, Result};
+use crate::network::{Kind, Layer, Net, Shape, Window};
+use crate::ops::{MAX_TASKS, Map, Tensor, UNIFORM_BYTES};
 
-impl Builder<'_> {
-    pub(super) fn forward(&mut self) {
-        let (spec, extent) = (self.request.spec, self.request.extent);
-        if extent == Extent::Trunk {
-            return self.trunk();
+pub(super) fn forward(b: &mut Builder<'_>) -> Result<()> {
+    let net = b.request.net;
+    let (extent, training) = (b.request.extent, b.request.mode == Mode::Train);
+    let mut route = Route::new(net);
+    route.retain(net, |layer| {
+        let of_extent = match extent {
+            Extent::Whole => true,
+            Extent::Trunk => layer.fixed,
+            Extent::Branch => !layer.fixed,
+        };
+        of_extent && (training || !layer.auxiliary)
+    });
+    let images = Tensor {
+        buf: crate::kernel::Buf::Images(b.request.split),
+        channels: net.image().c as u32,
+        map: map(b, net.image()),
+    };
+    let mut pass = Pass { net, seen: vec![None; net.layers.len()], route };
+    pass.seen[0] = Some(Seen::new(images.into(), 0, images.channels));
+    super::trunk::know(b);
+    pass.know_trunk(b);
+    let keys: Vec<_> = pass.route.levels.keys().copied().collect();
+    for key in keys {
+        let level = pass.route.levels.remove(&key).unwrap_or_default();
+        pass.level(b, &level)?;
+    }
+    Ok(())
+}
+
+/// The layout of one channel of a layer's value.
+pub(super) fn map(b: &Builder<'_>, shape: Shape) -> Map {
+    Map { n: b.request.batch, h: shape.h as u32, w: shape.w as u32 }
+}
+
+/// The forward pass as far as it has come.
+struct Pass<'n> {
+    net: &'n Net,
+    /// Where the values of joints and of the ends of paths are.
+    seen: Vec<Option<Seen>>,
+    route: Route,
+}
+
+/// A path whose output is stored, and where.
+struct Placed<'p> {
+    path: &'p Path,
+    y: Wide,
+    first: u32,
+}
+
+impl<'n> Pass<'n> {
+    fn layer(&self, at: usize) -> &'n Layer {
+        &self.net.layers[at]
+    }
+
+    fn seen(&self, at: usize) -> Result<&Seen> {
+        let missing = || Error::internal(format!("{} is read before it is computed", self.layer(at).name));
+        self.seen[at].as_ref().ok_or_else(missing)
+    }
+
+    /// The values that the trunk gives.
+    fn know_trunk(&mut self, b: &Builder<'_>) {
+        if b.request.extent != Extent::Branch {
+            return;
         }
-        // A branch starts behind the stem, from the inputs of its cells.
-        let (mut prev_prev, mut prev) = (extent == Extent::Whole).then(|| self.stem()).unzip();
-        for cell in spec.cells() {
-            let inputs = self.inputs(&cell, prev_prev.as_ref(), prev.as_ref());
-            let z = self.cell(&cell, inputs);
-            if spec.auxiliary && cell.index == spec.auxiliary_cell() && self.request.mode == Mode::Train {
-                self.auxiliary_head(&z);
-            }
-            (prev_prev, prev) = (prev, Some(z));
-        }
-        if let Some(last) = prev {
-            self.head(&last);
-        }
-    }
-
-    /// What cell 0 takes.
-    pub(super) fn stem(&mut self) -> (Wide, Wide) {
-        match self.request.spec.stem {
-            StemKind::Cifar => self.cifar_stem(),
-            StemKind::ImageNet => self.imagenet_stem(),
-        }
-    }
-
-    fn images(&self) -> Tensor {
-        let spec = self.request.spec;
-        let map = Map { n: self.request.batch, h: spec.height as u32, w: spec.width as u32 };
-        Tensor { buf: Buf::Images(self.request.split), channels: spec.in_channels as u32, map }
-    }
-
-    /// conv 3x3 → BN, no ReLU; feeds both inputs of cell 0.
-    fn cifar_stem(&mut self) -> (Wide, Wide) {
-        let x = self.images().into();
-        let y = self.stem_conv(&x, 3 * self.request.spec.channels as u32, 1, "stem.0.weight", "stem.1");
-        (y.clone(), y)
-    }
-
-    /// stem0: conv s2, BN, ReLU, conv s2, BN; stem1: ReLU, conv s2, BN.
-    fn imagenet_stem(&mut self) -> (Wide, Wide) {
-        let c = self.request.spec.channels as u32;
-        let x = self.images().into();
-        let a = self.stem_conv(&x, c / 2, 2, "stem0.0.weight", "stem0.1");
-        let b = self.stem_conv(&a, c, 2, "stem0.3.weight", "stem0.4");
-        let d = self.stem_conv(&b, c, 2, "stem1.1.weight", "stem1.2");
-        (b, d)
-    }
-
-    /// ReLU (but on the images) → conv 3x3 → BN.
-    fn stem_conv(&mut self, x: &Wide, channels: u32, stride: u32, weight: &str, bn: &str) -> Wide {
-        let y = self.wide(channels, 16, x.map().strided(stride));
-        let images = matches!(x.at(0).0.buf, Buf::Images(_));
-        let mut views = Vec::new();
-        for (first, x) in x.parts() {
-            views.push((first, self.view(x, &mut [0], x.channels, !images)));
-        }
-        self.conv(&views, &y, (3, stride, 1), weight, !images);
-        self.norm_all(&y, bn);
-        y
-    }
-
-    /// A convolution of views that follow each other in channels: into the tensors of y.
-    pub(super) fn conv(
-        &mut self,
-        xs: &[(u32, View)],
-        y: &Wide,
-        (k, stride, pad): (u32, u32, u32),
-        name: &str,
-        data_gradient: bool,
-    ) {
-        let of = xs.iter().map(|(_, x)| x.x.channels).sum();
-        let (w, v) = self.pack(&[name.to_owned()])[0];
-        let row = w.len / y.channels();
-        for (to, y) in y.parts() {
-            let rows = |p: Param| Param { offset: p.offset + to * row, len: y.channels * row };
-            for &(first, x) in xs {
-                let part = Part { first, of };
-                let op = Conv { k, stride, pad, x, part, y, w: rows(w), v: rows(v) };
-                self.dispatches.extend(op.forward());
-                self.tape.push(Step::Conv { op, data_gradient });
+        for output in b.trunk.iter().flat_map(|t| &t.outputs) {
+            for (joint, first) in &output.joints {
+                self.seen[*joint] = Some(self.value_of(*joint, output.tensor.into(), *first));
             }
         }
     }
 
-    /// Batch norm called `name` over all channels of x, affine where the network has it.
-    pub(super) fn norm_all(&mut self, x: &Wide, name: &str) {
-        for (first, x) in x.parts() {
-            let norm = self.norm_named(name).part(first, x.channels);
-            self.norm(x, 0, x.channels, vec![norm]);
+    /// The value of the end of a path, which was stored before batch norm and ReLU.
+    fn value_of(&self, end: usize, y: Wide, first: u32) -> Seen {
+        let layer = self.layer(end);
+        Seen { relu: layer.kind == Kind::Relu, ..Seen::new(y, first, layer.shape.c as u32) }
+    }
+
+    fn level(&mut self, b: &mut Builder<'_>, level: &Level) -> Result<()> {
+        let is_head = |path: &&Path| self.layer(path.end()).kind == Kind::Linear;
+        let (heads, stored): (Vec<&Path>, Vec<&Path>) = level.paths.iter().partition(is_head);
+        let placed = self.place(b, stored)?;
+        for placed in &placed {
+            let end = placed.path.end();
+            self.seen[end] = Some(self.value_of(end, placed.y.clone(), placed.first));
+        }
+        for group in self.groups(b, &placed)? {
+            self.run(b, &group)?;
+        }
+        for output in placed.chunk_by(|a, b| a.y == b.y) {
+            self.norm_outputs(b, output);
+        }
+        for &at in &level.sums {
+            self.sum(b, at)?;
+        }
+        heads.into_iter().try_for_each(|path| self.head(b, path))
+    }
+
+    /// The tensors of a concatenation, and the first channel of one of its parts.
+    fn part(&mut self, b: &mut Builder<'_>, sum: usize) -> Option<(Wide, u32)> {
+        let &(concat, first) = self.route.part_of.get(&sum)?;
+        if self.seen[concat].is_none() {
+            let Shape { c, .. } = self.layer(concat).shape;
+            let wide = b.wide(c as u32, self.layer(sum).shape.c as u32, map(b, self.layer(concat).shape));
+            self.seen[concat] = Some(Seen::new(wide, 0, c as u32));
+        }
+        self.seen[concat].as_ref().map(|seen| (seen.wide.clone(), first))
+    }
+
+    /// Places for the outputs of paths, in the order in which they run: a tensor for those of a level whose gradients
+    /// come from one tensor, or several where a page is too small.
+    fn place<'p>(&mut self, b: &mut Builder<'_>, paths: Vec<&'p Path>) -> Result<Vec<Placed<'p>>> {
+        let mut keyed = Vec::new();
+        for path in paths {
+            let target = match path.sum {
+                Some(sum) => self.part(b, sum).map(|(z, first)| z.part_of(first)),
+                None => None,
+            };
+            let source = self.seen(path.source)?;
+            let source = source.wide.part_of(source.firsts[0]);
+            let kinds: Vec<&Kind> = path.layers.iter().map(|l| &self.layer(*l).kind).collect();
+            // Kernels that write whole tensors have one of their own.
+            let own = matches!(
+                self.last_stored(path)?.kind,
+                Kind::Depthwise(_) | Kind::Conv(Window { k: 2.., .. })
+            );
+            keyed.push(((target, self.layer(path.end()).shape, own, kinds, source), path));
+        }
+        // Stable: equal keys keep the order of the layers.
+        keyed.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut placed = Vec::new();
+        let n_paths = keyed.len();
+        for group in keyed.chunk_by(|a, b| (a.0.0, a.0.1, a.0.2) == (b.0.0, b.0.1, b.0.2)) {
+            let ((target, shape, own, ..), _) = group[0];
+            let (c, map) = (shape.c as u32, map(b, shape));
+            // One batch norm serves a tensor, whose coefficients are bound as one uniform.
+            let coefs = (UNIFORM_BYTES / 16) as u32 / c;
+            let most = if own { 1 } else { b.fit(c, map).min(MAX_TASKS as u32).min(coefs.max(1)) };
+            for some in group.chunks(even(group.len() as u32, most) as usize) {
+                let end = some[0].1.end();
+                let y = match b.trunk.as_ref().and_then(|t| t.output(b.request.extent, end)) {
+                    Some(tensor) => tensor.into(),
+                    None if n_paths == 1 && target.is_none() => b.wide(c, 16, map),
+                    None => b.tensor(some.len() as u32 * c, map).into(),
+                };
+                if some.iter().all(|(_, path)| path.sum.is_some()) {
+                    let is_pool = |path: &Path| {
+                        matches!(self.layer(path.layers[0]).kind, Kind::MaxPool(_) | Kind::AvgPool(_))
+                    };
+                    let all_pools = some.iter().all(|(_, path)| is_pool(path));
+                    b.again(y.at(0).0.buf, all_pools);
+                }
+                let place =
+                    |(i, (_, path)): (u32, &(_, &'p Path))| Placed { path, y: y.clone(), first: i * c };
+                placed.extend((0..).zip(some).map(place));
+            }
+        }
+        Ok(placed)
+    }
+
+    /// The last layer of a path whose value is stored.
+    fn last_stored(&self, path: &Path) -> Result<&'n Layer> {
+        match path.n_stored(self.net) {
+            0 => Err(Error::internal(format!("{} computes nothing", self.layer(path.end()).name))),
+            n => Ok(self.layer(path.layers[n - 1])),
         }
     }
 
-    /// What the batch norm called `name` is, from the parameters that exist.
-    pub(super) fn norm_named(&self, name: &str) -> Norm {
-        let layout = self.request.layout;
-        let Some(gamma) = layout.get(&format!("{name}.weight")) else {
-            return Norm::Plain;
+    /// Paths that run side by side: with the same layers, from values in one tensor into one tensor.
+    fn groups<'a, 'p>(&self, b: &Builder<'_>, placed: &'a [Placed<'p>]) -> Result<Vec<Vec<&'a Placed<'p>>>> {
+        let kinds = |p: &Placed<'_>| p.path.layers.iter().map(|l| &self.layer(*l).kind).collect::<Vec<_>>();
+        let input = |p: &Placed<'_>| self.seen(p.path.source).map(|seen| seen.wide.at(seen.firsts[0]).0);
+        let mut groups: Vec<Vec<&Placed<'p>>> = Vec::new();
+        for next in placed {
+            // Kernels of other layers cannot read one value for several tasks.
+            let first = &self.layer(next.path.layers[0]).kind;
+            let skips_relu = if *first == Kind::Relu { next.path.layers.get(1) } else { None };
+            let first = skips_relu.map_or(first, |l| &self.layer(*l).kind);
+            let sharing = matches!(first, Kind::MaxPool(_) | Kind::AvgPool(_) | Kind::Depthwise(_));
+            let most = self.most_tasks(next.path);
+            match groups.last_mut() {
+                Some(group)
+                    if sharing
+                        && b.fuse()
+                        && group.len() < most
+                        && group[0].y == next.y
+                        && input(group[0])? == input(next)?
+                        && kinds(group[0]) == kinds(next) =>
+                {
+                    group.push(next);
+                }
+                _ => groups.push(vec![next]),
+            }
+        }
+        Ok(groups)
+    }
+
+    /// How many paths may share launches: their weights are bound as one uniform.
+    fn most_tasks(&self, path: &Path) -> usize {
+        let bytes = |l: &usize| {
+            let layer = self.layer(*l);
+            match layer.kind {
+                Kind::Conv(_) => {
+                    (layer.shape.c * self.net.input_shape(layer).c.next_multiple_of(4) * 4) as u64
+                }
+                _ => 0,
+            }
         };
-        let running = |what: &str| layout.get(&format!("{name}.running_{what}")).map(|e| e.param.offset);
-        let running = match (self.request.spec.kind, running("mean"), running("var")) {
-            (NetworkKind::Final, Some(mean), Some(var)) => Some([mean, var]),
-            _ => None,
+        let most = path.layers.iter().map(bytes).max().unwrap_or(0).max(1);
+        (UNIFORM_BYTES / most).max(1) as usize
+    }
+
+    /// Runs the layers of paths of one kind.
+    fn run(&self, b: &mut Builder<'_>, group: &[&Placed<'_>]) -> Result<()> {
+        let path = group[0].path;
+        let n_stored = path.n_stored(self.net);
+        let mut x = self.seen(path.source)?.clone();
+        x.firsts = Vec::new();
+        for placed in group {
+            x.firsts.push(self.seen(placed.path.source)?.firsts[0]);
+        }
+        for at in 0..n_stored {
+            let layers: Vec<&Layer> = group.iter().map(|p| self.layer(p.path.layers[at])).collect();
+            let targets = || group.iter().map(|p| p.first).collect();
+            let place = (at + 1 == n_stored).then(|| (group[0].y.clone(), targets()));
+            let after_depthwise =
+                at > 0 && matches!(self.layer(path.layers[at - 1]).kind, Kind::Depthwise(_));
+            x = self.step(b, x, &layers, place, after_depthwise)?;
+        }
+        Ok(())
+    }
+
+    /// One layer of each path of a group: x and the layers of its paths → their values, in `place` if it is given.
+    fn step(
+        &self,
+        b: &mut Builder<'_>,
+        mut x: Seen,
+        layers: &[&Layer],
+        place: Option<(Wide, Vec<u32>)>,
+        after_depthwise: bool,
+    ) -> Result<Seen> {
+        let layer = layers[0];
+        let (co, n) = (layer.shape.c as u32, layers.len() as u32);
+        let names: Vec<String> = layers.iter().map(|l| format!("{}.weight", l.name)).collect();
+        let output = |b: &mut Builder<'_>| {
+            let map = map(b, layer.shape);
+            let (y, targets) = match place {
+                Some(place) => place,
+                None if n == 1 => (b.wide(co, 16, map), vec![0]),
+                None => (b.tensor(n * co, map).into(), (0..n).map(|i| i * co).collect()),
+            };
+            Output { y, targets, co }
         };
-        Norm::Affine { gamma: gamma.param, beta: self.param(&format!("{name}.bias")), running }
+        let seen = |out: &Output| Seen {
+            wide: out.y.clone(),
+            firsts: out.targets.clone(),
+            channels: co,
+            relu: false,
+        };
+        match layer.kind {
+            Kind::Relu => x.relu = true,
+            Kind::Norm { .. } => {
+                let norms = layers.iter().map(|l| norm::of_layer(b, l)).collect::<Vec<_>>();
+                if let Some(tensor) = x.wide.single() {
+                    norm::norm(b, tensor, norms, after_depthwise);
+                } else {
+                    for (first, block) in x.blocks() {
+                        norm::norm(b, block.tensor, vec![norms[0].part(first, block.len)], after_depthwise);
+                    }
+                }
+            }
+            Kind::MaxPool(window) | Kind::AvgPool(window) => {
+                let out = output(b);
+                let max = matches!(layer.kind, Kind::MaxPool(_));
+                pool::pool(b, &x, (out.y.at(out.targets[0]).0, &out.targets), max, window)?;
+                x = seen(&out);
+            }
+            Kind::Depthwise(window) => {
+                x = convolution::depthwise(b, &x, window, &names)?;
+            }
+            Kind::FactorizedReduce => {
+                let out = output(b);
+                convolution::factorized(b, &x, &out, &layer.name)?;
+                x = seen(&out);
+            }
+            Kind::Conv(Window::POINT) => {
+                let out = output(b);
+                convolution::pointwise(b, &x, &out, &names)?;
+                x = seen(&out);
+            }
+            Kind::Conv(Window { k: 1, stride: 2, .. }) => {
+                let out = output(b);
+                convolution::strided_pointwise(b, &x, &out, &names[0])?;
+                x = seen(&out);
+            }
+            Kind::Conv(window) => {
+                let out = output(b);
+                let images = self.net.layers[layer.inputs[0]].kind == Kind::Images;
+                convolution::dense(b, &x, &out.y, window, &names[0], images)?;
+                x = seen(&out);
+            }
+            Kind::PoolTo2x2 { window } => x = pool::to_2x2(b, &x, window),
+            Kind::Images | Kind::Sum(_) | Kind::Concat | Kind::GlobalPool | Kind::Linear => {
+                return Err(Error::internal(format!("{} stands in the middle of a path", layer.name)));
+            }
+        }
+        Ok(x)
+    }
+
+    /// Batch norm of the outputs in one tensor (or of one output in several).
+    fn norm_outputs(&self, b: &mut Builder<'_>, outputs: &[Placed<'_>]) {
+        let of = |p: &Placed<'_>| {
+            let views = &p.path.layers[p.path.n_stored(self.net)..];
+            views.iter().map(|l| self.layer(*l)).find(|l| l.kind != Kind::Relu)
+        };
+        // A gradient's factors are applied by batch norm's backward, so a sum's terms always have one.
+        if outputs.iter().all(|p| of(p).is_none() && p.path.sum.is_none()) {
+            return;
+        }
+        let norms: Vec<_> = outputs
+            .iter()
+            .map(|p| of(p).map_or(crate::ops::batch_norm::Norm::Identity, |l| norm::of_layer(b, l)))
+            .collect();
+        let after_depthwise = outputs
+            .iter()
+            .any(|p| matches!(self.last_stored(p.path), Ok(Layer { kind: Kind::Depthwise(_), .. })));
+        match outputs[0].y.single() {
+            Some(tensor) => norm::norm(b, tensor, norms, after_depthwise),
+            None => {
+                for (first, block) in outputs[0].y.blocks(0, outputs[0].y.channels()) {
+                    norm::norm(b, block.tensor, vec![norms[0].part(first, block.len)], after_depthwise);
+                }
+            }
+        }
+    }
+
+    fn sum(&mut self, b: &mut Builder<'_>, at: usize) -> Result<()> {
+        let layer = self.layer(at);
+        let Kind::Sum(terms) = &layer.kind else {
+            return Err(Error::internal(format!("{} is no sum", layer.name)));
+        };
+        let c = layer.shape.c as u32;
+        let z = match self.part(b, at) {
+            Some((wide, first)) => Seen::new(wide, first, c),
+            None => {
+                let wide = b.wide(c, 16, map(b, layer.shape));
+                Seen::new(wide, 0, c)
+            }
+        };
+        let mut inputs = Vec::new();
+        for (&x, &term) in layer.inputs.iter().zip(terms) {
+            inputs.push(Input { value: self.seen(x)?.clone(), term, identity: self.layer(x).joint });
+        }
+        self.seen[at] = Some(z.clone());
+        sum(b, &z, &inputs)
+    }
+
+    /// A path that ends in logits.
+    fn head(&self, b: &mut Builder<'_>, path: &Path) -> Result<()> {
+        let mut x = self.seen(path.source)?.clone();
+        let n = path.layers.len();
+        let mut pooled = None;
+        for (at, &l) in path.layers[..n - 1].iter().enumerate() {
+            let layer = self.layer(l);
+            if layer.kind == Kind::GlobalPool {
+                pooled = Some(head::global_pool(b, &x));
+            } else {
+                let after_depthwise =
+                    at > 0 && matches!(self.layer(path.layers[at - 1]).kind, Kind::Depthwise(_));
+                x = self.step(b, x, &[layer], None, after_depthwise)?;
+            }
+        }
+        let features = match pooled {
+            Some(pooled) => pooled,
+            None => head::maps(b, &x)?,
+        };
+        let layer = self.layer(path.end());
+        head::classify(b, &layer.name, features, self.net.input_shape(layer).c as u32, layer.auxiliary);
+        Ok(())
     }
 }

@@ -1,108 +1,123 @@
-//! The classifier and the auxiliary head.
+//! Global pooling, the linear layer and the loss.
 
-use super::wide::Wide;
-use super::{Builder, Features, Mode, Step};
-use crate::graph::spec::StemKind;
+use super::partial::Chunks;
+use super::view::{Seen, plain};
+use super::{Builder, Mode};
+use crate::Result;
+use crate::error::Error;
 use crate::kernel::{Buf, Range};
 use crate::ops::head::{self, Linear};
-use crate::ops::window_pool::WindowPool;
-use crate::ops::{Array, Map, View};
+use crate::ops::{Array, Tensor};
 
 /// The reference's weight of the auxiliary head's cross-entropy in the loss.
 pub const AUXILIARY_WEIGHT: f32 = 0.4;
 
-impl Builder<'_> {
-    pub(super) fn labels(&self) -> Range {
-        let len_bytes = (u64::from(self.request.batch) * 4).next_multiple_of(16);
-        Range { buf: Buf::Labels(self.request.split), offset_bytes: 0, len_bytes }
-    }
+/// What a linear layer reads.
+#[derive(Clone, Copy)]
+pub(super) enum Features {
+    /// Globally pooled features, [C][N].
+    Pooled(Array),
+    /// One-pixel maps, [C][N][1][1].
+    Maps(Tensor),
+}
 
-    /// Global average pool → linear → log-likelihoods.
-    pub(super) fn head(&mut self, z: &Wide) {
-        let n = self.request.batch;
-        let pooled = self.array(u64::from(z.channels()) * u64::from(n) * 4);
-        for (first, x) in z.parts() {
-            self.push(head::global_pool(x, pooled, first));
-            self.tape.push(Step::GlobalPool { x, pooled, first });
+impl Features {
+    /// The range a linear layer reads (or whose gradient it writes).
+    fn range(self) -> Range {
+        match self {
+            Self::Pooled(array) => array.range(),
+            Self::Maps(tensor) => tensor.range(),
         }
-        let op = self.linear("classifier", z.channels(), n, 1);
-        let logits = self.classify(op, Features::Pooled(pooled), 0, 1.0);
-        let result =
-            Range { buf: Buf::Results, offset_bytes: 0, len_bytes: (u64::from(n) * 8).next_multiple_of(16) };
-        self.push(head::cross_entropy(n, op.k, logits, self.labels(), result, self.label_smoothing()));
-    }
-
-    /// Evaluation always asks for the plain likelihood.
-    pub(super) fn label_smoothing(&self) -> f32 {
-        if self.request.mode == Mode::Train { self.request.lowering.loss.label_smoothing } else { 0.0 }
-    }
-
-    fn linear(&self, name: &str, c: u32, x_channel: u32, x_example: u32) -> Linear {
-        Linear {
-            n: self.request.batch,
-            c,
-            k: self.request.spec.n_classes as u32,
-            x_channel,
-            x_example,
-            weight: self.param(&format!("{name}.weight")),
-            bias: self.param(&format!("{name}.bias")),
-        }
-    }
-
-    /// Logits, and the tape of a cross-entropy with `weight`.
-    fn classify(&mut self, op: Linear, x: Features, which: u8, weight: f32) -> Array {
-        let bytes = (u64::from(op.n) * u64::from(op.k) * 4).next_multiple_of(16);
-        let logits = Array { buf: Buf::Logits(which), offset_bytes: 0, bytes };
-        let dlogits = self.array(bytes);
-        let tuning = self.tuning();
-        self.push(op.forward(features_range(x), logits, &tuning));
-        self.tape.push(Step::Linear { op, x, dlogits });
-        self.tape.push(Step::Loss { n: op.n, k: op.k, logits, dlogits, weight });
-        logits
-    }
-
-    /// ReLU, average pool to 2x2, conv 1x1 → 128, BN, ReLU, conv 2x2 → 768, BN (CIFAR), ReLU, linear.
-    pub(super) fn auxiliary_head(&mut self, z: &Wide) {
-        let spec = self.request.spec;
-        let Map { n, h, w } = z.map();
-        let map = Map { n, h: 2, w: 2 };
-        // The presets' maps are 8x8 (CIFAR) and 7x7 (ImageNet); any other size is pooled adaptively.
-        let (window, stride) = match (spec.stem, h, w) {
-            (StemKind::Cifar, 8, 8) => (5, 3),
-            (StemKind::ImageNet, 7, 7) => (5, 2),
-            _ => (0, 1),
-        };
-        let mut pooled = Vec::new();
-        for (first, x) in z.parts() {
-            let y = self.tensor(x.channels, map);
-            let op = WindowPool { window, stride, x, y };
-            self.push(op.forward());
-            self.tape.push(Step::WindowPool(op));
-            pooled.push((first, View { x: y, coefs: None, relu: false }));
-        }
-        let name = "auxiliary_head";
-        let a = self.tensor(128, map);
-        self.dense(&pooled, 128, a, 0, &format!("{name}.features.2.weight"));
-        self.norm_all(&a.into(), &format!("{name}.features.3"));
-        let x = self.view(a, &mut [0], a.channels, true);
-        let point = Map { n, h: 1, w: 1 };
-        let b = self.tensor(768, point);
-        self.conv(&[(0, x)], &b.into(), (2, 1, 0), &format!("{name}.features.5.weight"), true);
-        if spec.stem == StemKind::Cifar {
-            self.norm_all(&b.into(), &format!("{name}.features.6"));
-        }
-        let seen = self.seen(b);
-        let view = View { x: seen, coefs: self.coefs.get(&seen.buf).copied(), relu: true };
-        let features = self.materialise(view, &[0], b.channels);
-        let op = self.linear(&format!("{name}.classifier"), 768, point.pitch() * 4, 4);
-        self.classify(op, Features::Maps(features), 1, self.request.lowering.loss.auxiliary);
     }
 }
 
-/// The range a linear layer reads (or whose gradient it writes).
-pub(super) fn features_range(x: Features) -> Range {
-    match x {
-        Features::Pooled(array) => array.range(),
-        Features::Maps(tensor) => tensor.range(),
+/// The mean of each channel and example.
+pub(super) fn global_pool(b: &mut Builder<'_>, x: &Seen) -> Features {
+    let parts = plain(b, x);
+    let pooled = b.array(u64::from(x.channels) * u64::from(b.request.batch) * 4);
+    for (first, x) in parts {
+        b.push(head::global_pool(x, pooled, first));
+        b.undo(move |b| {
+            let (dx, add) = (b.gradient(x), b.is_written(x, 0));
+            let Some(dpooled) = b.value(pooled.buf).features else {
+                return Err(Error::internal("pooled features have no gradient"));
+            };
+            b.push(head::global_pool_backward(dpooled, dx, add, first));
+            b.mark(x.into());
+            Ok(())
+        });
     }
+    Features::Pooled(pooled)
+}
+
+/// Maps of one pixel as features.
+pub(super) fn maps(b: &mut Builder<'_>, x: &Seen) -> Result<Features> {
+    match plain(b, x)[..] {
+        [(_, tensor)] => Ok(Features::Maps(tensor)),
+        _ => Err(Error::internal("the features of a linear layer lie in several pages")),
+    }
+}
+
+/// The linear layer `name` and the loss on its logits: of the classifier, or the auxiliary head's.
+pub(super) fn classify(b: &mut Builder<'_>, name: &str, x: Features, c: u32, auxiliary: bool) {
+    let n = b.request.batch;
+    let (x_channel, x_example) = match x {
+        Features::Pooled(_) => (n, 1),
+        Features::Maps(tensor) => (tensor.map.pitch() * 4, 4),
+    };
+    let [weight, bias] = ["weight", "bias"].map(|part| b.param(&format!("{name}.{part}")));
+    let k = bias.len;
+    let op = Linear { n, c, k, x_channel, x_example, weight, bias };
+    let bytes = (u64::from(n) * u64::from(k) * 4).next_multiple_of(16);
+    let logits = Array { buf: Buf::Logits(u8::from(auxiliary)), offset_bytes: 0, bytes };
+    let dlogits = b.array(bytes);
+    let tuning = b.tuning();
+    b.push(op.forward(x.range(), logits, &tuning));
+    b.undo(move |b| {
+        linear_back(b, op, x, dlogits);
+        Ok(())
+    });
+    let weight = if auxiliary { b.request.lowering.loss.auxiliary } else { 1.0 };
+    b.undo(move |b| {
+        let (labels, smoothing) = (labels(b), label_smoothing(b));
+        b.push(head::cross_entropy_backward(n, k, logits, labels, dlogits, weight / n as f32, smoothing));
+        Ok(())
+    });
+    if !auxiliary {
+        let len_bytes = (u64::from(n) * 8).next_multiple_of(16);
+        let result = Range { buf: Buf::Results, offset_bytes: 0, len_bytes };
+        b.push(head::cross_entropy(n, k, logits, labels(b), result, label_smoothing(b)));
+    }
+}
+
+fn linear_back(b: &mut Builder<'_>, op: Linear, x: Features, dlogits: Array) {
+    if b.wants_weights() {
+        let (partial, first) = b.partial(op.k * op.c + op.k);
+        b.push(op.backward_weight(x.range(), dlogits, partial));
+        let sum = |first| Chunks { first, count: 1, stride: 0 };
+        b.reduction(sum(first), op.k * op.c, op.weight, None);
+        b.reduction(sum(first + op.k * op.c), op.k, op.bias, None);
+    }
+    let dx = match x {
+        Features::Pooled(pooled) => {
+            let dpooled = b.array(pooled.bytes);
+            b.value(pooled.buf).features = Some(dpooled);
+            dpooled.range()
+        }
+        Features::Maps(maps) => {
+            b.mark(maps.into());
+            b.gradient(maps).range()
+        }
+    };
+    b.push(op.backward_data(dlogits, dx));
+}
+
+fn labels(b: &Builder<'_>) -> Range {
+    let len_bytes = (u64::from(b.request.batch) * 4).next_multiple_of(16);
+    Range { buf: Buf::Labels(b.request.split), offset_bytes: 0, len_bytes }
+}
+
+/// Evaluation always asks for the plain likelihood.
+fn label_smoothing(b: &Builder<'_>) -> f32 {
+    if b.request.mode == Mode::Train { b.request.lowering.loss.label_smoothing } else { 0.0 }
 }

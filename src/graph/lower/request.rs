@@ -3,9 +3,8 @@
 use super::head::AUXILIARY_WEIGHT;
 use crate::graph::layout::Layout;
 use crate::graph::memory::PAGE_BYTES;
-use crate::graph::spec::NetworkSpec;
+use crate::network::Net;
 use crate::ops::Tuning;
-use crate::space::Paths;
 
 /// What a plan computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,7 +27,7 @@ pub enum Extent {
     /// All of it.
     #[default]
     Whole,
-    /// What no architecture changes: the stem, the inputs of cell 0 and the first input of cell 1, into `Trunk`.
+    /// What no architecture changes, such as the stem and what reads only it, into `Trunk`.
     /// With [`Mode::Train`] this is computed again and then the backward pass, from `TrunkGrad`.
     Trunk,
     /// The rest, from `Trunk`; its gradient is added to `TrunkGrad`.
@@ -93,10 +92,8 @@ impl Default for Lowering {
 /// Everything that determines a plan.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// The network.
-    pub spec: &'a NetworkSpec,
     /// The child, or the mixed network.
-    pub paths: Paths<'a>,
+    pub net: &'a Net,
     /// Where its parameters lie.
     pub layout: &'a Layout,
     /// Examples.

@@ -1,43 +1,75 @@
-//! What no architecture changes: the stem, both inputs of cell 0 and the first input of cell 1.
+//! What no architecture changes, such as the stem and what reads only it.
 //!
 //! All children of a step read one batch with the same weights, so this part is computed once for all of them
 //! ([`Extent::Trunk`]); each child starts from it and adds its gradient to one sum ([`Extent::Branch`]), from
 //! which one backward pass goes on: ∂v of the trunk is linear in the gradient of what it gives.
 
-use super::wide::Wide;
-use super::{Builder, Extent, Gradient, Lowering};
-use crate::graph::spec::{CellSpec, NetworkKind, NetworkSpec, StemKind};
+use super::route::Route;
+use super::{Builder, Extent, Lowering};
 use crate::kernel::Buf;
-use crate::ops::{Array, Map, Tensor};
+use crate::network::{Kind, Net};
+use crate::ops::{Array, MAX_TASKS, Map, Tensor, UNIFORM_BYTES};
 
-/// The tensors between trunk and children: both inputs of cell 0, 2C channels; the first input of cell 1.
+/// A tensor between trunk and children.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrunkOutput {
+    /// The values, before batch norm.
+    pub tensor: Tensor,
+    /// Their coefficients.
+    pub coefs: Array,
+    /// The layers whose values these are, and the first channel of each.
+    pub joints: Vec<(usize, u32)>,
+}
+
+/// The tensors between trunk and children.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trunk {
-    /// Before batch norm, with their coefficients.
-    pub outputs: Vec<(Tensor, Array)>,
+    /// Each with its coefficients.
+    pub outputs: Vec<TrunkOutput>,
     /// Bytes of all coefficients.
     pub coefs_bytes: u64,
 }
 
 impl Trunk {
-    /// The trunk of a network; none where children have nothing to share: running statistics would move twice,
-    /// plain kernels store what views are made of, and a tensor that is split has no one place.
-    pub fn of(spec: &NetworkSpec, batch: u32, lowering: &Lowering) -> Option<Self> {
-        if spec.kind != NetworkKind::Search || spec.stem != StemKind::Cifar || !lowering.fuse {
+    /// The part of a network that is computed once for all children. None for a final network, whose running statistics
+    /// would move twice; none unfused, where what is read is not what is stored; none where an output is too large for
+    /// one page.
+    pub fn of(net: &Net, batch: u32, lowering: &Lowering) -> Option<Self> {
+        let keeps_statistics = net.layers.iter().any(|l| matches!(l.kind, Kind::Norm { running: true, .. }));
+        if keeps_statistics || !lowering.fuse {
             return None;
         }
-        let (mut outputs, mut coefs_bytes) = (Vec::new(), 0);
-        for cell in spec.cells().iter().take(2) {
-            let blocks = if cell.index == 0 { 2 } else { 1 };
-            let (buf, channels) = (Buf::Trunk(cell.index as u8), blocks * cell.c as u32);
-            let tensor = Tensor { buf, channels, map: inner(cell, batch) };
+        // Outputs are what is read by the rest only, whichever architecture that is.
+        let mut inner = vec![false; net.layers.len()];
+        for layer in net.layers.iter().filter(|l| l.fixed) {
+            layer.inputs.iter().for_each(|x| inner[*x] = true);
+        }
+        let (mut outputs, mut coefs_bytes): (Vec<TrunkOutput>, u64) = (Vec::new(), 0);
+        for level in Route::new(net).levels.values() {
+            let ends = level.paths.iter().map(super::route::Path::end);
+            let ends: Vec<usize> = ends.filter(|l| net.layers[*l].fixed && !inner[*l]).collect();
+            let Some(&first) = ends.first() else { continue };
+            let shape = net.layers[first].shape;
+            if ends.iter().any(|l| net.layers[*l].shape != shape) {
+                return None;
+            }
+            let c = shape.c as u32;
+            let (buf, channels) = (Buf::Trunk(outputs.len() as u8), c * ends.len() as u32);
+            let tensor =
+                Tensor { buf, channels, map: Map { n: batch, h: shape.h as u32, w: shape.w as u32 } };
             let bytes = u64::from(channels) * 16;
+            if tensor.bytes() > lowering.page_bytes || ends.len() > MAX_TASKS || bytes > UNIFORM_BYTES {
+                return None;
+            }
             let coefs = Array { buf: Buf::TrunkCoefs, offset_bytes: coefs_bytes, bytes };
-            outputs.push((tensor, coefs));
+            outputs.push(TrunkOutput {
+                tensor,
+                coefs,
+                joints: ends.into_iter().zip((0..).map(|i| i * c)).collect(),
+            });
             coefs_bytes += bytes.next_multiple_of(256);
         }
-        let fits = outputs.iter().all(|(tensor, _)| tensor.bytes() <= lowering.page_bytes);
-        fits.then_some(Self { outputs, coefs_bytes })
+        (!outputs.is_empty()).then_some(Self { outputs, coefs_bytes })
     }
 
     /// Where the sum of the children's gradients of an output is.
@@ -48,45 +80,19 @@ impl Trunk {
         };
         Tensor { buf, ..output }
     }
+
+    /// The output that layer `end` begins, where the trunk itself is computed.
+    pub(super) fn output(&self, extent: Extent, end: usize) -> Option<Tensor> {
+        let begins = |o: &&TrunkOutput| o.joints[0].0 == end;
+        self.outputs.iter().find(begins).filter(|_| extent == Extent::Trunk).map(|o| o.tensor)
+    }
 }
 
-/// The layout of a cell's preprocessed inputs.
-pub(super) fn inner(cell: &CellSpec, n: u32) -> Map {
-    Map { n, h: cell.h_prev as u32, w: cell.w_prev as u32 }
-}
-
-impl Builder<'_> {
-    /// Outputs of the trunk are read, and their gradients added to, like any other tensor's.
-    pub(super) fn know_trunk(&mut self) {
-        for &(tensor, coefs) in self.trunk.iter().flat_map(|t| &t.outputs) {
-            self.coefs.insert(tensor.buf, coefs);
-            let written = vec![true; tensor.channels as usize];
-            self.gradients.insert(tensor.buf, Gradient { tensor: Trunk::gradient(tensor), written });
-        }
-    }
-
-    /// The forward pass of [`Extent::Trunk`].
-    pub(super) fn trunk(&mut self) {
-        let (prev_prev, prev) = self.stem();
-        for cell in self.request.spec.cells().iter().take(2) {
-            match cell.index {
-                0 => self.inputs(cell, Some(&prev_prev), Some(&prev)),
-                _ => self.inputs(cell, Some(&prev), None),
-            };
-        }
-    }
-
-    /// Places for both preprocessed inputs of a cell, two blocks of C channels.
-    pub(super) fn places(&mut self, cell: &CellSpec) -> Wide {
-        let (c, map) = (cell.c as u32, inner(cell, self.request.batch));
-        let given = self.trunk.as_ref().and_then(|t| t.outputs.get(cell.index)).map(|(tensor, _)| *tensor);
-        match (given, self.request.extent) {
-            (None, _) => self.wide(2 * c, c, map),
-            (Some(first), Extent::Branch) if cell.index == 1 => {
-                let second = self.tensor(c, map);
-                Wide::pair(first, second)
-            }
-            (Some(tensor), _) => tensor.into(),
-        }
+/// Outputs of the trunk are read, and their gradients added to, like any other tensor's.
+pub(super) fn know(b: &mut Builder<'_>) {
+    let outputs = b.trunk.as_ref().map(|t| t.outputs.clone()).unwrap_or_default();
+    for TrunkOutput { tensor, coefs, .. } in outputs {
+        b.value(tensor.buf).coefs = Some(coefs);
+        b.set_gradient(tensor, Trunk::gradient(tensor), true);
     }
 }

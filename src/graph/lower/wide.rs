@@ -1,15 +1,27 @@
 //! Channels of one map in as many tensors as pages of the arena make necessary.
 //!
-//! Ops never see more than one of them: a step over a wide map is a step per tensor. A convolution that
-//! reads several adds up its output, tensor by tensor; where all fits one page there is one, and no more steps
+//! Ops never see more than one of them: a layer over a wide map is a launch per tensor. A convolution that
+//! reads several adds up its output, tensor by tensor; where all fits one page there is one, and no more launches
 //! than ever.
 
-use crate::ops::{Map, Tensor};
+use crate::ops::Tensor;
 
-use super::Builder;
+/// Some channels of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Block {
+    pub tensor: Tensor,
+    pub first: u32,
+    pub len: u32,
+}
+
+impl From<Tensor> for Block {
+    fn from(tensor: Tensor) -> Self {
+        Self { tensor, first: 0, len: tensor.channels }
+    }
+}
 
 /// Some channels, in order, in tensors of at most a page.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Wide {
     tensors: Vec<Tensor>,
     /// Channels of each tensor but the last.
@@ -22,16 +34,6 @@ impl Wide {
         self.tensors.iter().map(|t| t.channels).sum()
     }
 
-    /// Layout of one channel.
-    pub fn map(&self) -> Map {
-        self.tensors[0].map
-    }
-
-    /// The tensors, each with the number of its first channel.
-    pub fn parts(&self) -> impl Iterator<Item = (u32, Tensor)> + '_ {
-        (0..).step_by(self.each as usize).zip(self.tensors.iter().copied())
-    }
-
     /// Which tensor holds `channel`.
     pub fn part_of(&self, channel: u32) -> usize {
         (channel / self.each) as usize
@@ -41,35 +43,34 @@ impl Wide {
     pub fn at(&self, channel: u32) -> (Tensor, u32) {
         (self.tensors[self.part_of(channel)], channel % self.each)
     }
-}
 
-impl Wide {
-    /// Two tensors of as many channels.
-    pub fn pair(first: Tensor, second: Tensor) -> Self {
-        Self { each: first.channels, tensors: vec![first, second] }
+    /// `len` channels from `first` on, by tensor, each with its distance from `first`.
+    pub fn blocks(&self, first: u32, len: u32) -> Vec<(u32, Block)> {
+        let mut blocks = Vec::new();
+        let mut done = 0;
+        while done < len {
+            let (tensor, first) = self.at(first + done);
+            let here = (tensor.channels - first).min(len - done);
+            blocks.push((done, Block { tensor, first, len: here }));
+            done += here;
+        }
+        blocks
+    }
+
+    /// The one tensor, if it is one.
+    pub fn single(&self) -> Option<Tensor> {
+        if let [tensor] = *self.tensors { Some(tensor) } else { None }
+    }
+
+    /// Tensors of as many channels, the last perhaps of fewer.
+    pub fn side_by_side(tensors: Vec<Tensor>) -> Self {
+        Self { each: tensors[0].channels, tensors }
     }
 }
 
 impl From<Tensor> for Wide {
     fn from(tensor: Tensor) -> Self {
-        Self { each: tensor.channels, tensors: vec![tensor] }
-    }
-}
-
-impl Builder<'_> {
-    /// Room for `channels` channels, a multiple of `unit`, of which no unit is torn apart.
-    pub(super) fn wide(&mut self, channels: u32, unit: u32, map: Map) -> Wide {
-        // Rows of weights are read in quads, so parts have a multiple of four channels.
-        let unit = if unit.is_multiple_of(4) { unit } else { 2 * unit };
-        let each = even(channels.div_ceil(unit), self.fit(unit, map)) * unit;
-        let part = |first: u32| self.tensor(each.min(channels - first), map);
-        Wide { tensors: (0..channels).step_by(each as usize).map(part).collect(), each }
-    }
-
-    /// How many blocks of `channels` channels fit a page; one that does not is refused when it is placed.
-    pub(super) fn fit(&self, channels: u32, map: Map) -> u32 {
-        let bytes = Tensor { buf: crate::kernel::Buf::V, channels, map }.bytes();
-        (self.request.lowering.page_bytes / bytes).max(1) as u32
+        Self::side_by_side(vec![tensor])
     }
 }
 

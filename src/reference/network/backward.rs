@@ -1,36 +1,52 @@
 //! Layers and the values of the forward pass → gradients of the loss, from the last layer to the first.
 
-use super::{AUX_WEIGHT, Run, Tape, Tensors, aux_window, parameters};
-use crate::reference::layers::{FACTORS, Layer, Layers};
+use super::{AUX_WEIGHT, FACTORS, Mode, Run, Tape, Tensors, five, parameter_shapes, window};
+use crate::network::{Kind, Layer};
 use crate::reference::{
     T4, adaptive_pool, avg_pool, batch_norm, concat, conv, cross_entropy, depthwise, global_pool, linear,
     max_pool, mix, node_sum, pointwise, relu, subsample,
 };
 
+/// Gradients of a layer's inputs, in their order, and of its parameters by name.
+struct Grads {
+    inputs: Vec<T4>,
+    params: Vec<(String, Vec<f64>)>,
+}
+
+impl Grads {
+    fn only(dx: T4) -> Self {
+        Self { inputs: vec![dx], params: Vec::new() }
+    }
+
+    fn with(layer: &Layer, (dx, dw): (T4, Vec<f64>)) -> Self {
+        Self { inputs: vec![dx], params: vec![(format!("{}.weight", layer.name), dw)] }
+    }
+}
+
 impl Run<'_> {
-    /// Gradient of the loss for every parameter of `layers`.
-    pub(super) fn backward(&self, layers: &Layers, tape: &Tape) -> Tensors {
+    /// Gradient of the loss for every parameter.
+    pub(super) fn backward(&self, tape: &Tape) -> Tensors {
         // Gradients of the loss with respect to each layer's value, and of each parameter.
         let mut dvalues: Vec<T4> = tape.values.iter().map(T4::zeros_like).collect();
         let mut grads = Tensors::new();
-        for (name, shape) in parameters(layers) {
+        for (name, shape) in parameter_shapes(self.net) {
             let zeros = vec![0.0; shape.iter().product()];
             grads.insert(name, (shape, zeros));
         }
-        dvalues[layers.logits] = cross_entropy::backward(&tape.values[layers.logits], &self.batch.labels);
-        if let Some(aux) = layers.aux_logits {
+        let logits = self.net.logits;
+        dvalues[logits] = cross_entropy::backward(&tape.values[logits], &self.batch.labels);
+        if let Some(aux) = self.net.auxiliary_logits.filter(|_| self.mode == Mode::Train) {
             let mut dz = cross_entropy::backward(&tape.values[aux], &self.batch.labels);
             dz.data.iter_mut().for_each(|g| *g *= AUX_WEIGHT);
             dvalues[aux] = dz;
         }
-        for (l, layer) in layers.list.iter().enumerate().rev() {
+        for (l, layer) in self.net.layers.iter().enumerate().rev().filter(|(_, layer)| self.runs(layer)) {
             let dy = std::mem::replace(&mut dvalues[l], T4::zeros(0, 0, 0, 0));
-            let (dxs, dparams) = self.layer_backward(l, layer, tape, &dy);
-            for (x, dx) in dxs {
-                dvalues[x].add(&dx);
+            let found = self.layer_backward(l, layer, tape, &dy);
+            for (x, dx) in layer.inputs.iter().zip(found.inputs) {
+                dvalues[*x].add(&dx);
             }
-            for (name, dw) in dparams {
-                // A pair that both slots drew runs twice with the same parameters: its gradients add up.
+            for (name, dw) in found.params {
                 if let Some((_, sum)) = grads.get_mut(&name) {
                     sum.iter_mut().zip(dw).for_each(|(s, g)| *s += g);
                 }
@@ -39,76 +55,86 @@ impl Run<'_> {
         grads
     }
 
-    /// Gradients of what layer `l` read, and of its parameters.
-    #[allow(clippy::type_complexity)]
-    fn layer_backward(
-        &self,
-        l: usize,
-        layer: &Layer,
-        tape: &Tape,
-        dy: &T4,
-    ) -> (Vec<(usize, T4)>, Vec<(String, Vec<f64>)>) {
-        let value = |x: &usize| &tape.values[*x];
-        let only = |x: &usize, dx: T4| (vec![(*x, dx)], Vec::new());
-        let with = |x: &usize, weight: &String, (dx, dw)| (vec![(*x, dx)], vec![(weight.clone(), dw)]);
-        match layer {
-            Layer::Images | Layer::Zero { .. } => (Vec::new(), Vec::new()),
-            Layer::Relu { x } => only(x, relu::backward(value(x), dy)),
-            Layer::Conv { x, weight, win, .. } => {
-                with(x, weight, conv::backward(value(x), self.param(weight), dy, *win))
+    fn layer_backward(&self, l: usize, layer: &Layer, tape: &Tape, dy: &T4) -> Grads {
+        let input = |i: usize| &tape.values[layer.inputs[i]];
+        match &layer.kind {
+            Kind::Images => Grads { inputs: Vec::new(), params: Vec::new() },
+            Kind::Relu => Grads::only(relu::backward(input(0), dy)),
+            Kind::Conv(w) if w.k == 1 && w.stride == 1 => {
+                Grads::with(layer, pointwise::backward(input(0), self.weight(layer), dy))
             }
-            Layer::Depthwise { x, weight, win, .. } => {
-                with(x, weight, depthwise::backward(value(x), self.param(weight), dy, *win))
+            Kind::Conv(w) => Grads::with(layer, conv::backward(input(0), self.weight(layer), dy, window(*w))),
+            Kind::Depthwise(w) => {
+                Grads::with(layer, depthwise::backward(input(0), self.weight(layer), dy, window(*w)))
             }
-            Layer::Pointwise { x, weight, .. } => {
-                with(x, weight, pointwise::backward(value(x), self.param(weight), dy))
+            Kind::FactorizedReduce => self.factorized_backward(layer, input(0), dy),
+            Kind::MaxPool(_) => Grads::only(max_pool::backward(input(0), &tape.winners[&l], dy)),
+            Kind::AvgPool(w) => Grads::only(avg_pool::backward(input(0), dy, window(*w))),
+            Kind::PoolTo2x2 { window: Some(stride) } => {
+                Grads::only(avg_pool::backward(input(0), dy, five(*stride)))
             }
-            Layer::Subsample { x } => only(x, subsample::backward(dy)),
-            Layer::Slice { x, first, .. } => only(x, concat::slice_backward(value(x), *first, dy)),
-            Layer::MaxPool { x, .. } => only(x, max_pool::backward(value(x), &tape.winners[&l], dy)),
-            Layer::AvgPool { x, win } => only(x, avg_pool::backward(value(x), dy, *win)),
-            Layer::AuxPool { x, side, stride } => match aux_window(value(x), *side, *stride) {
-                Some(win) => only(x, avg_pool::backward(value(x), dy, win)),
-                None => only(x, adaptive_pool::backward(value(x), dy)),
-            },
-            Layer::BatchNorm { x, name, affine, .. } => {
-                let gamma = self.affine(name, *affine).map(|(gamma, _)| gamma);
-                let rule =
-                    if self.running_are_used() { batch_norm::backward_eval } else { batch_norm::backward };
-                let g = rule(value(x), &tape.stats[&l], gamma, dy);
-                let dparams = vec![(format!("{name}.weight"), g.dgamma), (format!("{name}.bias"), g.dbeta)];
-                (vec![(*x, g.dx)], if *affine { dparams } else { Vec::new() })
+            Kind::PoolTo2x2 { window: None } => Grads::only(adaptive_pool::backward(input(0), dy)),
+            Kind::Norm { affine, running } => {
+                let gamma = self.affine(&layer.name, *affine).map(|(gamma, _)| gamma);
+                let fixed = *running && self.mode == Mode::Eval;
+                let rule = if fixed { batch_norm::backward_eval } else { batch_norm::backward };
+                let g = rule(input(0), &tape.stats[&l], gamma, dy);
+                let name = &layer.name;
+                let params = vec![(format!("{name}.weight"), g.dgamma), (format!("{name}.bias"), g.dbeta)];
+                Grads { inputs: vec![g.dx], params: if *affine { params } else { Vec::new() } }
             }
-            Layer::Sum { terms: [a, b], drop } => {
-                let [da, db] = node_sum::backward(dy, self.factors(drop));
-                (vec![(*a, da), (*b, db)], Vec::new())
+            Kind::Sum(terms) if terms.iter().any(|t| t.factor.is_some()) => {
+                let factors = self.param(FACTORS);
+                let (mut inputs, mut dfactors) = (Vec::new(), vec![0.0; factors.len()]);
+                for (i, term) in terms.iter().enumerate() {
+                    let Some(f) = term.factor else { continue };
+                    let (dx, dfactor) = mix::backward(input(i), factors[f], dy);
+                    inputs.push(dx);
+                    dfactors[f] = dfactor;
+                }
+                Grads { inputs, params: vec![(FACTORS.to_owned(), dfactors)] }
             }
-            Layer::Concat { parts } => {
+            Kind::Sum(terms) => {
+                let of_term = |term| {
+                    let [_, once] = node_sum::backward(dy, [None, self.mask(term)]);
+                    let mut dx = once.zeros_like();
+                    (0..term.times).for_each(|_| dx.add(&once));
+                    dx
+                };
+                Grads { inputs: terms.iter().map(of_term).collect(), params: Vec::new() }
+            }
+            Kind::Concat => {
                 let mut first = 0;
-                let mut dxs = Vec::new();
-                for part in parts {
-                    let count = value(part).c;
-                    dxs.push((*part, concat::slice(dy, first, count)));
+                let mut inputs = Vec::new();
+                for i in 0..layer.inputs.len() {
+                    let count = input(i).c;
+                    inputs.push(concat::slice(dy, first, count));
                     first += count;
                 }
-                (dxs, Vec::new())
+                Grads { inputs, params: Vec::new() }
             }
-            Layer::Mix { terms, n_factors } => {
-                let factors = self.param(FACTORS);
-                let (mut dxs, mut dfactors) = (Vec::new(), vec![0.0; *n_factors]);
-                for (x, f) in terms {
-                    let (dx, dfactor) = mix::backward(value(x), factors[*f], dy);
-                    dxs.push((*x, dx));
-                    dfactors[*f] = dfactor;
-                }
-                (dxs, vec![(FACTORS.to_owned(), dfactors)])
-            }
-            Layer::GlobalPool { x } => only(x, global_pool::backward(value(x), dy)),
-            Layer::Linear { x, name, .. } => {
-                let g = linear::backward(value(x), self.param(&format!("{name}.weight")), dy);
-                let dparams = vec![(format!("{name}.weight"), g.dw), (format!("{name}.bias"), g.db)];
-                (vec![(*x, g.dx)], dparams)
+            Kind::GlobalPool => Grads::only(global_pool::backward(input(0), dy)),
+            Kind::Linear => {
+                let g = linear::backward(input(0), self.weight(layer), dy);
+                let name = &layer.name;
+                let params = vec![(format!("{name}.weight"), g.dw), (format!("{name}.bias"), g.db)];
+                Grads { inputs: vec![g.dx], params }
             }
         }
+    }
+
+    fn factorized_backward(&self, layer: &Layer, x: &T4, dy: &T4) -> Grads {
+        let both = subsample::forward(x);
+        let half = layer.shape.c / 2;
+        let (mut dboth, mut params) = (both.zeros_like(), Vec::new());
+        for i in [1, 2] {
+            let name = format!("{}.conv_{i}.weight", layer.name);
+            let seen = concat::slice(&both, (i - 1) * x.c, x.c);
+            let dy = concat::slice(dy, (i - 1) * half, half);
+            let (dx, dw) = pointwise::backward(&seen, self.param(&name), &dy);
+            dboth.add(&concat::slice_backward(&both, (i - 1) * x.c, &dx));
+            params.push((name, dw));
+        }
+        Grads { inputs: vec![subsample::backward(&dboth)], params }
     }
 }

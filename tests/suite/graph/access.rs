@@ -7,7 +7,6 @@ use std::sync::{Mutex, OnceLock};
 use naga::valid::GlobalUse;
 use parsec_nas::graph::{Extent, Mode, Plan, Request};
 use parsec_nas::kernel::{Buf, Dispatch, Range, kernel};
-use parsec_nas::space::Paths;
 
 use super::memory::region_of;
 
@@ -169,7 +168,7 @@ fn is_given(buf: Buf, request: &Request<'_>) -> bool {
         Buf::V | Buf::Grad | Buf::State | Buf::Identity | Buf::Scalars => true,
         Buf::Images(split) | Buf::Labels(split) => split == request.split,
         Buf::DropPath => request.drop_path,
-        Buf::Mix => matches!(request.paths, Paths::All(_)),
+        Buf::Mix => request.net.n_factors > 0,
         Buf::MixGrad => request.mode == Mode::Factors,
         Buf::Trunk(_) | Buf::TrunkCoefs => branch,
         Buf::TrunkGrad(_) => !whole,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use std::sync::OnceLock;
+
 use parsec_nas::graph::memory::PAGE_BYTES;
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Layout, Lowering, Memory, Mode, Plan};
@@ -50,6 +52,7 @@ fn owned(spec: &NetworkSpec, genotype: &Genotype, batch: u32) -> Owned {
         mode: Mode::Train,
         drop_path: spec.kind == NetworkKind::Final,
         lowering: Lowering::default(),
+        net: OnceLock::new(),
     }
 }
 

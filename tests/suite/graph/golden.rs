@@ -165,10 +165,10 @@ impl<'a> Case<'a> {
             Paths::All(_) => None,
         };
         let layout = Layout::new(self.spec.params(genotype, &Primitive::ALL)).unwrap();
+        let net = self.spec.net(self.paths);
         let drop_path = self.spec.kind == NetworkKind::Final && self.mode == Mode::Train;
         let plan = Plan::new(Request {
-            spec: &self.spec,
-            paths: self.paths,
+            net: &net,
             layout: &layout,
             batch: 2,
             mode: self.mode,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use std::sync::OnceLock;
+
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Layout, Lowering, Mode, Plan};
 use parsec_nas::kernel::specialise::specialise;
@@ -117,6 +119,7 @@ fn extreme(change: impl FnOnce(&mut NetworkSpec), batch: u32, genotype: Genotype
         mode: Mode::Train,
         drop_path: false,
         lowering: Lowering::default(),
+        net: OnceLock::new(),
     }
 }
 

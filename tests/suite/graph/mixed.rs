@@ -1,6 +1,6 @@
 //! Plans of mixed networks: limits, memory, results that depend on nothing but the request.
 
-use parsec_nas::gpu::{Mixed, Network, n_factors};
+use parsec_nas::gpu::{Child, Network};
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Extent, Layout, Lowering, Memory, Mode, Plan, Request};
 use parsec_nas::kernel::Buf;
@@ -8,6 +8,7 @@ use parsec_nas::ops::Tuning;
 use parsec_nas::search::init::initial;
 use parsec_nas::space::{Paths, Primitive, Space, read_genotype};
 
+use super::super::nets;
 use super::super::replay::{distance, norm, open};
 
 fn spec(layers: usize, channels: usize, side: usize) -> NetworkSpec {
@@ -28,8 +29,7 @@ fn plan(spec: &NetworkSpec, paths: Paths<'_>, batch: u32, mode: Mode, lowering: 
     let layout = Layout::new(spec.params(None, &Primitive::ALL)).unwrap();
     let (split, drop_path) = (0, false);
     Plan::new(Request {
-        spec,
-        paths,
+        net: &spec.net(paths),
         layout: &layout,
         batch,
         mode,
@@ -72,26 +72,27 @@ fn all_paths_need_several_times_the_memory_of_a_child() {
 /// Logits, gradient of the weights and of the factors, with all memory filled with `word` before each pass.
 fn results(lowering: Lowering, word: u32) -> Option<[Vec<f32>; 3]> {
     let (spec, primitives, n) = (spec(3, 4, 8), &Primitive::ALL, 3);
+    let net = nets::mixed(&spec, primitives);
     let layout = Layout::new(spec.params(None, primitives)).unwrap();
     let v = initial(&layout, 3);
-    let mut network = Network::new(open()?, spec.clone(), layout, lowering).unwrap();
+    let mut network = Network::new(open()?, spec.image(), layout, lowering).unwrap();
     network.write_all(Buf::V, &v).unwrap();
     let images: Vec<f32> = (0..n * 3 * 64).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
     network.upload(0, &images, &[1, 7, 4]).unwrap();
-    let factors: Vec<f32> = (0..n_factors(primitives)).map(|i| ((i * 29) % 31) as f32 / 120.0).collect();
+    let factors: Vec<f32> = (0..net.n_factors).map(|i| ((i * 29) % 31) as f32 / 120.0).collect();
     network.upload_factors(&factors, 0).unwrap();
-    network.reserve_mixed(primitives, n as u32).unwrap();
+    network.reserve([&net], n as u32, Extent::Whole).unwrap();
     let reserved = network.arena_bytes();
     for mode in [Mode::Train, Mode::Factors] {
-        let mixed = Mixed { primitives, mode, split: 0 };
-        let plan = network.plan_of_mixed(mixed).unwrap();
+        let mixed = Child::new(&net, mode, 0);
+        let plan = network.plan_of(mixed).unwrap();
         let pages = plan.regions.pages.iter().enumerate().map(|(i, bytes)| (Buf::Page(i as u16), *bytes));
         let all = pages.chain([(Buf::Coefs, plan.regions.coefs_bytes), (Buf::Packed, plan.packed_bytes)]);
         for (buf, bytes) in all {
             let words = vec![word; bytes as usize / 4];
             network.gpu().write(buf, 0, bytemuck::cast_slice(&words)).unwrap();
         }
-        network.run_mixed(mixed).unwrap();
+        network.run(mixed).unwrap();
     }
     assert_eq!(network.arena_bytes(), reserved, "what is reserved is enough");
     let logits = network.logits(0, 0).unwrap();

@@ -11,9 +11,9 @@ use super::{Owned, random_requests};
 
 /// Bits of logits, results, gradient and running statistics with all of the child's memory filled with `word` before.
 pub(super) fn bits(network: &mut Network, owned: &Owned, word: u32) -> Vec<Vec<u32>> {
-    let child = Child { drop_path: owned.drop_path, ..Child::new(&owned.genotype, owned.mode, 0) };
+    let child = Child { drop_path: owned.drop_path, ..Child::new(owned.net(), owned.mode, 0) };
     let plan = network.plan_of(child).unwrap();
-    network.reserve([&owned.genotype], owned.batch, Extent::Whole).unwrap();
+    network.reserve([owned.net()], owned.batch, Extent::Whole).unwrap();
     let pages = plan.regions.pages.iter().enumerate().map(|(i, bytes)| (Buf::Page(i as u16), *bytes));
     for (buf, bytes) in
         pages.chain([(Buf::Coefs, plan.regions.coefs_bytes), (Buf::Packed, plan.packed_bytes)])
@@ -47,7 +47,7 @@ pub(super) fn bits(network: &mut Network, owned: &Owned, word: u32) -> Vec<Vec<u
 /// The network with a batch on it.
 pub(super) fn loaded(owned: &Owned) -> Option<Network> {
     let mut network =
-        Network::new(open()?, owned.spec.clone(), owned.layout.clone(), owned.lowering).unwrap();
+        Network::new(open()?, owned.spec.image(), owned.layout.clone(), owned.lowering).unwrap();
     let (n, spec) = (owned.batch as usize, &owned.spec);
     let pixels = n * spec.in_channels * spec.height * spec.width;
     let images: Vec<f32> = (0..pixels).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();

@@ -2,15 +2,19 @@
 
 use std::fmt;
 
+use std::sync::Arc;
+
 use parsec_nas::Error;
 use parsec_nas::graph::memory::PAGE_BYTES;
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Extent, Layout, Lowering, Memory, Mode, Plan, Request, Trunk};
+use parsec_nas::network::Net;
 use parsec_nas::ops::Tuning;
-use parsec_nas::space::{CellArch, Genotype, Pair, Paths, Primitive};
+use parsec_nas::space::{CellArch, Genotype, Pair, Primitive};
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
+use super::super::nets;
 use super::{access, limits, memory};
 
 /// Largest side of an image.
@@ -48,10 +52,16 @@ impl Drawn {
         Layout::new(self.spec.params(genotype, &Primitive::ALL)).unwrap()
     }
 
-    fn request<'a>(&'a self, layout: &'a Layout) -> Request<'a> {
+    fn net(&self) -> Arc<Net> {
+        match &self.mixed {
+            Some(primitives) => nets::mixed(&self.spec, primitives),
+            None => nets::child(&self.spec, &self.genotype),
+        }
+    }
+
+    fn request<'a>(&self, net: &'a Net, layout: &'a Layout) -> Request<'a> {
         Request {
-            spec: &self.spec,
-            paths: self.mixed.as_deref().map_or(Paths::Child(&self.genotype), Paths::All),
+            net,
             layout,
             batch: self.batch,
             mode: self.mode,
@@ -168,7 +178,8 @@ fn drawn() -> impl Strategy<Value = Drawn> {
             let mode = *mode.get(&modes);
             let memory = if low { Memory::Low } else { Memory::Normal };
             let lowering = Lowering { fuse: !plain, memory, tuning, ..Lowering::default() };
-            let has_trunk = mixed.is_none() && Trunk::of(&spec, batch, &lowering).is_some();
+            let has_trunk =
+                mixed.is_none() && Trunk::of(&nets::child(&spec, &genotype), batch, &lowering).is_some();
             let extents = [Extent::Whole, Extent::Trunk, Extent::Branch];
             Drawn {
                 extent: if has_trunk { *extent.get(&extents) } else { Extent::Whole },
@@ -189,9 +200,9 @@ proptest! {
 
     #[test]
     fn equal_requests_give_equal_plans_within_the_limits(drawn in drawn()) {
-        let layout = drawn.layout();
-        let plan = Plan::new(drawn.request(&layout)).unwrap();
-        prop_assert_eq!(&plan, &Plan::new(drawn.clone().request(&drawn.layout())).unwrap());
+        let (net, layout) = (drawn.net(), drawn.layout());
+        let plan = Plan::new(drawn.request(&net, &layout)).unwrap();
+        prop_assert_eq!(&plan, &Plan::new(drawn.clone().request(&drawn.net(), &drawn.layout())).unwrap());
         prop_assert_eq!(plan.flops, plan.dispatches.iter().map(|d| d.flops).sum::<u64>());
         prop_assert_eq!(plan.bytes, plan.dispatches.iter().map(|d| d.bytes).sum::<u64>());
         plan.dispatches.iter().for_each(limits::check);
@@ -199,22 +210,22 @@ proptest! {
 
     #[test]
     fn tensors_live_apart_and_bindings_lie_inside_them(drawn in drawn()) {
-        let layout = drawn.layout();
-        memory::check(&Plan::new(drawn.request(&layout)).unwrap(), &layout);
+        let (net, layout) = (drawn.net(), drawn.layout());
+        memory::check(&Plan::new(drawn.request(&net, &layout)).unwrap(), &layout);
     }
 
     #[test]
     fn launches_read_what_was_written_and_nothing_that_they_write(drawn in drawn()) {
-        let layout = drawn.layout();
-        let request = drawn.request(&layout);
+        let (net, layout) = (drawn.net(), drawn.layout());
+        let request = drawn.request(&net, &layout);
         prop_assert_eq!(access::check(&Plan::new(request).unwrap(), &request), Ok(()));
     }
 
     /// The backward pass comes after the forward pass and changes nothing of it.
     #[test]
     fn a_backward_pass_is_work_besides(drawn in drawn()) {
-        let layout = drawn.layout();
-        let plan = |mode| Plan::new(Request { mode, drop_path: false, ..drawn.request(&layout) }).unwrap();
+        let (net, layout) = (drawn.net(), drawn.layout());
+        let plan = |mode| Plan::new(Request { mode, drop_path: false, ..drawn.request(&net, &layout) }).unwrap();
         let (forward, both) = (plan(Mode::Likelihood), plan(Mode::Train));
         prop_assert!(both.flops >= forward.flops && both.bytes > forward.bytes);
         prop_assert!(both.dispatches.len() > forward.dispatches.len());
@@ -240,10 +251,10 @@ proptest! {
     /// Pages of any size: a good plan, or a tensor that does not fit.
     #[test]
     fn small_pages_give_good_plans_or_a_lack_of_memory(drawn in drawn(), quads in 16..4096u64) {
-        let layout = drawn.layout();
+        let (net, layout) = (drawn.net(), drawn.layout());
         let lowering = Lowering { page_bytes: (256 * quads).min(PAGE_BYTES), ..drawn.lowering };
         let drawn = Drawn { extent: Extent::Whole, lowering, ..drawn.clone() };
-        let request = drawn.request(&layout);
+        let request = drawn.request(&net, &layout);
         match Plan::new(request) {
             Err(Error::Memory { have_bytes, .. }) => prop_assert_eq!(have_bytes, lowering.page_bytes),
             Err(other) => prop_assert!(false, "{other}"),

@@ -1,5 +1,7 @@
 //! What is computed again in the backward pass: the same bits in less memory.
 
+use std::sync::OnceLock;
+
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Layout, Lowering, Memory, Mode};
 use parsec_nas::space::{CellArch, Genotype, Pair, Primitive, read_genotype};
@@ -48,7 +50,16 @@ fn reference(genotype: Genotype, memory: Memory) -> Owned {
     };
     let layout = Layout::new(spec.child_params(&genotype)).unwrap();
     let lowering = Lowering { memory, ..Lowering::default() };
-    Owned { spec, genotype, layout, batch: 64, mode: Mode::Train, drop_path: false, lowering }
+    Owned {
+        spec,
+        genotype,
+        layout,
+        batch: 64,
+        mode: Mode::Train,
+        drop_path: false,
+        lowering,
+        net: OnceLock::new(),
+    }
 }
 
 /// The children with the most to keep: separable convolutions only, all at one level or one per level.

@@ -1,17 +1,23 @@
 //! The mixed network in f64: finite differences, and what it must be where one path has all the weight.
 
-use parsec_nas::reference::layers::{FACTORS, Kind, Stem};
-use parsec_nas::reference::network::mixed::{evaluate_mixed, mixed_shapes};
-use parsec_nas::reference::network::{Mode, Tensors, evaluate};
+use std::sync::Arc;
+
+use parsec_nas::graph::spec::NetworkKind;
+use parsec_nas::network::Net;
+use parsec_nas::reference::network::{FACTORS, Mode, Tensors, evaluate, parameter_shapes};
 use parsec_nas::space::{CellKind, Genotype, N_EDGES, Pair, Primitive, edge};
 
-use super::networks::{batch, net, weights};
+use super::super::nets;
+use super::networks::{batch, weights};
 use super::{close, noise};
+
+fn mixed() -> Arc<Net> {
+    nets::mixed(&nets::small(NetworkKind::Search, 2, 8), &Primitive::ALL)
+}
 
 /// Random weights, and factors between 0 and 0.25.
 fn values(key: u64) -> Tensors {
-    let net = net(Kind::Search, Stem::Cifar, 3, 2, false);
-    let mut v = weights(&mixed_shapes(&net, &Primitive::ALL), key);
+    let mut v = weights(&parameter_shapes(&mixed()), key);
     for f in &mut v.get_mut(FACTORS).unwrap().1 {
         *f = 0.125 + 0.125 * *f;
     }
@@ -20,9 +26,9 @@ fn values(key: u64) -> Tensors {
 
 #[test]
 fn gradients_of_the_weights_and_of_the_factors() {
-    let net = net(Kind::Search, Stem::Cifar, 3, 2, false);
+    let net = mixed();
     let (v, batch) = (values(1), batch(1, 2, 8));
-    let run = |v: &Tensors, back| evaluate_mixed(&net, &Primitive::ALL, v, &batch, back).unwrap();
+    let run = |v: &Tensors, back| evaluate(&net, v, &batch, Mode::Train, back).unwrap();
     let outcome = run(&v, true);
     assert_eq!(outcome.grads.keys().collect::<Vec<_>>(), v.keys().collect::<Vec<_>>());
     let step = 2e-7;
@@ -56,7 +62,6 @@ fn gradients_of_the_weights_and_of_the_factors() {
 /// Factors of 1 on a child's paths and 0 elsewhere give the child, pairs drawn twice with a factor of 2.
 #[test]
 fn a_child_is_a_mixed_network_with_its_paths_alone() {
-    let net = net(Kind::Search, Stem::Cifar, 3, 2, false);
     let genotype: Genotype = super::networks::everything();
     let mut v = values(3);
     let factors = &mut v.get_mut(FACTORS).unwrap().1;
@@ -70,8 +75,9 @@ fn a_child_is_a_mixed_network_with_its_paths_alone() {
         }
     }
     let batch = batch(4, 3, 8);
-    let mixed = evaluate_mixed(&net, &Primitive::ALL, &v, &batch, true).unwrap();
-    let child = evaluate(&net, &genotype, &v, &batch, Mode::Train, true).unwrap();
+    let child = nets::child(&nets::small(NetworkKind::Search, 2, 8), &genotype);
+    let mixed = evaluate(&mixed(), &v, &batch, Mode::Train, true).unwrap();
+    let child = evaluate(&child, &v, &batch, Mode::Train, true).unwrap();
     close(&mixed.logits, &child.logits, 1e-10);
     for (name, (_, g)) in &child.grads {
         close(&mixed.grads[name].1, g, 1e-10);

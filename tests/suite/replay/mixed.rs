@@ -1,17 +1,19 @@
 //! PyTorch's step with all paths at once: the f64 reference, the adapter, and the update of α.
 
+use std::sync::Arc;
+
 use parsec_nas::export::tensors::Tensors;
-use parsec_nas::gpu::{Mixed, Network};
+use parsec_nas::gpu::{Child, Network};
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Layout, Lowering, Mode};
 use parsec_nas::kernel::Buf;
-use parsec_nas::reference::layers::{FACTORS, Kind, Net, Stem};
-use parsec_nas::reference::network::mixed::evaluate_mixed;
-use parsec_nas::reference::network::{Batch, Outcome, Tensors as Weights};
+use parsec_nas::network::Net;
+use parsec_nas::reference::network::{self, Batch, FACTORS, Outcome, Tensors as Weights, evaluate};
 use parsec_nas::search::darts::{ALPHA_DECAY, Darts, descend};
 use parsec_nas::search::prior_update::Adam;
 use parsec_nas::space::Space;
 
+use super::super::nets;
 use super::{close, numbers, open, read, read_json};
 
 const SIDE: usize = 8;
@@ -56,6 +58,10 @@ impl Step {
         darts
     }
 
+    fn net(&self) -> Arc<Net> {
+        nets::mixed(&self.spec, self.space.primitives())
+    }
+
     /// The parameters by name, from one after another in the order of their names.
     fn weights(&self, flat: &str) -> Weights {
         let mut shapes: Vec<_> =
@@ -77,20 +83,11 @@ impl Step {
         let factors = darts.alpha.factors();
         weights.insert(FACTORS.into(), (vec![factors.len()], factors));
         let s = &self.spec;
-        let net = Net {
-            kind: Kind::Search,
-            stem: Stem::Cifar,
-            layers: s.layers,
-            channels: s.channels,
-            in_channels: s.in_channels,
-            classes: s.n_classes,
-            auxiliary: false,
-        };
         let labels: Vec<usize> =
             numbers(&self.tensors, &format!("{split}.labels")).iter().map(|l| *l as usize).collect();
         let images = numbers(&self.tensors, &format!("{split}.images"));
         let batch = Batch::from_nchw([labels.len(), s.in_channels, SIDE, SIDE], &images, &labels);
-        evaluate_mixed(&net, self.space.primitives(), &weights, &batch, true).unwrap()
+        evaluate(&self.net(), &weights, &batch, network::Mode::Train, true).unwrap()
     }
 }
 
@@ -121,7 +118,7 @@ fn the_step_on_the_adapter() {
     for (name, entry) in step.layout.trained() {
         entry.pack(&given[name].1.iter().map(|x| *x as f32).collect::<Vec<_>>(), &mut v);
     }
-    let mut network = Network::new(gpu, step.spec.clone(), step.layout.clone(), Lowering::default()).unwrap();
+    let mut network = Network::new(gpu, step.spec.image(), step.layout.clone(), Lowering::default()).unwrap();
     network.write_all(Buf::V, &v).unwrap();
     let mut darts = step.darts("alpha.before");
     let mut run = |split: &str, darts: &Darts, mode| {
@@ -129,7 +126,7 @@ fn the_step_on_the_adapter() {
         network.upload(0, &flat(&format!("{split}.images")), &labels).unwrap();
         let factors: Vec<f32> = darts.alpha.factors().iter().map(|f| *f as f32).collect();
         network.upload_factors(&factors, 0).unwrap();
-        network.run_mixed(Mixed { primitives: step.space.primitives(), mode, split: 0 }).unwrap();
+        network.run(Child::new(&step.net(), mode, 0)).unwrap();
         let wide = |x: Vec<f32>| x.into_iter().map(f64::from).collect::<Vec<f64>>();
         let logits = wide(network.logits(0, 0).unwrap());
         close(split, &logits, &numbers(&step.tensors, &format!("{split}.logits")), 2e-5);

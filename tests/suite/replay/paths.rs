@@ -13,6 +13,7 @@ use parsec_nas::space::prior::PerNode;
 use parsec_nas::space::{Alpha, CellKind, Genotype, Prior, Space};
 use serde_json::Value;
 
+use super::super::nets;
 use super::{close, numbers, open, read, read_json};
 
 fn spec(info: &Value) -> NetworkSpec {
@@ -78,14 +79,16 @@ fn ten_steps_of_sgd(fuse: bool) {
     let stored: Vec<String> =
         tensors.keys().filter_map(|k| k.strip_prefix("v0.")).map(str::to_owned).collect();
     assert_eq!(names, stored);
-    let layout = Layout::new(spec.child_params(&genotype)).unwrap();
-    let mut network = Network::new(gpu, spec, layout, Lowering { fuse, ..Lowering::default() }).unwrap();
+    let net = nets::child(&spec, &genotype);
+    let layout = Layout::new(net.params()).unwrap();
+    let mut network =
+        Network::new(gpu, spec.image(), layout, Lowering { fuse, ..Lowering::default() }).unwrap();
     let start = set(&mut network, &tensors, "v0.", &names);
 
     let (lls, norms) = (numbers(&tensors, "log_likelihood_sum"), numbers(&tensors, "gradient_norm"));
     for step in 0..10 {
         upload(&mut network, 0, &tensors, &format!("batch.{step}"));
-        network.run(Child::new(&genotype, Mode::Train, 0)).unwrap();
+        network.run(Child::new(&net, Mode::Train, 0)).unwrap();
         let found = network.last_result(0).unwrap().sum();
         close(&format!("log-likelihood of step {step}"), &[found], &[lls[step]], 2e-5);
         let update = update(&info, step);
@@ -132,7 +135,7 @@ fn three_steps_of_algorithm_1() {
     let (names, space) = (list("names"), Space::new(&list("primitives")).unwrap());
     let spec = spec(&info);
     let layout = Layout::new(spec.params(None, space.primitives())).unwrap();
-    let mut network = Network::new(gpu, spec, layout, Lowering::default()).unwrap();
+    let mut network = Network::new(gpu, spec.image(), layout, Lowering::default()).unwrap();
     let mut v = set(&mut network, &tensors, "v.0.", &names);
     let mut stored = v.clone();
 
@@ -151,12 +154,12 @@ fn three_steps_of_algorithm_1() {
             })
             .collect();
         assert_eq!(alphas.len(), 4);
-        let children: Vec<Genotype> = alphas.iter().map(|a| space.genotype(a)).collect();
+        let children: Vec<_> = alphas.iter().map(|a| nets::child(&spec, &space.genotype(a))).collect();
         upload(&mut network, 0, &tensors, &format!("search.{t}"));
         upload(&mut network, 1, &tensors, &format!("train.{t}"));
 
-        for (slot, genotype) in children.iter().enumerate() {
-            network.run(Child::new(genotype, Mode::Likelihood, 0)).unwrap();
+        for (slot, net) in children.iter().enumerate() {
+            network.run(Child::new(net, Mode::Likelihood, 0)).unwrap();
             network.keep_results(slot, children.len(), 0).unwrap();
         }
         let lls: Vec<f64> = network.results(children.len(), 0).unwrap().iter().map(|r| r.sum()).collect();
@@ -164,9 +167,9 @@ fn three_steps_of_algorithm_1() {
         let weights = importance::weights(&lls, 1.0);
         close("importance weights", &weights, &numbers(&tensors, &format!("weights.{t}")), 1e-4);
 
-        for (genotype, weight) in children.iter().zip(&weights) {
+        for (net, weight) in children.iter().zip(&weights) {
             network.set_child_weight(*weight).unwrap();
-            network.run(Child::new(genotype, Mode::Train, 1)).unwrap();
+            network.run(Child::new(net, Mode::Train, 1)).unwrap();
         }
         network.step(update(&info, t - 1)).unwrap();
         let clip = network.clip().unwrap();

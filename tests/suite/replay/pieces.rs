@@ -163,6 +163,7 @@ impl<'a> Chain<'a> {
             }
             Primitive::DilConv3x3 => self.separable(prefix, 1, dilated(3)),
             Primitive::DilConv5x5 => self.separable(prefix, 1, dilated(5)),
+            Primitive::Other(row) => panic!("{} has no fixture", row.name),
         }
     }
 }

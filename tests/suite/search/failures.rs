@@ -89,7 +89,7 @@ fn a_gradient_that_is_no_number_is_not_applied() {
         auxiliary: false,
     };
     let layout = parsec_nas::graph::Layout::new(spec.params(None, &[Primitive::SkipConnect])).unwrap();
-    let mut network = Network::new(gpu, spec, layout, Lowering::default()).unwrap();
+    let mut network = Network::new(gpu, spec.image(), layout, Lowering::default()).unwrap();
     let n = network.layout().v_len as usize;
     let (v, momentum) = (vec![0.5; n], vec![0.25; n]);
     network.write_all(Buf::V, &v).unwrap();

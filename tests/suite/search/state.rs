@@ -5,9 +5,10 @@ use parsec_nas::data::{Normalisation, eval_batches};
 use parsec_nas::export::tensors::Tensor;
 use parsec_nas::gpu::Child;
 use parsec_nas::graph::Mode;
-use parsec_nas::reference::layers::{Kind, Net, Stem};
+use parsec_nas::graph::spec::{NetworkKind, NetworkSpec};
 use parsec_nas::reference::network::{self, Batch};
 
+use super::super::nets;
 use super::super::replay::{close, numbers};
 use super::{config, dataset, run, search};
 
@@ -66,6 +67,10 @@ fn another_seed_is_another_search() {
     assert_ne!(state["v.stem.0.weight"], other["v.stem.0.weight"]);
 }
 
+pub(super) fn spec() -> NetworkSpec {
+    NetworkSpec { in_channels: 1, n_classes: 10, ..nets::small(NetworkKind::Search, 4, 28) }
+}
+
 /// Likelihood, accuracy and the batches of an evaluation, in f64.
 #[test]
 fn evaluation_is_the_reference_s() {
@@ -76,15 +81,7 @@ fn evaluation_is_the_reference_s() {
     assert_eq!(found, search.evaluate(&genotype).unwrap());
 
     let dataset = dataset();
-    let net = Net {
-        kind: Kind::Search,
-        stem: Stem::Cifar,
-        layers: 3,
-        channels: 4,
-        in_channels: 1,
-        classes: 10,
-        auxiliary: false,
-    };
+    let net = nets::child(&spec(), &genotype);
     let state = search.snapshot().unwrap();
     let weights = state.iter().filter_map(|(name, tensor)| {
         let name = name.strip_prefix("v.")?;
@@ -97,8 +94,7 @@ fn evaluation_is_the_reference_s() {
         let images: Vec<f64> = batch.images.iter().map(|x| f64::from(*x)).collect();
         let labels: Vec<usize> = batch.labels.iter().map(|l| *l as usize).collect();
         let batch = Batch::from_nchw([batch.n, batch.channels, batch.height, batch.width], &images, &labels);
-        let outcome =
-            network::evaluate(&net, &genotype, &weights, &batch, network::Mode::Train, false).unwrap();
+        let outcome = network::evaluate(&net, &weights, &batch, network::Mode::Train, false).unwrap();
         sum += outcome.log_likelihood.iter().sum::<f64>();
         for (logits, label) in outcome.logits.chunks_exact(10).zip(labels) {
             n_correct += usize::from((0..10).all(|k| k == label || logits[k] < logits[label]));
@@ -119,7 +115,8 @@ fn evaluation_disturbs_nothing() {
     run(&mut evaluated, 1);
     let mode = evaluated.mode();
     evaluated.evaluate(&mode).unwrap();
-    let likelihood = Child::new(&mode, Mode::Likelihood, 0);
+    let net = nets::child(&spec(), &mode);
+    let likelihood = Child::new(&net, Mode::Likelihood, 0);
     evaluated.network().run(likelihood).unwrap();
     run(&mut evaluated, 1);
     assert_eq!(plain.snapshot().unwrap(), evaluated.snapshot().unwrap());

@@ -7,6 +7,7 @@ use parsec_nas::kernel::Buf;
 use parsec_nas::rng::{Purpose, stream};
 use parsec_nas::search::importance;
 
+use super::super::nets;
 use super::super::replay::{close, distance, norm};
 use super::{all, config, minus, peaked, run, search};
 
@@ -122,10 +123,11 @@ fn children_of_negligible_weight_are_left_out_and_hardly_missed() {
     let mut norm_of = |k: usize| {
         let alpha = prior.sample(&mut stream(spread.seed, Purpose::Sample, 0, k as u64));
         let genotype = some.space().genotype(&alpha);
+        let net = nets::child(&super::state::spec(), &genotype);
         let network = some.network();
         network.write_all(Buf::Grad, &vec![0.0; n_v]).unwrap();
         network.set_child_weight(1.0).unwrap();
-        network.run(Child::new(&genotype, Mode::Train, 1)).unwrap();
+        network.run(Child::new(&net, Mode::Train, 1)).unwrap();
         let gradient: Vec<f64> = network.read_all(Buf::Grad).unwrap().iter().map(|g| f64::from(*g)).collect();
         norm(&gradient)
     };

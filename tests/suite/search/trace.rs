@@ -6,13 +6,14 @@ use std::path::Path;
 use parsec_nas::config::{Baseline, Config, Samples, Temper};
 use parsec_nas::export::tensors::{self, Metadata, Tensor, Tensors};
 use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
+use parsec_nas::network::Net;
 use parsec_nas::reference::adam::Adam;
-use parsec_nas::reference::layers::{Kind, Net, Stem};
 use parsec_nas::reference::network::{self, Batch};
 use parsec_nas::reference::search_step::{PriorShaped, Settings, State, search_step};
 use parsec_nas::reference::sgd::Sgd;
 use parsec_nas::space::{Genotype, Primitive, Space};
 
+use super::super::nets;
 use super::super::replay::{close, numbers};
 use super::{config, minus, search};
 
@@ -26,8 +27,8 @@ const PRIMITIVES: [Primitive; 7] = [
     Primitive::DilConv5x5,
 ];
 
-fn parent() -> Vec<(String, Vec<usize>)> {
-    let spec = NetworkSpec {
+fn spec() -> NetworkSpec {
+    NetworkSpec {
         kind: NetworkKind::Search,
         stem: StemKind::Cifar,
         in_channels: 1,
@@ -37,8 +38,11 @@ fn parent() -> Vec<(String, Vec<usize>)> {
         layers: 3,
         channels: 4,
         auxiliary: false,
-    };
-    spec.params(None, &PRIMITIVES).into_iter().map(|p| (p.name, p.shape)).collect()
+    }
+}
+
+fn parent() -> Vec<(String, Vec<usize>)> {
+    spec().params(None, &PRIMITIVES).into_iter().map(|p| (p.name, p.shape)).collect()
 }
 
 /// All that design.md promises, with shapes, for K = 3, batches of 8 and 7 primitives.
@@ -72,18 +76,20 @@ fn promised() -> BTreeSet<(String, &'static str, Vec<usize>)> {
     names
 }
 
+/// Slots in the order of kind of cell, node, slot.
 fn prior_shaped(trace: &Tensors, prefix: &str, when: &str) -> PriorShaped {
-    ["normal", "reduce"].map(|kind| {
-        [0, 1, 2, 3].map(|node| {
+    let mut slots = Vec::new();
+    for kind in ["normal", "reduce"] {
+        for node in 0..4 {
             let both = numbers(trace, &format!("{prefix}.{kind}.{node}.{when}"));
-            let n_pairs = both.len() / 2;
-            [both[..n_pairs].to_vec(), both[n_pairs..].to_vec()]
-        })
-    })
+            slots.extend(both.chunks(both.len() / 2).map(<[f64]>::to_vec));
+        }
+    }
+    slots
 }
 
 fn flat(values: &PriorShaped) -> Vec<f64> {
-    values.iter().flatten().flatten().flatten().copied().collect()
+    values.concat()
 }
 
 fn named(trace: &Tensors, prefix: &str) -> network::Tensors {
@@ -99,14 +105,16 @@ fn batch(trace: &Tensors, split: &str) -> Batch {
     Batch::from_nchw([8, 1, 28, 28], &numbers(trace, &format!("{split}.images")), &labels)
 }
 
-fn children(trace: &Tensors, space: &Space) -> Vec<Genotype> {
+fn children(trace: &Tensors, space: &Space) -> Vec<(Vec<usize>, Net)> {
     let pairs = numbers(trace, "alpha");
     let child = |indices: &[f64]| {
         let cell = |kind: usize| {
             [0, 1, 2, 3]
                 .map(|node| [0, 1].map(|slot| space.pair(node, indices[8 * kind + 2 * node + slot] as usize)))
         };
-        Genotype { normal: cell(0), reduce: cell(1) }
+        let genotype = Genotype { normal: cell(0), reduce: cell(1) };
+        let choices = indices.iter().map(|i| *i as usize).collect();
+        (choices, Net::clone(&nets::child(&spec(), &genotype)))
     };
     pairs.chunks_exact(16).map(child).collect()
 }
@@ -114,8 +122,8 @@ fn children(trace: &Tensors, space: &Space) -> Vec<Genotype> {
 /// The step recomputed from the trace, with the tolerances that users are promised.
 fn recompute(trace: &Tensors, metadata: &Metadata, space: &Space) {
     let number = |key: &str| -> f64 { metadata[key].parse().unwrap() };
-    let primitives: Vec<Primitive> =
-        metadata["primitives"].split(',').map(|n| Primitive::from_name(n).unwrap()).collect();
+    let primitives: Vec<&str> = metadata["primitives"].split(',').collect();
+    assert_eq!(primitives, PRIMITIVES.map(Primitive::name));
     let step = number("step") as u64;
     let state = State {
         v: named(trace, "v.before."),
@@ -131,21 +139,10 @@ fn recompute(trace: &Tensors, metadata: &Metadata, space: &Space) {
         adam: Adam { lr: number("pi_lr"), betas: (0.5, 0.999), eps: 1e-8 },
         beta: number("beta"),
         baseline_mean: metadata["baseline"] == "mean",
-        primitives,
         micro_batch: metadata.get("micro_batch").map(|m| m.parse().unwrap()),
     };
-    let net = Net {
-        kind: Kind::Search,
-        stem: Stem::Cifar,
-        layers: 3,
-        channels: 4,
-        in_channels: 1,
-        classes: 10,
-        auxiliary: false,
-    };
     let (search, train) = (batch(trace, "search"), batch(trace, "train"));
-    let (after, record) =
-        search_step(&net, &state, &children(trace, space), &search, &train, &settings).unwrap();
+    let (after, record) = search_step(&children(trace, space), &state, &search, &train, &settings).unwrap();
 
     close("log-likelihoods", &numbers(trace, "log_likelihood"), &record.log_likelihood, 1e-5);
     let weights = numbers(trace, "weights");

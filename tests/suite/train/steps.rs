@@ -71,9 +71,9 @@ fn a_step_is_the_reference_s() {
     assert_eq!(record.drop_path, 0.25);
     let factors = schedule::drop_path_factors(0.25, c.seed, 6, 3, 8);
     for (i, mask) in factors.chunks_exact(8).enumerate() {
-        batch.drop_path.insert((i / 8, i % 8), mask.iter().map(|f| f64::from(*f)).collect());
+        batch.drop_path.insert(i, mask.iter().map(|f| f64::from(*f)).collect());
     }
-    let outcome = evaluate(&net(&c), &genotype(), &weights, &batch, network::Mode::Train, true).unwrap();
+    let outcome = evaluate(&net(&c), &weights, &batch, network::Mode::Train, true).unwrap();
     close("loss", &[record.loss], &[-outcome.log_likelihood.iter().sum::<f64>() / 8.0], 1e-4);
     let norm = outcome.grads.values().flat_map(|(_, g)| g).map(|g| g * g).sum::<f64>().sqrt();
     close("norm of the gradient", &[record.grad_norm], &[norm], 1e-3);
@@ -112,8 +112,8 @@ fn label_smoothing_reaches_both_heads() {
     let batch = eval_batches(&data.train, &normalisation, 8).unwrap().next().unwrap();
     let network = training.network();
     network.upload(0, &batch.images, &batch.labels).unwrap();
-    let genotype = genotype();
-    let child = |mode| Child::new(&genotype, mode, 0);
+    let net = net(&c);
+    let child = |mode| Child::new(&net, mode, 0);
     network.run(child(Mode::Train)).unwrap();
     let result = network.last_result(0).unwrap();
     let grad = network.read_all(Buf::Grad).unwrap();
@@ -201,12 +201,12 @@ fn evaluation_is_the_reference_s_and_changes_nothing() {
     let data = dataset();
     let weights = training.weights().unwrap();
     let numbers = in_f64(&mut training, &weights);
-    let net = parsec_nas::reference::layers::Net { auxiliary: false, ..net(&c) };
+    let net = net(&c);
     let (mut sum, mut n_correct, mut logits) = (0.0, 0, Vec::new());
     let normalisation = Normalisation::of(&data.train);
     for batch in eval_batches(&data.test, &normalisation, 8).unwrap() {
         let batch = batch_in_f64(&batch);
-        let outcome = evaluate(&net, &genotype(), &numbers, &batch, network::Mode::Eval, false).unwrap();
+        let outcome = evaluate(&net, &numbers, &batch, network::Mode::Eval, false).unwrap();
         sum += outcome.log_likelihood.iter().sum::<f64>();
         for (z, label) in outcome.logits.chunks_exact(10).zip(&batch.labels) {
             n_correct += usize::from((0..10).all(|k| k == *label || z[k] < z[*label]));

@@ -1,0 +1,98 @@
+//! How an op reads a value: through batch norm's coefficients and ReLU, or, unfused, from a tensor made for it.
+
+use super::{Block, Builder, Wide};
+use crate::error::{Error, Result};
+use crate::ops::elementwise::{self, ApplyBackward};
+use crate::ops::{Tensor, View};
+
+/// A value: channels of tensors, perhaps to be read through ReLU.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub wide: Wide,
+    /// The first channel of each path's value, of as many channels each.
+    pub firsts: Vec<u32>,
+    pub channels: u32,
+    pub relu: bool,
+}
+
+impl Seen {
+    /// One value: some channels of tensors.
+    pub fn new(wide: Wide, first: u32, channels: u32) -> Self {
+        Self { wide, firsts: vec![first], channels, relu: false }
+    }
+
+    /// Its channels by tensor, each block with its distance from the first; of several values, of the first.
+    pub fn blocks(&self) -> Vec<(u32, Block)> {
+        self.wide.blocks(self.firsts[0], self.channels)
+    }
+
+    /// The one tensor that all values are in, and their first channels there.
+    pub fn single(&self) -> Result<(Tensor, Vec<u32>)> {
+        let (tensor, _) = self.wide.at(self.firsts[0]);
+        let mut firsts = Vec::new();
+        for &first in &self.firsts {
+            match self.wide.blocks(first, self.channels)[..] {
+                [(_, block)] if block.tensor == tensor => firsts.push(block.first),
+                _ => return Err(Error::internal("an op reads a value that several pages hold")),
+            }
+        }
+        Ok((tensor, firsts))
+    }
+}
+
+/// A way to read values of `channels` channels from `firsts` on in x. Without fusion ReLU makes a new tensor of them;
+/// `firsts` then say where they are in it.
+pub(super) fn view(b: &mut Builder<'_>, x: Tensor, firsts: &mut [u32], channels: u32, relu: bool) -> View {
+    let x = b.seen(x);
+    let view = View { x, coefs: b.coefs(x.buf), relu };
+    if b.fuse() || !relu {
+        return view;
+    }
+    let mut distinct: Vec<u32> = firsts.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let y = materialise(b, view, &distinct, channels);
+    for first in firsts {
+        let at = distinct.partition_point(|d| d < first);
+        *first = at as u32 * channels;
+    }
+    View { x: y, coefs: None, relu: false }
+}
+
+/// A tensor with the values of blocks of a view, side by side.
+pub(super) fn materialise(b: &mut Builder<'_>, view: View, firsts: &[u32], channels: u32) -> Tensor {
+    let y = b.tensor(firsts.len() as u32 * channels, view.x.map);
+    let blocks: Vec<(u32, u32)> = (0..).map(|i| i * channels).zip(firsts).map(|(to, s)| (*s, to)).collect();
+    for &(from, to) in &blocks {
+        b.push(elementwise::apply(&view, from, y, to, channels));
+    }
+    b.undo(move |b| {
+        let dy = b.gradient(y);
+        for (from, to) in blocks {
+            let accumulate = b.is_written(view.x, from);
+            let dx = b.gradient(view.x);
+            let at = ApplyBackward { from, to, channels, accumulate };
+            b.push(elementwise::apply_backward(&view, dy, dx, at));
+            b.mark(Block { tensor: view.x, first: from, len: channels });
+        }
+        Ok(())
+    });
+    y
+}
+
+/// The value as a plain tensor or several: itself, where nothing is to be applied to it.
+pub(super) fn plain(b: &mut Builder<'_>, x: &Seen) -> Vec<(u32, Tensor)> {
+    let mut tensors = Vec::new();
+    for (at, block) in x.blocks() {
+        let seen = b.seen(block.tensor);
+        let view = View { x: seen, coefs: b.coefs(seen.buf), relu: x.relu };
+        let whole = block.first == 0 && block.len == seen.channels;
+        let y = if whole && view.coefs.is_none() && !view.relu {
+            seen
+        } else {
+            materialise(b, view, &[block.first], block.len)
+        };
+        tensors.push((at, y));
+    }
+    tensors
+}
