@@ -23,7 +23,7 @@ import onnxruntime
 import torch
 from safetensors.torch import load_file, save_file
 
-from check_replay import prepare, rounded
+from check_replay import calibrate, prepare
 from darts import DARTS_V2, PC_DARTS_CIFAR, FinalNetwork, SearchParent, random_genotype
 
 BOUND = 1e-4
@@ -64,25 +64,6 @@ def draw(rng, index):
     else:
         case["genotype"] = random_genotype(rng, none_probability=0.2 if index % 4 == 3 else 0.0)
     return case
-
-
-def calibrate(network, images, g):
-    """Running statistics near those of `images`, as training leaves them: else the signal fades in deep networks and the
-    logits say nothing about the layers before. Exact f32 numbers."""
-    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    for m in norms:
-        m.reset_running_stats()
-        m.momentum = None  # the average over all batches, which is one
-    network.train()
-    with torch.no_grad():
-        network(images.to(torch.float64))
-        for m in norms:
-            noise = torch.randn(m.running_mean.shape, generator=g, dtype=torch.float64)
-            m.running_mean.add_(0.2 * m.running_var.sqrt() * noise)
-            m.running_var.mul_(0.7 + 0.6 * torch.rand(m.running_var.shape, generator=g, dtype=torch.float64)).clamp_(min=1e-3)
-            m.running_mean.copy_(rounded(m.running_mean))
-            m.running_var.copy_(rounded(m.running_var))
-    return network.eval()
 
 
 def export(binary, *arguments, fails=False):

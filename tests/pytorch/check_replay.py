@@ -46,6 +46,25 @@ def prepare(network, g):
     return network
 
 
+def calibrate(network, images, g):
+    """Running statistics near those of `images`, as training leaves them: else the signal fades in deep networks and the
+    logits say nothing about the layers before. Exact f32 numbers."""
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    for m in norms:
+        m.reset_running_stats()
+        m.momentum = None  # the average over all batches, which is one
+    network.train()
+    with torch.no_grad():
+        network(images.to(torch.float64))
+        for m in norms:
+            noise = torch.randn(m.running_mean.shape, generator=g, dtype=torch.float64)
+            m.running_mean.add_(0.2 * m.running_var.sqrt() * noise)
+            m.running_var.mul_(0.7 + 0.6 * torch.rand(m.running_var.shape, generator=g, dtype=torch.float64)).clamp_(min=1e-3)
+            m.running_mean.copy_(rounded(m.running_mean))
+            m.running_var.copy_(rounded(m.running_var))
+    return network.eval()
+
+
 def images_like(rng, g, n, c, h, w):
     """Noise, or smooth blobs on a flat background (flat parts make ties in the pools)."""
     x = torch.randn(n, c, h, w, generator=g, dtype=torch.float64)
