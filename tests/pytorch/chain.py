@@ -279,8 +279,8 @@ def check_table(path, sample=50):
     agree = sum(total([around, *(layers[i, p] for i, p in enumerate(BENCHMARK.parse(text)))]) == expected
                 for text, expected in published.items())
     complete = set(published) == {"".join(t) for t in itertools.product("012", repeat=BENCHMARK.layers)}
-    print(f"{'ok  ' if agree == len(published) else 'FAIL'} {agree:,} of {len(published):,} entries have these parameters and "
-          f"multiply-adds; {'every architecture is there' if complete else 'NOT every architecture is there'}")
+    print(f"{'ok  ' if agree == len(published) else 'FAIL'} {agree:,} of {len(published):,} entries have these parameters "
+          f"and multiply-adds; {'every architecture is there' if complete else 'NOT every architecture is there'}")
     some = random.Random(0).sample(sorted(published), min(sample, len(published)))
     whole = sum(total(costs(Final(BENCHMARK, BENCHMARK.parse(text)), 32).values()) == published[text] for text in some)
     print(f"{'ok  ' if whole == len(some) else 'FAIL'} {whole} of {len(some)} drawn at random, counted by whole networks")
