@@ -13,7 +13,7 @@ use bytemuck::cast_slice;
 use mixed::OwnedPaths;
 pub use mixed::{Mixed, n_factors};
 
-use super::device::Gpu;
+use super::executor::Gpu;
 use super::parallel::in_parallel;
 use super::record::Recorded;
 use super::results::ChildResult;
