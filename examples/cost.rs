@@ -7,7 +7,7 @@ use parsec_nas::Result;
 use parsec_nas::bench::step::{Start, Wanted};
 use parsec_nas::bench::{self, Shape};
 use parsec_nas::config::Samples;
-use parsec_nas::gpu::{Gpu, Options, Variants};
+use parsec_nas::gpu::{Device, Gpu, Options, Variants};
 use parsec_nas::graph::Memory;
 use parsec_nas::report::plot::{Panel, Series, panels_svg};
 use parsec_nas::space::read_genotype;
@@ -27,8 +27,8 @@ fn main() -> Result<()> {
         memory: Memory::Normal,
     };
     let genotype = read_genotype("DARTS_V2")?;
-    let open = || Gpu::open(None, Options::default());
-    let adapter = open()?.info().name.clone();
+    let device = Device::open(None, Options::default())?;
+    let adapter = device.info().name.clone();
 
     let mut panels = Vec::new();
     type Vary = fn(&mut Shape, usize);
@@ -42,7 +42,7 @@ fn main() -> Result<()> {
         for &n in values {
             let mut shape = base;
             vary(&mut shape, n);
-            let gpu = open()?;
+            let gpu = Gpu::on(&device)?;
             let variants = Variants::fixed(&gpu);
             let mut network = bench::child::network(gpu, &shape, variants)?;
             let [f, t] = bench::child::times(&mut network, &genotype, REPEATS)?;
@@ -63,7 +63,7 @@ fn main() -> Result<()> {
     let mut seconds = Vec::new();
     for k in [1, 2, 4, 8, 16] {
         let images = bench::step::images(&base)?;
-        let gpu = open()?;
+        let gpu = Gpu::on(&device)?;
         let variants = Variants::fixed(&gpu);
         let wanted =
             Wanted { samples: Samples::Fixed(k), start: Start::Uniform, drop_mass: 1e-3, repeats: REPEATS };

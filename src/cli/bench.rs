@@ -4,7 +4,7 @@ use super::{Ui, variants};
 use crate::bench::step::{Start, Wanted};
 use crate::bench::{self, Probes, Report, Shape};
 use crate::config::{Memory, Samples};
-use crate::gpu::{Gpu, Options, Tuned};
+use crate::gpu::{Device, Gpu, Options, Tuned};
 use crate::space::read_genotype;
 use crate::{Error, Result};
 
@@ -80,8 +80,8 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
     };
     // Before anything is measured: a size that the images do not fit is told at once.
     let images = if args.no_step { None } else { Some(bench::step::images(&shape)?) };
-    let open = || Gpu::open(ui.device.as_deref(), Options::default());
-    let mut gpu = open()?;
+    let device = Device::open(ui.device.as_deref(), Options::default())?;
+    let mut gpu = Gpu::on(&device)?;
     let adapter = gpu.info().clone();
     ui.note(&format!("on {} ({})", adapter.name, adapter.driver));
     gpu.remarks().iter().for_each(|remark| ui.warn(remark));
@@ -100,7 +100,7 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
         ui.note("steps of Algorithm 1 at the start of a search");
         let measure = |samples, start| {
             let wanted = Wanted { samples, start, drop_mass: args.drop_mass, repeats };
-            bench::step::measure(open()?, images.clone(), &shape, variants, wanted)
+            bench::step::measure(Gpu::on(&device)?, images.clone(), &shape, variants, wanted)
         };
         let start = measure(samples, Start::Uniform)?;
         ui.note("steps when the prior has sharpened");

@@ -25,7 +25,7 @@ use crate::reference::search_step::{Settings, State, importance_weights, search_
 use crate::reference::sgd::Sgd;
 use crate::space::{CellArch, Genotype, Pair, Primitive};
 
-/// Opens the adapter under test.
+/// Gives buffers on the adapter under test.
 pub type Open<'a> = &'a dyn Fn() -> Result<Gpu>;
 
 /// Agreement to f32's accuracy through some 60 layers.

@@ -57,6 +57,15 @@ struct Batch {
 /// [`Error::File`] for tensors that are missing, of the wrong shape or type, or of another network;
 /// [`Error::Usage`] for extents that cannot be built.
 pub fn replay(r: &Replay) -> Result<()> {
+    let options = Options { limits: LimitsChoice::Adapter, ..Options::default() };
+    replay_on(r, || Gpu::open(r.device.as_deref(), options))
+}
+
+/// [`replay`] on the adapter that `open` gives, once the files have been read.
+///
+/// # Errors
+/// Those of [`replay`] and of `open`.
+pub fn replay_on(r: &Replay, open: impl FnOnce() -> Result<Gpu>) -> Result<()> {
     let (weights, _) = tensors::read(&r.weights)?;
     let batch = read_batch(r)?;
     let spec = network_spec(r, &weights, batch.shape)?;
@@ -68,8 +77,7 @@ pub fn replay(r: &Replay) -> Result<()> {
     // A search child needs no more of the parent than it uses.
     let layout = Layout::new(used)?;
 
-    let options = Options { limits: LimitsChoice::Adapter, ..Options::default() };
-    let mut gpu = Gpu::open(r.device.as_deref(), options)?;
+    let mut gpu = open()?;
     let variants = r.variants.unwrap_or_else(|| Variants::fixed(&gpu));
     gpu.read_through_textures(variants.textures == 1);
     let lowering = Lowering { fuse: !r.reference_kernels, tuning: variants.tuning, ..Lowering::default() };
