@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use parsec_nas::export::tensors::{self, Data, Tensors};
-use parsec_nas::gpu::{Gpu, LimitsChoice, Options};
 use serde_json::Value;
 
 mod bad_input;
@@ -12,11 +11,7 @@ mod mixed;
 mod paths;
 mod pieces;
 
-/// A device that a network may own, with WebGPU's default limits; `None` where the suite has no adapter.
-pub fn open() -> Option<Gpu> {
-    drop(super::gpu::gpu()?);
-    Some(Gpu::open(None, Options { limits: LimitsChoice::Floor, ..Options::default() }).unwrap())
-}
+pub use super::gpu::open;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use parsec_nas::config::TrainConfig;
 use parsec_nas::data::{self, Dataset, Images, LoadOptions, Normalisation};
+use parsec_nas::gpu::Gpu;
 use parsec_nas::reference::layers::{Kind, Net, Stem};
 use parsec_nas::reference::network::{Batch, Tensors as Numbers};
 use parsec_nas::space::{Genotype, read_genotype};
@@ -62,10 +63,14 @@ pub(super) fn config(changes: &[(&str, Value)]) -> TrainConfig {
 }
 
 pub(super) fn training(config: TrainConfig) -> Option<Training> {
+    Some(training_on(open()?, config))
+}
+
+pub(super) fn training_on(gpu: Gpu, config: TrainConfig) -> Training {
     let dataset = dataset();
     let normalisation = Normalisation::of(&dataset.train);
     let settings = Settings { config, genotype: genotype(), normalisation };
-    Some(Training::new(settings, dataset, open()?).unwrap())
+    Training::new(settings, dataset, gpu).unwrap()
 }
 
 /// The same network for the f64 reference.

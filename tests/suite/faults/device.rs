@@ -17,8 +17,9 @@ use parsec_nas::{Error, Result};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::super::gpu::{open, open_apart};
 use super::super::run::{TOTAL, Walk, create, go, remains, resume_and_finish, unbroken};
-use super::super::{replay::open, search, train};
+use super::super::{search, train};
 use super::{Dice, Row};
 
 static NEVER: AtomicBool = AtomicBool::new(false);
@@ -139,9 +140,9 @@ pub(super) fn lost_device(times: usize, dice: &mut Dice) -> Option<[Row; 2]> {
         let normalisation = Normalisation::of(&dataset.train);
         let config = Config { steps: 5, crop_pad: 2, ..search::config() };
         let settings = Settings { config, normalisation, lowering: Lowering::default() };
-        Some(Search::new(settings, dataset, open()?).unwrap())
+        Some(Search::new(settings, dataset, open_apart()?).unwrap())
     };
-    let new_training = || train::training(train::config(&[("steps", 5.into())]));
+    let new_training = || Some(train::training_on(open_apart()?, train::config(&[("steps", 5.into())])));
     Some([
         lost("device lost in mid-step, search", new_search, |job| job.network().gpu(), times, dice)?,
         lost(
@@ -180,7 +181,7 @@ fn new_search() -> Option<Search> {
     let dataset = search::dataset();
     let normalisation = Normalisation::of(&dataset.train);
     let settings = Settings { config: search::config(), normalisation, lowering: Lowering::default() };
-    Some(Search::new(settings, dataset, open()?).unwrap())
+    Some(Search::new(settings, dataset, open_apart()?).unwrap())
 }
 
 /// A job that fails where this says so.

@@ -1,10 +1,10 @@
 //! Kernels that a driver gets wrong: every form of every kernel that has forms, made wrong on purpose, is excluded.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use parsec_nas::bench::{self, Shape};
-use parsec_nas::gpu::{Class, Gpu, Options, Variants};
+use parsec_nas::gpu::{Class, Device, Gpu, Options, Variants};
 use parsec_nas::graph::Memory;
 use parsec_nas::kernel::Dispatch;
 use parsec_nas::selftest::{cases, proof};
@@ -55,8 +55,11 @@ fn alter(d: &mut Dispatch) {
     }
 }
 
+/// On a device of these tests, on which the alteration is part of the options.
 fn altered() -> Gpu {
-    Gpu::open(None, Options { alter: Some(alter), ..options() }).unwrap()
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    let options = Options { alter: Some(alter), ..options() };
+    Gpu::on(DEVICE.get_or_init(|| Device::open(None, options).unwrap())).unwrap()
 }
 
 /// One test at a time alters kernels.
