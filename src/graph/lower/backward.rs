@@ -94,8 +94,8 @@ impl Builder<'_> {
                     }
                 }
                 let dx = self.gradient(op.x.x);
-                let dispatch = op.backward_data(dy, dx, |s| self.is_written(op.x.x, s), &tuning);
-                self.push(dispatch);
+                let dispatches = op.backward_data(dy, dx, |s| self.is_written(op.x.x, s), &tuning);
+                self.dispatches.extend(dispatches);
                 for task in &op.tasks {
                     self.mark(op.x.x, task.source, op.channels);
                 }

@@ -24,7 +24,7 @@ impl Builder<'_> {
         let tasks = sources.iter().zip(self.pack(names)).map(task).collect();
         let op = Depthwise { geometry, channels: c, x, y, tasks };
         self.again(y.buf, false);
-        self.push(op.forward(&self.tuning()));
+        self.dispatches.extend(op.forward(&self.tuning()));
         self.tape.push(Step::Depthwise(op));
         y
     }

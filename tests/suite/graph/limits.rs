@@ -55,7 +55,8 @@ fn iterations(d: &Dispatch) -> u64 {
         ("conv", "forward") => p("ci"),
         ("conv", "backward_data") => set("K", 3) + set("K", 3) * set("K", 3) * (1 + p("co")),
         ("conv", "backward_weight") => p("rounds") + lanes + 3,
-        ("depthwise", "backward_weight") => p("rounds") + lanes,
+        // 49 taps are added up in two parts.
+        ("depthwise", "backward_weight") => p("rounds") + lanes * if set("K", 3) == 7 { 2 } else { 1 },
         ("pointwise", "forward") => p("ci4"),
         ("pointwise", "backward_data") => p("co"),
         ("pointwise", "backward_weight") => p("rounds") + lanes,
