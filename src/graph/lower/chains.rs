@@ -91,7 +91,7 @@ impl Builder<'_> {
             let map = Map { n: x.x.map.n, h: x.x.map.h / 2, w: x.x.map.w / 2 };
             let halves = self.tensor(2 * channels, map);
             self.again(halves.buf, true);
-            let op = Subsample { channels, x, y: halves, sources: vec![source] };
+            let op = Subsample { channels, offsets: 2, x, y: halves, sources: vec![source] };
             self.push(op.forward());
             self.tape.push(Step::Subsample(op));
             let tasks = (0..).zip(&places).map(|(i, &(w, v))| pointwise::Task {
