@@ -59,7 +59,8 @@ impl Builder<'_> {
                 let dx = self.gradient(x);
                 let add = self.is_written(x, 0);
                 if let Some(dpooled) = self.array_gradients.get(&pooled.buf).copied() {
-                    self.push(head::global_pool_backward(dpooled, dx, add, first));
+                    let view = View { x, coefs: None, relu: false };
+                    self.push(head::global_pool_backward(&view, dpooled, dx, add, first));
                 }
                 self.mark(x, 0, x.channels);
             }

@@ -22,7 +22,7 @@ impl Builder<'_> {
         let n = self.request.batch;
         let pooled = self.array(u64::from(z.channels()) * u64::from(n) * 4);
         for (first, x) in z.parts() {
-            self.push(head::global_pool(x, pooled, first));
+            self.push(head::global_pool(&View { x, coefs: None, relu: false }, pooled, first));
             self.tape.push(Step::GlobalPool { x, pooled, first });
         }
         let op = self.linear("classifier", z.channels(), n, 1);
