@@ -9,16 +9,18 @@ use parsec_nas::Result;
 use parsec_nas::bench::step::{Start, Wanted};
 use parsec_nas::bench::{self, Shape};
 use parsec_nas::config::Samples;
-use parsec_nas::gpu::{Gpu, Options, Variants};
+use parsec_nas::gpu::{Device, Gpu, Options, Variants};
 use parsec_nas::graph::Memory;
 use parsec_nas::report::plot::{Panel, Series, panels_svg};
-use parsec_nas::space::{Paths, read_genotype};
+use parsec_nas::space::{Darts, Paths, StemKind};
 
 const REPEATS: usize = 3;
 
 fn main() -> Result<()> {
     let path = std::env::args().nth(1).unwrap_or_else(|| "cost.svg".into());
+    let cells = |layers| Arc::new(Darts::all().stacked(layers, StemKind::Cifar));
     let base = Shape {
+        space: cells(4),
         layers: 4,
         channels: 16,
         batch: 32,
@@ -28,26 +30,29 @@ fn main() -> Result<()> {
         seed: 0,
         memory: Memory::Normal,
     };
-    let genotype = read_genotype("DARTS_V2")?;
-    let open = || Gpu::open(None, Options::default());
-    let adapter = open()?.info().name.clone();
+    let alpha =
+        base.space.named("DARTS_V2").ok_or_else(|| parsec_nas::Error::internal("a published cell"))?;
+    let device = Device::open(None, Options::default())?;
+    let adapter = device.info().name.clone();
 
     let mut panels = Vec::new();
     type Vary = fn(&mut Shape, usize);
     let sweeps: [(&str, &[usize], Vary); 3] = [
         ("batch", &[8, 16, 32, 64], |shape, n| shape.batch = n),
         ("channels", &[4, 8, 16, 24, 32], |shape, n| shape.channels = n),
-        ("cells", &[1, 2, 4, 6, 8], |shape, n| shape.layers = n),
+        ("cells", &[1, 2, 4, 6, 8], |shape, n| {
+            (shape.layers, shape.space) = (n, Arc::new(Darts::all().stacked(n, StemKind::Cifar)))
+        }),
     ];
     for (what, values, vary) in sweeps {
         let (mut forward, mut train) = (Vec::new(), Vec::new());
         for &n in values {
-            let mut shape = base;
+            let mut shape = base.clone();
             vary(&mut shape, n);
-            let gpu = open()?;
+            let gpu = Gpu::on(&device)?;
             let variants = Variants::fixed(&gpu);
             let mut network = bench::child::network(gpu, &shape, variants)?;
-            let net = Arc::new(bench::child::spec(&shape).net(Paths::Child(&genotype)));
+            let net = Arc::new(bench::child::spec(&shape).net(Paths::Child(&alpha)));
             let [f, t] = bench::child::times(&mut network, &net, REPEATS)?;
             println!(
                 "{what} {n}: forward {:.1} ms, forward + backward + update {:.1} ms",
@@ -66,7 +71,7 @@ fn main() -> Result<()> {
     let mut seconds = Vec::new();
     for k in [1, 2, 4, 8, 16] {
         let images = bench::step::images(&base)?;
-        let gpu = open()?;
+        let gpu = Gpu::on(&device)?;
         let variants = Variants::fixed(&gpu);
         let wanted =
             Wanted { samples: Samples::Fixed(k), start: Start::Uniform, drop_mass: 1e-3, repeats: REPEATS };

@@ -12,7 +12,7 @@ use parsec_nas::data::{self, LoadOptions, Normalisation};
 use parsec_nas::gpu::{Gpu, Options};
 use parsec_nas::run::RunDir;
 use parsec_nas::search::{Search, Settings};
-use parsec_nas::space::genotype::{NAMES, named};
+use parsec_nas::space::genotype::NAMES;
 
 fn main() -> Result<()> {
     let run = std::env::args().nth(1).map(|path| RunDir::open(Path::new(&path))).transpose()?;
@@ -24,7 +24,7 @@ fn main() -> Result<()> {
     let normalisation = Normalisation::of(&dataset.train);
     let guessing = -(dataset.class_names.len() as f64).ln();
     let gpu = Gpu::open(config.device.as_deref(), Options::default())?;
-    let settings = Settings { config, normalisation, lowering: gpu.lowering() };
+    let settings = Settings::of(config, normalisation, gpu.lowering())?;
     let mut search = Search::new(settings, Arc::new(dataset), gpu)?;
     if let Some(run) = &run {
         // A damaged checkpoint is passed over; the warnings say which.
@@ -34,12 +34,12 @@ fn main() -> Result<()> {
     }
     println!("after {} steps; guessing gives {guessing:.3} nats per image", search.steps_done());
 
-    let published = NAMES.iter().filter_map(|name| Some((*name, named(name)?)));
-    let candidates: Vec<_> = published.chain([("mode of the prior", search.mode())]).collect();
-    for (name, genotype) in candidates {
-        // The space of the run must hold it: its list of primitives may leave some out.
-        search.space().alpha(&genotype)?;
-        let result = search.evaluate(&genotype)?;
+    // The space of the run may not hold all of them: its list of primitives may leave some out.
+    let space = search.space();
+    let published = NAMES.iter().filter_map(|name| Some((*name, space.named(name)?)));
+    let candidates: Vec<_> = published.chain([("mode of the prior", search.architecture())]).collect();
+    for (name, alpha) in candidates {
+        let result = search.evaluate(&alpha)?;
         println!(
             "{name:18} log-likelihood per image {:7.3} nats, accuracy {:5.1} % of {}",
             result.mean_log_likelihood,

@@ -4,42 +4,41 @@
 //! text (default DARTS_V2), and the number of images (default 64).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use parsec_nas::Result;
-use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Extent, Layout, Lowering, Mode, Plan, Request};
-use parsec_nas::space::{Paths, Space, read_genotype};
+use parsec_nas::space::{Darts, NetworkKind, NetworkSpec, Paths, Space, read_architecture};
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
-    let genotype = read_genotype(&args.next().unwrap_or_else(|| "DARTS_V2".into()))?;
+    let space = Arc::new(Darts::default());
+    let alpha = read_architecture(&*space, &args.next().unwrap_or_else(|| "DARTS_V2".into()))?;
     let batch = args.next().and_then(|n| n.parse().ok()).unwrap_or(64);
 
     // The network of the reference's search: 8 cells of 16 channels on images of 32x32x3.
     let spec = NetworkSpec {
+        space: space.clone(),
         kind: NetworkKind::Search,
-        stem: StemKind::Cifar,
         in_channels: 3,
         height: 32,
         width: 32,
         n_classes: 10,
-        layers: 8,
         channels: 16,
-        auxiliary: false,
     };
     spec.check()?;
-    let space = Space::default();
     // Every child reads its weights from the same buffer `v`: the parameters of the parent.
-    let layout = Layout::new(spec.params(None, space.primitives()))?;
-    println!("{genotype}");
-    println!("parameters of the parent {:>12}", spec.parameter_count(None, space.primitives()));
-    println!("... used by this child   {:>12}", spec.child_parameter_count(&genotype));
-    println!("MACs of one image        {:>12}", spec.macs(&genotype));
+    let layout = Layout::new(spec.parent_params())?;
+    let (child, mixed) = (spec.net(Paths::Child(&alpha)), spec.net(Paths::All));
+    println!("{}", space.print(&alpha));
+    println!("parameters of the parent {:>12}", mixed.parameter_count(false));
+    println!("... used by this child   {:>12}", child.parameter_count(false));
+    println!("MACs of one image        {:>12}", spec.macs(&alpha));
 
     for (what, mode) in [("forward", Mode::Likelihood), ("forward and backward", Mode::Train)] {
         let lowering = Lowering::default();
         let plan = Plan::new(Request {
-            net: &spec.net(Paths::Child(&genotype)),
+            net: &child,
             layout: &layout,
             batch,
             mode,
@@ -65,7 +64,7 @@ fn main() -> Result<()> {
     }
     // All paths at once, as `--method darts` searches.
     let plan = Plan::new(Request {
-        net: &spec.net(Paths::All(space.primitives())),
+        net: &mixed,
         layout: &layout,
         batch,
         mode: Mode::Train,

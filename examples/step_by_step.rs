@@ -23,7 +23,7 @@ fn main() -> Result<()> {
     // The fastest class of adapter; with Some("llvmpipe") the one of that name.
     let gpu = Gpu::open(None, Options::default())?;
     println!("on {}", gpu.info().name);
-    let settings = Settings { config, normalisation, lowering: gpu.lowering() };
+    let settings = Settings::of(config, normalisation, gpu.lowering())?;
     let mut search = Search::new(settings, Arc::new(dataset), gpu)?;
 
     let uniform: f64 = Prior::uniform(search.space()).entropy().iter().sum();
@@ -40,10 +40,10 @@ fn main() -> Result<()> {
             "{:4} {:6.2} {:7.3} {best:9.3} {worst:9.3} {:7.2}",
             record.step,
             record.ess,
-            record.entropy.normal + record.entropy.reduce,
+            record.entropy.values().sum::<f64>(),
             record.seconds.total(),
         );
     }
-    println!("mode of the prior: {}", search.mode());
+    println!("mode of the prior: {}", search.genotype());
     Ok(())
 }

@@ -3,7 +3,23 @@
 // One dispatch serves several convolutions ("tasks" t) of the same shape whose inputs are channel
 // blocks of one tensor and whose outputs are adjacent. Each invocation computes R rows of Q quads.
 // x: [C..][N][H][W], y: [T * C][N][OH][OW], w: [C][K * K padded to quads] per task.
-// Source: PyTorch's conv2d with groups = channels, as used by the DARTS primitives.
+// K is 3, 5 or 7, S 1 or 2, D 1 or 2 (1 where K is 7), R 1, 2 or 4, Q 1 or 2.
+// Source: PyTorch's conv2d with groups = channels, as used by the DARTS primitives and MobileNetV2's blocks.
+
+// What the register arrays have room for. They are indexed by constants once loops are written out: elements that a
+// form leaves out take no register.
+// Taps, K * K.
+const MAX_TAPS: u32 = 49u;
+// Quads of a tile, R * Q; 2 R in the backward pass at stride 2.
+const MAX_TILE: u32 = 8u;
+// Numbers of a row of x under a tile, 4 (2 + S * Q).
+const MAX_ROW: u32 = 24u;
+// Numbers of a row of dy under a tile at stride 1, 4 (2 + Q).
+const MAX_ROW_BACK: u32 = 16u;
+// Numbers of a row of dy under a tile at stride 2: three quads.
+const ROW_STRIDED: u32 = 12u;
+// Sums of an invocation that are in workgroup memory at a time.
+const MAX_PART: u32 = 25u;
 
 override K: u32 = 3u;
 override S: u32 = 1u;
@@ -19,6 +35,10 @@ override QUADS: u32 = 2u + S * Q;
 override QUADS_BACK: u32 = 2u + Q;
 // Backward at stride 2: rows of dy that R rows of dx can touch.
 override ROWS_BACK: u32 = R / 2u + 4u;
+// The weights' gradient adds up its workgroup's sums in so many parts of so many taps: 49 at once would take 12 KiB of
+// workgroup memory, and half as many workgroups would run side by side.
+override PARTS: u32 = (KK + MAX_PART - 1u) / MAX_PART;
+override PART: u32 = (KK + PARTS - 1u) / PARTS;
 
 struct Params {
     x: Map,
@@ -77,7 +97,7 @@ fn load_dy(base: u32, n: u32, i: i32, j: i32) -> vec4<f32> {
 fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
     let channel = group.y;
     let task = params.tasks[group.z];
-    var taps: array<f32, 25>;
+    var taps: array<f32, MAX_TAPS>;
     //@unroll
     for (var t = 0u; t < KK; t++) {
         taps[t] = w[task.y + channel * KQ + t / 4u][t % 4u];
@@ -89,11 +109,11 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
     let n = tile / (params.col_tiles * params.row_tiles);
     let base = (task.x + channel) * params.x.pitch;
 
-    var acc: array<vec4<f32>, 8>;
+    var acc: array<vec4<f32>, MAX_TILE>;
     //@unroll
     for (var r = 0u; r < ROWS; r++) {
         let i = i32(row0 * S + r) - i32(P);
-        var v: array<f32, 24>;
+        var v: array<f32, MAX_ROW>;
         //@unroll
         for (var q = 0u; q < QUADS; q++) {
             let quad = load_x(base, n, i, i32(j * S + q) - 1, coef);
@@ -146,10 +166,10 @@ fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgro
     let row0 = (tile / params.col_tiles) % params.row_tiles * R;
     let n = tile / (params.col_tiles * params.row_tiles);
 
-    var acc: array<vec4<f32>, 8>;
+    var acc: array<vec4<f32>, MAX_TILE>;
     for (var entry = source.y; entry < source.y + source.z; entry++) {
         let task = params.entries[entry];
-        var taps: array<f32, 25>;
+        var taps: array<f32, MAX_TAPS>;
         //@unroll
         for (var t = 0u; t < KK; t++) {
             taps[t] = w[task.y + channel * KQ + (KK - 1u - t) / 4u][(KK - 1u - t) % 4u];
@@ -158,7 +178,7 @@ fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgro
         //@unroll
         for (var r = 0u; r < ROWS; r++) {
             let i = i32(row0 + r) - i32(P);
-            var v: array<f32, 16>;
+            var v: array<f32, MAX_ROW_BACK>;
             //@unroll
             for (var q = 0u; q < QUADS_BACK; q++) {
                 let quad = load_dy(base, n, i, i32(j + q) - 1);
@@ -234,10 +254,10 @@ fn backward_data_strided(@builtin(global_invocation_id) gid: vec3<u32>, @builtin
     let row0 = (tile / params.y.wq) % params.row_tiles * R;
     let n = tile / (params.y.wq * params.row_tiles);
 
-    var acc: array<vec4<f32>, 8>;
+    var acc: array<vec4<f32>, MAX_TILE>;
     for (var entry = source.y; entry < source.y + source.z; entry++) {
         let task = params.entries[entry];
-        var taps: array<f32, 25>;
+        var taps: array<f32, MAX_TAPS>;
         //@unroll
         for (var t = 0u; t < KK; t++) {
             taps[t] = w[task.y + channel * KQ + t / 4u][t % 4u];
@@ -246,7 +266,7 @@ fn backward_data_strided(@builtin(global_invocation_id) gid: vec3<u32>, @builtin
         //@unroll
         for (var r = 0u; r < ROWS_BACK; r++) {
             let i = i32(row0 / 2u + r) - 2;
-            var v: array<f32, 12>;
+            var v: array<f32, ROW_STRIDED>;
             //@unroll
             for (var q = 0u; q < 3u; q++) {
                 let quad = load_dy(base, n, i, i32(j + q) - 1);
@@ -322,7 +342,7 @@ fn backward_data_strided(@builtin(global_invocation_id) gid: vec3<u32>, @builtin
     }
 }
 
-var<workgroup> sums: array<f32, 1792>;
+var<workgroup> sums: array<f32, WG * MAX_PART>;
 
 // dw[u, v] = sum_{n,i,j} dy[n, i, j] * view(x)[n, i S + u D - P, j S + v D - P]: one partial sum per
 // chunk of the maps; partial: [chunks][T][C][K * K padded to quads].
@@ -337,14 +357,14 @@ fn backward_weight(
     let base = (task.x + channel) * params.x.pitch;
     let base_dy = (group.z * params.channels + channel) * params.y.pitch;
 
-    var acc: array<f32, 25>;
+    var acc: array<f32, MAX_TAPS>;
     for (var round = 0u; round < params.rounds; round++) {
         let tile = (group.x * params.rounds + round) * WG + lane;
         let t = min(tile, params.tiles - 1u);
         let j = t % params.col_tiles * Q;
         let row0 = (t / params.col_tiles) % params.row_tiles * R;
         let n = t / (params.col_tiles * params.row_tiles);
-        var g: array<vec4<f32>, 8>;
+        var g: array<vec4<f32>, MAX_TILE>;
         //@unroll
         for (var o = 0u; o < R; o++) {
             //@unroll
@@ -356,7 +376,7 @@ fn backward_weight(
         //@unroll
         for (var r = 0u; r < ROWS; r++) {
             let i = i32(row0 * S + r) - i32(P);
-            var v: array<f32, 24>;
+            var v: array<f32, MAX_ROW>;
             //@unroll
             for (var q = 0u; q < QUADS; q++) {
                 let quad = load_x(base, n, i, i32(j * S + q) - 1, coef);
@@ -385,17 +405,29 @@ fn backward_weight(
         }
     }
     //@unroll
-    for (var t = 0u; t < KK; t++) {
-        sums[lane * KK + t] = acc[t];
-    }
-    workgroupBarrier();
-    if (lane < LEN) {
-        var total = 0.0;
-        for (var other = 0u; other < WG; other++) {
-            total += sums[other * KK + min(lane, KK - 1u)];
+    for (var part = 0u; part < PARTS; part++) {
+        //@if part > 0u
+        if (part > 0u) {
+            // The sums of the part before have been read.
+            workgroupBarrier();
         }
-        // The padding of a row of w stays zero.
-        partial[group.x * params.elements + (group.z * params.channels + channel) * LEN + lane] =
-            select(0.0, total, lane < KK);
+        //@unroll
+        for (var t = 0u; t < PART; t++) {
+            //@if part * PART + t < KK
+            if (part * PART + t < KK) {
+                sums[lane * PART + t] = acc[part * PART + t];
+            }
+        }
+        workgroupBarrier();
+        let tap = part * PART + lane;
+        if (tap < LEN && (lane < PART || part + 1u == PARTS)) {
+            var total = 0.0;
+            for (var other = 0u; other < WG; other++) {
+                total += sums[other * PART + min(lane, PART - 1u)];
+            }
+            // The padding of a row of w stays zero.
+            partial[group.x * params.elements + (group.z * params.channels + channel) * LEN + tap] =
+                select(0.0, total, tap < KK);
+        }
     }
 }

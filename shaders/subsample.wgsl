@@ -1,7 +1,10 @@
-// The two half-resolution inputs of FactorizedReduce, for channel blocks ("tasks") of one tensor.
+// Every second row and column, for channel blocks ("tasks") of one tensor: what a 1x1 convolution of stride 2 reads
+// (OFFSETS = 1), or the two half-resolution inputs of FactorizedReduce (OFFSETS = 2).
 //   y[t, c, n, i, j] = view(x)[src(t) + c, n, 2i, 2j],  y[t, C + c, n, i, j] = view(x)[src(t) + c, n, 2i + 1, 2j + 1]
-// x: [C..][N][H][W] with even H and W, y: [T * 2C][N][H/2][W/2].
+// x: [C..][N][H][W], y: [T * OFFSETS * C][N][ceil(H/2)][ceil(W/2)]; with two offsets H and W are even.
 // Source: FactorizedReduce of the DARTS reference: conv(x) beside conv(x[:, :, 1:, 1:]), stride 2.
+
+override OFFSETS: u32 = 2u;
 
 struct Params {
     x: Map,
@@ -37,11 +40,14 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
     let right = min(left + 1u, params.x.wq - 1u);
     let a = view(x[row + left], coef);
     let b = view(x[row + right], coef);
-    let c = view(x[row + params.x.wq + left], coef);
-    let d = view(x[row + params.x.wq + right], coef);
-    let first = (group.z * 2u * params.channels + group.y) * params.y.pitch + gid.x;
+    let first = (group.z * OFFSETS * params.channels + group.y) * params.y.pitch + gid.x;
+    //@if OFFSETS == 2u
+    if (OFFSETS == 2u) {
+        let c = view(x[row + params.x.wq + left], coef);
+        let d = view(x[row + params.x.wq + right], coef);
+        out[first + params.channels * params.y.pitch] = vec4<f32>(c.y, c.w, d.y, d.w);
+    }
     out[first] = vec4<f32>(a.x, a.z, b.x, b.z);
-    out[first + params.channels * params.y.pitch] = vec4<f32>(c.y, c.w, d.y, d.w);
 }
 
 fn store_dx(at: u32, g: vec4<f32>, coef: vec4<f32>, accumulate: bool) {
@@ -65,17 +71,36 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id
     var even = vec4<f32>(0.0);
     var odd = vec4<f32>(0.0);
     for (var e = source.y; e < source.y + source.z; e++) {
-        let first = (params.entries[e].x * 2u * params.channels + group.y) * params.y.pitch + gid.x;
+        let first = (params.entries[e].x * OFFSETS * params.channels + group.y) * params.y.pitch + gid.x;
         even += dy[first];
-        odd += dy[first + params.channels * params.y.pitch];
+        //@if OFFSETS == 2u
+        if (OFFSETS == 2u) {
+            odd += dy[first + params.channels * params.y.pitch];
+        }
     }
     let row = (source.x + group.y) * params.x.pitch + n * params.x.image + 2u * i * params.x.wq + 2u * j;
     let below = row + params.x.wq;
     let accumulate = source.w == 1u;
+    let wide = 2u * j + 1u < params.x.wq;
     store_dx(row, vec4<f32>(even.x, 0.0, even.y, 0.0), coef, accumulate);
-    store_dx(below, vec4<f32>(0.0, odd.x, 0.0, odd.y), coef, accumulate);
-    if (2u * j + 1u < params.x.wq) {
+    if (wide) {
         store_dx(row + 1u, vec4<f32>(even.z, 0.0, even.w, 0.0), coef, accumulate);
-        store_dx(below + 1u, vec4<f32>(0.0, odd.z, 0.0, odd.w), coef, accumulate);
+    }
+    //@if OFFSETS == 2u
+    if (OFFSETS == 2u) {
+        store_dx(below, vec4<f32>(0.0, odd.x, 0.0, odd.y), coef, accumulate);
+        if (wide) {
+            store_dx(below + 1u, vec4<f32>(0.0, odd.z, 0.0, odd.w), coef, accumulate);
+        }
+    }
+    //@if OFFSETS == 1u
+    if (OFFSETS == 1u) {
+        // Odd rows have no gradient; below the last row of an odd number there is none of the image.
+        if (!accumulate && 2u * i + 1u < params.x.h) {
+            dx[below] = vec4<f32>(0.0);
+            if (wide) {
+                dx[below + 1u] = vec4<f32>(0.0);
+            }
+        }
     }
 }

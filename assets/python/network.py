@@ -2,21 +2,18 @@
 
     python THIS_FILE.py WEIGHTS.safetensors
 
-Modules are named as in the DARTS implementation, so that its weight files load strictly.
+Modules are named as in the published implementations of the search space, so that weight files load strictly.
 """
 
 import sys
-from collections import namedtuple
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
-Genotype = namedtuple("Genotype", "normal normal_concat reduce reduce_concat")
-
-# Pairs 2i and 2i+1 are summed by node i+2; input 0 is the output of cell k-2, input 1 that of cell k-1.
-GENOTYPE = @GENOTYPE@
-LAYERS, CHANNELS, CLASSES = @LAYERS@, @CHANNELS@, @CLASSES@
+# The architecture in the search space "@SPACE@".
+GENOTYPE = "@GENOTYPE@"
+CLASSES = @CLASSES@
 IMAGE = (@IMAGE@)  # channels, height, width
 #@if normalisation
 MEAN, STD = @MEAN@, @STD@  # of pixel / 255, per channel
@@ -26,13 +23,24 @@ CLASS_NAMES = @CLASS_NAMES@
 #@end
 
 
-class ReLUConvBN(nn.Module):
-    def __init__(self, c_in, c_out):
-        super().__init__()
-        self.op = nn.Sequential(nn.ReLU(), nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out))
+def relu(x):
+    return x.relu()
 
-    def forward(self, x):
-        return self.op(x)
+
+def add(*terms):
+    return sum(terms)
+
+
+def concat(*parts):
+    return torch.cat(parts, dim=1)
+
+
+def mean(x):
+    return x.mean(dim=(2, 3), keepdim=True)
+
+
+def zeros(c, h, w):
+    return lambda images: images.new_zeros(len(images), c, h, w)
 
 
 class FactorizedReduce(nn.Module):
@@ -42,144 +50,70 @@ class FactorizedReduce(nn.Module):
         super().__init__()
         self.conv_1 = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
         self.conv_2 = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
-        self.bn = nn.BatchNorm2d(c_out)
 
     def forward(self, x):
-        x = x.relu()
-        return self.bn(torch.cat([self.conv_1(x), self.conv_2(x[:, :, 1:, 1:])], dim=1))
+        return concat(self.conv_1(x), self.conv_2(x[:, :, 1:, 1:]))
 
 
-class Conv(nn.Module):
-    """ReLU, depthwise, pointwise, batch norm: once with dilation 2, or twice without."""
-
-    def __init__(self, c, side, stride, dilation):
-        super().__init__()
-
-        def part(stride):
-            pad = dilation * (side // 2)
-            return [nn.ReLU(), nn.Conv2d(c, c, side, stride, pad, dilation, groups=c, bias=False),
-                    nn.Conv2d(c, c, 1, bias=False), nn.BatchNorm2d(c)]
-
-        self.op = nn.Sequential(*part(stride), *(part(1) if dilation == 1 else []))
+class Linear(nn.Linear):
+    """Of maps of one pixel."""
 
     def forward(self, x):
-        return self.op(x)
+        return super().forward(x.flatten(1))
 
 
-class Zero(nn.Module):
-    def __init__(self, stride):
-        super().__init__()
-        self.stride = stride
-
-    def forward(self, x):
-        return torch.zeros_like(x[:, :, ::self.stride, ::self.stride])
+def conv(c_in, c_out, side, stride=1, pad=0, dilation=1, groups=1):
+    return nn.Conv2d(c_in, c_out, side, stride, pad, dilation, groups, bias=False)
 
 
-def operation(name, c, stride):
-    if name == "none":
-        return Zero(stride)
-    if name == "max_pool_3x3":
-        return nn.MaxPool2d(3, stride, 1)
-    if name == "avg_pool_3x3":
-        return nn.AvgPool2d(3, stride, 1, count_include_pad=False)
-    if name == "skip_connect":
-        return nn.Identity() if stride == 1 else FactorizedReduce(c, c)
-    kind, _, window = name.split("_")
-    return Conv(c, int(window[0]), stride, {"sep": 1, "dil": 2}[kind])
-
-
-class Cell(nn.Module):
-    def __init__(self, c_prev_prev, c_prev, c, reduction, reduction_prev):
-        super().__init__()
-        self.preprocess0 = (FactorizedReduce if reduction_prev else ReLUConvBN)(c_prev_prev, c)
-        self.preprocess1 = ReLUConvBN(c_prev, c)
-        pairs = GENOTYPE.reduce if reduction else GENOTYPE.normal
-        self.inputs = [source for _, source in pairs]
-        self._ops = nn.ModuleList(operation(name, c, 2 if reduction and source < 2 else 1) for name, source in pairs)
-
-    def forward(self, s0, s1):
-        states = [self.preprocess0(s0), self.preprocess1(s1)]
-        for i in range(0, 8, 2):
-            states.append(sum(self._ops[m](states[self.inputs[m]]) for m in (i, i + 1)))
-        return torch.cat(states[2:], dim=1)
-
-
+def layers():
+    """Each layer: its name, if it has weights; what it computes; the numbers of the layers it reads (0: the images).
 #@if auxiliary
-class AuxiliaryHead(nn.Module):
-    """A second classifier on the maps of a cell; its loss helps training, and inference leaves it out."""
-
-    def __init__(self, c):
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.ReLU(), @AUXILIARY_POOL@, nn.Conv2d(c, 128, 1, bias=False), nn.BatchNorm2d(128), nn.ReLU(),
-#@if cifar
-            nn.Conv2d(128, 768, 2, bias=False), nn.BatchNorm2d(768), nn.ReLU())
+    "auxiliary": of the second classifier, whose loss helps training; inference leaves it out.
 #@end
-#@if imagenet
-            nn.Conv2d(128, 768, 2, bias=False), nn.ReLU())
-#@end
-        self.classifier = nn.Linear(768, CLASSES)
-
-    def forward(self, x):
-        return self.classifier(self.features(x).flatten(1))
+    """
+    return [
+        None,
+@LAYERS@
+    ]
 
 
-#@end
+def attach(module, name, child):
+    """Makes `child` the module called `name`, which has dots, below `module`."""
+    *path, last = name.split(".")
+    for part in path:
+        if not hasattr(module, part):
+            module.add_module(part, nn.Module())
+        module = getattr(module, part)
+    module.add_module(last, child)
+
+
 class Network(nn.Module):
     """Normalised images [N, C, H, W] -> logits [N, CLASSES]."""
 
     def __init__(self):
         super().__init__()
-        channels = CHANNELS
-#@if cifar
-        c = 3 * channels
-        self.stem = nn.Sequential(nn.Conv2d(IMAGE[0], c, 3, padding=1, bias=False), nn.BatchNorm2d(c))
-        reduction_prev = False
-#@end
-#@if imagenet
-        c = channels
-        self.stem0 = nn.Sequential(
-            nn.Conv2d(IMAGE[0], c // 2, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(c // 2), nn.ReLU(),
-            nn.Conv2d(c // 2, c, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(c))
-        self.stem1 = nn.Sequential(
-            nn.ReLU(), nn.Conv2d(c, c, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(c))
-        reduction_prev = True
-#@end
-        c_prev_prev = c_prev = c
-        self.cells = nn.ModuleList()
-        for i in range(LAYERS):
-            reduction = i in (LAYERS // 3, 2 * LAYERS // 3)
-            channels *= 2 if reduction else 1
-            self.cells.append(Cell(c_prev_prev, c_prev, channels, reduction, reduction_prev))
-            c_prev_prev, c_prev, reduction_prev = c_prev, 4 * channels, reduction
-#@if auxiliary
-            if i == 2 * LAYERS // 3:
-                self.auxiliary_head = AuxiliaryHead(c_prev)
-#@end
-        self.classifier = nn.Linear(c_prev, CLASSES)
+        self.plan = layers()
+        for layer in self.plan[1:]:
+            if layer[0]:
+                attach(self, layer[0], layer[1])
 
     def forward(self, images):
-#@if cifar
-        s0 = s1 = self.stem(images)
+        values = [images]
+#@if auxiliary
+        for _, compute, inputs, *what in self.plan[1:]:
+            skipped = "auxiliary" in what and not self.training
+            values.append(None if skipped else compute(*(values[i] for i in inputs)))
 #@end
-#@if imagenet
-        s0 = self.stem0(images)
-        s1 = self.stem1(s0)
+#@if plain
+        for _, compute, inputs in self.plan[1:]:
+            values.append(compute(*(values[i] for i in inputs)))
 #@end
 #@if auxiliary
-        auxiliary_logits = None
-        for i, cell in enumerate(self.cells):
-            s0, s1 = s1, cell(s0, s1)
-            if i == 2 * LAYERS // 3 and self.training:
-                auxiliary_logits = self.auxiliary_head(s1)
-        logits = self.classifier(s1.mean(dim=(2, 3)))
-        return (logits, auxiliary_logits) if self.training else logits
+        if self.training:
+            return values[@LOGITS@], values[@AUXILIARY_LOGITS@]
 #@end
-#@if no_auxiliary
-        for cell in self.cells:
-            s0, s1 = s1, cell(s0, s1)
-        return self.classifier(s1.mean(dim=(2, 3)))
-#@end
+        return values[@LOGITS@]
 
 
 def load(path):

@@ -10,12 +10,11 @@ use super::{Shape, Spread};
 use crate::Result;
 use crate::gpu::{Child, Gpu, Network, Update, Variants};
 use crate::graph::init::initial;
-use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use crate::graph::{Layout, Lowering, Mode};
 use crate::kernel::{Buf, Dispatch};
 use crate::network::Net;
 use crate::rng::{Purpose, stream};
-use crate::space::{Genotype, Primitive};
+use crate::space::{NetworkKind, NetworkSpec};
 
 /// Passes before those that count take at most this long.
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -88,15 +87,13 @@ pub struct ChildTime {
 /// The search network of `shape`.
 pub fn spec(shape: &Shape) -> NetworkSpec {
     NetworkSpec {
+        space: Arc::clone(&shape.space),
         kind: NetworkKind::Search,
-        stem: StemKind::Cifar,
         in_channels: shape.in_channels,
         height: shape.size,
         width: shape.size,
         n_classes: shape.classes,
-        layers: shape.layers,
         channels: shape.channels,
-        auxiliary: false,
     }
 }
 
@@ -104,7 +101,7 @@ pub fn spec(shape: &Shape) -> NetworkSpec {
 pub fn network(gpu: Gpu, shape: &Shape, variants: Variants) -> Result<Network> {
     let spec = spec(shape);
     spec.check()?;
-    let layout = Layout::new(spec.params(None, &Primitive::ALL))?;
+    let layout = Layout::new(spec.parent_params())?;
     let v = initial(&layout, shape.seed);
     let mut network =
         Network::new(gpu, spec.image(), layout, Lowering { memory: shape.memory, ..Lowering::default() })?;
@@ -133,7 +130,7 @@ pub fn times(network: &mut Network, net: &Arc<Net>, repeats: usize) -> Result<[S
 /// Times the child, then its kernels.
 pub fn measure(
     network: &mut Network,
-    (genotype, net): (&Genotype, &Arc<Net>),
+    (genotype, net): (&str, &Arc<Net>),
     probes: &Probes,
     repeats: usize,
     tell: &mut dyn FnMut(&str),

@@ -6,10 +6,13 @@ pub mod step;
 mod table;
 mod tune;
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use crate::gpu::{AdapterInfo, Excluded, Variants};
 use crate::graph::Memory;
+use crate::space::Space;
 
 pub use child::{ChildTime, KernelTime};
 pub use probes::Probes;
@@ -17,9 +20,12 @@ pub use step::StepTime;
 pub use tune::tune;
 
 /// The extents of what is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Shape {
-    /// Cells.
+    /// What children are built of.
+    #[serde(skip)]
+    pub space: Arc<dyn Space>,
+    /// Cells, or layers of a chain.
     pub layers: usize,
     /// Channels of the first cells.
     pub channels: usize,

@@ -78,7 +78,7 @@ pub fn measure(
 ) -> Result<StepTime> {
     let Wanted { samples, start, drop_mass, repeats } = wanted;
     let mut config = Config::preset()?;
-    (config.layers, config.channels, config.batch) = (shape.layers, shape.channels, shape.batch);
+    (config.channels, config.batch) = (shape.channels, shape.batch);
     (config.samples, config.seed, config.eval_every) = (samples, shape.seed, 0);
     // What any data but the embedded start from.
     config.drop_mass = drop_mass;
@@ -87,7 +87,11 @@ pub fn measure(
     let normalisation = Normalisation::of(&dataset.train);
     let lowering = Lowering { tuning: variants.tuning, memory: shape.memory, ..Lowering::default() };
     gpu.read_through_textures(variants.textures == 1);
-    let mut search = Search::new(Settings { config, normalisation, lowering }, Arc::new(dataset), gpu)?;
+    let mut search = Search::new(
+        Settings { config, space: Arc::clone(&shape.space), normalisation, lowering },
+        Arc::new(dataset),
+        gpu,
+    )?;
     if let Start::Entropy(part) = start {
         let prior = sharpened(search.space(), shape.seed, part);
         search.set_prior(prior);
@@ -97,7 +101,7 @@ pub fn measure(
     let warm_up = if search.network().gpu().info().is_software { WARM_UP } else { 4 * WARM_UP };
     for i in 0..warm_up + repeats.max(1) as u64 {
         search.restore(i, &start)?;
-        let genotypes: Vec<String> = search.draw().iter().map(ToString::to_string).collect();
+        let genotypes: Vec<String> = search.draw().iter().map(|alpha| shape.space.print(alpha)).collect();
         let record = search.step()?;
         if i >= warm_up {
             steps.push((record, genotypes));
@@ -116,7 +120,7 @@ pub fn measure(
         host_share: (data + plan + host) / record.seconds.total(),
         backward_children: record.samples - record.skipped,
         distinct_children: record.samples - record.shared,
-        entropy: record.entropy.normal + record.entropy.reduce,
+        entropy: record.entropy.values().sum(),
         ess: record.ess,
         arena_bytes: record.arena_bytes,
         genotypes,
@@ -128,14 +132,14 @@ pub fn measure(
 const WARM_UP: u64 = 2;
 
 /// A prior with `part` of the entropy of the uniform one: normal logits, scaled.
-fn sharpened(space: &Space, seed: u64, part: f64) -> Prior {
+fn sharpened(space: &dyn Space, seed: u64, part: f64) -> Prior {
     let entropy = |prior: &Prior| prior.entropy().iter().sum::<f64>();
     let uniform = Prior::uniform(space);
     let wanted = part * entropy(&uniform);
     let mut rng = stream(seed, Purpose::Init, 1, u64::MAX);
     let mut noise = uniform;
     let mut normal = || -> f64 { (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0 };
-    noise.logits.iter_mut().flatten().flatten().for_each(|logit| *logit = normal());
+    noise.logits.iter_mut().flatten().for_each(|logit| *logit = normal());
     // The entropy grows with the temperature.
     let (mut sharp, mut soft) = (1e-3f64, 1e3f64);
     for _ in 0..60 {

@@ -7,8 +7,7 @@ use super::child::{network, spec};
 use crate::Result;
 use crate::gpu::{Child, Gpu, Prove, Tuned, Variants};
 use crate::graph::Mode;
-use crate::space::Paths;
-use crate::space::genotype::named;
+use crate::space::{Darts, Paths, Space, StemKind};
 
 /// Cells of the child that is timed: enough to have a normal and both reduction cells.
 const LAYERS: usize = 3;
@@ -17,15 +16,17 @@ const LAYERS: usize = 3;
 /// few cells.
 pub fn tune(gpu: Gpu, shape: &Shape, prove: Prove<'_>, tell: &mut dyn FnMut(&str)) -> Result<Tuned> {
     let fixed = Variants::fixed(&gpu);
-    let shape = Shape { layers: LAYERS, ..*shape };
+    let space = Darts::all().stacked(LAYERS, StemKind::Cifar);
+    let alpha = space.named("PC_DARTS_CIFAR");
+    let shape = Shape { space: Arc::new(space), layers: LAYERS, ..shape.clone() };
     let mut network = network(gpu, &shape, fixed)?;
     // Pools, both sizes of both kinds of convolutions, identities.
-    let Some(genotype) = named("PC_DARTS_CIFAR") else {
+    let Some(alpha) = alpha else {
         return Ok(Tuned { variants: fixed, excluded: vec![] });
     };
     // An idle adapter raises its clocks before anything is timed.
     network.gpu().warm_clocks()?;
-    let net = Arc::new(spec(&shape).net(Paths::Child(&genotype)));
+    let net = Arc::new(spec(&shape).net(Paths::Child(&alpha)));
     let child = Child::new(&net, Mode::Train, 0);
     network.tune(child, prove, tell)
 }

@@ -2,20 +2,24 @@
 
 use std::sync::Arc;
 
+use super::space_args::{SpaceArgs, architecture};
 use super::{Ui, variants};
 use crate::bench::step::{Start, Wanted};
 use crate::bench::{self, Probes, Report, Shape};
 use crate::config::{Memory, Samples};
-use crate::gpu::{Gpu, Options, Tuned};
-use crate::space::{Paths, read_genotype};
+use crate::gpu::{Device, Gpu, Options, Tuned};
+use crate::space::Paths;
 use crate::{Error, Result};
 
 /// The flags of `bench`.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
-    /// The child: a file with a genotype, its text, or the name of a published one
+    /// The child: a file with an architecture, its text, or the name of a published one
     #[arg(long, value_name = "FILE|TEXT", default_value = "DARTS_V2")]
     pub genotype: String,
+    /// Which space, and what of it.
+    #[command(flatten)]
+    pub space: SpaceArgs,
     /// Cells
     #[arg(long, value_name = "L", default_value_t = 8)]
     pub layers: usize,
@@ -59,7 +63,7 @@ fn part(text: &str) -> std::result::Result<f64, String> {
 
 /// Measures and prints.
 pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
-    let genotype = read_genotype(&args.genotype)?;
+    let (space, alpha) = architecture(&args.genotype, &args.space.with_cells(Some(args.layers), None))?;
     let samples: Samples =
         args.samples.parse().map_err(|e: String| Error::usage("--samples", e, args.samples.clone(), ""))?;
     if args.channels == 0 || !args.channels.is_multiple_of(2) {
@@ -71,6 +75,7 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
         ));
     }
     let shape = Shape {
+        space,
         layers: args.layers,
         channels: args.channels,
         batch: args.batch as usize,
@@ -82,8 +87,8 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
     };
     // Before anything is measured: a size that the images do not fit is told at once.
     let images = if args.no_step { None } else { Some(bench::step::images(&shape)?) };
-    let open = || Gpu::open(ui.device.as_deref(), Options::default());
-    let mut gpu = open()?;
+    let device = Device::open(ui.device.as_deref(), Options::default())?;
+    let mut gpu = Gpu::on(&device)?;
     let adapter = gpu.info().clone();
     ui.note(&format!("on {} ({})", adapter.name, adapter.driver));
     gpu.remarks().iter().for_each(|remark| ui.warn(remark));
@@ -94,8 +99,9 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
     ui.note("probes");
     let probes = Probes::measure(&mut gpu, repeats)?;
     let mut network = bench::child::network(gpu, &shape, variants)?;
-    let net = Arc::new(bench::child::spec(&shape).net(Paths::Child(&genotype)));
-    let child = (&genotype, &net);
+    let net = Arc::new(bench::child::spec(&shape).net(Paths::Child(&alpha)));
+    let text = shape.space.print(&alpha);
+    let child = (text.as_str(), &net);
     let (child, kernels) = bench::child::measure(&mut network, child, &probes, repeats, &mut |t| ui.note(t))?;
     drop(network);
     let (mut step, mut sharpened) = (None, None);
@@ -103,7 +109,7 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
         ui.note("steps of Algorithm 1 at the start of a search");
         let measure = |samples, start| {
             let wanted = Wanted { samples, start, drop_mass: args.drop_mass, repeats };
-            bench::step::measure(open()?, images.clone(), &shape, variants, wanted)
+            bench::step::measure(Gpu::on(&device)?, images.clone(), &shape, variants, wanted)
         };
         let start = measure(samples, Start::Uniform)?;
         ui.note("steps when the prior has sharpened");

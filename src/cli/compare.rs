@@ -13,7 +13,8 @@ use super::{Ui, resume, search, train};
 use crate::config::{CompareConfig, Config, Method, TrainConfig};
 use crate::report::comparison::{Entry, Row, comparison_rows, comparison_svg, comparison_text};
 use crate::run::{RunDir, files};
-use crate::search::random_genotype;
+use crate::search::random_architecture;
+use crate::space::Prior;
 use crate::{Error, Result};
 
 /// The arguments of `compare`.
@@ -109,7 +110,9 @@ fn both(folder: &Path, config: &CompareConfig, method: Method, seed: u64, ui: &U
     let mut entry = Entry { method: method.to_string(), seed, ..Entry::default() };
     let search = config.search_config(method, seed)?;
     if method == Method::Random {
-        entry.genotype = random_genotype(&search)?.to_string();
+        // Nothing has to be searched for it.
+        let space = search.space()?;
+        entry.genotype = space.print(&random_architecture(&Prior::uniform(&*space), search.seed));
     } else {
         let path = folder.join("search");
         let found =

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::open::Wanted;
+use super::space_args::SpaceArgs;
 use super::trained::{Elsewhere, TrainingRun};
 use super::{Stem, Ui};
 use crate::data::{self, Dataset, LoadOptions, Normalisation};
@@ -25,7 +26,7 @@ pub struct EvalArgs {
     #[arg(value_name = "RUN", required_unless_present = "genotype")]
     pub run: Option<PathBuf>,
     /// In place of a run: the architecture of a network trained elsewhere
-    #[arg(long, value_name = "G|RUN", conflicts_with = "run", requires_all = ["weights", "data", "layers", "channels"])]
+    #[arg(long, value_name = "G|RUN", conflicts_with = "run", requires_all = ["weights", "data", "channels"])]
     pub genotype: Option<String>,
     /// Weights and running statistics, named as in the reference
     #[arg(long, value_name = "FILE.safetensors")]
@@ -42,6 +43,9 @@ pub struct EvalArgs {
     /// Its first layers; default: cifar
     #[arg(long, value_enum, conflicts_with = "run")]
     pub stem: Option<Stem>,
+    /// Which space, and what of it.
+    #[command(flatten)]
+    pub space: SpaceArgs,
     /// Mean per channel that it was trained with, separated by commas; default: that of the training images
     #[arg(
         long,
@@ -114,7 +118,6 @@ pub fn eval(args: &EvalArgs, ui: &Ui) -> Result<()> {
     let speed = trained.speed(batch.min(dataset.test.n))?;
     draw(args, &class_names, &detail)?;
     let per_class = detail.per_class().into_iter().zip(&class_names);
-    let genotype = trained.genotype();
     let outcomes = Outcomes {
         accuracy: evaluation.accuracy(),
         top5_accuracy: detail.n_top5 as f64 / evaluation.n as f64,
@@ -124,8 +127,8 @@ pub fn eval(args: &EvalArgs, ui: &Ui) -> Result<()> {
             .collect(),
         confusion: (detail.n_classes <= MAX_MATRIX).then(|| detail.matrix()),
         speed,
-        parameters: trained.spec().child_parameter_count(genotype),
-        macs: trained.spec().macs(genotype),
+        parameters: trained.net().parameter_count(false),
+        macs: trained.net().macs(),
         weights,
         step,
     };
@@ -163,15 +166,16 @@ fn subject(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
 }
 
 fn elsewhere(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
-    let (Some(genotype), Some(weights), Some(data), Some(layers), Some(channels)) =
-        (&args.genotype, &args.weights, &args.data, args.layers, args.channels)
+    let (Some(genotype), Some(weights), Some(data), Some(channels)) =
+        (&args.genotype, &args.weights, &args.data, args.channels)
     else {
         let expected = "a training run, or --genotype, --weights, --data, --layers and --channels";
         return Err(Error::usage("eval", expected, "less", ""));
     };
     let (mean, std) = (args.mean.as_deref(), args.std.as_deref());
     let wanted = Wanted { data, size: args.size, mean, std, device: None };
-    let elsewhere = Elsewhere { genotype, weights, layers, channels, stem: args.stem, wanted };
+    let settings = args.space.with_cells(args.layers, args.stem);
+    let elsewhere = Elsewhere { genotype, weights, settings, channels, wanted };
     let (trained, dataset, normalisation) = elsewhere.open(ui)?;
     Ok(Subject {
         trained,

@@ -1,16 +1,17 @@
 //! `parsec export` → a run's network, or one given as files, for other programs.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::space_args::{SpaceArgs, architecture};
 use super::{Network, Stem, Ui};
 use crate::error::{Error, Result};
 use crate::export::network::{Extents, of_checkpoint};
 use crate::export::{About, Trained, onnx, python};
-use crate::graph::spec::{NetworkKind, StemKind};
 use crate::run::{RunDir, files};
-use crate::space::{Genotype, read_genotype};
+use crate::space::{Alpha, NetworkKind, Space};
 
 /// The flags of `export`.
 #[derive(Debug, clap::Args)]
@@ -42,7 +43,7 @@ pub struct ExportArgs {
     pub force: bool,
 
     /// Export these weights instead of a run's
-    #[arg(long, value_name = "W.safetensors", requires_all = ["genotype_in", "layers", "channels"])]
+    #[arg(long, value_name = "W.safetensors", requires_all = ["genotype_in", "channels"])]
     pub weights: Option<PathBuf>,
     /// Their architecture: a file with a genotype, its text, or the name of a published one
     #[arg(long, value_name = "FILE|TEXT", requires = "weights")]
@@ -62,6 +63,9 @@ pub struct ExportArgs {
     /// Its first layers; default: cifar
     #[arg(long, value_enum, requires = "weights")]
     pub stem: Option<Stem>,
+    /// Which space, and what of it.
+    #[command(flatten)]
+    pub space: SpaceArgs,
     /// Mean of pixel/255 that its images had subtracted, one number per channel
     #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "weights")]
     pub mean: Option<Vec<f32>>,
@@ -76,16 +80,16 @@ pub struct ExportArgs {
 /// Exports: everything is made before anything is written.
 pub fn export(args: &ExportArgs, ui: &Ui) -> Result<()> {
     let outputs = outputs(args)?;
-    let genotype = source_genotype(args)?;
+    let (space, alpha) = source(args)?;
     let wants_network = outputs.iter().any(|(what, _)| *what != "genotype");
-    let network = if wants_network { Some(network(args, &genotype, ui)?) } else { None };
+    let network = if wants_network { Some(network(args, &space, &alpha, ui)?) } else { None };
     let mut files = vec![];
     for (what, path) in &outputs {
         let bytes = match (*what, &network) {
             ("safetensors", Some(network)) => network.to_safetensors(path)?,
             ("onnx", Some(network)) => onnx::to_bytes(network, onnx::Options { fold: !args.no_fold })?,
             ("python", Some(network)) => python::to_text(network)?.into_bytes(),
-            _ => format!("{genotype}\n").into_bytes(),
+            _ => format!("{}\n", space.print(&alpha)).into_bytes(),
         };
         files.push((*what, *path, bytes));
     }
@@ -129,32 +133,33 @@ fn outputs(args: &ExportArgs) -> Result<Vec<(&'static str, &Path)>> {
     Ok(outputs)
 }
 
-/// The architecture to be exported.
-fn source_genotype(args: &ExportArgs) -> Result<Genotype> {
-    match (&args.run, &args.genotype_in) {
-        (Some(run), _) => {
-            let file = RunDir::open(run)?.file("genotype.txt");
-            if !file.is_file() {
-                let try_this = "a run that has saved its first checkpoint";
-                return Err(Error::file(run, None, "a run folder with genotype.txt", "none", try_this));
-            }
-            read_genotype(&file.to_string_lossy())
+/// The architecture to be exported, and its space.
+fn source(args: &ExportArgs) -> Result<(Arc<dyn Space>, Alpha)> {
+    let given = args.space.with_cells(args.layers, args.stem);
+    let Some(run) = &args.run else {
+        let genotype = args.genotype_in.as_deref().unwrap_or_default();
+        let (space, alpha) = architecture(genotype, &given)?;
+        if space.name() == "darts" && args.layers.is_none() {
+            return Err(Error::usage("--layers", "the number of cells", "none", "--layers 20"));
         }
-        (None, genotype) => read_genotype(genotype.as_deref().unwrap_or_default()),
+        return Ok((space, alpha));
+    };
+    if !RunDir::open(run)?.file("genotype.txt").is_file() {
+        let try_this = "a run that has saved its first checkpoint";
+        return Err(Error::file(run, None, "a run folder with genotype.txt", "none", try_this));
     }
+    architecture(&run.to_string_lossy(), &given)
 }
 
 /// The network to be exported.
-fn network(args: &ExportArgs, genotype: &Genotype, ui: &Ui) -> Result<Trained> {
+fn network(args: &ExportArgs, space: &Arc<dyn Space>, alpha: &Alpha, ui: &Ui) -> Result<Trained> {
     if let Some(run) = &args.run {
-        return of_run(run, genotype, ui);
+        return of_run(run, space, alpha, ui);
     }
-    let stem = args.stem.map_or(StemKind::Cifar, Into::into);
-    let size = args.size.unwrap_or(if stem == StemKind::Cifar { 32 } else { 224 });
+    let size = args.size.unwrap_or(if args.stem == Some(Stem::Imagenet) { 224 } else { 32 });
     let extents = Extents {
+        space: Arc::clone(space),
         kind: args.network.map_or(NetworkKind::Final, Into::into),
-        stem,
-        layers: args.layers.unwrap_or_default(),
         channels: args.channels.unwrap_or_default(),
         size: [size, size],
     };
@@ -164,7 +169,7 @@ fn network(args: &ExportArgs, genotype: &Genotype, ui: &Ui) -> Result<Trained> {
         class_names: args.labels.as_deref().map(read_labels).transpose()?.unwrap_or_default(),
     };
     let weights = args.weights.as_deref().unwrap_or(Path::new(""));
-    Trained::read(weights, genotype.clone(), &extents, about)
+    Trained::read(weights, alpha.clone(), &extents, about)
 }
 
 /// One name per line; empty lines are none.
@@ -175,7 +180,7 @@ fn read_labels(path: &Path) -> Result<Vec<String>> {
 
 /// The network of a run: of a training run the best checkpoint's (the newest where none has a score),
 /// of a search run the newest one's.
-fn of_run(path: &Path, genotype: &Genotype, ui: &Ui) -> Result<Trained> {
+fn of_run(path: &Path, space: &Arc<dyn Space>, alpha: &Alpha, ui: &Ui) -> Result<Trained> {
     let run = RunDir::open(path)?;
     let (newest, warnings) = run.checkpoints().newest_good()?;
     warnings.iter().for_each(|w| ui.warn(w));
@@ -199,12 +204,8 @@ fn of_run(path: &Path, genotype: &Genotype, ui: &Ui) -> Result<Trained> {
         number("manifest.json", &format!("data.{key}"), manifest.data.get(key).and_then(Value::as_i64))
     };
     let extents = Extents {
+        space: Arc::clone(space),
         kind: if is_final { NetworkKind::Final } else { NetworkKind::Search },
-        stem: match table.get("stem").and_then(toml::Value::as_str) {
-            Some("imagenet") => StemKind::ImageNet,
-            _ => StemKind::Cifar,
-        },
-        layers: configured("layers")?,
         channels: configured("channels")?,
         size: [of_data("height")?, of_data("width")?],
     };
@@ -215,5 +216,5 @@ fn of_run(path: &Path, genotype: &Genotype, ui: &Ui) -> Result<Trained> {
         class_names: manifest.class_names.clone(),
     };
     let state_path = checkpoint.state_path();
-    Trained::of_tensors(genotype.clone(), &extents, of_checkpoint(checkpoint.state), about, &state_path)
+    Trained::of_tensors(alpha.clone(), &extents, of_checkpoint(checkpoint.state), about, &state_path)
 }

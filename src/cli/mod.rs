@@ -19,6 +19,7 @@ mod search;
 mod selftest;
 mod session;
 mod show_args;
+mod space_args;
 mod train;
 mod train_args;
 mod trained;

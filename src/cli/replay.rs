@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use super::space_args::{SpaceArgs, architecture};
 use super::{Ui, open, variants};
-use crate::Result;
-use crate::graph::spec::{NetworkKind, StemKind};
-use crate::space::read_genotype;
+use crate::space::NetworkKind;
 use crate::train::{self, replay::Replay};
+use crate::{Error, Result};
 
 /// Which network the weights are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -46,15 +46,6 @@ impl From<Network> for NetworkKind {
     }
 }
 
-impl From<Stem> for StemKind {
-    fn from(stem: Stem) -> Self {
-        match stem {
-            Stem::Cifar => Self::Cifar,
-            Stem::Imagenet => Self::ImageNet,
-        }
-    }
-}
-
 /// The flags of `replay`.
 #[derive(Debug, clap::Args)]
 pub struct ReplayArgs {
@@ -70,10 +61,10 @@ pub struct ReplayArgs {
     /// File for logits, log-likelihoods and gradients
     #[arg(long, value_name = "OUT.safetensors")]
     pub out: PathBuf,
-    /// Cells of the network
+    /// Cells of the network; of a chain the stages say it
     #[arg(long, value_name = "L")]
-    pub layers: usize,
-    /// Channels of the first cells, even
+    pub layers: Option<usize>,
+    /// Channels of the first cells, even, or of a chain's stem
     #[arg(long, value_name = "C")]
     pub channels: usize,
     /// Which network the weights are of
@@ -85,6 +76,9 @@ pub struct ReplayArgs {
     /// The first layers of a final network
     #[arg(long, value_enum, default_value = "cifar")]
     pub stem: Stem,
+    /// Which space, and what of it.
+    #[command(flatten)]
+    pub space: SpaceArgs,
     /// The plain kernels instead of the fused ones
     #[arg(long)]
     pub reference_kernels: bool,
@@ -92,15 +86,20 @@ pub struct ReplayArgs {
 
 /// Replays.
 pub fn replay(args: &ReplayArgs, ui: &Ui) -> Result<()> {
+    // A chain has no other stem than its own.
+    let stem = (args.stem != Stem::Cifar).then_some(args.stem);
+    let (space, alpha) = architecture(&args.genotype, &args.space.with_cells(args.layers, stem))?;
+    if space.name() == "darts" && args.layers.is_none() {
+        return Err(Error::usage("--layers", "the number of cells", "none", "--layers 8"));
+    }
     let replay = Replay {
-        genotype: read_genotype(&args.genotype)?,
+        space,
+        alpha,
         weights: args.weights.clone(),
         batch: args.batch.clone(),
         out: args.out.clone(),
-        layers: args.layers,
         channels: args.channels,
         kind: args.network.into(),
-        stem: args.stem.into(),
         train: args.mode == Mode::Train,
         reference_kernels: args.reference_kernels,
         variants: Some(variants::of_adapter(&open::adapter(None, ui)?, ui)?.variants),

@@ -7,6 +7,7 @@ use toml::Table;
 
 use super::Ui;
 use super::session::Session;
+use super::space_args::SpaceArgs;
 use crate::config::Config;
 use crate::run::RunDir;
 use crate::{Error, Result};
@@ -37,6 +38,10 @@ pub struct SearchArgs {
     /// Channels of the first cells, even
     #[arg(long, value_name = "C")]
     pub channels: Option<u64>,
+    /// Which space, and what of it.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub space: SpaceArgs,
     /// Examples per batch
     #[arg(long, value_name = "N")]
     pub batch: Option<u64>,

@@ -16,8 +16,8 @@ use crate::export::tensors::{self, Tensors};
 use crate::graph::Lowering;
 use crate::report;
 use crate::run::{self, Job, Manifest, Options, Progress, RunDir, stop};
-use crate::search::{Evaluation, PerKind, Search, Settings, StepRecord, take_prior};
-use crate::space::Primitive;
+use crate::search::{Evaluation, Search, Settings, StepRecord, take_prior};
+use crate::space::{ByGroup, Space};
 
 impl Job for Search {
     type Record = StepRecord;
@@ -51,7 +51,7 @@ impl Job for Search {
     }
 
     fn progress(&self, r: &StepRecord) -> Progress {
-        let entropy = r.entropy.normal + r.entropy.reduce;
+        let entropy = r.entropy.values().sum();
         let mut numbers = vec![("accuracy", r.accuracy), ("ESS", r.ess), ("entropy", entropy)];
         numbers.extend(r.mode_accuracy.map(|a| ("held-out", a)));
         Progress { step: r.step, total: self.config().steps, epoch: r.epoch, numbers }
@@ -80,7 +80,7 @@ struct Outcomes {
     accuracy: f64,
     #[serde(flatten)]
     evaluation: Evaluation,
-    entropy: PerKind<f64>,
+    entropy: ByGroup<f64>,
     entropy_uniform: f64,
     steps: u64,
     seconds: f64,
@@ -106,7 +106,7 @@ impl Session {
         )?;
         let tuned = match resumed {
             Some(manifest) => variants::from_manifest(&manifest.variants, &gpu, ui)?,
-            None => variants::choose(config.tune, &gpu, &shape(&config, &dataset), ui)?,
+            None => variants::choose(config.tune, &gpu, &shape(&config, &dataset)?, ui)?,
         };
         gpu.read_through_textures(tuned.variants.textures == 1);
         let lowering = Lowering {
@@ -118,13 +118,13 @@ impl Session {
         let identity = dataset.identity.clone();
         let facts = Facts::of(&dataset, &normalisation, gpu.info(), &tuned)?;
         let (prior_from, weights_from) = (config.prior_from.clone(), config.weights_from.clone());
-        let settings = Settings { config, normalisation, lowering };
+        let settings = Settings::of(config, normalisation, lowering)?;
         let mut search = Search::new(settings, dataset, gpu)?;
         if let Some(run) = prior_from {
-            same_primitives(&run, search.config())?;
+            same_choices(&run, search.space())?;
             let (state, warnings) = run::read_prior(&run)?;
             warnings.iter().for_each(|w| ui.warn(w));
-            let prior = take_prior(&state, &run, search.prior())?;
+            let prior = take_prior(&state, &run, search.space())?;
             search.set_prior(prior.softened(search.config().prior_temperature.unwrap_or(1.0)));
         }
         if let Some(from) = weights_from {
@@ -168,16 +168,16 @@ impl Session {
         }
         done?;
         self.draw(run)?;
-        let mode = self.search.genotype();
+        let mode = self.search.architecture();
         let evaluation = self.search.evaluate(&mode)?;
-        let [normal, reduce] = self.search.entropy();
         let uniform = self.search.entropy_uniform();
+        let space = std::sync::Arc::clone(&self.search.spec().space);
         let result = Outcomes {
-            genotype: mode.to_string(),
+            genotype: space.print(&mode),
             method: self.search.config().method.to_string(),
             accuracy: evaluation.accuracy(),
             evaluation,
-            entropy: PerKind { normal, reduce },
+            entropy: space.by_group(&self.search.entropy()),
             entropy_uniform: uniform.iter().sum(),
             steps: self.search.steps_done(),
             seconds: started.elapsed().as_secs_f64(),
@@ -193,15 +193,17 @@ impl Session {
 
     /// Genotype, drawings and plots.
     fn draw(&mut self, run: &RunDir) -> Result<()> {
-        let mode = self.search.genotype();
-        run.write("genotype.txt", format!("{mode}\n").as_bytes())?;
-        let svg = report::cells_svg(&mode);
+        let space = self.search.space();
+        let mode = self.search.architecture();
+        run.write("genotype.txt", format!("{}\n", space.print(&mode)).as_bytes())?;
+        let svg = report::architecture_svg(space, &mode);
         run.write("cells.svg", svg.as_bytes())?;
         run.write("cells.png", &report::png(&svg, 2.0)?)?;
-        let space = self.search.space();
-        match self.search.mixture() {
-            Some(alpha) => run.write("alpha.svg", report::mixture_svg(space, &alpha.factors()).as_bytes())?,
-            None => run.write("prior.svg", report::prior_svg(space, self.search.prior()).as_bytes())?,
+        if let Some(alpha) = self.search.mixture() {
+            run.write("alpha.svg", report::mixture_svg(space, &alpha.factors()).as_bytes())?;
+        }
+        if let Some(prior) = self.search.prior() {
+            run.write("prior.svg", report::prior_svg(space, prior).as_bytes())?;
         }
         if let Some(svg) = report::metrics_svg(&run.metrics_path())? {
             run.write("metrics.svg", svg.as_bytes())?;
@@ -210,26 +212,31 @@ impl Session {
     }
 }
 
-/// Whether the run whose prior `config` starts from chose among the same primitives, in the same order: as many
-/// others have as many logits.
-fn same_primitives(from: &Path, config: &Config) -> Result<()> {
-    let names = |list: &[Primitive]| list.iter().map(|p| p.name()).collect::<Vec<_>>().join(",");
+/// Whether the run whose prior a search starts from chose among the same, in the same order: as many others have as many
+/// logits.
+fn same_choices(from: &Path, space: &dyn Space) -> Result<()> {
     let run = RunDir::open(from)?;
     let kind = run.manifest()?.kind;
     if kind != Config::KIND {
         return Err(Error::file(from, None, "a search, which has a prior", format!("a {kind}"), ""));
     }
-    let (was, is) = (names(&run.config()?.primitives), names(&config.primitives));
-    if was == is {
-        return Ok(());
+    let was = run.config()?.space()?;
+    for key in ["primitives", "stages", "choices"] {
+        let value = |space: &dyn Space| space.settings().into_iter().find(|(k, _)| *k == key).map(|(_, v)| v);
+        let (was, is) = (value(&*was), value(space));
+        if was != is {
+            let (was, is) = (was.unwrap_or("none".into()), is.unwrap_or("none".into()));
+            let expected = format!("a prior over the {key} of this search ({is})");
+            return Err(Error::file(from, None, expected, was.clone(), format!("--{key} {was}")));
+        }
     }
-    let expected = format!("a prior over the primitives of this search ({is})");
-    Err(Error::file(from, None, expected, was.clone(), format!("--primitives {was}")))
+    Ok(())
 }
 
 /// The extents of the search, for a trial of kernel variants.
-fn shape(config: &Config, dataset: &Dataset) -> Shape {
-    Shape {
+fn shape(config: &Config, dataset: &Dataset) -> Result<Shape> {
+    Ok(Shape {
+        space: config.space()?,
         layers: config.layers,
         channels: config.channels,
         batch: config.part(),
@@ -238,16 +245,16 @@ fn shape(config: &Config, dataset: &Dataset) -> Shape {
         classes: dataset.class_names.len(),
         seed: config.seed,
         memory: crate::train::memory(config.memory),
-    }
+    })
 }
 
 fn summary(r: &Outcomes, identity: &Identity) -> String {
-    let entropy = r.entropy.normal + r.entropy.reduce;
+    let entropy: f64 = r.entropy.values().sum();
     let what = if r.method == Method::Darts.to_string() { "softmax of alpha" } else { "prior" };
     format!(
         "{}\n\nheld-out accuracy {:.1} % ({} of {} images, shared weights, batch statistics; chance {:.1} %)\n\
          entropy of the {what} {entropy:.1} nats (uniform {:.1})\n{} steps in {:.0} s on {}\n\n\
-         {run}/cells.svg    the two cells\n{run}/metrics.jsonl one line per step\n{run}/checkpoints  weights, prior, optimiser\n\
+         {run}/cells.svg    the architecture\n{run}/metrics.jsonl one line per step\n{run}/checkpoints  weights, prior, optimiser\n\
          next: parsec show {run}",
         r.genotype,
         100.0 * r.accuracy,

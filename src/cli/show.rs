@@ -3,16 +3,20 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
+use super::Stem;
+use super::space_args::{SpaceArgs, source};
 use crate::config::Memory;
+use crate::config::space::space_of;
 use crate::error::{Error, Result};
 use crate::graph;
-use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use crate::report;
-use crate::report::summary::{Counts, Training, to_json, to_text};
+use crate::report::summary::{Counts, Known, Training};
 use crate::rng::{Purpose, stream};
-use crate::space::{Genotype, Prior, Space, read_genotype};
+use crate::space::{Alpha, NetworkKind, NetworkSpec, Prior, Space, read_architecture};
 
 /// Resolution of PNG drawings: image pixels per SVG pixel.
 const PNG_SCALE: f32 = 2.0;
@@ -47,7 +51,9 @@ pub struct ShowArgs {
     /// Which network is counted; final if not given.
     pub network: Option<NetworkKind>,
     /// Its stem; that of CIFAR if not given.
-    pub stem: Option<StemKind>,
+    pub stem: Option<Stem>,
+    /// Which space, and what of it.
+    pub space: SpaceArgs,
     /// Whether it has an auxiliary head.
     pub auxiliary: bool,
     /// Images at once, for the plan of its training; the run's or the reference's if not given.
@@ -56,12 +62,15 @@ pub struct ShowArgs {
     pub memory: Option<Memory>,
 }
 
+/// A prior, and the space that it is over.
+pub type OfRun = (Arc<dyn Space>, Prior);
+
 /// Prints what is known of `args.target` to standard output and writes the drawings asked for.
 /// `prior` is the run's newest, with the space it is over.
 ///
 /// # Errors
 /// A target that is no genotype or no run, a network that cannot be built, files that cannot be written.
-pub fn show(args: &ShowArgs, prior: Option<&(Space, Prior)>) -> Result<()> {
+pub fn show(args: &ShowArgs, prior: Option<&OfRun>) -> Result<()> {
     let text = describe(args, prior)?;
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -72,65 +81,80 @@ pub fn show(args: &ShowArgs, prior: Option<&(Space, Prior)>) -> Result<()> {
 }
 
 /// The same as text, after writing the drawings.
-pub fn describe(args: &ShowArgs, prior: Option<&(Space, Prior)>) -> Result<String> {
+pub fn describe(args: &ShowArgs, prior: Option<&OfRun>) -> Result<String> {
     let folder = Path::new(&args.target);
     let is_run = folder.is_dir();
-    let genotype = if is_run {
-        let path = folder.join("genotype.txt");
-        if !path.is_file() {
-            let try_this = "a run folder; one gets its genotype.txt with its first checkpoint";
-            return Err(Error::file(folder, None, "a run folder with genotype.txt", "none", try_this));
-        }
-        read_genotype(&path.to_string_lossy())?
-    } else {
-        read_genotype(&args.target)?
-    };
-    let run = is_run.then(|| RunFiles::read(folder)).transpose()?.unwrap_or_default();
-    let spec = network(args, &run)?;
-    let samples = samples(args, prior)?;
-    draw(args, &genotype, &samples)?;
-    let primitives = prior.map_or_else(Space::default, |(space, _)| space.clone());
-    let counts = Counts::of(&spec, &genotype, &primitives);
-    let training = training(args, &run, &spec)?;
-    let training = Training::of(&spec, &genotype, training.0, training.1);
-    if args.json {
-        to_json(&genotype, &counts, &training, prior, &samples)
-    } else {
-        Ok(to_text(&genotype, &spec, &counts, &training, prior, &samples))
+    if is_run && !folder.join("genotype.txt").is_file() {
+        let try_this = "a run folder; one gets its genotype.txt with its first checkpoint";
+        return Err(Error::file(folder, None, "a run folder with genotype.txt", "none", try_this));
     }
-}
-
-/// The network to be counted: flags first, then the run's files, then the reference's sizes.
-fn network(args: &ShowArgs, run: &RunFiles) -> Result<NetworkSpec> {
+    let run = is_run.then(|| RunFiles::read(folder)).transpose()?.unwrap_or_default();
     let kind = args.network.unwrap_or(NetworkKind::Final);
-    let imagenet = run.config.get("stem").and_then(|stem| stem.as_str()) == Some("imagenet");
-    let stem = args.stem.unwrap_or(if imagenet { StemKind::ImageNet } else { StemKind::Cifar });
-    let (layers, channels, classes, size) = match (kind, stem) {
-        (NetworkKind::Search, _) => (8, 16, 10, 32),
-        (NetworkKind::Final, StemKind::Cifar) => (20, 36, 10, 32),
-        (NetworkKind::Final, StemKind::ImageNet) => (14, 48, 1000, 224),
-    };
+    let (text, mut settings) = source(&args.target, &args.space.with_cells(args.layers, args.stem))?;
+    // A search network is the parent of what the run chose from.
+    if let (NetworkKind::Search, Some((space, _))) = (kind, prior) {
+        let own = space.settings().into_iter().filter(|(key, _)| *key == "primitives");
+        settings.extend(own.map(|(key, value)| (key.to_owned(), value.into())));
+    }
+    let imagenet = settings.get("stem").and_then(|stem| stem.as_str()) == Some("imagenet");
+    let (layers, channels, classes, size) = usual(kind, imagenet);
+    settings.entry("layers").or_insert((layers as i64).into());
+    let space = space_of(&settings, Some(&text))?;
+    let alpha = read_architecture(&*space, if is_run { &text } else { &args.target })?;
     let spec = NetworkSpec {
         kind,
-        stem,
         in_channels: args.image_channels.or(run.data("channels")).unwrap_or(3),
         height: args.size.or(run.data("height")).unwrap_or(size),
         width: args.size.or(run.data("width")).unwrap_or(size),
         n_classes: args.classes.or(run.data("n_classes")).unwrap_or(classes),
-        layers: args.layers.or(run.config("layers")).unwrap_or(layers),
-        channels: args.channels.or(run.config("channels")).unwrap_or(channels),
-        auxiliary: args.auxiliary,
+        channels: args.channels.or(run.config("channels")).unwrap_or(if space.name() == "macro" {
+            32
+        } else {
+            channels
+        }),
+        space,
     };
+    if args.auxiliary && (kind == NetworkKind::Search || spec.space.auxiliary(true).is_none()) {
+        let try_this = "leave it out, or choose the final network of the space darts";
+        let found = if kind == NetworkKind::Search { "a search network" } else { spec.space.name() };
+        return Err(Error::usage("auxiliary head", "a final network of cells", found, try_this));
+    }
+    let spec = spec.with_auxiliary(args.auxiliary);
     spec.check()?;
-    Ok(spec)
+    let samples = samples(args, prior)?;
+    draw(args, &spec, &alpha, prior, &samples)?;
+    let (batch, memory) = training(args, &run, kind, imagenet)?;
+    let known = Known {
+        counts: Counts::of(&spec, &alpha),
+        training: Training::of(&spec, &alpha, batch, memory),
+        spec: &spec,
+        alpha: &alpha,
+        prior,
+        samples: &samples,
+    };
+    if args.json { known.to_json() } else { Ok(known.to_text()) }
+}
+
+/// Layers, channels, classes and side of the images of the reference's networks.
+fn usual(kind: NetworkKind, imagenet: bool) -> (usize, usize, usize, usize) {
+    match (kind, imagenet) {
+        (NetworkKind::Search, _) => (8, 16, 10, 32),
+        (NetworkKind::Final, false) => (20, 36, 10, 32),
+        (NetworkKind::Final, true) => (14, 48, 1000, 224),
+    }
 }
 
 /// Batch and memory of the training that is planned.
-fn training(args: &ShowArgs, run: &RunFiles, spec: &NetworkSpec) -> Result<(u32, graph::Memory)> {
-    let usual = match (spec.kind, spec.stem) {
+fn training(
+    args: &ShowArgs,
+    run: &RunFiles,
+    kind: NetworkKind,
+    imagenet: bool,
+) -> Result<(u32, graph::Memory)> {
+    let usual = match (kind, imagenet) {
         (NetworkKind::Search, _) => 64,
-        (NetworkKind::Final, StemKind::Cifar) => 96,
-        (NetworkKind::Final, StemKind::ImageNet) => 128,
+        (NetworkKind::Final, false) => 96,
+        (NetworkKind::Final, true) => 128,
     };
     let given = args.batch.or(run.config("batch").and_then(|n| n.try_into().ok()));
     let batch = given.unwrap_or(usual);
@@ -175,7 +199,7 @@ impl RunFiles {
 }
 
 /// Children drawn from the prior, with their log-probabilities.
-fn samples(args: &ShowArgs, prior: Option<&(Space, Prior)>) -> Result<Vec<(Genotype, f64)>> {
+fn samples(args: &ShowArgs, prior: Option<&OfRun>) -> Result<Vec<(Alpha, f64)>> {
     let n_samples = args.samples.unwrap_or(0);
     if n_samples == 0 {
         return Ok(Vec::new());
@@ -183,7 +207,7 @@ fn samples(args: &ShowArgs, prior: Option<&(Space, Prior)>) -> Result<Vec<(Genot
     if n_samples > 100 {
         return Err(Error::usage("samples", "at most 100", n_samples.to_string(), ""));
     }
-    let Some((space, prior)) = prior else {
+    let Some((_, prior)) = prior else {
         let try_this = "a run folder in its place";
         return Err(Error::usage(
             "samples",
@@ -194,19 +218,27 @@ fn samples(args: &ShowArgs, prior: Option<&(Space, Prior)>) -> Result<Vec<(Genot
     };
     let draw = |index: u64| {
         let alpha = prior.sample(&mut stream(args.seed, Purpose::Show, 0, index));
-        (space.genotype(&alpha), prior.log_prob(&alpha))
+        let log_p = prior.log_prob(&alpha);
+        (alpha, log_p)
     };
     Ok((0..n_samples as u64).map(draw).collect())
 }
 
-fn draw(args: &ShowArgs, genotype: &Genotype, samples: &[(Genotype, f64)]) -> Result<()> {
-    let svg = if samples.is_empty() {
-        report::cells_svg(genotype)
-    } else {
-        let mut rows = vec![("mode of the prior".to_owned(), genotype.clone())];
-        let caption = |i: usize, log_p: f64| format!("sample {}, log p = {log_p:.2}", i + 1);
-        rows.extend(samples.iter().enumerate().map(|(i, (g, log_p))| (caption(i, *log_p), g.clone())));
-        report::sheet_svg(&rows)
+fn draw(
+    args: &ShowArgs,
+    spec: &NetworkSpec,
+    alpha: &Alpha,
+    prior: Option<&OfRun>,
+    samples: &[(Alpha, f64)],
+) -> Result<()> {
+    let svg = match prior.filter(|_| !samples.is_empty()) {
+        None => report::architecture_svg(&*spec.space, alpha),
+        Some((space, prior)) => {
+            let mut rows = vec![("mode of the prior".to_owned(), prior.mode())];
+            let caption = |i: usize, log_p: f64| format!("sample {}, log p = {log_p:.2}", i + 1);
+            rows.extend(samples.iter().enumerate().map(|(i, (a, log_p))| (caption(i, *log_p), a.clone())));
+            report::architectures_svg(&**space, &rows)
+        }
     };
     if let Some(path) = &args.svg {
         save(path, svg.as_bytes())?;
@@ -215,7 +247,7 @@ fn draw(args: &ShowArgs, genotype: &Genotype, samples: &[(Genotype, f64)]) -> Re
         save(path, &report::png(&svg, PNG_SCALE)?)?;
     }
     if let Some(path) = &args.dot {
-        save(path, report::cells_dot(genotype).as_bytes())?;
+        save(path, report::architecture_dot(&*spec.space, alpha).as_bytes())?;
     }
     Ok(())
 }

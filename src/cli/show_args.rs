@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::space_args::SpaceArgs;
 use super::{Network, Stem, Ui, show};
 use crate::Result;
 use crate::config::{Memory, Method, Resolved, TrainConfig};
 use crate::run::{self, RunDir};
 use crate::search::take_prior;
-use crate::space::{Primitive, Prior, Space};
 
 /// The flags of `show`. Extents that are not given are those of the run, or the reference's.
 #[derive(Debug, clap::Args)]
@@ -60,6 +60,9 @@ pub struct ShowFlags {
     /// With the auxiliary head
     #[arg(long)]
     pub auxiliary: bool,
+    /// Which space, and what of it.
+    #[command(flatten)]
+    pub space: SpaceArgs,
 }
 
 /// Shows the target of `flags`.
@@ -80,7 +83,8 @@ pub fn show(flags: &ShowFlags, ui: &Ui) -> Result<()> {
         size: flags.size,
         image_channels: flags.image_channels,
         network: flags.network.map(Into::into),
-        stem: flags.stem.map(Into::into),
+        stem: flags.stem,
+        space: flags.space.clone(),
         batch: flags.batch,
         memory: flags.memory,
         auxiliary: flags.auxiliary,
@@ -89,7 +93,7 @@ pub fn show(flags: &ShowFlags, ui: &Ui) -> Result<()> {
 }
 
 /// The newest prior of the run at `path`. Without a readable one there is still a genotype to show.
-fn prior(path: &Path, ui: &Ui) -> Option<(Space, Prior)> {
+fn prior(path: &Path, ui: &Ui) -> Option<show::OfRun> {
     if RunDir::open(path).and_then(|run| run.manifest()).is_ok_and(|m| m.kind == TrainConfig::KIND) {
         return None;
     }
@@ -106,12 +110,10 @@ fn prior(path: &Path, ui: &Ui) -> Option<(Space, Prior)> {
     }
 }
 
-fn read_prior(path: &Path, ui: &Ui) -> Result<(Space, Prior)> {
-    let names: Vec<&str> =
-        RunDir::open(path)?.config()?.primitives.iter().map(|p: &Primitive| p.name()).collect();
-    let space = Space::new(&names)?;
+fn read_prior(path: &Path, ui: &Ui) -> Result<show::OfRun> {
+    let space = RunDir::open(path)?.config()?.space()?;
     let (state, warnings) = run::read_prior(path)?;
     warnings.iter().for_each(|w| ui.warn(w));
-    let prior = take_prior(&state, path, &Prior::uniform(&space))?;
+    let prior = take_prior(&state, path, &*space)?;
     Ok((space, prior))
 }

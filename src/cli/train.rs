@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::export::tensors::{self, Tensors};
 use crate::report;
 use crate::run::{self, Job, Manifest, Options, Progress, RunDir, stop};
-use crate::space::{Primitive, read_genotype};
+use crate::space::read_architecture;
 use crate::train::weights::Weights;
 use crate::train::{Evaluation, Settings, TrainRecord, Training};
 
@@ -113,7 +113,8 @@ pub fn resume(path: &Path, run: &RunDir, ui: &Ui) -> Result<()> {
 
 impl Session {
     fn open(config: TrainConfig, resumed: Option<&Manifest>, ui: &Ui) -> Result<Self> {
-        let genotype = read_genotype(&config.genotype)?;
+        let space = config.space()?;
+        let alpha = read_architecture(&*space, &config.genotype)?;
         // Weights that are none are told before the data are read.
         let weights = config.weights.clone().map(|path| Ok((tensors::read(&path)?.0, path))).transpose()?;
         let wanted = Wanted {
@@ -129,7 +130,7 @@ impl Session {
             None => variants::of_adapter(&gpu, ui)?,
         };
         let facts = Facts::of(&dataset, &normalisation, gpu.info(), &tuned)?;
-        let mut training = Training::new(Settings { config, genotype, normalisation }, dataset, gpu)?;
+        let mut training = Training::new(Settings { config, space, alpha, normalisation }, dataset, gpu)?;
         training.use_variants(tuned.variants);
         if let Some((tensors, path)) = weights {
             let weights = Weights::from_tensors(&tensors, &path, training.network().layout(), false)?;
@@ -143,7 +144,7 @@ impl Session {
         let started = Instant::now();
         let stop = stop::on_interrupt()?;
         let training = &mut self.training;
-        let genotype = training.genotype().clone();
+        let genotype = training.genotype();
         run.write("genotype.txt", format!("{genotype}\n").as_bytes())?;
         let options = Options {
             checkpoint_every: training.checkpoint_every(),
@@ -164,16 +165,15 @@ impl Session {
         let best = run.checkpoints().best()?;
         let best = best.and_then(|b| Some((b.score?, b.step)));
         let (best_accuracy, best_step) = best.unwrap_or((evaluation.accuracy(), training.steps_done()));
-        let spec = training.spec().clone();
         let result = Outcomes {
-            genotype: genotype.to_string(),
+            genotype,
             accuracy: evaluation.accuracy(),
             evaluation,
             best_accuracy,
             best_step,
-            parameters: spec.parameter_count(Some(&genotype), &Primitive::ALL),
-            auxiliary_parameters: spec.auxiliary_parameter_count(),
-            macs: spec.macs(&genotype),
+            parameters: training.net().parameter_count(false),
+            auxiliary_parameters: training.net().parameter_count(true),
+            macs: training.net().macs(),
             steps: training.steps_done(),
             seconds: started.elapsed().as_secs_f64(),
             seed: training.config().seed,

@@ -1,14 +1,15 @@
 //! `parsec train --genotype G|RUN --run DIR [CONFIG.toml] [flags]` → the resolved configuration → a training.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
-use toml::Table;
+use toml::{Table, Value};
 
+use super::space_args::{SpaceArgs, source};
 use super::{Ui, train};
 use crate::config::TrainConfig;
 use crate::run::RunDir;
-use crate::space::{Genotype, read_genotype};
+use crate::space::{self, read_architecture};
 use crate::{Error, Result};
 
 /// The flags of `train`. Their names with underscores are the keys of the TOML file.
@@ -46,6 +47,10 @@ pub struct TrainArgs {
     /// The first layers: one convolution at full size, or three of stride 2
     #[arg(long, value_name = "cifar|imagenet")]
     pub stem: Option<String>,
+    /// Which space, and what of it.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub space: SpaceArgs,
     /// Examples per batch
     #[arg(long, value_name = "N")]
     pub batch: Option<u64>,
@@ -141,24 +146,38 @@ impl TrainArgs {
         if let Some(device) = device {
             flags.insert("device".into(), device.into());
         }
+        // What the architecture says of its space, unless the user says otherwise. A file may name it as well.
+        if let Some(genotype) = &self.genotype {
+            let (text, settings) = source(genotype, &self.space.table())?;
+            let name = settings
+                .get("space")
+                .and_then(|name| name.as_str())
+                .unwrap_or(space::space_of(&text))
+                .to_owned();
+            let keys = ["stages", "choices", "head"];
+            let own = settings.into_iter().filter(|(key, _)| keys.contains(&key.as_str()) && name == "macro");
+            flags.extend(own.map(|(key, value)| (key, as_text(value))));
+            flags.insert("space".into(), name.into());
+        }
         let config = TrainConfig::resolve(self.preset.as_deref(), self.config.as_deref(), &flags)?;
-        let genotype = genotype_of(&config.genotype)?.to_string();
-        Ok(TrainConfig { genotype, ..config })
+        let space = config.space()?;
+        let text = source(&config.genotype, &Table::new())?.0;
+        let is_run = std::path::Path::new(&config.genotype).is_dir();
+        let alpha = read_architecture(&*space, if is_run { &text } else { &config.genotype })?;
+        Ok(TrainConfig { genotype: space.print(&alpha), ..config })
     }
 }
 
-/// The architecture that `arg` names: a run stands for its own.
-pub fn genotype_of(arg: &str) -> Result<Genotype> {
-    let folder = Path::new(arg);
-    if !folder.is_dir() {
-        return read_genotype(arg);
+/// A list as text separated by commas, as flags have it.
+fn as_text(value: Value) -> Value {
+    match value {
+        Value::Array(list) => {
+            let words: Vec<String> =
+                list.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect();
+            words.join(",").into()
+        }
+        other => other,
     }
-    let file = folder.join("genotype.txt");
-    if !file.is_file() {
-        let try_this = "a run that has ended or was interrupted with Ctrl-C";
-        return Err(Error::file(folder, None, "a run folder with genotype.txt", "none", try_this));
-    }
-    read_genotype(&file.to_string_lossy())
 }
 
 /// Resolves the configuration and trains.

@@ -4,18 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::open::{self, Opened, Wanted};
-use super::train_args::genotype_of;
-use super::{Stem, Ui, variants};
+use super::space_args::architecture;
+use super::{Ui, variants};
 use crate::config::{Resolved, TrainConfig};
 use crate::data::{Dataset, Identity, Normalisation};
 use crate::error::{Error, Result};
 use crate::export::tensors::{self, Tensors};
 use crate::gpu::Gpu;
 use crate::graph::Lowering;
-use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use crate::ops::Tuning;
 use crate::run::{Manifest, RunDir};
-use crate::space::read_genotype;
+use crate::space::{NetworkKind, NetworkSpec, Space, read_architecture};
 use crate::train::{self, Trained};
 
 /// A training run as it lies in its folder.
@@ -69,8 +68,8 @@ impl TrainingRun {
     pub fn spec(&self) -> Result<NetworkSpec> {
         let data: Identity = serde_json::from_value(self.manifest.data.clone())
             .map_err(|e| self.damaged("the identity of its data", &e))?;
-        let (config, images) = (&self.config, [data.channels, data.height, data.width]);
-        Ok(spec(config.layers, config.channels, train::stem(config.stem), images, data.n_classes))
+        let images = [data.channels, data.height, data.width];
+        Ok(spec(self.config.space()?, self.config.channels, images, data.n_classes))
     }
 
     fn damaged(&self, expected: &str, e: &serde_json::Error) -> Error {
@@ -79,11 +78,11 @@ impl TrainingRun {
 
     /// The network with `weights` (those of [`Self::weights`] or another file's) on the adapter.
     pub fn trained(&self, (tensors, path): (&Tensors, &Path), ui: &Ui) -> Result<Trained> {
-        let genotype = read_genotype(&self.config.genotype)?;
         let spec = self.spec()?;
+        let alpha = read_architecture(&*spec.space, &self.config.genotype)?;
         let mut gpu = open::adapter(self.config.device.as_deref(), ui)?;
         let lowering = Lowering { tuning: tuning(&mut gpu, ui)?, ..train::lowering(&self.config) };
-        Trained::new(spec, genotype, (tensors, path), gpu, lowering)
+        Trained::new(spec, alpha, (tensors, path), gpu, lowering)
     }
 
     /// Whether `dataset` has the classes and the shape of images that this network was trained for.
@@ -117,23 +116,14 @@ impl TrainingRun {
 }
 
 fn spec(
-    layers: usize,
+    space: Arc<dyn Space>,
     channels: usize,
-    stem: StemKind,
     [in_channels, height, width]: [usize; 3],
     n_classes: usize,
 ) -> NetworkSpec {
-    NetworkSpec {
-        kind: NetworkKind::Final,
-        stem,
-        in_channels,
-        height,
-        width,
-        n_classes,
-        layers,
-        channels,
-        auxiliary: false,
-    }
+    let spec =
+        NetworkSpec { space, kind: NetworkKind::Final, in_channels, height, width, n_classes, channels };
+    spec.with_auxiliary(false)
 }
 
 /// The kernels' forms on the adapter, whose reads are set to go with them.
@@ -149,12 +139,10 @@ pub struct Elsewhere<'a> {
     pub genotype: &'a str,
     /// Its weights.
     pub weights: &'a Path,
-    /// Cells.
-    pub layers: usize,
-    /// Channels of the first cells.
+    /// What the flags say of its space.
+    pub settings: toml::Table,
+    /// Channels of the first layers.
     pub channels: usize,
-    /// Its first layers.
-    pub stem: Option<Stem>,
     /// The data and the adapter.
     pub wanted: Wanted<'a>,
 }
@@ -162,14 +150,13 @@ pub struct Elsewhere<'a> {
 impl Elsewhere<'_> {
     /// The network, and the data it is for.
     pub fn open(&self, ui: &Ui) -> Result<(Trained, Arc<Dataset>, Normalisation)> {
-        let genotype = genotype_of(self.genotype)?;
+        let (space, alpha) = architecture(self.genotype, &self.settings)?;
         let (tensors, _) = tensors::read(self.weights)?;
         let Opened { dataset, normalisation, mut gpu } = open::open(&self.wanted, ui)?;
-        let stem = self.stem.map_or(StemKind::Cifar, Into::into);
         let images = [dataset.test.channels, dataset.test.height, dataset.test.width];
-        let spec = spec(self.layers, self.channels, stem, images, dataset.class_names.len());
+        let spec = spec(space, self.channels, images, dataset.class_names.len());
         let lowering = Lowering { tuning: tuning(&mut gpu, ui)?, ..Lowering::default() };
-        let trained = Trained::new(spec, genotype, (&tensors, self.weights), gpu, lowering)?;
+        let trained = Trained::new(spec, alpha, (&tensors, self.weights), gpu, lowering)?;
         Ok((trained, dataset, normalisation))
     }
 }

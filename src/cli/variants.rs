@@ -27,10 +27,11 @@ pub fn choose(tune: Option<bool>, gpu: &Gpu, shape: &Shape, ui: &Ui) -> Result<T
             ui.note(
                 "timing kernel variants, which compiles each of them: a minute or more on a software adapter",
             );
-            // Devices of their own: nothing of the trial is left on the run's.
-            let mut other = gpu.another()?;
+            // Devices of their own: kernels that are wrong may break the one they run on, the trial's must meet each form
+            // uncompiled to see how long it takes, and nothing of either is left on the run's.
+            let mut other = gpu.apart()?;
             let mut prove = |variants, shaders: &[&str]| proof::prove(&mut other, variants, shaders);
-            let tuned = bench::tune(gpu.another()?, shape, &mut prove, &mut |line| ui.note(line))?;
+            let tuned = bench::tune(gpu.apart()?, shape, &mut prove, &mut |line| ui.note(line))?;
             match Store::Variants.keep(&key(gpu.info()), to_value(tuned.variants)?) {
                 Ok(path) => ui.note(&format!("kept for later runs in {}", path.display())),
                 Err(e) => ui.warn(format!("the choice serves this run and is not kept: {e}")),
@@ -93,7 +94,8 @@ fn proven(wanted: Variants, mut excluded: Vec<Excluded>, gpu: &Gpu, ui: &Ui) -> 
         return Ok(known.found.clone());
     }
     ui.note("comparing the kernels with their reference on this adapter, once per driver: some seconds");
-    let mut other = gpu.another()?;
+    // Kernels that are wrong may break the device, which must not be the run's.
+    let mut other = gpu.apart()?;
     let class = gpu.info().class();
     let mut found = Variants::right(wanted, class, &mut |v, shaders| proof::prove(&mut other, v, shaders))?;
     found.excluded.iter().for_each(|e| ui.warn(format!("wrong on this adapter and left out: {e}")));

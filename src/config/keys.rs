@@ -27,6 +27,10 @@ pub enum Kind {
     Text(fn(&str) -> std::result::Result<(), String>),
     /// Names of primitives, as a list or separated by commas.
     Names,
+    /// Words, as a list or separated by commas.
+    Words,
+    /// Integers in a range, as a list or separated by commas.
+    Counts(i64, i64),
     /// One number per colour channel in a range, as a list or separated by commas.
     PerChannel(f64, f64),
 }
@@ -50,7 +54,11 @@ pub const KEYS: &[Key] = &[
     key("method", Kind::Text(|s| s.parse::<Method>().map(drop))),
     key("run", Kind::Text(|s| non_empty(s, "a folder"))),
     key("device", Kind::Text(|s| non_empty(s, "an index or a part of a device's name"))),
-    key("layers", Kind::Int(3, 256)),
+    key("space", Kind::Text(types::check_space)),
+    key("stages", Kind::Counts(1, 64)),
+    key("choices", Kind::Words),
+    key("head", Kind::Int(1, 65_536)),
+    key("layers", Kind::Int(1, 256)),
     key("channels", Kind::Even(2, 1024)),
     key("batch", Kind::Int(1, 32_768)),
     key("micro_batch", Kind::Int(1, 32_768)),
@@ -149,6 +157,17 @@ impl Kind {
                 let primitives = types::parse_primitives(&items(value)?)?;
                 Ok(Value::Array(primitives.iter().map(|p| Value::from(p.name())).collect()))
             }
+            Self::Words => {
+                let words = items(value)?;
+                let empty = words.iter().any(String::is_empty);
+                if empty { Err("words separated by commas".into()) } else { Ok(words.into()) }
+            }
+            Self::Counts(min, max) => {
+                let expected = || format!("integers from {min} to {max}, separated by commas");
+                let number = |s: &String| s.parse::<i64>().ok().filter(|n| (min..=max).contains(n));
+                let list: Option<Vec<i64>> = items(value)?.iter().map(number).collect();
+                list.map(Value::from).ok_or_else(expected)
+            }
             Self::PerChannel(min, max) => {
                 let expected = || format!("one number from {min} to {max} for each of 1 to 4 channels");
                 let list: Vec<f64> = items(value)?
@@ -163,7 +182,7 @@ impl Kind {
 }
 
 /// The items of a list, given as a TOML array or as text separated by commas.
-fn items(value: &Value) -> std::result::Result<Vec<String>, String> {
+pub(super) fn items(value: &Value) -> std::result::Result<Vec<String>, String> {
     let plain = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
     match value {
         Value::String(s) => Ok(s.split(',').map(|part| part.trim().to_owned()).collect()),

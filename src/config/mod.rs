@@ -9,6 +9,7 @@ pub mod compare;
 pub mod keys;
 mod layer;
 mod resolved;
+pub mod space;
 pub mod train;
 mod types;
 
@@ -17,7 +18,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use crate::space::Primitive;
+use std::sync::Arc;
+
+use crate::space::{self as spaces, Primitive, Space, SpaceSettings};
 use crate::{Error, Result};
 pub use compare::CompareConfig;
 use keys::Key;
@@ -45,9 +48,21 @@ pub struct Config {
     /// Index or part of the name of the adapter; without it the fastest class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
-    /// Stacked cells L.
+    /// What is searched: the name of a space.
+    #[serde(default = "darts")]
+    pub space: String,
+    /// Layers of each stage of a chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stages: Option<Vec<usize>>,
+    /// What each layer of a chain may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choices: Option<Vec<String>>,
+    /// Channels of a chain's head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<usize>,
+    /// Stacked cells L; of a chain its layers.
     pub layers: usize,
-    /// Channels C of the first cells; even.
+    /// Channels C of the first cells, or of a chain's stem; even.
     pub channels: usize,
     /// Examples per batch, of each split.
     pub batch: usize,
@@ -153,7 +168,10 @@ impl Config {
     pub fn resolve(file: Option<&Path>, flags: &Table) -> Result<Self> {
         let user = resolved::user_table(file, flags, keys::KEYS)?;
         let preset = if is_embedded(&user) { DEFAULT_PRESET } else { REFERENCE_PRESET };
+        let name = user.get("space").and_then(|v| v.as_str()).unwrap_or("darts");
+        space::check_own(&user, name)?;
         let mut config: Self = resolved::over_preset(preset, user)?;
+        config.layers = layers_of(&config.space()?.settings(), config.layers);
         if config.reference {
             config.drop_mass = 0.0;
         }
@@ -229,6 +247,22 @@ impl Config {
         }
     }
 
+    /// What is searched.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for settings that the space refuses.
+    pub fn space(&self) -> Result<Arc<dyn Space>> {
+        let settings = SpaceSettings {
+            layers: self.layers,
+            primitives: self.primitives.clone(),
+            stages: self.stages.clone(),
+            choices: self.choices.clone(),
+            head: self.head,
+            ..SpaceSettings::default()
+        };
+        spaces::space(&self.space, &settings)
+    }
+
     /// Examples that go through a child at a time: the whole batch, or `micro_batch`.
     pub fn part(&self) -> usize {
         self.micro_batch.unwrap_or(self.batch)
@@ -257,6 +291,17 @@ impl Resolved for Config {
     fn steps(&self) -> u64 {
         self.steps
     }
+}
+
+/// The space of configurations that say nothing of it.
+fn darts() -> String {
+    "darts".into()
+}
+
+/// Layers of a network: those that are configured, or of a chain the sum of its stages.
+fn layers_of(settings: &[(&'static str, String)], configured: usize) -> usize {
+    let stages = settings.iter().find(|(key, _)| *key == "stages");
+    stages.map_or(configured, |(_, list)| list.split(',').filter_map(|n| n.parse::<usize>().ok()).sum())
 }
 
 /// Whether the user's settings choose the embedded images.

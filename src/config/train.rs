@@ -6,12 +6,14 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use super::keys::{Key, Kind, key, non_empty};
 use super::{Memory, Resolved, resolved, types};
+use crate::space::{self, Space, SpaceSettings, StemKind};
 use crate::{Error, Result};
 
 const PRESETS: [(&str, &str); 3] = [
@@ -28,6 +30,10 @@ pub const KEYS: &[Key] = &[
     key("run", Kind::Text(|s| non_empty(s, "a folder"))),
     key("device", Kind::Text(|s| non_empty(s, "an index or a part of a device's name"))),
     key("weights", Kind::Text(|s| non_empty(s, "a safetensors file"))),
+    key("space", Kind::Text(types::check_space)),
+    key("stages", Kind::Counts(1, 64)),
+    key("choices", Kind::Words),
+    key("head", Kind::Int(1, 65_536)),
     key("layers", Kind::Int(1, 256)),
     key("channels", Kind::Even(2, 1024)),
     key("stem", Kind::Text(|s| s.parse::<Stem>().map(drop))),
@@ -80,9 +86,21 @@ pub struct TrainConfig {
     /// A file of weights to start from, with the reference's names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
-    /// Stacked cells L.
+    /// The space of the architecture.
+    #[serde(default = "super::darts")]
+    pub space: String,
+    /// Layers of each stage of a chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stages: Option<Vec<usize>>,
+    /// What each layer of a chain may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choices: Option<Vec<String>>,
+    /// Channels of a chain's head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<usize>,
+    /// Stacked cells L; of a chain its layers.
     pub layers: usize,
-    /// Channels C of the first cells; even.
+    /// Channels C of the first cells, or of a chain's stem; even.
     pub channels: usize,
     /// The first layers.
     #[serde(with = "types::text")]
@@ -169,9 +187,33 @@ impl TrainConfig {
             let try_this = "--genotype RUN of a search, or --genotype DARTS_V2";
             return Err(Error::usage("--genotype", "an architecture to train", "none", try_this));
         }
-        let config: Self = resolved::over_preset(text, user)?;
+        let name = user.get("space").and_then(|v| v.as_str()).unwrap_or("darts").to_owned();
+        super::space::check_own(&user, &name)?;
+        let mut config: Self = resolved::over_preset(text, user)?;
+        if name != "darts" {
+            // Neither an auxiliary head nor drop-path belongs to a chain.
+            (config.auxiliary, config.drop_path, config.stem) = (0.0, 0.0, Stem::Cifar);
+        }
+        config.layers = super::layers_of(&config.space()?.settings(), config.layers);
         Resolved::check(&config)?;
         Ok(config)
+    }
+
+    /// The space of the architecture; the DARTS space has all primitives.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for settings that the space refuses.
+    pub fn space(&self) -> Result<Arc<dyn Space>> {
+        let settings = SpaceSettings {
+            layers: self.layers,
+            stem: (self.stem == Stem::Imagenet).then_some(StemKind::ImageNet),
+            auxiliary: self.auxiliary > 0.0,
+            stages: self.stages.clone(),
+            choices: self.choices.clone(),
+            head: self.head,
+            ..SpaceSettings::default()
+        };
+        space::space(&self.space, &settings)
     }
 
     /// Sets [`Self::steps`] from [`Self::epochs`] once the length of an epoch is known.

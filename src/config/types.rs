@@ -17,6 +17,12 @@ pub fn check_data(text: &str) -> Result<(), String> {
     if fits { Ok(()) } else { Err("embedded, cifar10:DIR, cifar100:DIR, idx:DIR or folder:DIR".into()) }
 }
 
+/// What `text` should be if it names no space.
+pub fn check_space(text: &str) -> Result<(), String> {
+    let names = crate::space::names();
+    if names.contains(&text) { Ok(()) } else { Err(names.join(" or ")) }
+}
+
 /// How many architectures a step draws: K.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "Plain", try_from = "Plain")]
@@ -123,6 +129,16 @@ pub enum Temper {
     Beta(f64),
     /// The β that gives this effective sample size.
     Ess(f64),
+}
+
+impl Temper {
+    /// The tempering of a step with `k` children: no larger effective size than they can have.
+    pub fn within(self, samples: Samples, k: usize) -> Self {
+        match self {
+            Self::Ess(target) => Self::Ess(target.min(samples.largest_ess(k as u32))),
+            other => other,
+        }
+    }
 }
 
 impl FromStr for Temper {

@@ -6,12 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::tensors::{self, Data, Metadata, Tensor, Tensors};
 use crate::error::{Error, Result};
-use crate::graph::spec::{NetworkKind, NetworkSpec, ParamRole, ParamSpec, StemKind};
 use crate::network::Net;
-use crate::space::{Genotype, Paths, Primitive};
+use crate::network::{ParamRole, ParamSpec};
+use crate::space::{Alpha, Paths, Space};
+use crate::space::{NetworkKind, NetworkSpec};
 
 /// What a network is used with, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,7 +30,7 @@ pub struct About {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trained {
     /// Its architecture; of a search parent the mode of the prior.
-    pub genotype: Genotype,
+    pub alpha: Alpha,
     /// Its structure.
     pub spec: NetworkSpec,
     /// Exactly the entries of its state dictionary. F32; counters I64 without dimensions.
@@ -37,33 +39,33 @@ pub struct Trained {
     pub about: About,
 }
 
-/// Extents of a network that its tensors do not say.
-#[derive(Clone, Debug, PartialEq)]
+/// What a network's tensors do not say of it.
+#[derive(Clone, Debug)]
 pub struct Extents {
+    /// What it is built of.
+    pub space: Arc<dyn Space>,
     /// Search parent or final network.
     pub kind: NetworkKind,
-    /// Its first layers.
-    pub stem: StemKind,
-    /// Cells L.
-    pub layers: usize,
-    /// Channels C of the first cells.
+    /// Channels of the first layers.
     pub channels: usize,
     /// Height and width of the images in pixels.
     pub size: [usize; 2],
 }
 
+/// Settings of a space that its tensors or its architecture say.
+const HIDDEN: [&str; 2] = ["auxiliary", "primitives"];
+
 impl Trained {
-    /// The network of `genotype` with the `tensors` of the file `path`. A search parent is that over
-    /// `primitives`; its running statistics are left out, since children use batch statistics.
+    /// The network of `alpha` with the `tensors` of the file `path`. Running statistics of a search parent are left out,
+    /// since children use batch statistics.
     ///
     /// # Errors
     /// [`Error::Usage`] for a structure that cannot be built; [`Error::File`] for the first tensor that
     /// is missing, is of another network, or has another shape or type. Counters may be missing (files
     /// of old versions of PyTorch have none): they are 0 then.
     pub fn new(
-        genotype: Genotype,
+        alpha: Alpha,
         spec: NetworkSpec,
-        primitives: &[Primitive],
         mut tensors: Tensors,
         about: About,
         path: &Path,
@@ -72,7 +74,10 @@ impl Trained {
         if spec.kind == NetworkKind::Search {
             tensors.retain(|name, _| !is_running(name));
         }
-        let params = spec.params(Some(&genotype), primitives);
+        let params = match (spec.kind, spec.space.of_tensors(&mut tensors.keys().map(String::as_str))) {
+            (NetworkKind::Search, Some(space)) => NetworkSpec { space, ..spec.clone() }.parent_params(),
+            _ => spec.params(&alpha),
+        };
         for param in params.iter().filter(|p| p.role == ParamRole::NumBatchesTracked) {
             tensors.entry(param.name.clone()).or_insert_with(|| Tensor::i64(&[], vec![0]));
         }
@@ -81,7 +86,7 @@ impl Trained {
             fits(what, values.len(), "channel of the images", spec.in_channels)?;
         }
         fits("class name", about.class_names.len(), "class", spec.n_classes)?;
-        Ok(Self { genotype, spec, tensors, about })
+        Ok(Self { alpha, spec, tensors, about })
     }
 
     /// The network in the safetensors file at `path`; the channels of the images, the classes and the
@@ -89,27 +94,31 @@ impl Trained {
     ///
     /// # Errors
     /// As [`Self::new`], and [`Error::Io`] for a file that cannot be read.
-    pub fn read(path: &Path, genotype: Genotype, extents: &Extents, about: About) -> Result<Self> {
+    pub fn read(path: &Path, alpha: Alpha, extents: &Extents, about: About) -> Result<Self> {
         let (tensors, _) = tensors::read(path)?;
-        Self::of_tensors(genotype, extents, tensors, about, path)
+        Self::of_tensors(alpha, extents, tensors, about, path)
     }
 
     /// The same with the `tensors` of the file `path`.
     pub fn of_tensors(
-        genotype: Genotype,
+        alpha: Alpha,
         extents: &Extents,
         tensors: Tensors,
         about: About,
         path: &Path,
     ) -> Result<Self> {
         let spec = extents.spec(&tensors, path)?;
-        let primitives = primitives_in(&tensors);
-        Self::new(genotype, spec, &primitives, tensors, about, path)
+        Self::new(alpha, spec, tensors, about, path)
+    }
+
+    /// Its architecture as text.
+    pub fn genotype(&self) -> String {
+        self.spec.space.print(&self.alpha)
     }
 
     /// Its layers.
     pub fn net(&self) -> Net {
-        self.spec.net(Paths::Child(&self.genotype))
+        self.spec.net(Paths::Child(&self.alpha))
     }
 
     /// Its safetensors file.
@@ -123,10 +132,15 @@ impl Trained {
         let mut out = Metadata::new();
         let mut put = |key: &str, value: String| out.insert(key.to_owned(), value);
         put("format", "pt".into());
-        put("genotype", self.genotype.to_string());
+        put("genotype", self.genotype());
         put("network", if spec.kind == NetworkKind::Final { "final" } else { "search" }.into());
-        put("stem", if spec.stem == StemKind::Cifar { "cifar" } else { "imagenet" }.into());
-        put("layers", spec.layers.to_string());
+        if spec.space.name() != "darts" {
+            put("space", spec.space.name().into());
+        }
+        let own = spec.space.settings();
+        own.into_iter().filter(|(key, _)| !HIDDEN.contains(key)).for_each(|(key, value)| {
+            put(key, value);
+        });
         put("channels", spec.channels.to_string());
         put("image_size", format!("[{},{}]", spec.height, spec.width));
         if !self.about.mean.is_empty() {
@@ -157,18 +171,16 @@ impl Extents {
                 Err(Error::file(path, None, expected, found, ""))
             }
         };
-        let first = if self.stem == StemKind::Cifar { "stem.0.weight" } else { "stem0.0.weight" };
-        Ok(NetworkSpec {
+        let spec = NetworkSpec {
+            space: Arc::clone(&self.space),
             kind: self.kind,
-            stem: self.stem,
-            in_channels: extent(first, 1, 4)?,
+            in_channels: extent(self.space.first_weight(), 1, 4)?,
             height: self.size[0],
             width: self.size[1],
             n_classes: extent("classifier.weight", 0, 2)?,
-            layers: self.layers,
             channels: self.channels,
-            auxiliary: tensors.keys().any(|name| name.starts_with("auxiliary_head.")),
-        })
+        };
+        Ok(spec.with_auxiliary(tensors.keys().any(|name| name.starts_with("auxiliary_head."))))
     }
 }
 
@@ -177,15 +189,6 @@ impl Extents {
 pub fn of_checkpoint(state: Tensors) -> Tensors {
     let inner = |name: &str| Some(name.strip_prefix("v.").or(name.strip_prefix("state."))?.to_owned());
     state.into_iter().filter_map(|(name, tensor)| Some((inner(&name)?, tensor))).collect()
-}
-
-/// The primitives of which a search parent's `tensors` hold a path. Those without parameters change
-/// nothing and are absent.
-fn primitives_in(tensors: &Tensors) -> Vec<Primitive> {
-    // cells.I._ops.E._ops.P.…
-    let index = |name: &str| name.split("._ops.").nth(2)?.split('.').next()?.parse::<usize>().ok();
-    let found: BTreeSet<usize> = tensors.keys().filter_map(|name| index(name)).collect();
-    Primitive::ALL.into_iter().filter(|p| found.contains(&p.index())).collect()
 }
 
 fn is_running(name: &str) -> bool {

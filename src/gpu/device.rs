@@ -1,22 +1,16 @@
 //! An adapter and limits → an open device whose failures come back as errors.
 //!
-//! wgpu reports most failures later, through callbacks; they are kept in [`Faults`] and returned by the next
-//! call. What a call can be blamed for itself is caught in an error scope around it.
+//! A [`Device`] has what is compiled once per device; the buffers are a [`super::Gpu`]'s, of which any number work on one
+//! device. wgpu reports most failures through callbacks and error scopes. A lost device is lost for all who use it; every
+//! other failure is caught in an error scope around the call, and belongs to whoever made the call.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use super::adapter::{self, AdapterInfo, Class};
-use super::executor::{Flight, Held};
-use super::mirror::Mirror;
-use super::pace::Pace;
+use super::adapter::{self, AdapterInfo};
 use super::pipelines::Pipelines;
-use super::time::Stamps;
-use super::variants::Variants;
-use crate::graph::Lowering;
-use crate::kernel::{Buf, Dispatch};
-use crate::ops::UNIFORM_BYTES;
+use crate::kernel::Dispatch;
 use crate::{Error, Result};
 
 /// Which limits the device is opened with.
@@ -64,11 +58,15 @@ pub struct Options {
     pub patience: Option<Duration>,
 }
 
-/// See [`Gpu::listen`].
+/// See [`super::Gpu::listen`].
 #[derive(Clone)]
 pub(super) struct Listener(Arc<dyn Fn(usize, usize) + Send + Sync>);
 
 impl Listener {
+    pub fn new(listener: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(listener))
+    }
+
     pub fn tell(&self, ready: usize, known: usize) {
         (self.0)(ready, known);
     }
@@ -101,25 +99,40 @@ pub fn has_dxc(folders: impl IntoIterator<Item = std::path::PathBuf>) -> bool {
     folders.into_iter().any(|folder| folder.join("dxcompiler.dll").is_file())
 }
 
-/// Failures that came through callbacks.
-#[derive(Debug, Default)]
-pub(super) struct Faults(Mutex<Option<Fault>>);
-
-#[derive(Debug)]
-enum Fault {
+/// What makes contents of the device's memory worthless.
+#[derive(Clone, Debug)]
+pub(super) enum Fault {
     OutOfMemory,
     Lost(String),
     Other(String),
 }
 
+impl From<wgpu::Error> for Fault {
+    fn from(error: wgpu::Error) -> Self {
+        match error {
+            wgpu::Error::OutOfMemory { .. } => Self::OutOfMemory,
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+/// The failure that counts, if there was one.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Mutex<Option<Fault>>);
+
 impl Faults {
     /// The first failure counts; those after it are its consequences. That the device is lost may be told
     /// after what fails because of it.
-    fn put(&self, fault: Fault) {
+    pub fn put(&self, fault: Fault) {
         let mut slot = self.slot();
         if slot.is_none() || (matches!(fault, Fault::Lost(_)) && !matches!(*slot, Some(Fault::Lost(_)))) {
             *slot = Some(fault);
         }
+    }
+
+    /// The failure that counts.
+    pub fn get(&self) -> Option<Fault> {
+        self.slot().clone()
     }
 
     fn slot(&self) -> MutexGuard<'_, Option<Fault>> {
@@ -127,43 +140,39 @@ impl Faults {
     }
 }
 
-/// An open device with its buffers and pipelines.
+/// An open device with the kernels compiled on it. A clone is another handle of the same device.
+///
+/// It has no buffers: a [`super::Gpu`] on it has. Handles may be used on several threads at once.
+#[derive(Clone, Debug)]
+pub struct Device(Arc<Opened>);
+
+/// What the handles of a device share.
 #[derive(Debug)]
-pub struct Gpu {
-    pub(super) info: AdapterInfo,
-    pub(super) device: wgpu::Device,
-    pub(super) queue: wgpu::Queue,
-    pub(super) limits: wgpu::Limits,
+struct Opened {
+    info: AdapterInfo,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    limits: wgpu::Limits,
     /// As it was opened, to be opened again.
-    pub(super) options: Options,
+    options: Options,
+    /// Whether kernels are compiled as they are written.
+    plain: bool,
     faults: Arc<Faults>,
-    pub(super) pipelines: Pipelines,
-    pub(super) buffers: BTreeMap<Buf, Held>,
-    /// Whether kernels read activations through textures.
-    pub(super) textures: bool,
-    pub(super) mirrors: BTreeMap<Buf, Mirror>,
-    /// Counts replaced buffers: what was recorded before holds ranges of the old ones.
-    pub(super) generation: u64,
-    /// Staging buffer for read-backs, as large as the largest so far.
-    pub(super) staging: Option<wgpu::Buffer>,
-    pub(super) flights: VecDeque<Flight>,
-    pub(super) pace: Pace,
-    /// Time that the host has waited for the adapter.
-    pub(super) waited: Duration,
-    /// For [`Gpu::times`], made when first asked for.
-    pub(super) stamps: Option<Stamps>,
+    pipelines: Pipelines,
+    /// Read by those who wait for the adapter, written by those who wait for all of them.
+    waits: RwLock<()>,
     /// Whether work was given up that may still run.
-    hung: bool,
+    hung: AtomicBool,
     /// What its user should know.
     remarks: Vec<String>,
     /// Pipelines that have run.
-    pub(super) n_ran: usize,
-    pub(super) listener: Option<Listener>,
+    n_ran: AtomicUsize,
+    listener: Mutex<Option<Listener>>,
     /// The driver's own cache of compiled kernels.
-    pub(super) cache: Option<wgpu::PipelineCache>,
+    cache: Mutex<Option<wgpu::PipelineCache>>,
 }
 
-impl Gpu {
+impl Device {
     /// Open the adapter that `selector` means (see [`super::choose`]).
     ///
     /// Errors: [`Error::Usage`] for an unknown selector, [`Error::Device`] if there is no adapter or it
@@ -195,12 +204,9 @@ impl Gpu {
 
         let faults = Arc::new(Faults::default());
         let seen = Arc::clone(&faults);
-        device.on_uncaptured_error(Arc::new(move |error| {
-            seen.put(match error {
-                wgpu::Error::OutOfMemory { .. } => Fault::OutOfMemory,
-                other => Fault::Other(other.to_string()),
-            });
-        }));
+        // Calls that may fail stand in error scopes. Nobody knows whose call it was that fails outside of them, so it
+        // counts for all.
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| seen.put(error.into())));
         let seen = Arc::clone(&faults);
         // This is also called when the device is dropped; then nobody asks any more.
         device.set_device_lost_callback(move |reason, message| {
@@ -208,202 +214,165 @@ impl Gpu {
             seen.put(Fault::Lost(if destroyed { "it was destroyed".into() } else { message }));
         });
         let (plain, remarks) = plain_kernels(&info);
-        let textures = match options.reads {
-            Reads::Auto => info.class() == Class::Software,
-            Reads::Buffers => false,
-            Reads::Textures => true,
-        };
-        let mut gpu = Self {
+        Ok(Self(Arc::new(Opened {
             info,
             device,
             queue,
             limits,
             options,
+            plain: options.plain || plain,
             faults,
-            pipelines: Pipelines::new(Options { plain: options.plain || plain, ..options }),
-            buffers: BTreeMap::new(),
-            textures,
-            mirrors: BTreeMap::new(),
-            generation: 0,
-            staging: None,
-            flights: VecDeque::new(),
-            pace: Pace::new(),
-            waited: Duration::ZERO,
-            stamps: None,
-            hung: false,
+            pipelines: Pipelines::default(),
+            waits: RwLock::default(),
+            hung: AtomicBool::new(false),
             remarks,
-            n_ran: 0,
-            listener: None,
-            cache: None,
-        };
-        // (mean, scale, beta, rstd) of each channel.
-        let identity = [[0f32, 1.0, 0.0, 1.0]].repeat(UNIFORM_BYTES as usize / 16);
-        gpu.allocate(Buf::Identity, UNIFORM_BYTES)?;
-        gpu.write(Buf::Identity, 0, bytemuck::cast_slice(&identity))?;
-        Ok(gpu)
+            n_ran: AtomicUsize::new(0),
+            listener: Mutex::default(),
+            cache: Mutex::default(),
+        })))
+    }
+
+    /// The same adapter, opened once more in the same way: a device of its own, with nothing compiled.
+    ///
+    /// Errors: as [`Device::open`].
+    pub(super) fn apart(&self) -> Result<Self> {
+        Self::open(Some(&self.info().index.to_string()), self.options())
     }
 
     /// The same adapter, opened once more in the same way: after this device was lost.
     ///
-    /// Errors: as [`Gpu::open`]; [`Error::Device`] if it is not there any more.
-    pub(super) fn open_again(&mut self) -> Result<Self> {
+    /// Errors: as [`Device::open`]; [`Error::Device`] if it is not there any more.
+    pub(super) fn open_again(&self) -> Result<Self> {
         // What the lost device held may still count as taken.
-        (self.staging, self.flights) = (None, VecDeque::new());
-        self.buffers.clear();
-        self.mirrors.clear();
-        self.pipelines.clear();
-        let mut again = Self::open(Some(&self.info.index.to_string()), self.options)?;
-        if again.info.name != self.info.name {
+        self.pipelines().clear();
+        let again = self.apart()?;
+        if again.info().name != self.info().name {
             return Err(Error::device(
-                format!("{} is gone; in its place is {}", self.info.name, again.info.name),
+                format!("{} is gone; in its place is {}", self.info().name, again.info().name),
                 "parsec devices lists what there is",
             ));
         }
-        again.read_through_textures(self.textures);
-        again.listener = self.listener.take();
+        again.listen(self.listener());
         Ok(again)
-    }
-
-    /// What its user should know about the adapter.
-    pub fn remarks(&self) -> &[String] {
-        &self.remarks
-    }
-
-    /// Calls `listener` whenever kernels were compiled: with how many are ready, and how many are known so far.
-    pub fn listen(&mut self, listener: impl Fn(usize, usize) + Send + Sync + 'static) {
-        self.listener = Some(Listener(Arc::new(listener)));
-    }
-
-    /// How long the adapter may take for what was submitted.
-    pub(super) fn patience(&self) -> Duration {
-        let usual = if self.info.is_software { Duration::from_secs(600) } else { Duration::from_secs(60) };
-        self.options.patience.unwrap_or(usual)
-    }
-
-    /// The adapter has not finished its work in time: it counts as lost.
-    pub(super) fn give_up(&mut self) -> Error {
-        let message = format!("it has not finished its work for {:.0?}", self.patience());
-        self.faults.put(Fault::Lost(message.clone()));
-        if !self.hung {
-            self.hung = true;
-            // Dropping the queue would wait for the work without end.
-            std::mem::forget(self.queue.clone());
-        }
-        Error::Lost { adapter: self.info.name.clone(), message }
-    }
-
-    /// The adapter opened once more in the same way, with buffers of its own.
-    ///
-    /// Errors: as [`Gpu::open`].
-    pub fn another(&self) -> Result<Self> {
-        Self::open(Some(&self.info.index.to_string()), self.options)
-    }
-
-    /// How networks are lowered for this adapter: with the fixed choice of kernels.
-    pub fn lowering(&self) -> Lowering {
-        Lowering { tuning: Variants::fixed(self).tuning, ..Lowering::default() }
-    }
-
-    /// What takes the device away in the middle of its work, as the reset of a driver does: for trying what
-    /// happens then.
-    pub fn breaker(&self) -> impl Fn() + Send + use<> {
-        let device = self.device.clone();
-        move || device.destroy()
     }
 
     /// The adapter in use.
     pub fn info(&self) -> &AdapterInfo {
-        &self.info
+        &self.0.info
     }
 
-    /// Whether kernels read activations through textures.
-    pub fn reads_through_textures(&self) -> bool {
-        self.textures
+    /// What its user should know about the adapter.
+    pub fn remarks(&self) -> &[String] {
+        &self.0.remarks
     }
 
-    /// Changes how kernels read activations. What was prepared before stays as it is.
-    pub fn read_through_textures(&mut self, textures: bool) {
-        if self.textures != textures {
-            self.textures = textures;
-            self.pipelines.clear();
-            self.mirrors.clear();
+    pub(super) fn wgpu(&self) -> &wgpu::Device {
+        &self.0.device
+    }
+
+    pub(super) fn queue(&self) -> &wgpu::Queue {
+        &self.0.queue
+    }
+
+    pub(super) fn limits(&self) -> &wgpu::Limits {
+        &self.0.limits
+    }
+
+    pub(super) fn options(&self) -> Options {
+        self.0.options
+    }
+
+    /// Whether kernels are compiled as they are written.
+    pub(super) fn is_plain(&self) -> bool {
+        self.0.plain
+    }
+
+    pub(super) fn pipelines(&self) -> &Pipelines {
+        &self.0.pipelines
+    }
+
+    pub(super) fn listener(&self) -> Option<Listener> {
+        self.0.listener.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn listen(&self, listener: Option<Listener>) {
+        *self.0.listener.lock().unwrap_or_else(PoisonError::into_inner) = listener;
+    }
+
+    pub(super) fn cache(&self) -> Option<wgpu::PipelineCache> {
+        self.0.cache.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn use_cache(&self, cache: wgpu::PipelineCache) {
+        *self.0.cache.lock().unwrap_or_else(PoisonError::into_inner) = Some(cache);
+    }
+
+    /// Counts `n` more pipelines that have run, and returns how many have.
+    pub(super) fn have_run(&self, n: usize) -> usize {
+        n + self.0.n_ran.fetch_add(n, Ordering::Relaxed)
+    }
+
+    /// How long the adapter may take for what was submitted.
+    pub(super) fn patience(&self) -> Duration {
+        let usual = if self.info().is_software { Duration::from_secs(600) } else { Duration::from_secs(60) };
+        self.options().patience.unwrap_or(usual)
+    }
+
+    /// The adapter has not finished its work in time: it counts as lost.
+    pub(super) fn give_up(&self) -> Error {
+        let message = format!("it has not finished its work for {:.0?}", self.patience());
+        self.0.faults.put(Fault::Lost(message.clone()));
+        if !self.0.hung.swap(true, Ordering::Relaxed) {
+            // Dropping the queue would wait for the work without end.
+            std::mem::forget(self.queue().clone());
         }
+        Error::Lost { adapter: self.info().name.clone(), message }
     }
 
-    /// Largest range that can be bound, in bytes.
-    pub fn max_binding_bytes(&self) -> u64 {
-        self.limits.max_storage_buffer_binding_size
+    /// The failure of the device that counts for all who use it.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.0.faults.get()
     }
 
-    /// A failure that came through a callback since the last call. It stays: the device's contents
-    /// cannot be trusted after it.
-    pub(super) fn check(&self) -> Result<()> {
-        if self.faults.slot().is_none() {
-            return Ok(());
-        }
-        self.hear();
-        match &*self.faults.slot() {
-            None => Ok(()),
-            Some(Fault::OutOfMemory) => Err(self.out_of_memory("GPU memory", 0)),
-            Some(Fault::Lost(message)) => {
-                Err(Error::Lost { adapter: self.info.name.clone(), message: message.clone() })
-            }
-            Some(Fault::Other(message)) => {
-                Err(Error::device(format!("{} reported: {message}", self.info.name), "a newer driver"))
-            }
-        }
+    /// Waits for a submission, for no longer than the adapter's patience.
+    pub(super) fn wait_for(&self, index: wgpu::SubmissionIndex) -> Result<(), wgpu::PollError> {
+        let _wait = self.0.waits.read().unwrap_or_else(PoisonError::into_inner);
+        let poll = wgpu::PollType::Wait { submission_index: Some(index), timeout: Some(self.patience()) };
+        self.wgpu().poll(poll).map(|_| ())
     }
 
     /// Lets callbacks run: that the device was lost is told when its work has ended.
-    fn hear(&self) {
-        if self.hung {
+    pub(super) fn hear(&self) {
+        // Another thread may be about to run the callback.
+        let _no_other = self.0.waits.write().unwrap_or_else(PoisonError::into_inner);
+        if self.0.hung.load(Ordering::Relaxed) {
             return;
         }
         let timeout = Some(Duration::from_secs(10));
-        _ = self.device.poll(wgpu::PollType::Wait { submission_index: None, timeout });
+        _ = self.wgpu().poll(wgpu::PollType::Wait { submission_index: None, timeout });
     }
 
-    /// `error`, or [`Error::Lost`] where that is the reason of it.
-    pub(super) fn reason(&self, error: Error) -> Error {
-        self.hear();
-        match self.check() {
-            Err(lost @ Error::Lost { .. }) => lost,
-            _ => error,
-        }
+    /// Runs `work` and returns what wgpu holds against it. Error scopes belong to the thread that opens them, so what
+    /// others do on the device at the same time is not held against `work`.
+    pub(super) fn scoped<T>(&self, work: impl FnOnce(&wgpu::Device) -> T) -> (T, Option<wgpu::Error>) {
+        let memory = self.wgpu().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.wgpu().push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = self.wgpu().push_error_scope(wgpu::ErrorFilter::Internal);
+        let made = work(self.wgpu());
+        let internal = pollster::block_on(internal.pop());
+        let validation = pollster::block_on(validation.pop());
+        let memory = pollster::block_on(memory.pop());
+        (made, memory.or(validation).or(internal))
     }
 
-    pub(super) fn out_of_memory(&self, what: &str, more_bytes: u64) -> Error {
-        let have_bytes = self.allocated_bytes();
+    /// The error for an allocation of `more_bytes` for `what` beside `have_bytes` that its user has.
+    pub(super) fn out_of_memory(&self, what: &str, have_bytes: u64, more_bytes: u64) -> Error {
         Error::Memory {
-            what: format!("{what} on {}", self.info.name),
+            what: format!("{what} on {}", self.info().name),
             need_bytes: have_bytes + more_bytes,
             have_bytes,
             try_this: "a smaller --batch, fewer --channels or --memory low, or close other programs that use the GPU"
                 .into(),
-        }
-    }
-
-    /// Run `work` and return what wgpu holds against it: `Memory` for an allocation of `more_bytes`
-    /// for `what`, `Kernel` for a validation error.
-    pub(super) fn scoped<T>(
-        &self,
-        what: &str,
-        more_bytes: u64,
-        work: impl FnOnce(&wgpu::Device) -> T,
-    ) -> Result<T> {
-        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
-        let made = work(&self.device);
-        let internal = pollster::block_on(internal.pop());
-        let validation = pollster::block_on(validation.pop());
-        let memory = pollster::block_on(memory.pop());
-        if memory.is_some() {
-            return Err(self.reason(self.out_of_memory(what, more_bytes)));
-        }
-        match validation.or(internal) {
-            None => Ok(made),
-            Some(e) => Err(self.reason(Error::Kernel { kernel: what.into(), message: e.to_string() })),
         }
     }
 }

@@ -1,12 +1,19 @@
 //! Buffers by role, submission of recorded dispatches, and results back on the host.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::device::Gpu;
+use super::adapter::{AdapterInfo, Class};
+use super::device::{Device, Fault, Faults, Listener, Options, Reads};
+use super::mirror::Mirror;
+use super::pace::Pace;
 use super::record::{Recorded, Step};
 use super::time::Stamps;
+use super::variants::Variants;
+use crate::graph::Lowering;
 use crate::kernel::{Buf, Range};
+use crate::ops::UNIFORM_BYTES;
 use crate::{Error, Result};
 
 /// Room behind every buffer for a uniform array that is larger than the range it is bound to.
@@ -32,7 +39,224 @@ pub(super) struct Flight {
     n_new: usize,
 }
 
+/// Buffers on a device, and the work submitted on them.
+#[derive(Debug)]
+pub struct Gpu {
+    pub(super) device: Device,
+    /// Failures of its own calls.
+    faults: Faults,
+    pub(super) buffers: BTreeMap<Buf, Held>,
+    /// Whether kernels read activations through textures.
+    pub(super) textures: bool,
+    pub(super) mirrors: BTreeMap<Buf, Mirror>,
+    /// Counts replaced buffers: what was recorded before holds ranges of the old ones.
+    pub(super) generation: u64,
+    /// Staging buffer for read-backs, as large as the largest so far.
+    staging: Option<wgpu::Buffer>,
+    flights: VecDeque<Flight>,
+    /// The last submission of all.
+    last: Option<wgpu::SubmissionIndex>,
+    pace: Pace,
+    /// Time that the host has waited for the adapter.
+    pub(super) waited: Duration,
+    /// For [`Gpu::times`], made when first asked for.
+    pub(super) stamps: Option<Stamps>,
+}
+
 impl Gpu {
+    /// Open the adapter that `selector` means (see [`super::choose`]): a [`Device`] of its own, with buffers on it.
+    ///
+    /// Errors: those of [`Device::open`] and [`Gpu::on`].
+    pub fn open(selector: Option<&str>, options: Options) -> Result<Self> {
+        Self::on(&Device::open(selector, options)?)
+    }
+
+    /// Buffers of its own on a device, whose compiled kernels it shares with all others there.
+    ///
+    /// Errors: [`Error::Lost`] if the device was lost, [`Error::Memory`].
+    pub fn on(device: &Device) -> Result<Self> {
+        let textures = match device.options().reads {
+            Reads::Auto => device.info().class() == Class::Software,
+            Reads::Buffers => false,
+            Reads::Textures => true,
+        };
+        let mut gpu = Self {
+            device: device.clone(),
+            faults: Faults::default(),
+            buffers: BTreeMap::new(),
+            textures,
+            mirrors: BTreeMap::new(),
+            generation: 0,
+            staging: None,
+            flights: VecDeque::new(),
+            last: None,
+            pace: Pace::new(),
+            waited: Duration::ZERO,
+            stamps: None,
+        };
+        // (mean, scale, beta, rstd) of each channel.
+        let identity = [[0f32, 1.0, 0.0, 1.0]].repeat(UNIFORM_BYTES as usize / 16);
+        gpu.allocate(Buf::Identity, UNIFORM_BYTES)?;
+        gpu.write(Buf::Identity, 0, bytemuck::cast_slice(&identity))?;
+        Ok(gpu)
+    }
+
+    /// Other buffers on the same device.
+    ///
+    /// Errors: as [`Gpu::on`].
+    pub fn another(&self) -> Result<Self> {
+        Self::on(&self.device)
+    }
+
+    /// The adapter opened once more in the same way: buffers on a device of their own, which kernels that nobody has
+    /// tried yet may break.
+    ///
+    /// Errors: as [`Gpu::open`].
+    pub fn apart(&self) -> Result<Self> {
+        Self::on(&self.device.apart()?)
+    }
+
+    /// The same adapter, opened once more in the same way: after this device was lost.
+    ///
+    /// Errors: as [`Gpu::open`]; [`Error::Device`] if it is not there any more.
+    pub(super) fn open_again(&mut self) -> Result<Self> {
+        // What the lost device held may still count as taken.
+        (self.staging, self.flights) = (None, VecDeque::new());
+        self.buffers.clear();
+        self.mirrors.clear();
+        let mut again = Self::on(&self.device.open_again()?)?;
+        again.read_through_textures(self.textures);
+        Ok(again)
+    }
+
+    /// The device that it works on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The adapter in use.
+    pub fn info(&self) -> &AdapterInfo {
+        self.device.info()
+    }
+
+    /// What its user should know about the adapter.
+    pub fn remarks(&self) -> &[String] {
+        self.device.remarks()
+    }
+
+    /// Calls `listener` whenever kernels were compiled on the device: with how many are ready, and how many are known so
+    /// far.
+    pub fn listen(&mut self, listener: impl Fn(usize, usize) + Send + Sync + 'static) {
+        self.device.listen(Some(Listener::new(listener)));
+    }
+
+    /// How networks are lowered for this adapter: with the fixed choice of kernels.
+    pub fn lowering(&self) -> Lowering {
+        Lowering { tuning: Variants::fixed(self).tuning, ..Lowering::default() }
+    }
+
+    /// What takes the device away in the middle of its work, as the reset of a driver does: for trying what
+    /// happens then.
+    pub fn breaker(&self) -> impl Fn() + Send + use<> {
+        let device = self.device.wgpu().clone();
+        move || device.destroy()
+    }
+
+    /// Whether kernels read activations through textures.
+    pub fn reads_through_textures(&self) -> bool {
+        self.textures
+    }
+
+    /// Changes how kernels read activations. What was prepared before stays as it is.
+    pub fn read_through_textures(&mut self, textures: bool) {
+        if self.textures != textures {
+            self.textures = textures;
+            self.mirrors.clear();
+        }
+    }
+
+    /// Largest range that can be bound, in bytes.
+    pub fn max_binding_bytes(&self) -> u64 {
+        self.device.limits().max_storage_buffer_binding_size
+    }
+
+    /// A failure of the device or of an earlier call. It stays: what the buffers hold cannot be trusted after it.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.faults.get().is_none() && self.device.fault().is_none() {
+            return Ok(());
+        }
+        self.device.hear();
+        let name = &self.info().name;
+        let fault = match self.device.fault() {
+            lost @ Some(Fault::Lost(_)) => lost,
+            of_all => self.faults.get().or(of_all),
+        };
+        match fault {
+            None => Ok(()),
+            Some(Fault::OutOfMemory) => Err(self.out_of_memory("GPU memory", 0)),
+            Some(Fault::Lost(message)) => Err(Error::Lost { adapter: name.clone(), message }),
+            Some(Fault::Other(message)) => {
+                Err(Error::device(format!("{name} reported: {message}"), "a newer driver"))
+            }
+        }
+    }
+
+    /// `error`, or [`Error::Lost`] where that is the reason of it.
+    pub(super) fn reason(&self, error: Error) -> Error {
+        self.device.hear();
+        match self.check() {
+            Err(lost @ Error::Lost { .. }) => lost,
+            _ => error,
+        }
+    }
+
+    fn out_of_memory(&self, what: &str, more_bytes: u64) -> Error {
+        self.device.out_of_memory(what, self.allocated_bytes(), more_bytes)
+    }
+
+    /// Run `work` and return what wgpu holds against it: `Memory` for an allocation of `more_bytes`
+    /// for `what`, `Kernel` for a validation error.
+    pub(super) fn scoped<T>(
+        &self,
+        what: &str,
+        more_bytes: u64,
+        work: impl FnOnce(&wgpu::Device) -> T,
+    ) -> Result<T> {
+        match self.device.scoped(work) {
+            (made, None) => Ok(made),
+            (_, Some(wgpu::Error::OutOfMemory { .. })) => {
+                Err(self.reason(self.out_of_memory(what, more_bytes)))
+            }
+            (_, Some(e)) => Err(self.reason(Error::Kernel { kernel: what.into(), message: e.to_string() })),
+        }
+    }
+
+    /// Runs `work`. What wgpu holds against it is the next [`Self::check`]'s to return, on this `Gpu` and on no other.
+    pub(super) fn noted<T>(&self, work: impl FnOnce(&wgpu::Device) -> T) -> T {
+        let (made, error) = self.device.scoped(work);
+        if let Some(error) = error {
+            self.faults.put(error.into());
+        }
+        made
+    }
+
+    /// Submits `commands` after all that was submitted before.
+    pub(super) fn send(&mut self, commands: wgpu::CommandBuffer) -> wgpu::SubmissionIndex {
+        let index = self.noted(|_| self.device.queue().submit([commands]));
+        self.last = Some(index.clone());
+        index
+    }
+
+    /// Submits what `record` encodes.
+    pub(super) fn send_one(&mut self, record: impl FnOnce(&mut wgpu::CommandEncoder)) {
+        let commands = self.noted(|device| {
+            let mut encoder = device.create_command_encoder(&Default::default());
+            record(&mut encoder);
+            encoder.finish()
+        });
+        self.send(commands);
+    }
+
     /// Give role `buf` a zeroed buffer of `len_bytes` (rounded up to 256), in place of the one it has.
     ///
     /// What was prepared before a buffer was replaced cannot be submitted any more. Error: [`Error::Memory`].
@@ -45,11 +269,11 @@ impl Gpu {
             self.mirrors.remove(&buf);
             self.generation += 1;
         }
-        if size > self.limits.max_buffer_size {
+        if size > self.device.limits().max_buffer_size {
             return Err(Error::Memory {
-                what: format!("{what} on {}", self.info.name),
+                what: format!("{what} on {}", self.info().name),
                 need_bytes: size,
-                have_bytes: self.limits.max_buffer_size,
+                have_bytes: self.device.limits().max_buffer_size,
                 try_this: "a smaller --batch or --micro-batch, or fewer --channels".into(),
             });
         }
@@ -88,17 +312,15 @@ impl Gpu {
     pub fn write(&mut self, buf: Buf, offset: u64, data: &[u8]) -> Result<()> {
         self.check()?;
         let held = self.held(buf, offset, data.len() as u64)?;
-        self.queue.write_buffer(&held.buffer, offset, data);
+        self.noted(|_| self.device.queue().write_buffer(&held.buffer, offset, data));
         Ok(())
     }
 
     /// Set `len` bytes at `offset` (multiples of 4) to zero. In order with submissions; waits for nothing.
     pub fn fill_zero(&mut self, buf: Buf, offset: u64, len: u64) -> Result<()> {
         self.check()?;
-        let held = self.held(buf, offset, len)?;
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.clear_buffer(&held.buffer, offset, Some(len));
-        self.queue.submit([encoder.finish()]);
+        let buffer = self.held(buf, offset, len)?.buffer.clone();
+        self.send_one(|encoder| encoder.clear_buffer(&buffer, offset, Some(len)));
         self.check()
     }
 
@@ -109,17 +331,12 @@ impl Gpu {
         if from.buf == to {
             return Err(host_access(to, "a copy needs two different buffers".into()));
         }
-        let source = self.held(from.buf, from.offset_bytes, from.len_bytes)?;
-        let target = self.held(to, offset, from.len_bytes)?;
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(
-            &source.buffer,
-            from.offset_bytes,
-            &target.buffer,
-            offset,
-            from.len_bytes,
-        );
-        self.queue.submit([encoder.finish()]);
+        let Range { offset_bytes, len_bytes, .. } = from;
+        let source = self.held(from.buf, offset_bytes, len_bytes)?.buffer.clone();
+        let target = self.held(to, offset, len_bytes)?.buffer.clone();
+        self.send_one(|encoder| {
+            encoder.copy_buffer_to_buffer(&source, offset_bytes, &target, offset, len_bytes);
+        });
         self.check()
     }
 
@@ -141,15 +358,13 @@ impl Gpu {
                 })
             })?,
         };
-        let held = self.held(buf, offset, len)?;
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(&held.buffer, offset, &staging, 0, len);
-        self.queue.submit([encoder.finish()]);
+        let buffer = self.held(buf, offset, len)?.buffer.clone();
+        self.send_one(|encoder| encoder.copy_buffer_to_buffer(&buffer, offset, &staging, 0, len));
         // A failure to map shows when the mapped range is asked for.
-        staging.map_async(wgpu::MapMode::Read, 0..len, |_| {});
+        self.noted(|_| staging.map_async(wgpu::MapMode::Read, 0..len, |_| {}));
         self.wait()?;
         let fail = |e: &dyn std::fmt::Display| {
-            let what = format!("{}: reading back failed: {e}", self.info.name);
+            let what = format!("{}: reading back failed: {e}", self.info().name);
             self.reason(Error::device(what, "a newer driver"))
         };
         let bytes = staging.get_mapped_range(0..len).map_err(|e| fail(&e))?.to_vec();
@@ -220,23 +435,34 @@ impl Gpu {
         }
         // Some drivers run the work before they return.
         let start = Instant::now();
-        let index = self.queue.submit([commands]);
+        let index = self.send(commands);
         self.waited += start.elapsed();
         self.flights.push_back(Flight { index, units, n_new });
     }
 
-    /// Wait until all that was submitted is done.
+    /// Wait until all that was submitted is done. What others submit on the device later is not waited for.
     pub fn wait(&mut self) -> Result<()> {
         while !self.flights.is_empty() {
             self.land()?;
         }
-        self.poll(None)?;
-        self.check()
+        match self.last.clone() {
+            Some(last) => self.poll(last),
+            None => self.check(),
+        }
     }
 
     /// `stamps`: those written before the first pass and after the last.
     pub(super) fn encode(&self, steps: &[&Step], stamps: [Option<&Stamps>; 2]) -> wgpu::CommandBuffer {
-        let mut encoder = self.device.create_command_encoder(&Default::default());
+        self.noted(|device| self.encode_passes(device, steps, stamps))
+    }
+
+    fn encode_passes(
+        &self,
+        device: &wgpu::Device,
+        steps: &[&Step],
+        stamps: [Option<&Stamps>; 2],
+    ) -> wgpu::CommandBuffer {
+        let mut encoder = device.create_command_encoder(&Default::default());
         // A pass goes on until something must be copied.
         let passes: Vec<_> = steps.chunk_by(|_, next| next.copies.is_empty()).collect();
         for (i, steps) in passes.iter().enumerate() {
@@ -270,29 +496,28 @@ impl Gpu {
     fn land(&mut self) -> Result<()> {
         if let Some(flight) = self.flights.pop_front() {
             let start = Instant::now();
-            self.poll(Some(flight.index))?;
+            self.poll(flight.index)?;
             self.pace.finished(flight.units, start.elapsed() > Duration::from_millis(1));
             if flight.n_new > 0 {
-                self.n_ran += flight.n_new;
+                let n_ran = self.device.have_run(flight.n_new);
                 // Other drivers compile when a pipeline is made, which has been told.
-                let listener = self.listener.iter().filter(|_| self.info.is_software);
-                listener.for_each(|listener| listener.tell(self.n_ran, self.n_pipelines()));
+                let listener = self.device.listener().filter(|_| self.info().is_software);
+                listener.iter().for_each(|listener| listener.tell(n_ran, self.n_pipelines()));
             }
         }
         Ok(())
     }
 
-    fn poll(&mut self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+    fn poll(&mut self, index: wgpu::SubmissionIndex) -> Result<()> {
         let start = Instant::now();
-        let timeout = Some(self.patience());
-        let waited = self.device.poll(wgpu::PollType::Wait { submission_index, timeout });
+        let waited = self.device.wait_for(index);
         self.waited += start.elapsed();
         self.check()?;
         if matches!(waited, Err(wgpu::PollError::Timeout)) {
-            return Err(self.give_up());
+            return Err(self.device.give_up());
         }
-        waited.map(|_| ()).map_err(|e| {
-            let what = format!("{} does not finish its work: {e}", self.info.name);
+        waited.map_err(|e| {
+            let what = format!("{} does not finish its work: {e}", self.info().name);
             self.reason(Error::device(what, "a smaller --batch or --micro-batch, or a newer driver"))
         })
     }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::device::Gpu;
+use super::executor::Gpu;
 use crate::Result;
 use crate::kernel::specialise::TEXTURE_WIDTH;
 use crate::kernel::{Buf, Range};

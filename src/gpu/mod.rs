@@ -1,6 +1,7 @@
 //! Dispatches as plain data → work on an adapter, and results back: the only place that names wgpu.
 //!
-//! [`Gpu`] owns a device and one buffer per role ([`crate::kernel::Buf`]). [`Gpu::prepare`] turns dispatches
+//! [`Device`] is an open adapter with the kernels compiled on it, shared by any number of [`Gpu`]s. [`Gpu`] owns one buffer
+//! per role ([`crate::kernel::Buf`]) on it. [`Gpu::prepare`] turns dispatches
 //! into a [`Recorded`] list once; [`Gpu::submit`] runs it as often as wanted without waiting; only
 //! [`Gpu::read`] and [`Gpu::wait`] wait. No shapes, no ops, no search in here.
 
@@ -21,7 +22,8 @@ mod upload;
 mod variants;
 
 pub use adapter::{AdapterInfo, AdapterLimits, Class, adapters, choose, class_from_env};
-pub use device::{Alter, Gpu, LimitsChoice, Options, Reads, has_dxc};
+pub use device::{Alter, Device, LimitsChoice, Options, Reads, has_dxc};
+pub use executor::Gpu;
 pub use network::{Child, Clip, Network, Update};
 pub use record::Recorded;
 pub use results::ChildResult;

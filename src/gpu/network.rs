@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytemuck::cast_slice;
 
-use super::device::Gpu;
+use super::executor::Gpu;
 use super::parallel::in_parallel;
 use super::record::Recorded;
 use super::results::ChildResult;

@@ -1,13 +1,15 @@
-//! (shader, entry point, overrides) → a compiled pipeline with its bind-group layout, made once per device.
+//! (shader, entry point, overrides, reads) → a compiled pipeline with its bind-group layout, made once per device.
 //!
-//! The key has nothing of an architecture in it: a new child compiles nothing new.
+//! The key has nothing of an architecture in it: a new child compiles nothing new, nor does another network on the same
+//! device. How activations are read is part of it, since those who share a device may read in different ways.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
-use super::device::{Gpu, Options};
+use super::device::Device;
+use super::executor::Gpu;
 use super::parallel::in_parallel;
 use crate::Result;
 use crate::kernel::specialise::{BASES_BINDING, with_textures};
@@ -28,50 +30,87 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
+    /// The variables that stand as textures where kernels read through them.
+    fn may_read_textures(&self) -> &'static [String] {
+        may_read_textures(self.kernel, self.entry)
+    }
+
     /// Whether the entry point uses texture `i`.
     pub fn reads_texture(&self, i: usize) -> bool {
         self.textures.get(i).is_some_and(|name| self.entry.bindings.iter().any(|b| b.name == *name))
     }
 }
 
-/// Compiled entry points by override set; a handful per entry point, so a list does.
-type Variants = Vec<(Vec<(&'static str, u32)>, Arc<Pipeline>)>;
+/// A compiled entry point and what it was compiled for.
+#[derive(Debug)]
+struct Variant {
+    overrides: Vec<(&'static str, u32)>,
+    /// Whether for a [`Gpu`] that reads through textures.
+    textures: bool,
+    pipeline: Arc<Pipeline>,
+}
+
+impl Variant {
+    fn is_for(&self, d: &Dispatch, textures: bool) -> bool {
+        let either = self.pipeline.may_read_textures().is_empty();
+        self.overrides == d.overrides && (either || self.textures == textures)
+    }
+}
+
+/// Compiled entry points; a handful of variants per entry point, so a list does.
+type ByEntry = HashMap<(&'static str, &'static str), Vec<Variant>>;
 
 /// The pipelines of a device. A hash map's order never reaches a result.
-#[derive(Debug)]
-pub(super) struct Pipelines {
-    options: Options,
-    by_entry: HashMap<(&'static str, &'static str), Variants>,
-}
+#[derive(Debug, Default)]
+pub(super) struct Pipelines(Mutex<ByEntry>);
 
 impl Pipelines {
-    pub fn new(options: Options) -> Self {
-        Self { options, by_entry: HashMap::new() }
+    fn lock(&self) -> MutexGuard<'_, ByEntry> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn clear(&mut self) {
-        self.by_entry.clear();
+    pub fn clear(&self) {
+        self.lock().clear();
     }
 
-    fn get(&self, d: &Dispatch) -> Option<Arc<Pipeline>> {
-        let variants = self.by_entry.get(&(d.shader, d.entry))?;
-        variants.iter().find(|(overrides, _)| *overrides == d.overrides).map(|(_, p)| Arc::clone(p))
+    fn len(&self) -> usize {
+        self.lock().values().map(Vec::len).sum()
+    }
+
+    /// What there is for each of these dispatches, read through textures or from buffers.
+    fn get_all(&self, dispatches: &[Dispatch], textures: bool) -> Vec<Option<Arc<Pipeline>>> {
+        let by_entry = self.lock();
+        let get = |d: &Dispatch| {
+            let variants = by_entry.get(&(d.shader, d.entry))?;
+            variants.iter().find(|v| v.is_for(d, textures)).map(|v| Arc::clone(&v.pipeline))
+        };
+        dispatches.iter().map(get).collect()
+    }
+
+    /// Keeps the pipeline, unless another thread has made the same one meanwhile.
+    fn keep(&self, d: &Dispatch, textures: bool, pipeline: Pipeline) {
+        let mut by_entry = self.lock();
+        let variants = by_entry.entry((d.shader, d.entry)).or_default();
+        if !variants.iter().any(|v| v.is_for(d, textures)) {
+            let (overrides, pipeline) = (d.overrides.clone(), Arc::new(pipeline));
+            variants.push(Variant { overrides, textures, pipeline });
+        }
     }
 }
 
-/// What compiling needs of a device; may outlive a call on a thread of its own.
+/// What compiling needs of a [`Gpu`]; may outlive a call on a thread of its own.
 #[derive(Clone)]
 struct Compiler {
-    device: wgpu::Device,
-    options: Options,
+    device: Device,
     textures: bool,
-    cache: Option<wgpu::PipelineCache>,
+    /// What the [`Gpu`] has in buffers.
+    have_bytes: u64,
 }
 
 impl Gpu {
-    /// How many pipelines were compiled so far.
+    /// How many pipelines were compiled on the device so far.
     pub fn n_pipelines(&self) -> usize {
-        self.pipelines.by_entry.values().map(Vec::len).sum()
+        self.device.pipelines().len()
     }
 
     /// The pipeline of each dispatch. Those not met before are compiled on all cores.
@@ -80,26 +119,29 @@ impl Gpu {
         let compiler = self.compiler();
         // Those that wait for their first launch on a driver that compiles then count when they have run.
         let known = self.n_pipelines() + missing.len();
-        let (listener, ready) = (self.listener.clone(), AtomicUsize::new(self.n_pipelines()));
+        let listener = self.device.listener().filter(|_| !self.info().is_software);
         let compiled = in_parallel(&missing, |d| {
-            let pipeline = compiler.compile(d);
-            let ready = ready.fetch_add(1, Ordering::Relaxed) + 1;
-            let listener = listener.iter().filter(|_| !self.info.is_software);
-            listener.for_each(|listener| listener.tell(ready, known));
-            pipeline
+            self.device.pipelines().keep(d, self.textures, compiler.compile(d)?);
+            let ready = self.n_pipelines();
+            // More than was known where others compile on the device too.
+            listener.iter().for_each(|listener| listener.tell(ready, known.max(ready)));
+            Ok(())
         });
-        self.keep_pipelines(&missing, compiled)?;
-        let there = |d: &Dispatch| {
-            let message = || reflect::error(d.shader, format!("{} was not compiled", d.entry));
-            self.pipelines.get(d).ok_or_else(message)
+        compiled.into_iter().collect::<Result<()>>().map_err(|e| self.reason(e))?;
+        let pipelines = self.device.pipelines().get_all(dispatches, self.textures);
+        let there = |(d, pipeline): (&Dispatch, Option<_>)| {
+            // They go where the device was lost.
+            let message = || self.reason(reflect::error(d.shader, format!("{} was not compiled", d.entry)));
+            pipeline.ok_or_else(message)
         };
-        dispatches.iter().map(there).collect()
+        dispatches.iter().zip(pipelines).map(there).collect()
     }
 
     /// Those that need a pipeline that is not there, one for each.
     fn missing(&self, dispatches: &[Dispatch]) -> Vec<Dispatch> {
+        let there = self.device.pipelines().get_all(dispatches, self.textures);
         let mut missing: Vec<Dispatch> = Vec::new();
-        for d in dispatches.iter().filter(|d| self.pipelines.get(d).is_none()) {
+        for (d, _) in dispatches.iter().zip(there).filter(|(_, there)| there.is_none()) {
             if !missing.iter().any(|m| same(m, d)) {
                 missing.push(d.clone());
             }
@@ -108,17 +150,8 @@ impl Gpu {
     }
 
     fn compiler(&self) -> Compiler {
-        let (options, cache) = (self.pipelines.options, self.cache.clone());
-        Compiler { device: self.device.clone(), options, textures: self.textures, cache }
-    }
-
-    fn keep_pipelines(&mut self, missing: &[Dispatch], compiled: Vec<Result<Pipeline>>) -> Result<()> {
-        for (d, pipeline) in missing.iter().zip(compiled) {
-            let pipeline = pipeline.map_err(|e| self.reason(e))?;
-            let variants = self.pipelines.by_entry.entry((d.shader, d.entry)).or_default();
-            variants.push((d.overrides.clone(), Arc::new(pipeline)));
-        }
-        Ok(())
+        let have_bytes = self.allocated_bytes();
+        Compiler { device: self.device.clone(), textures: self.textures, have_bytes }
     }
 
     /// Compiles what `dispatches` need, on all cores.
@@ -135,7 +168,13 @@ impl Gpu {
         // Nobody may be there any more to hear of it.
         std::thread::spawn(move || _ = done.send(in_parallel(&list, |d| compiler.compile(d))));
         match compiled.recv_timeout(most) {
-            Ok(compiled) => self.keep_pipelines(&missing, compiled).map(|()| true),
+            Ok(compiled) => {
+                for (d, pipeline) in missing.iter().zip(compiled) {
+                    let pipeline = pipeline.map_err(|e| self.reason(e))?;
+                    self.device.pipelines().keep(d, self.textures, pipeline);
+                }
+                Ok(true)
+            }
             Err(_) => Ok(false),
         }
     }
@@ -150,41 +189,43 @@ impl Compiler {
                 return Err(reflect::error(d.shader, format!("{}: no override constant {name:?}", d.entry)));
             }
         }
-        let Options { checks, plain, .. } = self.options;
-        let (mut text, constants) = if plain {
+        let checks = self.device.options().checks;
+        let (mut text, constants) = if self.device.is_plain() {
             let constants = d.overrides.iter().map(|(name, value)| (*name, f64::from(*value)));
             (kernel.text.clone(), constants.collect())
         } else {
             (kernel.specialised(d.entry, &d.overrides)?, Vec::new())
         };
-        let is_used = |name: &String| entry.bindings.iter().any(|b| b.name == *name);
-        let textures = match self.textures && kernel.textures.iter().any(is_used) {
-            true => kernel.textures.clone(),
-            false => Vec::new(),
-        };
+        let may_read_textures = may_read_textures(kernel, entry);
+        let textures = if self.textures { may_read_textures.to_vec() } else { Vec::new() };
         if !textures.is_empty() {
             text = with_textures(&text).map_err(|m| reflect::error(d.shader, m))?;
         }
         let module = self.scoped(d.shader, |device| shader_module(device, kernel, &text, checks))?;
         let label = format!("{}::{}", d.shader, d.entry);
         let (pipeline, layout) = self.scoped(&label, |device| {
-            compile(device, &label, (&module, entry), &textures, &constants, self.cache.as_ref())
+            compile(device, &label, (&module, entry), &textures, &constants, self.device.cache().as_ref())
         })?;
         Ok(Pipeline { pipeline, layout, kernel, entry, textures, ran: Arc::default() })
     }
 
     /// Runs `work` and returns what wgpu holds against it.
     fn scoped<T>(&self, what: &str, work: impl FnOnce(&wgpu::Device) -> T) -> Result<T> {
-        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
-        let made = work(&self.device);
-        let internal = pollster::block_on(internal.pop());
-        let validation = pollster::block_on(validation.pop());
-        match validation.or(internal) {
-            None => Ok(made),
-            Some(e) => Err(reflect::error(what, e.to_string())),
+        match self.device.scoped(work) {
+            (made, None) => Ok(made),
+            (_, Some(wgpu::Error::OutOfMemory { .. })) => {
+                Err(self.device.out_of_memory("GPU memory", self.have_bytes, 0))
+            }
+            (_, Some(e)) => Err(reflect::error(what, e.to_string())),
         }
     }
+}
+
+/// The variables that stand as textures for an entry point whose kernels read through textures: all of the shader's, in
+/// the order of their bases, or none where the entry point reads none of them.
+fn may_read_textures(kernel: &'static Kernel, entry: &Entry) -> &'static [String] {
+    let is_used = |name: &String| entry.bindings.iter().any(|b| b.name == *name);
+    if kernel.textures.iter().any(is_used) { &kernel.textures } else { &[] }
 }
 
 /// Whether the two need the same pipeline.

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::device::Gpu;
-use super::executor::Held;
+use super::executor::{Gpu, Held};
 use super::mirror::{Copy, Fresh};
 use super::pace;
 use super::parallel::in_parallel;
@@ -78,7 +77,7 @@ impl Gpu {
     /// [`crate::Error::Memory`].
     pub fn prepare(&mut self, dispatches: &[Dispatch]) -> Result<Recorded> {
         self.check()?;
-        if let Some(alter) = self.options.alter {
+        if let Some(alter) = self.device.options().alter {
             let mut altered = dispatches.to_vec();
             altered.iter_mut().for_each(alter);
             return self.prepare_as_it_is(&altered);
@@ -89,7 +88,7 @@ impl Gpu {
     /// [`Self::prepare`] for several lists at once, on all cores.
     pub(super) fn prepare_all(&mut self, lists: &[&[Dispatch]]) -> Result<Vec<Recorded>> {
         // Alterations and textures change what is kept here: one list after the other.
-        if self.options.alter.is_some() || self.textures {
+        if self.device.options().alter.is_some() || self.textures {
             return lists.iter().map(|dispatches| self.prepare(dispatches)).collect();
         }
         self.check()?;
@@ -164,7 +163,7 @@ impl Gpu {
                 usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             });
-            self.queue.write_buffer(&params, 0, bytes);
+            self.device.queue().write_buffer(&params, 0, bytes);
             let step =
                 |(((d, pipeline), mirrored), slot): (((&Dispatch, &Arc<Pipeline>), Mirrored), Slot)| {
                     let fail = |m: String| reflect::error(&format!("{}::{}", d.shader, d.entry), m);
@@ -274,8 +273,8 @@ impl Gpu {
         // A uniform array has a fixed size in the shader; what lies behind the range is bound, never used.
         let len_bytes = if b.kind == Kind::Uniform { len_bytes.max(b.min_bytes) } else { len_bytes };
         let most = match b.kind {
-            Kind::Uniform => self.limits.max_uniform_buffer_binding_size,
-            _ => self.limits.max_storage_buffer_binding_size,
+            Kind::Uniform => self.device.limits().max_uniform_buffer_binding_size,
+            _ => self.device.limits().max_storage_buffer_binding_size,
         };
         if len_bytes > most || len_bytes < b.min_bytes {
             return Err(format!("{}: {range:?} must have {} to {most} bytes", b.name, b.min_bytes));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::device::Gpu;
+use super::executor::Gpu;
 use super::record::{Recorded, Step};
 use crate::Result;
 use crate::kernel::Buf;
@@ -53,7 +53,7 @@ impl Gpu {
 
     /// Whether [`Self::times`] goes by the adapter's clock.
     pub fn has_clock(&self) -> bool {
-        self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
+        self.device.wgpu().features().contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
     /// Gives an idle adapter work until its clocks have risen.
@@ -115,7 +115,7 @@ impl Gpu {
             self.must_be_current(recorded)?;
         }
         if stamped && self.stamps.is_none() {
-            self.stamps = Some(self.make_stamps());
+            self.stamps = Some(self.noted(make_stamps));
         }
         let stamps = self.stamps.as_ref().filter(|_| stamped);
         let lists = std::iter::repeat_n(group.lists, group.runs).flatten();
@@ -131,34 +131,14 @@ impl Gpu {
         self.submit_parts(parts)
     }
 
-    fn make_stamps(&self) -> Stamps {
-        let buffer = |usage| {
-            let label = Some("time stamps");
-            self.device.create_buffer(&wgpu::BufferDescriptor {
-                label,
-                size: 16,
-                usage,
-                mapped_at_creation: false,
-            })
-        };
-        let set = self.device.create_query_set(&wgpu::QuerySetDescriptor {
-            label: Some("time stamps"),
-            ty: wgpu::QueryType::Timestamp,
-            count: 2,
-        });
-        let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
-        let staging = buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
-        Stamps { set, resolved, staging }
-    }
-
     /// Seconds between the two stamps.
     fn read_stamps(&mut self) -> Result<f64> {
         let Some(stamps) = self.stamps.take() else { return Ok(f64::NAN) };
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.resolve_query_set(&stamps.set, 0..2, &stamps.resolved, 0);
-        encoder.copy_buffer_to_buffer(&stamps.resolved, 0, &stamps.staging, 0, 16);
-        self.queue.submit([encoder.finish()]);
-        stamps.staging.map_async(wgpu::MapMode::Read, .., |_| {});
+        self.send_one(|encoder| {
+            encoder.resolve_query_set(&stamps.set, 0..2, &stamps.resolved, 0);
+            encoder.copy_buffer_to_buffer(&stamps.resolved, 0, &stamps.staging, 0, 16);
+        });
+        self.noted(|_| stamps.staging.map_async(wgpu::MapMode::Read, .., |_| {}));
         self.wait()?;
         let ticks = match stamps.staging.get_mapped_range(..) {
             Ok(bytes) => bytemuck::pod_collect_to_vec::<u8, u64>(&bytes),
@@ -166,7 +146,22 @@ impl Gpu {
         };
         stamps.staging.unmap();
         self.stamps = Some(stamps);
-        let period = f64::from(self.queue.get_timestamp_period());
+        let period = f64::from(self.device.queue().get_timestamp_period());
         Ok(ticks[1].wrapping_sub(ticks[0]) as f64 * period / 1e9)
     }
+}
+
+fn make_stamps(device: &wgpu::Device) -> Stamps {
+    let buffer = |usage| {
+        let label = Some("time stamps");
+        device.create_buffer(&wgpu::BufferDescriptor { label, size: 16, usage, mapped_at_creation: false })
+    };
+    let set = device.create_query_set(&wgpu::QuerySetDescriptor {
+        label: Some("time stamps"),
+        ty: wgpu::QueryType::Timestamp,
+        count: 2,
+    });
+    let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
+    let staging = buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
+    Stamps { set, resolved, staging }
 }

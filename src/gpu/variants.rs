@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::adapter::Class;
-use super::device::Gpu;
+use super::executor::Gpu;
 use super::network::{Child, Network};
 use super::record::Recorded;
 use crate::kernel::Dispatch;
@@ -327,7 +327,7 @@ impl Network {
         forms: &[Variants],
         excluded: &mut Vec<Excluded>,
     ) -> Result<Vec<(Variants, f64)>> {
-        // Forms that read in the same way take turns; a change of it makes all kernels anew.
+        // Forms that read in the same way take turns; a change of it makes textures and bindings anew.
         let (in_use, mut out) = (forms[0], Vec::new());
         for forms in forms.chunk_by(|a, b| a.textures == b.textures) {
             let mut compiled = Vec::new();

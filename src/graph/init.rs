@@ -4,7 +4,7 @@
 use rand::Rng;
 
 use super::Layout;
-use super::spec::ParamRole;
+use crate::network::ParamRole;
 use crate::rng::{Purpose, stream};
 
 /// All of `v` in the layout's order.

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use super::spec::{ParamRole, ParamSpec};
 use crate::error::{Error, Result};
+use crate::network::{ParamRole, ParamSpec};
 use crate::ops::Param;
 
 /// Elements between the starts of tensors: 256 bytes.

@@ -8,7 +8,6 @@ pub mod lower;
 pub mod memory;
 pub mod plan;
 pub mod recompute;
-pub mod spec;
 
 pub use layout::Layout;
 pub use lower::{Extent, Loss, Lowering, Memory, Mode, Request, Trunk};

@@ -43,7 +43,7 @@ pub const SOURCES: &[Source] = &[
     shader!("node", "map"),
     shader!("mix", "map", "view"),
     shader!("window_pool", "map"),
-    shader!("global_pool", "map"),
+    shader!("global_pool", "map", "view"),
     shader!("linear"),
     shader!("cross_entropy"),
     shader!("reduce"),

@@ -36,12 +36,9 @@ impl Builder {
         self.block
     }
 
-    /// What `add` adds is of the architecture, not of the network around it.
-    pub fn chosen<T>(&mut self, add: impl FnOnce(&mut Self) -> T) -> T {
-        let before = std::mem::replace(&mut self.chosen, true);
-        let added = add(self);
-        self.chosen = before;
-        added
+    /// Whether what follows differs between architectures; what was the case before.
+    pub fn set_chosen(&mut self, chosen: bool) -> bool {
+        std::mem::replace(&mut self.chosen, chosen)
     }
 
     /// What `add` adds is the auxiliary head behind layer `x`, in the block of `x`.

@@ -1,6 +1,6 @@
 //! Global average pool, linear layer and cross-entropy → dispatches.
 
-use super::{Array, Param, Tensor, Tuning, cover, dispatch, groups};
+use super::{Array, Param, Tensor, Tuning, View, cover, dispatch, groups};
 use crate::kernel::{Buf, Dispatch, Params, Range};
 
 /// Classes that a workgroup of `forward_by_example` computes; as in the shader.
@@ -10,20 +10,38 @@ fn pool_params(x: Tensor, accumulate: bool, first: u32) -> Params {
     Params::new().map("x", x.map.words()).set("accumulate", u32::from(accumulate)).set("first", first)
 }
 
-/// pooled\[C\]\[N\] = mean of x over each image; the channels of x are those of `pooled` from `first` on.
-pub fn global_pool(x: Tensor, pooled: Array, first: u32) -> Dispatch {
-    let bindings = vec![("x", x.range()), ("pooled", pooled.range())];
-    let overrides = vec![("RAGGED", x.map.ragged())];
+/// pooled\[C\]\[N\] = mean of view(x) over each image; the channels of x are those of `pooled` from `first` on.
+pub fn global_pool(view: &View, pooled: Array, first: u32) -> Dispatch {
+    let x = view.x;
     let grid = [groups(x.map.n), x.channels, 1];
-    dispatch("global_pool", "forward", overrides, bindings, pool_params(x, false, first), grid)
+    let mut bindings = vec![("x", x.range()), ("pooled", pooled.range())];
+    let params = pool_params(x, false, first);
+    if !view.relu && view.coefs.is_none() {
+        let overrides = vec![("RAGGED", x.map.ragged())];
+        return dispatch("global_pool", "forward", overrides, bindings, params, grid);
+    }
+    bindings.push(("coefs", view.coefs_range()));
+    dispatch("global_pool", "forward_view", view.overrides(), bindings, params, grid)
 }
 
-/// dx (+)= dpooled / (H·W).
-pub fn global_pool_backward(dpooled: Array, dx: Tensor, accumulate: bool, first: u32) -> Dispatch {
-    let bindings = vec![("dpooled", dpooled.range()), ("dx", dx.range())];
-    let overrides = vec![("RAGGED", dx.map.ragged())];
+/// dx (+)= dpooled / (H·W) through ReLU, where the view has one: the gradient of norm(x), or of x where it has no
+/// coefficients.
+pub fn global_pool_backward(
+    view: &View,
+    dpooled: Array,
+    dx: Tensor,
+    accumulate: bool,
+    first: u32,
+) -> Dispatch {
     let grid = [groups(dx.map.quads()), dx.channels, 1];
-    dispatch("global_pool", "backward", overrides, bindings, pool_params(dx, accumulate, first), grid)
+    let mut bindings = vec![("dpooled", dpooled.range()), ("dx", dx.range())];
+    let params = pool_params(dx, accumulate, first);
+    if !view.relu {
+        let overrides = vec![("RAGGED", dx.map.ragged())];
+        return dispatch("global_pool", "backward", overrides, bindings, params, grid);
+    }
+    bindings.extend([("x", view.x.range()), ("coefs", view.coefs_range())]);
+    dispatch("global_pool", "backward_view", view.overrides(), bindings, params, grid)
 }
 
 /// y\[N\]\[K\] = x·Wᵀ + bias, with element (c, n) of x at c·`x_channel` + n·`x_example`.

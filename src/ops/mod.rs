@@ -336,8 +336,10 @@ impl Tuning {
             tile * tile + 4 * tile + 4,
             // Depthwise at stride 2: R·Q sums, a row of 2 + 2Q quads.
             4 * rows * quads + 4 * (2 + 2 * quads),
-            // Its weight gradient: 25 sums, R·Q quads of dy, a row of x.
+            // Its weight gradient: 25 sums, R·Q quads of dy, a row of x; for a kernel of side 7 49 sums, and Q is 1 at
+            // stride 2.
             25 + 4 * rows * quads + 4 * (2 + 2 * quads),
+            49 + 4 * rows * quads + 4 * (2 + quads),
             // Pool backward at stride 2: two quads per row, three of dy and three of taps.
             8 * self.pool_rows + 24,
         ]

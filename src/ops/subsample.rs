@@ -1,6 +1,7 @@
-//! The two half-resolution inputs of FactorizedReduce → dispatches of `subsample.wgsl`.
+//! Every second row and column → dispatches of `subsample.wgsl`.
 //!
-//! y\[t\] has 2C channels: x at even rows and columns, then x at odd rows and columns.
+//! y\[t\] has C channels, x at even rows and columns: what a 1x1 convolution of stride 2 reads. Or it has 2C, those and
+//! then x at odd rows and columns: the two half-resolution inputs of FactorizedReduce.
 
 use super::depthwise::by_source;
 use super::{Tensor, View, blocks_bytes, dispatch, groups};
@@ -11,9 +12,11 @@ use crate::kernel::{Dispatch, Params};
 pub struct Subsample {
     /// Channels of each block of x.
     pub channels: u32,
-    /// The input; even height and width.
+    /// 1 for even places only, 2 for even and then odd ones.
+    pub offsets: u32,
+    /// The input; even height and width where there are two offsets.
     pub x: View,
-    /// The output, \[T·2C\]\[N\]\[H/2\]\[W/2\].
+    /// The output, \[T·offsets·C\]\[N\]\[⌈H/2⌉\]\[⌈W/2⌉\].
     pub y: Tensor,
     /// First channel of x of each task.
     pub sources: Vec<u32>,
@@ -27,6 +30,15 @@ impl Subsample {
             .set("channels", self.channels)
     }
 
+    /// Two offsets are the shader's default, and go without saying.
+    fn overrides(&self) -> Vec<(&'static str, u32)> {
+        let mut overrides = self.x.overrides();
+        if self.offsets != 2 {
+            overrides.push(("OFFSETS", self.offsets));
+        }
+        overrides
+    }
+
     /// y from x.
     pub fn forward(&self) -> Dispatch {
         let params =
@@ -34,9 +46,11 @@ impl Subsample {
         let bindings =
             vec![("x", self.x.x.range()), ("coefs", self.x.coefs_range()), ("out", self.y.range())];
         let grid = [groups(self.y.map.quads()), self.channels, self.sources.len() as u32];
+        // With one offset every second row is read.
+        let rows = u64::from(self.offsets * self.y.map.h);
         let x = blocks_bytes(self.x.x, self.channels, self.sources.iter().copied());
-        let bytes = x + self.y.bytes();
-        Dispatch { bytes, ..dispatch("subsample", "forward", self.x.overrides(), bindings, params, grid) }
+        let bytes = x * rows / u64::from(self.x.x.map.h) + self.y.bytes();
+        Dispatch { bytes, ..dispatch("subsample", "forward", self.overrides(), bindings, params, grid) }
     }
 
     /// dx (+)= for each source block.
@@ -56,6 +70,6 @@ impl Subsample {
         let grid = [groups(self.y.map.quads()), self.channels, sources.len() as u32];
         let gradient = self.x.gradient_bytes(self.channels, self.sources.iter().copied(), accumulate);
         let bytes = dy.bytes() + gradient;
-        Dispatch { bytes, ..dispatch("subsample", "backward", self.x.overrides(), bindings, params, grid) }
+        Dispatch { bytes, ..dispatch("subsample", "backward", self.overrides(), bindings, params, grid) }
     }
 }

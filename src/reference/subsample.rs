@@ -1,4 +1,5 @@
-//! FactorizedReduce's two samplings of even sides: `y[0..C] = x[:, 0::2, 0::2]`, `y[C..2C] = x[:, 1::2, 1::2]`.
+//! FactorizedReduce's two samplings of even sides: `y[0..C] = x[:, 0::2, 0::2]`, `y[C..2C] = x[:, 1::2, 1::2]`; and the
+//! first of them alone, of any sides, which is what a 1x1 convolution of stride 2 reads.
 
 use super::T4;
 
@@ -30,6 +31,36 @@ pub fn backward(dy: &T4) -> T4 {
                     for j in 0..dy.w {
                         *dx.at_mut(c, n, 2 * i + offset, 2 * j + offset) = dy.at(offset * dx.c + c, n, i, j);
                     }
+                }
+            }
+        }
+    }
+    dx
+}
+
+/// Even places alone: `x` `[C][N][H][W]` → `y` `[C][N][⌈H/2⌉][⌈W/2⌉]`.
+pub fn even(x: &T4) -> T4 {
+    let mut y = T4::zeros(x.c, x.n, x.h.div_ceil(2), x.w.div_ceil(2));
+    for c in 0..x.c {
+        for n in 0..x.n {
+            for i in 0..y.h {
+                for j in 0..y.w {
+                    *y.at_mut(c, n, i, j) = x.at(c, n, 2 * i, 2 * j);
+                }
+            }
+        }
+    }
+    y
+}
+
+/// Gradient of `x` (its shape) from `dy` of [`even`].
+pub fn even_backward(x: &T4, dy: &T4) -> T4 {
+    let mut dx = x.zeros_like();
+    for c in 0..x.c {
+        for n in 0..x.n {
+            for i in 0..dy.h {
+                for j in 0..dy.w {
+                    *dx.at_mut(c, n, 2 * i, 2 * j) = dy.at(c, n, i, j);
                 }
             }
         }

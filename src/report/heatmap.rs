@@ -1,105 +1,202 @@
 //! π → one small map per slot: inputs down, primitives across, probability as colour and number.
 
-use crate::space::{CellKind, N_NODES, N_SLOTS, Prior, Space};
+use crate::space::{N_NODES, N_SLOTS, Prior, Space};
 
 use super::svg::{Anchor, GREY, INK, Svg};
 
-/// Extent of one pair's field.
+/// Extent of one choice's field.
 const FIELD: (f64, f64) = (32.0, 19.0);
 const BORDER: f64 = 24.0;
-/// Space for the names of inputs, of primitives, and for headings.
+/// Room for the names of rows, of columns, and for headings.
 const INPUTS: f64 = 46.0;
 const NAMES: f64 = 84.0;
 const HEAD: f64 = 26.0;
 
-/// The probabilities of all sixteen slots; the mode of each is framed.
-pub fn prior_svg(space: &Space, prior: &Prior) -> String {
-    let map_width = FIELD.0 * space.primitives().len() as f64;
-    let column = INPUTS + map_width + 18.0;
-    let kind_width = column * N_SLOTS as f64 + BORDER;
-    let rows: f64 = (0..N_NODES).map(row_height).sum();
-    let bottom = BORDER + 1.7 * HEAD + rows + NAMES + BORDER;
-    let mut svg = Svg::new(BORDER + 2.0 * kind_width, bottom);
+/// One map: its rows and columns, and the number of each field.
+struct Map<'a> {
+    title: String,
+    rows: Vec<String>,
+    columns: Vec<String>,
+    values: &'a [f64],
+    /// The field that is framed.
+    best: Option<usize>,
+}
+
+/// Maps below each other that share their columns.
+struct Column<'a> {
+    heading: String,
+    maps: Vec<Map<'a>>,
+}
+
+/// Columns side by side, under a title per group.
+struct Group<'a> {
+    title: String,
+    columns: Vec<Column<'a>>,
+}
+
+/// The probabilities of all slots; the mode of each is framed.
+pub fn prior_svg(space: &dyn Space, prior: &Prior) -> String {
     let (probabilities, mode) = (prior.probabilities(), prior.mode());
-    for kind in CellKind::ALL {
-        let left = BORDER + kind.index() as f64 * kind_width;
-        let title = format!("{} cell", if kind == CellKind::Normal { "normal" } else { "reduction" });
-        svg.text((left + kind_width / 2.0, BORDER), 15.0, Anchor::Middle, INK, &title);
-        for slot in 0..N_SLOTS {
-            let x = left + slot as f64 * column + INPUTS;
-            let heading = format!("slot {slot}");
-            svg.text((x + map_width / 2.0, BORDER + HEAD), 12.0, Anchor::Middle, GREY, &heading);
-            let mut y = BORDER + 1.7 * HEAD;
-            for (node, p) in probabilities[kind.index()].iter().enumerate() {
-                let n_pairs = space.n_pairs(node);
-                let values = p.get(slot * n_pairs..).unwrap_or(&[]);
-                let best = usize::from(mode.0[kind.index()][node][slot]);
-                map(&mut svg, (x, y), space, node, &values[..n_pairs.min(values.len())], best);
-                y += row_height(node);
-            }
-            for (p, primitive) in space.primitives().iter().enumerate() {
-                let at = (x + FIELD.0 * (p as f64 + 0.5), y);
-                svg.turned(at, 11.0, Anchor::End, -55.0, primitive.name());
-            }
-        }
-    }
-    let note = "probability of each pair in %, the most probable framed";
-    svg.text((BORDER, bottom - 0.6 * BORDER), 11.0, Anchor::Start, GREY, note);
-    svg.finish()
+    let map = |slot: usize, title: String| {
+        let (rows, columns) = names(space, slot);
+        Map { title, rows, columns, values: &probabilities[slot], best: Some(usize::from(mode.0[slot])) }
+    };
+    let groups: Vec<Group<'_>> = (0..space.groups().len())
+        .map(|group| {
+            let slots: Vec<usize> =
+                (0..space.slots().len()).filter(|s| space.slots()[*s].group == group).collect();
+            let per_column = columns_of(space);
+            let columns = (0..per_column).map(|at| Column {
+                heading: if per_column > 1 { format!("slot {at}") } else { String::new() },
+                maps: slots
+                    .iter()
+                    .enumerate()
+                    .filter(|(i, _)| i % per_column == at)
+                    .map(|(i, slot)| map(*slot, row_title(space, i / per_column)))
+                    .collect(),
+            });
+            Group { title: title(space, group), columns: columns.collect() }
+        })
+        .collect();
+    draw(
+        &groups,
+        if columns_of(space) > 1 {
+            "probability of each pair in %, the most probable framed"
+        } else {
+            "probability of each choice in %, the most probable framed"
+        },
+    )
 }
 
-/// The factors of all paths of a mixed network, `[kind][edge][primitive]`.
-pub fn mixture_svg(space: &Space, factors: &[f64]) -> String {
-    let n_primitives = space.primitives().len();
-    let map_width = FIELD.0 * n_primitives as f64;
-    let kind_width = INPUTS + map_width + 18.0 + BORDER;
-    let rows: f64 = (0..N_NODES).map(row_height).sum();
-    let bottom = BORDER + HEAD + rows + NAMES + BORDER;
-    let mut svg = Svg::new(BORDER + 2.0 * kind_width, bottom);
+/// The factors of all paths of a mixed network, in the order of [`Space::mixture`].
+pub fn mixture_svg(space: &dyn Space, factors: &[f64]) -> String {
     let mut rest = factors;
-    for kind in CellKind::ALL {
-        let x = BORDER + kind.index() as f64 * kind_width + INPUTS;
-        let title = format!("{} cell", if kind == CellKind::Normal { "normal" } else { "reduction" });
-        svg.text((x + map_width / 2.0, BORDER), 15.0, Anchor::Middle, INK, &title);
-        let mut y = BORDER + HEAD;
-        for node in 0..N_NODES {
-            let (values, others) = rest.split_at(rest.len().min(space.n_pairs(node)));
-            rest = others;
-            map(&mut svg, (x, y), space, node, values, usize::MAX);
-            y += row_height(node);
-        }
-        for (p, primitive) in space.primitives().iter().enumerate() {
-            let at = (x + FIELD.0 * (p as f64 + 0.5), y);
-            svg.turned(at, 11.0, Anchor::End, -55.0, primitive.name());
-        }
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for (at, name) in space.groups().iter().enumerate() {
+        let sets: Vec<usize> =
+            space.mixture().iter().filter(|s| s.group == at).map(|s| s.n_choices).collect();
+        let (here, others) = rest.split_at(sets.iter().sum::<usize>().min(rest.len()));
+        rest = others;
+        let maps = if *name == "layers" { chain_maps(space, &sets, here) } else { cell_maps(space, here) };
+        groups
+            .push(Group { title: title(space, at), columns: vec![Column { heading: String::new(), maps }] });
     }
-    let note = "softmax over the primitives of each edge in %";
+    draw(&groups, "softmax over the paths that exclude each other in %")
+}
+
+/// The edges of a cell, node by node.
+fn cell_maps<'a>(space: &dyn Space, factors: &'a [f64]) -> Vec<Map<'a>> {
+    let mut rest = factors;
+    let mut maps = Vec::new();
+    for node in 0..N_NODES {
+        let (rows, columns) = names(space, node * N_SLOTS);
+        let (values, others) = rest.split_at((rows.len() * columns.len()).min(rest.len()));
+        rest = others;
+        maps.push(Map { title: format!("node {node}"), rows, columns, values, best: None });
+    }
+    maps
+}
+
+/// The layers of a chain.
+fn chain_maps<'a>(space: &dyn Space, sets: &[usize], factors: &'a [f64]) -> Vec<Map<'a>> {
+    let mut rest = factors;
+    let mut maps = Vec::new();
+    for (slot, n) in sets.iter().enumerate() {
+        let (rows, columns) = names(space, slot);
+        let (values, others) = rest.split_at((*n).min(rest.len()));
+        rest = others;
+        maps.push(Map { title: row_title(space, slot), rows, columns, values, best: None });
+    }
+    maps
+}
+
+/// Slots beside each other: the two of a node, or one.
+fn columns_of(space: &dyn Space) -> usize {
+    if space.alpha_shape().len() > 1 { N_SLOTS } else { 1 }
+}
+
+fn row_title(space: &dyn Space, row: usize) -> String {
+    if columns_of(space) > 1 { format!("node {row}") } else { row.to_string() }
+}
+
+fn title(space: &dyn Space, group: usize) -> String {
+    match space.groups()[group] {
+        "normal" => "normal cell".into(),
+        "reduce" => "reduction cell".into(),
+        other => other.into(),
+    }
+}
+
+/// Rows and columns of a slot's map: inputs and primitives of pairs, or one row of choices.
+fn names(space: &dyn Space, slot: usize) -> (Vec<String>, Vec<String>) {
+    let choices: Vec<String> =
+        (0..space.slots()[slot].n_choices).map(|c| space.choice_name(slot, c)).collect();
+    let pairs: Option<Vec<(&str, &str)>> =
+        choices.iter().map(|name| name.strip_suffix(')')?.split_once('(')).collect();
+    let Some(pairs) = pairs else { return (vec![String::new()], choices) };
+    let n = pairs.iter().take_while(|(_, input)| *input == pairs[0].1).count();
+    let rows = pairs.iter().step_by(n).map(|(_, input)| input.replace('-', "−")).collect();
+    (rows, pairs[..n].iter().map(|(primitive, _)| (*primitive).to_owned()).collect())
+}
+
+fn draw(groups: &[Group<'_>], note: &str) -> String {
+    let n_columns = |column: &Column<'_>| column.maps.first().map_or(0, |map| map.columns.len());
+    let map_width = |column: &Column<'_>| FIELD.0 * n_columns(column) as f64;
+    let headed = groups.iter().flat_map(|g| &g.columns).any(|c| !c.heading.is_empty());
+    let top = BORDER + if headed { 1.7 * HEAD } else { HEAD };
+    let rows = |column: &Column<'_>| column.maps.iter().map(row_height).sum::<f64>();
+    let width =
+        |group: &Group<'_>| group.columns.iter().map(|c| INPUTS + map_width(c) + 18.0).sum::<f64>() + BORDER;
+    let tallest = groups.iter().flat_map(|g| &g.columns).map(rows).fold(0.0, f64::max);
+    let bottom = top + tallest + NAMES + BORDER;
+    let mut svg = Svg::new(BORDER + groups.iter().map(width).sum::<f64>(), bottom);
+    let mut left = BORDER;
+    for group in groups {
+        let middle = if headed {
+            left + width(group) / 2.0
+        } else {
+            left + INPUTS + map_width(&group.columns[0]) / 2.0
+        };
+        svg.text((middle, BORDER), 15.0, Anchor::Middle, INK, &group.title);
+        let mut x = left + INPUTS;
+        for column in &group.columns {
+            if headed {
+                let at = (x + map_width(column) / 2.0, BORDER + HEAD);
+                svg.text(at, 12.0, Anchor::Middle, GREY, &column.heading);
+            }
+            let mut y = top;
+            for map in &column.maps {
+                draw_map(&mut svg, (x, y), map);
+                y += row_height(map);
+            }
+            for (p, name) in column.maps.first().iter().flat_map(|map| map.columns.iter().enumerate()) {
+                let at = (x + FIELD.0 * (p as f64 + 0.5), y);
+                svg.turned(at, 11.0, Anchor::End, -55.0, name);
+            }
+            x += map_width(column) + 18.0 + INPUTS;
+        }
+        left += width(group);
+    }
     svg.text((BORDER, bottom - 0.6 * BORDER), 11.0, Anchor::Start, GREY, note);
     svg.finish()
 }
 
-fn row_height(node: usize) -> f64 {
-    FIELD.1 * (node + 2) as f64 + 14.0
+fn row_height(map: &Map<'_>) -> f64 {
+    FIELD.1 * map.rows.len() as f64 + 14.0
 }
 
-fn map(svg: &mut Svg, (x, y): (f64, f64), space: &Space, node: usize, values: &[f64], best: usize) {
-    let n_primitives = space.primitives().len();
+fn draw_map(svg: &mut Svg, (x, y): (f64, f64), map: &Map<'_>) {
+    let n_columns = map.columns.len();
     let place = |index: usize| {
-        let (row, column) = (index / n_primitives, index % n_primitives);
+        let (row, column) = (index / n_columns, index % n_columns);
         [x + FIELD.0 * column as f64, y + FIELD.1 * row as f64, FIELD.0, FIELD.1]
     };
-    svg.turned(
-        (x - INPUTS + 6.0, y + FIELD.1 * (node + 2) as f64 / 2.0),
-        11.0,
-        Anchor::Middle,
-        -90.0,
-        &format!("node {node}"),
-    );
-    for input in 0..node + 2 {
-        let name = ["k−2", "k−1", "0", "1", "2"].get(input).copied().unwrap_or("");
-        svg.text((x - 6.0, y + FIELD.1 * (input as f64 + 0.5)), 10.0, Anchor::End, GREY, name);
+    let at = (x - INPUTS + 6.0, y + FIELD.1 * map.rows.len() as f64 / 2.0);
+    svg.turned(at, 11.0, Anchor::Middle, -90.0, &map.title);
+    for (i, name) in map.rows.iter().enumerate() {
+        svg.text((x - 6.0, y + FIELD.1 * (i as f64 + 0.5)), 10.0, Anchor::End, GREY, name);
     }
-    for (index, &p) in values.iter().enumerate() {
+    for (index, &p) in map.values.iter().enumerate() {
         let [left, top, w, h] = place(index);
         svg.rect([left, top, w, h], 0.0, &shade(p), "#ffffff");
         let ink = if p > 0.5 { "#ffffff" } else { INK };
@@ -107,7 +204,7 @@ fn map(svg: &mut Svg, (x, y): (f64, f64), space: &Space, node: usize, values: &[
         let text = if p >= 0.0995 { format!("{:.0}", 100.0 * p) } else { format!("{:.1}", 100.0 * p) };
         svg.text((left + w / 2.0, top + h / 2.0), 9.0, Anchor::Middle, ink, &text);
     }
-    if best < values.len() {
+    if let Some(best) = map.best.filter(|best| *best < map.values.len()) {
         let [left, top, w, h] = place(best);
         svg.rect([left + 0.5, top + 0.5, w - 1.0, h - 1.0], 0.0, "none", "#d1722b");
     }

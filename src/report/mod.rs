@@ -4,6 +4,7 @@
 //! Functions return what they made; writing it is the caller's business.
 
 pub mod cells;
+pub mod chain;
 pub mod comparison;
 pub mod confusion;
 pub mod curves;
@@ -15,7 +16,35 @@ pub mod png;
 pub mod summary;
 mod svg;
 
+use crate::space::{Alpha, Diagram, Space};
+
+/// Architectures below each other, each with a caption, which may be empty.
+pub fn architectures_svg(space: &dyn Space, rows: &[(String, Alpha)]) -> String {
+    let (mut cells, mut chains) = (Vec::new(), Vec::new());
+    for (caption, alpha) in rows {
+        match space.diagram(alpha) {
+            Diagram::Cells(genotype) => cells.push((caption.clone(), *genotype)),
+            Diagram::Chain(links) => chains.push((caption.clone(), links)),
+        }
+    }
+    if chains.is_empty() { sheet_svg(&cells) } else { chains_svg(&chains) }
+}
+
+/// One architecture.
+pub fn architecture_svg(space: &dyn Space, alpha: &Alpha) -> String {
+    architectures_svg(space, &[(String::new(), alpha.clone())])
+}
+
+/// One architecture as a DOT graph.
+pub fn architecture_dot(space: &dyn Space, alpha: &Alpha) -> String {
+    match space.diagram(alpha) {
+        Diagram::Cells(genotype) => cells_dot(&genotype),
+        Diagram::Chain(links) => chain_dot(&links),
+    }
+}
+
 pub use cells::{cells_dot, cells_svg, sheet_svg};
+pub use chain::{chain_dot, chains_svg};
 pub use confusion::{confusion_svg, confusion_text};
 pub use curves::metrics_svg;
 pub use heatmap::{mixture_svg, prior_svg};

@@ -2,16 +2,17 @@
 
 use std::fmt::Write as _;
 
-use serde_json::json;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::graph::spec::{NetworkKind, NetworkSpec};
 use crate::graph::{Extent, Layout, Lowering, Memory, Mode, Plan, Request};
-use crate::space::{CellKind, Genotype, N_NODES, N_SLOTS, Paths, Prior, Space};
+use crate::network::ParamSpec;
+use crate::space::{Alpha, Paths, Prior, Space, Tally};
+use crate::space::{NetworkKind, NetworkSpec};
 
-/// Names of a pair's input, as in the drawings.
-const INPUT_NAMES: [&str; N_NODES + 1] = ["k-2", "k-1", "0", "1", "2"];
-/// Pairs listed per slot, the most probable first.
+/// Choices listed per slot, the most probable first.
 const N_LISTED: usize = 3;
 
 /// What a network costs.
@@ -27,13 +28,18 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Counts the genotype's network; a search parent is over the primitives of `space`.
-    pub fn of(spec: &NetworkSpec, genotype: &Genotype, space: &Space) -> Self {
+    /// Counts an architecture's network.
+    pub fn of(spec: &NetworkSpec, alpha: &Alpha) -> Self {
+        let child = spec.net(Paths::Child(alpha));
+        let trained = |params: Vec<ParamSpec>| -> u64 {
+            let counted = params.iter().filter(|p| p.role.is_trained() && !p.auxiliary);
+            counted.map(|p| p.len() as u64).sum()
+        };
         Self {
-            parameters: spec.parameter_count(Some(genotype), space.primitives()),
-            auxiliary: spec.auxiliary_parameter_count(),
-            macs: spec.macs(genotype),
-            child: (spec.kind == NetworkKind::Search).then(|| spec.child_parameter_count(genotype)),
+            parameters: trained(spec.params(alpha)),
+            auxiliary: child.parameter_count(true),
+            macs: spec.macs(alpha),
+            child: (spec.kind == NetworkKind::Search).then(|| child.parameter_count(false)),
         }
     }
 }
@@ -47,9 +53,9 @@ pub struct Training {
 }
 
 impl Training {
-    /// Plans the genotype's network with `batch` images.
-    pub fn of(spec: &NetworkSpec, genotype: &Genotype, batch: u32, memory: Memory) -> Self {
-        let net = spec.net(Paths::Child(genotype));
+    /// Plans the architecture's network with `batch` images.
+    pub fn of(spec: &NetworkSpec, alpha: &Alpha, batch: u32, memory: Memory) -> Self {
+        let net = spec.net(Paths::Child(alpha));
         let plan = Layout::new(net.params()).and_then(|layout| {
             let lowering = Lowering { memory, ..Lowering::default() };
             let (mode, extent, split, drop_path) = (Mode::Train, Extent::Whole, 0, false);
@@ -59,129 +65,180 @@ impl Training {
     }
 }
 
-/// As JSON; with a prior also its entropies and the probability of every pair.
-pub fn to_json(
-    genotype: &Genotype,
-    counts: &Counts,
-    training: &Training,
-    prior: Option<&(Space, Prior)>,
-    samples: &[(Genotype, f64)],
-) -> Result<String> {
-    let mut value = json!({
-        "genotype": genotype.to_string(),
-        "parameters": counts.parameters,
-        "auxiliary_parameters": counts.auxiliary,
-        "macs": counts.macs,
-    });
-    if let Some(child) = counts.child {
-        value["child_parameters"] = json!(child);
-    }
-    value["batch"] = json!(training.batch);
-    if let Ok(plan) = &training.plan {
-        value["arena_bytes"] = json!(plan.arena_bytes());
-        value["dispatches"] = json!(plan.dispatches.len());
-        value["flops"] = json!(plan.flops);
-    }
-    if let Some((space, prior)) = prior {
-        let [normal, reduce] = prior.entropy();
-        value["entropy"] = json!({ "normal": normal, "reduce": reduce });
-        let names: Vec<_> = space.primitives().iter().map(|p| p.name()).collect();
-        value["primitives"] = json!(names);
-        // [node][slot][pair], as in a trace.
-        let slots = |node: &Vec<f64>| json!(node.chunks(node.len() / N_SLOTS).collect::<Vec<_>>());
-        for (kind, nodes) in CellKind::ALL.into_iter().zip(&prior.probabilities()) {
-            value["probabilities"][kind.name()] = nodes.iter().map(slots).collect();
-        }
-    }
-    if !samples.is_empty() {
-        let sample = |(g, log_p): &(Genotype, f64)| json!({ "genotype": g.to_string(), "log_prob": log_p });
-        value["samples"] = samples.iter().map(sample).collect();
-    }
-    let text = serde_json::to_string_pretty(&value);
-    text.map(|text| text + "\n")
-        .map_err(|e| Error::usage("output", "values that JSON can hold", e.to_string(), ""))
+/// What is known of a network.
+pub struct Known<'a> {
+    /// The network but for its architecture.
+    pub spec: &'a NetworkSpec,
+    /// The architecture.
+    pub alpha: &'a Alpha,
+    /// What it costs.
+    pub counts: Counts,
+    /// What its training costs.
+    pub training: Training,
+    /// The run's newest prior, with the space it is over.
+    pub prior: Option<&'a (Arc<dyn Space>, Prior)>,
+    /// Architectures drawn from it, with their log-probabilities.
+    pub samples: &'a [(Alpha, f64)],
 }
 
-/// As text for people.
-pub fn to_text(
-    genotype: &Genotype,
-    spec: &NetworkSpec,
-    counts: &Counts,
-    training: &Training,
-    prior: Option<&(Space, Prior)>,
-    samples: &[(Genotype, f64)],
-) -> String {
-    let mut text = format!("{genotype}\n\n");
-    let mut line = |what: &str, value: String| {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{what:<17}{value}");
-    };
-    let kind = if spec.kind == NetworkKind::Search { "search" } else { "final" };
-    line(
-        "network",
-        format!(
-            "{kind}, {} cells, {} channels, {} classes, images {}x{}x{}",
-            spec.layers, spec.channels, spec.n_classes, spec.in_channels, spec.height, spec.width
-        ),
-    );
-    match counts.child {
-        None => line("parameters", thousands(counts.parameters)),
-        Some(child) => {
-            line("parameters", format!("{} of the parent", thousands(counts.parameters)));
-            line("", format!("{} of this child", thousands(child)));
+impl Known<'_> {
+    /// As JSON; with a prior also its entropies and the probability of every choice.
+    pub fn to_json(&self) -> Result<String> {
+        let Self { counts, training, .. } = self;
+        let mut value = json!({
+            "genotype": self.spec.space.print(self.alpha),
+            "parameters": counts.parameters,
+            "auxiliary_parameters": counts.auxiliary,
+            "macs": counts.macs,
+        });
+        if let Some(child) = counts.child {
+            value["child_parameters"] = json!(child);
         }
-    }
-    if spec.auxiliary {
-        line("auxiliary head", format!("{} parameters more", thousands(counts.auxiliary)));
-    }
-    line("MACs per image", thousands(counts.macs));
-    let plan = match &training.plan {
-        Ok(plan) => format!(
-            "{:.1} MiB of activations, {} launches, {:.2} GFLOP",
-            plan.arena_bytes() as f64 / f64::from(1 << 20),
-            plan.dispatches.len(),
-            plan.flops as f64 / 1e9
-        ),
-        Err(e) => e.to_string().lines().next().unwrap_or_default().to_owned(),
-    };
-    line("training", format!("{} images at once: {plan}", training.batch));
-    for kind in CellKind::ALL {
-        let (skips, pools) = (genotype.n_skips(kind), genotype.n_pools(kind));
-        line(&format!("{} cell", kind.name()), format!("{skips} skip, {pools} pool of 8 operations"));
-    }
-    if let Some((space, prior)) = prior {
-        text += &prior_text(space, prior);
-    }
-    for (i, (sample, log_p)) in samples.iter().enumerate() {
-        let _ = write!(text, "\nsample {}, log p = {log_p:.2}\n{sample}\n", i + 1);
-    }
-    text
-}
-
-/// The entropy of each kind of cell and the most probable pairs of each slot.
-fn prior_text(space: &Space, prior: &Prior) -> String {
-    let mut text = String::new();
-    let uniform = Prior::uniform(space).entropy();
-    let probabilities = prior.probabilities();
-    for kind in CellKind::ALL {
-        let k = kind.index();
-        let (entropy, most) = (prior.entropy()[k], uniform[k]);
-        let _ = writeln!(text, "\n{} cell, entropy {entropy:.2} of {most:.2} nats", kind.name());
-        for (node, p) in probabilities[k].iter().enumerate() {
-            for (slot, p) in p.chunks(space.n_pairs(node)).enumerate() {
-                let mut ranked: Vec<(usize, f64)> = p.iter().copied().enumerate().collect();
-                ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-                let listed = ranked.iter().take(N_LISTED).map(|&(index, p)| {
-                    let pair = space.pair(node, index);
-                    format!(
-                        "{:<18} {:>5.1} %",
-                        format!("{}({})", pair.primitive.name(), INPUT_NAMES[pair.input]),
-                        100.0 * p
-                    )
-                });
-                let listed: Vec<_> = listed.collect();
-                let _ = writeln!(text, "  node {node} slot {slot}  {}", listed.join("   "));
+        value["batch"] = json!(training.batch);
+        if let Ok(plan) = &training.plan {
+            value["arena_bytes"] = json!(plan.arena_bytes());
+            value["dispatches"] = json!(plan.dispatches.len());
+            value["flops"] = json!(plan.flops);
+        }
+        if let Some((space, prior)) = self.prior {
+            value["entropy"] = json!(space.by_group(&prior.entropy()));
+            for (key, text) in space.settings() {
+                let words: Vec<&str> = text.split(',').collect();
+                match key {
+                    "primitives" | "choices" => value[key] = json!(words),
+                    "stages" => value[key] = words.iter().filter_map(|n| n.parse::<usize>().ok()).collect(),
+                    _ => {}
+                }
             }
+            probabilities(&mut value["probabilities"], &**space, prior);
+        }
+        if !self.samples.is_empty() {
+            let space = self.prior.map_or(&self.spec.space, |(space, _)| space);
+            let sample =
+                |(alpha, log_p): &(Alpha, f64)| json!({ "genotype": space.print(alpha), "log_prob": log_p });
+            value["samples"] = self.samples.iter().map(sample).collect();
+        }
+        let text = serde_json::to_string_pretty(&value);
+        text.map(|text| text + "\n")
+            .map_err(|e| Error::usage("output", "values that JSON can hold", e.to_string(), ""))
+    }
+
+    /// As text for people.
+    pub fn to_text(&self) -> String {
+        let Self { spec, counts, training, .. } = self;
+        let mut text = format!("{}\n\n", spec.space.print(self.alpha));
+        let mut line = |what: &str, value: String| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{what:<17}{value}");
+        };
+        let kind = if spec.kind == NetworkKind::Search { "search" } else { "final" };
+        line(
+            "network",
+            format!(
+                "{kind}, {}, {} channels, {} classes, images {}x{}x{}",
+                form(&*spec.space),
+                spec.channels,
+                spec.n_classes,
+                spec.in_channels,
+                spec.height,
+                spec.width
+            ),
+        );
+        match counts.child {
+            None => line("parameters", thousands(counts.parameters)),
+            Some(child) => {
+                line("parameters", format!("{} of the parent", thousands(counts.parameters)));
+                line("", format!("{} of this child", thousands(child)));
+            }
+        }
+        if counts.auxiliary > 0 {
+            line("auxiliary head", format!("{} parameters more", thousands(counts.auxiliary)));
+        }
+        line("MACs per image", thousands(counts.macs));
+        let plan = match &training.plan {
+            Ok(plan) => format!(
+                "{:.1} MiB of activations, {} launches, {:.2} GFLOP",
+                plan.arena_bytes() as f64 / f64::from(1 << 20),
+                plan.dispatches.len(),
+                plan.flops as f64 / 1e9
+            ),
+            Err(e) => e.to_string().lines().next().unwrap_or_default().to_owned(),
+        };
+        line("training", format!("{} images at once: {plan}", training.batch));
+        for (group, name) in spec.space.groups().iter().enumerate() {
+            let tally = spec.space.tally(self.alpha, group);
+            let Tally { skips, pools, of } = tally;
+            let cells = spec.space.name() == "darts";
+            let title = if cells { format!("{name} cell") } else { (*name).to_owned() };
+            line(
+                &title,
+                if cells {
+                    format!("{skips} skip, {pools} pool of {of} operations")
+                } else {
+                    format!("{skips} identity of {of}")
+                },
+            );
+        }
+        if let Some((space, prior)) = self.prior {
+            text += &prior_text(&**space, prior);
+        }
+        let space = self.prior.map_or(&spec.space, |(space, _)| space);
+        for (i, (sample, log_p)) in self.samples.iter().enumerate() {
+            let _ = write!(text, "\nsample {}, log p = {log_p:.2}\n{}\n", i + 1, space.print(sample));
+        }
+        text
+    }
+}
+
+/// How a network of a space is stacked.
+fn form(space: &dyn Space) -> String {
+    let settings = space.settings();
+    let value = |key: &str| settings.iter().find(|(k, _)| *k == key).map(|(_, value)| value.as_str());
+    match (value("layers"), value("stages")) {
+        (Some(layers), _) => format!("{layers} cells"),
+        (None, Some(stages)) => format!("stages of {stages} layers"),
+        (None, None) => format!("{} layers", space.slots().len()),
+    }
+}
+
+/// The probabilities of all choices, in the form in which a trace has logits.
+fn probabilities(value: &mut Value, space: &dyn Space, prior: &Prior) {
+    let mut slots = prior.probabilities().into_iter();
+    for table in space.prior_tables() {
+        let n_slots = if table.shape.len() > 1 { table.shape[0] } else { 1 };
+        let here: Vec<Vec<f64>> = slots.by_ref().take(n_slots).collect();
+        let here = if table.shape.len() > 1 { json!(here) } else { json!(here.concat()) };
+        match table.name.split_once('.') {
+            // Lists of what is numbered.
+            Some((group, _)) => match value[group].as_array_mut() {
+                Some(list) => list.push(here),
+                None => value[group] = json!([here]),
+            },
+            None => match value.as_array_mut() {
+                Some(list) => list.push(here),
+                None => *value = json!([here]),
+            },
+        }
+    }
+}
+
+/// The entropy of each group of slots and the most probable choices of each slot.
+fn prior_text(space: &dyn Space, prior: &Prior) -> String {
+    let mut text = String::new();
+    let (entropy, uniform) = (prior.entropy(), Prior::uniform(space).entropy());
+    let probabilities = prior.probabilities();
+    for (group, name) in space.groups().iter().enumerate() {
+        let title = if space.name() == "darts" { format!("{name} cell") } else { (*name).to_owned() };
+        let _ = writeln!(text, "\n{title}, entropy {:.2} of {:.2} nats", entropy[group], uniform[group]);
+        for (slot, p) in probabilities.iter().enumerate().filter(|(s, _)| space.slots()[*s].group == group) {
+            let mut ranked: Vec<(usize, f64)> = p.iter().copied().enumerate().collect();
+            ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+            let listed: Vec<String> = ranked
+                .iter()
+                .take(N_LISTED)
+                .map(|&(choice, p)| format!("{:<18} {:>5.1} %", space.choice_name(slot, choice), 100.0 * p))
+                .collect();
+            let _ = writeln!(text, "  {}  {}", space.slot_name(slot), listed.join("   "));
         }
     }
     text

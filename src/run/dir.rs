@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{Checkpoints, Manifest, files};
 use crate::config::{Config, Resolved, TrainConfig};
@@ -116,11 +117,19 @@ impl RunDir {
         files::remove_partials(path)?;
         files::remove_partials(&run.file("checkpoints"))?;
         let manifest = run.manifest()?;
-        let is = if manifest.kind == TrainConfig::KIND {
+        let mut is = if manifest.kind == TrainConfig::KIND {
             super::manifest::config_json(&run.train_config()?)?
         } else {
             super::manifest::config_json(&run.config()?)?
         };
+        // A setting that is younger than the run has the value of the time before it.
+        if let (Value::Object(is), Value::Object(was)) = (&mut is, &manifest.config) {
+            let written: toml::Table = fs::read_to_string(run.file(CONFIG))
+                .ok()
+                .and_then(|text| text.parse().ok())
+                .unwrap_or_default();
+            is.retain(|key, _| was.contains_key(key) || written.contains_key(key));
+        }
         if let Some(change) = super::manifest::first_change(&manifest.config, &is) {
             let expected =
                 format!("the configuration the run was started with ({} = {})", change.key, change.was);

@@ -41,20 +41,10 @@ impl std::fmt::Display for Warning {
     }
 }
 
-/// The prior's logits in the newest good checkpoint of the run at `path`: the tensors named
-/// `pi.{normal,reduce}.{0..3}`, F64 [2 slots, pairs], with their names.
+/// The prior's logits in the newest good checkpoint of the run at `path`: the tensors named `pi.*`, with their names.
 pub fn read_prior(path: &Path) -> Result<(Tensors, Vec<Warning>)> {
     let run = RunDir::open(path)?;
     let (newest, warnings) = run.checkpoints().newest_good()?;
-    let mut prior = Tensors::new();
-    for cell in ["normal", "reduce"] {
-        for node in 0..crate::space::N_NODES {
-            let name = format!("pi.{cell}.{node}");
-            crate::export::tensors::f64s(&newest.state, &newest.state_path(), &name)?;
-            if let Some(tensor) = newest.state.get(&name) {
-                prior.insert(name, tensor.clone());
-            }
-        }
-    }
-    Ok((prior, warnings))
+    let is_prior = |name: &String| name.starts_with("pi.");
+    Ok((newest.state.into_iter().filter(|(name, _)| is_prior(name)).collect(), warnings))
 }

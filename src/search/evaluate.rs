@@ -1,14 +1,14 @@
-//! A genotype with the shared weights → its accuracy on the held-out images.
+//! An architecture with the shared weights → its accuracy on the held-out images.
 
-use super::Search;
-use super::passes::SEARCH;
+use std::sync::Arc;
+
+use super::record::StepRecord;
+use super::search::{Done, Observer, Search};
 use crate::data::eval_batches;
 use crate::error::Result;
-use crate::gpu::Child;
-use crate::graph::Mode;
-use crate::space::{Genotype, Paths};
+use crate::space::Alpha;
 
-/// How well a genotype does with the shared weights.
+/// How well an architecture does with the shared weights.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Evaluation {
     /// Images.
@@ -27,17 +27,15 @@ impl Evaluation {
 }
 
 impl Search {
-    /// Evaluates `genotype` on the held-out images, in batches of the configured size, or of its parts, in
+    /// Evaluates `alpha` on the held-out images, in batches of the configured size, or of its parts, in
     /// file order (the remainder joined to the last), with each batch's statistics.
-    pub fn evaluate(&mut self, genotype: &Genotype) -> Result<Evaluation> {
-        let dataset = std::sync::Arc::clone(&self.dataset);
+    pub fn evaluate(&mut self, alpha: &Alpha) -> Result<Evaluation> {
+        let dataset = Arc::clone(&self.dataset);
         let batch = self.settings.config.part().min(dataset.test.n);
-        let net = std::sync::Arc::new(self.spec.net(Paths::Child(genotype)));
+        let net = self.evaluator.net(alpha);
         let mut total = Evaluation { n: 0, n_correct: 0, mean_log_likelihood: 0.0 };
         for batch in eval_batches(&dataset.test, &self.settings.normalisation, batch)? {
-            self.network.upload(SEARCH, &batch.images, &batch.labels)?;
-            self.network.run(Child::new(&net, Mode::Likelihood, SEARCH))?;
-            let result = self.network.last_result(SEARCH)?;
+            let result = self.evaluator.result(&net, &batch)?;
             total.n += batch.n;
             total.n_correct += result.n_correct;
             total.mean_log_likelihood += result.sum();
@@ -50,15 +48,24 @@ impl Search {
     pub fn score_now(&self) -> Option<f64> {
         self.mode_accuracy.filter(|(step, _)| *step == self.step).map(|(_, accuracy)| accuracy)
     }
+}
 
-    /// Accuracy of the mode, at the steps at which it is wanted.
-    pub(super) fn evaluate_if_due(&mut self) -> Result<Option<f64>> {
-        let every = self.settings.config.eval_every;
-        if every == 0 || !self.step.is_multiple_of(every) {
-            return Ok(None);
+/// Evaluates the mode at the steps at which it is wanted.
+pub(super) struct EvaluateMode;
+
+impl Observer for EvaluateMode {
+    fn wants_before(&self, _search: &Search) -> bool {
+        false
+    }
+
+    fn seen(&self, search: &mut Search, _done: &Done<'_>, record: &mut StepRecord) -> Result<()> {
+        let every = search.settings.config.eval_every;
+        if every == 0 || !search.step.is_multiple_of(every) {
+            return Ok(());
         }
-        let accuracy = self.evaluate(&self.genotype())?.accuracy();
-        self.mode_accuracy = Some((self.step, accuracy));
-        Ok(Some(accuracy))
+        let accuracy = search.evaluate(&search.architecture())?.accuracy();
+        search.mode_accuracy = Some((search.step, accuracy));
+        record.mode_accuracy = Some(accuracy);
+        Ok(())
     }
 }

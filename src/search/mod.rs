@@ -1,24 +1,25 @@
 //! Algorithm 1: importance-weighted Monte-Carlo empirical Bayes over child networks; beside it its baselines.
 //!
-//! [`Search::step`] stands beside the paper's box; [`importance`] has the weights, [`prior_update`] the
-//! update of π. The weights v live on the adapter, π on the host. `darts` has the step over all paths at once;
-//! a random search is Algorithm 1 whose π stays, and a draw from it at the end.
+//! [`algorithm`] stands beside the paper's box; [`importance`] has the weights, [`prior_update`] the update of π. A
+//! [`Strategy`] says what a step does: `Parsec`, `Random`, or all paths at once in [`darts`]. An [`Evaluator`] carries
+//! out its passes with the weights v on the adapter; π lives on the host.
 
-mod algorithm;
-mod children;
+pub mod algorithm;
 pub mod darts;
 mod evaluate;
+pub mod evaluator;
 pub mod importance;
-mod passes;
 pub mod prior_update;
 mod record;
-mod result;
+#[allow(clippy::module_inception)]
+mod search;
 mod snapshot;
+pub mod strategy;
 mod trace;
 
-pub use crate::graph::init;
-pub use algorithm::{Search, Settings};
+pub use algorithm::{Parsec, Random, Rules, random_architecture};
 pub use evaluate::Evaluation;
-pub use record::{PerKind, Phases, StepRecord};
-pub use result::random_genotype;
-pub use snapshot::take_prior;
+pub use evaluator::{Evaluator, Trained};
+pub use record::{Phases, StepRecord};
+pub use search::{Search, Settings};
+pub use strategy::{Step, Strategy, take_prior};

@@ -1,7 +1,7 @@
 //! The update of π: one ascending Adam step along Σ_k (ω̃_k − b) ∇_π log p(α_k|π).
 
 use crate::config::Baseline;
-use crate::space::prior::PerNode;
+use crate::space::prior::PerSlot;
 use crate::space::{Alpha, Prior};
 
 /// Adam's settings for π.
@@ -21,25 +21,22 @@ const EPS: f64 = 1e-8;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moments {
     /// First moment.
-    pub m: PerNode,
+    pub m: PerSlot,
     /// Second moment.
-    pub v: PerNode,
+    pub v: PerSlot,
 }
 
 impl Moments {
     /// Zeros in the layout of `prior`.
     pub fn zeros(prior: &Prior) -> Self {
-        let zeros = || {
-            let node = |kind: usize, node: usize| vec![0.0; prior.logits[kind][node].len()];
-            std::array::from_fn(|kind| std::array::from_fn(|n| node(kind, n)))
-        };
+        let zeros = || prior.logits.iter().map(|logits| vec![0.0; logits.len()]).collect();
         Self { m: zeros(), v: zeros() }
     }
 }
 
 /// Σ_k (ω̃_k − b) ∇_π log p(α_k|π), with b = 0 or 1/K. The baseline leaves the expectation as it is, since
 /// E\[∇ log p\] = 0, and lowers the variance.
-pub fn gradient(prior: &Prior, children: &[Alpha], weights: &[f64], baseline: Baseline) -> PerNode {
+pub fn gradient(prior: &Prior, children: &[Alpha], weights: &[f64], baseline: Baseline) -> PerSlot {
     let b = match baseline {
         Baseline::None => 0.0,
         Baseline::Mean => 1.0 / children.len() as f64,
@@ -48,19 +45,16 @@ pub fn gradient(prior: &Prior, children: &[Alpha], weights: &[f64], baseline: Ba
     for (alpha, weight) in children.iter().zip(weights) {
         let g = prior.grad_log_prob(alpha);
         for (sum, g) in total.iter_mut().flatten().zip(g.iter().flatten()) {
-            for (s, g) in sum.iter_mut().zip(g) {
-                *s += (weight - b) * g;
-            }
+            *sum += (weight - b) * g;
         }
     }
     total
 }
 
 /// One ascending step of all logits, the `t`-th (from 1).
-pub fn ascend(prior: &mut Prior, moments: &mut Moments, gradient: &PerNode, t: u64, settings: Adam) {
-    let logits = prior.logits.iter_mut().flatten();
-    let moments = moments.m.iter_mut().flatten().zip(moments.v.iter_mut().flatten());
-    for ((logits, (m, v)), g) in logits.zip(moments).zip(gradient.iter().flatten()) {
+pub fn ascend(prior: &mut Prior, moments: &mut Moments, gradient: &PerSlot, t: u64, settings: Adam) {
+    let moments = moments.m.iter_mut().zip(&mut moments.v);
+    for ((logits, (m, v)), g) in prior.logits.iter_mut().zip(moments).zip(gradient) {
         adam(logits, m, v, g, t, settings);
     }
 }

@@ -1,13 +1,11 @@
 //! What one step leaves in the metrics.
 
-use std::time::Instant;
-
 use serde::Serialize;
 
-use super::Search;
-use super::children::Children;
-use crate::gpu::ChildResult;
-use crate::space::CellKind;
+use super::importance;
+use super::search::Search;
+use super::strategy::Step;
+use crate::space::ByGroup;
 
 /// Seconds by phase of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -32,15 +30,6 @@ impl Phases {
     }
 }
 
-/// Entropy or counts of both cells.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct PerKind<T> {
-    /// Normal cells.
-    pub normal: T,
-    /// Reduction cells.
-    pub reduce: T,
-}
-
 /// One line of the metrics.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepRecord {
@@ -58,12 +47,12 @@ pub struct StepRecord {
     pub ess: f64,
     /// Exponent of the weights (1: the paper's).
     pub beta: f64,
-    /// Entropy of π in nats.
-    pub entropy: PerKind<f64>,
-    /// Skip connections in the mode of π.
-    pub skips: PerKind<usize>,
+    /// Entropy of π in nats, by group of slots.
+    pub entropy: ByGroup<f64>,
+    /// Identities in the mode of π.
+    pub skips: ByGroup<usize>,
     /// Pools in the mode of π.
-    pub pools: PerKind<usize>,
+    pub pools: ByGroup<usize>,
     /// Weighted mean cross-entropy of the kept children on the train batch.
     pub train_loss: f64,
     /// Weighted accuracy of the kept children on the train batch.
@@ -89,62 +78,33 @@ pub struct StepRecord {
     pub seconds: Phases,
 }
 
-/// Seconds since the last lap.
-pub(super) struct Clock(Instant);
-
-impl Clock {
-    pub fn new() -> Self {
-        Self(Instant::now())
-    }
-    pub fn lap(&mut self) -> f64 {
-        let lap = self.0.elapsed().as_secs_f64();
-        self.0 = Instant::now();
-        lap
-    }
-}
-
-impl Search {
-    /// What there is to say about the step just done, but for what only [`Search::step`] knows.
-    pub(super) fn record(
-        &self,
-        children: &Children,
-        weights: &[f64],
-        results: &[ChildResult],
-        trained: &[(usize, f64)],
-        outcome: &[ChildResult],
-    ) -> StepRecord {
-        let n = self.settings.config.batch as f64;
-        let mode = self.genotype();
-        let [normal, reduce] = self.prior.entropy();
-        let mass: f64 = trained.iter().map(|(_, w)| w).sum();
-        let mean = |f: &dyn Fn(&ChildResult) -> f64| {
-            trained.iter().zip(outcome).map(|((_, w), r)| w / mass * f(r) / n).sum::<f64>()
-        };
-        let mut search_weights = vec![0.0; results.len()];
-        for (&network, w) in children.network_of.iter().zip(weights) {
-            search_weights[network] += w;
-        }
-        StepRecord {
-            step: self.step,
-            epoch: (self.step - 1) / self.sources[1].batches_per_epoch() + 1,
-            samples: children.alphas.len(),
-            log_likelihood: Vec::new(),
-            weights: Vec::new(),
-            ess: 0.0,
-            beta: 1.0,
-            entropy: PerKind { normal, reduce },
-            skips: PerKind { normal: mode.n_skips(CellKind::Normal), reduce: mode.n_skips(CellKind::Reduce) },
-            pools: PerKind { normal: mode.n_pools(CellKind::Normal), reduce: mode.n_pools(CellKind::Reduce) },
-            train_loss: -mean(&|r| r.sum()),
-            train_accuracy: mean(&|r| r.n_correct as f64),
-            accuracy: results.iter().zip(&search_weights).map(|(r, w)| w * r.n_correct as f64 / n).sum(),
+impl StepRecord {
+    /// Of the step that was done last, but for its seconds and what observers add.
+    pub(super) fn of(search: &Search, step: &Step) -> Self {
+        let (n_correct, shared, skipped) = search.evaluator.counts();
+        let n = search.settings.config.batch as f64;
+        let (space, mode) = (&*search.settings.space, search.architecture());
+        Self {
+            step: search.step,
+            epoch: search.epoch(),
+            samples: step.log_likelihood.len(),
+            ess: importance::ess(&step.weights),
+            log_likelihood: step.log_likelihood.clone(),
+            weights: step.weights.clone(),
+            beta: step.beta,
+            entropy: space.by_group(&search.entropy()),
+            skips: space.tallies(&mode, |tally| tally.skips),
+            pools: space.tallies(&mode, |tally| tally.pools),
+            train_loss: step.trained.loss,
+            train_accuracy: step.trained.accuracy,
+            accuracy: step.weights.iter().zip(n_correct).map(|(w, c)| w * *c as f64 / n).sum(),
             mode_accuracy: None,
-            lr: 0.0,
-            grad_norm: 0.0,
-            clip_factor: 1.0,
-            skipped: 0,
-            shared: children.alphas.len() - children.distinct.len(),
-            arena_bytes: self.network.arena_bytes(),
+            lr: step.lr,
+            grad_norm: step.trained.clip.norm,
+            clip_factor: step.trained.clip.factor,
+            skipped,
+            shared,
+            arena_bytes: search.evaluator.arena_bytes(),
             seconds: Phases::default(),
         }
     }

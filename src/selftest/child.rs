@@ -15,7 +15,6 @@ use super::mixed::Mixed;
 use super::run::{Found, Outcome};
 use crate::Result;
 use crate::gpu::{Child, Gpu, Network, Update};
-use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use crate::graph::{Layout, Lowering, Mode};
 use crate::kernel::Buf;
 use crate::network::Net;
@@ -24,9 +23,10 @@ use crate::reference::adam::Adam;
 use crate::reference::network::{self, Tensors};
 use crate::reference::search_step::{Settings, State, importance_weights, search_step};
 use crate::reference::sgd::Sgd;
-use crate::space::{CellArch, CellKind, Genotype, Pair, Paths, Primitive, Space};
+use crate::space::{CellArch, Darts, Genotype, Pair, Paths, Primitive, Space};
+use crate::space::{NetworkKind, NetworkSpec, StemKind};
 
-/// Opens the adapter under test.
+/// Gives buffers on the adapter under test.
 pub type Open<'a> = &'a dyn Fn() -> Result<Gpu>;
 
 /// Agreement to f32's accuracy through some 60 layers.
@@ -193,23 +193,23 @@ impl Outcome {
 
 impl Whole {
     fn spec(&self) -> NetworkSpec {
-        NetworkSpec {
+        let space = Darts::all().stacked(3, self.stem);
+        let spec = NetworkSpec {
+            space: Arc::new(space),
             kind: self.network,
-            stem: self.stem,
             in_channels: 3,
             height: self.side,
             width: self.side,
             n_classes: 5,
-            layers: 3,
             channels: self.channels,
-            auxiliary: self.network == NetworkKind::Final,
-        }
+        };
+        spec.with_auxiliary(self.network == NetworkKind::Final)
     }
 
     fn run(&self, open: Open<'_>, outcome: &mut Outcome) -> Result<()> {
         let spec = self.spec();
         let genotype = if self.everything { everything() } else { the_rest() };
-        let net = Arc::new(spec.net(Paths::Child(&genotype)));
+        let net = Arc::new(spec.net(Paths::Child(&Darts::all().alpha(&genotype)?)));
         let params = net.params();
         let draws: Vec<Draw> =
             (0..N_DRAWS).map(|i| draw(&spec, &params, self.batch, self.drop_path, i)).collect();
@@ -294,24 +294,21 @@ impl Steps {
             forms: Forms::Own,
         };
         let spec = whole.spec();
-        let params = spec.params(None, &Primitive::ALL);
+        let params = spec.parent_params();
         let sgd = Sgd { lr: 0.05, momentum: 0.9, weight_decay: 3e-4 };
         let mut mixed = everything();
         mixed.normal = the_rest().normal;
         let children = [everything(), the_rest(), mixed, everything()];
-        let space = Space::new(&Primitive::ALL.map(Primitive::name))?;
+        let space = Darts::all();
         let children: Vec<(Vec<usize>, Arc<Net>)> = children
             .iter()
             .map(|genotype| {
-                let alpha = space.alpha(genotype)?.0;
-                let choices = alpha.as_flattened().as_flattened().iter().map(|choice| usize::from(*choice));
-                Ok((choices.collect(), Arc::new(spec.net(Paths::Child(genotype)))))
+                let alpha = space.alpha(genotype)?;
+                let choices = alpha.0.iter().map(|choice| usize::from(*choice)).collect();
+                Ok((choices, Arc::new(spec.net(Paths::Child(&alpha)))))
             })
             .collect::<Result<_>>()?;
-        let zeros: Vec<Vec<f64>> = CellKind::ALL
-            .iter()
-            .flat_map(|_| (0..4).flat_map(|node| [(); 2].map(|()| vec![0.0; space.n_pairs(node)])))
-            .collect();
+        let zeros: Vec<Vec<f64>> = space.slots().iter().map(|slot| vec![0.0; slot.n_choices]).collect();
         let first = draw(&spec, &params, self.batch, false, 10);
         let mut state = State {
             v: first.weights.clone(),

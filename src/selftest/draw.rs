@@ -1,8 +1,9 @@
 //! Random weights and a random batch for a network, the same numbers for the adapter and the reference.
 
 use super::setup::Setup;
-use crate::graph::spec::{NetworkSpec, ParamRole, ParamSpec};
+use crate::network::{ParamRole, ParamSpec};
 use crate::reference::network::{Batch, Tensors};
+use crate::space::{NetworkSpec, Paths};
 
 /// A network's weights and a batch, for both sides.
 pub struct Draw {
@@ -39,7 +40,8 @@ pub fn draw(spec: &NetworkSpec, params: &[ParamSpec], n: usize, drop_path: bool,
     }
     let images = s.noise((n * spec.in_channels * spec.height * spec.width) as u32);
     let labels = (0..n).map(|_| s.below(spec.n_classes as u32) as usize).collect();
-    let factors = drop_path.then(|| s.drop_factors(8 * spec.layers as u32, n as u32).1);
+    let rows = spec.net(Paths::All).n_drops as u32;
+    let factors = drop_path.then(|| s.drop_factors(rows, n as u32).1);
     Draw { weights, images, labels, drop_path: factors }
 }
 

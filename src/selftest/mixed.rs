@@ -10,12 +10,11 @@ use super::run::Outcome;
 use super::setup::Setup;
 use crate::Result;
 use crate::gpu::{Child, Network};
-use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use crate::graph::{Extent, Layout, Lowering, Mode};
 use crate::kernel::Buf;
 use crate::network::Net;
 use crate::reference::network::{self, FACTORS, evaluate};
-use crate::space::{Paths, Primitive};
+use crate::space::{Darts, NetworkKind, NetworkSpec, Paths, Primitive, StemKind};
 
 /// Sets of weights.
 const N_DRAWS: u64 = 3;
@@ -33,27 +32,25 @@ impl Mixed {
     pub const CASE: Self = Self { channels: 4, side: 8, batch: 3 };
 
     fn spec(&self) -> NetworkSpec {
+        // An order that is not the reference's: factors go by the user's list.
+        let mut primitives = Primitive::ALL.to_vec();
+        primitives.rotate_left(3);
         NetworkSpec {
+            space: Arc::new(Darts::over(&primitives).stacked(3, StemKind::Cifar)),
             kind: NetworkKind::Search,
-            stem: StemKind::Cifar,
             in_channels: 3,
             height: self.side,
             width: self.side,
             n_classes: 5,
-            layers: 3,
             channels: self.channels,
-            auxiliary: false,
         }
     }
 
     /// Runs it, fused and not.
     pub fn run(&self, open: Open<'_>, outcome: &mut Outcome) -> Result<()> {
         let spec = self.spec();
-        // An order that is not the reference's: factors go by the user's list.
-        let mut primitives = Primitive::ALL.to_vec();
-        primitives.rotate_left(3);
-        let net = Arc::new(spec.net(Paths::All(&primitives)));
-        let params = spec.params(None, &primitives);
+        let net = Arc::new(spec.net(Paths::All));
+        let params = spec.parent_params();
         let draws: Vec<(Draw, Vec<f64>)> = (0..N_DRAWS)
             .map(|i| {
                 let draw = draw(&spec, &params, self.batch, false, 40 + i);

@@ -21,7 +21,7 @@ use std::time::Instant;
 pub use report::Report;
 pub use run::Outcome;
 
-use crate::gpu::{Gpu, Options};
+use crate::gpu::{Device, Gpu, Options};
 use crate::kernel::kernel;
 use crate::{Error, Result};
 
@@ -41,7 +41,8 @@ pub fn selftest(
 ) -> Result<Report> {
     let started = Instant::now();
     let wanted = |name: &str| filter.is_none_or(|part| name.contains(part));
-    let mut gpu = Gpu::open(device, options)?;
+    let device = Device::open(device, options)?;
+    let mut gpu = Gpu::on(&device)?;
     let mut report = Report::new(gpu.info().clone(), reads(&gpu));
     report.remarks = gpu.remarks().to_vec();
     for case in cases::all().iter().filter(|case| wanted(&case.name())) {
@@ -54,8 +55,7 @@ pub fn selftest(
         report.add(&outcome);
     })?;
     drop(gpu);
-    let open = || Gpu::open(device, options);
-    child::run(&open, &wanted, &mut |outcome| {
+    child::run(&|| Gpu::on(&device), &wanted, &mut |outcome| {
         seen(&outcome);
         report.add(&outcome);
     })?;

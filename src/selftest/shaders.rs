@@ -3,16 +3,16 @@
 //! What is tested without running (translation, other compilers) is tested on these.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::cases;
 use super::child::{everything, the_rest};
 use crate::Result;
-use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use crate::graph::{Extent, Layout, Lowering, Mode, Plan, Request};
 use crate::kernel::specialise::with_textures;
 use crate::kernel::{Dispatch, Kernel, Source, kernel, reflect};
 use crate::ops::Tuning;
-use crate::space::{Paths, Primitive, read_genotype};
+use crate::space::{Darts, NetworkKind, NetworkSpec, Paths, StemKind, read_genotype};
 
 /// Shader, entry point and values of its `override` constants.
 pub type Set = (&'static str, &'static str, Vec<(&'static str, u32)>);
@@ -55,17 +55,17 @@ pub fn planned() -> Result<Vec<Dispatch>> {
     for (stem, side) in [(StemKind::Cifar, 32), (StemKind::Cifar, 28), (StemKind::ImageNet, 224)] {
         for kind in [NetworkKind::Search, NetworkKind::Final] {
             let auxiliary = kind == NetworkKind::Final;
+            let space = Darts::all().stacked(5, stem);
             let spec = NetworkSpec {
+                space: Arc::new(space),
                 kind,
-                stem,
                 in_channels: 3,
                 height: side,
                 width: side,
                 n_classes: 10,
-                layers: 5,
                 channels: 6,
-                auxiliary,
             };
+            let spec = spec.with_auxiliary(auxiliary);
             let whole = Extent::Whole;
             let modes: &[(Mode, bool, Extent)] = if auxiliary {
                 &[(Mode::Train, true, whole), (Mode::Train, false, whole), (Mode::Evaluate, false, whole)]
@@ -78,7 +78,7 @@ pub fn planned() -> Result<Vec<Dispatch>> {
                 ]
             };
             for genotype in &genotypes {
-                let net = spec.net(Paths::Child(genotype));
+                let net = spec.net(Paths::Child(&Darts::all().alpha(genotype)?));
                 let layout = Layout::new(net.params())?;
                 for (fuse, tuning) in [true, false].iter().flat_map(|f| tunings().map(|t| (*f, t))) {
                     let lowering = Lowering { fuse, tuning, ..Lowering::default() };
@@ -106,17 +106,15 @@ pub fn planned() -> Result<Vec<Dispatch>> {
 /// Those of the mixed network.
 fn mixed() -> Result<Vec<Dispatch>> {
     let spec = NetworkSpec {
+        space: Arc::new(Darts::all().stacked(4, StemKind::Cifar)),
         kind: NetworkKind::Search,
-        stem: StemKind::Cifar,
         in_channels: 3,
         height: 28,
         width: 28,
         n_classes: 10,
-        layers: 4,
         channels: 6,
-        auxiliary: false,
     };
-    let net = spec.net(Paths::All(&Primitive::ALL));
+    let net = spec.net(Paths::All);
     let layout = Layout::new(net.params())?;
     let mut out = Vec::new();
     for (fuse, tuning) in [true, false].iter().flat_map(|f| tunings().map(|t| (*f, t))) {

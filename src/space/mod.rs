@@ -1,204 +1,273 @@
-//! The search space: primitives, child architectures α, and the prior π over them.
+//! Search spaces: the slots of π, architectures α as text and as networks, and the prior π over them.
 //!
-//! Nodes are counted from 0 in code: `node` 0..4 is node 2..=5 of the cell, with `node + 2` inputs.
-//! What an architecture computes is not said here.
+//! A space is one file (or folder) that implements [`Space`], and one line of [`SPACES`]. Everything else works on its
+//! slots and on the networks that it builds.
 
-pub mod genotype;
+pub mod chain;
+pub mod darts;
 mod mixture;
-mod parse;
-pub mod primitive;
 pub mod prior;
+mod spec;
+mod text;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::network::{Net, ParamSpec};
 
-pub use genotype::read_genotype;
+pub use chain::Chain;
+pub use darts::{
+    CellArch, CellKind, Darts, Genotype, N_EDGES, N_KINDS, N_NODES, N_SLOTS, Pair, Primitive, edge,
+};
+pub use darts::{StemKind, genotype, primitive};
 pub use mixture::Mixture;
-pub use parse::ParseError;
-pub use primitive::Primitive;
-pub use prior::{PerNode, Prior};
+pub use prior::Prior;
+pub use spec::{NetworkKind, NetworkSpec};
+pub use text::{ParseError, read_architecture, read_genotype, text_of};
 
-/// Intermediate nodes of a cell (nodes 2..=5).
-pub const N_NODES: usize = 4;
-/// Terms summed by each node.
-pub const N_SLOTS: usize = 2;
-/// Kinds of cells.
-pub const N_KINDS: usize = 2;
-/// Edges of a cell: 2 + 3 + 4 + 5 inputs of nodes 2..=5.
-pub const N_EDGES: usize = 14;
-
-/// The two kinds of cells; each has one architecture for the whole network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum CellKind {
-    /// Stride 1, channels kept.
-    Normal,
-    /// Stride 2 from the two input nodes, channels doubled.
-    Reduce,
-}
-
-impl CellKind {
-    /// Both kinds, in the order of every array over kinds.
-    pub const ALL: [Self; N_KINDS] = [Self::Normal, Self::Reduce];
-
-    /// Position in [`Self::ALL`].
-    pub fn index(self) -> usize {
-        self as usize
-    }
-
-    /// The name used in genotypes, traces and drawings.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Normal => "normal",
-            Self::Reduce => "reduce",
-        }
-    }
-}
-
-/// One term of a node: a primitive applied to an input node.
-///
-/// `input` is 0 for the output of cell k-2, 1 for cell k-1, 2..=4 for the intermediate nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Pair {
-    /// Index of the input node, `0..node` where `node` is 2..=5.
-    pub input: usize,
-    /// The operation on it.
-    pub primitive: Primitive,
-}
-
-/// The wiring of one cell: for nodes 2..=5, the two terms that are summed (Eq. 1).
-pub type CellArch = [[Pair; N_SLOTS]; N_NODES];
-
-/// The architecture of a network: one wiring per kind of cell. The output of a cell is always the
-/// concatenation of nodes 2..=5.
+/// An architecture: one choice per slot of its space.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Genotype {
-    /// All cells of stride 1.
-    pub normal: CellArch,
-    /// The two reduction cells.
-    pub reduce: CellArch,
-}
+pub struct Alpha(pub Vec<u16>);
 
 /// Which paths of the search parent a network has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paths<'a> {
     /// Those of one architecture (Eq. 1).
-    Child(&'a Genotype),
-    /// All, over these primitives, each with a factor (Eq. 2).
-    All(&'a [Primitive]),
+    Child(&'a Alpha),
+    /// All, each with a factor (Eq. 2).
+    All,
 }
 
-/// A child architecture as pair indices, `[kind][node][slot]`; what a pair index means is said by the
-/// [`Space`] it belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Alpha(pub [[[u16; N_SLOTS]; N_NODES]; N_KINDS]);
-
-/// Number `e` of the edge from `input` to `node` (0..4) in the parent's names: node 2's inputs 0, 1,
-/// then node 3's 0, 1, 2, and so on.
-pub fn edge(node: usize, input: usize) -> usize {
-    // Nodes before this one have 2 + 3 + ... + (node + 1) inputs.
-    node * (node + 3) / 2 + input
-}
-
-/// The primitives that a search chooses from, in the order of the user's list.
+/// Where one choice is made: one categorical distribution of π.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Space {
-    primitives: Vec<Primitive>,
+pub struct Slot {
+    /// Position of its group in [`Space::groups`].
+    pub group: usize,
+    /// Choices.
+    pub n_choices: usize,
 }
 
-impl Default for Space {
-    /// The seven primitives without `none`.
-    fn default() -> Self {
-        Self { primitives: Primitive::ALL[1..].to_vec() }
+/// A tensor of a checkpoint or a trace: some numbers of a list, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// The last parts of its name.
+    pub name: String,
+    /// Its axes.
+    pub shape: Vec<usize>,
+}
+
+/// Operations of one group of slots of an architecture, by what they cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Identities.
+    pub skips: usize,
+    /// Pools.
+    pub pools: usize,
+    /// All operations.
+    pub of: usize,
+}
+
+/// What a drawing shows of an architecture.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Diagram {
+    /// The two cells of the DARTS space.
+    Cells(Box<Genotype>),
+    /// A chain of layers.
+    Chain(Vec<Link>),
+}
+
+/// A layer of a chain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    /// What it is.
+    pub name: String,
+    /// How its maps change: channels relative to the first layer, and whether it halves.
+    pub widening: usize,
+    /// Whether it has stride 2.
+    pub halves: bool,
+    /// Its expansion and kernel side; none for an identity or a layer outside of the space.
+    pub block: Option<(usize, usize)>,
+}
+
+/// A search space.
+pub trait Space: Debug + Send + Sync {
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// What tells it from others of its name: configuration keys with their values.
+    fn settings(&self) -> Vec<(&'static str, String)>;
+
+    /// The slots of π, in order.
+    fn slots(&self) -> &[Slot];
+
+    /// Names of the groups of slots, for which entropies are told apart.
+    fn groups(&self) -> &[&'static str];
+
+    /// A choice for people.
+    fn choice_name(&self, slot: usize, choice: usize) -> String;
+
+    /// A slot for people.
+    fn slot_name(&self, slot: usize) -> String;
+
+    /// The tensors of π's logits, one slot after the other.
+    fn prior_tables(&self) -> Vec<Table>;
+
+    /// The axes of an architecture's choices in a trace.
+    fn alpha_shape(&self) -> Vec<usize> {
+        vec![self.slots().len()]
+    }
+
+    /// The sets of paths over which the deterministic method has a softmax each, as slots of its own.
+    fn mixture(&self) -> &[Slot] {
+        self.slots()
+    }
+
+    /// The tensors of the deterministic method's logits.
+    fn mixture_tables(&self) -> Vec<Table> {
+        self.prior_tables()
+    }
+
+    /// The architecture that the deterministic method reads from the factors of all paths.
+    fn decode(&self, factors: &[f64]) -> Alpha;
+
+    /// An architecture as text.
+    fn print(&self, alpha: &Alpha) -> String;
+
+    /// The architecture that `text` says.
+    ///
+    /// # Errors
+    /// Where the text departs from the form, or describes something outside the space.
+    fn parse(&self, text: &str) -> std::result::Result<Alpha, ParseError>;
+
+    /// A published architecture by name, upper or lower case.
+    fn named(&self, _name: &str) -> Option<Alpha> {
+        None
+    }
+
+    /// The same network in one form: what is computed alike has equal forms.
+    fn canonical(&self, alpha: &Alpha) -> Alpha {
+        alpha.clone()
+    }
+
+    /// Architectures of which one needs as much memory as any.
+    fn largest(&self) -> Vec<Alpha>;
+
+    /// What one group of an architecture's slots consists of.
+    fn tally(&self, alpha: &Alpha, group: usize) -> Tally;
+
+    /// What a drawing of an architecture shows.
+    fn diagram(&self, alpha: &Alpha) -> Diagram;
+
+    /// Refuses sizes that cannot be built, before anything runs.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the value.
+    fn check(&self, spec: &NetworkSpec) -> Result<()>;
+
+    /// The layers of a network of `spec`.
+    fn net(&self, paths: Paths<'_>, spec: &NetworkSpec) -> Net;
+
+    /// Every named tensor of the search parent.
+    fn parent_params(&self, spec: &NetworkSpec) -> Vec<ParamSpec> {
+        self.net(Paths::All, spec).params()
+    }
+
+    /// The same space with or without an auxiliary head, where it can have one.
+    fn auxiliary(&self, _on: bool) -> Option<Arc<dyn Space>> {
+        None
+    }
+
+    /// The space of those paths of a search parent that have a tensor among `names`, where paths may be missing.
+    fn of_tensors(&self, _names: &mut dyn Iterator<Item = &str>) -> Option<Arc<dyn Space>> {
+        None
+    }
+
+    /// The tensor whose second axis are the channels of the images.
+    fn first_weight(&self) -> &'static str {
+        "stem.0.weight"
     }
 }
 
-impl Space {
-    /// The space over the primitives called `names`, in that order.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] for an empty list, an unknown name (with the nearest one) or a repeated one.
-    pub fn new<S: AsRef<str>>(names: &[S]) -> Result<Self> {
-        let wrong = |found: String, try_this: String| {
-            let expected = format!("different names out of {}", Primitive::names());
-            Err(Error::usage("primitives", expected, found, try_this))
-        };
-        let mut primitives = Vec::new();
-        for name in names.iter().map(AsRef::as_ref) {
-            let Some(primitive) = Primitive::from_name(name) else {
-                let nearest = Primitive::nearest(name).map(|p| p.name().to_owned());
-                return wrong(format!("{name:?}"), nearest.unwrap_or_default());
-            };
-            if primitives.contains(&primitive) {
-                return wrong(format!("{name} twice"), "name it once".into());
-            }
-            primitives.push(primitive);
-        }
-        if primitives.is_empty() {
-            return wrong("an empty list".into(), "leave the option out for the seven without none".into());
-        }
-        Ok(Self { primitives })
+/// Spaces are the same if their settings are.
+impl PartialEq for dyn Space {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name() && self.settings() == other.settings()
+    }
+}
+
+impl dyn Space {
+    /// Numbers per slot, summed by group, with the names of the groups.
+    pub fn by_group(&self, per_group: &[f64]) -> ByGroup<f64> {
+        self.groups().iter().map(|name| (*name).to_owned()).zip(per_group.iter().copied()).collect()
     }
 
-    /// The primitives in the order of the list: position p of P gives the pair index `input·P + p`.
-    pub fn primitives(&self) -> &[Primitive] {
-        &self.primitives
+    /// What each group of an architecture has of something.
+    pub fn tallies(&self, alpha: &Alpha, what: impl Fn(Tally) -> usize) -> ByGroup<usize> {
+        let of = |(g, name): (usize, &&str)| ((*name).to_owned(), what(self.tally(alpha, g)));
+        self.groups().iter().enumerate().map(of).collect()
     }
 
-    /// Number of (input, primitive) pairs that a slot of `node` (0..4) chooses from.
-    pub fn n_pairs(&self, node: usize) -> usize {
-        (node + 2) * self.primitives.len()
+    /// Whether every choice of `alpha` is in the space.
+    pub fn contains(&self, alpha: &Alpha) -> bool {
+        let slots = self.slots();
+        slots.len() == alpha.0.len() && slots.iter().zip(&alpha.0).all(|(s, c)| usize::from(*c) < s.n_choices)
     }
+}
 
-    /// The pair with number `index` (`0..n_pairs(node)`) of a slot of `node`; the remainder is taken of
-    /// a larger number.
-    pub fn pair(&self, node: usize, index: usize) -> Pair {
-        let n_primitives = self.primitives.len();
-        Pair { input: index / n_primitives % (node + 2), primitive: self.primitives[index % n_primitives] }
-    }
+/// Something for each group of slots, by its name.
+pub type ByGroup<T> = BTreeMap<String, T>;
 
-    /// The number of `pair` among those of a slot of `node`, if it is in the space.
-    pub fn index_of(&self, node: usize, pair: Pair) -> Option<usize> {
-        let position = self.primitives.iter().position(|&p| p == pair.primitive)?;
-        (pair.input < node + 2).then(|| pair.input * self.primitives.len() + position)
-    }
+/// What a configuration says of a space; which of it counts is the space's business.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SpaceSettings {
+    /// Cells of the DARTS space.
+    pub layers: usize,
+    /// What stands before the first cell.
+    pub stem: Option<StemKind>,
+    /// Whether there is an auxiliary head.
+    pub auxiliary: bool,
+    /// The primitives of the DARTS space.
+    pub primitives: Vec<Primitive>,
+    /// Layers of each stage of a chain.
+    pub stages: Option<Vec<usize>>,
+    /// Choices of each layer of a chain.
+    pub choices: Option<Vec<String>>,
+    /// Channels of a chain's head.
+    pub head: Option<usize>,
+}
 
-    /// The genotype that `alpha` stands for.
-    pub fn genotype(&self, alpha: &Alpha) -> Genotype {
-        let cell = |kind: CellKind| {
-            let nodes = alpha.0[kind.index()];
-            std::array::from_fn(|node| nodes[node].map(|index| self.pair(node, usize::from(index))))
-        };
-        Genotype { normal: cell(CellKind::Normal), reduce: cell(CellKind::Reduce) }
-    }
+/// A space that can be asked for by name.
+pub struct Entry {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether a text is one of its architectures, as far as a glance says.
+    pub claims: fn(&str) -> bool,
+    /// The space of some settings.
+    pub build: fn(&SpaceSettings) -> Result<Arc<dyn Space>>,
+}
 
-    /// The pair indices of `genotype`.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] if it uses a primitive that is not in this space.
-    pub fn alpha(&self, genotype: &Genotype) -> Result<Alpha> {
-        let mut alpha = Alpha([[[0; N_SLOTS]; N_NODES]; N_KINDS]);
-        for kind in CellKind::ALL {
-            for (node, slots) in genotype.cell(kind).iter().enumerate() {
-                for (slot, &pair) in slots.iter().enumerate() {
-                    let index = self.index_of(node, pair).ok_or_else(|| {
-                        let names: Vec<_> = self.primitives.iter().map(|p| p.name()).collect();
-                        Error::usage(
-                            "genotype",
-                            format!("pairs of this space's primitives ({})", names.join(", ")),
-                            format!(
-                                "('{}', {}) at node {} of the {} cell",
-                                pair.primitive.name(),
-                                pair.input,
-                                node + 2,
-                                kind.name()
-                            ),
-                            format!("--primitives with {} in the list", pair.primitive.name()),
-                        )
-                    })?;
-                    // At most 5 inputs times 8 primitives.
-                    alpha.0[kind.index()][node][slot] = index as u16;
-                }
-            }
-        }
-        Ok(alpha)
+/// The spaces that can be asked for.
+pub const SPACES: [Entry; 2] = [darts::ENTRY, chain::ENTRY];
+
+/// The space called `name` with these settings.
+///
+/// # Errors
+/// [`Error::Usage`] for an unknown name, or settings that the space refuses.
+pub fn space(name: &str, settings: &SpaceSettings) -> Result<Arc<dyn Space>> {
+    match SPACES.iter().find(|entry| entry.name == name) {
+        Some(entry) => (entry.build)(settings),
+        None => Err(Error::usage("space", names().join(" or "), name, "")),
     }
+}
+
+/// The name of the space that `text` is an architecture of: the first one, where nothing tells.
+pub fn space_of(text: &str) -> &'static str {
+    SPACES.iter().find(|entry| (entry.claims)(text)).unwrap_or(&SPACES[0]).name
+}
+
+/// The names of all spaces.
+pub fn names() -> Vec<&'static str> {
+    SPACES.iter().map(|entry| entry.name).collect()
 }

@@ -1,32 +1,42 @@
-//! π: for each slot, a categorical distribution over its (input, primitive) pairs, given by logits.
+//! π: for each slot, a categorical distribution over its choices, given by logits.
 //!
-//! The slots are independent, so log p(α|π) is a sum over 16 slots, and its gradient with respect to
-//! one slot's logits is onehot(α) − softmax(logits). How π is updated is the search's business.
+//! The slots are independent, so log p(α|π) is a sum over them, and its gradient with respect to one slot's logits is
+//! onehot(α) − softmax(logits). How π is updated is the search's business.
 
 use rand::Rng;
 
-use super::{Alpha, CellKind, N_KINDS, N_NODES, N_SLOTS, Space};
+use super::{Alpha, Space};
 
-/// A number per logit, `[kind][node]` → 2 · pairs, slot 0 first, then slot 1.
-pub type PerNode = [[Vec<f64>; N_NODES]; N_KINDS];
+/// A number per logit: a list per slot.
+pub type PerSlot = Vec<Vec<f64>>;
 
 /// The prior p(α|π), as logits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prior {
     /// Unnormalised log-probabilities.
-    pub logits: PerNode,
+    pub logits: PerSlot,
+    /// The group of each slot.
+    groups: Vec<usize>,
 }
 
 impl Prior {
     /// The uniform prior: all logits 0.
-    pub fn uniform(space: &Space) -> Self {
-        let node = |node| vec![0.0; N_SLOTS * space.n_pairs(node)];
-        Self { logits: std::array::from_fn(|_| std::array::from_fn(node)) }
+    pub fn uniform(space: &dyn Space) -> Self {
+        let slots = space.slots();
+        Self {
+            logits: slots.iter().map(|slot| vec![0.0; slot.n_choices]).collect(),
+            groups: slots.iter().map(|slot| slot.group).collect(),
+        }
     }
 
-    /// Number of logits over both cells.
+    /// The same slots with other logits.
+    pub fn with(&self, logits: PerSlot) -> Self {
+        Self { logits, groups: self.groups.clone() }
+    }
+
+    /// Number of logits over all slots.
     pub fn len(&self) -> usize {
-        self.logits.iter().flatten().map(Vec::len).sum()
+        self.logits.iter().map(Vec::len).sum()
     }
 
     /// Whether there are no logits.
@@ -34,19 +44,12 @@ impl Prior {
         self.len() == 0
     }
 
-    /// The logits of one slot, one per pair.
-    pub fn slot(&self, kind: CellKind, node: usize, slot: usize) -> &[f64] {
-        let logits = &self.logits[kind.index()][node];
-        let n_pairs = logits.len() / N_SLOTS;
-        &logits[slot * n_pairs..][..n_pairs]
+    /// Probability of each choice.
+    pub fn probabilities(&self) -> PerSlot {
+        self.logits.iter().map(|logits| log_softmax(logits).into_iter().map(f64::exp).collect()).collect()
     }
 
-    /// Probability of each pair, in the layout of the logits.
-    pub fn probabilities(&self) -> PerNode {
-        self.per_slot(|logits, _| log_softmax(logits).into_iter().map(f64::exp).collect(), None)
-    }
-
-    /// Draws one child: 16 numbers from `rng`, in the order kind, node, slot.
+    /// Draws one child: a number from `rng` per slot, in order.
     pub fn sample(&self, rng: &mut impl Rng) -> Alpha {
         self.choose(|logits| {
             // 53 random bits: uniform in [0, 1).
@@ -63,12 +66,12 @@ impl Prior {
                     break;
                 }
             }
-            // Rounding can leave the sum below u: then the last possible pair is meant.
+            // Rounding can leave the sum below u: then the last possible choice is meant.
             last
         })
     }
 
-    /// The most probable child; the lowest index where pairs tie.
+    /// The most probable child; the lowest index where choices tie.
     pub fn mode(&self) -> Alpha {
         self.choose(|logits| {
             let mut best = 0;
@@ -81,74 +84,45 @@ impl Prior {
         })
     }
 
-    /// log p(α|π) in nats. An index outside the space has probability zero.
+    /// log p(α|π) in nats. A choice outside the space has probability zero.
     pub fn log_prob(&self, alpha: &Alpha) -> f64 {
-        let slots = self.slots(alpha);
-        slots
-            .map(|(logits, index)| log_softmax(logits).get(index).copied().unwrap_or(f64::NEG_INFINITY))
-            .sum()
+        let slots = self.logits.iter().zip(&alpha.0);
+        let log_p = |(logits, choice): (&Vec<f64>, &u16)| {
+            log_softmax(logits).get(usize::from(*choice)).copied().unwrap_or(f64::NEG_INFINITY)
+        };
+        slots.map(log_p).sum()
     }
 
     /// ∇_π log p(α|π), in the layout of the logits: onehot(α) − softmax(logits); each slot sums to 0.
-    pub fn grad_log_prob(&self, alpha: &Alpha) -> PerNode {
-        let grad = |logits: &[f64], chosen: usize| {
+    pub fn grad_log_prob(&self, alpha: &Alpha) -> PerSlot {
+        let grad = |(logits, chosen): (&Vec<f64>, &u16)| {
             let minus_p = log_softmax(logits).into_iter().map(|log_p| -log_p.exp());
-            minus_p.enumerate().map(|(index, g)| if index == chosen { 1.0 + g } else { g }).collect()
+            let onehot = |(i, g): (usize, f64)| if i == usize::from(*chosen) { 1.0 + g } else { g };
+            minus_p.enumerate().map(onehot).collect()
         };
-        self.per_slot(grad, Some(alpha))
+        self.logits.iter().zip(&alpha.0).map(grad).collect()
     }
 
-    /// Entropy in nats of the distribution over each kind of cell (the sum over its slots).
-    pub fn entropy(&self) -> [f64; N_KINDS] {
-        CellKind::ALL.map(|kind| {
-            let slots = (0..N_NODES).flat_map(|node| (0..N_SLOTS).map(move |slot| (node, slot)));
-            slots.map(|(node, slot)| entropy(self.slot(kind, node, slot))).sum()
-        })
+    /// Entropy in nats of the distribution over each group of slots (the sum over its slots).
+    pub fn entropy(&self) -> Vec<f64> {
+        let mut sums = vec![0.0; self.groups.iter().max().map_or(0, |g| g + 1)];
+        for (logits, group) in self.logits.iter().zip(&self.groups) {
+            sums[*group] += entropy(logits);
+        }
+        sums
     }
 
     /// π_T ∝ π^(1/T) in every slot, T being `temperature`: the logits divided by it. Above 1 it is closer to uniform,
     /// below 1 sharper; 1 leaves every bit. The mode stays the same.
     pub fn softened(&self, temperature: f64) -> Self {
         let mut prior = self.clone();
-        prior.logits.iter_mut().flatten().flatten().for_each(|logit| *logit /= temperature);
+        prior.logits.iter_mut().flatten().for_each(|logit| *logit /= temperature);
         prior
     }
 
-    /// One index per slot, in the order kind, node, slot.
+    /// One choice per slot. There are never more of them than 16 bits number.
     fn choose(&self, mut choice: impl FnMut(&[f64]) -> usize) -> Alpha {
-        let mut alpha = Alpha([[[0; N_SLOTS]; N_NODES]; N_KINDS]);
-        for kind in CellKind::ALL {
-            for node in 0..N_NODES {
-                for slot in 0..N_SLOTS {
-                    // At most 5 inputs times 8 primitives.
-                    alpha.0[kind.index()][node][slot] = choice(self.slot(kind, node, slot)) as u16;
-                }
-            }
-        }
-        alpha
-    }
-
-    /// `f(logits of a slot, index chosen there)`, joined in the layout of the logits.
-    fn per_slot(&self, f: impl Fn(&[f64], usize) -> Vec<f64>, alpha: Option<&Alpha>) -> PerNode {
-        let node = |kind: CellKind, node: usize| {
-            let slot = |slot: usize| {
-                let index = alpha.map_or(0, |alpha| usize::from(alpha.0[kind.index()][node][slot]));
-                f(self.slot(kind, node, slot), index)
-            };
-            (0..N_SLOTS).flat_map(slot).collect()
-        };
-        CellKind::ALL.map(|kind| std::array::from_fn(|n| node(kind, n)))
-    }
-
-    /// The logits of each slot with the index that `alpha` chooses there.
-    fn slots<'a>(&'a self, alpha: &'a Alpha) -> impl Iterator<Item = (&'a [f64], usize)> {
-        CellKind::ALL.into_iter().flat_map(move |kind| {
-            (0..N_NODES).flat_map(move |node| {
-                (0..N_SLOTS).map(move |slot| {
-                    (self.slot(kind, node, slot), usize::from(alpha.0[kind.index()][node][slot]))
-                })
-            })
-        })
+        Alpha(self.logits.iter().map(|logits| choice(logits) as u16).collect())
     }
 }
 
@@ -159,8 +133,8 @@ pub(super) fn log_softmax(logits: &[f64]) -> Vec<f64> {
     logits.iter().map(|l| l - max - log_sum).collect()
 }
 
-/// −Σ p log p in nats; pairs of probability zero add nothing.
-fn entropy(logits: &[f64]) -> f64 {
+/// −Σ p log p in nats; choices of probability zero add nothing.
+pub(super) fn entropy(logits: &[f64]) -> f64 {
     let log_p = log_softmax(logits);
     -log_p.iter().filter(|l| l.is_finite()).map(|l| l.exp() * l).sum::<f64>()
 }

@@ -18,4 +18,4 @@ pub use evaluate::{Detail, Evaluation, order};
 pub use latency::Speed;
 pub use record::{Phases, TrainRecord};
 pub use trained::Trained;
-pub use training::{Settings, Training, lowering, memory, network_spec, stem};
+pub use training::{Settings, Training, lowering, memory, network_spec};

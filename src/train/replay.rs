@@ -9,31 +9,30 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::export::tensors::{self, Data, Metadata, Tensor, Tensors};
 use crate::gpu::{Child, Gpu, LimitsChoice, Network, Options, Variants};
-use crate::graph::spec::{NetworkKind, NetworkSpec, ParamSpec, StemKind};
 use crate::graph::{Layout, Lowering, Mode};
 use crate::kernel::Buf;
 use crate::network::Net;
-use crate::space::{Genotype, Paths, Primitive};
+use crate::network::ParamSpec;
+use crate::space::{Alpha, Paths, Space};
+use crate::space::{NetworkKind, NetworkSpec};
 
 /// What to replay.
 #[derive(Clone, Debug)]
 pub struct Replay {
+    /// What the network is built of.
+    pub space: Arc<dyn Space>,
     /// The architecture.
-    pub genotype: Genotype,
+    pub alpha: Alpha,
     /// Weights by the reference's names.
     pub weights: PathBuf,
     /// `images` F32 \[N,C,H,W\] and `labels` I64 \[N\]; `drop_path.{cell}.{op}` F32 \[N\].
     pub batch: PathBuf,
     /// Where the results go.
     pub out: PathBuf,
-    /// Cells.
-    pub layers: usize,
     /// Channels of the first cells.
     pub channels: usize,
     /// Search parent or final network.
     pub kind: NetworkKind,
-    /// Stem of a final network.
-    pub stem: StemKind,
     /// Train: gradients and updated running statistics; otherwise running statistics are used.
     pub train: bool,
     /// Plain kernels, each op by itself.
@@ -49,8 +48,6 @@ struct Batch {
     shape: [usize; 4],
     images: Vec<f32>,
     labels: Vec<i64>,
-    /// f32 [cells * 8][N], if any were given.
-    drop_path: Option<Vec<f32>>,
 }
 
 /// Runs the replay and writes its results.
@@ -59,20 +56,29 @@ struct Batch {
 /// [`Error::File`] for tensors that are missing, of the wrong shape or type, or of another network;
 /// [`Error::Usage`] for extents that cannot be built.
 pub fn replay(r: &Replay) -> Result<()> {
+    let options = Options { limits: LimitsChoice::Adapter, ..Options::default() };
+    replay_on(r, || Gpu::open(r.device.as_deref(), options))
+}
+
+/// [`replay`] on the adapter that `open` gives, once the files have been read.
+///
+/// # Errors
+/// Those of [`replay`] and of `open`.
+pub fn replay_on(r: &Replay, open: impl FnOnce() -> Result<Gpu>) -> Result<()> {
     let (weights, _) = tensors::read(&r.weights)?;
-    let batch = read_batch(r)?;
+    let (batch, of_batch) = read_batch(r)?;
     let spec = network_spec(r, &weights, batch.shape)?;
     spec.check()?;
-    let params = spec.params(Some(&r.genotype), &Primitive::ALL);
+    let params = spec.params(&r.alpha);
     let labels = class_labels(r, &batch, spec.n_classes)?;
-    let net = Arc::new(spec.net(Paths::Child(&r.genotype)));
+    let net = Arc::new(spec.net(Paths::Child(&r.alpha)));
     let used = net.params();
+    let drop_path = read_drop_path(r, &of_batch, batch.labels.len(), net.n_drops)?;
     check_weights(r, &weights, &params, &used)?;
     // A search child needs no more of the parent than it uses.
     let layout = Layout::new(used)?;
 
-    let options = Options { limits: LimitsChoice::Adapter, ..Options::default() };
-    let mut gpu = Gpu::open(r.device.as_deref(), options)?;
+    let mut gpu = open()?;
     let variants = r.variants.unwrap_or_else(|| Variants::fixed(&gpu));
     gpu.read_through_textures(variants.textures == 1);
     let lowering = Lowering { fuse: !r.reference_kernels, tuning: variants.tuning, ..Lowering::default() };
@@ -90,7 +96,7 @@ pub fn replay(r: &Replay) -> Result<()> {
     network.write_all(Buf::V, &v)?;
     network.write_all(Buf::State, &state)?;
     network.upload(0, &batch.images, &labels)?;
-    if let Some(factors) = &batch.drop_path {
+    if let Some(factors) = &drop_path {
         network.upload_drop_path(factors)?;
     }
     let mode = match (r.train, r.kind) {
@@ -99,7 +105,7 @@ pub fn replay(r: &Replay) -> Result<()> {
         // The search parent has no running statistics.
         (false, NetworkKind::Search) => Mode::Likelihood,
     };
-    let drop_path = r.train && batch.drop_path.is_some();
+    let drop_path = r.train && drop_path.is_some();
     network.run(Child { drop_path, ..Child::new(&net, mode, 0) })?;
     let out = results(r, &mut network, &net, batch.labels.len(), &weights)?;
     tensors::write_atomic(&r.out, &out, &Metadata::new())
@@ -146,7 +152,8 @@ fn wrong(path: &Path, expected: impl Into<String>, found: impl Into<String>, try
     Error::file(path, None, expected, found, try_this)
 }
 
-fn read_batch(r: &Replay) -> Result<Batch> {
+/// The batch, and all tensors of its file.
+fn read_batch(r: &Replay) -> Result<(Batch, Tensors)> {
     let (batch, _) = tensors::read(&r.batch)?;
     let (shape, images) = tensors::f32s(&batch, &r.batch, "images")?;
     let Ok(shape) = <[usize; 4]>::try_from(shape) else {
@@ -166,18 +173,19 @@ fn read_batch(r: &Replay) -> Result<Batch> {
         let expected = format!("labels of shape [{}], one per image", shape[0]);
         return Err(wrong(&r.batch, expected, format!("labels of shape {label_shape:?}"), ""));
     }
-    let drop_path = read_drop_path(r, &batch, shape[0])?;
-    Ok(Batch { shape, images: images.to_vec(), labels: labels.to_vec(), drop_path })
+    let read = Batch { shape, images: images.to_vec(), labels: labels.to_vec() };
+    Ok((read, batch))
 }
 
 /// `drop_path.{cell}.{op}` → [cells * 8][N]; operations that are not named keep everything.
-fn read_drop_path(r: &Replay, batch: &Tensors, n: usize) -> Result<Option<Vec<f32>>> {
+fn read_drop_path(r: &Replay, batch: &Tensors, n: usize, rows: usize) -> Result<Option<Vec<f32>>> {
+    let cells = rows / 8;
     let mut factors = None;
     for name in batch.keys().filter(|name| name.starts_with("drop_path.")) {
         let place = name["drop_path.".len()..].split_once('.');
         let place = place.and_then(|(c, o)| Some((c.parse::<usize>().ok()?, o.parse::<usize>().ok()?)));
-        let Some((cell, op)) = place.filter(|&(c, o)| c < r.layers && o < 8) else {
-            let expected = format!("drop_path.CELL.OP with CELL below {} and OP below 8", r.layers);
+        let Some((cell, op)) = place.filter(|&(c, o)| c < cells && o < 8) else {
+            let expected = format!("drop_path.CELL.OP with CELL below {} and OP below 8", cells);
             return Err(wrong(&r.batch, expected, name.clone(), ""));
         };
         if r.kind == NetworkKind::Search {
@@ -188,7 +196,7 @@ fn read_drop_path(r: &Replay, batch: &Tensors, n: usize) -> Result<Option<Vec<f3
             let expected = format!("{name} of shape [{n}]");
             return Err(wrong(&r.batch, expected, format!("{shape:?}"), ""));
         }
-        let all = factors.get_or_insert_with(|| vec![1f32; r.layers * 8 * n]);
+        let all = factors.get_or_insert_with(|| vec![1f32; rows * n]);
         all[(8 * cell + op) * n..][..n].copy_from_slice(values);
     }
     Ok(factors)
@@ -204,18 +212,17 @@ fn network_spec(
         let found = format!("classifier.weight of shape {shape:?}");
         return Err(wrong(&r.weights, "classifier.weight of shape [classes, features]", found, ""));
     };
-    let auxiliary = r.kind == NetworkKind::Final && weights.keys().any(|k| k.starts_with("auxiliary_head."));
-    Ok(NetworkSpec {
+    let auxiliary = weights.keys().any(|k| k.starts_with("auxiliary_head."));
+    let spec = NetworkSpec {
+        space: Arc::clone(&r.space),
         kind: r.kind,
-        stem: r.stem,
         in_channels,
         height,
         width,
         n_classes,
-        layers: r.layers,
         channels: r.channels,
-        auxiliary,
-    })
+    };
+    Ok(spec.with_auxiliary(auxiliary))
 }
 
 fn class_labels(r: &Replay, batch: &Batch, n_classes: usize) -> Result<Vec<u32>> {

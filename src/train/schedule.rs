@@ -32,13 +32,13 @@ pub fn drop_path(config: &TrainConfig, step: u64, steps_per_epoch: u64) -> f64 {
 
 /// Factors of each operation's output for each example, f32 \[cells * 8\]\[N\]: 0 with `probability`,
 /// 1/(1 − probability) otherwise. Every (cell, operation) has a stream of its own.
-pub fn drop_path_factors(probability: f64, seed: u64, step: u64, cells: usize, n: usize) -> Vec<f32> {
+pub fn drop_path_factors(probability: f64, seed: u64, step: u64, rows: usize, n: usize) -> Vec<f32> {
     if probability == 0.0 {
-        return vec![1.0; cells * 8 * n];
+        return vec![1.0; rows * n];
     }
     let kept = (1.0 / (1.0 - probability)) as f32;
-    let mut factors = Vec::with_capacity(cells * 8 * n);
-    for op in 0..cells * 8 {
+    let mut factors = Vec::with_capacity(rows * n);
+    for op in 0..rows {
         let mut rng = stream(seed, Purpose::DropPath, step, op as u64);
         // 24 random bits: uniform in [0, 1).
         let mut unit = || f64::from(rng.next_u32() >> 8) / f64::from(1u32 << 24);

@@ -10,15 +10,15 @@ use crate::data::{Images, Normalisation};
 use crate::error::Result;
 use crate::export::tensors::Tensors;
 use crate::gpu::{Child, Gpu, Network};
-use crate::graph::spec::NetworkSpec;
 use crate::graph::{Layout, Lowering, Mode};
 use crate::kernel::Buf;
 use crate::network::Net;
-use crate::space::{Genotype, Paths};
+use crate::space::NetworkSpec;
+use crate::space::{Alpha, Paths};
 
 /// The network of one genotype with its weights and running statistics on an adapter.
 pub struct Trained {
-    genotype: Genotype,
+    alpha: Alpha,
     spec: NetworkSpec,
     net: Arc<Net>,
     network: Network,
@@ -32,20 +32,20 @@ impl Trained {
     /// does not fit, [`crate::Error::Memory`] where the weights do not fit the adapter.
     pub fn new(
         spec: NetworkSpec,
-        genotype: Genotype,
+        alpha: Alpha,
         (tensors, path): (&Tensors, &Path),
         gpu: Gpu,
         lowering: Lowering,
     ) -> Result<Self> {
-        let spec = NetworkSpec { auxiliary: false, ..spec };
+        let spec = spec.with_auxiliary(false);
         spec.check()?;
-        let net = Arc::new(spec.net(Paths::Child(&genotype)));
+        let net = Arc::new(spec.net(Paths::Child(&alpha)));
         let layout = Layout::new(net.params())?;
         let weights = Weights::from_tensors(tensors, path, &layout, true)?;
         let mut network = Network::new(gpu, net.image(), layout, lowering)?;
         network.write_all(Buf::V, &weights.v)?;
         network.write_all(Buf::State, &weights.state)?;
-        Ok(Self { genotype, spec, net, network })
+        Ok(Self { alpha, spec, net, network })
     }
 
     /// The network's structure.
@@ -54,8 +54,13 @@ impl Trained {
     }
 
     /// The architecture.
-    pub fn genotype(&self) -> &Genotype {
-        &self.genotype
+    pub fn alpha(&self) -> &Alpha {
+        &self.alpha
+    }
+
+    /// Its layers.
+    pub fn net(&self) -> &Net {
+        &self.net
     }
 
     /// Numbers of one image: C·H·W.

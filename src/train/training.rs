@@ -7,15 +7,13 @@ use super::evaluate::{Evaluation, evaluate};
 use super::record::{Phases, TrainRecord};
 use super::schedule;
 use super::weights::Weights;
-use crate::config::train::Stem;
 use crate::config::{self, TrainConfig};
 use crate::data::{Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch};
 use crate::error::{Error, Result};
 use crate::gpu::{Child, Gpu, Network, Update, Variants};
-use crate::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use crate::graph::{Layout, Loss, Lowering, Memory, Mode};
 use crate::network::{Net, Shape};
-use crate::space::{Genotype, Paths};
+use crate::space::{Alpha, NetworkKind, NetworkSpec, Paths, Space};
 
 /// The buffers that hold the training batch and the batch that is evaluated.
 const TRAIN: u8 = 0;
@@ -26,8 +24,10 @@ pub(super) const HELD_OUT: u8 = 1;
 pub struct Settings {
     /// The resolved configuration.
     pub config: TrainConfig,
+    /// What the network is built of.
+    pub space: Arc<dyn Space>,
     /// The architecture.
-    pub genotype: Genotype,
+    pub alpha: Alpha,
     /// Normalisation of the images.
     pub normalisation: Normalisation,
 }
@@ -46,27 +46,17 @@ pub struct Training {
     held_out: Option<(u64, Evaluation)>,
 }
 
-/// The kind of the first layers as configured.
-pub fn stem(stem: Stem) -> StemKind {
-    match stem {
-        Stem::Cifar => StemKind::Cifar,
-        Stem::Imagenet => StemKind::ImageNet,
-    }
-}
-
 /// The network that `config` trains on images of this data set.
-pub fn network_spec(config: &TrainConfig, dataset: &Dataset) -> NetworkSpec {
+pub fn network_spec(config: &TrainConfig, space: &Arc<dyn Space>, dataset: &Dataset) -> NetworkSpec {
     let images = &dataset.train;
     NetworkSpec {
+        space: Arc::clone(space),
         kind: NetworkKind::Final,
-        stem: stem(config.stem),
         in_channels: images.channels,
         height: images.height,
         width: images.width,
         n_classes: dataset.class_names.len(),
-        layers: config.layers,
         channels: config.channels,
-        auxiliary: config.auxiliary > 0.0,
     }
 }
 
@@ -97,7 +87,7 @@ impl Training {
     /// [`Error::Memory`] where the network does not fit the adapter.
     pub fn new(mut settings: Settings, dataset: Arc<Dataset>, gpu: Gpu) -> Result<Self> {
         let config = &settings.config;
-        let spec = network_spec(config, &dataset);
+        let spec = network_spec(config, &settings.space, &dataset);
         spec.check()?;
         let all = (0..dataset.train.n as u32).collect();
         let augment = Augment {
@@ -115,7 +105,7 @@ impl Training {
         settings.config.resolve_steps(source.batches_per_epoch());
 
         let config = &settings.config;
-        let net = Arc::new(spec.net(Paths::Child(&settings.genotype)));
+        let net = Arc::new(spec.net(Paths::Child(&settings.alpha)));
         let network = Network::new(gpu, net.image(), Layout::new(net.params())?, lowering(config))?;
         let initial = Weights::initial(network.layout(), config.seed);
         let mut training = Self {
@@ -158,7 +148,7 @@ impl Training {
             self.network.upload(split, &vec![0.0; n * image_len], &vec![0; n])?;
             let drop_path = mode == Mode::Train && self.drops_paths();
             if drop_path {
-                self.network.upload_drop_path(&vec![1.0; self.settings.config.layers * 8 * n])?;
+                self.network.upload_drop_path(&vec![1.0; self.net.n_drops * n])?;
             }
             self.network.prepare(Child { drop_path, ..Child::new(&self.net, mode, split) })?;
         }
@@ -193,25 +183,22 @@ impl Training {
         };
         let drop_path = self.drops_paths();
         if drop_path {
-            let (seed, cells) = (config.seed, config.layers);
-            let factors = schedule::drop_path_factors(probability, seed, self.step, cells, batch.n);
+            let (seed, rows) = (config.seed, self.net.n_drops);
+            let factors = schedule::drop_path_factors(probability, seed, self.step, rows, batch.n);
             self.network.upload_drop_path(&factors)?;
         }
         let data = started.elapsed().as_secs_f64();
 
-        let genotype = &self.settings.genotype;
         self.network.run(Child { drop_path, ..Child::new(&self.net, Mode::Train, TRAIN) })?;
         let result = self.network.last_result(TRAIN)?;
         let sum = result.sum();
         if !sum.is_finite() {
-            let genotype = genotype.to_string();
-            return Err(Error::NonFinite { step: self.step + 1, child: 0, genotype, value: sum });
+            return Err(self.non_finite(sum));
         }
         self.network.step(update)?;
         let clip = self.network.clip()?;
         if !clip.norm.is_finite() {
-            let genotype = genotype.to_string();
-            return Err(Error::NonFinite { step: self.step + 1, child: 0, genotype, value: clip.norm });
+            return Err(self.non_finite(clip.norm));
         }
         self.step += 1;
         self.batches_tracked += 1;
@@ -239,7 +226,7 @@ impl Training {
     }
 
     fn drops_paths(&self) -> bool {
-        self.settings.config.drop_path > 0.0
+        self.settings.config.drop_path > 0.0 && self.net.n_drops > 0
     }
 
     fn next_batch(&mut self) -> Result<Batch> {
@@ -304,9 +291,23 @@ impl Training {
         &self.spec
     }
 
+    /// The architecture as text.
+    pub fn genotype(&self) -> String {
+        self.settings.space.print(&self.settings.alpha)
+    }
+
     /// The architecture.
-    pub fn genotype(&self) -> &Genotype {
-        &self.settings.genotype
+    pub fn alpha(&self) -> &Alpha {
+        &self.settings.alpha
+    }
+
+    /// Its layers.
+    pub fn net(&self) -> &Net {
+        &self.net
+    }
+
+    fn non_finite(&self, value: f64) -> Error {
+        Error::NonFinite { step: self.step + 1, child: 0, genotype: self.genotype(), value }
     }
 
     /// The network and its adapter.

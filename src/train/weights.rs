@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::export::tensors::{self, Data, Tensor, Tensors};
 use crate::graph::Layout;
 use crate::graph::init::{initial, initial_state};
-use crate::graph::spec::{ParamRole, ParamSpec};
+use crate::network::{ParamRole, ParamSpec};
 
 /// Everything that a state dictionary holds.
 #[derive(Clone, Debug, PartialEq)]

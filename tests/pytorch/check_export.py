@@ -1,11 +1,12 @@
 """`parsec export` against PyTorch, ONNX's checker and onnxruntime, on networks drawn at random.
 
     python tests/pytorch/check_export.py target/release/parsec --cases 12 --seed 1
+    python tests/pytorch/check_export.py target/release/parsec --space macro
 
-Each case writes the weights of a network of `darts.py` to a file, exports it in every form, and compares on random images:
-the safetensors load strictly into a fresh network, the generated Python file (in a process of its own, without `darts.py`)
-and the ONNX model, with batch norms folded and not, give the same logits. Errors are the largest difference of a logit
-divided by the largest logit. Exit status 1 when a bound is broken.
+Each case writes the weights of a network of `darts.py` or `chain.py` to a file, exports it in every form, and compares
+on random images: the safetensors load strictly into a fresh network and give its very logits, the generated Python file
+(in a process of its own, without `darts.py`) and the ONNX model, with batch norms folded and not, give the same logits.
+Errors are the largest difference of a logit divided by the largest logit. Exit status 1 when a bound is broken.
 """
 
 import argparse
@@ -23,7 +24,8 @@ import onnxruntime
 import torch
 from safetensors.torch import load_file, save_file
 
-from check_replay import prepare, rounded
+from chain import Chain, Final, Parent
+from check_replay import calibrate, chain_flags, draw_chain, prepare
 from darts import DARTS_V2, PC_DARTS_CIFAR, FinalNetwork, SearchParent, random_genotype
 
 BOUND = 1e-4
@@ -63,26 +65,21 @@ def draw(rng, index):
         case["genotype"] = PC_DARTS_CIFAR
     else:
         case["genotype"] = random_genotype(rng, none_probability=0.2 if index % 4 == 3 else 0.0)
+    side = case["size"]
+    case["make"] = lambda: FinalNetwork(case["genotype"], case["layers"], case["channels"], case["classes"], case["c_in"],
+                                        case["stem"], case["auxiliary"], (side, side)).eval()
+    case["text"] = case["genotype"].text()
+    case["flags"] = ["--layers", case["layers"], "--channels", case["channels"], "--stem", case["stem"]]
     return case
 
 
-def calibrate(network, images, g):
-    """Running statistics near those of `images`, as training leaves them: else the signal fades in deep networks and the
-    logits say nothing about the layers before. Exact f32 numbers."""
-    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    for m in norms:
-        m.reset_running_stats()
-        m.momentum = None  # the average over all batches, which is one
-    network.train()
-    with torch.no_grad():
-        network(images.to(torch.float64))
-        for m in norms:
-            noise = torch.randn(m.running_mean.shape, generator=g, dtype=torch.float64)
-            m.running_mean.add_(0.2 * m.running_var.sqrt() * noise)
-            m.running_var.mul_(0.7 + 0.6 * torch.rand(m.running_var.shape, generator=g, dtype=torch.float64)).clamp_(min=1e-3)
-            m.running_mean.copy_(rounded(m.running_mean))
-            m.running_var.copy_(rounded(m.running_var))
-    return network.eval()
+def draw_macro(rng):
+    settings, (side, _) = draw_chain(rng)
+    architecture = settings.random(rng)
+    return {"stem": "chain", "layers": settings.layers, "channels": settings.channels, "classes": settings.classes,
+            "c_in": settings.in_channels, "auxiliary": False, "size": side,
+            "make": lambda: Final(settings, architecture).eval(), "text": settings.text(architecture),
+            "flags": chain_flags(settings, rng)}
 
 
 def export(binary, *arguments, fails=False):
@@ -90,6 +87,12 @@ def export(binary, *arguments, fails=False):
     if (done.returncode != 0) != fails:
         raise RuntimeError(f"exit {done.returncode}: {(done.stderr or done.stdout).strip()[:400]}")
     return done
+
+
+def logits_of(network, images):
+    with torch.no_grad():
+        logits = network.to(torch.float64)(images.to(torch.float64))
+    return (logits[0] if isinstance(logits, tuple) else logits).numpy()
 
 
 def state_of(network):
@@ -115,17 +118,13 @@ def run_onnx(path, images):
 
 def run_case(binary, case, seed, folder):
     """Errors by name; raises for what no tolerance excuses."""
-    genotype, size = case["genotype"], case["size"]
-    make = lambda: FinalNetwork(genotype, case["layers"], case["channels"], case["classes"], case["c_in"], case["stem"],
-                                case["auxiliary"], (size, size)).eval()
+    make, text, size = case["make"], case["text"], case["size"]
     torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
     draw_images = lambda n: torch.randn(n, case["c_in"], size, size, generator=g)
     network = calibrate(prepare(make(), g), draw_images(16), g)
     images = draw_images(5)
-    with torch.no_grad():
-        expected = network(images.to(torch.float64))
-    expected = (expected[0] if isinstance(expected, tuple) else expected).numpy()
+    expected = logits_of(network, images)
     spread = expected.std(axis=0).max() / np.abs(expected).max()
     assert spread > 0.02, f"the logits hardly depend on the images ({spread:.0e}): the case shows little"
     paths = {k: folder / k for k in ("w.safetensors", "out.safetensors", "n.py", "folded.onnx", "plain.onnx", "g.txt",
@@ -137,9 +136,8 @@ def run_case(binary, case, seed, folder):
     names = [f"klasse {i} \"ü\\n\"" for i in range(case["classes"])]
     paths["labels.txt"].write_text("\n".join(names), encoding="utf-8")
     mean, std = [0.1 * (i + 1) for i in range(case["c_in"])], [0.25] * case["c_in"]
-    common = ["--weights", paths["w.safetensors"], "--genotype-in", genotype.text(), "--layers", case["layers"],
-              "--channels", case["channels"], "--size", size, "--stem", case["stem"], "--labels", paths["labels.txt"],
-              "--mean", ",".join(map(str, mean)), "--std", ",".join(map(str, std))]
+    common = ["--weights", paths["w.safetensors"], "--genotype-in", text, *case["flags"], "--size", size, "--labels",
+              paths["labels.txt"], "--mean", ",".join(map(str, mean)), "--std", ",".join(map(str, std))]
     export(binary, *common, "--safetensors", paths["out.safetensors"], "--onnx", paths["folded.onnx"], "--python",
            paths["n.py"], "--genotype", paths["g.txt"])
     export(binary, *common, "--onnx", paths["plain.onnx"], "--no-fold")
@@ -147,10 +145,12 @@ def run_case(binary, case, seed, folder):
 
     # Strict load, the same numbers, the same types.
     again = load_file(paths["out.safetensors"])
-    make().load_state_dict(again, strict=True)
+    loaded = make()
+    loaded.load_state_dict(again, strict=True)
+    assert (logits_of(loaded, images) == expected).all()
     assert again.keys() == state.keys()
     assert all(again[k].dtype == state[k].dtype and torch.equal(again[k], state[k]) for k in state)
-    assert paths["g.txt"].read_text().strip() == genotype.text()
+    assert paths["g.txt"].read_text().strip() == text
 
     save_file({"images": images}, paths["images.safetensors"])
     subprocess.run([sys.executable, "-W", "error", "-c", RUN_PYTHON, paths["n.py"], paths["out.safetensors"],
@@ -163,7 +163,7 @@ def run_case(binary, case, seed, folder):
         model, logits = run_onnx(str(paths[f"{form}.onnx"]), images)
         errors[form] = distance(logits, expected)
         meta = {entry.key: entry.value for entry in model.metadata_props}
-        assert json.loads(meta["class_names"]) == names and meta["genotype"] == genotype.text()
+        assert json.loads(meta["class_names"]) == names and meta["genotype"] == text
         assert np.allclose(json.loads(meta["mean"]), mean) and np.allclose(json.loads(meta["std"]), std)
         has_norms = any(node.op_type == "BatchNormalization" for node in model.graph.node)
         assert has_norms == (form == "plain")
@@ -171,17 +171,21 @@ def run_case(binary, case, seed, folder):
     return errors
 
 
-def check_search(binary, folder):
+def check_search(binary, space, folder):
     """The shared weights: the parent's parameters, loaded as its module loads them."""
-    parent = SearchParent(4, 6, 10, 1)
-    weights = {k: v.detach().clone() for k, v in parent.named_parameters()}
+    if space == "macro":
+        make = lambda: Parent(Chain(6, 10, (1, 2), in_channels=1, head=16))
+        flags = ["--genotype-in", "120", "--channels", 6, "--stages", "1,2", "--head", 16]
+    else:
+        make = lambda: SearchParent(4, 6, 10, 1)
+        flags = ["--genotype-in", "DARTS_V1", "--layers", 4, "--channels", 6]
+    weights = {k: v.detach().clone() for k, v in make().named_parameters()}
     source, out = folder / "search.safetensors", folder / "search-out.safetensors"
     save_file(weights, source)
-    common = ["--weights", source, "--genotype-in", "DARTS_V1", "--layers", 4, "--channels", 6, "--size", 16, "--network",
-              "search"]
+    common = ["--weights", source, *flags, "--size", 16, "--network", "search"]
     export(binary, *common, "--safetensors", out)
     again = load_file(out)
-    missing, unexpected = SearchParent(4, 6, 10, 1).load_state_dict(again, strict=False)
+    missing, unexpected = make().load_state_dict(again, strict=False)
     assert not unexpected and all("running_" in k or "num_batches" in k for k in missing)
     assert again.keys() == weights.keys() and all(torch.equal(again[k], weights[k]) for k in weights)
     export(binary, *common, "--onnx", folder / "search.onnx", fails=True)
@@ -190,6 +194,7 @@ def check_search(binary, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("binary")
+    parser.add_argument("--space", choices=("darts", "macro"), default="darts")
     parser.add_argument("--cases", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="one case by its number")
@@ -202,14 +207,14 @@ def main():
             if args.only is not None and index != args.only:
                 continue
             seed = 1_000_000 * args.seed + index
-            case = draw(random.Random(seed), index)
+            case = draw_macro(random.Random(seed)) if args.space == "macro" else draw(random.Random(seed), index)
             side = case["size"]
             head = (f"{index:3} {case['stem']:8} {case['layers']:6} {case['channels']:8} {case['classes']:7} "
                     f"{case['c_in']}x{side}x{side:<5}")
             try:
                 errors = run_case(args.binary, case, seed, Path(folder))
             except Exception as error:  # whatever it is, it is the finding
-                print(f"{head} {type(error).__name__}: {error}\n      {case['genotype'].text()}")
+                print(f"{head} {type(error).__name__}: {error}\n      {case['text']}")
                 fine = False
                 continue
             print(head, *(f"{errors[k]:8.1e}" for k in ("python", "folded", "plain")),
@@ -217,7 +222,7 @@ def main():
             for form, error in errors.items():
                 worst[form] = max(worst.get(form, 0.0), error)
                 fine &= error <= BOUND
-        check_search(args.binary, Path(folder))
+        check_search(args.binary, args.space, Path(folder))
     print("worst:", ", ".join(f"{form} {error:.1e}" for form, error in worst.items()))
     print("pass" if fine else "FAIL", f"every export as it should be, logits within {BOUND:g}")
     return 0 if fine else 1

@@ -1,6 +1,7 @@
 """`parsec replay` against PyTorch in f64, on networks drawn at random.
 
     python tests/pytorch/check_replay.py target/release/parsec --cases 20 --final 10 --seed 1
+    python tests/pytorch/check_replay.py target/release/parsec --space macro
 
 Errors are relative to the norm of what PyTorch gives. The column `torch f32` is PyTorch's own f32 gradient: ReLU and max
 pool flip between f32 and f64 on some cases, and no f32 program can do better there. Exit status 1 when a bound is broken.
@@ -19,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+import chain
 from darts import DARTS_V1, DARTS_V2, PC_DARTS_CIFAR, FinalNetwork, SearchParent, is_reduction, random_genotype, replay
 
 FORWARD, GRADIENT, GRADIENT_WORST, TENSOR_WORST, GOOD_SHARE = 1e-4, 1e-4, 1e-2, 5e-2, 0.6
@@ -44,6 +46,25 @@ def prepare(network, g):
             if t.is_floating_point():
                 t.copy_(rounded(t))
     return network
+
+
+def calibrate(network, images, g):
+    """Running statistics near those of `images`, as training leaves them: else the signal fades in deep networks and the
+    logits say nothing about the layers before. Exact f32 numbers."""
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    for m in norms:
+        m.reset_running_stats()
+        m.momentum = None  # the average over all batches, which is one
+    network.train()
+    with torch.no_grad():
+        network(images.to(torch.float64))
+        for m in norms:
+            noise = torch.randn(m.running_mean.shape, generator=g, dtype=torch.float64)
+            m.running_mean.add_(0.2 * m.running_var.sqrt() * noise)
+            m.running_var.mul_(0.7 + 0.6 * torch.rand(m.running_var.shape, generator=g, dtype=torch.float64)).clamp_(min=1e-3)
+            m.running_mean.copy_(rounded(m.running_mean))
+            m.running_var.copy_(rounded(m.running_var))
+    return network.eval()
 
 
 def images_like(rng, g, n, c, h, w):
@@ -84,6 +105,41 @@ def draw_final(rng, g, index):
                 if name != "skip_connect" or (reduction and source < 2):  # the identity is never dropped
                     masks[cell, op] = rounded((torch.rand(case["n"], generator=g, dtype=torch.float64) < keep) / keep)
     return case, genotype, network, masks
+
+
+def draw_chain(rng):
+    """Settings of a chain space, and image sides that leave maps of at least 2x2."""
+    stages = rng.choice([(2, 3, 3), (2, 3, 3), (1,), (1, 2), (3, 1), (1, 2, 2), (2, 1, 1, 1)])
+    choices = chain.CHOICES
+    if rng.random() < 0.6:
+        blocks = [f"mb{e}_k{k}" for e in range(1, 9) for k in (3, 5, 7)]
+        choices = tuple(rng.sample(["identity", *blocks], rng.choice([2, 3, 4, 11])))
+    settings = chain.Chain(rng.choice(range(4, 17, 2)), rng.randint(2, 30), stages, choices,
+                           rng.choice([0, 8, 20, 52, 100]), rng.choice([1, 3]))
+    side = lambda: rng.randint(max(8, (1 << len(stages)) + 1), 40)
+    h = side()
+    return settings, (h, h if rng.random() < 0.5 else side())
+
+
+def draw_chain_case(rng, index, network):
+    settings, (h, w) = draw_chain(rng)
+    architecture = settings.random(rng)
+    case = {"network": network, "stem": "cifar", "auxiliary": False, "mode": "eval" if index % 5 == 4 else "train",
+            "layers": settings.layers, "channels": settings.channels, "classes": settings.classes, "n": rng.randint(4, 10),
+            "c_in": settings.in_channels, "h": h, "w": w}
+    module = chain.Parent(settings) if network == "search" else chain.Final(settings, architecture)
+    return case, architecture, module, None
+
+
+def chain_flags(settings, rng):
+    """Flags that give these settings; where the default says the same they may be left out."""
+    flags = ["--channels", settings.channels]
+    for flag, value, default in (("--stages", ",".join(map(str, settings.stages)), "2,3,3"),
+                                 ("--choices", ",".join(settings.choices), ",".join(chain.CHOICES)),
+                                 ("--head", settings.head, 40 * settings.channels)):
+        if value != default or rng.random() < 0.5:
+            flags += [flag, value]
+    return flags
 
 
 def distance(found, expected):
@@ -130,11 +186,17 @@ def compare(out, expected, train):
     return errors, problems
 
 
+def text_of(network, genotype):
+    return network.chain.text(genotype) if isinstance(network, chain.Network) else genotype.text()
+
+
 def run_case(binary, device, case, genotype, network, masks, g, rng, folder):
     prepare(network, g)
     images = images_like(rng, g, case["n"], case["c_in"], case["h"], case["w"])
     labels = torch.randint(case["classes"], (case["n"],), generator=g)
     search, train = case["network"] == "search", case["mode"] == "train"
+    if isinstance(network, chain.Final) and not train:
+        calibrate(network, images, g)
     weights = {k: v for k, v in (network.named_parameters() if search else network.state_dict().items())}
     to_file = lambda d: {k: (v.detach() if v.dtype == torch.int64 else v.detach().to(torch.float32)).contiguous().clone()
                          for k, v in d.items()}
@@ -146,13 +208,21 @@ def run_case(binary, device, case, genotype, network, masks, g, rng, folder):
     paths["out"].unlink(missing_ok=True)
 
     single = copy.deepcopy(network).to(torch.float32)
-    expected = replay(network, images, labels, genotype, masks, train)
-    single_out = replay(single, images.to(torch.float32), labels, genotype,
-                        {k: v.to(torch.float32) for k, v in (masks or {}).items()}, train)
+    if isinstance(network, chain.Network):
+        expected = chain.replay(network, images, labels, genotype, train)
+        single_out = chain.replay(single, images.to(torch.float32), labels, genotype, train)
+    else:
+        expected = replay(network, images, labels, genotype, masks, train)
+        single_out = replay(single, images.to(torch.float32), labels, genotype,
+                            {k: v.to(torch.float32) for k, v in (masks or {}).items()}, train)
     single_error = compare(single_out, expected, train)[0].get("gradient", float("nan"))
 
-    command = [binary, "replay", "--genotype", genotype.text(), "--weights", paths["weights"], "--batch", paths["batch"],
-               "--out", paths["out"], "--layers", str(case["layers"]), "--channels", str(case["channels"])]
+    command = [binary, "replay", "--genotype", text_of(network, genotype), "--weights", paths["weights"], "--batch",
+               paths["batch"], "--out", paths["out"]]
+    if isinstance(network, chain.Network):
+        command += ["--space", "macro", *chain_flags(network.chain, rng)]
+    else:
+        command += ["--layers", case["layers"], "--channels", case["channels"]]
     if not search or rng.random() < 0.5:  # the defaults are search and train
         command += ["--network", case["network"]]
     if not train or rng.random() < 0.5:
@@ -198,6 +268,7 @@ def verdict(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("binary")
+    parser.add_argument("--space", choices=("darts", "macro"), default="darts")
     parser.add_argument("--cases", type=int, default=20, help="search children")
     parser.add_argument("--final", type=int, default=10, help="final networks")
     parser.add_argument("--seed", type=int, default=0)
@@ -220,7 +291,11 @@ def main():
                 seed = 1_000_000 * args.seed + 1000 * (kind == "final") * 500 + index
                 rng, g = random.Random(seed), torch.Generator().manual_seed(seed)
                 torch.manual_seed(seed)
-                case, genotype, network, masks = draw_search(rng, g) if kind == "search" else draw_final(rng, g, index)
+                if args.space == "macro":
+                    case, genotype, network, masks = draw_chain_case(rng, index, kind)
+                else:
+                    case, genotype, network, masks = draw_search(rng, g) if kind == "search" else draw_final(rng, g, index)
+                text = text_of(network, genotype)
                 errors, problems, single, seconds = run_case(args.binary, args.device, case, genotype, network, masks, g, rng,
                                                              folder)
                 rows.append((case, errors, problems, single))
@@ -232,9 +307,9 @@ def main():
                       f"{case['n']:3} {case['c_in']}x{case['h']}x{case['w']:<4} {shown} {single:9.1e} {seconds:5.1f}{extra}",
                       flush=True)
                 for problem in problems[:5]:
-                    print(f"      {problem}\n      {genotype.text()}")
+                    print(f"      {problem}\n      {text}")
                 if errors.get("tensor", 0) > TENSOR_WORST:
-                    print(f"      worst tensor {errors['tensor_name']}\n      {genotype.text()}")
+                    print(f"      worst tensor {errors['tensor_name']}\n      {text}")
             if rows:
                 lines, ok = verdict(rows)
                 fine &= ok

@@ -3,7 +3,7 @@
     parsec search --data idx:DIR --trace-steps 3 --run RUN
     python tests/pytorch/check_trace.py RUN
 
-Layers, channels and the drop mass are read from RUN/config.toml, all else from the trace. Checked for each step:
+The network's settings and the drop mass are read from RUN/config.toml, all else from the trace. Checked for each step:
 log-likelihoods of the K children (1e-4 relative), importance weights from the traced log-likelihoods (1e-6), the step of
 `v` (1e-2 relative) and the clip factor, the step of π (1e-3 relative), momentum, and that each step starts where the one
 before ended. Exit status 1 when a bound is broken.
@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 
+from chain import CHOICES, STAGES, Chain, Parent
 from darts import PRIMITIVES, SearchParent, genotype_from_alpha, log_likelihood
 
 BETAS, EPS, MAX_NORM = (0.5, 0.999), 1e-8, 5.0
@@ -68,27 +69,47 @@ class Report:
         print(f"        {text}")
 
 
-def check_step(tensors, meta, config, report, previous):
-    step, primitives = int(meta["step"]), meta["primitives"].split(",")
+def listed(value):
+    return value.split(",") if isinstance(value, str) else value
+
+
+def space_of(tensors, meta, config):
+    """The parent's module, the K children, and {slot's name in the trace: which of its logits were drawn}: 0 and 1 in the
+    shape [K, *logits]."""
+    alpha, in_channels = tensors["alpha"], tensors["search.images"].shape[1]
+    channels, classes = int(config["channels"]), tensors["v.before.classifier.weight"].shape[0]
+    if config.get("space", "darts") == "macro":
+        chain = Chain(channels, classes, tuple(int(n) for n in listed(config.get("stages", STAGES))),
+                      tuple(listed(config.get("choices", CHOICES))), int(config.get("head", 0)), in_channels)
+        if alpha.shape[1:] != (chain.layers,):
+            raise SystemExit(f"alpha has shape {tuple(alpha.shape)}, expected [K, {chain.layers}]")
+        drawn = {str(i): F.one_hot(alpha[:, i], len(chain.choices)) for i in range(chain.layers)}
+        return Parent(chain), [tuple(a.tolist()) for a in alpha], drawn
+    primitives = meta["primitives"].split(",")
     unknown = set(primitives) - set(PRIMITIVES)
     if unknown:
         raise SystemExit(f"metadata names primitives that are not in the space: {sorted(unknown)}")
+    parent = SearchParent(int(config["layers"]), channels, classes, in_channels, primitives)
+    drawn = {f"{kind}.{node}": F.one_hot(alpha[:, row, node], (node + 2) * len(primitives))
+             for row, kind in enumerate(KINDS) for node in range(4)}
+    return parent, [genotype_from_alpha(a, primitives) for a in alpha], drawn
+
+
+def check_step(tensors, meta, config, report, previous):
+    step = int(meta["step"])
+    parent, children, drawn = space_of(tensors, meta, config)
     before, after = group(tensors, "v.before."), group(tensors, "v.after.")
     buf_before, buf_after = group(tensors, "momentum.before."), group(tensors, "momentum.after.")
     images = tensors["search.images"].to(torch.float64)
-    classes = before["classifier.weight"].shape[0]
-    parent = SearchParent(int(config["layers"]), int(config["channels"]), classes, images.shape[1], primitives)
     parent.to(torch.float64)
     names = [n for n, _ in parent.named_parameters()]
     for what, found in (("v.before", before), ("v.after", after), ("momentum.before", buf_before),
                         ("momentum.after", buf_after)):
         if set(found) != set(names):
             raise SystemExit(f"{what}: missing {sorted(set(names) - set(found))[:3]}, "
-                             f"unknown {sorted(set(found) - set(names))[:3]} (layers and channels as in config.toml?)")
+                             f"unknown {sorted(set(found) - set(names))[:3]} (settings as in config.toml?)")
     _, unexpected = parent.load_state_dict(before, strict=False)
     assert not unexpected
-    alpha = tensors["alpha"]
-    children = [genotype_from_alpha(a, primitives) for a in alpha]
     k = len(children)
     # With --micro-batch a batch runs in parts, and batch norm sees a part at a time.
     part = int(meta.get("micro_batch", len(images)))
@@ -134,15 +155,15 @@ def check_step(tensors, meta, config, report, previous):
     pi_lr = float(meta["pi_lr"])
     baseline = {"none": 0.0, "mean": 1.0 / k}[meta["baseline"]]
     found, expected = [], []
-    for row, kind in enumerate(KINDS):
-        for node in range(4):
-            logits, new = (tensors[f"pi.{kind}.{node}.{when}"].to(torch.float64) for when in ("before", "after"))
-            chosen = F.one_hot(alpha[:, row, node], logits.shape[1]).to(torch.float64)  # [K, 2, pairs]
-            grad = ((weights - baseline)[:, None, None] * (chosen - torch.softmax(logits, dim=1))).sum(0)
-            m, s = (tensors[f"adam.{what}.{kind}.{node}.before"].to(torch.float64) for what in ("m", "v"))
-            m, s = BETAS[0] * m + (1 - BETAS[0]) * grad, BETAS[1] * s + (1 - BETAS[1]) * grad.square()
-            found.append((new - logits).flatten())
-            expected.append((m, s))
+    for slot, chosen in drawn.items():
+        logits, new = (tensors[f"pi.{slot}.{when}"].to(torch.float64) for when in ("before", "after"))
+        if logits.shape != chosen.shape[1:]:
+            raise SystemExit(f"pi.{slot}.before has shape {tuple(logits.shape)}, expected {tuple(chosen.shape[1:])}")
+        grad = torch.einsum("k,k...->...", weights - baseline, chosen - torch.softmax(logits, dim=-1))
+        m, s = (tensors[f"adam.{what}.{slot}.before"].to(torch.float64) for what in ("m", "v"))
+        m, s = BETAS[0] * m + (1 - BETAS[0]) * grad, BETAS[1] * s + (1 - BETAS[1]) * grad.square()
+        found.append((new - logits).flatten())
+        expected.append((m, s))
     found = torch.cat(found)
 
     def adam_step(t):
@@ -162,8 +183,8 @@ def check_step(tensors, meta, config, report, previous):
         moved = [key for key in last if key.endswith(".after") or ".after." in key]
         differ = [key for key in moved if not torch.equal(last[key], tensors[key.replace(".after", ".before", 1)])]
         report.check(f"tensors that do not continue step {step - 1} {differ[:2] or ''}", len(differ), 0)
-        stored = torch.cat([tensors[f"adam.{what}.{kind}.{node}.before"].to(torch.float64).flatten()
-                            for kind in KINDS for node in range(4) for what in ("m", "v")])
+        stored = torch.cat([tensors[f"adam.{what}.{slot}.before"].to(torch.float64).flatten()
+                            for slot in drawn for what in ("m", "v")])
         report.check(f"Adam's moments after step {step - 1}, relative", relative(stored, previous[2]), 1e-3)
     return torch.cat([moment.flatten() for pair in expected for moment in pair])
 

@@ -42,7 +42,7 @@ def save(name, tensors, info):
     save_file(store, OUT / f"{name}.safetensors", metadata={"info": json.dumps(info, sort_keys=True)})
 
 
-KEEP_F64 = ("log_likelihood_sum", "weights", "pi", "alpha", "adam_m", "adam_v", "gradient_norm", "clip_factor")
+KEEP_F64 = ("log_likelihood_sum", "weights", "pi", "alpha", "factors", "adam_m", "adam_v", "gradient_norm", "clip_factor")
 
 
 def rounded(t):

@@ -4,14 +4,17 @@
 //! `tests/pytorch/check_export.py`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use parsec_nas::export::network::{Extents, of_checkpoint};
 use parsec_nas::export::tensors::{self, Data, Tensor, Tensors};
 use parsec_nas::export::{About, Trained};
-use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, ParamRole, StemKind};
+use parsec_nas::network::ParamRole;
 use parsec_nas::space::genotype::named;
-use parsec_nas::space::{Genotype, Pair, Primitive};
+use parsec_nas::space::{Darts, Genotype, NetworkKind, Pair, Primitive, StemKind};
 use tempfile::TempDir;
+
+use crate::nets::Cells;
 
 mod command;
 mod onnx;
@@ -20,7 +23,7 @@ mod python;
 /// A network of 3 cells with numbers that differ from place to place; variances are positive.
 pub(super) fn trained(genotype: &Genotype, kind: NetworkKind, stem: StemKind, auxiliary: bool) -> Trained {
     let side = if stem == StemKind::ImageNet { 64 } else { 12 };
-    let spec = NetworkSpec {
+    let spec = Cells {
         kind,
         stem,
         in_channels: 3,
@@ -50,7 +53,8 @@ pub(super) fn trained(genotype: &Genotype, kind: NetworkKind, stem: StemKind, au
         class_names: ["cat", "dog", "a \"quoted\" one", "Käfer", "@GENOTYPE@"].map(String::from).to_vec(),
     };
     let tensors = tensors.collect();
-    Trained::new(genotype.clone(), spec, &Primitive::ALL[1..], tensors, about, Path::new("made")).unwrap()
+    let alpha = Darts::all().alpha(genotype).unwrap();
+    Trained::new(alpha, spec.spec(), tensors, about, Path::new("made")).unwrap()
 }
 
 fn v2() -> Genotype {
@@ -67,8 +71,9 @@ fn with_none() -> Genotype {
 }
 
 fn extents(network: &Trained) -> Extents {
-    let NetworkSpec { kind, stem, layers, channels, height, width, .. } = network.spec;
-    Extents { kind, stem, layers, channels, size: [height, width] }
+    let spec = &network.spec;
+    let space = spec.space.auxiliary(false).unwrap();
+    Extents { space, kind: spec.kind, channels: spec.channels, size: [spec.height, spec.width] }
 }
 
 /// A small final network, the one most tests change.
@@ -90,8 +95,8 @@ fn networks_come_back_from_safetensors_as_they_were() {
             let network = trained(&genotype, kind, stem, auxiliary);
             let bytes = network.to_safetensors(&path).unwrap();
             std::fs::write(&path, &bytes).unwrap();
-            let again =
-                Trained::read(&path, genotype.clone(), &extents(&network), network.about.clone()).unwrap();
+            let (alpha, about) = (network.alpha.clone(), network.about.clone());
+            let again = Trained::read(&path, alpha, &extents(&network), about).unwrap();
             assert_eq!(again, network);
             assert_eq!(again.to_safetensors(&path).unwrap(), bytes);
             let (_, metadata) = tensors::read(&path).unwrap();
@@ -108,8 +113,10 @@ fn the_state_dictionaries_of_pytorch_are_read() {
         let path =
             Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.weights.safetensors"));
         let kind = NetworkKind::Final;
-        let extents = Extents { kind, stem, layers: 3, channels: 4, size: [side, side] };
-        let network = Trained::read(&path, v2(), &extents, About::default()).unwrap();
+        let space = Darts::all().stacked(3, stem);
+        let alpha = space.alpha(&v2()).unwrap();
+        let extents = Extents { space: Arc::new(space), kind, channels: 4, size: [side, side] };
+        let network = Trained::read(&path, alpha, &extents, About::default()).unwrap();
         let (file, _) = tensors::read(&path).unwrap();
         assert_eq!(network.tensors, file);
         assert_eq!(network.tensors["cells.0.preprocess1.op.2.num_batches_tracked"].shape, [0usize; 0]);
@@ -122,13 +129,8 @@ fn the_first_tensor_that_does_not_fit_is_named() {
     let network = small();
     let read = |tensors: Tensors| {
         let path = Path::new("w.safetensors");
-        let read = Trained::of_tensors(
-            network.genotype.clone(),
-            &extents(&network),
-            tensors,
-            About::default(),
-            path,
-        );
+        let read =
+            Trained::of_tensors(network.alpha.clone(), &extents(&network), tensors, About::default(), path);
         read.map_err(|e| {
             assert_eq!(e.exit_code(), 1);
             e.to_string()
@@ -180,7 +182,7 @@ fn names_and_normalisation_must_fit_the_network() {
     let network = small();
     let with = |about: About| {
         let n = network.clone();
-        Trained::new(n.genotype, n.spec, &[], n.tensors, about, Path::new("w")).map_err(|e| e.to_string())
+        Trained::new(n.alpha, n.spec, n.tensors, about, Path::new("w")).map_err(|e| e.to_string())
     };
     assert!(with(About::default()).is_ok());
     let e = with(About { mean: vec![0.5], ..network.about.clone() }).unwrap_err();

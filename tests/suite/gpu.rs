@@ -2,13 +2,14 @@
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use parsec_nas::Error;
-use parsec_nas::gpu::{self, Gpu, LimitsChoice, Options, has_dxc};
+use parsec_nas::gpu::{self, Device, Gpu, LimitsChoice, Options, has_dxc};
 use parsec_nas::kernel::{self, Buf, Dispatch, Params, Range};
 use parsec_nas::ops::{Array, probe};
+use parsec_nas::selftest::{cases, run};
 use tempfile::TempDir;
 
 /// How the suite opens a device. SwiftShader takes minutes to compile one convolution whose loops are
@@ -18,37 +19,53 @@ pub fn options() -> Options {
     Options { limits: LimitsChoice::Floor, plain, ..Options::default() }
 }
 
-/// The suite's one device, without runtime checks and with the default limits. `None` where `PARSEC_NO_GPU=1` asks to
-/// skip what needs one.
+/// The suite's one device, without runtime checks and with the default limits, on which kernels are compiled once for all
+/// tests. `None` where `PARSEC_NO_GPU=1` asks to skip what needs one.
 ///
 /// # Panics
 /// Where there is no adapter and nobody asked to skip: a test that did not run has not passed.
 #[track_caller]
-pub fn gpu() -> Option<MutexGuard<'static, Gpu>> {
-    // A test that failed while it held the device has not broken it.
-    shared().map(|gpu| gpu.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// Whether there is a device, without waiting for whoever uses it; panics as [`gpu`] does.
-#[track_caller]
-pub fn has_gpu() -> bool {
-    shared().is_some()
-}
-
-#[track_caller]
-fn shared() -> Option<&'static Mutex<Gpu>> {
-    static GPU: OnceLock<Result<Mutex<Gpu>, String>> = OnceLock::new();
+pub fn device() -> Option<&'static Device> {
+    static DEVICE: OnceLock<Result<Device, String>> = OnceLock::new();
     if std::env::var_os("PARSEC_NO_GPU").is_some_and(|value| value == "1") {
         skipped();
         return None;
     }
-    match GPU.get_or_init(|| Gpu::open(None, options()).map(Mutex::new).map_err(|e| e.to_string())) {
-        Ok(gpu) => Some(gpu),
+    match DEVICE.get_or_init(|| Device::open(None, options()).map_err(|e| e.to_string())) {
+        Ok(device) => Some(device),
         Err(e) => panic!(
             "this test needs an adapter: {e}\nOn Debian, apt-get install libvulkan1 mesa-vulkan-drivers brings one that \
              runs on the CPU (scripts/test does it). With PARSEC_NO_GPU=1 in the environment such tests are skipped."
         ),
     }
+}
+
+/// Buffers on the suite's device that all tests share, for kernels; one test at a time has them. As [`device`] otherwise.
+#[track_caller]
+pub fn gpu() -> Option<MutexGuard<'static, Gpu>> {
+    static GPU: OnceLock<Mutex<Gpu>> = OnceLock::new();
+    let device = device()?;
+    let gpu = GPU.get_or_init(|| Mutex::new(Gpu::on(device).unwrap()));
+    // A test that failed while it held them has not broken them.
+    Some(gpu.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Buffers on the suite's device that a network may own. As [`device`] otherwise.
+#[track_caller]
+pub fn open() -> Option<Gpu> {
+    Some(Gpu::on(device()?).unwrap())
+}
+
+/// Buffers on a device of their own, which the test may lose. As [`device`] otherwise.
+#[track_caller]
+pub fn open_apart() -> Option<Gpu> {
+    Some(open()?.apart().unwrap())
+}
+
+/// Whether there is a device; panics as [`device`] does.
+#[track_caller]
+pub fn has_gpu() -> bool {
+    device().is_some()
 }
 
 /// Counts a test that is skipped; the last line of them has the number of all.
@@ -313,6 +330,94 @@ fn work_that_does_not_end_in_time_counts_as_a_lost_adapter() {
     assert!(matches!(slow.read(MINE, 0, 16), Err(Error::Lost { .. })));
     drop(slow);
     assert!(started.elapsed() < Duration::from_secs(60));
+}
+
+/// Kernels are compiled once per device and form, buffers are everybody's own.
+#[test]
+fn those_who_share_a_device_share_its_kernels_and_no_buffers() {
+    let Some(mut first) = open_apart() else { return };
+    let mut second = first.another().unwrap();
+    let (told, seen) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+    let list = Arc::clone(&told);
+    first.listen(move |ready, known| list.lock().unwrap().push((ready, known)));
+    two_fills(&mut first);
+    assert_eq!((first.n_pipelines(), second.n_pipelines()), (1, 1));
+    assert!(!second.has(MINE, 1));
+    let expected = words(&mut first);
+    assert_eq!(two_fills(&mut second), expected);
+    assert_eq!(second.n_pipelines(), 1);
+    second.fill_zero(MINE, 0, N_BYTES).unwrap();
+    assert_eq!(words(&mut first), expected);
+    assert_eq!(*told.lock().unwrap(), [(1, 1)], "compiled once, by whichever of the two");
+
+    // A kernel without textures serves both forms of reading, one with them does not.
+    let case = cases::all().into_iter().find(|c| c.name().starts_with("pointwise")).unwrap();
+    let setup = case.setup();
+    let before = run::execute(&mut first, &setup).unwrap();
+    let n_before = first.n_pipelines();
+    let list = Arc::clone(&seen);
+    second.listen(move |ready, known| list.lock().unwrap().push(ready <= known));
+    second.read_through_textures(!first.reads_through_textures());
+    two_fills(&mut second);
+    assert_eq!(second.n_pipelines(), n_before);
+    assert!(run::execute(&mut second, &setup).unwrap() == before);
+    assert!(second.n_pipelines() > n_before);
+    let n_both = second.n_pipelines();
+    assert!(run::execute(&mut first, &setup).unwrap() == before);
+    assert_eq!(first.n_pipelines(), n_both);
+    let seen = seen.lock().unwrap();
+    assert!(!seen.is_empty() && seen.iter().all(|in_order| *in_order));
+}
+
+/// A dispatch of a kernel that cannot be compiled: with a window of no elements.
+fn refused() -> Dispatch {
+    Dispatch { shader: "conv", overrides: vec![("K", 0)], entry: "forward", ..fill(range(0, 256), 1.0) }
+}
+
+/// What one call does wrong on a shared device is told to the one who made it, also when others work at the same time.
+#[test]
+fn a_failure_on_a_shared_device_is_that_of_its_call() {
+    let Some(device) = device() else { return };
+    let expected = two_fills(&mut Gpu::on(device).unwrap());
+    std::thread::scope(|scope| {
+        for wrong in [true, false, false] {
+            let expected = &expected;
+            scope.spawn(move || {
+                let mut gpu = Gpu::on(device).unwrap();
+                for _ in 0..20 {
+                    if wrong {
+                        let text = message(gpu.prepare(&[refused()]));
+                        assert!(text.contains("conv"), "{text}");
+                    }
+                    assert_eq!(two_fills(&mut gpu), *expected);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_device_that_is_lost_is_lost_for_all_who_share_it() {
+    let Some(mut first) = open_apart() else { return };
+    let mut second = first.another().unwrap();
+    let mut third = first.apart().unwrap();
+    let expected = two_fills(&mut first);
+    assert_eq!(two_fills(&mut second), expected);
+    (first.breaker())();
+    let lost = |result: Result<Vec<u8>, Error>| {
+        let Err(Error::Lost { message, .. }) = result else { panic!("{result:?}") };
+        assert!(message.contains("destroyed"), "{message}");
+    };
+    // Each is told at the latest when it waits.
+    std::thread::scope(|scope| {
+        for gpu in [&mut first, &mut second] {
+            scope.spawn(|| lost(gpu.read(MINE, 0, 16)));
+        }
+    });
+    // Then at once.
+    lost(second.allocate(MINE, 16).map(|()| vec![]));
+    lost(first.another().map(|_| vec![]));
+    assert_eq!(two_fills(&mut third), expected, "another device");
 }
 
 #[test]

@@ -3,11 +3,12 @@
 use std::sync::{Arc, OnceLock};
 
 use super::nets;
-use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
+use crate::nets::Cells;
 use parsec_nas::graph::{Extent, Layout, Lowering, Memory, Mode, Plan, Request};
 use parsec_nas::network::Net;
 use parsec_nas::rng::{Purpose, stream};
 use parsec_nas::space::{Genotype, Pair, Primitive};
+use parsec_nas::space::{NetworkKind, StemKind};
 use rand::{Rng, RngExt};
 
 mod access;
@@ -24,7 +25,7 @@ mod recompute;
 /// A request that owns its parts.
 #[derive(Clone, Debug)]
 pub struct Owned {
-    spec: NetworkSpec,
+    spec: Cells,
     genotype: Genotype,
     layout: Layout,
     batch: u32,
@@ -74,7 +75,7 @@ pub fn random_genotype(rng: &mut impl Rng, primitives: &[Primitive]) -> Genotype
     Genotype { normal: cell(), reduce: cell() }
 }
 
-pub fn layout_of(spec: &NetworkSpec, genotype: &Genotype) -> Layout {
+pub fn layout_of(spec: &Cells, genotype: &Genotype) -> Layout {
     Layout::new(spec.params(Some(genotype), &Primitive::ALL)).unwrap()
 }
 
@@ -84,7 +85,7 @@ pub fn random_requests(n: u64) -> impl Iterator<Item = Owned> {
         let mut rng = stream(1, Purpose::Test, 40, i);
         let is_final = i % 2 == 1;
         let layers = rng.random_range(1..=8);
-        let mut spec = NetworkSpec {
+        let mut spec = Cells {
             kind: if is_final { NetworkKind::Final } else { NetworkKind::Search },
             stem: if is_final && rng.random() { StemKind::ImageNet } else { StemKind::Cifar },
             in_channels: rng.random_range(1..=3),

@@ -11,7 +11,7 @@ use parsec_nas::gpu::Gpu;
 use parsec_nas::kernel::{Dispatch, SOURCES, kernel};
 use parsec_nas::selftest::{self, cases, cases::Case, child, run, shaders};
 
-use super::gpu::{gpu, has_gpu, options};
+use super::gpu::{device, gpu, options};
 
 /// The first case whose name has all these parts.
 fn case(parts: &[&str]) -> Case {
@@ -38,12 +38,10 @@ fn every_kernel_agrees_with_its_reference() {
 
 #[test]
 fn whole_children_and_steps_agree_with_the_reference() {
-    if !has_gpu() {
-        return;
-    }
+    let Some(device) = device() else { return };
     let mut failed = Vec::new();
     let mut n = 0;
-    child::run(&|| Gpu::open(None, options()), &|_| true, &mut |outcome| {
+    child::run(&|| Gpu::on(device), &|_| true, &mut |outcome| {
         n += 1;
         failed.extend(outcome.problems.iter().map(|p| format!("{}: {p}", outcome.case)));
     })

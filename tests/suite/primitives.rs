@@ -6,14 +6,13 @@ use std::collections::BTreeMap;
 use parsec_nas::cli::show::{ShowArgs, describe};
 use parsec_nas::export::onnx::{self, Options, proto};
 use parsec_nas::export::python;
-use parsec_nas::graph::spec::{NetworkKind, StemKind};
 use parsec_nas::graph::{Extent, Layout, Lowering, Mode, Plan, Request};
 use parsec_nas::report::{cells_dot, cells_svg};
 use parsec_nas::selftest::child::{everything, the_rest};
 use parsec_nas::space::{Genotype, Pair, Primitive};
+use parsec_nas::space::{NetworkKind, StemKind};
 
 use super::export::trained;
-use super::nets;
 
 /// What a primitive is, told apart from the sources. There is no `_` here on purpose.
 enum Nature {
@@ -24,7 +23,6 @@ enum Nature {
     Identity,
     /// `n` times depthwise, pointwise, batch norm.
     Separable {
-        kind: &'static str,
         side: i64,
         dilation: i64,
         n: u64,
@@ -37,10 +35,10 @@ fn nature(primitive: Primitive) -> Nature {
         Primitive::MaxPool3x3 => Nature::Pool { operator: "MaxPool" },
         Primitive::AvgPool3x3 => Nature::Pool { operator: "AveragePool" },
         Primitive::SkipConnect => Nature::Identity,
-        Primitive::SepConv3x3 => Nature::Separable { kind: "sep", side: 3, dilation: 1, n: 2 },
-        Primitive::SepConv5x5 => Nature::Separable { kind: "sep", side: 5, dilation: 1, n: 2 },
-        Primitive::DilConv3x3 => Nature::Separable { kind: "dil", side: 3, dilation: 2, n: 1 },
-        Primitive::DilConv5x5 => Nature::Separable { kind: "dil", side: 5, dilation: 2, n: 1 },
+        Primitive::SepConv3x3 => Nature::Separable { side: 3, dilation: 1, n: 2 },
+        Primitive::SepConv5x5 => Nature::Separable { side: 5, dilation: 1, n: 2 },
+        Primitive::DilConv3x3 => Nature::Separable { side: 3, dilation: 2, n: 1 },
+        Primitive::DilConv5x5 => Nature::Separable { side: 5, dilation: 2, n: 1 },
         Primitive::Other(_) => Nature::Nothing,
     }
 }
@@ -136,8 +134,7 @@ fn show_counts_every_primitive() {
 fn every_primitive_is_lowered() {
     let launches = |primitive, kind, shader: &str| -> usize {
         let genotype = with(primitive);
-        let spec = trained(&genotype, kind, StemKind::Cifar, false).spec;
-        let net = nets::child(&spec, &genotype);
+        let net = trained(&genotype, kind, StemKind::Cifar, false).net();
         let layout = Layout::new(net.params()).unwrap();
         let plan = Plan::new(Request {
             net: &net,
@@ -235,24 +232,35 @@ fn onnx_has_every_primitive() {
     }
 }
 
-/// The exported file makes each by its name, or from the parts of its name.
+/// The exported file makes each of its parts, in both kinds of cells.
 #[test]
 fn python_knows_every_primitive() {
-    for primitive in Primitive::ALL {
+    let text = |primitive| {
         let network = trained(&with(primitive), NetworkKind::Final, StemKind::Cifar, false);
-        let text = python::to_text(&network).unwrap();
-        let name = primitive.name();
-        assert!(text.matches(&format!("('{name}', ")).count() >= 16, "{name}");
+        python::to_text(&network).unwrap()
+    };
+    // Of three cells two are reductions; half of each cell's operations, and more, read its inputs.
+    let n_slots = 3 * 8;
+    for primitive in Primitive::ALL {
+        let (text, name) = (text(primitive), primitive.name());
+        assert!(text.matches(&format!("('{name}', ")).count() == 16, "{name}");
         match nature(primitive) {
-            Nature::Nothing | Nature::Pool { .. } | Nature::Identity => {
-                assert!(text.contains(&format!("if name == \"{name}\":")), "{name}");
+            Nature::Nothing => assert!(text.contains("(None, zeros("), "{name}"),
+            Nature::Identity => assert!(text.contains("_ops.0\", FactorizedReduce("), "{name}: {text}"),
+            Nature::Pool { operator } => {
+                let module = if operator == "MaxPool" { "nn.MaxPool2d(3" } else { "nn.AvgPool2d(3" };
+                for stride in [1, 2] {
+                    assert!(text.contains(&format!("{module}, {stride}, 1")), "{name}: {text}");
+                }
             }
-            Nature::Separable { kind, side, dilation, .. } => {
-                assert_eq!(name, format!("{kind}_conv_{side}x{side}"));
-                assert!(text.contains("kind, _, window = name.split(\"_\")"));
-                let kinds = &text[text.find("{\"sep\"").unwrap()..];
-                let kinds = &kinds[..kinds.find('}').unwrap()];
-                assert!(kinds.contains(&format!("\"{kind}\": {dilation}")), "{name}: {kinds}");
+            Nature::Separable { side, dilation, n, .. } => {
+                let depthwise = text.lines().filter(|line| {
+                    let dilated = line.contains(&format!("dilation={dilation}"));
+                    line.contains("groups=")
+                        && line.contains(&format!(", {side}, "))
+                        && dilated == (dilation > 1)
+                });
+                assert_eq!(depthwise.count() as u64, n_slots * n, "{name}: {text}");
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use parsec_nas::export::tensors::{self, Data, Tensors};
-use parsec_nas::gpu::{Gpu, LimitsChoice, Options};
+use parsec_nas::space::Primitive;
 use serde_json::Value;
 
 mod bad_input;
@@ -12,11 +12,7 @@ mod mixed;
 mod paths;
 mod pieces;
 
-/// A device that a network may own, with WebGPU's default limits; `None` where the suite has no adapter.
-pub fn open() -> Option<Gpu> {
-    drop(super::gpu::gpu()?);
-    Some(Gpu::open(None, Options { limits: LimitsChoice::Floor, ..Options::default() }).unwrap())
-}
+pub use super::gpu::open;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -28,6 +24,12 @@ fn read(name: &str) -> Tensors {
 
 fn read_json(name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(fixture(name)).unwrap()).unwrap()
+}
+
+/// Primitives by their names.
+fn primitives(names: &Value) -> Vec<Primitive> {
+    let by_name = |name: &Value| Primitive::from_name(name.as_str().unwrap()).unwrap();
+    names.as_array().unwrap().iter().map(by_name).collect()
 }
 
 /// The numbers of a tensor, whatever their type.

@@ -1,21 +1,23 @@
 //! Drawings and plots: valid, complete, nothing on top of anything, the same every time.
 
+use std::sync::Arc;
+
 use parsec_nas::cli::show::{ShowArgs, describe};
 use parsec_nas::config::Memory;
-use parsec_nas::graph::spec::NetworkKind;
 use parsec_nas::report::{
     Item, ItemKind, Panel, Series, cells_dot, cells_svg, layout, metrics_svg, panels_svg, png, prior_svg,
     sheet_svg,
 };
 use parsec_nas::rng::{Purpose, stream};
+use parsec_nas::space::NetworkKind;
 use parsec_nas::space::genotype::named;
-use parsec_nas::space::{CellKind, Genotype, Pair, Primitive, Prior, Space};
+use parsec_nas::space::{CellKind, Darts, Genotype, Pair, Primitive, Prior, Space};
 use resvg::usvg;
 
 use super::golden;
 
 fn random(index: u64) -> Genotype {
-    let space = Space::new(&Primitive::ALL.map(Primitive::name)).unwrap();
+    let space = Darts::all();
     space.genotype(&Prior::uniform(&space).sample(&mut stream(1, Purpose::Test, 0, index)))
 }
 
@@ -156,14 +158,15 @@ fn plots_are_valid_whatever_the_numbers() {
 
 #[test]
 fn the_prior_is_drawn_slot_by_slot() {
-    let space = Space::default();
+    let space = Darts::default();
     let mut prior = Prior::uniform(&space);
-    prior.logits[1][2][28 + 5] = 4.0;
+    // The second slot of node 4 of the reduction cell.
+    prior.logits[8 + 2 * 2 + 1][5] = 4.0;
     let svg = prior_svg(&space, &prior);
     parse(&svg);
     // A field per pair and a frame per slot, on the white ground.
     assert_eq!(svg.matches("<rect").count(), 392 + 16 + 1);
-    let p = prior.probabilities()[1][2][28 + 5];
+    let p = prior.probabilities()[8 + 2 * 2 + 1][5];
     assert_eq!(svg.matches(&format!(">{:.0}</text>", 100.0 * p)).count(), 1);
 }
 
@@ -221,8 +224,8 @@ fn show_reads_a_run() {
     assert!(describe(&args, None).unwrap_err().to_string().contains("config.toml"));
     write("config.toml", "layers = 5\nchannels = 8\n");
     write("manifest.json", r#"{"data": {"channels": 1, "height": 28, "width": 28, "n_classes": 7}}"#);
-    let space = Space::default();
-    let prior = Prior::uniform(&space);
+    let space: Arc<dyn Space> = Arc::new(Darts::default());
+    let prior = Prior::uniform(&*space);
     let sampled = ShowArgs { samples: Some(2), ..args.clone() };
     // 2 ln(14 · 21 · 28 · 35) nats per kind of cell.
     let text = describe(&sampled, Some(&(space.clone(), prior.clone()))).unwrap();
@@ -240,9 +243,9 @@ fn show_reads_a_run() {
 }
 
 /// A prior with a logit of its own for every pair.
-fn uneven(space: &Space) -> Prior {
+fn uneven(space: &Darts) -> Prior {
     let mut prior = Prior::uniform(space);
-    let logits = prior.logits.iter_mut().flatten().flatten();
+    let logits = prior.logits.iter_mut().flatten();
     for (i, logit) in logits.enumerate() {
         *logit = ((i * 29) % 31) as f64 / 10.0;
     }
@@ -283,7 +286,7 @@ fn drawings_are_as_they_were() {
     let genotype = named("DARTS_V2").unwrap();
     golden::check("cells-darts_v2.svg", &cells_svg(&genotype));
     golden::check("cells-darts_v2.dot", &cells_dot(&genotype));
-    let space = Space::default();
+    let space = Darts::default();
     golden::check("prior.svg", &prior_svg(&space, &uneven(&space)));
     let folder = tempfile::tempdir().unwrap();
     for (kind, lines) in metrics() {

@@ -9,6 +9,8 @@ use parsec_nas::export::tensors::{self, Data, Metadata, Tensor, Tensors};
 use parsec_nas::run::{
     self, Estimate, Job, Manifest, Options, Outcome, Progress, RunDir, Warning, drive, files, metrics,
 };
+use parsec_nas::search::take_prior;
+use parsec_nas::space::Darts;
 use parsec_nas::{Error, Result};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -407,7 +409,9 @@ fn the_prior_of_a_run_is_read_from_its_newest_checkpoint() {
     assert_eq!(run::read_prior(run.path()).unwrap().0, expected);
     state.remove("pi.reduce.3");
     run.checkpoints().save(2, None, &state).unwrap();
-    assert!(run::read_prior(run.path()).unwrap_err().to_string().contains("pi.reduce.3"));
+    let (prior, _) = run::read_prior(run.path()).unwrap();
+    let error = take_prior(&prior, run.path(), &Darts::default()).unwrap_err();
+    assert!(error.to_string().contains("pi.reduce.3"), "{error}");
 }
 
 /// A full disk, stood in for by a device that is always full.

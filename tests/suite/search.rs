@@ -7,7 +7,7 @@ use parsec_nas::data::{self, Dataset, Images, LoadOptions, Normalisation};
 use parsec_nas::export::tensors::Tensors;
 use parsec_nas::graph::Lowering;
 use parsec_nas::search::{Phases, Search, Settings, StepRecord};
-use parsec_nas::space::{Primitive, Prior, Space};
+use parsec_nas::space::{Darts, Genotype, Primitive, Prior, Space, StemKind};
 
 use super::replay::open;
 
@@ -62,7 +62,7 @@ pub(super) fn config() -> Config {
 fn search(config: Config) -> Option<Search> {
     let dataset = dataset();
     let lowering = Lowering { fuse: !config.reference_kernels, ..Lowering::default() };
-    let settings = Settings { config, normalisation: Normalisation::of(&dataset.train), lowering };
+    let settings = Settings::of(config, Normalisation::of(&dataset.train), lowering).unwrap();
     Some(Search::new(settings, dataset, open()?).unwrap())
 }
 
@@ -86,12 +86,22 @@ fn minus(a: &[f64], b: &[f64]) -> Vec<f64> {
 }
 
 /// A prior that draws one architecture most of the time.
-fn peaked(space: &Space, height: f64) -> Prior {
+fn peaked(space: &dyn Space, height: f64) -> Prior {
     let mut prior = Prior::uniform(space);
-    for (i, logits) in prior.logits.iter_mut().flatten().enumerate() {
-        let n_pairs = logits.len() / 2;
-        logits[(5 * i + 1) % n_pairs] = height;
-        logits[n_pairs + (3 * i + 2) % n_pairs] = height;
+    for (s, logits) in prior.logits.iter_mut().enumerate() {
+        let (i, n) = (s / 2, logits.len());
+        logits[if s % 2 == 0 { 5 * i + 1 } else { 3 * i + 2 } % n] = height;
     }
     prior
+}
+
+/// The cells of a search's space.
+fn cells(search: &Search) -> Darts {
+    let config = search.config();
+    Darts::over(&config.primitives).stacked(config.layers, StemKind::Cifar)
+}
+
+/// What the search would end with.
+fn mode(search: &Search) -> Genotype {
+    cells(search).genotype(&search.architecture())
 }

@@ -3,16 +3,21 @@
 use std::collections::BTreeSet;
 
 use parsec_nas::Error;
-use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, ParamRole, StemKind};
+use parsec_nas::config::Config;
+use parsec_nas::network::ParamRole;
 use parsec_nas::rng::{Purpose, stream};
 use parsec_nas::space::genotype::named;
 use parsec_nas::space::{
-    Alpha, CellKind, Genotype, N_EDGES, N_NODES, Pair, Primitive, Prior, Space, edge, read_genotype,
+    Alpha, CellKind, Darts, Genotype, N_EDGES, N_NODES, NetworkKind, Pair, Primitive, Prior, Space, StemKind,
+    edge, read_genotype,
 };
 use proptest::prelude::*;
+use toml::Table;
 
-fn cifar(kind: NetworkKind, layers: usize, channels: usize) -> NetworkSpec {
-    NetworkSpec {
+use super::nets::{Cells, Of};
+
+fn cifar(kind: NetworkKind, layers: usize, channels: usize) -> Cells {
+    Cells {
         kind,
         stem: StemKind::Cifar,
         in_channels: 3,
@@ -25,15 +30,15 @@ fn cifar(kind: NetworkKind, layers: usize, channels: usize) -> NetworkSpec {
     }
 }
 
-fn imagenet() -> NetworkSpec {
+fn imagenet() -> Cells {
     let spec = cifar(NetworkKind::Final, 14, 48);
-    NetworkSpec { stem: StemKind::ImageNet, height: 224, width: 224, n_classes: 1000, ..spec }
+    Cells { stem: StemKind::ImageNet, height: 224, width: 224, n_classes: 1000, ..spec }
 }
 
 /// A prior over `space` with logits that differ everywhere.
-fn uneven_prior(space: &Space) -> Prior {
+fn uneven_prior(space: &dyn Space) -> Prior {
     let mut prior = Prior::uniform(space);
-    for (i, logit) in prior.logits.iter_mut().flatten().flatten().enumerate() {
+    for (i, logit) in prior.logits.iter_mut().flatten().enumerate() {
         *logit = (i as f64 * 0.7).sin() * 1.5;
     }
     prior
@@ -48,13 +53,15 @@ fn sample(prior: &Prior, index: u64) -> Alpha {
 #[test]
 fn counters_reproduce_published_networks() {
     let parent = cifar(NetworkKind::Search, 8, 16);
-    assert_eq!(parent.parameter_count(None, &Primitive::ALL), 1_930_618);
-    assert_eq!(parent.parameter_count(None, Space::default().primitives()), 1_930_618);
-    let with_head = NetworkSpec { auxiliary: true, ..cifar(NetworkKind::Final, 20, 36) };
-    let count = |spec: &NetworkSpec, name: &str| spec.parameter_count(Some(&named(name).unwrap()), &[]);
+    assert_eq!(parent.net(Of::Mixed(&Primitive::ALL)).parameter_count(false), 1_930_618);
+    assert_eq!(parent.net(Of::Mixed(&Primitive::ALL[1..])).parameter_count(false), 1_930_618);
+    let with_head = Cells { auxiliary: true, ..cifar(NetworkKind::Final, 20, 36) };
+    let v2 = named("DARTS_V2").unwrap();
+    let count = |spec: &Cells, name: &str| spec.child_parameter_count(&named(name).unwrap());
+    let of_head = |spec: &Cells| spec.net(Of::Child(&v2)).parameter_count(true);
     assert_eq!(count(&with_head, "DARTS_V2"), 3_349_342);
-    assert_eq!(with_head.auxiliary_parameter_count(), 3_825_768 - 3_349_342);
-    assert_eq!(cifar(NetworkKind::Final, 20, 36).auxiliary_parameter_count(), 0);
+    assert_eq!(of_head(&with_head), 3_825_768 - 3_349_342);
+    assert_eq!(of_head(&cifar(NetworkKind::Final, 20, 36)), 0);
     assert_eq!(count(&with_head, "DARTS_V1"), 3_169_414);
     assert_eq!(count(&with_head, "PC_DARTS_cifar"), 3_634_678);
     assert_eq!(count(&imagenet(), "DARTS_V2"), 4_718_752);
@@ -64,7 +71,7 @@ fn counters_reproduce_published_networks() {
 #[test]
 fn macs_of_one_cell_by_hand() {
     let spec =
-        NetworkSpec { height: 4, width: 4, in_channels: 1, n_classes: 2, ..cifar(NetworkKind::Search, 1, 2) };
+        Cells { height: 4, width: 4, in_channels: 1, n_classes: 2, ..cifar(NetworkKind::Search, 1, 2) };
     let pair = |primitive, input| Pair { input, primitive };
     let skip = pair(Primitive::SkipConnect, 2);
     let pool = pair(Primitive::MaxPool3x3, 0);
@@ -89,26 +96,39 @@ fn macs_of_one_cell_by_hand() {
     assert_eq!(spec.child_parameter_count(&genotype), weights);
 }
 
+/// Channels and sides of the outputs of all cells.
+fn outputs(spec: &Cells) -> Vec<[usize; 3]> {
+    let net = spec.net(Of::Child(&named("DARTS_V2").unwrap()));
+    let name = |index: usize| format!("cells.{index}");
+    let output = |index| {
+        net.layers.iter().rfind(|l| l.name.split('.').take(2).collect::<Vec<_>>().join(".") == name(index))
+    };
+    (0..spec.layers).map(|i| output(i).map(|l| [l.shape.c, l.shape.h, l.shape.w]).unwrap()).collect()
+}
+
 #[test]
 fn cells_have_the_reference_sizes() {
-    let cells = cifar(NetworkKind::Search, 8, 16).cells();
-    let reductions: Vec<_> = cells.iter().filter(|c| c.kind == CellKind::Reduce).map(|c| c.index).collect();
-    assert_eq!(reductions, [2, 5]);
-    let c = &cells[2];
-    assert_eq!((c.c_prev_prev, c.c_prev, c.c, c.h_prev, c.h, c.prev_reduction), (64, 64, 32, 32, 16, false));
-    let c = &cells[3];
-    assert_eq!((c.c_prev_prev, c.c_prev, c.c, c.h_prev_prev, c.h_prev, c.h), (64, 128, 32, 32, 16, 16));
-    assert!(c.prev_reduction);
-    let first = &imagenet().cells()[0];
-    assert_eq!(
-        (first.h_prev_prev, first.h_prev, first.c_prev_prev, first.prev_reduction),
-        (56, 28, 48, true)
-    );
-    let kinds =
-        |layers| cifar(NetworkKind::Search, layers, 4).cells().iter().map(|c| c.kind).collect::<Vec<_>>();
-    assert_eq!(kinds(1), [CellKind::Reduce]);
-    assert_eq!(kinds(2), [CellKind::Reduce; 2]);
-    assert_eq!(kinds(3), [CellKind::Normal, CellKind::Reduce, CellKind::Reduce]);
+    let reductions = |layers| {
+        let space = cifar(NetworkKind::Search, layers, 4).space(&Primitive::ALL);
+        (0..layers).filter(|index| space.is_reduction(*index)).collect::<Vec<_>>()
+    };
+    assert_eq!(reductions(8), [2, 5]);
+    assert_eq!(reductions(1), [0]);
+    assert_eq!(reductions(2), [0, 1]);
+    assert_eq!(reductions(3), [1, 2]);
+    let small = outputs(&cifar(NetworkKind::Search, 8, 16));
+    assert_eq!(small[1], [64, 32, 32]);
+    assert_eq!(small[2..5], [[128, 16, 16]; 3]);
+    assert_eq!(small[7], [256, 8, 8]);
+    // The stem of ImageNet leaves a quarter and an eighth of the size.
+    let large = imagenet();
+    assert_eq!(outputs(&large)[0], [192, 28, 28]);
+    let preprocessed = |name: &str| {
+        let net = large.net(Of::Child(&named("DARTS_V2").unwrap()));
+        net.params().iter().find(|p| p.name == name).unwrap().shape.clone()
+    };
+    assert_eq!(preprocessed("cells.0.preprocess0.conv_1.weight"), [24, 48, 1, 1]);
+    assert_eq!(preprocessed("cells.0.preprocess1.op.1.weight"), [48, 48, 1, 1]);
 }
 
 #[test]
@@ -132,7 +152,7 @@ fn parameter_names_are_the_reference_s() {
     assert_eq!(names.len(), params.len());
 
     let v2 = named("DARTS_V2").unwrap();
-    let network = NetworkSpec { auxiliary: true, ..cifar(NetworkKind::Final, 3, 4) };
+    let network = Cells { auxiliary: true, ..cifar(NetworkKind::Final, 3, 4) };
     let names: Vec<_> = network.params(Some(&v2), &[]).into_iter().map(|p| p.name).collect();
     let head = ["stem.0.weight", "stem.1.weight", "stem.1.bias", "stem.1.running_mean", "stem.1.running_var"];
     assert_eq!(names[..5], head);
@@ -148,32 +168,35 @@ fn parameter_names_are_the_reference_s() {
     }
     let aux = names.iter().position(|n| n.starts_with("auxiliary_head")).unwrap();
     assert!(names[aux - 1].starts_with("cells.2") && names[names.len() - 2] == "classifier.weight");
-    let names: Vec<_> = imagenet().params(None, &[]).into_iter().map(|p| p.name).collect();
+    let names: Vec<_> = imagenet().params(Some(&v2), &[]).into_iter().map(|p| p.name).collect();
     assert!(names.contains(&"stem0.4.running_mean".into()) && names.contains(&"stem1.1.weight".into()));
 }
 
 #[test]
 fn a_child_uses_names_of_the_parent_once_and_in_order() {
     let spec = cifar(NetworkKind::Search, 5, 4);
-    let space = Space::default();
+    let space = Darts::default().stacked(5, StemKind::Cifar);
     let parent: Vec<_> = spec.params(None, space.primitives()).into_iter().map(|p| p.name).collect();
     for index in 0..50 {
-        let genotype = space.genotype(&sample(&uneven_prior(&space), index));
+        let alpha = space.canonical(&sample(&uneven_prior(&space), index));
+        let genotype = space.genotype(&alpha);
         let used = spec.used_params(&genotype);
         let positions: Vec<_> = used
             .iter()
             .map(|name| parent.iter().position(|p| p == name).expect("a name of the parent"))
             .collect();
-        assert!(positions.is_sorted_by(|a, b| a < b));
-        for cell in spec.cells() {
-            for (node, slots) in genotype.cell(cell.kind).iter().enumerate() {
-                for (slot, &pair) in slots.iter().enumerate() {
-                    let prefix = spec.op_prefix(cell.index, node, slot, pair) + ".";
+        assert!(positions.is_sorted_by(|a, b| a < b), "the pairs of a node in one order");
+        for cell in 0..5 {
+            let kind = if space.is_reduction(cell) { CellKind::Reduce } else { CellKind::Normal };
+            for (node, slots) in genotype.cell(kind).iter().enumerate() {
+                for pair in slots {
+                    let of_edge = format!("cells.{cell}._ops.{}._ops", edge(node, pair.input));
+                    let prefix = format!("{of_edge}.{}.", pair.primitive.index());
                     let owned = used.iter().filter(|n| n.starts_with(&prefix)).count();
                     let expected = match pair.primitive {
                         Primitive::SepConv3x3 | Primitive::SepConv5x5 => 4,
                         Primitive::DilConv3x3 | Primitive::DilConv5x5 => 2,
-                        Primitive::SkipConnect if cell.kind == CellKind::Reduce && pair.input < 2 => 2,
+                        Primitive::SkipConnect if kind == CellKind::Reduce && pair.input < 2 => 2,
                         _ => 0,
                     };
                     assert_eq!(owned, expected, "{prefix}");
@@ -187,18 +210,18 @@ fn a_child_uses_names_of_the_parent_once_and_in_order() {
 fn impossible_networks_are_refused() {
     let base = || cifar(NetworkKind::Search, 8, 16);
     assert!(base().check().is_ok());
-    assert!(NetworkSpec { height: 28, width: 28, ..base() }.check().is_ok());
+    assert!(Cells { height: 28, width: 28, ..base() }.check().is_ok());
     assert!(imagenet().check().is_ok());
     let bad = [
-        (NetworkSpec { channels: 15, ..base() }, "14 or 16"),
-        (NetworkSpec { channels: 0, ..base() }, "2 to 1024"),
-        (NetworkSpec { layers: 0, ..base() }, "1 to 256"),
-        (NetworkSpec { n_classes: 1, ..base() }, "2 to"),
-        (NetworkSpec { height: 30, ..base() }, "32x32"),
-        (NetworkSpec { width: 33, ..base() }, "36"),
-        (NetworkSpec { height: 2, width: 2, ..base() }, "4x4"),
-        (NetworkSpec { auxiliary: true, ..base() }, "final"),
-        (NetworkSpec { height: 200, ..imagenet() }, "224x224"),
+        (Cells { channels: 15, ..base() }, "14 or 16"),
+        (Cells { channels: 0, ..base() }, "2 to 1024"),
+        (Cells { layers: 0, ..base() }, "1 to 256"),
+        (Cells { n_classes: 1, ..base() }, "2 to"),
+        (Cells { height: 30, ..base() }, "32x32"),
+        (Cells { width: 33, ..base() }, "36"),
+        (Cells { height: 2, width: 2, ..base() }, "4x4"),
+        (Cells { auxiliary: true, ..base() }, "final"),
+        (Cells { height: 200, ..imagenet() }, "224x224"),
     ];
     for (spec, hint) in bad {
         let error = spec.check().unwrap_err();
@@ -206,17 +229,16 @@ fn impossible_networks_are_refused() {
         assert!(error.to_string().contains(hint), "{error}");
     }
     // One reduction only needs sides that can be halved once.
-    assert!(NetworkSpec { height: 6, width: 6, ..cifar(NetworkKind::Search, 1, 4) }.check().is_ok());
+    assert!(Cells { height: 6, width: 6, ..cifar(NetworkKind::Search, 1, 4) }.check().is_ok());
 }
 
 // The space and its prior
 
 #[test]
 fn the_space_has_the_published_size() {
-    for (space, pairs, logits, nats) in [
-        (Space::default(), [14, 21, 28, 35], 392, 50.3),
-        (Space::new(&Primitive::ALL.map(Primitive::name)).unwrap(), [16, 24, 32, 40], 448, 52.4),
-    ] {
+    for (space, pairs, logits, nats) in
+        [(Darts::default(), [14, 21, 28, 35], 392, 50.3), (Darts::all(), [16, 24, 32, 40], 448, 52.4)]
+    {
         assert_eq!([0, 1, 2, 3].map(|node| space.n_pairs(node)), pairs);
         let prior = Prior::uniform(&space);
         assert_eq!(prior.len(), logits);
@@ -233,15 +255,16 @@ fn the_space_has_the_published_size() {
 
 #[test]
 fn lists_of_primitives_are_checked() {
-    let space = Space::new(&["dil_conv_5x5", "skip_connect"]).unwrap();
+    let space = Darts::over(&[Primitive::DilConv5x5, Primitive::SkipConnect]);
     assert_eq!(space.pair(1, 4), Pair { input: 2, primitive: Primitive::DilConv5x5 });
     for (list, hint) in [
-        (vec!["sep_conv_3x3", "sepconv_5x5"], "sep_conv_5x5"),
-        (vec!["skip_connect", "skip_connect"], "twice"),
-        (vec![], "empty"),
-        (vec!["\u{1f600}"], "max_pool_3x3"),
+        ("sep_conv_3x3,sepconv_5x5", "sep_conv_5x5"),
+        ("skip_connect,skip_connect", "twice"),
+        ("", "found \"\""),
+        ("\u{1f600}", "max_pool_3x3"),
     ] {
-        let error = Space::new(&list).unwrap_err();
+        let flags = Table::from_iter([("primitives".to_owned(), list.into())]);
+        let error = Config::resolve(None, &flags).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains(hint), "{error}");
     }
@@ -252,21 +275,17 @@ fn lists_of_primitives_are_checked() {
 
 #[test]
 fn samples_have_the_prior_s_frequencies() {
-    let space = Space::new(&["skip_connect", "max_pool_3x3", "sep_conv_3x3"]).unwrap();
+    let space = Darts::over(&[Primitive::SkipConnect, Primitive::MaxPool3x3, Primitive::SepConv3x3]);
     let prior = uneven_prior(&space);
     let n_samples = 20_000;
     let mut counts = Prior::uniform(&space).logits;
     for index in 0..n_samples {
         let alpha = sample(&prior, index);
-        for (kind, nodes) in alpha.0.iter().enumerate() {
-            for (node, slots) in nodes.iter().enumerate() {
-                for (slot, &pair) in slots.iter().enumerate() {
-                    counts[kind][node][slot * space.n_pairs(node) + usize::from(pair)] += 1.0;
-                }
-            }
+        for (slot, choice) in alpha.0.iter().enumerate() {
+            counts[slot][usize::from(*choice)] += 1.0;
         }
     }
-    let (counts, p) = (counts.as_flattened().concat(), prior.probabilities().as_flattened().concat());
+    let (counts, p) = (counts.concat(), prior.probabilities().concat());
     for (count, p) in counts.iter().zip(&p) {
         let sd = (p * (1.0 - p) / n_samples as f64).sqrt();
         // 168 frequencies: beyond five standard deviations once in ten thousand runs.
@@ -278,52 +297,43 @@ fn samples_have_the_prior_s_frequencies() {
 
 #[test]
 fn log_prob_and_its_gradient_agree() {
-    let space = Space::default();
+    let space = Darts::default();
     let prior = uneven_prior(&space);
     let alpha = sample(&prior, 1);
     let grad = prior.grad_log_prob(&alpha);
     let h = 1e-5;
-    for (kind, nodes) in grad.iter().enumerate() {
-        for (node, grad) in nodes.iter().enumerate() {
-            for (i, g) in grad.iter().enumerate() {
-                let at = |shift: f64| {
-                    let mut moved = prior.clone();
-                    moved.logits[kind][node][i] += shift;
-                    moved.log_prob(&alpha)
-                };
-                assert!((g - (at(h) - at(-h)) / (2.0 * h)).abs() < 1e-8);
-            }
-            for slot in grad.chunks(space.n_pairs(node)) {
-                assert!(slot.iter().sum::<f64>().abs() < 1e-12);
-            }
+    for (slot, grad) in grad.iter().enumerate() {
+        for (i, g) in grad.iter().enumerate() {
+            let at = |shift: f64| {
+                let mut moved = prior.clone();
+                moved.logits[slot][i] += shift;
+                moved.log_prob(&alpha)
+            };
+            assert!((g - (at(h) - at(-h)) / (2.0 * h)).abs() < 1e-8);
         }
+        assert!(grad.iter().sum::<f64>().abs() < 1e-12);
     }
 }
 
 /// Two pairs per slot of node 2 and so on: few enough children to go through those of one node.
 #[test]
 fn probabilities_add_up_by_enumeration() {
-    let space = Space::new(&["skip_connect"]).unwrap();
+    let space = Darts::over(&[Primitive::SkipConnect]);
     let prior = uneven_prior(&space);
     let mode = prior.mode();
     let (mut total, mut mean_log, mut mean_grad, mut best) = (0.0, 0.0, vec![0.0; 10], f64::NEG_INFINITY);
-    let fixed = |prior: &Prior| {
-        // The other slots add the same to every log p; leave node 5 of the normal cell alone.
-        let p = prior.probabilities();
-        (p[0][3][..5].to_vec(), p[0][3][5..].to_vec())
-    };
-    let (p0, p1) = fixed(&prior);
-    let rest =
-        prior.log_prob(&mode) - p0[usize::from(mode.0[0][3][0])].ln() - p1[usize::from(mode.0[0][3][1])].ln();
+    // The two slots of node 5 of the normal cell: the others add the same to every log p.
+    let p = prior.probabilities();
+    let rest = prior.log_prob(&mode) - [6, 7].map(|s| p[s][usize::from(mode.0[s])].ln()).iter().sum::<f64>();
     for a in 0..5 {
         for b in 0..5 {
-            let mut alpha = mode;
-            alpha.0[0][3] = [a, b];
+            let mut alpha = mode.clone();
+            alpha.0[6..8].copy_from_slice(&[a, b]);
             let log_p = prior.log_prob(&alpha) - rest;
             total += log_p.exp();
             mean_log += log_p.exp() * log_p;
             best = best.max(log_p);
-            for (mean, g) in mean_grad.iter_mut().zip(&prior.grad_log_prob(&alpha)[0][3]) {
+            for (mean, g) in mean_grad.iter_mut().zip(prior.grad_log_prob(&alpha)[6..8].concat()) {
                 *mean += log_p.exp() * g;
             }
         }
@@ -334,7 +344,7 @@ fn probabilities_add_up_by_enumeration() {
     assert!(mean_grad.iter().all(|g| g.abs() < 1e-12));
     let others = |prior: &Prior| {
         let mut flat = prior.clone();
-        flat.logits[0][3] = vec![0.0; 10];
+        flat.logits[6..8].fill(vec![0.0; 5]);
         prior.entropy()[0] - (flat.entropy()[0] - 2.0 * 5f64.ln())
     };
     assert!((others(&prior) + mean_log).abs() < 1e-12);
@@ -342,16 +352,16 @@ fn probabilities_add_up_by_enumeration() {
 
 #[test]
 fn extreme_logits_stay_finite() {
-    let space = Space::default();
+    let space = Darts::default();
     let mut prior = Prior::uniform(&space);
-    assert_eq!(prior.mode(), Alpha([[[0; 2]; 4]; 2]), "ties go to the lowest index");
-    for logits in prior.logits.iter_mut().flatten() {
+    assert_eq!(prior.mode(), Alpha(vec![0; 16]), "ties go to the lowest index");
+    for logits in &mut prior.logits {
         for (i, logit) in logits.iter_mut().enumerate() {
             *logit = if i % 5 == 0 { 1e300 } else { -1e300 };
         }
     }
     assert!(prior.entropy().iter().all(|e| e.is_finite() && *e > 0.0));
-    assert!(prior.probabilities().iter().flatten().flatten().all(|p| (0.0..=1.0).contains(p)));
+    assert!(prior.probabilities().iter().flatten().all(|p| (0.0..=1.0).contains(p)));
     assert!(prior.log_prob(&sample(&prior, 0)).is_finite());
     let soft = uneven_prior(&space).softened(4.0);
     assert!(soft.entropy()[0] > uneven_prior(&space).entropy()[0]);
@@ -438,8 +448,7 @@ fn a_genotype_argument_is_a_name_a_file_or_a_text() {
 proptest! {
     #[test]
     fn any_child_survives_its_text(seed in any::<u64>(), with_none in any::<bool>()) {
-        let names = Primitive::ALL.map(Primitive::name);
-        let space = Space::new(&names[usize::from(!with_none)..]).unwrap();
+        let space = Darts::over(&Primitive::ALL[usize::from(!with_none)..]);
         let alpha = Prior::uniform(&space).sample(&mut stream(seed, Purpose::Test, 0, 0));
         let genotype = space.genotype(&alpha);
         prop_assert_eq!(&Genotype::parse(&genotype.to_string()).unwrap(), &genotype);

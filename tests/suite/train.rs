@@ -4,14 +4,14 @@ use std::sync::{Arc, OnceLock};
 
 use parsec_nas::config::TrainConfig;
 use parsec_nas::data::{self, Dataset, Images, LoadOptions, Normalisation};
+use parsec_nas::gpu::Gpu;
 use parsec_nas::network::Net;
 use parsec_nas::reference::network::{Batch, Tensors as Numbers};
-use parsec_nas::space::{Genotype, read_genotype};
+use parsec_nas::space::{Genotype, Paths, read_genotype};
 use parsec_nas::train::weights::{Prefixes, Weights};
 use parsec_nas::train::{Settings, Training, network_spec};
 use toml::{Table, Value};
 
-use super::nets;
 use super::replay::{numbers, open};
 
 mod augment;
@@ -62,16 +62,27 @@ pub(super) fn config(changes: &[(&str, Value)]) -> TrainConfig {
     TrainConfig::resolve(None, None, &flags).unwrap()
 }
 
+fn settings(config: TrainConfig, normalisation: Normalisation) -> Settings {
+    let space = config.space().unwrap();
+    let alpha = space.parse(&genotype().to_string()).unwrap();
+    Settings { config, space, alpha, normalisation }
+}
+
 pub(super) fn training(config: TrainConfig) -> Option<Training> {
+    Some(training_on(open()?, config))
+}
+
+pub(super) fn training_on(gpu: Gpu, config: TrainConfig) -> Training {
     let dataset = dataset();
     let normalisation = Normalisation::of(&dataset.train);
-    let settings = Settings { config, genotype: genotype(), normalisation };
-    Some(Training::new(settings, dataset, open()?).unwrap())
+    let settings = settings(config, normalisation);
+    Training::new(settings, dataset, gpu).unwrap()
 }
 
 /// The same network for the f64 reference.
 fn net(config: &TrainConfig) -> Arc<Net> {
-    nets::child(&network_spec(config, &dataset()), &genotype())
+    let Settings { config, space, alpha, .. } = settings(config.clone(), Normalisation::of(&dataset().train));
+    Arc::new(network_spec(&config, &space, &dataset()).net(Paths::Child(&alpha)))
 }
 
 /// The weights for the f64 reference.

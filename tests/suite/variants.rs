@@ -5,7 +5,7 @@ mod wrong;
 use std::path::Path;
 use std::process::Command;
 
-use parsec_nas::gpu::{Class, Gpu, Options, Variants};
+use parsec_nas::gpu::{self, Class, Variants};
 use parsec_nas::ops::Tuning;
 use parsec_nas::run::RunDir;
 use serde_json::{Value, json};
@@ -23,12 +23,12 @@ fn parsec(cache: &Path, args: &[&str]) -> String {
 /// A cache folder with a choice for the default adapter that differs from the fixed one.
 fn cache() -> TempDir {
     let folder = TempDir::new().unwrap();
-    let gpu = Gpu::open(None, Options::default()).unwrap();
-    let mut variants = Variants::fixed(&gpu);
+    let adapter = gpu::choose(None).unwrap();
+    let mut variants = Variants::of_class(adapter.class());
     variants.tuning.pointwise_quads = 1;
     // Sums of weight gradients in other chunks: other bits.
     variants.tuning.depthwise_rows = 1;
-    let key = parsec_nas::cli::variants::key(gpu.info());
+    let key = parsec_nas::cli::variants::key(&adapter);
     let text = json!({ key: variants }).to_string();
     std::fs::write(folder.path().join("variants.json"), text).unwrap();
     folder

@@ -13,7 +13,7 @@ use prost::Message;
 use self::proto::{Dimension, Extent};
 use super::Trained;
 use crate::error::{Error, Result};
-use crate::graph::spec::NetworkKind;
+use crate::space::NetworkKind;
 
 /// Version of the operators.
 pub const OPSET: i64 = 17;

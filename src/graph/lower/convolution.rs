@@ -68,7 +68,7 @@ pub(super) fn depthwise(b: &mut Builder<'_>, x: &Seen, window: Window, names: &[
         let tasks = source.firsts.iter().zip(&places).map(task).collect();
         let op = Depthwise { geometry, channels: c, x: source.view, y, tasks };
         b.again(y.buf, false);
-        b.push(op.forward(&b.tuning()));
+        b.dispatches.extend(op.forward(&b.tuning()));
         b.undo(move |b| depthwise_back(b, &op));
         tensors.push(y);
     }
@@ -94,8 +94,8 @@ fn depthwise_back(b: &mut Builder<'_>, op: &Depthwise) -> Result<()> {
     }
     let x = op.x.x;
     let dx = b.gradient(x);
-    let dispatch = op.backward_data(dy, dx, |s| b.is_written(x, s), &tuning);
-    b.push(dispatch);
+    let dispatches = op.backward_data(dy, dx, |s| b.is_written(x, s), &tuning);
+    b.dispatches.extend(dispatches);
     for task in &op.tasks {
         b.mark(Block { tensor: x, first: task.source, len: op.channels });
     }
@@ -181,7 +181,7 @@ fn subsample(b: &mut Builder<'_>, source: &Source, both: bool) -> Source {
     let (c, offsets) = (source.channels, if both { 2 } else { 1 });
     let y = b.tensor(offsets * c, map);
     b.again(y.buf, true);
-    let op = Subsample { channels: c, x: source.view, y, sources: source.firsts.clone() };
+    let op = Subsample { channels: c, offsets, x: source.view, y, sources: source.firsts.clone() };
     b.push(op.forward());
     b.undo(move |b| {
         let x = op.x.x;

@@ -3,12 +3,15 @@
 //! Outputs of a level lie side by side in one tensor, so that one batch norm serves all of them. The parts of a
 //! concatenation lie side by side too: it costs nothing.
 
+use std::collections::BTreeMap;
+
 use super::convolution::{self, Output};
 use super::route::{Level, Path, Route};
 use super::sum::{Input, sum};
 use super::view::Seen;
 use super::{Builder, Extent, Mode, Wide, even, head, norm, pool};
 use crate::error::{Error, Result};
+use crate::kernel::Buf;
 use crate::network::{Kind, Layer, Net, Shape, Window};
 use crate::ops::{MAX_TASKS, Map, Tensor, UNIFORM_BYTES};
 
@@ -25,12 +28,12 @@ pub(super) fn forward(b: &mut Builder<'_>) -> Result<()> {
         of_extent && (training || !layer.auxiliary)
     });
     let images = Tensor {
-        buf: crate::kernel::Buf::Images(b.request.split),
+        buf: Buf::Images(b.request.split),
         channels: net.image().c as u32,
         map: map(b, net.image()),
     };
-    let mut pass = Pass { net, seen: vec![None; net.layers.len()], route };
-    pass.seen[0] = Some(Seen::new(images.into(), 0, images.channels));
+    let mut pass = Pass { net, seen: vec![None; net.layers.len()], ranks: BTreeMap::new(), route };
+    pass.see(0, Seen::new(images.into(), 0, images.channels));
     super::trunk::know(b);
     pass.know_trunk(b);
     let keys: Vec<_> = pass.route.levels.keys().copied().collect();
@@ -51,6 +54,8 @@ struct Pass<'n> {
     net: &'n Net,
     /// Where the values of joints and of the ends of paths are.
     seen: Vec<Option<Seen>>,
+    /// For each tensor the first of the layers whose values lie in it.
+    ranks: BTreeMap<Buf, usize>,
     route: Route,
 }
 
@@ -71,6 +76,13 @@ impl<'n> Pass<'n> {
         self.seen[at].as_ref().ok_or_else(missing)
     }
 
+    /// From here on the value of layer `at` is there.
+    fn see(&mut self, at: usize, seen: Seen) {
+        let rank = self.ranks.entry(seen.wide.at(seen.firsts[0]).0.buf).or_insert(at);
+        *rank = at.min(*rank);
+        self.seen[at] = Some(seen);
+    }
+
     /// The values that the trunk gives.
     fn know_trunk(&mut self, b: &Builder<'_>) {
         if b.request.extent != Extent::Branch {
@@ -78,7 +90,7 @@ impl<'n> Pass<'n> {
         }
         for output in b.trunk.iter().flat_map(|t| &t.outputs) {
             for (joint, first) in &output.joints {
-                self.seen[*joint] = Some(self.value_of(*joint, output.tensor.into(), *first));
+                self.see(*joint, self.value_of(*joint, output.tensor.into(), *first));
             }
         }
     }
@@ -95,7 +107,7 @@ impl<'n> Pass<'n> {
         let placed = self.place(b, stored)?;
         for placed in &placed {
             let end = placed.path.end();
-            self.seen[end] = Some(self.value_of(end, placed.y.clone(), placed.first));
+            self.see(end, self.value_of(end, placed.y.clone(), placed.first));
         }
         for group in self.groups(b, &placed)? {
             self.run(b, &group)?;
@@ -130,7 +142,7 @@ impl<'n> Pass<'n> {
                 None => None,
             };
             let source = self.seen(path.source)?;
-            let source = source.wide.part_of(source.firsts[0]);
+            let source = self.ranks.get(&source.wide.at(source.firsts[0]).0.buf).copied();
             let kinds: Vec<&Kind> = path.layers.iter().map(|l| &self.layer(*l).kind).collect();
             // Kernels that write whole tensors have one of their own.
             let own = matches!(
@@ -364,7 +376,7 @@ impl<'n> Pass<'n> {
         for (&x, &term) in layer.inputs.iter().zip(terms) {
             inputs.push(Input { value: self.seen(x)?.clone(), term, identity: self.layer(x).joint });
         }
-        self.seen[at] = Some(z.clone());
+        self.see(at, z.clone());
         sum(b, &z, &inputs)
     }
 
@@ -385,7 +397,7 @@ impl<'n> Pass<'n> {
         }
         let features = match pooled {
             Some(pooled) => pooled,
-            None => head::maps(b, &x)?,
+            None => head::maps(b, &x),
         };
         let layer = self.layer(path.end());
         head::classify(b, &layer.name, features, self.net.input_shape(layer).c as u32, layer.auxiliary);

@@ -1,13 +1,12 @@
 //! Global pooling, the linear layer and the loss.
 
 use super::partial::Chunks;
-use super::view::{Seen, plain};
+use super::view::{Seen, gathered, materialise, view};
 use super::{Builder, Mode};
-use crate::Result;
 use crate::error::Error;
 use crate::kernel::{Buf, Range};
 use crate::ops::head::{self, Linear};
-use crate::ops::{Array, Tensor};
+use crate::ops::{Array, Tensor, View};
 
 /// The reference's weight of the auxiliary head's cross-entropy in the loss.
 pub const AUXILIARY_WEIGHT: f32 = 0.4;
@@ -33,29 +32,43 @@ impl Features {
 
 /// The mean of each channel and example.
 pub(super) fn global_pool(b: &mut Builder<'_>, x: &Seen) -> Features {
-    let parts = plain(b, x);
+    let mut views = Vec::new();
+    for (at, block) in x.blocks() {
+        let mut first = [block.first];
+        let view = view(b, block.tensor, &mut first, block.len, x.relu);
+        views.push((
+            at,
+            if first == [0] && view.x.channels == block.len {
+                view
+            } else {
+                whole(b, view, first[0], block.len)
+            },
+        ));
+    }
     let pooled = b.array(u64::from(x.channels) * u64::from(b.request.batch) * 4);
-    for (first, x) in parts {
-        b.push(head::global_pool(x, pooled, first));
+    for (first, x) in views {
+        b.push(head::global_pool(&x, pooled, first));
         b.undo(move |b| {
-            let (dx, add) = (b.gradient(x), b.is_written(x, 0));
+            let (dx, add) = (b.gradient(x.x), b.is_written(x.x, 0));
             let Some(dpooled) = b.value(pooled.buf).features else {
                 return Err(Error::internal("pooled features have no gradient"));
             };
-            b.push(head::global_pool_backward(dpooled, dx, add, first));
-            b.mark(x.into());
+            b.push(head::global_pool_backward(&x, dpooled, dx, add, first));
+            b.mark(x.x.into());
             Ok(())
         });
     }
     Features::Pooled(pooled)
 }
 
+/// Some channels of a view as a tensor of their own.
+fn whole(b: &mut Builder<'_>, view: View, first: u32, channels: u32) -> View {
+    View { x: materialise(b, view, &[first], channels), coefs: None, relu: false }
+}
+
 /// Maps of one pixel as features.
-pub(super) fn maps(b: &mut Builder<'_>, x: &Seen) -> Result<Features> {
-    match plain(b, x)[..] {
-        [(_, tensor)] => Ok(Features::Maps(tensor)),
-        _ => Err(Error::internal("the features of a linear layer lie in several pages")),
-    }
+pub(super) fn maps(b: &mut Builder<'_>, x: &Seen) -> Features {
+    Features::Maps(gathered(b, x))
 }
 
 /// The linear layer `name` and the loss on its logits: of the classifier, or the auxiliary head's.

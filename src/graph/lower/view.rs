@@ -63,6 +63,12 @@ pub(super) fn view(b: &mut Builder<'_>, x: Tensor, firsts: &mut [u32], channels:
 pub(super) fn materialise(b: &mut Builder<'_>, view: View, firsts: &[u32], channels: u32) -> Tensor {
     let y = b.tensor(firsts.len() as u32 * channels, view.x.map);
     let blocks: Vec<(u32, u32)> = (0..).map(|i| i * channels).zip(firsts).map(|(to, s)| (*s, to)).collect();
+    copy_into(b, view, y, blocks, channels);
+    y
+}
+
+/// Writes blocks of a view, as (first channel there, first channel of y), into y.
+fn copy_into(b: &mut Builder<'_>, view: View, y: Tensor, blocks: Vec<(u32, u32)>, channels: u32) {
     for &(from, to) in &blocks {
         b.push(elementwise::apply(&view, from, y, to, channels));
     }
@@ -77,22 +83,37 @@ pub(super) fn materialise(b: &mut Builder<'_>, view: View, firsts: &[u32], chann
         }
         Ok(())
     });
-    y
+}
+
+/// How the channels of a value in one tensor are read.
+fn block_view(b: &Builder<'_>, block: Block, relu: bool) -> View {
+    let seen = b.seen(block.tensor);
+    View { x: seen, coefs: b.coefs(seen.buf), relu }
 }
 
 /// The value as a plain tensor or several: itself, where nothing is to be applied to it.
 pub(super) fn plain(b: &mut Builder<'_>, x: &Seen) -> Vec<(u32, Tensor)> {
     let mut tensors = Vec::new();
     for (at, block) in x.blocks() {
-        let seen = b.seen(block.tensor);
-        let view = View { x: seen, coefs: b.coefs(seen.buf), relu: x.relu };
-        let whole = block.first == 0 && block.len == seen.channels;
+        let view = block_view(b, block, x.relu);
+        let whole = block.first == 0 && block.len == view.x.channels;
         let y = if whole && view.coefs.is_none() && !view.relu {
-            seen
+            view.x
         } else {
             materialise(b, view, &[block.first], block.len)
         };
         tensors.push((at, y));
     }
     tensors
+}
+
+/// The value as a plain tensor.
+pub(super) fn gathered(b: &mut Builder<'_>, x: &Seen) -> Tensor {
+    let blocks = x.blocks();
+    let y = b.tensor(x.channels, blocks[0].1.tensor.map);
+    for (at, block) in blocks {
+        let view = block_view(b, block, x.relu);
+        copy_into(b, view, y, vec![(block.first, at)], block.len);
+    }
+    y
 }

@@ -47,7 +47,7 @@ impl Oracle for Depthwise {
         let geometry = Geometry { k, stride, dilation };
         let op = depthwise::Depthwise { geometry, channels: c, x, y, tasks };
         let block = |b: u32| concat::slice(&seen, (b * c) as usize, c as usize);
-        s.push(op.forward(&tuning));
+        op.forward(&tuning).into_iter().for_each(|d| s.push(d));
         for (t, (&b, list)) in (0..).zip(sources.iter().zip(&lists)) {
             s.must_be(y, t * c, &reference::depthwise::forward(&block(b), list, win), SUM);
         }
@@ -69,7 +69,8 @@ impl Oracle for Depthwise {
         let partial = s.blank(chunks * op.elements());
         s.push(op.backward_weight(dy, partial, &tuning));
         s.expect_chunks(partial, &padded(&dw, k * k), chunks, LONG_SUM);
-        s.push(op.backward_data(dy, dx, |source| add[(source / c) as usize], &tuning));
+        let dispatches = op.backward_data(dy, dx, |source| add[(source / c) as usize], &tuning);
+        dispatches.into_iter().for_each(|d| s.push(d));
         for b in (0..n_blocks).filter(|b| sources.contains(b)) {
             s.must_be(dx, b * c, &want[b as usize], SUM);
         }
@@ -96,7 +97,7 @@ const SAME: Depthwise = Depthwise {
 pub(super) fn cases_of(tuning: &Tuning) -> Vec<Case> {
     let same = Depthwise { rows: tuning.depthwise_rows, quads: tuning.depthwise_quads, norm: true, ..SAME };
     let mut list = Vec::new();
-    for (k, dilation) in [(3, 1), (5, 1), (3, 2), (5, 2)] {
+    for (k, dilation) in [(3, 1), (5, 1), (3, 2), (5, 2), (7, 1)] {
         for stride in [1, 2] {
             list.push(Depthwise { k, stride, dilation, sources: &[1, 0, 1], add: true, ..same });
             list.push(Depthwise { k, stride, dilation, h: 8, w: 16, channels: 3, ..same });
@@ -104,6 +105,8 @@ pub(super) fn cases_of(tuning: &Tuning) -> Vec<Case> {
     }
     // Several chunks of partial sums.
     list.push(Depthwise { channels: 1, n: 5, h: 17, w: 19, ..same });
+    // What is normalised and not rectified, as behind a block without an expansion.
+    list.extend([1, 2].map(|stride| Depthwise { stride, relu: false, add: true, ..same }));
     list.into_iter().map(Case::new).collect()
 }
 
@@ -149,5 +152,40 @@ pub(super) fn cases() -> Vec<Case> {
         Depthwise { stride: 2, channels: 16, n: 2, h: 32, w: 32, norm: true, add: true, ..same },
         Depthwise { quads: 1, channels: 16, n: 2, h: 32, w: 32, norm: true, sources: &[0, 1], ..same },
     ]);
+    // Seven taps in every form, on maps smaller than the window too.
+    for stride in [1, 2] {
+        for rows in [1, 2, 4] {
+            for quads in [1, 2] {
+                let i = list.len();
+                let (h, w) = [(9, 11), (8, 16), (4, 5), (7, 7), (5, 18)][i % 5];
+                let sources: &[u32] = [&[0][..], &[1, 0, 1], &[2, 0]][i % 3];
+                let (norm, add) = (i % 2 == 0, (i / 2) % 2 == 0);
+                list.push(Depthwise { k: 7, stride, rows, quads, h, w, sources, norm, add, ..same });
+            }
+        }
+    }
+    list.extend([
+        Depthwise { k: 7, channels: 1, n: 1, h: 1, w: 1, ..same },
+        Depthwise { k: 7, stride: 2, channels: 1, n: 1, h: 2, w: 3, norm: true, ..same },
+        Depthwise { k: 7, stride: 2, quads: 1, channels: 1, n: 5, h: 17, w: 19, norm: true, ..same },
+        Depthwise { k: 7, quads: 1, channels: 16, n: 2, h: 32, w: 32, norm: true, ..same },
+        Depthwise { k: 7, stride: 2, channels: 16, n: 2, h: 32, w: 32, norm: true, ..same },
+        // More weights than a uniform binding holds, of one convolution and of two that share their input.
+        Depthwise { k: 7, channels: 320, n: 1, h: 3, w: 4, norm: true, ..same },
+        Depthwise { k: 7, stride: 2, channels: 330, n: 1, h: 3, w: 5, sources: &[1, 1], add: true, ..same },
+        Depthwise { k: 5, channels: 600, n: 1, h: 3, w: 4, sources: &[0, 0], add: true, norm: true, ..same },
+    ]);
+    // Normalised and not rectified, and neither.
+    for (k, stride, quads) in [(3, 1, 2), (3, 2, 1), (5, 1, 1), (5, 2, 2), (7, 1, 2), (7, 2, 1)] {
+        let plain = Depthwise { k, stride, quads, relu: false, ..same };
+        list.push(Depthwise { norm: true, add: true, sources: &[1, 0, 1], ..plain });
+        list.push(Depthwise { h: 7, w: 14, channels: 3, ..plain });
+    }
+    // 28 pixels at stride 2, and what remains of them; sides of which one is odd.
+    for (i, (h, w)) in (0..).zip([(28, 28), (14, 14), (7, 7), (7, 8), (8, 7), (4, 4), (13, 4), (5, 9)]) {
+        let k = [3, 5, 7][i % 3];
+        let rows = [4, 1, 2][(i / 2) % 3];
+        list.push(Depthwise { k, stride: 2, rows, quads: 1, channels: 3, h, w, norm: true, ..same });
+    }
     list.into_iter().map(Case::new).collect()
 }

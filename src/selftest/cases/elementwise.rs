@@ -134,6 +134,13 @@ pub(super) fn cases() -> Vec<Case> {
         node(2, (2, 5, 7), &[Normed, Plain], true, 2.0),
         node(2, (2, 4, 8), &[Plain, Normed], true, 1.0),
         node(16, (2, 32, 32), &[Normed, Normed], false, 1.0),
+        // One term, raw or normalised, and two of which one is: the sums of a chain.
+        node(3, (3, 7, 7), &[Plain], false, 2.0),
+        node(2, (1, 14, 14), &[Normed], false, 1.0),
+        node(3, (2, 7, 7), &[Normed], true, 2.0),
+        node(1, (5, 4, 4), &[Normed, Plain], false, 1.0),
+        node(3, (2, 7, 7), &[Plain, Normed], false, 2.0),
+        node(2, (70, 3, 2), &[Normed, Normed], true, 2.0),
         apply(2, (2, 5, 7), [false, true, true]),
         apply(1, (1, 1, 1), [true, true, false]),
         apply(3, (3, 8, 8), [true, false, true]),

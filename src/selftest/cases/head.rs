@@ -4,8 +4,8 @@ use super::{Case, Oracle};
 use crate::kernel::Buf;
 use crate::ops::head;
 use crate::ops::optimizer::scalar;
-use crate::ops::{Map, Tuning};
-use crate::reference::{T4, cross_entropy, global_pool, linear};
+use crate::ops::{Map, Tuning, View};
+use crate::reference::{T4, concat, cross_entropy, global_pool, linear, relu};
 use crate::selftest::setup::{APPROXIMATE, FEW, SUM, Setup, sum};
 
 #[derive(Debug)]
@@ -24,14 +24,51 @@ impl Oracle for GlobalPool {
         let data = s.noise_t4(c, map);
         let x = s.input(&data);
         let pooled = s.blank(c * n);
-        s.push(head::global_pool(x, pooled, 0));
+        let view = View { x, coefs: None, relu: false };
+        s.push(head::global_pool(&view, pooled, 0));
         s.expect_array(pooled, &global_pool::forward(&data).data, SUM);
 
         let dpooled = s.noise_t4(c, Map { n, h: 1, w: 1 });
         let array = s.array(&dpooled.data);
         let (dx, before) = s.target(c, map, &[self.add]);
-        s.push(head::global_pool_backward(array, dx, self.add, 0));
+        s.push(head::global_pool_backward(&view, array, dx, self.add, 0));
         s.must_be(dx, 0, &sum(&global_pool::backward(&data, &dpooled), &before[0]), FEW);
+    }
+}
+
+/// The mean of what is normalised, rectified or both; the channels of x are some of all that are pooled.
+#[derive(Debug)]
+struct PoolOfView {
+    channels: u32,
+    n: u32,
+    h: u32,
+    w: u32,
+    norm: bool,
+    relu: bool,
+    add: bool,
+}
+
+impl Oracle for PoolOfView {
+    fn setup(&self, s: &mut Setup) {
+        let Self { channels: c, n, h, w, .. } = *self;
+        let map = Map { n, h, w };
+        let data = s.grid_t4(c, map);
+        let (view, normed, seen) = s.view(&data, self.norm, self.relu);
+        // Two channels more stand before those of x.
+        let pooled = s.blank((c + 2) * n);
+        s.push(head::global_pool(&view, pooled, 2));
+        let means = global_pool::forward(&seen).data;
+        let items = means.iter().enumerate().map(|(i, mean)| (2 * n as usize + i, Some(*mean))).collect();
+        s.expect_words(pooled.buf, items, SUM);
+
+        let all = s.noise_t4(c + 2, Map { n, h: 1, w: 1 });
+        let dpooled = concat::slice(&all, 2, c as usize);
+        let array = s.array(&all.data);
+        let (dx, before) = s.target(c, map, &[self.add]);
+        s.push(head::global_pool_backward(&view, array, dx, self.add, 2));
+        let want = global_pool::backward(&seen, &dpooled);
+        let want = if self.relu { relu::backward(&normed, &want) } else { want };
+        s.must_be(dx, 0, &sum(&want, &before[0]), FEW);
     }
 }
 
@@ -147,6 +184,9 @@ pub(super) fn cases_of(tuning: &Tuning) -> Vec<Case> {
 
 pub(super) fn cases() -> Vec<Case> {
     let pool = |channels, (n, h, w), add| Case::new(GlobalPool { channels, n, h, w, add });
+    let of_view = |channels, (n, h, w), [norm, relu, add]: [bool; 3]| {
+        Case::new(PoolOfView { channels, n, h, w, norm, relu, add })
+    };
     let linear =
         |n, features, classes, maps, by_example| Case::new(Linear { n, features, classes, maps, by_example });
     let smoothed =
@@ -158,6 +198,12 @@ pub(super) fn cases() -> Vec<Case> {
         pool(64, (3, 8, 8), true),
         // More images than a workgroup.
         pool(2, (70, 2, 3), false),
+        of_view(3, (5, 7, 7), [true, true, false]),
+        of_view(1, (1, 1, 1), [true, true, true]),
+        of_view(64, (3, 8, 8), [true, true, true]),
+        of_view(2, (70, 2, 3), [true, false, true]),
+        of_view(3, (2, 4, 4), [false, true, false]),
+        of_view(2, (3, 4, 5), [true, true, false]),
         linear(1, 1, 2, false, 0),
         linear(5, 13, 7, false, 0),
         linear(3, 9, 4, true, 0),

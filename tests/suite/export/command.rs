@@ -5,8 +5,8 @@ use std::process::Command;
 
 use parsec_nas::config::Config;
 use parsec_nas::export::{Trained, tensors};
-use parsec_nas::graph::spec::{NetworkKind, StemKind};
 use parsec_nas::run::{Manifest, RunDir};
+use parsec_nas::space::{NetworkKind, StemKind};
 use tempfile::TempDir;
 
 use super::{small, trained, v2};
@@ -95,7 +95,7 @@ fn what_is_wrong_is_said_before_anything_is_written() {
 fn run_of(network: &Trained, better: f32) -> TempDir {
     let folder = TempDir::new().unwrap();
     let mut config = Config::preset().unwrap();
-    (config.layers, config.channels) = (network.spec.layers as _, network.spec.channels as _);
+    (config.layers, config.channels) = (3, network.spec.channels);
     let mut manifest = Manifest::new(&config).unwrap();
     manifest.data = serde_json::json!({
         "height": network.spec.height, "width": network.spec.width,
@@ -103,7 +103,7 @@ fn run_of(network: &Trained, better: f32) -> TempDir {
     manifest.class_names.clone_from(&network.about.class_names);
     manifest.normalisation = serde_json::json!({"mean": network.about.mean, "std": network.about.std});
     let run = RunDir::create(&folder.path().join("run"), &config, &manifest).unwrap();
-    run.write("genotype.txt", network.genotype.to_string().as_bytes()).unwrap();
+    run.write("genotype.txt", network.genotype().as_bytes()).unwrap();
     for (step, score, factor) in [(5, 0.75, better), (9, 0.5, 1.0)] {
         let mut state = tensors::Tensors::new();
         for (name, tensor) in &network.tensors {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use parsec_nas::export::Trained;
 use parsec_nas::export::onnx::proto::{self, Extent, Model};
 use parsec_nas::export::onnx::{IR_VERSION, OPSET, Options, to_bytes};
-use parsec_nas::graph::spec::{NetworkKind, StemKind};
+use parsec_nas::space::{NetworkKind, StemKind};
 use prost::Message;
 
 use super::{small, trained, v2, with_none};

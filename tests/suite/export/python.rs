@@ -1,7 +1,7 @@
 //! The generated Python file.
 
 use parsec_nas::export::{About, python};
-use parsec_nas::graph::spec::{NetworkKind, StemKind};
+use parsec_nas::space::{NetworkKind, StemKind};
 
 use super::{small, trained, v2};
 
@@ -9,8 +9,8 @@ use super::{small, trained, v2};
 fn it_holds_the_network_and_only_its_parts() {
     let network = small();
     let text = python::to_text(&network).unwrap();
-    assert!(text.contains(&format!("GENOTYPE = {}\n", network.genotype)));
-    assert!(text.contains("LAYERS, CHANNELS, CLASSES = 3, 4, 5\n") && text.contains("IMAGE = (3, 12, 12)"));
+    assert!(text.contains(&format!("GENOTYPE = \"{}\"\n", network.genotype())));
+    assert!(text.contains("CLASSES = 5\n") && text.contains("IMAGE = (3, 12, 12)"));
     assert!(text.contains("MEAN, STD = [0.25,0.5,0.125], [0.5,0.5,0.5]"));
     // A name that looks like a mark of the template stays a name.
     assert!(text.contains(r#"["cat","dog","a \"quoted\" one","Käfer","@GENOTYPE@"]"#));

@@ -17,8 +17,9 @@ use parsec_nas::{Error, Result};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::super::gpu::{open, open_apart};
 use super::super::run::{TOTAL, Walk, create, go, remains, resume_and_finish, unbroken};
-use super::super::{replay::open, search, train};
+use super::super::{search, train};
 use super::{Dice, Row};
 
 static NEVER: AtomicBool = AtomicBool::new(false);
@@ -138,10 +139,10 @@ pub(super) fn lost_device(times: usize, dice: &mut Dice) -> Option<[Row; 2]> {
         let dataset = search::dataset();
         let normalisation = Normalisation::of(&dataset.train);
         let config = Config { steps: 5, crop_pad: 2, ..search::config() };
-        let settings = Settings { config, normalisation, lowering: Lowering::default() };
-        Some(Search::new(settings, dataset, open()?).unwrap())
+        let settings = Settings::of(config, normalisation, Lowering::default()).unwrap();
+        Some(Search::new(settings, dataset, open_apart()?).unwrap())
     };
-    let new_training = || train::training(train::config(&[("steps", 5.into())]));
+    let new_training = || Some(train::training_on(open_apart()?, train::config(&[("steps", 5.into())])));
     Some([
         lost("device lost in mid-step, search", new_search, |job| job.network().gpu(), times, dice)?,
         lost(
@@ -179,8 +180,8 @@ fn a_lost_device_says_so() {
 fn new_search() -> Option<Search> {
     let dataset = search::dataset();
     let normalisation = Normalisation::of(&dataset.train);
-    let settings = Settings { config: search::config(), normalisation, lowering: Lowering::default() };
-    Some(Search::new(settings, dataset, open()?).unwrap())
+    let settings = Settings::of(search::config(), normalisation, Lowering::default()).unwrap();
+    Some(Search::new(settings, dataset, open_apart()?).unwrap())
 }
 
 /// A job that fails where this says so.
@@ -287,7 +288,7 @@ pub(super) fn not_a_number() -> Option<Row> {
     let dataset = search::dataset();
     let normalisation = Normalisation::of(&dataset.train);
     let config = Config { lr: 1e30, lr_min: 1e30, steps: 20, ..search::config() };
-    let settings = Settings { config, normalisation, lowering: Lowering::default() };
+    let settings = Settings::of(config, normalisation, Lowering::default()).unwrap();
     let mut job = Search::new(settings, dataset, open()?).unwrap();
     let run = create(&folder, "search");
     let error = drive(&mut job, &run, options, &mut |_| {}, &NEVER).unwrap_err();

@@ -253,8 +253,7 @@ pub fn check(plan: &Plan, request: &Request<'_>) -> Result<(), String> {
 fn what_is_wrong_is_found() {
     let genotype = parsec_nas::selftest::child::everything();
     let mut owned = super::random_requests(1).next().unwrap();
-    owned.spec =
-        parsec_nas::graph::spec::NetworkSpec { layers: 3, height: 8, width: 8, channels: 4, ..owned.spec };
+    owned.spec = crate::nets::Cells { layers: 3, height: 8, width: 8, channels: 4, ..owned.spec };
     owned.layout = super::layout_of(&owned.spec, &genotype);
     (owned.genotype, owned.mode, owned.lowering.fuse) = (genotype, Mode::Train, true);
     let (request, plan) = (owned.request(), owned.plan());

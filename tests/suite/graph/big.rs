@@ -5,16 +5,17 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use parsec_nas::graph::memory::PAGE_BYTES;
-use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Layout, Lowering, Memory, Mode, Plan};
 use parsec_nas::kernel::Dispatch;
 use parsec_nas::rng::{Purpose, stream};
 use parsec_nas::selftest::child::{everything, the_rest};
 use parsec_nas::space::{Genotype, Primitive, read_genotype};
+use parsec_nas::space::{NetworkKind, StemKind};
 
 use super::super::replay::close;
 use super::poison::{bits, loaded};
 use super::{Owned, limits, memory, random_genotype, random_requests};
+use crate::nets::Cells;
 
 fn genotypes() -> Vec<Genotype> {
     let mut list: Vec<Genotype> =
@@ -24,12 +25,12 @@ fn genotypes() -> Vec<Genotype> {
     list
 }
 
-fn final_network(stem: StemKind) -> NetworkSpec {
+fn final_network(stem: StemKind) -> Cells {
     let (size, n_classes, layers, channels) = match stem {
         StemKind::ImageNet => (224, 1000, 14, 48),
         StemKind::Cifar => (32, 10, 20, 36),
     };
-    NetworkSpec {
+    Cells {
         kind: NetworkKind::Final,
         stem,
         in_channels: 3,
@@ -42,7 +43,7 @@ fn final_network(stem: StemKind) -> NetworkSpec {
     }
 }
 
-fn owned(spec: &NetworkSpec, genotype: &Genotype, batch: u32) -> Owned {
+fn owned(spec: &Cells, genotype: &Genotype, batch: u32) -> Owned {
     let layout = Layout::new(spec.params(Some(genotype), &Primitive::ALL)).unwrap();
     Owned {
         layout,
@@ -90,7 +91,7 @@ fn the_final_network_of_cifar_plans_within_the_default_limits() {
 /// Stem and cell outputs are larger than a page.
 #[test]
 fn a_search_at_224_pixels_plans_within_the_default_limits() {
-    let spec = NetworkSpec {
+    let spec = Cells {
         kind: NetworkKind::Search,
         layers: 8,
         channels: 16,
@@ -110,7 +111,7 @@ fn a_search_at_224_pixels_plans_within_the_default_limits() {
 /// The weights of a parent of 48 channels and 20 cells are larger than a binding.
 #[test]
 fn large_parents_are_bound_by_ranges() {
-    let spec = NetworkSpec {
+    let spec = Cells {
         kind: NetworkKind::Search,
         layers: 20,
         channels: 48,
@@ -169,7 +170,7 @@ fn small_pages_make_good_plans() {
 /// Logits and gradients are those of the plan with whole tensors, up to the order of some sums.
 #[test]
 fn small_pages_change_nothing_but_rounding() {
-    let spec = |kind, stem, side, layers, channels| NetworkSpec {
+    let spec = |kind, stem, side, layers, channels| Cells {
         kind,
         stem,
         height: side,

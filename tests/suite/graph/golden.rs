@@ -5,14 +5,15 @@
 
 use std::fmt::Write as _;
 
-use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Extent, Layout, Loss, Lowering, Memory, Mode, Plan, Request};
 use parsec_nas::kernel::{Buf, Dispatch, Range, kernel};
 use parsec_nas::ops::Tuning;
 use parsec_nas::selftest::child::{everything, the_rest};
-use parsec_nas::space::{Genotype, Paths, Primitive};
+use parsec_nas::space::{Genotype, Primitive};
+use parsec_nas::space::{NetworkKind, StemKind};
 
 use super::super::golden;
+use crate::nets::{Cells, Of};
 
 /// Columns of a line of parameters.
 const WIDTH: usize = 118;
@@ -125,9 +126,9 @@ fn words(params: &[u32]) -> Vec<String> {
     .concat()
 }
 
-fn spec(kind: NetworkKind, stem: StemKind) -> NetworkSpec {
+fn spec(kind: NetworkKind, stem: StemKind) -> Cells {
     let side = if stem == StemKind::ImageNet { 32 } else { 8 };
-    NetworkSpec {
+    Cells {
         kind,
         stem,
         in_channels: 3,
@@ -146,23 +147,23 @@ fn genotypes() -> [(&'static str, Genotype); 2] {
 }
 
 struct Case<'a> {
-    spec: NetworkSpec,
-    paths: Paths<'a>,
+    spec: Cells,
+    paths: Of<'a>,
     mode: Mode,
     extent: Extent,
     lowering: Lowering,
 }
 
 impl<'a> Case<'a> {
-    fn new(kind: NetworkKind, paths: Paths<'a>, mode: Mode) -> Self {
+    fn new(kind: NetworkKind, paths: Of<'a>, mode: Mode) -> Self {
         let (spec, extent) = (spec(kind, StemKind::Cifar), Extent::Whole);
         Self { spec, paths, mode, extent, lowering: Lowering::default() }
     }
 
     fn plan(&self) -> Plan {
         let genotype = match self.paths {
-            Paths::Child(genotype) => Some(genotype),
-            Paths::All(_) => None,
+            Of::Child(genotype) => Some(genotype),
+            Of::Mixed(_) => None,
         };
         let layout = Layout::new(self.spec.params(genotype, &Primitive::ALL)).unwrap();
         let net = self.spec.net(self.paths);
@@ -190,7 +191,7 @@ fn a_child_of_a_search() {
     for (name, genotype) in genotypes() {
         for (what, mode) in [("likelihood", Mode::Likelihood), ("train", Mode::Train)] {
             for (form, fuse) in [("fused", true), ("unfused", false)] {
-                let mut case = Case::new(NetworkKind::Search, Paths::Child(&genotype), mode);
+                let mut case = Case::new(NetworkKind::Search, Of::Child(&genotype), mode);
                 case.lowering.fuse = fuse;
                 case.check(&format!("search-{what}-{form}-{name}"));
             }
@@ -198,11 +199,34 @@ fn a_child_of_a_search() {
     }
 }
 
+/// Operations of one kind on both inputs of cell 1, of which the trunk gives one: they run input by input.
+#[test]
+fn a_branch_that_reads_trunk_and_child_alike() {
+    let pairs = |list: &str| -> String {
+        let pair = |word: &str| format!("('{}', {})", &word[1..], &word[..1]);
+        list.split(' ').map(pair).collect::<Vec<_>>().join(", ")
+    };
+    let normal = pairs(
+        "0skip_connect 0dil_conv_5x5 0max_pool_3x3 1sep_conv_3x3 1dil_conv_5x5 3sep_conv_3x3 4skip_connect 4dil_conv_5x5",
+    );
+    let reduce = pairs(
+        "1sep_conv_3x3 1sep_conv_3x3 1skip_connect 1dil_conv_5x5 0dil_conv_5x5 1dil_conv_5x5 0dil_conv_5x5 2skip_connect",
+    );
+    let concat = "[2, 3, 4, 5]";
+    let text = format!(
+        "Genotype(normal=[{normal}], normal_concat={concat}, reduce=[{reduce}], reduce_concat={concat})"
+    );
+    let genotype = Genotype::parse(&text).unwrap();
+    let mut case = Case::new(NetworkKind::Search, Of::Child(&genotype), Mode::Train);
+    case.extent = Extent::Branch;
+    case.check("branch-train-alike");
+}
+
 #[test]
 fn trunk_and_branch() {
     for (name, genotype) in genotypes() {
         for (what, mode) in [("likelihood", Mode::Likelihood), ("train", Mode::Train)] {
-            let mut case = Case::new(NetworkKind::Search, Paths::Child(&genotype), mode);
+            let mut case = Case::new(NetworkKind::Search, Of::Child(&genotype), mode);
             case.extent = Extent::Branch;
             case.check(&format!("branch-{what}-{name}"));
             // The trunk is the same for every architecture.
@@ -215,7 +239,7 @@ fn trunk_and_branch() {
 #[test]
 fn what_is_computed_again_in_little_memory() {
     for (name, genotype) in genotypes() {
-        let mut case = Case::new(NetworkKind::Search, Paths::Child(&genotype), Mode::Train);
+        let mut case = Case::new(NetworkKind::Search, Of::Child(&genotype), Mode::Train);
         case.lowering.memory = Memory::Low;
         case.check(&format!("search-train-low-{name}"));
     }
@@ -225,7 +249,7 @@ fn what_is_computed_again_in_little_memory() {
 #[test]
 fn other_forms_of_the_kernels() {
     let genotype = everything();
-    let mut case = Case::new(NetworkKind::Search, Paths::Child(&genotype), Mode::Train);
+    let mut case = Case::new(NetworkKind::Search, Of::Child(&genotype), Mode::Train);
     case.lowering.tuning = Tuning { stored_dy: 0, ..Tuning::DISCRETE };
     case.check("search-train-loading-everything");
 }
@@ -234,13 +258,13 @@ fn other_forms_of_the_kernels() {
 fn a_final_network() {
     for (name, genotype) in genotypes() {
         for (what, mode) in [("evaluate", Mode::Evaluate), ("train", Mode::Train)] {
-            let mut case = Case::new(NetworkKind::Final, Paths::Child(&genotype), mode);
+            let mut case = Case::new(NetworkKind::Final, Of::Child(&genotype), mode);
             case.lowering.loss = Loss { label_smoothing: 0.1, ..Loss::default() };
             case.check(&format!("final-{what}-{name}"));
         }
     }
     let genotype = the_rest();
-    let mut case = Case::new(NetworkKind::Final, Paths::Child(&genotype), Mode::Train);
+    let mut case = Case::new(NetworkKind::Final, Of::Child(&genotype), Mode::Train);
     case.spec = spec(NetworkKind::Final, StemKind::ImageNet);
     case.check("final-train-imagenet-the_rest");
     case.lowering.fuse = false;
@@ -249,14 +273,14 @@ fn a_final_network() {
 
 #[test]
 fn a_mixed_network() {
-    let mixed = |primitives, what: &str, mode| {
-        Case::new(NetworkKind::Search, Paths::All(primitives), mode).check(&format!("mixed-{what}"));
+    let mixed = |primitives: &[Primitive], what: &str, mode| {
+        Case::new(NetworkKind::Search, Of::Mixed(primitives), mode).check(&format!("mixed-{what}"));
     };
-    mixed(&Primitive::ALL, "likelihood", Mode::Likelihood);
+    mixed(&Primitive::ALL[..], "likelihood", Mode::Likelihood);
     // Of each kind of kernel one primitive: a backward pass of all of them would be a long text.
     let few = [Primitive::None, Primitive::MaxPool3x3, Primitive::SkipConnect, Primitive::DilConv3x3];
-    mixed(&few, "train", Mode::Train);
-    mixed(&few, "factors", Mode::Factors);
+    mixed(&few[..], "train", Mode::Train);
+    mixed(&few[..], "factors", Mode::Factors);
 }
 
 #[test]

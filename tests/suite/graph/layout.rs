@@ -1,7 +1,7 @@
 //! Parameters by name ↔ their places in `v`.
 
 use parsec_nas::graph::Layout;
-use parsec_nas::graph::spec::ParamRole;
+use parsec_nas::network::ParamRole;
 use parsec_nas::space::Primitive;
 
 use super::{Owned, random_requests};

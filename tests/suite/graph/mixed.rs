@@ -1,18 +1,19 @@
 //! Plans of mixed networks: limits, memory, results that depend on nothing but the request.
 
 use parsec_nas::gpu::{Child, Network};
-use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
+use parsec_nas::graph::init::initial;
 use parsec_nas::graph::{Extent, Layout, Lowering, Memory, Mode, Plan, Request};
 use parsec_nas::kernel::Buf;
 use parsec_nas::ops::Tuning;
-use parsec_nas::search::init::initial;
-use parsec_nas::space::{Paths, Primitive, Space, read_genotype};
+use parsec_nas::space::{Darts, Primitive, read_genotype};
+use parsec_nas::space::{NetworkKind, StemKind};
 
 use super::super::nets;
 use super::super::replay::{distance, norm, open};
+use crate::nets::{Cells, Of};
 
-fn spec(layers: usize, channels: usize, side: usize) -> NetworkSpec {
-    NetworkSpec {
+fn spec(layers: usize, channels: usize, side: usize) -> Cells {
+    Cells {
         kind: NetworkKind::Search,
         stem: StemKind::Cifar,
         in_channels: 3,
@@ -25,7 +26,7 @@ fn spec(layers: usize, channels: usize, side: usize) -> NetworkSpec {
     }
 }
 
-fn plan(spec: &NetworkSpec, paths: Paths<'_>, batch: u32, mode: Mode, lowering: Lowering) -> Plan {
+fn plan(spec: &Cells, paths: Of<'_>, batch: u32, mode: Mode, lowering: Lowering) -> Plan {
     let layout = Layout::new(spec.params(None, &Primitive::ALL)).unwrap();
     let (split, drop_path) = (0, false);
     Plan::new(Request {
@@ -48,7 +49,7 @@ fn launches_stay_inside_the_default_limits() {
         for mode in [Mode::Likelihood, Mode::Train, Mode::Factors] {
             for memory in [Memory::Normal, Memory::Low] {
                 let lowering = Lowering { memory, ..Lowering::default() };
-                let plan = plan(&spec, Paths::All(&Primitive::ALL), batch, mode, lowering);
+                let plan = plan(&spec, Of::Mixed(&Primitive::ALL), batch, mode, lowering);
                 plan.dispatches.iter().for_each(super::limits::check);
             }
         }
@@ -58,14 +59,14 @@ fn launches_stay_inside_the_default_limits() {
 /// The reference's search: all paths at once need several times the memory of any child.
 #[test]
 fn all_paths_need_several_times_the_memory_of_a_child() {
-    let (spec, space) = (spec(8, 16, 32), Space::default());
+    let (spec, space) = (spec(8, 16, 32), Darts::default());
     let of = |paths| plan(&spec, paths, 64, Mode::Train, Lowering::default()).arena_bytes() as f64;
     let genotype = read_genotype("DARTS_V2").unwrap();
-    let child = of(Paths::Child(&genotype));
-    let all = of(Paths::All(space.primitives()));
+    let child = of(Of::Child(&genotype));
+    let all = of(Of::Mixed(space.primitives()));
     assert!((5.0..40.0).contains(&(all / child)), "{all} and {child}");
     // The gradient of the factors alone needs no more.
-    let factors = plan(&spec, Paths::All(space.primitives()), 64, Mode::Factors, Lowering::default());
+    let factors = plan(&spec, Of::Mixed(space.primitives()), 64, Mode::Factors, Lowering::default());
     assert!(factors.arena_bytes() as f64 <= 1.05 * all);
 }
 

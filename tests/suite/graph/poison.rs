@@ -1,10 +1,10 @@
 //! Nothing is read that the child itself has not written: results do not depend on what lay in the arena.
 
 use parsec_nas::gpu::{Child, Network};
-use parsec_nas::graph::spec::NetworkKind;
+use parsec_nas::graph::init::initial;
 use parsec_nas::graph::{Extent, Mode};
 use parsec_nas::kernel::Buf;
-use parsec_nas::search::init::initial;
+use parsec_nas::space::NetworkKind;
 
 use super::super::replay::open;
 use super::{Owned, random_requests};

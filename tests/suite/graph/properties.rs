@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use parsec_nas::Error;
 use parsec_nas::graph::memory::PAGE_BYTES;
-use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Extent, Layout, Lowering, Memory, Mode, Plan, Request, Trunk};
 use parsec_nas::network::Net;
 use parsec_nas::ops::Tuning;
 use parsec_nas::space::{CellArch, Genotype, Pair, Primitive};
+use parsec_nas::space::{NetworkKind, StemKind};
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
 use super::super::nets;
 use super::{access, limits, memory};
+use crate::nets::Cells;
 
 /// Largest side of an image.
 const MOST_PIXELS: usize = 33;
@@ -23,7 +24,7 @@ const MOST_PIXELS: usize = 33;
 /// A request without the layout, which follows from it.
 #[derive(Clone)]
 struct Drawn {
-    spec: NetworkSpec,
+    spec: Cells,
     genotype: Genotype,
     /// The primitives of a mixed network; then there is no child.
     mixed: Option<Vec<Primitive>>,
@@ -135,12 +136,12 @@ fn tuning() -> impl Strategy<Value = Tuning> {
 }
 
 /// A network with a size that can be halved where it halves.
-fn spec(kind: NetworkKind) -> impl Strategy<Value = NetworkSpec> {
+fn spec(kind: NetworkKind) -> impl Strategy<Value = Cells> {
     let sides = any::<[Index; 2]>();
     let counts = (1..=3usize, 2..=40usize, 1..=6usize, 1..=8usize);
     (any::<bool>(), any::<bool>(), counts, sides).prop_map(move |(imagenet, auxiliary, counts, sides)| {
         let (in_channels, n_classes, layers, half) = counts;
-        let square = |side| NetworkSpec {
+        let square = |side| Cells {
             kind,
             stem: if imagenet && kind == NetworkKind::Final { StemKind::ImageNet } else { StemKind::Cifar },
             in_channels,
@@ -153,7 +154,7 @@ fn spec(kind: NetworkKind) -> impl Strategy<Value = NetworkSpec> {
         };
         let fits: Vec<usize> = (1..=MOST_PIXELS).filter(|side| square(*side).check().is_ok()).collect();
         let [height, width] = sides.map(|side| *side.get(&fits));
-        NetworkSpec { height, ..square(width) }
+        Cells { height, ..square(width) }
     })
 }
 

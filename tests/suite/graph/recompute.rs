@@ -2,12 +2,13 @@
 
 use std::sync::OnceLock;
 
-use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Layout, Lowering, Memory, Mode};
 use parsec_nas::space::{CellArch, Genotype, Pair, Primitive, read_genotype};
+use parsec_nas::space::{NetworkKind, StemKind};
 
 use super::poison::{bits, loaded};
 use super::{Owned, random_requests};
+use crate::nets::Cells;
 
 fn with_memory(owned: &Owned, memory: Memory) -> Owned {
     Owned { lowering: Lowering { memory, ..owned.lowering }, ..owned.clone() }
@@ -37,7 +38,7 @@ fn nothing_is_computed_again_without_a_backward_pass() {
 
 /// The network of the reference's search at its batch.
 fn reference(genotype: Genotype, memory: Memory) -> Owned {
-    let spec = NetworkSpec {
+    let spec = Cells {
         kind: NetworkKind::Search,
         stem: StemKind::Cifar,
         in_channels: 3,

@@ -1,14 +1,21 @@
-//! Kernels as they are written, with their loops written out, with and without runtime checks: the same bits.
+//! Kernels as they are written, with their loops written out, with and without runtime checks: the same bits. And the
+//! register arrays of the depthwise kernels, which have room for every form.
 
-use parsec_nas::gpu::{Gpu, Options, Reads};
+use std::collections::BTreeMap;
+
+use parsec_nas::gpu::{Gpu, Options};
+use parsec_nas::kernel::{Buf, Dispatch, Source, kernel, reflect};
+use parsec_nas::ops::depthwise::{Depthwise, Geometry, Task};
+use parsec_nas::ops::{Array, Map, Param, Tensor, Tuning, View};
 use parsec_nas::selftest::cases::{Case, all};
 use parsec_nas::selftest::run::execute;
 
+use super::super::gpu::{has_gpu, open};
 use super::{case, gpu, options};
 
 /// Small cases of every kernel with marked loops or blocks, and some without.
 fn some() -> Vec<Case> {
-    let parts: [&[&str]; 14] = [
+    let parts: [&[&str]; 19] = [
         &["conv", "k=3", "stride=1", "w=7", "add=true"],
         &["conv", "k=3", "stride=2", "w=11"],
         &["conv", "k=2", "w=9"],
@@ -16,20 +23,31 @@ fn some() -> Vec<Case> {
         &["depthwise", "k=3", "stride=2", "dilation=2", "rows=2"],
         &["depthwise", "k=5", "stride=1", "dilation=2", "rows=1", "w=11"],
         &["depthwise", "k=5", "stride=2", "dilation=1", "rows=2"],
+        &["depthwise", "k=7", "stride=1", "rows=2", "quads=1"],
+        &["depthwise", "k=7", "stride=2", "rows=4", "quads=2"],
         &["pointwise", "ci=18", "tile=4", "tq=1"],
         &["pointwise", "ci=17", "tile=8", "tc=4"],
         &["pool", "max=true", "stride=1", "rows=2"],
         &["pool", "max=true", "stride=2", "rows=4"],
         &["pool", "max=false", "stride=2", "rows=1"],
+        &["even", "h=7", "w=5"],
+        &["subsample", "sources=[1,0,1]"],
+        &["poolofview", "w=7"],
         &["windowpool", "window=0", "w=6"],
         &["batchnorm", "kinds=[running,plain]"],
     ];
     parts.iter().map(|parts| case(parts)).collect()
 }
 
-fn same_bits(cases: &[Case], options: Options) {
+/// On a device that is opened in another way.
+fn same_bits_with(cases: &[Case], options: Options) {
+    if has_gpu() {
+        same_bits(cases, Gpu::open(None, options).unwrap());
+    }
+}
+
+fn same_bits(cases: &[Case], mut other: Gpu) {
     let Some(mut usual) = gpu() else { return };
-    let mut other = Gpu::open(None, options).unwrap();
     for case in cases {
         let setup = case.setup();
         let (a, b) = (execute(&mut usual, &setup).unwrap(), execute(&mut other, &setup).unwrap());
@@ -46,7 +64,7 @@ fn loops_as_loops_and_written_out_give_the_same_bits() {
         eprintln!("skipped: this adapter cannot compile the loops written out in reasonable time");
         return;
     }
-    same_bits(&some(), Options { plain: true, ..options() });
+    same_bits_with(&some(), Options { plain: true, ..options() });
 }
 
 #[test]
@@ -54,12 +72,99 @@ fn checked_and_unchecked_give_the_same_bits() {
     // One case in three, and with the loops of `some` every kernel.
     let mut cases: Vec<Case> = all().into_iter().step_by(3).collect();
     cases.extend(some());
-    same_bits(&cases, Options { checks: true, ..options() });
+    same_bits_with(&cases, Options { checks: true, ..options() });
 }
 
 #[test]
 fn reads_from_buffers_and_through_textures_give_the_same_bits() {
-    for reads in [Reads::Buffers, Reads::Textures] {
-        same_bits(&some(), Options { reads, ..options() });
+    // On the suite's device, which has the kernels of both forms then.
+    for textures in [false, true] {
+        let Some(mut other) = open() else { return };
+        other.read_through_textures(textures);
+        same_bits(&some(), other);
+    }
+}
+
+/// Every form of the depthwise kernels that there is.
+fn depthwise_forms() -> Vec<Dispatch> {
+    let numbers = || 0..=16;
+    let tile =
+        |(depthwise_rows, depthwise_quads)| Tuning { depthwise_rows, depthwise_quads, ..Tuning::default() };
+    let tiles = numbers().flat_map(|rows| numbers().map(move |quads| tile((rows, quads))));
+    let tunings: Vec<Tuning> = tiles.filter(Tuning::is_known).collect();
+    let x = Tensor { buf: Buf::Tensor(0), channels: 1, map: Map { n: 1, h: 32, w: 64 } };
+    let param = Param { offset: 0, len: 52 };
+    let mut out = Vec::new();
+    for (k, dilation) in [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)] {
+        for (stride, tuning) in [1, 2].iter().flat_map(|s| tunings.iter().map(|t| (*s, t))) {
+            let y = Tensor { buf: Buf::Tensor(1), map: x.map.strided(stride), ..x };
+            let op = Depthwise {
+                geometry: Geometry { k, stride, dilation },
+                channels: 1,
+                x: View { x, coefs: None, relu: false },
+                y,
+                tasks: vec![Task { source: 0, w: param, v: param }],
+            };
+            let partial = Array { buf: Buf::Tensor(2), offset_bytes: 0, bytes: 4096 };
+            out.extend(op.forward(tuning));
+            out.extend(op.backward_data(y, x, |_| false, tuning));
+            out.push(op.backward_weight(y, partial, tuning));
+        }
+    }
+    assert_eq!(out.len(), 5 * 2 * tunings.len() * 3);
+    out
+}
+
+/// The constants at the head of `depthwise.wgsl` are the largest that a form needs, no less and no more.
+#[test]
+fn the_depthwise_kernels_have_room_for_every_form() {
+    let source = kernel("depthwise").unwrap();
+    let constant = |name: &str| {
+        let found = source.module.constants.iter().find(|(_, c)| c.name.as_deref() == Some(name));
+        match source.module.global_expressions[found.expect(name).1.init] {
+            naga::Expression::Literal(naga::Literal::U32(value)) => value,
+            ref other => panic!("{name}: {other:?}"),
+        }
+    };
+    let parses = |text: &str| {
+        let text = text.to_owned().leak();
+        reflect(&Source { name: "depthwise", text, libs: &[] }).is_ok()
+    };
+    // By constant: the most that is needed, and a form that needs as much.
+    let mut most: BTreeMap<&str, (u32, String)> = BTreeMap::new();
+    for d in depthwise_forms() {
+        let text = source.specialised(d.entry, &d.overrides).unwrap();
+        let value = |name: &str| -> u32 {
+            let start = format!("const {name}: u32 = ");
+            let line = text.lines().find_map(|line| line.strip_prefix(&start)?.strip_suffix("u;"));
+            line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
+        };
+        let (tile, row) = match d.entry {
+            "backward_data" => (value("R") * value("Q"), ("MAX_ROW_BACK", 4 * value("QUADS_BACK"))),
+            "backward_data_strided" => (2 * value("R"), ("ROW_STRIDED", 12)),
+            _ => (value("R") * value("Q"), ("MAX_ROW", 4 * value("QUADS"))),
+        };
+        let mut needs = vec![("MAX_TAPS", value("KK")), ("MAX_TILE", tile), row];
+        if d.entry == "backward_weight" {
+            needs.push(("MAX_PART", value("PART")));
+            assert!(value("PARTS") * value("PART") >= value("KK"));
+            // The last part's invocations write the padding too.
+            assert!(value("LEN") - (value("PARTS") - 1) * value("PART") <= value("WG"));
+        }
+        for (name, needed) in needs {
+            assert!(needed <= constant(name), "{name}: {needed} in {} {:?}", d.entry, d.overrides);
+            if most.get(name).is_none_or(|(known, _)| *known < needed) {
+                most.insert(name, (needed, text.clone()));
+            }
+        }
+    }
+    assert_eq!(most.len(), 6);
+    for (name, (needed, text)) in most {
+        assert_eq!(needed, constant(name), "{name} is larger than any form needs");
+        // What would go past the end is found when a form is parsed, wherever it comes from.
+        let line = |value: u32| format!("const {name}: u32 = {value}u;");
+        assert!(text.contains(&line(needed)) && parses(&text), "{name}");
+        let small = text.replace(&line(needed), &line(needed / 2));
+        assert!(!parses(&small) || name == "MAX_PART", "{name}: half as much is enough");
     }
 }

@@ -99,6 +99,7 @@ fn a_swapped_stride_is_found() {
     for (parts, kernel) in [
         (["depthwise", "stride=2"], "depthwise::forward"),
         (["depthwise", "stride=2"], "depthwise::backward_weight"),
+        (["depthwise k=7", "stride=2"], "depthwise::forward"),
         (["pool max=true", "stride=2"], "pool::forward"),
         (["conv", "stride=2"], "conv::backward_data"),
     ] {
@@ -126,7 +127,9 @@ fn a_dropped_accumulation_is_found() {
             3,
         ),
         (&["pointwise", "n_tasks=1", "add=true"], "pointwise::backward_data", "modes", 0),
+        (&["even", "sources=[0]", "add=true"], "subsample::backward", "tasks", 3),
         (&["globalpool", "add=true", "h=8"], "global_pool::backward", "accumulate", 0),
+        (&["poolofview", "relu=true", "add=true", "h=8"], "global_pool::backward_view", "accumulate", 0),
         (&["windowpool", "add=true"], "window_pool::backward", "accumulate", 0),
         (&["apply", "add=true"], "apply::pass_back", "accumulate", 0),
     ] {
@@ -151,6 +154,7 @@ fn counted_padding_is_found() {
         (["pointwise ci=18", "w=7"], "pointwise::backward_weight", "pointwise::backward_weight"),
         (["pool max=false", "w=11"], "pool::forward", "pool::forward"),
         (["globalpool", "w=7"], "global_pool::forward", "global_pool::forward"),
+        (["poolofview", "w=7"], "global_pool::forward_view", "global_pool::forward_view"),
         (["batchnorm", "w=7"], "batch_norm::statistics", "batch_norm::finalize"),
         (["batchnorm", "w=7"], "batch_norm::backward_sums", "batch_norm::backward_finalize"),
     ] {

@@ -4,8 +4,8 @@ use parsec_nas::reference::{T4, Window, conv, depthwise, pointwise};
 
 use super::{SHAPES, check_gradient, check_input, close, dot, noise, tensor};
 
-/// (K, stride, pad, dilation) of every convolution of the space, the stems and the auxiliary head.
-const WINDOWS: [(usize, usize, usize, usize); 10] = [
+/// (K, stride, pad, dilation) of every convolution of the spaces, the stems and the auxiliary head.
+const WINDOWS: [(usize, usize, usize, usize); 12] = [
     (1, 1, 0, 1),
     (1, 2, 0, 1),
     (2, 1, 0, 1),
@@ -16,6 +16,8 @@ const WINDOWS: [(usize, usize, usize, usize); 10] = [
     (5, 1, 2, 1),
     (5, 2, 2, 1),
     (5, 2, 4, 2),
+    (7, 1, 3, 1),
+    (7, 2, 3, 1),
 ];
 
 #[test]
@@ -84,5 +86,22 @@ fn pointwise_convolution_gradients() {
         let (dx, dw) = pointwise::backward(&x, &weight, &dy);
         check_input("pointwise dx", &x, &dy, &dx, |x| pointwise::forward(x, &weight, co));
         check_gradient("pointwise dw", &weight, &dw, |w| dot(&pointwise::forward(&x, w, co).data, &dy.data));
+    }
+}
+
+/// Stride 2 gives half the side, rounded up, with the pad of every odd kernel.
+#[test]
+fn strided_depthwise_by_hand() {
+    // Seven pixels in a row; a kernel whose middle row is 1..7 and whose other rows lie in the padding.
+    let x = T4 { c: 1, n: 1, h: 1, w: 7, data: vec![1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6] };
+    let mut weight = vec![9.0; 49];
+    weight[21..28].copy_from_slice(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+    let y = depthwise::forward(&x, &weight, Window { k: 7, stride: 2, pad: 3, dilation: 1 });
+    assert_eq!((y.h, y.w), (1, 4));
+    assert_eq!(y.data, [7_654.0, 765_432.0, 6_543_210.0, 4_321_000.0]);
+    for (k, pad) in [(3, 1), (5, 2), (7, 3)] {
+        for (side, want) in [(28, 14), (14, 7), (7, 4), (4, 2), (1, 1)] {
+            assert_eq!(Window { k, stride: 2, pad, dilation: 1 }.outputs(side), want);
+        }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use parsec_nas::graph::spec::NetworkKind;
 use parsec_nas::network::Net;
 use parsec_nas::reference::network::{FACTORS, Mode, Tensors, evaluate, parameter_shapes};
+use parsec_nas::space::NetworkKind;
 use parsec_nas::space::{CellKind, Genotype, N_EDGES, Pair, Primitive, edge};
 
 use super::super::nets;

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use parsec_nas::graph::spec::{NetworkKind as Kind, NetworkSpec, StemKind as Stem};
 use parsec_nas::network::Net;
 use parsec_nas::reference::T4;
 use parsec_nas::reference::network::{Batch, Mode, Tensors, evaluate, parameter_shapes, running_shapes};
 use parsec_nas::space::{CellArch, Genotype, Pair, Primitive};
+use parsec_nas::space::{NetworkKind as Kind, StemKind as Stem};
 
 use super::super::nets;
 use super::{close, noise};
 
+use crate::nets::Cells;
 use Primitive::{
     AvgPool3x3 as Avg, DilConv3x3 as Dil3, DilConv5x5 as Dil5, MaxPool3x3 as Max, None as Zero,
     SepConv3x3 as Sep3, SepConv5x5 as Sep5, SkipConnect as Skip,
@@ -54,8 +55,8 @@ fn darts_v2() -> Genotype {
 }
 
 /// A network for images of this side.
-pub fn spec(kind: Kind, stem: Stem, layers: usize, channels: usize, side: usize) -> NetworkSpec {
-    NetworkSpec { stem, layers, ..nets::small(kind, channels, side) }
+pub fn spec(kind: Kind, stem: Stem, layers: usize, channels: usize, side: usize) -> Cells {
+    Cells { stem, layers, ..nets::small(kind, channels, side) }
 }
 
 /// Weights as wide as PyTorch's defaults; factors of batch norms around 1, running variances positive.
@@ -81,9 +82,9 @@ pub fn batch(key: u64, n: usize, side: usize) -> Batch {
 /// and along one direction in all parameters.
 ///
 /// The step is so small that hardly any ReLU or maximum changes sides; one that does would show.
-fn check_network(spec: &NetworkSpec, genotype: &Genotype, batch: &Batch, mode: Mode, prefix: &str) {
+fn check_network(spec: &Cells, genotype: &Genotype, batch: &Batch, mode: Mode, prefix: &str) {
     let side = batch.images.h;
-    let net = &nets::child(&NetworkSpec { height: side, width: side, ..spec.clone() }, genotype);
+    let net = &nets::child(&Cells { height: side, width: side, ..spec.clone() }, genotype);
     let mut v = weights(&parameter_shapes(net), 1);
     v.extend(weights(&running_shapes(net), 2));
     let outcome = evaluate(net, &v, batch, mode, true).unwrap();
@@ -140,10 +141,10 @@ fn final_network_gradients_with_drop_path() {
 fn final_network_gradients_with_auxiliary_heads() {
     // The head sees maps of a quarter of the side, for ImageNet of a 32nd: 4 (adaptive pool), 8 (5x5, stride
     // 3) and 7 (5x5, stride 2).
-    let cifar = NetworkSpec { auxiliary: true, ..spec(Kind::Final, Stem::Cifar, 3, 2, 32) };
+    let cifar = Cells { auxiliary: true, ..spec(Kind::Final, Stem::Cifar, 3, 2, 32) };
     check_network(&cifar, &the_rest(), &batch(4, 3, 16), Mode::Train, "auxiliary_head");
     check_network(&cifar, &darts_v2(), &batch(5, 3, 32), Mode::Train, "auxiliary_head.features.3");
-    let imagenet = NetworkSpec { auxiliary: true, ..spec(Kind::Final, Stem::ImageNet, 3, 2, 32) };
+    let imagenet = Cells { auxiliary: true, ..spec(Kind::Final, Stem::ImageNet, 3, 2, 32) };
     check_network(&imagenet, &the_rest(), &batch(6, 3, 224), Mode::Train, "stem");
 }
 
@@ -171,15 +172,15 @@ fn count(shapes: &BTreeMap<String, Vec<usize>>, auxiliary: bool) -> usize {
 
 #[test]
 fn parameter_counts_are_the_published_ones() {
-    let cifar = NetworkSpec { n_classes: 10, auxiliary: true, ..spec(Kind::Final, Stem::Cifar, 20, 36, 32) };
+    let cifar = Cells { n_classes: 10, auxiliary: true, ..spec(Kind::Final, Stem::Cifar, 20, 36, 32) };
     let shapes = parameter_shapes(&nets::child(&cifar, &darts_v2()));
     assert_eq!(count(&shapes, false), 3_349_342);
     assert_eq!(count(&shapes, true), 3_825_768 - 3_349_342);
-    let imagenet = NetworkSpec { n_classes: 1000, ..spec(Kind::Final, Stem::ImageNet, 14, 48, 224) };
+    let imagenet = Cells { n_classes: 1000, ..spec(Kind::Final, Stem::ImageNet, 14, 48, 224) };
     assert_eq!(count(&parameter_shapes(&nets::child(&imagenet, &darts_v2())), false), 4_718_752);
 
     // The search parent has the parameters of all children: each node's slots take every pair in turn.
-    let parent = NetworkSpec { n_classes: 10, ..spec(Kind::Search, Stem::Cifar, 8, 16, 32) };
+    let parent = Cells { n_classes: 10, ..spec(Kind::Search, Stem::Cifar, 8, 16, 32) };
     let mut shapes = BTreeMap::new();
     for i in 0..40 {
         let arch: CellArch = std::array::from_fn(|node| {

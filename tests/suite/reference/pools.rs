@@ -1,8 +1,8 @@
 //! Pools and the subsampling of FactorizedReduce, ties and borders included.
 
-use parsec_nas::reference::{T4, Window, adaptive_pool, avg_pool, max_pool, subsample};
+use parsec_nas::reference::{T4, Window, adaptive_pool, avg_pool, conv, max_pool, pointwise, subsample};
 
-use super::{SHAPES, check_input, close, tensor, without_kinks};
+use super::{SHAPES, check_input, close, noise, tensor, without_kinks};
 
 #[test]
 fn subsample_takes_even_then_odd_positions() {
@@ -10,6 +10,21 @@ fn subsample_takes_even_then_odd_positions() {
     assert_eq!(subsample::forward(&x).data, [0.0, 2.0, 8.0, 10.0, 5.0, 7.0, 13.0, 15.0]);
     let (x, dy) = (tensor(1, 3, 2, 6, 8), tensor(2, 6, 2, 3, 4));
     check_input("subsample", &x, &dy, &subsample::backward(&dy), subsample::forward);
+}
+
+/// What a 1x1 convolution of stride 2 reads, also of odd sides.
+#[test]
+fn even_positions_are_those_of_a_strided_convolution() {
+    let x = T4 { c: 1, n: 1, h: 3, w: 5, data: (0..15).map(f64::from).collect() };
+    assert_eq!(subsample::even(&x).data, [0.0, 2.0, 4.0, 10.0, 12.0, 14.0]);
+    let point = Window { k: 1, stride: 2, pad: 0, dilation: 1 };
+    for (c, n, h, w) in SHAPES {
+        let (x, weight) = (tensor(1, c, n, h, w), noise(3, 2 * c));
+        let y = subsample::even(&x);
+        close(&pointwise::forward(&y, &weight, 2).data, &conv::forward(&x, &weight, 2, point).data, 1e-15);
+        let dy = tensor(2, y.c, y.n, y.h, y.w);
+        check_input("even", &x, &dy, &subsample::even_backward(&x, &dy), subsample::even);
+    }
 }
 
 #[test]

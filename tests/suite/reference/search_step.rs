@@ -1,6 +1,5 @@
 //! A search step in f64: its formulas put together again, and finite differences of log p(α|π).
 
-use parsec_nas::graph::spec::NetworkKind;
 use parsec_nas::network::Net;
 use parsec_nas::reference::adam::Adam;
 use parsec_nas::reference::network::{Batch, Mode, Tensors, evaluate, parameter_shapes};
@@ -8,6 +7,7 @@ use parsec_nas::reference::search_step::{
     PriorShaped, Settings, State, importance_weights, prior_gradient, search_step,
 };
 use parsec_nas::reference::sgd::Sgd;
+use parsec_nas::space::NetworkKind;
 use parsec_nas::space::{Genotype, Primitive};
 
 use super::super::nets;

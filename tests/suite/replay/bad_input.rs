@@ -1,9 +1,10 @@
 //! What `replay` refuses: the kind of error, its exit code, its words; and nothing is written.
 
+use std::sync::Arc;
+
 use parsec_nas::Error;
 use parsec_nas::export::tensors::{self, Data, Metadata, Tensor, Tensors};
-use parsec_nas::graph::spec::NetworkKind;
-use parsec_nas::space::read_genotype;
+use parsec_nas::space::{Darts, NetworkKind, StemKind, read_genotype};
 use parsec_nas::train::replay::{Replay, replay};
 
 use super::super::gpu::has_gpu;
@@ -140,7 +141,11 @@ fn a_label_that_is_no_class() {
 fn extents_that_cannot_be_built() {
     says(|i| with_shape(&mut i.batch, "images", &[3, 3, 15, 16]), 2, &["image size", "15x16", "16x16"]);
     says(|i| i.request.channels = 5, 2, &["channels", "even", "found 5", "4 or 6"]);
-    says(|i| i.request.layers = 0, 2, &["layers", "1 to", "found 0"]);
+    says(
+        |i| i.request.space = Arc::new(Darts::all().stacked(0, StemKind::Cifar)),
+        2,
+        &["layers", "1 to", "found 0"],
+    );
     says(|i| with_shape(&mut i.weights, "classifier.weight", &[1, 32]), 2, &["classes", "2 to", "found 1"]);
 }
 

@@ -4,24 +4,25 @@ use std::sync::Arc;
 
 use parsec_nas::export::tensors::Tensors;
 use parsec_nas::gpu::{Child, Network};
-use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Layout, Lowering, Mode};
 use parsec_nas::kernel::Buf;
 use parsec_nas::network::Net;
 use parsec_nas::reference::network::{self, Batch, FACTORS, Outcome, Tensors as Weights, evaluate};
-use parsec_nas::search::darts::{ALPHA_DECAY, Darts, descend};
+use parsec_nas::search::darts::{ALPHA_DECAY, Relaxation, descend};
 use parsec_nas::search::prior_update::Adam;
-use parsec_nas::space::Space;
+use parsec_nas::space::Darts;
+use parsec_nas::space::{NetworkKind, StemKind};
 
 use super::super::nets;
-use super::{close, numbers, open, read, read_json};
+use super::{close, numbers, open, primitives, read, read_json};
+use crate::nets::Cells;
 
 const SIDE: usize = 8;
 
 struct Step {
     tensors: Tensors,
-    spec: NetworkSpec,
-    space: Space,
+    spec: Cells,
+    space: Darts,
     layout: Layout,
     adam: Adam,
 }
@@ -29,10 +30,8 @@ struct Step {
 fn step() -> Step {
     let info = read_json("mixed_step.json");
     let count = |key: &str| info[key].as_u64().unwrap() as usize;
-    let names: Vec<&str> =
-        info["primitives"].as_array().unwrap().iter().map(|p| p.as_str().unwrap()).collect();
-    let space = Space::new(&names).unwrap();
-    let spec = NetworkSpec {
+    let space = Darts::over(&primitives(&info["primitives"]));
+    let spec = Cells {
         kind: NetworkKind::Search,
         stem: StemKind::Cifar,
         in_channels: count("in_channels"),
@@ -52,8 +51,8 @@ fn step() -> Step {
 }
 
 impl Step {
-    fn darts(&self, which: &str) -> Darts {
-        let mut darts = Darts::new(&self.space);
+    fn darts(&self, which: &str) -> Relaxation {
+        let mut darts = Relaxation::new(&self.space);
         darts.alpha.logits = numbers(&self.tensors, which);
         darts
     }
@@ -78,7 +77,7 @@ impl Step {
         weights
     }
 
-    fn reference(&self, split: &str, darts: &Darts) -> Outcome {
+    fn reference(&self, split: &str, darts: &Relaxation) -> Outcome {
         let mut weights = self.weights("v");
         let factors = darts.alpha.factors();
         weights.insert(FACTORS.into(), (vec![factors.len()], factors));
@@ -121,7 +120,7 @@ fn the_step_on_the_adapter() {
     let mut network = Network::new(gpu, step.spec.image(), step.layout.clone(), Lowering::default()).unwrap();
     network.write_all(Buf::V, &v).unwrap();
     let mut darts = step.darts("alpha.before");
-    let mut run = |split: &str, darts: &Darts, mode| {
+    let mut run = |split: &str, darts: &Relaxation, mode| {
         let labels: Vec<u32> = flat(&format!("{split}.labels")).iter().map(|l| *l as u32).collect();
         network.upload(0, &flat(&format!("{split}.images")), &labels).unwrap();
         let factors: Vec<f32> = darts.alpha.factors().iter().map(|f| *f as f32).collect();

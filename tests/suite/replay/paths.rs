@@ -4,21 +4,22 @@
 use parsec_nas::config::Baseline;
 use parsec_nas::export::tensors::Tensors;
 use parsec_nas::gpu::{Child, Network, Update};
-use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::graph::{Layout, Lowering, Mode};
 use parsec_nas::kernel::Buf;
 use parsec_nas::search::importance;
 use parsec_nas::search::prior_update::{Adam, Moments, ascend, gradient};
-use parsec_nas::space::prior::PerNode;
-use parsec_nas::space::{Alpha, CellKind, Genotype, Prior, Space};
+use parsec_nas::space::prior::PerSlot;
+use parsec_nas::space::{Alpha, CellKind, Darts, Genotype, Prior};
+use parsec_nas::space::{NetworkKind, StemKind};
 use serde_json::Value;
 
 use super::super::nets;
-use super::{close, numbers, open, read, read_json};
+use super::{close, numbers, open, primitives, read, read_json};
+use crate::nets::Cells;
 
-fn spec(info: &Value) -> NetworkSpec {
+fn spec(info: &Value) -> Cells {
     let count = |key: &str| info[key].as_u64().unwrap() as usize;
-    NetworkSpec {
+    Cells {
         kind: NetworkKind::Search,
         stem: StemKind::Cifar,
         in_channels: count("in_channels"),
@@ -116,13 +117,15 @@ fn ten_steps_of_sgd_with_plain_kernels() {
     ten_steps_of_sgd(false);
 }
 
-fn per_node(tensors: &Tensors, prefix: &str) -> PerNode {
-    CellKind::ALL
-        .map(|kind| std::array::from_fn(|node| numbers(tensors, &format!("{prefix}.{}.{node}", kind.name()))))
+/// Two slots per tensor.
+fn per_slot(tensors: &Tensors, prefix: &str) -> PerSlot {
+    let tensor = |kind: CellKind, node: usize| numbers(tensors, &format!("{prefix}.{}.{node}", kind.name()));
+    let all = CellKind::ALL.into_iter().flat_map(|kind| (0..4).map(move |node| tensor(kind, node)));
+    all.flat_map(|both| both.chunks(both.len() / 2).map(<[f64]>::to_vec).collect::<Vec<_>>()).collect()
 }
 
-fn all(values: &PerNode) -> Vec<f64> {
-    values.iter().flatten().flatten().copied().collect()
+fn all(values: &PerSlot) -> Vec<f64> {
+    values.concat()
 }
 
 #[test]
@@ -132,15 +135,15 @@ fn three_steps_of_algorithm_1() {
     let list = |key: &str| -> Vec<String> {
         info[key].as_array().unwrap().iter().map(|s| s.as_str().unwrap().to_owned()).collect()
     };
-    let (names, space) = (list("names"), Space::new(&list("primitives")).unwrap());
+    let (names, space) = (list("names"), Darts::over(&primitives(&info["primitives"])));
     let spec = spec(&info);
     let layout = Layout::new(spec.params(None, space.primitives())).unwrap();
     let mut network = Network::new(gpu, spec.image(), layout, Lowering::default()).unwrap();
     let mut v = set(&mut network, &tensors, "v.0.", &names);
     let mut stored = v.clone();
 
-    let mut prior = Prior { logits: per_node(&tensors, "pi.0") };
-    let mut moments = Moments { m: per_node(&tensors, "adam_m.0"), v: per_node(&tensors, "adam_v.0") };
+    let mut prior = Prior::uniform(&space).with(per_slot(&tensors, "pi.0"));
+    let mut moments = Moments { m: per_slot(&tensors, "adam_m.0"), v: per_slot(&tensors, "adam_v.0") };
     let number = |value: &Value| value.as_f64().unwrap();
     let betas = [0, 1].map(|i| number(&info["adam_betas"][i]));
     let adam = Adam { lr: number(&info["pi_lr"]), beta1: betas[0], beta2: betas[1] };
@@ -148,10 +151,7 @@ fn three_steps_of_algorithm_1() {
         let indices = numbers(&tensors, &format!("alpha.{t}"));
         let alphas: Vec<Alpha> = indices
             .chunks_exact(16)
-            .map(|a| {
-                let index = |kind: usize, node: usize, slot: usize| a[8 * kind + 2 * node + slot] as u16;
-                Alpha([0, 1].map(|k| [0, 1, 2, 3].map(|n| [0, 1].map(|s| index(k, n, s)))))
-            })
+            .map(|choices| Alpha(choices.iter().map(|choice| *choice as u16).collect()))
             .collect();
         assert_eq!(alphas.len(), 4);
         let children: Vec<_> = alphas.iter().map(|a| nets::child(&spec, &space.genotype(a))).collect();
@@ -184,8 +184,8 @@ fn three_steps_of_algorithm_1() {
 
         let g = gradient(&prior, &alphas, &weights, Baseline::None);
         ascend(&mut prior, &mut moments, &g, t as u64, adam);
-        close("pi", &all(&prior.logits), &all(&per_node(&tensors, &format!("pi.{t}"))), 1e-4);
-        close("first moment", &all(&moments.m), &all(&per_node(&tensors, &format!("adam_m.{t}"))), 1e-4);
-        close("second moment", &all(&moments.v), &all(&per_node(&tensors, &format!("adam_v.{t}"))), 1e-4);
+        close("pi", &all(&prior.logits), &all(&per_slot(&tensors, &format!("pi.{t}"))), 1e-4);
+        close("first moment", &all(&moments.m), &all(&per_slot(&tensors, &format!("adam_m.{t}"))), 1e-4);
+        close("second moment", &all(&moments.v), &all(&per_slot(&tensors, &format!("adam_v.{t}"))), 1e-4);
     }
 }

@@ -19,7 +19,7 @@ fn k_is_that_of_the_entropy_before_the_step() {
     for record in run(&mut search, 4) {
         assert_eq!(record.samples, (0.3 * entropy).round() as usize, "{entropy} nats");
         assert_eq!((record.log_likelihood.len(), record.weights.len()), (record.samples, record.samples));
-        entropy = record.entropy.normal + record.entropy.reduce;
+        entropy = record.entropy.values().sum();
         drawn.push(record.samples);
     }
     assert!(drawn[0] == 11 && drawn[3] < 11, "{drawn:?}");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use parsec_nas::config::{Config, Method};
 use parsec_nas::export::tensors::Tensor;
 use parsec_nas::search::Search;
-use parsec_nas::space::{Mixture, N_EDGES, Pair, Primitive, Space, edge};
+use parsec_nas::space::{Darts, Mixture, N_EDGES, Pair, Primitive, edge};
 
 use super::super::replay::{close, distance};
 use super::{all, config, minus, run, search};
@@ -20,7 +20,7 @@ fn wave(n: usize) -> Vec<f64> {
 
 #[test]
 fn the_gradient_of_the_softmax() {
-    let space = Space::new(&["none", "skip_connect", "sep_conv_3x3"]).unwrap();
+    let space = Darts::over(&[Primitive::None, Primitive::SkipConnect, Primitive::SepConv3x3]);
     let mut alpha = Mixture::uniform(&space);
     assert_eq!(alpha.factors(), [1.0 / 3.0; 2 * N_EDGES * 3]);
     close("entropy", &alpha.entropy(), &[14.0 * 3f64.ln(); 2], 1e-12);
@@ -47,7 +47,7 @@ fn the_gradient_of_the_softmax() {
 fn decoding_keeps_the_two_strongest_edges_of_each_node_and_never_none() {
     use Primitive::{MaxPool3x3 as Max, None as Zero, SepConv3x3 as Sep, SkipConnect as Skip};
     let order = [Skip, Zero, Sep, Max];
-    let space = Space::new(&order.map(Primitive::name)).unwrap();
+    let space = Darts::over(&order);
     let mut alpha = Mixture::uniform(&space);
     let mut set = |node: usize, input: usize, primitive: Primitive, logit: f64| {
         let p = order.iter().position(|o| *o == primitive).unwrap();
@@ -67,7 +67,7 @@ fn decoding_keeps_the_two_strongest_edges_of_each_node_and_never_none() {
     set(3, 4, Max, 4.9);
     set(3, 2, Max, 1.0);
     let pair = |primitive, input| Pair { input, primitive };
-    let decoded = alpha.decode(&space);
+    let decoded = space.genotype(&alpha.decode(&space));
     let expected = [
         [pair(Max, 1), pair(Skip, 0)],
         [pair(Max, 2), pair(Sep, 1)],
@@ -113,9 +113,9 @@ fn going_on_is_bit_for_bit_and_alpha_moves_on_the_search_split() {
     let r = &records[5];
     assert_eq!((r.samples, r.log_likelihood.len(), &r.weights[..], r.skipped), (1, 1, &[1.0][..], 0));
     let entropy = unbroken.entropy();
-    assert_eq!((r.entropy.normal, r.entropy.reduce), (entropy[0], entropy[1]));
+    assert_eq!((r.entropy["normal"], r.entropy["reduce"]), (entropy[0], entropy[1]));
     assert!(entropy.iter().all(|h| *h < 14.0 * 3f64.ln()) && entropy.iter().all(|h| *h > 0.0));
-    let evaluation = unbroken.evaluate(&unbroken.genotype()).unwrap();
+    let evaluation = unbroken.evaluate(&unbroken.architecture()).unwrap();
     assert!(evaluation.n == 20 && evaluation.mean_log_likelihood.is_finite());
 
     for name in ["alpha.normal", "adam.m.reduce", "adam.v.normal", "v.stem.0.weight"] {

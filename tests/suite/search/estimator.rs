@@ -5,23 +5,22 @@ use parsec_nas::config::Baseline;
 use parsec_nas::rng::{Purpose, stream};
 use parsec_nas::search::importance::weights;
 use parsec_nas::search::prior_update::{Adam, Moments, ascend, gradient};
-use parsec_nas::space::prior::PerNode;
-use parsec_nas::space::{Alpha, Prior, Space};
+use parsec_nas::space::prior::PerSlot;
+use parsec_nas::space::{Alpha, Darts, Primitive, Prior};
 use rand::RngExt;
 
 use super::super::replay::{distance, norm};
 
-fn space() -> Space {
-    Space::new(&["sep_conv_3x3"]).unwrap()
+fn space() -> Darts {
+    Darts::over(&[Primitive::SepConv3x3])
 }
 
 /// Normal cell: nodes 0 and 1, both slots; the rest is as in `rest`.
 fn architectures(rest: Alpha) -> Vec<Alpha> {
     let mut list = Vec::new();
     for i in 0..36u16 {
-        let mut alpha = rest;
-        alpha.0[0][0] = [i % 2, i / 2 % 2];
-        alpha.0[0][1] = [i / 4 % 3, i / 12];
+        let mut alpha = rest.clone();
+        alpha.0[..4].copy_from_slice(&[i % 2, i / 2 % 2, i / 4 % 3, i / 12]);
         list.push(alpha);
     }
     list
@@ -29,7 +28,7 @@ fn architectures(rest: Alpha) -> Vec<Alpha> {
 
 /// A log-likelihood that is no sum over slots.
 fn log_lik(alpha: &Alpha) -> f64 {
-    let [[a, b], [c, d]] = [alpha.0[0][0], alpha.0[0][1]].map(|slots| slots.map(f64::from));
+    let [a, b, c, d] = [0, 1, 2, 3].map(|slot: usize| f64::from(alpha.0[slot]));
     -500.0 + 1.3 * a - 0.7 * b + 0.9 * c * (1.0 - a) - 0.6 * d * d + 1.1 * f64::from(u8::from(a == b)) * c
 }
 
@@ -37,18 +36,18 @@ fn log_liks(alphas: &[Alpha]) -> Vec<f64> {
     alphas.iter().map(log_lik).collect()
 }
 
-fn flat(values: &PerNode) -> Vec<f64> {
-    values.iter().flatten().flatten().copied().collect()
+fn flat(values: &PerSlot) -> Vec<f64> {
+    values.concat()
 }
 
 fn zero() -> Alpha {
-    Alpha([[[0; 2]; 4]; 2])
+    Alpha(vec![0; 16])
 }
 
 /// Logits whose probabilities are no round numbers.
 fn prior() -> Prior {
     let mut prior = Prior::uniform(&space());
-    for (i, logit) in prior.logits.iter_mut().flatten().flatten().enumerate() {
+    for (i, logit) in prior.logits.iter_mut().flatten().enumerate() {
         *logit = (1.7 * i as f64).sin();
     }
     prior
@@ -56,13 +55,12 @@ fn prior() -> Prior {
 
 /// log p(y|X, π) = log Σ_α p(α|π) p(y|X, α), over the nodes that matter.
 fn log_marginal(prior: &Prior) -> f64 {
-    let slot = |node: usize, slot: usize, chosen: u16| {
-        let logits = &prior.logits[0][node][slot * (node + 2)..][..node + 2];
+    let slot = |slot: usize, chosen: u16| {
+        let logits = &prior.logits[slot];
         logits[usize::from(chosen)] - logits.iter().map(|l| l.exp()).sum::<f64>().ln()
     };
     let terms = architectures(zero()).into_iter().map(|alpha| {
-        let log_p: f64 =
-            (0..2).flat_map(|n| (0..2).map(move |s| (n, s))).map(|(n, s)| slot(n, s, alpha.0[0][n][s])).sum();
+        let log_p: f64 = (0..4).map(|s| slot(s, alpha.0[s])).sum();
         (log_p + log_lik(&alpha) + 500.0).exp()
     });
     terms.sum::<f64>().ln() - 500.0
@@ -72,17 +70,15 @@ fn log_marginal(prior: &Prior) -> f64 {
 fn exact(prior: &Prior) -> Vec<f64> {
     let mut gradient = Moments::zeros(prior).m;
     let mut moved = prior.clone();
-    for (kind, nodes) in gradient.iter_mut().enumerate() {
-        for (node, g) in nodes.iter_mut().enumerate() {
-            for (i, g) in g.iter_mut().enumerate() {
-                let at = prior.logits[kind][node][i];
-                let mut value = |logit: f64| {
-                    moved.logits[kind][node][i] = logit;
-                    log_marginal(&moved)
-                };
-                *g = (value(at + 1e-5) - value(at - 1e-5)) / 2e-5;
-                moved.logits[kind][node][i] = at;
-            }
+    for (slot, g) in gradient.iter_mut().enumerate() {
+        for (i, g) in g.iter_mut().enumerate() {
+            let at = prior.logits[slot][i];
+            let mut value = |logit: f64| {
+                moved.logits[slot][i] = logit;
+                log_marginal(&moved)
+            };
+            *g = (value(at + 1e-5) - value(at - 1e-5)) / 2e-5;
+            moved.logits[slot][i] = at;
         }
     }
     flat(&gradient)
@@ -94,7 +90,7 @@ fn estimate(prior: &Prior, alphas: &[Alpha], baseline: Baseline) -> Vec<f64> {
 
 /// The slots that the likelihood depends on: what the samples vary.
 fn of_varied_slots(prior: &Prior, gradient: &[f64]) -> Vec<f64> {
-    gradient[..prior.logits[0][0].len() + prior.logits[0][1].len()].to_vec()
+    gradient[..prior.logits[..4].iter().map(Vec::len).sum()].to_vec()
 }
 
 /// Samples that hold every architecture as often as π says: then the estimator is the exact gradient, and
@@ -103,16 +99,14 @@ fn of_varied_slots(prior: &Prior, gradient: &[f64]) -> Vec<f64> {
 fn a_sample_in_the_prior_s_proportions_is_exact() {
     let mut prior = Prior::uniform(&space());
     // Probabilities 1/4, 3/4 | 1/3, 2/3 | 1/4, 1/4, 1/2 | 1/5, 1/5, 3/5.
-    prior.logits[0][0] = [1.0, 3.0, 1.0, 2.0].map(f64::ln).to_vec();
-    prior.logits[0][1] = [1.0, 1.0, 2.0, 1.0, 1.0, 3.0].map(f64::ln).to_vec();
-    let counts = [[vec![1, 3], vec![1, 2]].to_vec(), [vec![1, 1, 2], vec![1, 1, 3]].to_vec()];
+    let counts = [vec![1, 3], vec![1, 2], vec![1, 1, 2], vec![1, 1, 3]];
+    for (logits, counts) in prior.logits.iter_mut().zip(&counts) {
+        *logits = counts.iter().map(|n| f64::from(*n).ln()).collect();
+    }
     let mut alphas = Vec::new();
     for alpha in architectures(zero()) {
-        let times: usize = (0..2)
-            .flat_map(|n| (0..2).map(move |s| (n, s)))
-            .map(|(n, s)| counts[n][s][usize::from(alpha.0[0][n][s])])
-            .product();
-        alphas.extend(std::iter::repeat_n(alpha, times));
+        let times: i32 = (0..4).map(|s| counts[s][usize::from(alpha.0[s])]).product();
+        alphas.extend(std::iter::repeat_n(alpha, times as usize));
     }
     assert_eq!(alphas.len(), 4 * 3 * 4 * 5);
     let wanted = of_varied_slots(&prior, &exact(&prior));
@@ -166,17 +160,15 @@ fn the_baseline_leaves_the_expectation_and_lowers_the_variance() {
     let prior = prior();
     let all = architectures(zero());
     // The fixed slots do not take part: their probabilities are left out.
-    let slot = |alpha: &Alpha, n: usize, s: usize| {
-        prior.probabilities()[0][n][s * (n + 2) + usize::from(alpha.0[0][n][s])]
-    };
+    let of_choice = prior.probabilities();
     let p: Vec<f64> =
-        all.iter().map(|a| slot(a, 0, 0) * slot(a, 0, 1) * slot(a, 1, 0) * slot(a, 1, 1)).collect();
+        all.iter().map(|a| (0..4).map(|s| of_choice[s][usize::from(a.0[s])]).product()).collect();
     assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-12);
     let moments = |baseline: Baseline| {
         let (mut mean, mut square) = (Vec::new(), 0.0);
         for (a, p_a) in all.iter().zip(&p) {
             for (b, p_b) in all.iter().zip(&p) {
-                let g = of_varied_slots(&prior, &estimate(&prior, &[*a, *b], baseline));
+                let g = of_varied_slots(&prior, &estimate(&prior, &[a.clone(), b.clone()], baseline));
                 mean.resize(g.len(), 0.0);
                 mean.iter_mut().zip(&g).for_each(|(m, g)| *m += p_a * p_b * g);
                 square += p_a * p_b * norm(&g).powi(2);
@@ -219,9 +211,9 @@ fn adam_is_the_reference_s() {
     let settings = adam::Adam { lr: 0.03, betas: (0.5, 0.999), eps: 1e-8 };
     for t in 1..=20 {
         let mut g = Moments::zeros(&prior).m;
-        g.iter_mut().flatten().flatten().for_each(|g| *g = rng.random_range(-1.0..1.0));
+        g.iter_mut().flatten().for_each(|g| *g = rng.random_range(-1.0..1.0));
         if t == 7 {
-            g[0][0][0] = 0.0;
+            g[0][0] = 0.0;
         }
         ascend(&mut prior, &mut moments, &g, t, Adam { lr: 0.03, beta1: 0.5, beta2: 0.999 });
         adam::ascend(&mut x, &mut m, &mut v, &flat(&g), t, settings);

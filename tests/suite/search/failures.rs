@@ -6,14 +6,15 @@ use parsec_nas::config::Config;
 use parsec_nas::data::{Dataset, Images, Normalisation};
 use parsec_nas::gpu::{Network, Update};
 use parsec_nas::graph::Lowering;
-use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::kernel::Buf;
 use parsec_nas::search::{Search, Settings};
 use parsec_nas::space::{Genotype, Primitive};
+use parsec_nas::space::{NetworkKind, StemKind};
 use parsec_nas::{Error, Result};
 
 use super::super::replay::open;
 use super::{config, dataset, run, search};
+use crate::nets::Cells;
 
 fn non_finite<T>(result: Result<T>, at: u64) {
     match result {
@@ -77,7 +78,7 @@ fn a_learning_rate_far_too_high_ends_in_that_error_with_the_state_of_the_last_go
 #[test]
 fn a_gradient_that_is_no_number_is_not_applied() {
     let Some(gpu) = open() else { return };
-    let spec = NetworkSpec {
+    let spec = Cells {
         kind: NetworkKind::Search,
         stem: StemKind::Cifar,
         in_channels: 1,
@@ -116,7 +117,7 @@ fn a_gradient_that_is_no_number_is_not_applied() {
 fn searches_that_cannot_be_built() {
     let refused = |config: Config, dataset: Arc<Dataset>| -> Option<String> {
         let normalisation = Normalisation::of(&dataset.train);
-        let settings = Settings { config, normalisation, lowering: Lowering::default() };
+        let settings = Settings::of(config, normalisation, Lowering::default()).unwrap();
         let error = Search::new(settings, dataset, open()?).err().unwrap();
         assert_eq!(error.exit_code(), 2, "{error}");
         Some(error.to_string())

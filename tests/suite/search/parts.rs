@@ -33,7 +33,7 @@ fn parts_take_the_memory_of_a_part() {
     assert_eq!(parts.network().arena_bytes(), small.network().arena_bytes());
     assert!(10 * parts.network().arena_bytes() < 6 * whole.network().arena_bytes());
 
-    let mode = parts.mode();
+    let mode = parts.architecture();
     let (of_parts, of_small) = (parts.evaluate(&mode).unwrap(), small.evaluate(&mode).unwrap());
     assert_eq!(of_parts, of_small, "evaluation sees as many examples at a time");
 
@@ -71,11 +71,9 @@ fn a_lack_of_memory_names_the_parts_that_would_fit() {
         ..all.train.clone()
     };
     let dataset = Arc::new(Dataset { train: large(260), test: large(1), ..(*all).clone() });
-    let settings = Settings {
-        config: Config { batch: 130, ..config() },
-        normalisation: Normalisation { mean: vec![0.0], std: vec![1.0] },
-        lowering: Lowering::default(),
-    };
+    let config = Config { batch: 130, ..config() };
+    let normalisation = Normalisation { mean: vec![0.0], std: vec![1.0] };
+    let settings = Settings::of(config, normalisation, Lowering::default()).unwrap();
     let error = Search::new(settings, dataset, gpu).err().unwrap();
     assert!(matches!(error, Error::Memory { .. }), "{error}");
     let text = error.to_string();

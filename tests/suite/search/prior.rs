@@ -4,7 +4,7 @@ use std::path::Path;
 
 use parsec_nas::config::{Baseline, Config, Samples};
 use parsec_nas::search::take_prior;
-use parsec_nas::space::{Primitive, Prior, Space};
+use parsec_nas::space::{Darts, Primitive};
 
 use super::super::replay::{close, distance};
 use super::{all, config, minus, peaked, run, search};
@@ -59,8 +59,8 @@ fn a_prior_goes_over_to_another_network() {
     let learnt = small.snapshot().unwrap();
     let mut larger = search(Config { layers: 4, channels: 6, ..config() }).unwrap();
     let fresh = larger.snapshot().unwrap();
-    let prior = take_prior(&learnt, Path::new("other run"), larger.prior()).unwrap();
-    assert_eq!(prior, *small.prior());
+    let prior = take_prior(&learnt, Path::new("other run"), larger.space()).unwrap();
+    assert_eq!(Some(&prior), small.prior());
     larger.set_prior(prior);
     let started = larger.snapshot().unwrap();
     assert_eq!(all(&started, "pi."), all(&learnt, "pi."));
@@ -70,7 +70,7 @@ fn a_prior_goes_over_to_another_network() {
     assert_ne!(all(&larger.snapshot().unwrap(), "pi."), all(&learnt, "pi."));
 
     // A prior over other primitives is no start.
-    let other = Prior::uniform(&Space::new(&["skip_connect", "sep_conv_3x3"]).unwrap());
+    let other = Darts::over(&[Primitive::SkipConnect, Primitive::SepConv3x3]);
     let error = take_prior(&learnt, Path::new("other run"), &other).unwrap_err();
     let text = error.to_string();
     assert!(error.exit_code() == 1 && text.contains("other run") && text.contains("primitives"), "{text}");
@@ -93,7 +93,7 @@ fn children_are_drawn_from_the_prior() {
     let record = run(&mut search, 1).remove(0);
     assert_eq!(record.shared, 4, "all five are the mode");
     close("weights", &record.weights, &[0.2; 5], 1e-15);
-    assert_eq!(search.mode(), search.space().genotype(&certain.mode()));
+    assert_eq!(search.architecture(), certain.mode());
 }
 
 #[test]

@@ -5,12 +5,13 @@ use parsec_nas::data::{Normalisation, eval_batches};
 use parsec_nas::export::tensors::Tensor;
 use parsec_nas::gpu::Child;
 use parsec_nas::graph::Mode;
-use parsec_nas::graph::spec::{NetworkKind, NetworkSpec};
 use parsec_nas::reference::network::{self, Batch};
+use parsec_nas::space::NetworkKind;
 
 use super::super::nets;
 use super::super::replay::{close, numbers};
-use super::{config, dataset, run, search};
+use super::{config, dataset, mode, run, search};
+use crate::nets::Cells;
 
 #[test]
 fn going_on_from_a_snapshot_is_bit_for_bit() {
@@ -67,8 +68,8 @@ fn another_seed_is_another_search() {
     assert_ne!(state["v.stem.0.weight"], other["v.stem.0.weight"]);
 }
 
-pub(super) fn spec() -> NetworkSpec {
-    NetworkSpec { in_channels: 1, n_classes: 10, ..nets::small(NetworkKind::Search, 4, 28) }
+pub(super) fn spec() -> Cells {
+    Cells { in_channels: 1, n_classes: 10, ..nets::small(NetworkKind::Search, 4, 28) }
 }
 
 /// Likelihood, accuracy and the batches of an evaluation, in f64.
@@ -76,9 +77,9 @@ pub(super) fn spec() -> NetworkSpec {
 fn evaluation_is_the_reference_s() {
     let Some(mut search) = search(config()) else { return };
     run(&mut search, 1);
-    let genotype = search.mode();
-    let found = search.evaluate(&genotype).unwrap();
-    assert_eq!(found, search.evaluate(&genotype).unwrap());
+    let (genotype, alpha) = (mode(&search), search.architecture());
+    let found = search.evaluate(&alpha).unwrap();
+    assert_eq!(found, search.evaluate(&alpha).unwrap());
 
     let dataset = dataset();
     let net = nets::child(&spec(), &genotype);
@@ -113,9 +114,9 @@ fn evaluation_disturbs_nothing() {
     let mut evaluated = search(config()).unwrap();
     run(&mut plain, 2);
     run(&mut evaluated, 1);
-    let mode = evaluated.mode();
-    evaluated.evaluate(&mode).unwrap();
-    let net = nets::child(&spec(), &mode);
+    let alpha = evaluated.architecture();
+    evaluated.evaluate(&alpha).unwrap();
+    let net = nets::child(&spec(), &mode(&evaluated));
     let likelihood = Child::new(&net, Mode::Likelihood, 0);
     evaluated.network().run(likelihood).unwrap();
     run(&mut evaluated, 1);

@@ -33,7 +33,7 @@ fn a_step_fits_webgpu_s_default_limits_and_reports_what_it_did() {
         assert!((1.0..10.0).contains(&r.train_loss) && (0.0..=1.0).contains(&r.train_accuracy), "{r:?}");
         assert!((0.0..=1.0).contains(&r.accuracy) && r.mode_accuracy.is_some() == (r.step % 2 == 0));
         assert!(r.grad_norm > 0.0 && (r.clip_factor - (5.0 / (r.grad_norm + 1e-6)).min(1.0)).abs() < 1e-6);
-        assert!(r.entropy.normal > 0.0 && r.entropy.reduce > 0.0 && r.arena_bytes > 0);
+        assert!(r.entropy.values().all(|entropy| *entropy > 0.0) && r.arena_bytes > 0);
         let part = 0.5 * (1.0 + (std::f64::consts::PI * i as f64 / 4.0).cos());
         assert!((r.lr - (0.001 + 0.024 * part)).abs() < 1e-12, "cosine from 0.025 to 0.001: {}", r.lr);
     }
@@ -107,7 +107,7 @@ fn children_of_negligible_weight_are_left_out_and_hardly_missed() {
     let Some(mut some) = search(spread.clone()) else { return };
     let mut every = search(Config { drop_mass: 0.0, ..spread.clone() }).unwrap();
     let start = some.snapshot().unwrap();
-    let prior = some.prior().clone();
+    let prior = some.prior().unwrap().clone();
     let (a, b) = (run(&mut some, 1).remove(0), run(&mut every, 1).remove(0));
     assert_eq!(a.weights, b.weights);
     let kept = importance::kept(&a.weights, 1e-3);
@@ -122,7 +122,7 @@ fn children_of_negligible_weight_are_left_out_and_hardly_missed() {
     let n_v = some.network().layout().v_len as usize;
     let mut norm_of = |k: usize| {
         let alpha = prior.sample(&mut stream(spread.seed, Purpose::Sample, 0, k as u64));
-        let genotype = some.space().genotype(&alpha);
+        let genotype = super::cells(&some).genotype(&alpha);
         let net = nets::child(&super::state::spec(), &genotype);
         let network = some.network();
         network.write_all(Buf::Grad, &vec![0.0; n_v]).unwrap();

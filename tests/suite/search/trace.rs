@@ -5,17 +5,18 @@ use std::path::Path;
 
 use parsec_nas::config::{Baseline, Config, Samples, Temper};
 use parsec_nas::export::tensors::{self, Metadata, Tensor, Tensors};
-use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::network::Net;
 use parsec_nas::reference::adam::Adam;
 use parsec_nas::reference::network::{self, Batch};
 use parsec_nas::reference::search_step::{PriorShaped, Settings, State, search_step};
 use parsec_nas::reference::sgd::Sgd;
-use parsec_nas::space::{Genotype, Primitive, Space};
+use parsec_nas::space::{Darts, Genotype, Primitive};
+use parsec_nas::space::{NetworkKind, StemKind};
 
 use super::super::nets;
 use super::super::replay::{close, numbers};
 use super::{config, minus, search};
+use crate::nets::Cells;
 
 const PRIMITIVES: [Primitive; 7] = [
     Primitive::MaxPool3x3,
@@ -27,8 +28,8 @@ const PRIMITIVES: [Primitive; 7] = [
     Primitive::DilConv5x5,
 ];
 
-fn spec() -> NetworkSpec {
-    NetworkSpec {
+fn spec() -> Cells {
+    Cells {
         kind: NetworkKind::Search,
         stem: StemKind::Cifar,
         in_channels: 1,
@@ -105,7 +106,7 @@ fn batch(trace: &Tensors, split: &str) -> Batch {
     Batch::from_nchw([8, 1, 28, 28], &numbers(trace, &format!("{split}.images")), &labels)
 }
 
-fn children(trace: &Tensors, space: &Space) -> Vec<(Vec<usize>, Net)> {
+fn children(trace: &Tensors, space: &Darts) -> Vec<(Vec<usize>, Net)> {
     let pairs = numbers(trace, "alpha");
     let child = |indices: &[f64]| {
         let cell = |kind: usize| {
@@ -120,7 +121,7 @@ fn children(trace: &Tensors, space: &Space) -> Vec<(Vec<usize>, Net)> {
 }
 
 /// The step recomputed from the trace, with the tolerances that users are promised.
-fn recompute(trace: &Tensors, metadata: &Metadata, space: &Space) {
+fn recompute(trace: &Tensors, metadata: &Metadata, space: &Darts) {
     let number = |key: &str| -> f64 { metadata[key].parse().unwrap() };
     let primitives: Vec<&str> = metadata["primitives"].split(',').collect();
     assert_eq!(primitives, PRIMITIVES.map(Primitive::name));
@@ -166,7 +167,7 @@ fn recompute(trace: &Tensors, metadata: &Metadata, space: &Space) {
     close("the step of π", &moved, &minus(&flat(&after.pi), &old), 1e-3);
 }
 
-fn traced(change: impl FnOnce(Config) -> Config, check: impl Fn(&Tensors, &Metadata, &Space)) {
+fn traced(change: impl FnOnce(Config) -> Config, check: impl Fn(&Tensors, &Metadata, &Darts)) {
     let folder = tempfile::tempdir().unwrap();
     let base = Config {
         primitives: PRIMITIVES.to_vec(),
@@ -185,7 +186,7 @@ fn traced(change: impl FnOnce(Config) -> Config, check: impl Fn(&Tensors, &Metad
         assert_eq!(metadata["step"], (step + 1).to_string());
         assert_eq!(metadata["clip_factor"].parse::<f64>().unwrap(), record.clip_factor);
         assert_eq!(metadata["lr"].parse::<f64>().unwrap(), record.lr);
-        check(&trace, &metadata, search.space());
+        check(&trace, &metadata, &super::cells(&search));
     }
     // One step begins where the one before it ended.
     let (first, _) = tensors::read(&file(1)).unwrap();

@@ -106,7 +106,10 @@ fn the_resolved_form_names_every_key_and_round_trips() {
     assert_eq!(to_toml(&again).unwrap(), text);
     let table: Table = text.parse().unwrap();
     let named: Vec<&str> = table.keys().map(String::as_str).collect();
-    let mut listed: Vec<&str> = KEYS.iter().map(|k| k.name).collect();
+    // What only a chain has is tested with chains.
+    let of_chains = ["stages", "choices", "head"];
+    let mut listed: Vec<&str> =
+        KEYS.iter().map(|k| k.name).filter(|name| !of_chains.contains(name)).collect();
     listed.sort_unstable();
     assert_eq!(named, listed);
     assert_eq!(TrainConfig::KIND, "train");

@@ -38,20 +38,20 @@ fn drop_path_rises_with_the_epoch() {
 
 #[test]
 fn drop_path_factors_are_keyed_and_keep_the_mean() {
-    let (p, n) = (0.2, 500);
-    let factors = drop_path_factors(p, 3, 7, 3, n);
-    assert_eq!(factors.len(), 3 * 8 * n);
+    let (p, n, rows) = (0.2, 500, 3 * 8);
+    let factors = drop_path_factors(p, 3, 7, rows, n);
+    assert_eq!(factors.len(), rows * n);
     let kept = (1.0 / 0.8) as f32;
     assert!(factors.iter().all(|f| *f == 0.0 || *f == kept));
     // 12,000 draws: standard deviation 0.0037 of the part that is dropped.
     let dropped = factors.iter().filter(|f| **f == 0.0).count() as f64 / factors.len() as f64;
     assert!((dropped - p).abs() < 0.015, "{dropped}");
-    assert_eq!(factors, drop_path_factors(p, 3, 7, 3, n));
-    for other in [drop_path_factors(p, 4, 7, 3, n), drop_path_factors(p, 3, 8, 3, n)] {
+    assert_eq!(factors, drop_path_factors(p, 3, 7, rows, n));
+    for other in [drop_path_factors(p, 4, 7, rows, n), drop_path_factors(p, 3, 8, rows, n)] {
         assert_ne!(factors, other);
     }
     // Every operation by itself, and none of them changes with the batch's size.
     assert_ne!(factors[..n], factors[n..2 * n]);
-    assert_eq!(drop_path_factors(p, 3, 7, 3, 8)[..8], factors[..8]);
-    assert!(drop_path_factors(0.0, 3, 7, 3, n).iter().all(|f| *f == 1.0));
+    assert_eq!(drop_path_factors(p, 3, 7, rows, 8)[..8], factors[..8]);
+    assert!(drop_path_factors(0.0, 3, 7, rows, n).iter().all(|f| *f == 1.0));
 }

@@ -16,7 +16,7 @@ use parsec_nas::train::{Phases, TrainRecord, Trained, Training, network_spec, sc
 use toml::Value;
 
 use super::super::replay::{close, numbers, open};
-use super::{batch_in_f64, config, dataset, genotype, in_f64, net, training};
+use super::{batch_in_f64, config, dataset, in_f64, net, training};
 
 fn run(training: &mut Training, steps: usize) -> Vec<TrainRecord> {
     let timeless = |r: TrainRecord| TrainRecord { seconds: Phases::default(), ..r };
@@ -69,7 +69,7 @@ fn a_step_is_the_reference_s() {
             .unwrap();
     let mut batch = batch_in_f64(&source.batch(6));
     assert_eq!(record.drop_path, 0.25);
-    let factors = schedule::drop_path_factors(0.25, c.seed, 6, 3, 8);
+    let factors = schedule::drop_path_factors(0.25, c.seed, 6, 3 * 8, 8);
     for (i, mask) in factors.chunks_exact(8).enumerate() {
         batch.drop_path.insert(i, mask.iter().map(|f| f64::from(*f)).collect());
     }
@@ -218,10 +218,11 @@ fn evaluation_is_the_reference_s_and_changes_nothing() {
 
     // The network by itself, from the tensors of a file, with any batch.
     let tensors: Tensors = weights.to_tensors(training.network().layout(), Prefixes::PLAIN);
-    let spec = network_spec(&c, &data);
+    let super::Settings { space, alpha, .. } = super::settings(c.clone(), normalisation.clone());
+    let spec = network_spec(&c, &space, &data);
     let path = std::path::Path::new("w.safetensors");
     let gpu = open().unwrap();
-    let mut trained = Trained::new(spec, genotype(), (&tensors, path), gpu, Lowering::default()).unwrap();
+    let mut trained = Trained::new(spec, alpha, (&tensors, path), gpu, Lowering::default()).unwrap();
     let images: Vec<f32> = eval_batches(&data.test, &normalisation, 20).unwrap().next().unwrap().images;
     let alone = trained.logits(&images).unwrap();
     close("logits", &alone.iter().map(|z| f64::from(*z)).collect::<Vec<_>>(), &logits, 1e-4);
@@ -265,8 +266,7 @@ fn what_cannot_be_trained_is_refused_before_anything_runs() {
     let refused = |changes: &[(&str, Value)]| {
         let data = dataset();
         let normalisation = Normalisation::of(&data.train);
-        let settings =
-            parsec_nas::train::Settings { config: config(changes), genotype: genotype(), normalisation };
+        let settings = super::settings(config(changes), normalisation);
         let error = Training::new(settings, data, open()?).err().unwrap();
         Some((error.exit_code(), error.to_string()))
     };

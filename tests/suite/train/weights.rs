@@ -4,14 +4,15 @@ use std::path::Path;
 
 use parsec_nas::export::tensors::{Tensor, Tensors};
 use parsec_nas::graph::Layout;
-use parsec_nas::graph::spec::{NetworkKind, NetworkSpec, StemKind};
 use parsec_nas::space::Primitive;
+use parsec_nas::space::{NetworkKind, StemKind};
 use parsec_nas::train::weights::{Prefixes, Weights};
 
 use super::genotype;
+use crate::nets::Cells;
 
 fn layout(auxiliary: bool) -> Layout {
-    let spec = NetworkSpec {
+    let spec = Cells {
         kind: NetworkKind::Final,
         stem: StemKind::Cifar,
         in_channels: 1,

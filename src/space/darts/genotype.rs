@@ -1,15 +1,10 @@
-//! A genotype ↔ its text in the form that DARTS users exchange; named genotypes; what an argument means.
+//! A genotype ↔ its text in the form that DARTS users exchange; published genotypes.
 
 use std::fmt;
-use std::path::Path;
 
-use crate::error::{Error, Result};
-
-use super::parse::{ParseError, parse};
+use super::parse::parse;
 use super::{CellArch, CellKind, Genotype, Pair, Primitive};
-
-/// Longer files are no genotypes.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+use crate::space::ParseError;
 
 impl Genotype {
     /// The wiring of one kind of cell.
@@ -30,7 +25,7 @@ impl Genotype {
     /// # Errors
     /// Where the text departs from that, or describes a cell outside the space.
     pub fn parse(text: &str) -> std::result::Result<Self, ParseError> {
-        parse(text)
+        parse(text, &[])
     }
 
     /// Number of identities among the eight terms of a kind of cell.
@@ -91,52 +86,4 @@ pub fn named(name: &str) -> Option<Genotype> {
         std::array::from_fn(|node| std::array::from_fn(|slot| pair(terms[2 * node + slot])))
     };
     Some(Genotype { normal: cell(normal), reduce: cell(reduce) })
-}
-
-/// What a user means by `arg`: a name out of [`NAMES`], a file that holds a genotype, or its text.
-///
-/// # Errors
-/// [`Error::Usage`] for a text that is no genotype, [`Error::File`] for such a file, [`Error::Io`] for a
-/// file that cannot be read.
-pub fn read_genotype(arg: &str) -> Result<Genotype> {
-    if let Some(genotype) = named(arg.trim()) {
-        return Ok(genotype);
-    }
-    let path = Path::new(arg);
-    if path.is_file() || (!path.exists() && looks_like_path(arg)) {
-        return read_file(path);
-    }
-    if path.is_dir() {
-        let found = "a folder";
-        return Err(Error::file(path, None, "a file that holds a genotype", found, "its genotype.txt"));
-    }
-    Genotype::parse(arg).map_err(|e| {
-        let place = format!("{}, at line {}, column {}", e.found, e.line, e.column);
-        Error::usage("genotype", e.expected, place, e.hint)
-    })
-}
-
-/// A word with a dot or a separator and nothing of a genotype's punctuation is a path that does not
-/// exist, not a text that does not parse.
-fn looks_like_path(arg: &str) -> bool {
-    let text = |c: char| c.is_control() || "()[]'\"=,".contains(c);
-    arg.contains(['/', '\\', '.']) && !arg.contains(text)
-}
-
-fn read_file(path: &Path) -> Result<Genotype> {
-    let n_bytes = std::fs::metadata(path).map_err(|e| Error::io("read", path, e))?.len();
-    let expected = "the text of a genotype";
-    if n_bytes > MAX_FILE_BYTES {
-        let found = format!("{n_bytes} bytes");
-        return Err(Error::file(path, None, expected, found, "a file such as a run's genotype.txt"));
-    }
-    let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
-    let text = String::from_utf8(bytes).map_err(|e| {
-        let offset = e.utf8_error().valid_up_to() as u64;
-        Error::file(path, Some(offset), expected, "bytes that are not UTF-8", "")
-    })?;
-    Genotype::parse(&text).map_err(|e| {
-        let place = format!("{}, at line {}, column {}", e.found, e.line, e.column);
-        Error::file(path, Some(e.offset as u64), e.expected, place, e.hint)
-    })
 }

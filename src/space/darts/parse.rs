@@ -1,35 +1,7 @@
 //! Genotype text → [`Genotype`], or where and how it departs from the form.
 
-use std::fmt;
-
 use super::{CellArch, Genotype, N_NODES, N_SLOTS, Pair, Primitive};
-
-/// Where a text stops being a genotype, what should stand there and what does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParseError {
-    /// Byte offset.
-    pub offset: usize,
-    /// Line, from 1.
-    pub line: usize,
-    /// Character of the line, from 1.
-    pub column: usize,
-    /// What should stand there.
-    pub expected: String,
-    /// What stands there.
-    pub found: String,
-    /// What to try; may be empty.
-    pub hint: String,
-}
-
-impl fmt::Display for ParseError {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self { line, column, expected, found, hint, .. } = self;
-        write!(f, "line {line}, column {column}: expected {expected}, found {found}")?;
-        if hint.is_empty() { Ok(()) } else { write!(f, " (try: {hint})") }
-    }
-}
-
-impl std::error::Error for ParseError {}
+use crate::space::ParseError;
 
 type Parsed<T> = Result<T, ParseError>;
 
@@ -37,8 +9,8 @@ type Parsed<T> = Result<T, ParseError>;
 const FIELDS: [&str; 4] = ["normal", "normal_concat", "reduce", "reduce_concat"];
 
 /// See [`Genotype::parse`].
-pub(super) fn parse(text: &str) -> Parsed<Genotype> {
-    let mut p = Parser { text, at: 0 };
+pub(super) fn parse(text: &str, primitives: &[Primitive]) -> Parsed<Genotype> {
+    let mut p = Parser { text, at: 0, primitives };
     p.head()?;
     let (mut normal, mut reduce) = (None, None);
     let mut seen: Vec<&str> = Vec::new();
@@ -54,14 +26,14 @@ pub(super) fn parse(text: &str) -> Parsed<Genotype> {
             return Err(p.error_at(start, expected));
         };
         seen.push(field);
-        p.expect('=')?;
+        p.token('=')?;
         match field {
             "normal" => normal = Some(p.cell()?),
             "reduce" => reduce = Some(p.cell()?),
             _ => p.concat()?,
         }
         if !p.take(',') {
-            p.expect(')')?;
+            p.token(')')?;
             break;
         }
     }
@@ -79,6 +51,8 @@ pub(super) fn parse(text: &str) -> Parsed<Genotype> {
 struct Parser<'a> {
     text: &'a str,
     at: usize,
+    /// Those that are known besides the named ones.
+    primitives: &'a [Primitive],
 }
 
 impl<'a> Parser<'a> {
@@ -101,7 +75,7 @@ impl<'a> Parser<'a> {
         taken
     }
 
-    fn expect(&mut self, c: char) -> Parsed<()> {
+    fn token(&mut self, c: char) -> Parsed<()> {
         let start = self.skip_space();
         if self.take(c) { Ok(()) } else { Err(self.error_at(start, format!("`{c}`"))) }
     }
@@ -116,20 +90,7 @@ impl<'a> Parser<'a> {
     }
 
     fn error_at(&self, offset: usize, expected: impl Into<String>) -> ParseError {
-        let before = self.text.get(..offset).unwrap_or("");
-        let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-        let rest = self.text.get(offset..).unwrap_or("");
-        // As much as names the thing: a word, or one character.
-        let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-        let shown: String = rest.chars().take(rest[..word].chars().count().clamp(1, 24)).collect();
-        ParseError {
-            offset,
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-            expected: expected.into(),
-            found: if shown.is_empty() { "the end of the text".into() } else { format!("{shown:?}") },
-            hint: String::new(),
-        }
+        ParseError::at(self.text, offset, expected)
     }
 
     /// `Genotype(`, perhaps with `NAME =` in front.
@@ -147,7 +108,7 @@ impl<'a> Parser<'a> {
                 format!("a genotype's text, a file that holds it, or {}", super::genotype::NAMES.join(", "));
             return Err(error);
         }
-        self.expect('(')
+        self.token('(')
     }
 
     /// Opens a list or a tuple; the bracket that closes it.
@@ -205,14 +166,14 @@ impl<'a> Parser<'a> {
     fn pair(&mut self, node: usize) -> Parsed<Pair> {
         let close = self.open("a pair such as ('sep_conv_3x3', 0)")?;
         let primitive = self.primitive()?;
-        self.expect(',')?;
+        self.token(',')?;
         let at = self.skip_space();
         let word = self.word();
         let expected = || format!("an input of node {}: 0 to {}", node + 2, node + 1);
         let input = word.parse().ok().filter(|input| *input < node + 2);
         let input = input.ok_or_else(|| self.error_at(at, expected()))?;
         self.take(',');
-        self.expect(close)?;
+        self.token(close)?;
         Ok(Pair { input, primitive })
     }
 
@@ -227,7 +188,8 @@ impl<'a> Parser<'a> {
         };
         let inside = self.at;
         let name = self.word();
-        let primitive = Primitive::from_name(name).ok_or_else(|| {
+        let own = self.primitives.iter().copied().find(|p| p.name() == name);
+        let primitive = own.or_else(|| Primitive::from_name(name)).ok_or_else(|| {
             let mut error = self.error_at(inside, format!("a primitive: {}", Primitive::names()));
             error.hint = Primitive::nearest(name).map(|p| p.name().to_owned()).unwrap_or_default();
             error

@@ -1,0 +1,92 @@
+//! A chain of layers → its drawing: a row of blocks, one line per stage, as high as they are wide in channels.
+
+use super::svg::{Anchor, FAINT, GREY, INK, Svg, n};
+use crate::space::Link;
+
+const BORDER: f64 = 24.0;
+const BLOCK: (f64, f64) = (74.0, 26.0);
+const GAP: f64 = 18.0;
+const ROW: f64 = 66.0;
+const CAPTION: f64 = 28.0;
+
+/// Fill and frame of a block: one colour per kernel side, stronger with the expansion.
+fn tint(block: Option<(usize, usize)>) -> (&'static str, &'static str) {
+    match block {
+        None => ("#f3f4f6", "#8d99a6"),
+        Some((_, 3)) => ("#e8f0fe", "#8fb2e3"),
+        Some((_, 5)) => ("#f1e9fb", "#b79add"),
+        Some(_) => ("#fdeadd", "#e0a577"),
+    }
+}
+
+/// Stages of a chain: the first layer of each halves the map.
+fn stages(links: &[Link]) -> Vec<&[Link]> {
+    links.chunk_by(|_, next| !next.halves).collect()
+}
+
+/// Chains below each other, each with a caption, which may be empty.
+pub fn chains_svg(rows: &[(String, Vec<Link>)]) -> String {
+    let widest = rows.iter().flat_map(|(_, links)| stages(links)).map(<[Link]>::len).max().unwrap_or(0);
+    let width = 2.0 * BORDER + 92.0 + widest as f64 * (BLOCK.0 + GAP);
+    let height = |(caption, links): &(String, Vec<Link>)| {
+        let caption = if caption.is_empty() { 0.0 } else { CAPTION };
+        caption + ROW * (stages(links).len() + 2) as f64 - 30.0
+    };
+    let total: f64 = rows.iter().map(height).sum();
+    let mut svg = Svg::new(width, 2.0 * BORDER + total);
+    let mut y = BORDER;
+    for (caption, links) in rows {
+        if !caption.is_empty() {
+            svg.text((BORDER, y + 8.0), 12.0, Anchor::Start, GREY, caption);
+            y += CAPTION;
+        }
+        y = chain(&mut svg, links, y);
+    }
+    svg.finish()
+}
+
+/// One chain from `y` on; where it ends.
+fn chain(svg: &mut Svg, links: &[Link], mut y: f64) -> f64 {
+    let left = BORDER + 92.0;
+    end(svg, left, y, "stem", "#e6f4ea", "#5b9a6f");
+    y += ROW - 18.0;
+    for (at, stage) in stages(links).into_iter().enumerate() {
+        let middle = y + BLOCK.1 / 2.0;
+        svg.text((BORDER, middle - 7.0), 12.0, Anchor::Start, INK, &format!("stage {}", at + 1));
+        let about = format!("{}W, 1/{}", stage[0].widening, 2 << at);
+        svg.text((BORDER, middle + 8.0), 10.0, Anchor::Start, GREY, &about);
+        let right = left + stage.len() as f64 * (BLOCK.0 + GAP) - GAP;
+        svg.path(&format!("M{} {}H{}", n(left), n(middle), n(right)), FAINT, 2.0);
+        for (i, link) in stage.iter().enumerate() {
+            let x = left + i as f64 * (BLOCK.0 + GAP);
+            let (fill, stroke) = tint(link.block);
+            svg.rect([x, y, BLOCK.0, BLOCK.1], 6.0, fill, stroke);
+            svg.text((x + BLOCK.0 / 2.0, middle), 12.0, Anchor::Middle, INK, &link.name);
+            if link.halves {
+                svg.text((x + BLOCK.0 / 2.0, y + BLOCK.1 + 9.0), 9.0, Anchor::Middle, GREY, "stride 2");
+            }
+        }
+        y += ROW;
+    }
+    end(svg, left, y - 12.0, "head", "#fdf3d8", "#b8923a");
+    y + ROW - 30.0
+}
+
+fn end(svg: &mut Svg, x: f64, y: f64, name: &str, fill: &str, stroke: &str) {
+    svg.rect([x, y, BLOCK.0, BLOCK.1], 6.0, fill, stroke);
+    svg.text((x + BLOCK.0 / 2.0, y + BLOCK.1 / 2.0), 12.0, Anchor::Middle, INK, name);
+}
+
+/// A chain as a DOT graph.
+pub fn chain_dot(links: &[Link]) -> String {
+    let mut dot = String::from(
+        "digraph chain {\n  rankdir=LR;\n  node [shape=box, style=\"rounded,filled\", fillcolor=\"#e8f0fe\"];\n  stem [fillcolor=\"#e6f4ea\"];\n  head [fillcolor=\"#fdf3d8\"];\n",
+    );
+    let mut before = "stem".to_owned();
+    for (i, link) in links.iter().enumerate() {
+        let what = if link.halves { ", stride 2" } else { "" };
+        dot += &format!("  layer{i} [label=\"{}{what}\"];\n  {before} -> layer{i};\n", link.name);
+        before = format!("layer{i}");
+    }
+    dot + &format!("  {before} -> head;\n}}\n")
+}

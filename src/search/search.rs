@@ -1,0 +1,307 @@
+//! A search: the strategy's steps on batches of the two splits, its state, and who watches it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::algorithm::{Parsec, Random, Rules};
+use super::darts::AllPaths;
+use super::evaluate::EvaluateMode;
+use super::evaluator::{Evaluator, suggest_smaller};
+use super::record::{Phases, StepRecord};
+use super::strategy::{Step, Strategy};
+use super::trace::Trace;
+use crate::config::{Config, Method};
+use crate::data::{Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch, check_sides, split};
+use crate::error::{Error, Result};
+use crate::export::tensors::Tensors;
+use crate::gpu::{Gpu, Network, Update};
+use crate::graph::init::initial;
+use crate::graph::{Layout, Lowering};
+use crate::kernel::Buf;
+use crate::space::{Alpha, Mixture, NetworkKind, NetworkSpec, Prior, Space};
+
+/// What a search depends on besides its data, its adapter and its state.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The resolved configuration.
+    pub config: Config,
+    /// What is searched.
+    pub space: Arc<dyn Space>,
+    /// Normalisation of the images.
+    pub normalisation: Normalisation,
+    /// How children are lowered.
+    pub lowering: Lowering,
+}
+
+impl Settings {
+    /// Those of a search of the space that the configuration names.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for settings that the space refuses.
+    pub fn of(config: Config, normalisation: Normalisation, lowering: Lowering) -> Result<Self> {
+        Ok(Self { space: config.space()?, config, normalisation, lowering })
+    }
+}
+
+/// Who is told of every step.
+pub(super) trait Observer: Send {
+    /// Whether the state from before the step is to be kept, for what is seen after it.
+    fn wants_before(&self, search: &Search) -> bool;
+
+    /// The step is done; what there is to say about it goes into its record.
+    fn seen(&self, search: &mut Search, done: &Done<'_>, record: &mut StepRecord) -> Result<()>;
+}
+
+/// A step that was done.
+pub(super) struct Done<'a> {
+    pub before: Option<&'a Tensors>,
+    pub search: &'a Batch,
+    pub train: &'a Batch,
+    pub step: &'a Step,
+}
+
+/// A running search: {v, momentum} on the adapter, {the strategy's state, step} here.
+pub struct Search {
+    pub(super) settings: Settings,
+    pub(super) evaluator: Evaluator,
+    pub(super) strategy: Box<dyn Strategy>,
+    pub(super) dataset: Arc<Dataset>,
+    sources: Vec<Arc<BatchSource>>,
+    prefetch: Option<Prefetch>,
+    observers: Vec<Box<dyn Observer>>,
+    pub(super) step: u64,
+    pub(super) mode_accuracy: Option<(u64, f64)>,
+}
+
+impl Search {
+    /// A search at its beginning: random v, uniform π.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for extents that cannot be built and batches larger than a split,
+    /// [`Error::Memory`] where a child does not fit the adapter.
+    pub fn new(mut settings: Settings, dataset: Arc<Dataset>, gpu: Gpu) -> Result<Self> {
+        let config = &settings.config;
+        let images = &dataset.train;
+        check_sides(images.height, images.width)?;
+        let spec = NetworkSpec {
+            space: Arc::clone(&settings.space),
+            kind: NetworkKind::Search,
+            in_channels: images.channels,
+            height: images.height,
+            width: images.width,
+            n_classes: dataset.class_names.len(),
+            channels: config.channels,
+        };
+        spec.check()?;
+        let sources = sources(config, &settings.normalisation, &dataset)?;
+        let per_epoch = sources[1].batches_per_epoch();
+        settings.config.resolve_steps(per_epoch);
+
+        let config = &settings.config;
+        let layout = Layout::new(spec.parent_params())?;
+        let v = initial(&layout, config.seed);
+        let mut network = Network::new(gpu, spec.image(), layout, settings.lowering)?;
+        network.write_all(Buf::V, &v)?;
+        let (space, rules) = (&*settings.space, Rules::of(config, per_epoch));
+        let strategy: Box<dyn Strategy> = match config.method {
+            Method::Parsec => Box::new(Parsec::new(space, rules)),
+            Method::Random => Box::new(Random::new(space, rules)),
+            Method::Darts => Box::new(AllPaths::new(space, rules.adam, rules.warm_up)),
+        };
+        let mut evaluator = Evaluator::new(network, spec, config);
+        strategy.reserve(&mut evaluator).map_err(|e| suggest_smaller(e, config.batch, config.part()))?;
+        Ok(Self {
+            settings,
+            evaluator,
+            strategy,
+            dataset,
+            sources,
+            prefetch: None,
+            observers: vec![Box::new(Trace), Box::new(EvaluateMode)],
+            step: 0,
+            mode_accuracy: None,
+        })
+    }
+
+    /// The search at its beginning on its adapter opened again, after that was lost.
+    ///
+    /// # Errors
+    /// Those of [`Self::new`] and of [`Network::open_again`].
+    pub fn reopen(&mut self) -> Result<()> {
+        let gpu = self.evaluator.network().open_again()?;
+        *self = Self::new(self.settings.clone(), Arc::clone(&self.dataset), gpu)?;
+        Ok(())
+    }
+
+    /// One step of the strategy.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] before anything is changed, [`Error::Device`] if the adapter fails.
+    pub fn step(&mut self) -> Result<StepRecord> {
+        let done = self.iteration();
+        if done.is_err() {
+            // The step was not done: its batches are still to come.
+            self.prefetch = None;
+        }
+        done
+    }
+
+    fn iteration(&mut self) -> Result<StepRecord> {
+        let started = Instant::now();
+        let observers = std::mem::take(&mut self.observers);
+        let wanted = observers.iter().any(|o| o.wants_before(self));
+        let before = if wanted { Some(self.snapshot()?) } else { None };
+
+        let waiting = Instant::now();
+        let (search, train) = self.batches()?;
+        let data = waiting.elapsed().as_secs_f64();
+        let update = self.update();
+        self.evaluator.take_timings();
+        self.evaluator.step = self.step + 1;
+        let step = self.strategy.step(self.step, &mut self.evaluator, [&search, &train], update);
+        let step = match step {
+            Ok(step) => step,
+            Err(e) => {
+                self.observers = observers;
+                return Err(e);
+            }
+        };
+        self.step += 1;
+
+        let mut record = StepRecord::of(self, &step);
+        let done = Done { before: before.as_ref(), search: &search, train: &train, step: &step };
+        let seen = observers.iter().try_for_each(|o| o.seen(self, &done, &mut record));
+        self.observers = observers;
+        seen?;
+        let timings = self.evaluator.take_timings();
+        record.seconds =
+            Phases { data, plan: timings.plan, search: timings.search, train: timings.train, host: 0.0 };
+        record.seconds.host = started.elapsed().as_secs_f64() - record.seconds.total();
+        Ok(record)
+    }
+
+    fn batches(&mut self) -> Result<(Batch, Batch)> {
+        if self.prefetch.is_none() {
+            let threads = match self.settings.config.threads {
+                0 => std::thread::available_parallelism().map_or(1, usize::from),
+                n => n,
+            };
+            self.prefetch = Some(Prefetch::new(self.sources.clone(), self.step, threads)?);
+        }
+        let next = self.prefetch.as_mut().map(Prefetch::next).transpose()?;
+        let mut batches = next.map(|(_, batches)| batches).unwrap_or_default().into_iter();
+        match (batches.next(), batches.next()) {
+            (Some(search), Some(train)) => Ok((search, train)),
+            _ => Err(Error::device("the loader gave no batches", "resume the run")),
+        }
+    }
+
+    /// Sets the state's step; the loader starts there.
+    pub(super) fn go_to(&mut self, step: u64) {
+        self.step = step;
+        self.prefetch = None;
+    }
+
+    /// The update of v at this step: a cosine from `lr` to `lr_min` over all steps.
+    fn update(&self) -> Update {
+        let c = &self.settings.config;
+        let part = self.step as f64 / c.steps.max(1) as f64;
+        let lr = c.lr_min + 0.5 * (c.lr - c.lr_min) * (1.0 + (std::f64::consts::PI * part).cos());
+        Update { lr, momentum: c.momentum, weight_decay: c.weight_decay, max_norm: c.grad_clip }
+    }
+
+    /// Epoch of the train split that the step done last was in, from 1.
+    pub(super) fn epoch(&self) -> u64 {
+        (self.step - 1) / self.sources[1].batches_per_epoch() + 1
+    }
+
+    /// The architectures that the next step draws, in order.
+    pub fn draw(&self) -> Vec<Alpha> {
+        self.strategy.draws(self.step)
+    }
+
+    /// The architecture that the search would end with now: the mode of π; of a random search a draw from it that only
+    /// the seed decides; with all paths at once what α is decoded to.
+    pub fn architecture(&self) -> Alpha {
+        self.strategy.architecture(&*self.settings.space)
+    }
+
+    /// The same as text.
+    pub fn genotype(&self) -> String {
+        self.settings.space.print(&self.architecture())
+    }
+
+    /// Entropy in nats of π, or of the softmax of α, over each group of slots.
+    pub fn entropy(&self) -> Vec<f64> {
+        self.strategy.entropy()
+    }
+
+    /// The same where a search begins.
+    pub fn entropy_uniform(&self) -> Vec<f64> {
+        let space = &*self.settings.space;
+        match self.strategy.mixture() {
+            Some(_) => Mixture::uniform(space).entropy(),
+            None => Prior::uniform(space).entropy(),
+        }
+    }
+
+    /// π, where there is one.
+    pub fn prior(&self) -> Option<&Prior> {
+        self.strategy.prior()
+    }
+
+    /// Replaces π, for instance by that of another run; Adam starts anew.
+    pub fn set_prior(&mut self, prior: Prior) {
+        self.strategy.set_prior(prior);
+    }
+
+    /// α, where all paths run at once.
+    pub fn mixture(&self) -> Option<&Mixture> {
+        self.strategy.mixture()
+    }
+
+    /// What is searched.
+    pub fn space(&self) -> &dyn Space {
+        &*self.settings.space
+    }
+
+    /// The network but for its architecture.
+    pub fn spec(&self) -> &NetworkSpec {
+        self.evaluator.spec()
+    }
+
+    /// What carries out the passes of a step.
+    pub fn evaluator(&mut self) -> &mut Evaluator {
+        &mut self.evaluator
+    }
+
+    /// The network and its adapter.
+    pub fn network(&mut self) -> &mut Network {
+        self.evaluator.network()
+    }
+
+    /// Steps done.
+    pub fn steps_done(&self) -> u64 {
+        self.step
+    }
+
+    /// The configuration with every length resolved.
+    pub fn config(&self) -> &Config {
+        &self.settings.config
+    }
+}
+
+/// Batches of the search split and of the train split.
+fn sources(
+    config: &Config,
+    normalisation: &Normalisation,
+    dataset: &Arc<Dataset>,
+) -> Result<Vec<Arc<BatchSource>>> {
+    let splits = split(dataset.train.n, config.search_fraction, config.seed);
+    let augment = Augment { crop_pad: config.crop_pad as usize, flip: config.flip, ..Augment::NONE };
+    let source = |indices, part| {
+        let data = Arc::clone(dataset);
+        BatchSource::new(data, indices, part, config.batch, config.seed, augment, normalisation).map(Arc::new)
+    };
+    Ok(vec![source(splits.search, Part::Search)?, source(splits.train, Part::Train)?])
+}

@@ -1,0 +1,129 @@
+//! What a search does in a step, and what it ends with: a strategy. Its state as named tensors.
+
+use std::path::Path;
+
+use super::evaluator::{Evaluator, Trained};
+use crate::data::Batch;
+use crate::error::{Error, Result};
+use crate::export::tensors::{self, Tensor, Tensors};
+use crate::gpu::Update;
+use crate::space::prior::PerSlot;
+use crate::space::{Alpha, Mixture, Prior, Space, Table};
+
+/// What one step did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The architectures drawn, α_k; none where all paths run at once.
+    pub alphas: Vec<Alpha>,
+    /// log ω_k of each on the search batch, nats.
+    pub log_likelihood: Vec<f64>,
+    /// ω̃_k.
+    pub weights: Vec<f64>,
+    /// Exponent of the weights.
+    pub beta: f64,
+    /// Learning rate of v.
+    pub lr: f64,
+    /// The backward passes and the update of v.
+    pub trained: Trained,
+}
+
+/// A way of searching. Its state is what a step changes besides v and momentum.
+pub trait Strategy: Send {
+    /// One step, the `t`-th from 0, on a batch of the search split and one of the train split.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] before anything is changed, [`Error::Device`] if the adapter fails.
+    fn step(
+        &mut self,
+        t: u64,
+        evaluator: &mut Evaluator,
+        batches: [&Batch; 2],
+        update: Update,
+    ) -> Result<Step>;
+
+    /// Makes room for whatever a step may run.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] with what is needed.
+    fn reserve(&self, evaluator: &mut Evaluator) -> Result<()>;
+
+    /// The architecture that the search would end with now.
+    fn architecture(&self, space: &dyn Space) -> Alpha;
+
+    /// Entropy in nats of each group of slots.
+    fn entropy(&self) -> Vec<f64>;
+
+    /// π, where there is one.
+    fn prior(&self) -> Option<&Prior> {
+        None
+    }
+
+    /// Replaces π, for instance by that of another run.
+    fn set_prior(&mut self, _prior: Prior) {}
+
+    /// The architectures that step `t` draws.
+    fn draws(&self, _t: u64) -> Vec<Alpha> {
+        Vec::new()
+    }
+
+    /// The softmax over all paths, where that takes the place of π.
+    fn mixture(&self) -> Option<&Mixture> {
+        None
+    }
+
+    /// Adds its state to a checkpoint.
+    fn save(&self, space: &dyn Space, out: &mut Tensors);
+
+    /// Takes on the state of a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::File`] where a tensor is missing or has another shape.
+    fn load(&mut self, space: &dyn Space, state: &Tensors) -> Result<()>;
+}
+
+/// Adds `values`, one after another, as the F64 tensors `{prefix}.{table}`.
+pub(super) fn put(out: &mut Tensors, prefix: &str, tables: &[Table], values: &[f64]) {
+    let mut rest = values;
+    for table in tables {
+        let (here, others) = rest.split_at(table.shape.iter().product::<usize>().min(rest.len()));
+        out.insert(format!("{prefix}.{}", table.name), Tensor::f64(&table.shape, here.to_vec()));
+        rest = others;
+    }
+}
+
+/// The numbers of the tensors `{prefix}.{table}`, one after another.
+pub(super) fn take_tables(state: &Tensors, path: &Path, prefix: &str, tables: &[Table]) -> Result<Vec<f64>> {
+    let mut values = Vec::new();
+    for table in tables {
+        let name = format!("{prefix}.{}", table.name);
+        let (_, data) = tensors::f64s(state, path, &name)?;
+        let wanted: usize = table.shape.iter().product();
+        if data.len() != wanted {
+            let expected = format!("{name} with {wanted} numbers (the same primitives)");
+            return Err(Error::file(path, None, expected, data.len().to_string(), "the same --primitives"));
+        }
+        values.extend(data);
+    }
+    Ok(values)
+}
+
+/// A number per logit of π: the tensors `{prefix}.*`.
+pub(super) fn take(state: &Tensors, path: &Path, prefix: &str, space: &dyn Space) -> Result<PerSlot> {
+    let values = take_tables(state, path, prefix, &space.prior_tables())?;
+    let mut rest = values.as_slice();
+    let mut slots = Vec::new();
+    for slot in space.slots() {
+        let (here, others) = rest.split_at(slot.n_choices.min(rest.len()));
+        slots.push(here.to_vec());
+        rest = others;
+    }
+    Ok(slots)
+}
+
+/// The prior among the tensors of a checkpoint, if it is over this space.
+///
+/// # Errors
+/// [`Error::File`] where a tensor is missing or has another number of choices.
+pub fn take_prior(state: &Tensors, path: &Path, space: &dyn Space) -> Result<Prior> {
+    Ok(Prior::uniform(space).with(take(state, path, "pi", space)?))
+}

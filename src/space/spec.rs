@@ -1,0 +1,112 @@
+//! A network but for its architecture.
+
+use std::sync::Arc;
+
+use super::{Alpha, Paths, Space};
+use crate::error::Result;
+use crate::network::{Net, ParamSpec, Shape};
+
+/// Which of the two networks of an architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NetworkKind {
+    /// The over-parameterised parent and its children: batch norms without parameters, but for the stem's, and with the
+    /// batch's statistics always.
+    Search,
+    /// The network of one architecture: affine batch norms with running statistics.
+    Final,
+}
+
+/// A network but for its architecture.
+#[derive(Clone, Debug)]
+pub struct NetworkSpec {
+    /// What it is built of.
+    pub space: Arc<dyn Space>,
+    /// Search parent or final network.
+    pub kind: NetworkKind,
+    /// Channels of the images.
+    pub in_channels: usize,
+    /// Height of the images in pixels.
+    pub height: usize,
+    /// Width of the images in pixels.
+    pub width: usize,
+    /// Number of classes.
+    pub n_classes: usize,
+    /// Channels of the first layers of the space.
+    pub channels: usize,
+}
+
+impl PartialEq for NetworkSpec {
+    fn eq(&self, other: &Self) -> bool {
+        *self.space == *other.space
+            && (self.kind, self.image(), self.n_classes, self.channels)
+                == (other.kind, other.image(), other.n_classes, other.channels)
+    }
+}
+
+impl NetworkSpec {
+    /// Refuses what cannot be built, before anything runs.
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] naming the value.
+    pub fn check(&self) -> Result<()> {
+        // The upper ends keep every count inside 64 bits, and every loop of a kernel (over the pixels of an
+        // image in the pools, over the classes in the cross-entropy) under the 65,535 iterations after which
+        // some drivers stop silently.
+        let ranges = [
+            ("channels", self.channels, 2, 1024),
+            ("channels of the images", self.in_channels, 1, 1024),
+            ("image height", self.height, 1, 512),
+            ("image width", self.width, 1, 512),
+            ("classes", self.n_classes, 2, 20_000),
+        ];
+        for (what, value, least, most) in ranges {
+            in_range(what, value, least, most)?;
+        }
+        self.space.check(self)
+    }
+
+    /// The same with or without an auxiliary head, where the space can have one.
+    #[must_use]
+    pub fn with_auxiliary(self, on: bool) -> Self {
+        let space = self.space.auxiliary(on && self.kind == NetworkKind::Final).unwrap_or(self.space);
+        Self { space, ..self }
+    }
+
+    /// The extents of an image.
+    pub fn image(&self) -> Shape {
+        Shape { c: self.in_channels, h: self.height, w: self.width }
+    }
+
+    /// The layers of a child or of a final network, or, with all paths, of the mixed network.
+    pub fn net(&self, paths: Paths<'_>) -> Net {
+        self.space.net(paths, self)
+    }
+
+    /// Every named tensor of the search parent.
+    pub fn parent_params(&self) -> Vec<ParamSpec> {
+        self.space.parent_params(self)
+    }
+
+    /// Every named tensor of a network that is whole: of the search parent, or of an architecture's final network.
+    pub fn params(&self, alpha: &Alpha) -> Vec<ParamSpec> {
+        match self.kind {
+            NetworkKind::Search => self.parent_params(),
+            NetworkKind::Final => self.net(Paths::Child(alpha)).params(),
+        }
+    }
+
+    /// Multiply-adds of the convolutions and linear layers for one image, auxiliary head left out. An operation that a
+    /// child of a search drew twice counts twice, as its node sums two terms.
+    pub fn macs(&self, alpha: &Alpha) -> u64 {
+        // In a final network every slot has an operation of its own.
+        Self { kind: NetworkKind::Final, ..self.clone() }.net(Paths::Child(alpha)).macs()
+    }
+}
+
+/// Refuses a count out of a range.
+pub(super) fn in_range(what: &str, value: usize, least: usize, most: usize) -> Result<()> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(crate::Error::usage(what, format!("{least} to {most}"), value.to_string(), ""))
+}
