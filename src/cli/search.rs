@@ -110,6 +110,9 @@ pub struct SearchArgs {
     /// No backward pass for children whose weights sum to at most this
     #[arg(long, value_name = "MASS")]
     pub drop_mass: Option<f64>,
+    /// Lanes in which the gradients of children are added: another number rounds otherwise
+    #[arg(long, value_name = "N")]
+    pub lanes: Option<u64>,
     /// Write everything about each of the first M steps to RUN/trace
     #[arg(long, value_name = "M")]
     pub trace_steps: Option<u64>,

@@ -82,6 +82,7 @@ pub const KEYS: &[Key] = &[
     key("prior_temperature", Kind::Positive(1e6)),
     key("weights_from", Kind::Text(|s| non_empty(s, "a run folder or a safetensors file"))),
     key("drop_mass", Kind::Float(0.0, 0.5)),
+    key("lanes", Kind::Int(1, 64)),
     key("trace_steps", Kind::Int(0, 1_000_000)),
     key("tune", Kind::Bool),
     key("reference", Kind::Bool),

@@ -119,6 +119,10 @@ pub struct Config {
     pub weights_from: Option<PathBuf>,
     /// Children whose importance weights sum to at most this have no backward pass.
     pub drop_mass: f64,
+    /// Lanes in which the gradients of children are added; one where a configuration does not say, as before there were
+    /// more.
+    #[serde(default = "one_lane")]
+    pub lanes: usize,
     /// Write a trace of each of the first so many steps.
     pub trace_steps: u64,
     /// Kernel variants: true for a fresh trial, false for the fixed choice, none for the trial kept on disk or
@@ -294,6 +298,10 @@ impl Resolved for Config {
 }
 
 /// The space of configurations that say nothing of it.
+fn one_lane() -> usize {
+    1
+}
+
 fn darts() -> String {
     "darts".into()
 }

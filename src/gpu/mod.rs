@@ -7,6 +7,7 @@
 
 mod adapter;
 mod cache;
+mod children;
 mod device;
 mod executor;
 mod mirror;
@@ -17,7 +18,6 @@ mod pipelines;
 mod record;
 mod results;
 mod time;
-mod trunk;
 mod upload;
 mod variants;
 

@@ -265,7 +265,7 @@ impl Network {
     }
 
     /// Does `work` and counts its time, without that of waiting for the adapter.
-    fn on_host(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+    pub(super) fn on_host(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         let (start, waited) = (Instant::now(), self.gpu.waited);
         let done = work(self);
         self.host += start.elapsed().saturating_sub(self.gpu.waited - waited);

@@ -13,6 +13,8 @@ pub enum Buf {
     V,
     /// The gradient accumulated over children: Σ_k ω̃_k ∇_v, same layout as `V`.
     Grad,
+    /// Partial sum of level `i` over lanes of children: the gradient, then the trunk's gradients.
+    Lanes(u8),
     /// SGD's momentum buffer, same layout as `V`.
     Momentum,
     /// Running statistics and other non-trained state of batch norms (final networks).

@@ -48,6 +48,7 @@ pub const SOURCES: &[Source] = &[
     shader!("cross_entropy"),
     shader!("reduce"),
     shader!("pack"),
+    shader!("lane"),
     shader!("sgd"),
 ];
 

@@ -10,6 +10,7 @@ pub mod conv;
 pub mod depthwise;
 pub mod elementwise;
 pub mod head;
+pub mod lane;
 pub mod mix;
 pub mod optimizer;
 pub mod pack;

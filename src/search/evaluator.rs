@@ -5,6 +5,10 @@
 //! the gradients of the parts, each of a mean over M examples, are added with weight M/N: the gradient of the mean over
 //! all N. Batch norm sees a part at a time, which is all that tells this from the whole batch.
 //!
+//! Gradients are added in lanes: the children that have one are dealt out to a fixed number of lanes in turn, a lane adds
+//! its own in order, and the sums of the lanes are added as a fixed tree ([`crate::ops::lane`]). So the bits do not depend
+//! on which adapter computes which lane.
+//!
 //! What no architecture changes is computed once for all children of a pass, and so is its backward pass, from the sum
 //! of the children's weighted gradients (`graph::Extent`).
 
@@ -74,6 +78,7 @@ pub struct Evaluator {
     drop_mass: f64,
     /// Every child runs whole and by itself.
     literal: bool,
+    lanes: usize,
     /// Layers of the children of the last pass, by architecture.
     nets: BTreeMap<Alpha, Arc<Net>>,
     /// Layers of any child: all have the same trunk.
@@ -101,6 +106,7 @@ impl Evaluator {
             batch: config.batch,
             drop_mass: if config.reference { 0.0 } else { config.drop_mass },
             literal: config.reference,
+            lanes: config.lanes,
             nets: BTreeMap::new(),
             submitted: None,
             timings: Timings::default(),
@@ -144,7 +150,8 @@ impl Evaluator {
         if extent == Extent::Branch {
             self.network.reserve([&self.any], part, Extent::Trunk)?;
         }
-        self.network.reserve(&nets, part, extent)
+        self.network.reserve(&nets, part, extent)?;
+        self.network.reserve_lanes(self.lanes)
     }
 
     /// Makes room for the mixed network.
@@ -306,6 +313,10 @@ impl Evaluator {
     /// Submits the children, with the weights of their gradients, on a batch. Waits for nothing.
     fn pass(&mut self, mode: Mode, split: u8, batch: &Batch, children: &[(&Arc<Net>, f64)]) -> Result<Pass> {
         let (n_children, n_parts) = (children.len(), batch.n / self.part);
+        let lanes = if mode == Mode::Train { self.lanes.min(n_children).max(1) } else { 1 };
+        // Which child runs when: lane by lane.
+        let order: Vec<usize> = (0..lanes).flat_map(|lane| (lane..n_children).step_by(lanes)).collect();
+        let set_aside = mode == Mode::Train && self.lanes > 1;
         let share = self.part as f64 / batch.n as f64;
         let (any, extent) = (Arc::clone(&self.any), self.extent());
         for (i, (images, labels)) in parts(batch, self.part).enumerate() {
@@ -313,24 +324,32 @@ impl Evaluator {
             if extent == Extent::Branch {
                 self.network.run_trunk(&any, mode, split)?;
             }
-            for (k, &(net, weight)) in children.iter().enumerate() {
+            if set_aside && i > 0 {
+                self.network.put_gradient_aside()?;
+            }
+            for (at, &k) in order.iter().enumerate() {
                 // Those of a group are planned side by side, while the adapter is at work on the group before.
-                if k.is_multiple_of(GROUP) {
-                    let group = &children[k..children.len().min(k + GROUP)];
-                    let ready: Vec<Child<'_>> = group
-                        .iter()
-                        .map(|(net, _)| Child { extent, ..Child::new(net, mode, split) })
-                        .collect();
+                if at.is_multiple_of(GROUP) {
+                    let group = &order[at..n_children.min(at + GROUP)];
+                    let child = |k: &usize| Child { extent, ..Child::new(children[*k].0, mode, split) };
+                    let ready: Vec<Child<'_>> = group.iter().map(child).collect();
                     self.network.prepare_all(&ready)?;
                 }
+                let (net, weight) = children[k];
                 if mode == Mode::Train {
                     self.network.set_child_weight(weight * share)?;
                 }
                 self.network.run(Child { extent, ..Child::new(net, mode, split) })?;
                 self.network.keep_results(i * n_children + k, n_parts * n_children, split)?;
+                if lanes > 1 && k + lanes >= n_children {
+                    self.network.close_lane(k % lanes, k % lanes + 1 == lanes)?;
+                }
             }
             if (extent, mode) == (Extent::Branch, Mode::Train) {
                 self.network.run_trunk_backward(&any, split)?;
+            }
+            if set_aside && i > 0 {
+                self.network.add_gradient_aside()?;
             }
         }
         Ok(Pass { split, n_children, n_parts })

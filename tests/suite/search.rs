@@ -16,6 +16,7 @@ mod darts;
 mod estimator;
 mod failures;
 mod importance;
+mod lanes;
 mod methods;
 mod parts;
 mod prior;

@@ -1,9 +1,9 @@
 //! Accumulation of weight gradients, and the update of v.
 
 use super::{Case, Oracle};
-use crate::kernel::Buf;
+use crate::kernel::{Buf, Range};
 use crate::ops::optimizer::{self, NORMS_BYTES, scalar};
-use crate::ops::{Param, reduce};
+use crate::ops::{Param, lane, reduce};
 use crate::reference::clip;
 use crate::reference::sgd::{self, Sgd};
 use crate::selftest::setup::{APPROXIMATE, EXACT, LONG_SUM, SUM, Setup};
@@ -108,6 +108,41 @@ impl Oracle for Update {
     }
 }
 
+/// What follows when a lane's gradient is complete.
+#[derive(Debug)]
+struct Lane {
+    lane: usize,
+    is_last: bool,
+    /// Floats; a multiple of 64.
+    elements: u32,
+    piece_bytes: u64,
+}
+
+impl Oracle for Lane {
+    fn setup(&self, s: &mut Setup) {
+        // Partial sums lie behind something else; they are the same at all levels.
+        let behind = 128;
+        let grad = s.noise(self.elements);
+        let partial = s.noise(behind as u32 + self.elements);
+        s.whole(Buf::Grad, &grad);
+        (0..4).for_each(|level| s.whole(Buf::Lanes(level), &partial));
+        let gradient = Range { buf: Buf::Grad, offset_bytes: 0, len_bytes: u64::from(self.elements) * 4 };
+        let dispatches = lane::close(self.lane, self.is_last, gradient, 4 * behind as u64, self.piece_bytes);
+        dispatches.into_iter().for_each(|d| s.push(d));
+        let lane = self.lane as u32;
+        let n_added = if self.is_last { lane.count_ones() } else { lane.trailing_ones() };
+        let total = |(e, g): (usize, &f64)| f64::from(n_added) * partial[behind + e] + g;
+        let sum: Vec<f64> = grad.iter().enumerate().map(total).collect();
+        let all = |values: &[f64], first: usize| (first..).zip(values.iter().copied().map(Some)).collect();
+        if self.is_last {
+            s.expect_words(Buf::Grad, all(&sum, 0), SUM);
+        } else {
+            s.expect_words(Buf::Grad, all(&vec![0.0; grad.len()], 0), EXACT);
+            s.expect_words(Buf::Lanes(n_added as u8), all(&sum, behind), SUM);
+        }
+    }
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let reduce = |shapes, repeat| Case::new(Reduce { shapes, repeat });
     let same = Update {
@@ -118,6 +153,7 @@ pub(super) fn cases() -> Vec<Case> {
         decay: 3e-4,
         max_norm: 5.0,
     };
+    let alone = Lane { lane: 0, is_last: true, elements: 64 * 37, piece_bytes: 1 << 27 };
     vec![
         reduce(&[(1, 1)], 1),
         reduce(&[(144, 16), (9, 3), (300, 1), (70, 7)], 1),
@@ -125,6 +161,9 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(Update { elements: 64, size: 0.01, ..same }),
         Case::new(Update { size: 0.01, momentum: 0.0, decay: 0.0, ..same }),
         Case::new(Update { elements: 64 * 1000, ..same }),
+        Case::new(Lane { lane: 0, is_last: false, ..alone }),
+        Case::new(Lane { lane: 3, is_last: false, piece_bytes: 256 * 10, ..alone }),
+        Case::new(Lane { lane: 5, is_last: true, ..alone }),
         // Three pieces, the last one short.
         Case::new(Update { piece_bytes: 4 * 64 * 15, ..same }),
         Case::new(Update { size: 0.0, ..same }),

@@ -180,6 +180,7 @@ fn is_given(buf: Buf, request: &Request<'_>) -> bool {
         | Buf::Logits(_)
         | Buf::Kept
         | Buf::Momentum
+        | Buf::Lanes(_)
         | Buf::Norms
         | Buf::Tensor(_)
         | Buf::Small(_)

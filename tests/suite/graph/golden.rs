@@ -88,6 +88,7 @@ fn place(plan: &Plan, at: usize, r: &Range) -> String {
         Buf::TrunkGrad(i) => format!("trunk_grad{i}"),
         Buf::V
         | Buf::Grad
+        | Buf::Lanes(_)
         | Buf::Momentum
         | Buf::State
         | Buf::Results

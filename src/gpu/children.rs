@@ -1,0 +1,118 @@
+//! What the children of a step have in common: the part that no architecture changes, and the sum of their gradients.
+
+use std::sync::Arc;
+
+use super::network::{Child, Network};
+use crate::error::Result;
+use crate::graph::{Extent, Mode, Trunk};
+use crate::kernel::{Buf, Dispatch, Range};
+use crate::network::Net;
+use crate::ops::lane;
+
+impl Network {
+    /// Whether children like `net` of `batch` examples have a common trunk.
+    pub fn has_trunk(&self, net: &Net, batch: u32) -> bool {
+        Trunk::of(net, batch, &self.lowering).is_some()
+    }
+
+    /// Buffers for what the trunk gives children of `batch` examples.
+    pub(super) fn ensure_trunk(&mut self, net: &Net, batch: u32) -> Result<()> {
+        let Some(trunk) = Trunk::of(net, batch, &self.lowering) else { return Ok(()) };
+        let mut wanted = vec![(Buf::TrunkCoefs, trunk.coefs_bytes)];
+        for output in trunk.outputs.iter().map(|o| o.tensor) {
+            wanted.push((output.buf, output.bytes()));
+            wanted.push((Trunk::gradient(output).buf, output.bytes()));
+        }
+        for (buf, bytes) in wanted {
+            if !self.gpu.has(buf, bytes) {
+                self.gpu.allocate(buf, bytes)?;
+                self.trunk_bytes.insert(buf, bytes);
+                self.forget();
+            }
+        }
+        Ok(())
+    }
+
+    /// Submits the trunk of a child, which is that of every child, on the batch of `split`. Children with
+    /// [`Extent::Branch`] start from what it gives, and those in [`Mode::Train`] sum up their gradients there, from zero.
+    pub fn run_trunk(&mut self, net: &Arc<Net>, mode: Mode, split: u8) -> Result<()> {
+        self.run(trunk(net, Mode::Likelihood, split))?;
+        if mode == Mode::Train {
+            let bytes = self.trunk_bytes.clone().into_iter();
+            for (buf, len) in bytes.filter(|(buf, _)| matches!(buf, Buf::TrunkGrad(_))) {
+                self.gpu.fill_zero(buf, 0, len)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Submits the trunk's backward pass from the sum of the children's gradients, which are weighted already.
+    pub fn run_trunk_backward(&mut self, net: &Arc<Net>, split: u8) -> Result<()> {
+        self.run(trunk(net, Mode::Train, split))
+    }
+
+    /// Makes room for the partial sums of so many lanes.
+    pub fn reserve_lanes(&mut self, lanes: usize) -> Result<()> {
+        (0..lanes.next_power_of_two().ilog2()).try_for_each(|level| self.ensure_lanes(level as u8))
+    }
+
+    /// Lane `lane` of the children's gradients is complete; see [`lane::close`]. After the last one the gradient and those
+    /// of the trunk are the sums over all lanes.
+    pub fn close_lane(&mut self, lane: usize, is_last: bool) -> Result<()> {
+        let level = lane.trailing_ones() as u8;
+        if !is_last {
+            self.ensure_lanes(level)?;
+        }
+        self.submit_sums(|range, offset, piece| lane::close(lane, is_last, range, offset, piece))
+    }
+
+    /// Puts the gradient of the parts of a batch so far aside; the next part begins at zero.
+    pub fn put_gradient_aside(&mut self) -> Result<()> {
+        self.ensure_lanes(lane::EARLIER)?;
+        self.submit_sums(|range, offset, piece| lane::put(range, lane::EARLIER, offset, piece))
+    }
+
+    /// Adds the gradient of the parts before to that of this part.
+    pub fn add_gradient_aside(&mut self) -> Result<()> {
+        let all = self.summed();
+        let piece = self.gpu.max_binding_bytes();
+        self.submit(&lane::add(all[0].0, lane::EARLIER, 0, piece))
+    }
+
+    /// What is summed over children, and where its partial sums lie.
+    fn summed(&self) -> Vec<(Range, u64)> {
+        let trunk = self.trunk_bytes.iter().filter(|(buf, _)| matches!(buf, Buf::TrunkGrad(_)));
+        let all = std::iter::once((Buf::Grad, u64::from(self.layout.v_len) * 4));
+        let mut offset = 0;
+        let place = |(buf, bytes): (Buf, u64)| {
+            let len_bytes = bytes.next_multiple_of(16);
+            let placed = (Range { buf, offset_bytes: 0, len_bytes }, offset);
+            offset += len_bytes.next_multiple_of(256);
+            placed
+        };
+        all.chain(trunk.map(|(buf, bytes)| (*buf, *bytes))).map(place).collect()
+    }
+
+    fn ensure_lanes(&mut self, level: u8) -> Result<()> {
+        let bytes = self.summed().last().map_or(0, |(range, offset)| offset + range.len_bytes);
+        self.gpu.ensure(Buf::Lanes(level), bytes)
+    }
+
+    fn submit_sums(&mut self, sums: impl Fn(Range, u64, u64) -> Vec<Dispatch>) -> Result<()> {
+        let piece = self.gpu.max_binding_bytes();
+        let all: Vec<Dispatch> =
+            self.summed().into_iter().flat_map(|(range, offset)| sums(range, offset, piece)).collect();
+        self.submit(&all)
+    }
+
+    fn submit(&mut self, dispatches: &[Dispatch]) -> Result<()> {
+        self.on_host(|network| {
+            let recorded = network.gpu.prepare(dispatches)?;
+            network.gpu.submit(&recorded)
+        })
+    }
+}
+
+fn trunk(net: &Arc<Net>, mode: Mode, split: u8) -> Child<'_> {
+    Child { extent: Extent::Trunk, ..Child::new(net, mode, split) }
+}
