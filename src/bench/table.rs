@@ -19,8 +19,14 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "child: {} cells, {} channels, batch {}, {}x{}x{}",
-            s.layers, s.channels, s.batch, s.size, s.size, s.in_channels
+            "child: {} {}, {} channels, batch {}, {}x{}x{}",
+            s.layers,
+            if s.space.name() == "darts" { "cells" } else { "layers" },
+            s.channels,
+            s.batch,
+            s.size,
+            s.size,
+            s.in_channels
         )?;
         writeln!(
             f,

@@ -6,23 +6,25 @@ use super::space_args::{SpaceArgs, architecture};
 use super::{Ui, variants};
 use crate::bench::step::{Start, Wanted};
 use crate::bench::{self, Probes, Report, Shape};
+use crate::config::space::space_of;
 use crate::config::{Memory, Samples};
 use crate::gpu::{Device, Gpu, Options, Tuned};
-use crate::space::Paths;
+use crate::space::{Alpha, Paths, Space};
 use crate::{Error, Result};
 
 /// The flags of `bench`.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
-    /// The child: a file with an architecture, its text, or the name of a published one
-    #[arg(long, value_name = "FILE|TEXT", default_value = "DARTS_V2")]
-    pub genotype: String,
+    /// The child: a file with an architecture, its text, or the name of a published one; default: DARTS_V2, or the widest
+    /// chain
+    #[arg(long, value_name = "FILE|TEXT")]
+    pub genotype: Option<String>,
     /// Which space, and what of it.
     #[command(flatten)]
     pub space: SpaceArgs,
-    /// Cells
-    #[arg(long, value_name = "L", default_value_t = 8)]
-    pub layers: usize,
+    /// Cells; default: 8
+    #[arg(long, value_name = "L")]
+    pub layers: Option<usize>,
     /// Channels of the first cells, even
     #[arg(long, value_name = "C", default_value_t = 16)]
     pub channels: usize,
@@ -61,9 +63,24 @@ fn part(text: &str) -> std::result::Result<f64, String> {
     if (0.0..=0.5).contains(&x) { Ok(x) } else { Err("expected a number from 0 to 0.5".into()) }
 }
 
+/// The child, and its space.
+fn child(args: &BenchArgs) -> Result<(Arc<dyn Space>, Alpha)> {
+    let settings = args.space.with_cells(args.layers, None);
+    let named = settings.get("space").and_then(|name| name.as_str()).unwrap_or("darts");
+    match &args.genotype {
+        Some(genotype) => architecture(genotype, &settings),
+        None if named == "darts" => architecture("DARTS_V2", &settings),
+        None => {
+            let space = space_of(&settings, None)?;
+            let widest = space.largest().into_iter().next();
+            widest.map(|alpha| (space, alpha)).ok_or_else(|| Error::internal("a space without architectures"))
+        }
+    }
+}
+
 /// Measures and prints.
 pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
-    let (space, alpha) = architecture(&args.genotype, &args.space.with_cells(Some(args.layers), None))?;
+    let (space, alpha) = child(args)?;
     let samples: Samples =
         args.samples.parse().map_err(|e: String| Error::usage("--samples", e, args.samples.clone(), ""))?;
     if args.channels == 0 || !args.channels.is_multiple_of(2) {
@@ -75,8 +92,8 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
         ));
     }
     let shape = Shape {
+        layers: space.depth(),
         space,
-        layers: args.layers,
         channels: args.channels,
         batch: args.batch as usize,
         size: args.size,

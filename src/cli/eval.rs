@@ -138,6 +138,10 @@ pub fn eval(args: &EvalArgs, ui: &Ui) -> Result<()> {
 
 fn subject(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
     let Some(path) = &args.run else { return elsewhere(args, ui) };
+    if let Some((key, value)) = args.space.table().into_iter().next() {
+        let expected = "nothing beside a run, which has its own";
+        return Err(Error::usage(format!("--{key}"), expected, value.to_string(), "leave it out"));
+    }
     let run = TrainingRun::open(path)?;
     let (tensors, weights, step) = match &args.weights {
         Some(file) => (tensors::read(file)?.0, file.clone(), None),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::space_args::{SpaceArgs, architecture};
+use super::space_args::{SpaceArgs, architecture, elsewhere};
 use super::{Network, Stem, Ui};
 use crate::error::{Error, Result};
 use crate::export::network::{Extents, of_checkpoint};
@@ -138,11 +138,7 @@ fn source(args: &ExportArgs) -> Result<(Arc<dyn Space>, Alpha)> {
     let given = args.space.with_cells(args.layers, args.stem);
     let Some(run) = &args.run else {
         let genotype = args.genotype_in.as_deref().unwrap_or_default();
-        let (space, alpha) = architecture(genotype, &given)?;
-        if space.name() == "darts" && args.layers.is_none() {
-            return Err(Error::usage("--layers", "the number of cells", "none", "--layers 20"));
-        }
-        return Ok((space, alpha));
+        return elsewhere(genotype, &given);
     };
     if !RunDir::open(run)?.file("genotype.txt").is_file() {
         let try_this = "a run that has saved its first checkpoint";

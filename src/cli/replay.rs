@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::space_args::{SpaceArgs, architecture};
+use super::space_args::{SpaceArgs, elsewhere};
 use super::{Ui, open, variants};
+use crate::Result;
 use crate::space::NetworkKind;
 use crate::train::{self, replay::Replay};
-use crate::{Error, Result};
 
 /// Which network the weights are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -88,10 +88,7 @@ pub struct ReplayArgs {
 pub fn replay(args: &ReplayArgs, ui: &Ui) -> Result<()> {
     // A chain has no other stem than its own.
     let stem = (args.stem != Stem::Cifar).then_some(args.stem);
-    let (space, alpha) = architecture(&args.genotype, &args.space.with_cells(args.layers, stem))?;
-    if space.name() == "darts" && args.layers.is_none() {
-        return Err(Error::usage("--layers", "the number of cells", "none", "--layers 8"));
-    }
+    let (space, alpha) = elsewhere(&args.genotype, &args.space.with_cells(args.layers, stem))?;
     let replay = Replay {
         space,
         alpha,

@@ -221,6 +221,11 @@ fn same_choices(from: &Path, space: &dyn Space) -> Result<()> {
         return Err(Error::file(from, None, "a search, which has a prior", format!("a {kind}"), ""));
     }
     let was = run.config()?.space()?;
+    if was.name() != space.name() {
+        let expected = format!("a prior over the space {}", space.name());
+        let try_this = format!("another run, or --space {}", was.name());
+        return Err(Error::file(from, None, expected, was.name(), try_this));
+    }
     for key in ["primitives", "stages", "choices"] {
         let value = |space: &dyn Space| space.settings().into_iter().find(|(k, _)| *k == key).map(|(_, v)| v);
         let (was, is) = (value(&*was), value(space));
@@ -235,9 +240,10 @@ fn same_choices(from: &Path, space: &dyn Space) -> Result<()> {
 
 /// The extents of the search, for a trial of kernel variants.
 fn shape(config: &Config, dataset: &Dataset) -> Result<Shape> {
+    let space = config.space()?;
     Ok(Shape {
-        space: config.space()?,
-        layers: config.layers,
+        layers: space.depth(),
+        space,
         channels: config.channels,
         batch: config.part(),
         size: dataset.train.height,

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Stem;
-use super::space_args::{SpaceArgs, source};
+use super::space_args::SpaceArgs;
 use crate::config::Memory;
-use crate::config::space::space_of;
+use crate::config::space::{source, space_of};
 use crate::error::{Error, Result};
 use crate::graph;
 use crate::report;
 use crate::report::summary::{Counts, Known, Training};
 use crate::rng::{Purpose, stream};
-use crate::space::{Alpha, NetworkKind, NetworkSpec, Prior, Space, read_architecture};
+use crate::space::{self, Alpha, NetworkKind, NetworkSpec, Prior, Space, owner, read_architecture};
 
 /// Resolution of PNG drawings: image pixels per SVG pixel.
 const PNG_SCALE: f32 = 2.0;
@@ -96,9 +96,13 @@ pub fn describe(args: &ShowArgs, prior: Option<&OfRun>) -> Result<String> {
         let own = space.settings().into_iter().filter(|(key, _)| *key == "primitives");
         settings.extend(own.map(|(key, value)| (key.to_owned(), value.into())));
     }
+    let named = settings.get("space").and_then(|name| name.as_str());
+    let name = named.unwrap_or(space::space_of(&text)).to_owned();
     let imagenet = settings.get("stem").and_then(|stem| stem.as_str()) == Some("imagenet");
     let (layers, channels, classes, size) = usual(kind, imagenet);
-    settings.entry("layers").or_insert((layers as i64).into());
+    if owner("layers", &name).is_none() {
+        settings.entry("layers").or_insert((layers as i64).into());
+    }
     let space = space_of(&settings, Some(&text))?;
     let alpha = read_architecture(&*space, if is_run { &text } else { &args.target })?;
     let spec = NetworkSpec {

@@ -15,13 +15,13 @@ pub struct ShowFlags {
     /// A run folder, a file with a genotype, its text, or the name of a published one
     #[arg(value_name = "RUN|GENOTYPE")]
     pub target: String,
-    /// Draw both cells as SVG
+    /// Draw the architecture as SVG
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
-    /// Draw both cells as PNG
+    /// Draw it as PNG
     #[arg(long, value_name = "FILE")]
     pub png: Option<PathBuf>,
-    /// Write both cells as a graphviz file
+    /// Write it as a graphviz file
     #[arg(long, value_name = "FILE")]
     pub dot: Option<PathBuf>,
     /// Architectures to draw from the run's prior, besides its mode

@@ -8,9 +8,9 @@ use toml::{Table, Value};
 
 use super::Stem;
 use crate::Result;
-use crate::config::space::space_of;
+use crate::config::space::{source, space_of};
 use crate::error::Error;
-use crate::space::{Alpha, Space, read_architecture, text_of};
+use crate::space::{Alpha, Space, read_architecture};
 
 /// The search space; all commands that need one share these.
 #[derive(Clone, Debug, Default, clap::Args, Serialize)]
@@ -58,7 +58,7 @@ impl SpaceArgs {
 /// Settings in `given` go before those of the run.
 ///
 /// # Errors
-/// Those of [`read_architecture`] and [`space_of`]; [`Error::File`] for a folder without an architecture.
+/// Those of [`source`], [`space_of`] and [`read_architecture`].
 pub fn architecture(arg: &str, given: &Table) -> Result<(Arc<dyn Space>, Alpha)> {
     let (text, settings) = source(arg, given)?;
     let space = space_of(&settings, Some(&text))?;
@@ -66,28 +66,14 @@ pub fn architecture(arg: &str, given: &Table) -> Result<(Arc<dyn Space>, Alpha)>
     Ok((space, alpha))
 }
 
-/// The text of the architecture that `arg` stands for, and the settings of its space.
-pub fn source(arg: &str, given: &Table) -> Result<(String, Table)> {
-    let folder = Path::new(arg);
-    if !folder.is_dir() {
-        return Ok((text_of(arg)?, given.clone()));
+/// The same of a network trained elsewhere: cells do not say how many they are.
+///
+/// # Errors
+/// Those of [`architecture`]; [`Error::Usage`] without their number.
+pub fn elsewhere(arg: &str, given: &Table) -> Result<(Arc<dyn Space>, Alpha)> {
+    let (space, alpha) = architecture(arg, given)?;
+    if space.name() == "darts" && !given.contains_key("layers") && !Path::new(arg).is_dir() {
+        return Err(Error::usage("--layers", "the number of cells", "none", "--layers 20"));
     }
-    let file = folder.join("genotype.txt");
-    if !file.is_file() {
-        let try_this = "a run that has ended or was interrupted with Ctrl-C";
-        return Err(Error::file(folder, None, "a run folder with genotype.txt", "none", try_this));
-    }
-    let mut settings = run_settings(folder);
-    // Any primitive may be trained, whatever the search chose from.
-    settings.remove("primitives");
-    settings.extend(given.clone());
-    Ok((text_of(&file.to_string_lossy())?, settings))
-}
-
-/// What the configuration of a run says of its space, read loosely, since old runs are to be read as well.
-pub fn run_settings(folder: &Path) -> Table {
-    let text = std::fs::read_to_string(folder.join("config.toml")).unwrap_or_default();
-    let table: Table = text.parse().unwrap_or_default();
-    let keys = ["space", "stages", "choices", "head", "layers", "stem", "primitives"];
-    table.into_iter().filter(|(key, _)| keys.contains(&key.as_str())).collect()
+    Ok((space, alpha))
 }

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use toml::{Table, Value};
+use toml::Table;
 
-use super::space_args::{SpaceArgs, source};
+use super::space_args::SpaceArgs;
 use super::{Ui, train};
 use crate::config::TrainConfig;
+use crate::config::space::source;
 use crate::run::RunDir;
-use crate::space::{self, read_architecture};
+use crate::space::read_architecture;
 use crate::{Error, Result};
 
 /// The flags of `train`. Their names with underscores are the keys of the TOML file.
@@ -146,37 +147,12 @@ impl TrainArgs {
         if let Some(device) = device {
             flags.insert("device".into(), device.into());
         }
-        // What the architecture says of its space, unless the user says otherwise. A file may name it as well.
-        if let Some(genotype) = &self.genotype {
-            let (text, settings) = source(genotype, &self.space.table())?;
-            let name = settings
-                .get("space")
-                .and_then(|name| name.as_str())
-                .unwrap_or(space::space_of(&text))
-                .to_owned();
-            let keys = ["stages", "choices", "head"];
-            let own = settings.into_iter().filter(|(key, _)| keys.contains(&key.as_str()) && name == "macro");
-            flags.extend(own.map(|(key, value)| (key, as_text(value))));
-            flags.insert("space".into(), name.into());
-        }
         let config = TrainConfig::resolve(self.preset.as_deref(), self.config.as_deref(), &flags)?;
         let space = config.space()?;
         let text = source(&config.genotype, &Table::new())?.0;
         let is_run = std::path::Path::new(&config.genotype).is_dir();
         let alpha = read_architecture(&*space, if is_run { &text } else { &config.genotype })?;
         Ok(TrainConfig { genotype: space.print(&alpha), ..config })
-    }
-}
-
-/// A list as text separated by commas, as flags have it.
-fn as_text(value: Value) -> Value {
-    match value {
-        Value::Array(list) => {
-            let words: Vec<String> =
-                list.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect();
-            words.join(",").into()
-        }
-        other => other,
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::open::{self, Opened, Wanted};
-use super::space_args::architecture;
+use super::space_args::elsewhere;
 use super::{Ui, variants};
 use crate::config::{Resolved, TrainConfig};
 use crate::data::{Dataset, Identity, Normalisation};
@@ -150,7 +150,7 @@ pub struct Elsewhere<'a> {
 impl Elsewhere<'_> {
     /// The network, and the data it is for.
     pub fn open(&self, ui: &Ui) -> Result<(Trained, Arc<Dataset>, Normalisation)> {
-        let (space, alpha) = architecture(self.genotype, &self.settings)?;
+        let (space, alpha) = elsewhere(self.genotype, &self.settings)?;
         let (tensors, _) = tensors::read(self.weights)?;
         let Opened { dataset, normalisation, mut gpu } = open::open(&self.wanted, ui)?;
         let images = [dataset.test.channels, dataset.test.height, dataset.test.width];

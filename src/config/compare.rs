@@ -10,6 +10,7 @@ use toml::{Table, Value};
 
 use super::keys::{self, Key, nearest};
 use super::{Config, Method, TrainConfig, train, types};
+use crate::space::owner;
 use crate::{Error, Result};
 
 const OF_A_SEARCH: [&str; 4] = ["data", "seed", "method", "run"];
@@ -107,6 +108,12 @@ impl CompareConfig {
     /// The configuration of the training of `genotype` with `seed`.
     pub fn train_config(&self, genotype: &str, seed: u64) -> Result<TrainConfig> {
         let mut settings = self.own(&self.train, seed)?;
+        // What is found is trained as what it was searched as.
+        for (key, value) in &self.search {
+            if key == "space" || owner(key, "darts").is_some() {
+                settings.entry(key).or_insert(value.clone());
+            }
+        }
         settings.insert("genotype".into(), genotype.into());
         TrainConfig::resolve(None, None, &settings)
     }

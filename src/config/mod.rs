@@ -24,7 +24,7 @@ use crate::space::{self as spaces, Primitive, Space, SpaceSettings};
 use crate::{Error, Result};
 pub use compare::CompareConfig;
 use keys::Key;
-pub use resolved::{Resolved, read as read_resolved, to_toml};
+pub use resolved::{Resolved, read as read_resolved, to_table, to_toml};
 pub use train::TrainConfig;
 pub use types::{Baseline, Memory, Method, Samples, Temper};
 
@@ -172,10 +172,9 @@ impl Config {
     pub fn resolve(file: Option<&Path>, flags: &Table) -> Result<Self> {
         let user = resolved::user_table(file, flags, keys::KEYS)?;
         let preset = if is_embedded(&user) { DEFAULT_PRESET } else { REFERENCE_PRESET };
-        let name = user.get("space").and_then(|v| v.as_str()).unwrap_or("darts");
-        space::check_own(&user, name)?;
+        space::check_own(&user, &resolved::space_name(&user))?;
         let mut config: Self = resolved::over_preset(preset, user)?;
-        config.layers = layers_of(&config.space()?.settings(), config.layers);
+        (config.stages, config.choices) = space::of_chain(&*config.space()?);
         if config.reference {
             config.drop_mass = 0.0;
         }
@@ -204,6 +203,7 @@ impl Config {
         resolved::check_length(self.steps, self.epochs)?;
         resolved::check_rates(self.lr, self.lr_min)?;
         self.check_method()?;
+        self.space()?;
         if let (Some(temperature), None) = (self.prior_temperature, &self.prior_from) {
             let expected = "a prior to be softened, that of `prior_from`";
             let found = format!("{temperature} without one");
@@ -283,6 +283,7 @@ impl Config {
 impl Resolved for Config {
     const KIND: &'static str = "search";
     const KEYS: &'static [Key] = keys::KEYS;
+    const PRESET: &'static str = DEFAULT_PRESET;
 
     fn check(&self) -> Result<()> {
         Self::check(self)
@@ -297,19 +298,14 @@ impl Resolved for Config {
     }
 }
 
-/// The space of configurations that say nothing of it.
+/// The lanes of configurations that say nothing of them.
 fn one_lane() -> usize {
     1
 }
 
+/// The space of those that say nothing of it.
 fn darts() -> String {
     "darts".into()
-}
-
-/// Layers of a network: those that are configured, or of a chain the sum of its stages.
-fn layers_of(settings: &[(&'static str, String)], configured: usize) -> usize {
-    let stages = settings.iter().find(|(key, _)| *key == "stages");
-    stages.map_or(configured, |(_, list)| list.split(',').filter_map(|n| n.parse::<usize>().ok()).sum())
 }
 
 /// Whether the user's settings choose the embedded images.

@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 use super::keys::{self, Key};
 use super::layer::{self, Length};
+use crate::space::owner;
 use crate::{Error, Result};
 
 /// A resolved configuration: a flat record whose fields are its keys.
@@ -17,6 +18,8 @@ pub trait Resolved: Serialize + DeserializeOwned {
     const KIND: &'static str;
     /// Every key, with its range.
     const KEYS: &'static [Key];
+    /// A preset, for the keys of other spaces, which a resolved form leaves out.
+    const PRESET: &'static str;
 
     /// Whether every value is in its range and the values fit together.
     fn check(&self) -> Result<()>;
@@ -33,6 +36,10 @@ pub fn to_toml<T: Resolved>(config: &T) -> Result<String> {
     let table = to_table(config)?;
     let unset: Vec<&str> = T::KEYS.iter().map(|k| k.name).filter(|name| !table.contains_key(*name)).collect();
     let body = toml::to_string(config).map_err(|e| unreadable("the configuration", e))?;
+    // In the order of the record, a line per key.
+    let name = space_name(&table);
+    let is_own = |line: &&str| line.split_once(" = ").is_none_or(|(key, _)| owner(key, &name).is_none());
+    let body: String = body.split_inclusive('\n').filter(is_own).collect();
     let note = if unset.is_empty() { String::new() } else { format!("# Not set: {}.\n", unset.join(", ")) };
     Ok(format!("# The resolved configuration of this run.\n{note}{body}"))
 }
@@ -43,12 +50,17 @@ pub fn to_table<T: Resolved>(config: &T) -> Result<Table> {
     if config.steps() == 0 {
         table.remove("steps");
     }
+    let name = space_name(&table);
+    table.retain(|key, _| owner(key, &name).is_none());
     Ok(table)
 }
 
 /// The resolved configuration that [`to_toml`] wrote to `path`.
 pub fn read<T: Resolved>(path: &Path) -> Result<T> {
-    let table = layer::read(path, Length::Both, T::KEYS)?;
+    let mut table = layer::read(path, Length::Both, T::KEYS)?;
+    let name = space_name(&table);
+    let others = preset(T::PRESET, T::KEYS)?;
+    table.extend(others.into_iter().filter(|(key, _)| owner(key, &name).is_some()));
     let config: T = from_table(table, &path.display().to_string())?;
     match config.check() {
         // Keys that do not go together: each by itself has been read already.
@@ -71,9 +83,18 @@ pub(super) fn user_table(file: Option<&Path>, flags: &Table, keys: &[Key]) -> Re
 
 /// The preset, overridden by the user's settings; not checked as a whole yet.
 pub(super) fn over_preset<T: Resolved>(preset: &str, user: Table) -> Result<T> {
-    let mut merged = layer::parse(Path::new("the embedded preset"), preset, Length::One, T::KEYS)?;
+    let mut merged = self::preset(preset, T::KEYS)?;
     layer::overlay(&mut merged, user);
     from_table(merged, "the configuration")
+}
+
+fn preset(text: &str, keys: &[Key]) -> Result<Table> {
+    layer::parse(Path::new("the embedded preset"), text, Length::One, keys)
+}
+
+/// The space that a configuration names.
+pub(super) fn space_name(table: &Table) -> String {
+    table.get("space").and_then(Value::as_str).unwrap_or("darts").to_owned()
 }
 
 /// Whether every value is in its range.

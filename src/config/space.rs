@@ -1,24 +1,13 @@
 //! Settings → the search space that they ask for.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use toml::{Table, Value};
 
 use super::keys;
-use crate::space::{self, Space, SpaceSettings, StemKind};
+use crate::space::{self, Space, SpaceSettings, StemKind, text_of};
 use crate::{Error, Result};
-
-/// Keys that only one space takes, with its name.
-const OWN: [(&str, &str); 8] = [
-    ("layers", "darts"),
-    ("stem", "darts"),
-    ("primitives", "darts"),
-    ("auxiliary", "darts"),
-    ("drop_path", "darts"),
-    ("stages", "macro"),
-    ("choices", "macro"),
-    ("head", "macro"),
-];
 
 /// The space of a table of settings, read loosely: those of a run or of a command's flags. Without the key `space` it is
 /// the one that `text` is an architecture of.
@@ -28,6 +17,7 @@ const OWN: [(&str, &str); 8] = [
 pub fn space_of(table: &Table, text: Option<&str>) -> Result<Arc<dyn Space>> {
     let named = table.get("space").and_then(Value::as_str);
     let name = named.unwrap_or_else(|| text.map_or("darts", space::space_of));
+    check_own(table, name)?;
     let words =
         |key: &str| table.get(key).map(keys::items).transpose().map_err(|e| Error::usage(key, e, "", ""));
     let number = |key: &str| table.get(key).and_then(|v| usize::try_from(v.as_integer()?).ok());
@@ -60,14 +50,46 @@ pub fn space_of(table: &Table, text: Option<&str>) -> Result<Arc<dyn Space>> {
     space::space(name, &settings)
 }
 
-/// Refuses what the user asked for and another space has.
-pub(super) fn check_own(user: &Table, name: &str) -> Result<()> {
-    for (key, of) in OWN.iter().filter(|(_, of)| *of != name) {
-        if let Some(value) = user.get(*key) {
+/// What a chain is made of, for the resolved form: the defaults too.
+pub(super) fn of_chain(space: &dyn Space) -> (Option<Vec<usize>>, Option<Vec<String>>) {
+    let settings = space.settings();
+    let list = |key: &str| settings.iter().find(|(k, _)| *k == key).map(|(_, list)| list.split(','));
+    let stages = list("stages").map(|list| list.filter_map(|n| n.parse().ok()).collect());
+    (stages, list("choices").map(|list| list.map(str::to_owned).collect()))
+}
+
+/// Refuses settings that another space has.
+pub(super) fn check_own(table: &Table, name: &str) -> Result<()> {
+    for (key, value) in table {
+        if let Some(other) = space::owner(key, name) {
             let expected = format!("nothing with the space {name}");
-            let try_this = format!("leave it out, or --space {of}");
+            let try_this = format!("leave it out, or --space {other}");
             return Err(Error::usage(format!("`{key}`"), expected, value.to_string(), try_this));
         }
     }
     Ok(())
+}
+
+/// The text of the architecture that `arg` stands for, and the settings of its space: those `given`, over those of the run
+/// whose folder `arg` names.
+///
+/// # Errors
+/// Those of [`text_of`]; [`Error::File`] for a folder without an architecture.
+pub fn source(arg: &str, given: &Table) -> Result<(String, Table)> {
+    let folder = Path::new(arg);
+    if !folder.is_dir() {
+        return Ok((text_of(arg)?, given.clone()));
+    }
+    let file = folder.join("genotype.txt");
+    if !file.is_file() {
+        let try_this = "a run that has ended or was interrupted with Ctrl-C";
+        return Err(Error::file(folder, None, "a run folder with genotype.txt", "none", try_this));
+    }
+    // Read loosely, since old runs are to be read as well.
+    let config = std::fs::read_to_string(folder.join("config.toml")).unwrap_or_default();
+    let config: Table = config.parse().unwrap_or_default();
+    let keys = ["space", "stages", "choices", "head", "layers", "stem"];
+    let mut settings: Table = config.into_iter().filter(|(key, _)| keys.contains(&key.as_str())).collect();
+    settings.extend(given.clone());
+    Ok((text_of(&file.to_string_lossy())?, settings))
 }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use toml::Table;
+use toml::{Table, Value};
 
 use super::keys::{Key, Kind, key, non_empty};
 use super::{Memory, Resolved, resolved, types};
@@ -33,7 +33,7 @@ pub const KEYS: &[Key] = &[
     key("space", Kind::Text(types::check_space)),
     key("stages", Kind::Counts(1, 64)),
     key("choices", Kind::Words),
-    key("head", Kind::Int(1, 65_536)),
+    key("head", Kind::Int(1, 16_384)),
     key("layers", Kind::Int(1, 256)),
     key("channels", Kind::Even(2, 1024)),
     key("stem", Kind::Text(|s| s.parse::<Stem>().map(drop))),
@@ -177,24 +177,25 @@ impl TrainConfig {
     /// overridden by `flags` (keys in snake case). Every value is checked; errors name the flag, or the
     /// file's key and line.
     pub fn resolve(preset: Option<&str>, file: Option<&Path>, flags: &Table) -> Result<Self> {
-        let user = resolved::user_table(file, flags, KEYS)?;
+        let mut user = resolved::user_table(file, flags, KEYS)?;
         let name = preset.unwrap_or(if super::is_embedded(&user) { "small" } else { "cifar" });
         let Some((_, text)) = PRESETS.iter().find(|(known, _)| *known == name) else {
             let known = PRESETS.map(|(known, _)| known).join(", ");
             return Err(Error::usage("--preset", format!("one of {known}"), format!("`{name}`"), ""));
         };
         if !user.contains_key("genotype") {
-            let try_this = "--genotype RUN of a search, or --genotype DARTS_V2";
+            let try_this = "--genotype RUN of a search, or --genotype DARTS_V2, a published cell";
             return Err(Error::usage("--genotype", "an architecture to train", "none", try_this));
         }
-        let name = user.get("space").and_then(|v| v.as_str()).unwrap_or("darts").to_owned();
+        space_of_architecture(&mut user)?;
+        let name = resolved::space_name(&user);
         super::space::check_own(&user, &name)?;
         let mut config: Self = resolved::over_preset(text, user)?;
         if name != "darts" {
             // Neither an auxiliary head nor drop-path belongs to a chain.
             (config.auxiliary, config.drop_path, config.stem) = (0.0, 0.0, Stem::Cifar);
         }
-        config.layers = super::layers_of(&config.space()?.settings(), config.layers);
+        (config.stages, config.choices) = super::space::of_chain(&*config.space()?);
         Resolved::check(&config)?;
         Ok(config)
     }
@@ -227,11 +228,13 @@ impl TrainConfig {
 impl Resolved for TrainConfig {
     const KIND: &'static str = "train";
     const KEYS: &'static [Key] = KEYS;
+    const PRESET: &'static str = PRESETS[0].1;
 
     fn check(&self) -> Result<()> {
         resolved::check_values(self)?;
         resolved::check_length(self.steps, self.epochs)?;
         resolved::check_rates(self.lr, self.lr_min)?;
+        self.space()?;
         resolved::check_normalisation(self.mean.as_deref(), self.std.as_deref())
     }
 
@@ -302,4 +305,19 @@ impl fmt::Display for Stem {
             Self::Imagenet => "imagenet",
         })
     }
+}
+
+/// What the architecture says of its space, unless the user says otherwise.
+fn space_of_architecture(user: &mut Table) -> Result<()> {
+    let Some(genotype) = user.get("genotype").and_then(Value::as_str) else { return Ok(()) };
+    let (text, settings) = super::space::source(genotype, &Table::new())?;
+    let of_run = settings.get("space").and_then(Value::as_str);
+    let name = of_run.unwrap_or(space::space_of(&text)).to_owned();
+    // A training has layers of its own; the stages of a chain are part of its architecture.
+    let wanted = |key: &str| space::owner(key, "darts").is_some() && name != "darts";
+    for (key, value) in settings.into_iter().filter(|(key, _)| wanted(key)) {
+        user.entry(key).or_insert(value);
+    }
+    user.entry("space").or_insert(name.into());
+    Ok(())
 }

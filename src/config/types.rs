@@ -39,7 +39,7 @@ impl Samples {
     /// Fewest and most children where the entropy decides.
     pub const AUTO: (u32, u32) = (2, 64);
 
-    /// K at a step that begins with this entropy of π, in nats over both cells.
+    /// K at a step that begins with this entropy of π, in nats over all slots.
     pub fn count(self, entropy: f64) -> u32 {
         match self {
             Self::Fixed(k) => k,

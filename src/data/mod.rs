@@ -20,7 +20,7 @@ mod spec;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 pub use augment::{Augment, Normalisation};
 pub use batch::{Batch, BatchSource, Part, Split, eval_batches, split};
@@ -164,21 +164,4 @@ pub fn load(spec: &str, opts: &LoadOptions) -> Result<Dataset> {
         Kind::Folder => folder::load(&dir, opts.size.unwrap_or(DEFAULT_SIZE))?,
     };
     Ok(Dataset::new(kind, train, test, class_names))
-}
-
-/// Checks that images of `height` x `width` can be halved twice, as both reduction cells need.
-///
-/// # Errors
-/// [`Error::Usage`] if a side is zero or no multiple of 4.
-pub fn check_sides(height: usize, width: usize) -> Result<()> {
-    if height > 0 && width > 0 && height.is_multiple_of(4) && width.is_multiple_of(4) {
-        return Ok(());
-    }
-    let near = |side: usize| (side.max(4) + 2) / 4 * 4;
-    Err(Error::usage(
-        "the image size",
-        "sides that can be halved twice (multiples of 4), as the two reduction cells do",
-        format!("{height}x{width}"),
-        format!("crop, pad or resize the images to {}x{}", near(height), near(width)),
-    ))
 }

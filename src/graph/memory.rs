@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 use crate::kernel::{Buf, Dispatch};
 use crate::ops::{BINDING_BYTES, UNIFORM_BYTES};
 
+/// Along one axis of a grid.
+const MOST_WORKGROUPS: u32 = 65_535;
+
 /// Largest page in bytes: what every adapter can bind.
 pub const PAGE_BYTES: u64 = BINDING_BYTES;
 
@@ -67,6 +70,11 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64], page_bytes: u64) -> Res
     let mut out = layout(&lives, sizes, page_bytes);
     let mut smalls: BTreeMap<u32, u64> = BTreeMap::new();
     for d in dispatches {
+        let most = d.grid.into_iter().max().unwrap_or(0);
+        if most > MOST_WORKGROUPS {
+            let what = "the workgroups of one kernel";
+            return Err(too_large(what, most.into(), MOST_WORKGROUPS.into(), "fewer --channels"));
+        }
         for (_, range) in &mut d.bindings {
             if range.len_bytes > BINDING_BYTES {
                 return Err(too_large(
@@ -77,8 +85,8 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64], page_bytes: u64) -> Res
                 ));
             }
             // Coefficients, and packed weights after the packing itself, are read as uniforms.
-            let uniform =
-                matches!(range.buf, Buf::Small(_)) || (range.buf == Buf::Packed && d.shader != "pack");
+            let uniform = matches!(range.buf, Buf::Small(_) | Buf::Identity)
+                || (range.buf == Buf::Packed && d.shader != "pack");
             if uniform && range.len_bytes > UNIFORM_BYTES {
                 return Err(too_large(
                     "the weights that one kernel reads",

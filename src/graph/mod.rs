@@ -1,4 +1,4 @@
-//! (network, genotype, batch) → a plan: which kernels run in which order on which memory.
+//! (layers of a network, batch) → a plan: which kernels run in which order on which memory.
 //!
 //! Plans are plain data without any GPU type: they can be made, printed, compared and counted anywhere.
 

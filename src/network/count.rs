@@ -69,7 +69,14 @@ impl Net {
                 let n_in = self.input_shape(layer).c;
                 vec![weight("weight", &[c, n_in]), entry("bias", &[c], ParamRole::Bias { fan_in: n_in })]
             }
-            _ => Vec::new(),
+            Kind::Images
+            | Kind::MaxPool(_)
+            | Kind::AvgPool(_)
+            | Kind::Relu
+            | Kind::Sum(_)
+            | Kind::Concat
+            | Kind::PoolTo2x2 { .. }
+            | Kind::GlobalPool => Vec::new(),
         }
     }
 }

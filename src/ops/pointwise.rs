@@ -120,8 +120,10 @@ impl Pointwise {
         if cover(Buf::Packed, &self.weights()).0.len_bytes <= UNIFORM_BYTES {
             return vec![self.clone()];
         }
-        // Pieces start at multiples of 256 bytes.
-        let rows = (rows / 16 * 16).max(16).min(self.co);
+        // Pieces start at multiples of 256 bytes, and have few different numbers of rows, since each is compiled.
+        let aligned = 16 >> self.row4().trailing_zeros().min(4);
+        let unit = [16, aligned.max(4), aligned].into_iter().find(|unit| *unit <= rows).unwrap_or(aligned);
+        let rows = (rows / unit * unit).max(unit).min(self.co);
         let piece = |task: &Task, row: u32| {
             let mut task = *task;
             task.target += row;

@@ -8,6 +8,8 @@ const BLOCK: (f64, f64) = (74.0, 26.0);
 const GAP: f64 = 18.0;
 const ROW: f64 = 66.0;
 const CAPTION: f64 = 28.0;
+/// Room for what is said of a stage, left of its blocks.
+const SAID: f64 = 124.0;
 
 /// Fill and frame of a block: one colour per kernel side, stronger with the expansion.
 fn tint(block: Option<(usize, usize)>) -> (&'static str, &'static str) {
@@ -27,49 +29,58 @@ fn stages(links: &[Link]) -> Vec<&[Link]> {
 /// Chains below each other, each with a caption, which may be empty.
 pub fn chains_svg(rows: &[(String, Vec<Link>)]) -> String {
     let widest = rows.iter().flat_map(|(_, links)| stages(links)).map(<[Link]>::len).max().unwrap_or(0);
-    let width = 2.0 * BORDER + 92.0 + widest as f64 * (BLOCK.0 + GAP);
+    let width = 2.0 * BORDER + SAID + widest as f64 * (BLOCK.0 + GAP) - GAP;
     let height = |(caption, links): &(String, Vec<Link>)| {
         let caption = if caption.is_empty() { 0.0 } else { CAPTION };
-        caption + ROW * (stages(links).len() + 2) as f64 - 30.0
+        caption + ROW * (stages(links).len() + 1) as f64 + BLOCK.1
     };
     let total: f64 = rows.iter().map(height).sum();
-    let mut svg = Svg::new(width, 2.0 * BORDER + total);
+    // Between chains as much room as around them.
+    let between = BORDER * rows.len().saturating_sub(1) as f64;
+    let mut svg = Svg::new(width, 2.0 * BORDER + total + between);
     let mut y = BORDER;
     for (caption, links) in rows {
         if !caption.is_empty() {
             svg.text((BORDER, y + 8.0), 12.0, Anchor::Start, GREY, caption);
             y += CAPTION;
         }
-        y = chain(&mut svg, links, y);
+        y = chain(&mut svg, links, y) + BORDER;
     }
     svg.finish()
 }
 
 /// One chain from `y` on; where it ends.
 fn chain(svg: &mut Svg, links: &[Link], mut y: f64) -> f64 {
-    let left = BORDER + 92.0;
+    let left = BORDER + SAID;
+    let first = left + BLOCK.0 / 2.0;
     end(svg, left, y, "stem", "#e6f4ea", "#5b9a6f");
-    y += ROW - 18.0;
+    // Where the line from the row before begins.
+    let mut from = first;
     for (at, stage) in stages(links).into_iter().enumerate() {
+        turn(svg, from, first, y);
+        y += ROW;
         let middle = y + BLOCK.1 / 2.0;
         svg.text((BORDER, middle - 7.0), 12.0, Anchor::Start, INK, &format!("stage {}", at + 1));
-        let about = format!("{}W, 1/{}", stage[0].widening, 2 << at);
+        let about = format!("{} x channels, 1/{} side", stage[0].widening, 2 << at);
         svg.text((BORDER, middle + 8.0), 10.0, Anchor::Start, GREY, &about);
-        let right = left + stage.len() as f64 * (BLOCK.0 + GAP) - GAP;
-        svg.path(&format!("M{} {}H{}", n(left), n(middle), n(right)), FAINT, 2.0);
+        from = first + (stage.len() - 1) as f64 * (BLOCK.0 + GAP);
+        svg.path(&format!("M{} {}H{}", n(first), n(middle), n(from)), FAINT, 2.0);
         for (i, link) in stage.iter().enumerate() {
             let x = left + i as f64 * (BLOCK.0 + GAP);
             let (fill, stroke) = tint(link.block);
             svg.rect([x, y, BLOCK.0, BLOCK.1], 6.0, fill, stroke);
             svg.text((x + BLOCK.0 / 2.0, middle), 12.0, Anchor::Middle, INK, &link.name);
-            if link.halves {
-                svg.text((x + BLOCK.0 / 2.0, y + BLOCK.1 + 9.0), 9.0, Anchor::Middle, GREY, "stride 2");
-            }
         }
-        y += ROW;
     }
-    end(svg, left, y - 12.0, "head", "#fdf3d8", "#b8923a");
-    y + ROW - 30.0
+    turn(svg, from, first, y);
+    end(svg, left, y + ROW, "head", "#fdf3d8", "#b8923a");
+    y + ROW + BLOCK.1
+}
+
+/// The line from the last block of a row at `y` to the first of the next.
+fn turn(svg: &mut Svg, from: f64, to: f64, y: f64) {
+    let (start, bend, end) = (y + BLOCK.1, y + (ROW + BLOCK.1) / 2.0, y + ROW);
+    svg.path(&format!("M{} {}V{}H{}V{}", n(from), n(start), n(bend), n(to), n(end)), FAINT, 2.0);
 }
 
 fn end(svg: &mut Svg, x: f64, y: f64, name: &str, fill: &str, stroke: &str) {

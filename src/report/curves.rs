@@ -26,6 +26,9 @@ pub fn metrics_svg(path: &Path) -> Result<Option<String>> {
         y_label: y_label.into(),
         series: series.into_iter().filter(|s| !s.points.is_empty()).collect(),
     };
+    // What the search space is made of.
+    let entropies = records.iter().find_map(|r| r.get("entropy")?.as_object());
+    let groups: Vec<&String> = entropies.into_iter().flat_map(|groups| groups.keys()).collect();
     // Only a search has importance weights.
     let panels = if records.iter().any(|r| r.get("ess").is_some()) {
         vec![
@@ -42,7 +45,7 @@ pub fn metrics_svg(path: &Path) -> Result<Option<String>> {
             panel(
                 "Entropy of the prior",
                 "nats",
-                vec![series("normal", "/entropy/normal"), series("reduction", "/entropy/reduce")],
+                groups.iter().map(|group| series(group, &format!("/entropy/{group}"))).collect(),
             ),
             panel("Effective sample size", "children", vec![series("ESS", "/ess")]),
         ]

@@ -81,7 +81,9 @@ pub fn mixture_svg(space: &dyn Space, factors: &[f64]) -> String {
         groups
             .push(Group { title: title(space, at), columns: vec![Column { heading: String::new(), maps }] });
     }
-    draw(&groups, "softmax over the paths that exclude each other in %")
+    let cells = columns_of(space) > 1;
+    let of = if cells { "primitives of each edge" } else { "choices of each layer" };
+    draw(&groups, &format!("softmax over the {of} in %"))
 }
 
 /// The edges of a cell, node by node.
@@ -149,7 +151,9 @@ fn draw(groups: &[Group<'_>], note: &str) -> String {
         |group: &Group<'_>| group.columns.iter().map(|c| INPUTS + map_width(c) + 18.0).sum::<f64>() + BORDER;
     let tallest = groups.iter().flat_map(|g| &g.columns).map(rows).fold(0.0, f64::max);
     let bottom = top + tallest + NAMES + BORDER;
-    let mut svg = Svg::new(BORDER + groups.iter().map(width).sum::<f64>(), bottom);
+    // The line below may be longer than a short chain's maps are wide.
+    let noted = 2.0 * BORDER + 5.8 * note.chars().count() as f64;
+    let mut svg = Svg::new(noted.max(BORDER + groups.iter().map(width).sum::<f64>()), bottom);
     let mut left = BORDER;
     for group in groups {
         let middle = if headed {

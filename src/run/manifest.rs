@@ -106,7 +106,7 @@ fn search() -> String {
 
 /// A configuration as JSON.
 pub fn config_json<C: Resolved>(config: &C) -> Result<Value> {
-    serde_json::to_value(config)
+    serde_json::to_value(crate::config::to_table(config)?)
         .map_err(|e| Error::usage("the configuration", "values that JSON can hold", e.to_string(), ""))
 }
 

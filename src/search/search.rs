@@ -11,7 +11,7 @@ use super::record::{Phases, StepRecord};
 use super::strategy::{Step, Strategy};
 use super::trace::Trace;
 use crate::config::{Config, Method};
-use crate::data::{Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch, check_sides, split};
+use crate::data::{Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch, split};
 use crate::error::{Error, Result};
 use crate::export::tensors::Tensors;
 use crate::gpu::{Gpu, Network, Update};
@@ -82,7 +82,6 @@ impl Search {
     pub fn new(mut settings: Settings, dataset: Arc<Dataset>, gpu: Gpu) -> Result<Self> {
         let config = &settings.config;
         let images = &dataset.train;
-        check_sides(images.height, images.width)?;
         let spec = NetworkSpec {
             space: Arc::clone(&settings.space),
             kind: NetworkKind::Search,

@@ -59,7 +59,8 @@ impl Search {
             let (shape, data) = tensors::f32s(state, path, &name)?;
             if shape != entry.spec.shape {
                 let expected = format!("{name} of shape {:?}", entry.spec.shape);
-                let try_this = "a run of the same network: layers, channels, primitives, classes";
+                let try_this =
+                    "a run of the same network: space, layers or stages, channels, choices, classes";
                 return Err(Error::file(path, None, expected, format!("{shape:?}"), try_this));
             }
             entry.pack(data, &mut values);

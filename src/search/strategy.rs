@@ -99,8 +99,14 @@ pub(super) fn take_tables(state: &Tensors, path: &Path, prefix: &str, tables: &[
         let (_, data) = tensors::f64s(state, path, &name)?;
         let wanted: usize = table.shape.iter().product();
         if data.len() != wanted {
-            let expected = format!("{name} with {wanted} numbers (the same primitives)");
-            return Err(Error::file(path, None, expected, data.len().to_string(), "the same --primitives"));
+            let expected = format!("{name} with {wanted} numbers (the same choices)");
+            return Err(Error::file(
+                path,
+                None,
+                expected,
+                data.len().to_string(),
+                "the same --space with the same choices",
+            ));
         }
         values.extend(data);
     }

@@ -67,8 +67,12 @@ fn metadata(search: &Search, step: &Step) -> Metadata {
         ("baseline", c.baseline.to_string()),
         ("beta", step.beta.to_string()),
     ];
-    let of_space = ["primitives", "stages", "choices"];
-    let settings = search.settings.space.settings();
+    let of_space = ["primitives", "stages", "choices", "head"];
+    let space = &search.settings.space;
+    if space.name() != "darts" {
+        entries.push(("space", space.name().into()));
+    }
+    let settings = space.settings();
     entries.extend(settings.into_iter().filter(|(key, _)| of_space.contains(key)));
     entries.extend(c.micro_batch.map(|m| ("micro_batch", m.to_string())));
     entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()

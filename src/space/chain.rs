@@ -18,10 +18,11 @@ use crate::network::{Builder, Net, Term, Window};
 /// In the list of spaces.
 pub const ENTRY: Entry = Entry {
     name: "macro",
+    keys: &["stages", "choices", "head"],
     claims: |text| {
         let text = text.trim();
         let is_digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        is_digits || text.split(',').all(|word| word.trim().parse::<Choice>().is_ok())
+        is_digits || text.split(',').any(|word| word.trim().starts_with("mb") || word.trim() == "identity")
     },
     build: |settings| Ok(Arc::new(Chain::of(settings)?)),
 };
@@ -33,6 +34,10 @@ pub const CHOICES: [Choice; 3] =
     [Choice::Identity, Choice::Block { e: 3, k: 3 }, Choice::Block { e: 6, k: 5 }];
 /// Channels of the head, in those of the first layers, unless they are given.
 const HEAD: usize = 40;
+
+/// For a text that the space does not hold.
+const OTHER: &str =
+    "a run folder, which knows its choices; --choices with all that it names; --space darts for cells";
 
 /// What a layer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,7 +73,8 @@ impl std::str::FromStr for Choice {
         let numbers = text.strip_prefix("mb").and_then(|rest| rest.split_once("_k"));
         let parsed = numbers.and_then(|(e, k)| Some((e.parse().ok()?, k.parse().ok()?)));
         match parsed {
-            Some((e @ 1..=8, k @ (3 | 5 | 7))) => Ok(Self::Block { e, k }),
+            // Each block has one spelling.
+            Some((e @ 1..=8, k @ (3 | 5 | 7))) if text == format!("mb{e}_k{k}") => Ok(Self::Block { e, k }),
             _ => Err("identity, or mbE_kK with an expansion E of 1 to 8 and a kernel K of 3, 5 or 7".into()),
         }
     }
@@ -112,8 +118,9 @@ impl Chain {
     fn of(settings: &SpaceSettings) -> Result<Self> {
         let stages = settings.stages.clone().unwrap_or_else(|| STAGES.to_vec());
         let most = 64;
-        let n_layers: usize = stages.iter().sum();
-        if stages.is_empty() || stages.contains(&0) || n_layers > most || stages.len() > 8 {
+        let is_long = |n: &usize| *n == 0 || *n > most;
+        let refused = stages.is_empty() || stages.len() > 8 || stages.iter().any(is_long);
+        if refused || stages.iter().sum::<usize>() > most {
             let expected = format!("1 to 8 stages of at least one layer, {most} layers in all");
             return Err(Error::usage("`stages`", expected, format!("{stages:?}"), "--stages 2,3,3"));
         }
@@ -122,7 +129,7 @@ impl Chain {
             None => CHOICES.to_vec(),
         };
         if let Some(head) = settings.head {
-            in_range("`head`", head, 1, 65_536)?;
+            in_range("`head`", head, 1, 16_384)?;
         }
         Ok(Self::over(&stages, &choices, settings.head))
     }
@@ -163,7 +170,8 @@ impl Chain {
 /// The choices called so: at least one, each once.
 fn choices(names: &[String]) -> Result<Vec<Choice>> {
     let mut list = Vec::new();
-    let wrong = |expected: String, found: String| Err(Error::usage("`choices`", expected, found, ""));
+    let try_this = "--choices identity,mb3_k3,mb6_k5";
+    let wrong = |expected: String, found: String| Err(Error::usage("`choices`", expected, found, try_this));
     for name in names {
         match name.parse::<Choice>() {
             Ok(choice) if list.contains(&choice) => {
@@ -316,7 +324,7 @@ impl Space for Chain {
                 let choice = usize::from(digit - b'0');
                 if choice >= self.choices.len() {
                     let expected = format!("digits from 0 to {} ({})", self.choices.len() - 1, list());
-                    return Err(ParseError::at(text, at, expected));
+                    return Err(ParseError { hint: OTHER.into(), ..ParseError::at(text, at, expected) });
                 }
                 alpha.push(choice as u16);
                 at += 1;
@@ -326,7 +334,11 @@ impl Space for Chain {
                 let space = word.len() - word.trim_start().len();
                 let choice = word.trim().parse::<Choice>().ok();
                 let Some(choice) = choice.and_then(|c| self.choices.iter().position(|own| *own == c)) else {
-                    return Err(ParseError::at(text, at + space, format!("a choice: {}", list())));
+                    let expected = format!("a choice: {}", list());
+                    return Err(ParseError {
+                        hint: OTHER.into(),
+                        ..ParseError::at(text, at + space, expected)
+                    });
                 };
                 alpha.push(choice as u16);
                 at += word.len() + 1;
@@ -365,10 +377,22 @@ impl Space for Chain {
     fn check(&self, spec: &NetworkSpec) -> Result<()> {
         in_range("image height", spec.height, 8, 512)?;
         in_range("image width", spec.width, 8, 512)?;
-        let widest = spec.channels << self.stages.len();
-        // Wider tensors would not fit what every adapter can bind.
-        in_range("channels of the last stage", widest, 1, 16_384)?;
-        in_range("`head`", self.head(spec), 1, 65_536)
+        in_range("channels of the last stage", spec.channels << self.stages.len(), 1, 16_384)?;
+        in_range("`head`", self.head(spec), 1, 16_384)?;
+        let expansions =
+            self.choices.iter().filter_map(|c| if let Choice::Block { e, .. } = c { Some(*e) } else { None });
+        let Some(expansion) = expansions.max() else { return Ok(()) };
+        for place in self.places(spec.channels) {
+            let h = expansion * place.c;
+            in_range("channels inside a block", h, 1, 4_096)?;
+            // Rows of weights are bound in parts that fit every adapter and begin at multiples of 256 bytes.
+            let quads = h.div_ceil(4);
+            if 4_096 / quads < 16 >> quads.trailing_zeros().min(4) {
+                let expected = format!("a multiple of 16, since blocks have {h} channels inside");
+                return Err(Error::usage("channels", expected, spec.channels.to_string(), ""));
+            }
+        }
+        Ok(())
     }
 
     fn net(&self, paths: Paths<'_>, spec: &NetworkSpec) -> Net {

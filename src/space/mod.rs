@@ -160,6 +160,11 @@ pub trait Space: Debug + Send + Sync {
     /// What a drawing of an architecture shows.
     fn diagram(&self, alpha: &Alpha) -> Diagram;
 
+    /// How many cells or layers lie behind each other.
+    fn depth(&self) -> usize {
+        self.slots().len()
+    }
+
     /// Refuses sizes that cannot be built, before anything runs.
     ///
     /// # Errors
@@ -242,6 +247,8 @@ pub struct SpaceSettings {
 pub struct Entry {
     /// Its name.
     pub name: &'static str,
+    /// The settings that only it has.
+    pub keys: &'static [&'static str],
     /// Whether a text is one of its architectures, as far as a glance says.
     pub claims: fn(&str) -> bool,
     /// The space of some settings.
@@ -249,7 +256,7 @@ pub struct Entry {
 }
 
 /// The spaces that can be asked for.
-pub const SPACES: [Entry; 2] = [darts::ENTRY, chain::ENTRY];
+pub const SPACES: &[Entry] = &[darts::ENTRY, chain::ENTRY];
 
 /// The space called `name` with these settings.
 ///
@@ -258,13 +265,23 @@ pub const SPACES: [Entry; 2] = [darts::ENTRY, chain::ENTRY];
 pub fn space(name: &str, settings: &SpaceSettings) -> Result<Arc<dyn Space>> {
     match SPACES.iter().find(|entry| entry.name == name) {
         Some(entry) => (entry.build)(settings),
-        None => Err(Error::usage("space", names().join(" or "), name, "")),
+        None => Err(Error::usage("space", names().join(" or "), name, "--space macro")),
     }
 }
 
 /// The name of the space that `text` is an architecture of: the first one, where nothing tells.
 pub fn space_of(text: &str) -> &'static str {
     SPACES.iter().find(|entry| (entry.claims)(text)).unwrap_or(&SPACES[0]).name
+}
+
+/// The other space that has a setting which the space called `name` has not.
+pub fn owner(key: &str, name: &str) -> Option<&'static str> {
+    let has = |entry: &&Entry| entry.keys.contains(&key);
+    let owners = || SPACES.iter().filter(has);
+    owners()
+        .find(|entry| entry.name != name)
+        .filter(|_| owners().all(|entry| entry.name != name))
+        .map(|entry| entry.name)
 }
 
 /// The names of all spaces.

@@ -102,7 +102,7 @@ fn parsed<T>(arg: &str, parse: impl Fn(&str) -> std::result::Result<T, ParseErro
     }
     if !is_name && path.is_dir() {
         let found = "a folder";
-        return Err(Error::file(path, None, "a file that holds a genotype", found, "its genotype.txt"));
+        return Err(Error::file(path, None, "a file that holds an architecture", found, "its genotype.txt"));
     }
     parse(arg).map_err(|e| {
         let place = format!("{}, at line {}, column {}", e.found, e.line, e.column);
@@ -119,7 +119,7 @@ fn looks_like_path(arg: &str) -> bool {
 
 fn read_file(path: &Path) -> Result<String> {
     let n_bytes = std::fs::metadata(path).map_err(|e| Error::io("read", path, e))?.len();
-    let expected = "the text of a genotype";
+    let expected = "the text of an architecture";
     if n_bytes > MAX_FILE_BYTES {
         let found = format!("{n_bytes} bytes");
         return Err(Error::file(path, None, expected, found, "a file such as a run's genotype.txt"));

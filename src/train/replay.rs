@@ -245,7 +245,7 @@ fn check_weights(r: &Replay, weights: &Tensors, params: &[ParamSpec], used: &[Pa
         match weights.get(&spec.name) {
             None if needed => {
                 let expected = format!("a tensor {} of shape {:?}", spec.name, spec.shape);
-                let try_this = "weights of this genotype's network with these --layers and --channels";
+                let try_this = "weights of this architecture's network with these --space, --channels, and --layers or --stages";
                 return Err(wrong(&r.weights, expected, "no such name", try_this));
             }
             _ => {}

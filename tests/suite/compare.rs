@@ -43,7 +43,7 @@ threads = 1
 "#;
 
 /// With 40 images of 8x8 pixels in two classes, and the file of a comparison.
-fn place(config: &str) -> TempDir {
+pub fn place(config: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
     for (class, name) in ["blue", "red"].iter().enumerate() {
         let dir = folder.path().join("images").join(name);
@@ -69,7 +69,7 @@ fn command(folder: &Path, args: &str) -> Command {
 }
 
 /// Exit code, standard output, standard error.
-fn parsec(folder: &Path, args: &str) -> (i32, String, String) {
+pub fn parsec(folder: &Path, args: &str) -> (i32, String, String) {
     let out = command(folder, args).output().unwrap();
     let utf8 = |bytes| String::from_utf8(bytes).unwrap();
     (out.status.code().unwrap_or(-1), utf8(out.stdout), utf8(out.stderr))

@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 use parsec_nas::Error;
 use parsec_nas::data::{
     Augment, Batch, BatchSource, CIFAR10, CIFAR100, Dataset, Images, LoadOptions, Normalisation, Part,
-    Prefetch, check_sides, eval_batches, load, parse_cifar, parse_idx_images, parse_idx_labels, split,
+    Prefetch, eval_batches, load, parse_cifar, parse_idx_images, parse_idx_labels, split,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -58,14 +58,6 @@ fn a_wrong_specification_is_a_usage_error_that_suggests() {
     assert_usage(load(""), &["embedded"]);
     let dir = TempDir::new().unwrap();
     assert_usage(load(dir.path().to_str().unwrap()), &["folder:"]);
-}
-
-#[test]
-fn sides_must_be_halvable_twice() {
-    check_sides(28, 32).unwrap();
-    assert_usage(check_sides(28, 30), &["28x30", "multiples of 4"]);
-    assert_usage(check_sides(0, 4), &["0x4"]);
-    assert_usage(check_sides(2, 2), &["4x4"]);
 }
 
 // ---- the embedded set ----

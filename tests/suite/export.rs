@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::nets::Cells;
 
 mod command;
-mod onnx;
+pub mod onnx;
 mod python;
 
 /// A network of 3 cells with numbers that differ from place to place; variances are positive.

@@ -11,12 +11,12 @@ use parsec_nas::space::{Genotype, Pair, Primitive};
 use parsec_nas::space::{NetworkKind, StemKind};
 use rand::{Rng, RngExt};
 
-mod access;
+pub mod access;
 mod big;
-mod golden;
+pub mod golden;
 mod layout;
-mod limits;
-mod memory;
+pub mod limits;
+pub mod memory;
 mod mixed;
 mod poison;
 mod properties;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod architecture;
+mod chain;
 mod cli;
 mod compare;
 mod config;
@@ -14,6 +15,7 @@ mod graph;
 mod input;
 mod kernels;
 mod nets;
+mod own_primitive;
 mod primitives;
 mod reference;
 mod replay;

@@ -7,22 +7,22 @@ use parsec_nas::space::Primitive;
 use serde_json::Value;
 
 mod bad_input;
-mod children;
+pub mod children;
 mod mixed;
 mod paths;
 mod pieces;
 
 pub use super::gpu::open;
 
-fn fixture(name: &str) -> PathBuf {
+pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-fn read(name: &str) -> Tensors {
+pub fn read(name: &str) -> Tensors {
     tensors::read(&fixture(name)).unwrap().0
 }
 
-fn read_json(name: &str) -> Value {
+pub fn read_json(name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(fixture(name)).unwrap()).unwrap()
 }
 

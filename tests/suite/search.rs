@@ -60,7 +60,7 @@ pub(super) fn config() -> Config {
     }
 }
 
-fn search(config: Config) -> Option<Search> {
+pub(super) fn search(config: Config) -> Option<Search> {
     let dataset = dataset();
     let lowering = Lowering { fuse: !config.reference_kernels, ..Lowering::default() };
     let settings = Settings::of(config, Normalisation::of(&dataset.train), lowering).unwrap();
@@ -72,22 +72,22 @@ fn timeless(record: StepRecord) -> StepRecord {
     StepRecord { seconds: Phases::default(), ..record }
 }
 
-fn run(search: &mut Search, steps: usize) -> Vec<StepRecord> {
+pub(super) fn run(search: &mut Search, steps: usize) -> Vec<StepRecord> {
     (0..steps).map(|_| timeless(search.step().unwrap())).collect()
 }
 
 /// All numbers under a prefix, one after another.
-fn all(state: &Tensors, prefix: &str) -> Vec<f64> {
+pub(super) fn all(state: &Tensors, prefix: &str) -> Vec<f64> {
     let names = state.keys().filter(|name| name.starts_with(prefix));
     names.flat_map(|name| super::replay::numbers(state, name)).collect()
 }
 
-fn minus(a: &[f64], b: &[f64]) -> Vec<f64> {
+pub(super) fn minus(a: &[f64], b: &[f64]) -> Vec<f64> {
     a.iter().zip(b).map(|(a, b)| a - b).collect()
 }
 
 /// A prior that draws one architecture most of the time.
-fn peaked(space: &dyn Space, height: f64) -> Prior {
+pub(super) fn peaked(space: &dyn Space, height: f64) -> Prior {
     let mut prior = Prior::uniform(space);
     for (s, logits) in prior.logits.iter_mut().enumerate() {
         let (i, n) = (s / 2, logits.len());

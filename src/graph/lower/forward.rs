@@ -149,13 +149,15 @@ impl<'n> Pass<'n> {
                 self.last_stored(path)?.kind,
                 Kind::Depthwise(_) | Kind::Conv(Window { k: 2.., .. })
             );
-            keyed.push(((target, self.layer(path.end()).shape, own, kinds, source), path));
+            // The gradient of a tensor comes from one sum, or from parts of one concatenation.
+            let apart = path.sum.filter(|_| target.is_none());
+            keyed.push(((target, self.layer(path.end()).shape, own, apart, kinds, source), path));
         }
         // Stable: equal keys keep the order of the layers.
         keyed.sort_by(|a, b| a.0.cmp(&b.0));
         let mut placed = Vec::new();
         let n_paths = keyed.len();
-        for group in keyed.chunk_by(|a, b| (a.0.0, a.0.1, a.0.2) == (b.0.0, b.0.1, b.0.2)) {
+        for group in keyed.chunk_by(|a, b| (a.0.0, a.0.1, a.0.2, a.0.3) == (b.0.0, b.0.1, b.0.2, b.0.3)) {
             let ((target, shape, own, ..), _) = group[0];
             let (c, map) = (shape.c as u32, map(b, shape));
             // One batch norm serves a tensor, whose coefficients are bound as one uniform.
@@ -220,18 +222,13 @@ impl<'n> Pass<'n> {
         Ok(groups)
     }
 
-    /// How many paths may share launches: their weights are bound as one uniform.
+    /// How many paths may share launches: as many as pointwise weights of their channels fit one uniform.
     fn most_tasks(&self, path: &Path) -> usize {
         let bytes = |l: &usize| {
             let layer = self.layer(*l);
-            match layer.kind {
-                Kind::Conv(_) => {
-                    (layer.shape.c * self.net.input_shape(layer).c.next_multiple_of(4) * 4) as u64
-                }
-                _ => 0,
-            }
+            (layer.shape.c * self.net.input_shape(layer).c.next_multiple_of(4) * 4) as u64
         };
-        let most = path.layers.iter().map(bytes).max().unwrap_or(0).max(1);
+        let most = path.layers.iter().map(bytes).max().unwrap_or(1);
         (UNIFORM_BYTES / most).max(1) as usize
     }
 

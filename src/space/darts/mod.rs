@@ -100,6 +100,7 @@ pub fn edge(node: usize, input: usize) -> usize {
 /// In the list of spaces.
 pub const ENTRY: Entry = Entry {
     name: "darts",
+    keys: &["layers", "stem", "primitives", "auxiliary", "drop_path"],
     claims: |text| text.contains("Genotype") || genotype::named(text.trim()).is_some(),
     build: |settings| Ok(Arc::new(Darts::of(settings)?)),
 };
@@ -154,15 +155,6 @@ impl Darts {
 
     /// The space that a configuration asks for.
     fn of(settings: &SpaceSettings) -> Result<Self> {
-        let chain = [
-            ("stages", settings.stages.as_ref().map(|s| format!("{s:?}"))),
-            ("choices", settings.choices.as_ref().map(|c| c.join(","))),
-            ("head", settings.head.map(|h| h.to_string())),
-        ];
-        if let Some((key, value)) = chain.into_iter().find_map(|(key, value)| Some((key, value?))) {
-            let expected = "nothing with the space darts";
-            return Err(Error::usage(format!("`{key}`"), expected, value, "leave it out, or --space macro"));
-        }
         let base =
             if settings.primitives.is_empty() { Self::all() } else { Self::over(&settings.primitives) };
         let stem = settings.stem.unwrap_or(StemKind::Cifar);
@@ -399,6 +391,10 @@ impl Space for Darts {
             slots.sort();
         }
         self.alpha(&sorted).unwrap_or_else(|_| alpha.clone())
+    }
+
+    fn depth(&self) -> usize {
+        self.layers
     }
 
     /// The costliest primitive everywhere, in flat and deep cells.

@@ -31,7 +31,7 @@ fn operators(model: &Model) -> BTreeMap<&str, usize> {
 
 /// Everything that is read was made before and everything that was made is read; constants are as long as
 /// their extents say.
-fn check(model: &Model) {
+pub fn check(model: &Model) {
     let graph = model.graph.as_ref().unwrap();
     let mut known: BTreeSet<&str> = graph.input.iter().map(|i| i.name.as_str()).collect();
     let mut unread = BTreeSet::new();

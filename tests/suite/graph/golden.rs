@@ -19,7 +19,7 @@ use crate::nets::{Cells, Of};
 const WIDTH: usize = 118;
 
 /// The plan as text: a head, three lines per launch, then the tensors.
-pub(super) fn text(plan: &Plan) -> String {
+pub fn text(plan: &Plan) -> String {
     let regions = &plan.regions;
     let mut out = format!(
         "launches {}\nflops {}\nbytes {}\npages {:?}\ncoefs {}\npacked {}\n\n",

@@ -18,7 +18,7 @@ use crate::nets::Cells;
 /// lavapipe of Mesa 22 stops all loops of a workgroup after so many iterations in total, silently.
 const CAP: u64 = 65_535;
 
-pub(super) fn check(d: &Dispatch) {
+pub fn check(d: &Dispatch) {
     let what = format!("{}.{}", d.shader, d.entry);
     assert!(d.grid.iter().all(|n| (1..=65_535).contains(n)), "{what}: {:?}", d.grid);
     assert!(d.bindings.len() <= 8, "{what}: {} storage buffers", d.bindings.len());
@@ -218,6 +218,7 @@ fn no_loop_is_forgotten() {
         ("depthwise", 4),
         ("fill", 0),
         ("global_pool", 2),
+        ("lane", 0),
         ("linear", 6),
         ("mix", 3),
         ("node", 0),

@@ -55,7 +55,7 @@ pub(super) fn region_of<'a>(plan: &'a Plan, at: usize, range: &Range) -> Option<
 
 /// Fails where tensors that live at the same time share bytes, bindings lie outside of them, or a tensor's life is not
 /// from what writes it first to what binds it last.
-pub(super) fn check(plan: &Plan, layout: &Layout) {
+pub fn check(plan: &Plan, layout: &Layout) {
     assert_eq!(overlaps(plan), 0);
     for region in plan.regions.regions.values() {
         assert!(

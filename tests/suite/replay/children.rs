@@ -66,7 +66,7 @@ fn check(index: usize) {
     }
 }
 
-fn compare(what: &str, info: &Value, found: &Tensors, expected: &Tensors) {
+pub fn compare(what: &str, info: &Value, found: &Tensors, expected: &Tensors) {
     for (name, tensor) in expected {
         if name.starts_with("sampled_grad.") || name.starts_with("norm_grad.") {
             continue;

@@ -1,0 +1,143 @@
+//! PyTorch's step of a chain with all choices at once: the f64 reference, the adapter, and the update of α.
+
+use std::sync::Arc;
+
+use parsec_nas::export::tensors::Tensors;
+use parsec_nas::gpu::{Child, Network};
+use parsec_nas::graph::{Layout, Lowering, Mode};
+use parsec_nas::kernel::Buf;
+use parsec_nas::network::Net;
+use parsec_nas::reference::network::{self, Batch, FACTORS, Outcome, Tensors as Weights, evaluate};
+use parsec_nas::search::darts::{ALPHA_DECAY, Relaxation, descend};
+use parsec_nas::search::prior_update::Adam;
+use parsec_nas::space::{NetworkSpec, Paths};
+use serde_json::Value;
+
+use super::of_fixture;
+use crate::replay::{close, numbers, open, read, read_json};
+
+struct Step {
+    tensors: Tensors,
+    spec: NetworkSpec,
+    layout: Layout,
+    adam: Adam,
+}
+
+fn step() -> Step {
+    let info = read_json("chain_mixed.json");
+    let number = |v: &Value| v.as_f64().unwrap();
+    assert_eq!(number(&info["alpha_decay"]), ALPHA_DECAY);
+    let [beta1, beta2] = [0, 1].map(|i| number(&info["adam_betas"][i]));
+    let adam = Adam { lr: number(&info["alpha_lr"]), beta1, beta2 };
+    let spec = of_fixture(&info);
+    let layout = Layout::new(spec.parent_params()).unwrap();
+    let mut names: Vec<&str> = layout.trained().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    assert_eq!(info["names"], serde_json::json!(names));
+    Step { tensors: read("chain_mixed.safetensors"), spec, layout, adam }
+}
+
+impl Step {
+    fn numbers(&self, name: &str) -> Vec<f64> {
+        numbers(&self.tensors, name)
+    }
+
+    fn darts(&self, which: &str) -> Relaxation {
+        let mut darts = Relaxation::new(&*self.spec.space);
+        darts.alpha.logits = self.numbers(which);
+        darts
+    }
+
+    fn net(&self) -> Arc<Net> {
+        Arc::new(self.spec.net(Paths::All))
+    }
+
+    /// The parameters by name, from one after another in the order of their names.
+    fn weights(&self, flat: &str) -> Weights {
+        let mut shapes: Vec<_> =
+            self.layout.trained().map(|(name, e)| (name, e.spec.shape.clone())).collect();
+        shapes.sort();
+        let (all, mut at) = (self.numbers(flat), 0);
+        let mut take = |(name, shape): (&str, Vec<usize>)| {
+            let len: usize = shape.iter().product();
+            at += len;
+            (name.to_owned(), (shape, all[at - len..at].to_vec()))
+        };
+        let weights = shapes.into_iter().map(&mut take).collect();
+        assert_eq!(at, all.len());
+        weights
+    }
+
+    fn reference(&self, split: &str, darts: &Relaxation) -> Outcome {
+        let mut weights = self.weights("v");
+        let factors = darts.alpha.factors();
+        weights.insert(FACTORS.into(), (vec![factors.len()], factors));
+        let labels: Vec<usize> =
+            self.numbers(&format!("{split}.labels")).iter().map(|l| *l as usize).collect();
+        let shape = [labels.len(), self.spec.in_channels, self.spec.height, self.spec.width];
+        let batch = Batch::from_nchw(shape, &self.numbers(&format!("{split}.images")), &labels);
+        let outcome = evaluate(&self.net(), &weights, &batch, network::Mode::Train, true).unwrap();
+        close("logits", &outcome.logits, &self.numbers(&format!("{split}.logits")), 1e-6);
+        let likelihood = self.numbers(&format!("{split}.log_likelihood"));
+        close("log-likelihood", &outcome.log_likelihood, &likelihood, 1e-6);
+        outcome
+    }
+}
+
+#[test]
+fn the_step_in_f64() {
+    let step = step();
+    let mut darts = step.darts("alpha.before");
+    close("factors", &darts.alpha.factors(), &step.numbers("factors.before"), 1e-12);
+    let search = step.reference("search", &darts);
+    let of_factors = &search.grads[FACTORS].1;
+    close("gradient of the factors", of_factors, &step.numbers("factors.gradient"), 1e-9);
+    close("gradient", &darts.alpha.gradient(of_factors), &step.numbers("alpha.gradient"), 1e-9);
+    descend(&mut darts, of_factors, 1, step.adam);
+    close("alpha", &darts.alpha.logits, &step.numbers("alpha.after"), 1e-9);
+    close("factors", &darts.alpha.factors(), &step.numbers("factors.after"), 1e-9);
+    let train = step.reference("train", &darts);
+    for (name, (_, want)) in step.weights("gradient") {
+        close(&name, &train.grads[&name].1, &want, 1e-6);
+    }
+}
+
+#[test]
+fn the_step_on_the_adapter() {
+    let Some(gpu) = open() else { return };
+    let step = step();
+    let flat = |name: &str| -> Vec<f32> { step.numbers(name).iter().map(|x| *x as f32).collect() };
+    let wide = |x: Vec<f32>| x.into_iter().map(f64::from).collect::<Vec<f64>>();
+    let mut v = vec![0f32; step.layout.v_len as usize];
+    let given = step.weights("v");
+    for (name, entry) in step.layout.trained() {
+        entry.pack(&given[name].1.iter().map(|x| *x as f32).collect::<Vec<_>>(), &mut v);
+    }
+    let mut network = Network::new(gpu, step.spec.image(), step.layout.clone(), Lowering::default()).unwrap();
+    network.write_all(Buf::V, &v).unwrap();
+    let mut run = |split: &str, darts: &Relaxation, mode| {
+        let labels: Vec<u32> = flat(&format!("{split}.labels")).iter().map(|l| *l as u32).collect();
+        network.upload(0, &flat(&format!("{split}.images")), &labels).unwrap();
+        let factors: Vec<f32> = darts.alpha.factors().iter().map(|f| *f as f32).collect();
+        network.upload_factors(&factors, 0).unwrap();
+        network.run(Child::new(&step.net(), mode, 0)).unwrap();
+        let logits = wide(network.logits(0, 0).unwrap());
+        close(split, &logits, &step.numbers(&format!("{split}.logits")), 2e-5);
+        (wide(network.take_factor_gradient(factors.len()).unwrap()), network.read_all(Buf::Grad).unwrap())
+    };
+    let mut darts = step.darts("alpha.before");
+    let (of_factors, _) = run("search", &darts, Mode::Factors);
+    close("gradient of the factors", &of_factors, &step.numbers("factors.gradient"), 1e-4);
+    close("gradient", &darts.alpha.gradient(&of_factors), &step.numbers("alpha.gradient"), 1e-4);
+    descend(&mut darts, &of_factors, 1, step.adam);
+    // Adam's first step has the same size wherever there is a gradient; those that are nearly 0 may turn.
+    close("alpha", &darts.alpha.logits, &step.numbers("alpha.after"), 1e-3);
+    let (_, grad) = run("train", &step.darts("alpha.after"), Mode::Train);
+    let (mut found, mut wanted) = (Vec::new(), Vec::new());
+    let expected = step.weights("gradient");
+    for (name, entry) in step.layout.trained() {
+        found.extend(entry.unpack(&grad).into_iter().map(f64::from));
+        wanted.extend(&expected[name].1);
+    }
+    close("gradient of v", &found, &wanted, 1e-4);
+}
