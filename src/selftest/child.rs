@@ -23,8 +23,11 @@ use crate::reference::adam::Adam;
 use crate::reference::network::{self, Tensors};
 use crate::reference::search_step::{Settings, State, importance_weights, search_step};
 use crate::reference::sgd::Sgd;
-use crate::space::{CellArch, Darts, Genotype, Pair, Paths, Primitive, Space};
-use crate::space::{NetworkKind, NetworkSpec, StemKind};
+use crate::space::chain::Choice;
+use crate::space::{
+    Alpha, CellArch, Chain, Darts, Genotype, NetworkKind, NetworkSpec, Pair, Paths, Primitive, Space,
+    StemKind,
+};
 
 /// Gives buffers on the adapter under test.
 pub type Open<'a> = &'a dyn Fn() -> Result<Gpu>;
@@ -69,13 +72,40 @@ fn cell(pairs: [(Primitive, usize); 8]) -> CellArch {
 #[derive(Clone, Copy, Debug)]
 struct Whole {
     network: NetworkKind,
-    stem: StemKind,
-    everything: bool,
+    of: Of,
     channels: usize,
     side: usize,
     batch: usize,
     drop_path: bool,
     forms: Forms,
+}
+
+/// What the network is built of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Of {
+    /// Cells with [`everything`].
+    Everything,
+    /// Cells with [`the_rest`].
+    TheRest,
+    /// The latter behind the stem of ImageNet.
+    ImageNet,
+    /// A chain with identities and kernels of all sides.
+    Chain,
+}
+
+impl Of {
+    fn space(self) -> Result<(Arc<dyn Space>, Alpha)> {
+        if self == Self::Chain {
+            let choices = [(1, 3), (3, 5), (2, 7)].map(|(e, k)| Choice::Block { e, k });
+            let choices = [&[Choice::Identity], &choices[..]].concat();
+            return Ok((Arc::new(Chain::over(&[3, 3], &choices, Some(24))), Alpha(vec![0, 1, 2, 3, 0, 2])));
+        }
+        let stem = if self == Self::ImageNet { StemKind::ImageNet } else { StemKind::Cifar };
+        let space = Darts::all().stacked(3, stem);
+        let genotype = if self == Self::Everything { everything() } else { the_rest() };
+        let alpha = space.alpha(&genotype)?;
+        Ok((Arc::new(space), alpha))
+    }
 }
 
 /// Which kernels run.
@@ -125,8 +155,7 @@ struct Got {
 pub fn run(open: Open<'_>, wanted: &dyn Fn(&str) -> bool, seen: &mut dyn FnMut(Outcome)) -> Result<()> {
     let search = Whole {
         network: NetworkKind::Search,
-        stem: StemKind::Cifar,
-        everything: true,
+        of: Of::Everything,
         channels: 4,
         side: 8,
         batch: 5,
@@ -136,9 +165,12 @@ pub fn run(open: Open<'_>, wanted: &dyn Fn(&str) -> bool, seen: &mut dyn FnMut(O
     let last = Whole { network: NetworkKind::Final, drop_path: true, ..search };
     let list = [
         search,
-        Whole { everything: false, channels: 6, side: 12, batch: 3, ..search },
+        Whole { of: Of::TheRest, channels: 6, side: 12, batch: 3, ..search },
         last,
-        Whole { stem: StemKind::ImageNet, everything: false, side: 64, batch: 2, ..last },
+        Whole { of: Of::ImageNet, side: 64, batch: 2, ..last },
+        // From 15 pixels to 8 and 4.
+        Whole { of: Of::Chain, channels: 5, side: 15, batch: 4, ..search },
+        Whole { of: Of::Chain, channels: 4, side: 12, batch: 4, ..last },
         // At CIFAR's size.
         Whole { channels: 16, side: 32, batch: 2, ..search },
         // In the forms of each class of adapters: what another machine runs.
@@ -192,10 +224,9 @@ impl Outcome {
 }
 
 impl Whole {
-    fn spec(&self) -> NetworkSpec {
-        let space = Darts::all().stacked(3, self.stem);
+    fn spec(&self, space: &Arc<dyn Space>) -> NetworkSpec {
         let spec = NetworkSpec {
-            space: Arc::new(space),
+            space: Arc::clone(space),
             kind: self.network,
             in_channels: 3,
             height: self.side,
@@ -207,9 +238,9 @@ impl Whole {
     }
 
     fn run(&self, open: Open<'_>, outcome: &mut Outcome) -> Result<()> {
-        let spec = self.spec();
-        let genotype = if self.everything { everything() } else { the_rest() };
-        let net = Arc::new(spec.net(Paths::Child(&Darts::all().alpha(&genotype)?)));
+        let (space, alpha) = self.of.space()?;
+        let spec = self.spec(&space);
+        let net = Arc::new(spec.net(Paths::Child(&alpha)));
         let params = net.params();
         let draws: Vec<Draw> =
             (0..N_DRAWS).map(|i| draw(&spec, &params, self.batch, self.drop_path, i)).collect();
@@ -231,7 +262,7 @@ impl Whole {
             if likelihood.logits != train[0].logits {
                 outcome.problems.push(format!("{form}: the forward pass alone gives other bits"));
             }
-            self.against_reference(form, &net, &draws, &train, outcome)?;
+            self.against_reference(form, &spec, &net, &draws, &train, outcome)?;
             if self.network == NetworkKind::Final {
                 let got = forward_backward(&mut network, &net, &draws[0], Mode::Evaluate)?;
                 let want = reference(&spec, &net, &draws[0], network::Mode::Eval)?;
@@ -256,6 +287,7 @@ impl Whole {
     fn against_reference(
         &self,
         form: &str,
+        spec: &NetworkSpec,
         net: &Net,
         draws: &[Draw],
         got: &[Got],
@@ -263,7 +295,7 @@ impl Whole {
     ) -> Result<()> {
         let (mut gradients, mut logits, mut running) = (Vec::new(), 0.0f64, 0.0f64);
         for (draw, got) in draws.iter().zip(got) {
-            let want = reference(&self.spec(), net, draw, network::Mode::Train)?;
+            let want = reference(spec, net, draw, network::Mode::Train)?;
             logits = logits.max(distance(&got.logits, &want.logits));
             logits = logits.max(distance(&got.log_likelihood, &want.log_likelihood));
             let grads = want.grads.iter().map(|(name, (_, g))| (name, g.clone())).collect();
@@ -285,15 +317,15 @@ impl Steps {
     fn run(&self, open: Open<'_>, outcome: &mut Outcome) -> Result<()> {
         let whole = Whole {
             network: NetworkKind::Search,
-            stem: StemKind::Cifar,
-            everything: true,
+            of: Of::Everything,
             channels: self.channels,
             side: self.side,
             batch: self.batch,
             drop_path: false,
             forms: Forms::Own,
         };
-        let spec = whole.spec();
+        let (space, _) = whole.of.space()?;
+        let spec = whole.spec(&space);
         let params = spec.parent_params();
         let sgd = Sgd { lr: 0.05, momentum: 0.9, weight_decay: 3e-4 };
         let mut mixed = everything();

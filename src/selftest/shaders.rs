@@ -11,8 +11,10 @@ use crate::Result;
 use crate::graph::{Extent, Layout, Lowering, Mode, Plan, Request};
 use crate::kernel::specialise::with_textures;
 use crate::kernel::{Dispatch, Kernel, Source, kernel, reflect};
+use crate::network::Net;
 use crate::ops::Tuning;
-use crate::space::{Darts, NetworkKind, NetworkSpec, Paths, StemKind, read_genotype};
+use crate::space::chain::Choice;
+use crate::space::{Alpha, Chain, Darts, NetworkKind, NetworkSpec, Paths, Space, StemKind};
 
 /// Shader, entry point and values of its `override` constants.
 pub type Set = (&'static str, &'static str, Vec<(&'static str, u32)>);
@@ -41,94 +43,74 @@ fn tunings() -> [Tuning; 7] {
     ]
 }
 
+/// The networks of representative plans: a space, the side of the images, and architectures.
+fn networks() -> Result<Vec<(Arc<dyn Space>, usize, Vec<Alpha>)>> {
+    let cells = Darts::all();
+    let mut alphas = vec![cells.alpha(&everything())?, cells.alpha(&the_rest())?];
+    alphas
+        .extend(["DARTS_V1", "DARTS_V2", "PC_DARTS_CIFAR"].into_iter().filter_map(|name| cells.named(name)));
+    let mut out: Vec<(Arc<dyn Space>, usize, Vec<Alpha>)> = Vec::new();
+    // 28: maps of 7 columns, and the adaptive pool of the auxiliary head.
+    for (stem, side) in [(StemKind::Cifar, 32), (StemKind::Cifar, 28), (StemKind::ImageNet, 224)] {
+        out.push((Arc::new(Darts::all().stacked(5, stem)), side, alphas.clone()));
+    }
+    let blocks = [(1, 3), (3, 3), (3, 5), (6, 5), (2, 7)].map(|(e, k)| Choice::Block { e, k });
+    let chain = Chain::over(&[2, 2, 2], &[&[Choice::Identity], &blocks[..]].concat(), None);
+    let alphas = [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0]].map(|choices| Alpha(choices.to_vec()));
+    // 30: odd sides.
+    out.extend([32, 30].map(|side| (Arc::new(chain.clone()) as Arc<dyn Space>, side, alphas.to_vec())));
+    Ok(out)
+}
+
 /// The dispatches of representative plans.
 ///
 /// # Errors
 /// None that a correct program gives.
 pub fn planned() -> Result<Vec<Dispatch>> {
-    let mut genotypes = vec![everything(), the_rest()];
-    for name in ["DARTS_V1", "DARTS_V2", "PC_DARTS_CIFAR"] {
-        genotypes.push(read_genotype(name)?);
-    }
+    let whole = Extent::Whole;
+    let of_a_final =
+        [(Mode::Train, true, whole), (Mode::Train, false, whole), (Mode::Evaluate, false, whole)];
+    let of_a_child = [
+        (Mode::Train, false, whole),
+        (Mode::Likelihood, false, whole),
+        (Mode::Train, false, Extent::Trunk),
+        (Mode::Train, false, Extent::Branch),
+    ];
+    let of_all_paths = [(Mode::Train, false, whole), (Mode::Factors, false, whole)];
     let mut out = Vec::new();
-    // 28: maps of 7 columns, and the adaptive pool of the auxiliary head.
-    for (stem, side) in [(StemKind::Cifar, 32), (StemKind::Cifar, 28), (StemKind::ImageNet, 224)] {
-        for kind in [NetworkKind::Search, NetworkKind::Final] {
-            let auxiliary = kind == NetworkKind::Final;
-            let space = Darts::all().stacked(5, stem);
-            let spec = NetworkSpec {
-                space: Arc::new(space),
-                kind,
-                in_channels: 3,
-                height: side,
-                width: side,
-                n_classes: 10,
-                channels: 6,
-            };
-            let spec = spec.with_auxiliary(auxiliary);
-            let whole = Extent::Whole;
-            let modes: &[(Mode, bool, Extent)] = if auxiliary {
-                &[(Mode::Train, true, whole), (Mode::Train, false, whole), (Mode::Evaluate, false, whole)]
-            } else {
-                &[
-                    (Mode::Train, false, whole),
-                    (Mode::Likelihood, false, whole),
-                    (Mode::Train, false, Extent::Trunk),
-                    (Mode::Train, false, Extent::Branch),
-                ]
-            };
-            for genotype in &genotypes {
-                let net = spec.net(Paths::Child(&Darts::all().alpha(genotype)?));
-                let layout = Layout::new(net.params())?;
-                for (fuse, tuning) in [true, false].iter().flat_map(|f| tunings().map(|t| (*f, t))) {
-                    let lowering = Lowering { fuse, tuning, ..Lowering::default() };
-                    for &(mode, drop_path, extent) in modes.iter().filter(|m| fuse || m.2 == whole) {
-                        let plan = Plan::new(Request {
-                            net: &net,
-                            layout: &layout,
-                            batch: 4,
-                            mode,
-                            extent,
-                            split: 0,
-                            drop_path,
-                            lowering,
-                        })?;
-                        out.extend(plan.dispatches);
-                    }
-                }
-            }
+    for (space, side, alphas) in networks()? {
+        let spec = |kind| NetworkSpec {
+            space: Arc::clone(&space),
+            kind,
+            in_channels: 3,
+            height: side,
+            width: side,
+            n_classes: 10,
+            channels: 6,
+        };
+        let (search, last) = (spec(NetworkKind::Search), spec(NetworkKind::Final).with_auxiliary(true));
+        for alpha in &alphas {
+            out.extend(plans(&search.net(Paths::Child(alpha)), &of_a_child)?);
+            out.extend(plans(&last.net(Paths::Child(alpha)), &of_a_final)?);
+        }
+        // The memory of all paths on large images is no concern here.
+        if side == 28 || side == 30 {
+            out.extend(plans(&search.net(Paths::All), &of_all_paths)?);
         }
     }
-    out.extend(mixed()?);
     Ok(out)
 }
 
-/// Those of the mixed network.
-fn mixed() -> Result<Vec<Dispatch>> {
-    let spec = NetworkSpec {
-        space: Arc::new(Darts::all().stacked(4, StemKind::Cifar)),
-        kind: NetworkKind::Search,
-        in_channels: 3,
-        height: 28,
-        width: 28,
-        n_classes: 10,
-        channels: 6,
-    };
-    let net = spec.net(Paths::All);
+/// Those of one network in every form of every kernel.
+fn plans(net: &Net, modes: &[(Mode, bool, Extent)]) -> Result<Vec<Dispatch>> {
     let layout = Layout::new(net.params())?;
     let mut out = Vec::new();
     for (fuse, tuning) in [true, false].iter().flat_map(|f| tunings().map(|t| (*f, t))) {
-        for mode in [Mode::Train, Mode::Factors] {
-            let plan = Plan::new(Request {
-                net: &net,
-                layout: &layout,
-                batch: 4,
-                mode,
-                extent: Extent::Whole,
-                split: 0,
-                drop_path: false,
-                lowering: Lowering { fuse, tuning, ..Lowering::default() },
-            })?;
+        let lowering = Lowering { fuse, tuning, ..Lowering::default() };
+        for &(mode, drop_path, extent) in modes.iter().filter(|m| fuse || m.2 == Extent::Whole) {
+            let drop_path = drop_path && net.n_drops > 0;
+            let (layout, batch, split) = (&layout, 4, 0);
+            let plan = Plan::new(Request { net, layout, batch, mode, extent, split, drop_path, lowering })?;
             out.extend(plan.dispatches);
         }
     }
