@@ -26,7 +26,7 @@ pub struct CompareArgs {
     /// Folder of the comparison, new or to go on with; default: the next free runs/compare-NNNN
     #[arg(long, value_name = "DIR")]
     pub run: Option<PathBuf>,
-    /// Images, in place of those of the file: embedded, cifar10:DIR, cifar100:DIR, idx:DIR or folder:DIR
+    /// Images, in place of those of the file
     #[arg(long, value_name = "SPEC")]
     pub data: Option<String>,
 }

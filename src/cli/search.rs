@@ -9,6 +9,7 @@ use super::Ui;
 use super::session::Session;
 use super::space_args::SpaceArgs;
 use crate::config::Config;
+use crate::data::HELP;
 use crate::run::RunDir;
 use crate::{Error, Result};
 
@@ -19,8 +20,8 @@ pub struct SearchArgs {
     #[arg(value_name = "CONFIG.toml")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
-    /// Images: embedded, cifar10:DIR, cifar100:DIR, idx:DIR or folder:DIR
-    #[arg(long, value_name = "SPEC")]
+    #[arg(long, value_name = "SPEC", help = HELP)]
+    #[allow(missing_docs)]
     pub data: Option<String>,
     /// How to search: parsec; random, whose prior stays as it is and whose result is a draw from it; darts, all
     /// paths at once

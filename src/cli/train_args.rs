@@ -9,6 +9,7 @@ use super::space_args::SpaceArgs;
 use super::{Ui, train};
 use crate::config::TrainConfig;
 use crate::config::space::source;
+use crate::data::HELP;
 use crate::run::RunDir;
 use crate::space::read_architecture;
 use crate::{Error, Result};
@@ -27,8 +28,8 @@ pub struct TrainArgs {
     /// The architecture: a run that has one, a file with one, its text, or the name of a published one
     #[arg(long, value_name = "G|RUN")]
     pub genotype: Option<String>,
-    /// Images: embedded, cifar10:DIR, cifar100:DIR, idx:DIR or folder:DIR
-    #[arg(long, value_name = "SPEC")]
+    #[arg(long, value_name = "SPEC", help = HELP)]
+    #[allow(missing_docs)]
     pub data: Option<String>,
     /// Key of every random number
     #[arg(long, value_name = "N")]

@@ -35,7 +35,7 @@ const REFERENCE_PRESET: &str = include_str!("../../assets/reference.toml");
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The images to search on: `embedded`, `cifar10:DIR`, `cifar100:DIR`, `idx:DIR` or `folder:DIR`.
+    /// The images to search on, in a form of [`crate::data::SOURCES`].
     pub data: String,
     /// Key of every random stream.
     pub seed: u64,

@@ -73,7 +73,7 @@ pub const KEYS: &[Key] = &[
 pub struct TrainConfig {
     /// The architecture: its text once resolved; before that also a file, a name, or a run that has one.
     pub genotype: String,
-    /// The images: `embedded`, `cifar10:DIR`, `cifar100:DIR`, `idx:DIR` or `folder:DIR`.
+    /// The images, in a form of [`crate::data::SOURCES`].
     pub data: String,
     /// Key of every random stream.
     pub seed: u64,

@@ -6,15 +6,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
+use crate::data;
 use crate::space::Primitive;
 
 /// What `text` should be if it names no data: the form only, the files are looked at when they are read.
 pub fn check_data(text: &str) -> Result<(), String> {
-    let fits = match text.split_once(':') {
-        None => text == "embedded",
-        Some((kind, dir)) => ["cifar10", "cifar100", "idx", "folder"].contains(&kind) && !dir.is_empty(),
-    };
-    if fits { Ok(()) } else { Err("embedded, cifar10:DIR, cifar100:DIR, idx:DIR or folder:DIR".into()) }
+    text.parse::<data::Spec>().map(drop).map_err(|_| data::FORMS.to_owned())
 }
 
 /// What `text` should be if it names no space.

@@ -28,7 +28,7 @@ pub use cifar::{CIFAR10, CIFAR100, CifarKind, parse_cifar};
 pub use folder::{DEFAULT_SIZE, read_scaled};
 pub use idx::{parse_images as parse_idx_images, parse_labels as parse_idx_labels};
 pub use prefetch::Prefetch;
-pub use spec::{Kind, Spec};
+pub use spec::{FORMS, HELP, SOURCES, Source, Spec};
 
 /// Labelled images as bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    fn new(kind: Kind, train: Images, test: Images, class_names: Vec<String>) -> Self {
+    fn new(kind: &str, train: Images, test: Images, class_names: Vec<String>) -> Self {
         let identity = Identity::of(kind, &train, &test, class_names.len());
         Self { train, test, class_names, identity }
     }
@@ -101,7 +101,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    fn of(kind: Kind, train: &Images, test: &Images, n_classes: usize) -> Self {
+    fn of(kind: &str, train: &Images, test: &Images, n_classes: usize) -> Self {
         let mut hash = Sha256::new();
         for part in [train, test] {
             hash.update(&part.pixels);
@@ -111,7 +111,7 @@ impl Identity {
         }
         let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
-            kind: kind.name().to_owned(),
+            kind: kind.to_owned(),
             n_train: train.n,
             n_test: test.n,
             channels: train.channels,
@@ -149,19 +149,13 @@ pub struct LoadOptions {
     pub size: Option<usize>,
 }
 
-/// Reads the data that `spec` names: `embedded`, `cifar10:DIR`, `cifar100:DIR`, `idx:DIR` or `folder:DIR`.
+/// Reads the data that `spec` names, in one of the [`FORMS`].
 ///
 /// # Errors
-/// [`Error::Usage`] for a specification that is none, [`Error::File`] for data that are missing or
-/// not what they should be, [`Error::Io`] where the operating system refuses.
+/// [`Error::Usage`](crate::Error::Usage) for a specification that is none, [`Error::File`](crate::Error::File) for data that
+/// are missing or not what they should be, [`Error::Io`](crate::Error::Io) where the operating system refuses.
 pub fn load(spec: &str, opts: &LoadOptions) -> Result<Dataset> {
-    let Spec { kind, dir } = spec.parse()?;
-    let (train, test, class_names) = match kind {
-        Kind::Embedded => embedded::load()?,
-        Kind::Cifar10 => cifar::load(&CIFAR10, &dir)?,
-        Kind::Cifar100 => cifar::load(&CIFAR100, &dir)?,
-        Kind::Idx => idx::load(&dir)?,
-        Kind::Folder => folder::load(&dir, opts.size.unwrap_or(DEFAULT_SIZE))?,
-    };
-    Ok(Dataset::new(kind, train, test, class_names))
+    let Spec { source, dir } = spec.parse()?;
+    let (train, test, class_names) = (source.load)(&dir, opts)?;
+    Ok(Dataset::new(source.name(), train, test, class_names))
 }

@@ -1,49 +1,66 @@
-//! The text of `--data` → the kind of source and its folder.
+//! The text of `--data` → a source of images and its folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::cifar::{CIFAR10, CIFAR100};
+use super::{Images, LoadOptions, cifar, embedded, folder, idx};
 use crate::error::{Error, Result};
 
-const FORMS: &str = "embedded, cifar10:DIR, cifar100:DIR, idx:DIR or folder:DIR";
+/// What a source gives: the training part, the held-out part, the names of the classes.
+pub type Loaded = (Images, Images, Vec<String>);
 
-/// The kinds of sources.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The images inside the program.
-    Embedded,
-    /// CIFAR-10, binary version.
-    Cifar10,
-    /// CIFAR-100, binary version, fine labels.
-    Cifar100,
-    /// IDX files as of MNIST, gzipped or not.
-    Idx,
-    /// One sub-folder of PNG and JPEG files per class.
-    Folder,
+/// A source of images.
+#[derive(Debug)]
+pub struct Source {
+    /// How it is asked for: its name, and `:DIR` where it reads a folder.
+    pub form: &'static str,
+    /// Reads it.
+    pub(super) load: fn(&Path, &LoadOptions) -> Result<Loaded>,
 }
 
-impl Kind {
-    /// All kinds, in the order of the documentation.
-    pub const ALL: [Self; 5] = [Self::Embedded, Self::Cifar10, Self::Cifar100, Self::Idx, Self::Folder];
+macro_rules! forms {
+    ($form:literal) => { $form };
+    ($form:literal, $($rest:literal),+) => { concat!($form, ", ", forms!($($rest),+)) };
+}
 
+/// Defines the list of sources, and what is said of it.
+macro_rules! sources {
+    ($($form:literal $load:expr;)+) => {
+        /// All sources.
+        pub const SOURCES: &[Source] = &[$(Source { form: $form, load: $load }),+];
+        /// Their forms.
+        pub const FORMS: &str = forms!($($form),+);
+        /// The same for the help of a flag.
+        pub const HELP: &str = concat!("Images: ", forms!($($form),+));
+    };
+}
+
+sources! {
+    "embedded" |_, _| embedded::load();
+    "cifar10:DIR" |dir, _| cifar::load(&CIFAR10, dir);
+    "cifar100:DIR" |dir, _| cifar::load(&CIFAR100, dir);
+    "idx:DIR" |dir, _| idx::load(dir);
+    "folder:DIR" |dir, options| folder::load(dir, options.size.unwrap_or(folder::DEFAULT_SIZE));
+}
+
+impl Source {
     /// The word before the colon.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Embedded => "embedded",
-            Self::Cifar10 => "cifar10",
-            Self::Cifar100 => "cifar100",
-            Self::Idx => "idx",
-            Self::Folder => "folder",
-        }
+    pub fn name(&self) -> &'static str {
+        self.form.split(':').next().unwrap_or(self.form)
+    }
+
+    fn reads_a_folder(&self) -> bool {
+        self.name() != self.form
     }
 }
 
 /// A parsed data specification.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Spec {
-    /// Which kind of source.
-    pub kind: Kind,
-    /// Its folder; empty for `embedded`.
+    /// The source.
+    pub source: &'static Source,
+    /// Its folder; empty where it has none.
     pub dir: PathBuf,
 }
 
@@ -52,52 +69,29 @@ impl FromStr for Spec {
 
     fn from_str(text: &str) -> Result<Self> {
         let (name, dir) = text.split_once(':').unwrap_or((text, ""));
-        let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name) else {
-            return Err(Error::usage("--data", FORMS, format!("{text:?}"), suggestion(text, name)));
+        let wrong =
+            |expected: String, try_this| Err(Error::usage("--data", expected, format!("{text:?}"), try_this));
+        let Some(source) = SOURCES.iter().find(|source| source.name() == name) else {
+            return wrong(FORMS.into(), suggestion(text, name));
         };
-        let name = kind.name();
-        match (kind, dir.is_empty()) {
-            (Kind::Embedded, false) => Err(Error::usage(
-                "--data",
-                "embedded without a folder",
-                format!("{text:?}"),
-                "--data embedded",
-            )),
-            (Kind::Embedded, true) => Ok(Self { kind, dir: PathBuf::new() }),
-            (_, true) => Err(Error::usage(
-                "--data",
+        match (source.reads_a_folder(), dir.is_empty()) {
+            (false, false) => wrong(format!("{name} without a folder"), format!("--data {name}")),
+            (true, true) => wrong(
                 format!("{name}:DIR, DIR being the folder with the files"),
-                format!("{text:?}"),
                 format!("--data {name}:path/to/folder"),
-            )),
-            (_, false) => Ok(Self { kind, dir: dir.into() }),
+            ),
+            _ => Ok(Self { source, dir: dir.into() }),
         }
     }
 }
 
 fn suggestion(text: &str, name: &str) -> String {
-    if std::path::Path::new(text).is_dir() {
+    if Path::new(text).is_dir() {
         return format!("--data folder:{text} if that folder has one sub-folder of images per class");
     }
-    let nearest = Kind::ALL.into_iter().min_by_key(|kind| edits(&name.to_lowercase(), kind.name()));
-    match nearest.filter(|kind| edits(&name.to_lowercase(), kind.name()) <= 3) {
-        Some(Kind::Embedded) => "did you mean embedded?".to_owned(),
-        Some(kind) => format!("did you mean {}:DIR?", kind.name()),
+    let distance = |source: &&Source| strsim::levenshtein(&name.to_lowercase(), source.name());
+    match SOURCES.iter().min_by_key(distance).filter(|source| distance(source) <= 3) {
+        Some(source) => format!("did you mean {}?", source.form),
         None => format!("one of {FORMS}"),
     }
-}
-
-/// Insertions, deletions and substitutions between two words.
-fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.chars().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.chars().count()]
 }

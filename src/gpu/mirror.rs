@@ -7,8 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use super::executor::Gpu;
-use crate::Result;
 use crate::kernel::specialise::TEXTURE_WIDTH;
 use crate::kernel::{Buf, Range};
 
@@ -63,51 +61,5 @@ impl Fresh {
             }
             row += stale.max(1);
         }
-    }
-}
-
-impl Gpu {
-    /// Makes the texture of `buf`, if there is none yet.
-    pub(super) fn ensure_mirror(&mut self, buf: Buf) -> Result<()> {
-        let Some(held) = self.buffers.get(&buf) else {
-            return Ok(());
-        };
-        if self.mirrors.contains_key(&buf) {
-            return Ok(());
-        }
-        let height = held.len_bytes.div_ceil(ROW_BYTES) as u32;
-        let bytes = u64::from(height) * ROW_BYTES;
-        let mirror = self.scoped("a texture that stands for a buffer", bytes, |device| {
-            let texture = device.create_texture(&wgpu::TextureDescriptor {
-                label: None,
-                size: wgpu::Extent3d { width: TEXTURE_WIDTH, height, depth_or_array_layers: 1 },
-                mip_level_count: 1,
-                sample_count: 1,
-                dimension: wgpu::TextureDimension::D2,
-                format: wgpu::TextureFormat::Rgba32Float,
-                usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
-                view_formats: &[],
-            });
-            let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
-            Mirror { texture, view }
-        })?;
-        self.mirrors.insert(buf, mirror);
-        Ok(())
-    }
-
-    pub(super) fn encode_copy(&self, encoder: &mut wgpu::CommandEncoder, copy: Copy) {
-        let (Some(held), Some(mirror)) = (self.buffers.get(&copy.buf), self.mirrors.get(&copy.buf)) else {
-            return;
-        };
-        let layout = wgpu::TexelCopyBufferLayout {
-            offset: u64::from(copy.first_row) * ROW_BYTES,
-            bytes_per_row: Some(ROW_BYTES as u32),
-            rows_per_image: None,
-        };
-        let source = wgpu::TexelCopyBufferInfo { buffer: &held.buffer, layout };
-        let mut target = mirror.texture.as_image_copy();
-        target.origin.y = copy.first_row;
-        let size = wgpu::Extent3d { width: TEXTURE_WIDTH, height: copy.n_rows, depth_or_array_layers: 1 };
-        encoder.copy_buffer_to_texture(source, target, size);
     }
 }

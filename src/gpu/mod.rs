@@ -6,7 +6,6 @@
 //! [`Gpu::read`] and [`Gpu::wait`] wait. No shapes, no ops, no search in here.
 
 mod adapter;
-mod cache;
 mod children;
 mod device;
 mod executor;
@@ -17,8 +16,6 @@ mod parallel;
 mod pipelines;
 mod record;
 mod results;
-mod time;
-mod upload;
 mod variants;
 
 pub use adapter::{AdapterInfo, AdapterLimits, Class, adapters, choose, class_from_env};

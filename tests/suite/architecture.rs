@@ -11,7 +11,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("rng", &[]),
     ("network", &[]),
     ("space", &["network"]),
-    ("config", &["space"]),
+    ("config", &["data", "space"]),
     ("data", &["rng"]),
     ("kernel", &[]),
     ("ops", &["kernel"]),

@@ -198,7 +198,7 @@ impl Primitive {
         if name.len() > 40 {
             return None;
         }
-        let distance = |p: &Self| edit_distance(name, p.name());
+        let distance = |p: &Self| strsim::levenshtein(name, p.name());
         Self::ALL.into_iter().min_by_key(distance).filter(|p| distance(p) <= p.name().len() / 2)
     }
 
@@ -213,20 +213,4 @@ pub(crate) fn factorized_reduce(b: &mut Builder, x: usize, prefix: &str, c: usiz
     let y = b.relu(x);
     let y = b.factorized_reduce(prefix, y, c);
     b.norm(format!("{prefix}.bn"), y, affine)
-}
-
-/// Insertions, deletions and replacements of one character that turn `a` into `b`.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, &y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
