@@ -141,14 +141,7 @@ pub fn measure(
     let start = Instant::now();
     let plan = network.plan_of(child(Mode::Train))?;
     let plan_ms = 1e3 * start.elapsed().as_secs_f64();
-    let mut groups: Vec<Vec<Dispatch>> = Vec::new();
-    for d in &plan.dispatches {
-        let key = |o: &Dispatch| (o.shader, o.entry, o.overrides.clone());
-        match groups.iter_mut().find(|g| key(&g[0]) == key(d)) {
-            Some(group) => group.push(d.clone()),
-            None => groups.push(vec![d.clone()]),
-        }
-    }
+    let groups = by_kernel(&plan.dispatches);
     tell("child: compiling");
     let first = network.first_launches(child(Mode::Train), &groups)?;
     tell("child: warming up");
@@ -164,23 +157,7 @@ pub fn measure(
 
     let mut kernels = Vec::new();
     for (group, first) in groups.iter().zip(first) {
-        let recorded = network.gpu().prepare(group)?;
-        let time = Spread::of(network.gpu().times(&[&recorded], repeats)?);
-        let bound_ms: f64 = group.iter().map(|d| probes.bound_ms(d.flops, d.bytes, 1)).sum();
-        let variant: Vec<String> = group[0].overrides.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        kernels.push(KernelTime {
-            name: format!("{}::{}", group[0].shader, group[0].entry),
-            variant: variant.join(" "),
-            dispatches: group.len(),
-            gflops: recorded.flops as f64 / (time.ms * 1e6),
-            bytes: recorded.bytes,
-            gbps: recorded.bytes as f64 / (time.ms * 1e6),
-            bound_ms,
-            share: bound_ms / time.ms,
-            compile_ms: (1e3 * first - time.ms).max(0.0),
-            compile_share: 0.0,
-            time,
-        });
+        kernels.push(kernel_time(network.gpu(), probes, group, first, repeats)?);
     }
     let compile_ms: f64 = kernels.iter().map(|k: &KernelTime| k.compile_ms).sum();
     kernels.iter_mut().for_each(|k| k.compile_share = k.compile_ms / compile_ms.max(1e-9));
@@ -204,6 +181,46 @@ pub fn measure(
         arena_bytes: network.arena_bytes(),
     };
     Ok((time, kernels))
+}
+
+/// Launches of one compiled kernel together.
+fn by_kernel(dispatches: &[Dispatch]) -> Vec<Vec<Dispatch>> {
+    let mut groups: Vec<Vec<Dispatch>> = Vec::new();
+    for d in dispatches {
+        let key = |o: &Dispatch| (o.shader, o.entry, o.overrides.clone());
+        match groups.iter_mut().find(|g| key(&g[0]) == key(d)) {
+            Some(group) => group.push(d.clone()),
+            None => groups.push(vec![d.clone()]),
+        }
+    }
+    groups
+}
+
+/// What the launches of a kernel take, whose first one took `first` seconds.
+fn kernel_time(
+    gpu: &mut Gpu,
+    probes: &Probes,
+    group: &[Dispatch],
+    first: f64,
+    repeats: usize,
+) -> Result<KernelTime> {
+    let recorded = gpu.prepare(group)?;
+    let time = Spread::of(gpu.times(&[&recorded], repeats)?);
+    let bound_ms: f64 = group.iter().map(|d| probes.bound_ms(d.flops, d.bytes, 1)).sum();
+    let variant: Vec<String> = group[0].overrides.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    Ok(KernelTime {
+        name: format!("{}::{}", group[0].shader, group[0].entry),
+        variant: variant.join(" "),
+        dispatches: group.len(),
+        gflops: recorded.flops as f64 / (time.ms * 1e6),
+        bytes: recorded.bytes,
+        gbps: recorded.bytes as f64 / (time.ms * 1e6),
+        bound_ms,
+        share: bound_ms / time.ms,
+        compile_ms: (1e3 * first - time.ms).max(0.0),
+        compile_share: 0.0,
+        time,
+    })
 }
 
 /// Milliseconds of whole passes, the result read back.

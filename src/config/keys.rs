@@ -119,6 +119,7 @@ pub fn check_in(keys: &[Key], name: &str, value: &Value, what: &str) -> Result<V
 
 impl Kind {
     /// The value as it is stored, or what was expected.
+    // Long: an arm for each kind of value.
     fn canonical(self, value: &Value) -> std::result::Result<Value, String> {
         match self {
             Self::Int(min, max) => match value.as_integer() {

@@ -160,6 +160,7 @@ impl Gpu {
     }
 
     /// Parameters and bind groups of dispatches whose pipelines are there.
+    // Long: descriptors of WebGPU, field by field.
     fn bind_all(
         &self,
         dispatches: &[Dispatch],

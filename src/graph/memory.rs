@@ -70,31 +70,8 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64], page_bytes: u64) -> Res
     let mut out = layout(&lives, sizes, page_bytes);
     let mut smalls: BTreeMap<u32, u64> = BTreeMap::new();
     for d in dispatches {
-        let most = d.grid.into_iter().max().unwrap_or(0);
-        if most > MOST_WORKGROUPS {
-            let what = "the workgroups of one kernel";
-            return Err(too_large(what, most.into(), MOST_WORKGROUPS.into(), "fewer --channels"));
-        }
+        check(d)?;
         for (_, range) in &mut d.bindings {
-            if range.len_bytes > BINDING_BYTES {
-                return Err(too_large(
-                    "what one kernel reads or writes",
-                    range.len_bytes,
-                    BINDING_BYTES,
-                    "fewer --channels",
-                ));
-            }
-            // Coefficients, and packed weights after the packing itself, are read as uniforms.
-            let uniform = matches!(range.buf, Buf::Small(_) | Buf::Identity)
-                || (range.buf == Buf::Packed && d.shader != "pack");
-            if uniform && range.len_bytes > UNIFORM_BYTES {
-                return Err(too_large(
-                    "the weights that one kernel reads",
-                    range.len_bytes,
-                    UNIFORM_BYTES,
-                    "fewer --channels",
-                ));
-            }
             match range.buf {
                 Buf::Tensor(id) => {
                     let region = out.regions[&id];
@@ -115,6 +92,27 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64], page_bytes: u64) -> Res
         }
     }
     Ok(out)
+}
+
+/// Whether every adapter can launch `d` and bind what it reads and writes.
+fn check(d: &Dispatch) -> Result<()> {
+    let too_much = |what, found: u64, most: u64| Err(too_large(what, found, most, "fewer --channels"));
+    let most = d.grid.into_iter().max().unwrap_or(0);
+    if most > MOST_WORKGROUPS {
+        return too_much("the workgroups of one kernel", most.into(), MOST_WORKGROUPS.into());
+    }
+    for (_, range) in &d.bindings {
+        if range.len_bytes > BINDING_BYTES {
+            return too_much("what one kernel reads or writes", range.len_bytes, BINDING_BYTES);
+        }
+        // Coefficients, and packed weights after the packing itself, are read as uniforms.
+        let is_uniform = matches!(range.buf, Buf::Small(_) | Buf::Identity)
+            || (range.buf == Buf::Packed && d.shader != "pack");
+        if is_uniform && range.len_bytes > UNIFORM_BYTES {
+            return too_much("the weights that one kernel reads", range.len_bytes, UNIFORM_BYTES);
+        }
+    }
+    Ok(())
 }
 
 /// Places tensors in two orders and takes the one that needs less: largest first, and those that take most

@@ -172,6 +172,7 @@ impl Run<'_> {
     }
 
     /// The value of layer `l`, from those before it.
+    // Long: an arm for each kind of layer.
     fn layer(&self, l: usize, layer: &network::Layer, tape: &mut Tape) -> T4 {
         let input = |i: usize| &tape.values[layer.inputs[i]];
         match &layer.kind {

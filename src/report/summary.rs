@@ -131,19 +131,7 @@ impl Known<'_> {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{what:<17}{value}");
         };
-        let kind = if spec.kind == NetworkKind::Search { "search" } else { "final" };
-        line(
-            "network",
-            format!(
-                "{kind}, {}, {} channels, {} classes, images {}x{}x{}",
-                form(&*spec.space),
-                spec.channels,
-                spec.n_classes,
-                spec.in_channels,
-                spec.height,
-                spec.width
-            ),
-        );
+        line("network", described(spec));
         match counts.child {
             None => line("parameters", thousands(counts.parameters)),
             Some(child) => {
@@ -166,18 +154,12 @@ impl Known<'_> {
         };
         line("training", format!("{} images at once: {plan}", training.batch));
         for (group, name) in spec.space.groups().iter().enumerate() {
-            let tally = spec.space.tally(self.alpha, group);
-            let Tally { skips, pools, of } = tally;
-            let cells = spec.space.name() == "darts";
-            let title = if cells { format!("{name} cell") } else { (*name).to_owned() };
-            line(
-                &title,
-                if cells {
-                    format!("{skips} skip, {pools} pool of {of} operations")
-                } else {
-                    format!("{skips} identity of {of}")
-                },
-            );
+            let Tally { skips, pools, of } = spec.space.tally(self.alpha, group);
+            if spec.space.name() == "darts" {
+                line(&format!("{name} cell"), format!("{skips} skip, {pools} pool of {of} operations"));
+            } else {
+                line(name, format!("{skips} identity of {of}"));
+            }
         }
         if let Some((space, prior)) = self.prior {
             text += &prior_text(&**space, prior);
@@ -188,6 +170,14 @@ impl Known<'_> {
         }
         text
     }
+}
+
+/// A network but for its architecture.
+fn described(spec: &NetworkSpec) -> String {
+    let kind = if spec.kind == NetworkKind::Search { "search" } else { "final" };
+    let images = format!("images {}x{}x{}", spec.in_channels, spec.height, spec.width);
+    let form = form(&*spec.space);
+    format!("{kind}, {form}, {} channels, {} classes, {images}", spec.channels, spec.n_classes)
 }
 
 /// How a network of a space is stacked.

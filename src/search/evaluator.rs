@@ -19,8 +19,10 @@ use std::time::Instant;
 use crate::config::Config;
 use crate::data::Batch;
 use crate::error::{Error, Result};
-use crate::gpu::{Child, ChildResult, Clip, Network, Update};
-use crate::graph::{Extent, Mode};
+use crate::gpu::{Child, ChildResult, Clip, Gpu, Network, Update};
+use crate::graph::init::initial;
+use crate::graph::{Extent, Layout, Lowering, Mode};
+use crate::kernel::Buf;
 use crate::network::Net;
 use crate::space::{Alpha, NetworkSpec, Paths};
 
@@ -95,10 +97,17 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// Takes a network whose weights are those of a search parent of `spec`.
-    pub(super) fn new(network: Network, spec: NetworkSpec, config: &Config) -> Self {
+    /// A search parent of `spec` with random weights, on an adapter.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where the weights do not fit the adapter.
+    pub fn new(gpu: Gpu, spec: NetworkSpec, config: &Config, lowering: Lowering) -> Result<Self> {
+        let layout = Layout::new(spec.parent_params())?;
+        let v = initial(&layout, config.seed);
+        let mut network = Network::new(gpu, spec.image(), layout, lowering)?;
+        network.write_all(Buf::V, &v)?;
         let any = Alpha(vec![0; spec.space.slots().len()]);
-        Self {
+        Ok(Self {
             any: Arc::new(spec.net(Paths::Child(&any))),
             network,
             spec,
@@ -114,7 +123,7 @@ impl Evaluator {
             n_correct: Vec::new(),
             n_shared: 0,
             n_skipped: 0,
-        }
+        })
     }
 
     /// The network on its adapter.
@@ -122,7 +131,7 @@ impl Evaluator {
         &mut self.network
     }
 
-    pub(super) fn layout(&self) -> &crate::graph::Layout {
+    pub(super) fn layout(&self) -> &Layout {
         self.network.layout()
     }
 
@@ -144,7 +153,7 @@ impl Evaluator {
     }
 
     /// Makes room for any child.
-    pub(super) fn reserve(&mut self) -> Result<()> {
+    pub fn reserve(&mut self) -> Result<()> {
         let nets: Vec<Arc<Net>> = self.spec.space.largest().iter().map(|alpha| self.net(alpha)).collect();
         let (part, extent) = (self.part as u32, self.extent());
         if extent == Extent::Branch {

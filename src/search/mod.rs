@@ -21,5 +21,5 @@ pub use algorithm::{Parsec, Random, Rules, random_architecture};
 pub use evaluate::Evaluation;
 pub use evaluator::{Evaluator, Trained};
 pub use record::{Phases, StepRecord};
-pub use search::{Search, Settings};
+pub use search::{Search, Settings, batch_sources};
 pub use strategy::{Step, Strategy, take_prior};

@@ -15,9 +15,7 @@ use crate::data::{Augment, Batch, BatchSource, Dataset, Normalisation, Part, Pre
 use crate::error::{Error, Result};
 use crate::export::tensors::Tensors;
 use crate::gpu::{Gpu, Network, Update};
-use crate::graph::init::initial;
-use crate::graph::{Layout, Lowering};
-use crate::kernel::Buf;
+use crate::graph::Lowering;
 use crate::space::{Alpha, Mixture, NetworkKind, NetworkSpec, Prior, Space};
 
 /// What a search depends on besides its data, its adapter and its state.
@@ -40,6 +38,20 @@ impl Settings {
     /// [`Error::Usage`] for settings that the space refuses.
     pub fn of(config: Config, normalisation: Normalisation, lowering: Lowering) -> Result<Self> {
         Ok(Self { space: config.space()?, config, normalisation, lowering })
+    }
+
+    /// The search parent for these images.
+    pub fn spec(&self, dataset: &Dataset) -> NetworkSpec {
+        let images = &dataset.train;
+        NetworkSpec {
+            space: Arc::clone(&self.space),
+            kind: NetworkKind::Search,
+            in_channels: images.channels,
+            height: images.height,
+            width: images.width,
+            n_classes: dataset.class_names.len(),
+            channels: self.config.channels,
+        }
     }
 }
 
@@ -66,7 +78,7 @@ pub struct Search {
     pub(super) evaluator: Evaluator,
     pub(super) strategy: Box<dyn Strategy>,
     pub(super) dataset: Arc<Dataset>,
-    sources: Vec<Arc<BatchSource>>,
+    sources: [Arc<BatchSource>; 2],
     prefetch: Option<Prefetch>,
     observers: Vec<Box<dyn Observer>>,
     pub(super) step: u64,
@@ -80,34 +92,20 @@ impl Search {
     /// [`Error::Usage`] for extents that cannot be built and batches larger than a split,
     /// [`Error::Memory`] where a child does not fit the adapter.
     pub fn new(mut settings: Settings, dataset: Arc<Dataset>, gpu: Gpu) -> Result<Self> {
-        let config = &settings.config;
-        let images = &dataset.train;
-        let spec = NetworkSpec {
-            space: Arc::clone(&settings.space),
-            kind: NetworkKind::Search,
-            in_channels: images.channels,
-            height: images.height,
-            width: images.width,
-            n_classes: dataset.class_names.len(),
-            channels: config.channels,
-        };
+        let spec = settings.spec(&dataset);
         spec.check()?;
-        let sources = sources(config, &settings.normalisation, &dataset)?;
+        let sources = batch_sources(&settings.config, &settings.normalisation, &dataset)?;
         let per_epoch = sources[1].batches_per_epoch();
         settings.config.resolve_steps(per_epoch);
 
         let config = &settings.config;
-        let layout = Layout::new(spec.parent_params())?;
-        let v = initial(&layout, config.seed);
-        let mut network = Network::new(gpu, spec.image(), layout, settings.lowering)?;
-        network.write_all(Buf::V, &v)?;
+        let mut evaluator = Evaluator::new(gpu, spec, config, settings.lowering)?;
         let (space, rules) = (&*settings.space, Rules::of(config, per_epoch));
         let strategy: Box<dyn Strategy> = match config.method {
             Method::Parsec => Box::new(Parsec::new(space, rules)),
             Method::Random => Box::new(Random::new(space, rules)),
             Method::Darts => Box::new(AllPaths::new(space, rules.adam, rules.warm_up)),
         };
-        let mut evaluator = Evaluator::new(network, spec, config);
         strategy.reserve(&mut evaluator).map_err(|e| suggest_smaller(e, config.batch, config.part()))?;
         Ok(Self {
             settings,
@@ -185,7 +183,7 @@ impl Search {
                 0 => std::thread::available_parallelism().map_or(1, usize::from),
                 n => n,
             };
-            self.prefetch = Some(Prefetch::new(self.sources.clone(), self.step, threads)?);
+            self.prefetch = Some(Prefetch::new(self.sources.to_vec(), self.step, threads)?);
         }
         let next = self.prefetch.as_mut().map(Prefetch::next).transpose()?;
         let mut batches = next.map(|(_, batches)| batches).unwrap_or_default().into_iter();
@@ -291,16 +289,19 @@ impl Search {
 }
 
 /// Batches of the search split and of the train split.
-fn sources(
+///
+/// # Errors
+/// [`Error::Usage`] for batches larger than a split.
+pub fn batch_sources(
     config: &Config,
     normalisation: &Normalisation,
     dataset: &Arc<Dataset>,
-) -> Result<Vec<Arc<BatchSource>>> {
+) -> Result<[Arc<BatchSource>; 2]> {
     let splits = split(dataset.train.n, config.search_fraction, config.seed);
     let augment = Augment { crop_pad: config.crop_pad as usize, flip: config.flip, ..Augment::NONE };
     let source = |indices, part| {
         let data = Arc::clone(dataset);
         BatchSource::new(data, indices, part, config.batch, config.seed, augment, normalisation).map(Arc::new)
     };
-    Ok(vec![source(splits.search, Part::Search)?, source(splits.train, Part::Train)?])
+    Ok([source(splits.search, Part::Search)?, source(splits.train, Part::Train)?])
 }

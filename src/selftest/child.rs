@@ -330,17 +330,9 @@ impl Steps {
         let sgd = Sgd { lr: 0.05, momentum: 0.9, weight_decay: 3e-4 };
         let mut mixed = everything();
         mixed.normal = the_rest().normal;
-        let children = [everything(), the_rest(), mixed, everything()];
-        let space = Darts::all();
-        let children: Vec<(Vec<usize>, Arc<Net>)> = children
-            .iter()
-            .map(|genotype| {
-                let alpha = space.alpha(genotype)?;
-                let choices = alpha.0.iter().map(|choice| usize::from(*choice)).collect();
-                Ok((choices, Arc::new(spec.net(Paths::Child(&alpha)))))
-            })
-            .collect::<Result<_>>()?;
-        let zeros: Vec<Vec<f64>> = space.slots().iter().map(|slot| vec![0.0; slot.n_choices]).collect();
+        let children = children(&spec, &[everything(), the_rest(), mixed, everything()])?;
+        let zeros: Vec<Vec<f64>> =
+            Darts::all().slots().iter().map(|slot| vec![0.0; slot.n_choices]).collect();
         let first = draw(&spec, &params, self.batch, false, 10);
         let mut state = State {
             v: first.weights.clone(),
@@ -372,15 +364,7 @@ impl Steps {
                 network.upload(split, &draw.images_f32(), &draw.labels_u32())?;
             }
             let (after, record) = search_step(&literal, &state, &search, &train, &settings)?;
-            let mut got = Vec::new();
-            for (_, net) in &children {
-                network.run(Child::new(net, Mode::Likelihood, 0))?;
-                got.push(network.last_result(0)?.sum());
-            }
-            for ((_, net), weight) in children.iter().zip(importance_weights(&got, 1.0)) {
-                network.set_child_weight(weight)?;
-                network.run(Child::new(net, Mode::Train, 1))?;
-            }
+            let got = passes(&mut network, &children)?;
             let Sgd { lr, momentum, weight_decay } = sgd;
             network.step(Update { lr, momentum, weight_decay, max_norm: settings.max_norm })?;
             let got: Vec<f32> = got.iter().map(|l| *l as f32).collect();
@@ -394,27 +378,56 @@ impl Steps {
             norm = norm.max((network.clip()?.norm / record.norm - 1.0).abs());
             state = after;
         }
-        // How far v and momentum are off, against how far v has come.
-        let (v, momentum) = (network.read_all(Buf::V)?, network.read_all(Buf::Momentum)?);
-        let mut errors = [0.0; 4];
-        for (name, entry) in network.layout().trained() {
-            let (before, want) = (&first.weights[name].1, &state.v[name].1);
-            for (i, got) in entry.unpack(&v).iter().enumerate() {
-                errors[0] += (f64::from(*got) - want[i]).powi(2);
-                errors[1] += (want[i] - before[i]).powi(2);
-            }
-            for (got, want) in entry.unpack(&momentum).iter().zip(&state.momentum[name].1) {
-                errors[2] += (f64::from(*got) - want).powi(2);
-                errors[3] += want.powi(2);
-            }
-        }
+        let [of_v, of_momentum] = off(&mut network, &first, &state)?;
         outcome.measured("steps: log-likelihoods", likelihood, CLOSE);
         outcome.measured("steps: later log-likelihoods", later, FLIPPED);
         outcome.measured("steps: norm of the gradient", norm, FLIPPED);
-        outcome.measured("steps: v", (errors[0] / errors[1]).sqrt(), FLIPPED);
-        outcome.measured("steps: momentum", (errors[2] / errors[3]).sqrt(), FLIPPED);
+        outcome.measured("steps: v", of_v, FLIPPED);
+        outcome.measured("steps: momentum", of_momentum, FLIPPED);
         Ok(())
     }
+}
+
+/// Children with the numbers of their choices.
+fn children(spec: &NetworkSpec, genotypes: &[Genotype]) -> Result<Vec<(Vec<usize>, Arc<Net>)>> {
+    let child = |genotype: &Genotype| {
+        let alpha = Darts::all().alpha(genotype)?;
+        let choices = alpha.0.iter().map(|choice| usize::from(*choice)).collect();
+        Ok((choices, Arc::new(spec.net(Paths::Child(&alpha)))))
+    };
+    genotypes.iter().map(child).collect()
+}
+
+/// Their log-likelihoods, and the sum of their weighted gradients.
+fn passes(network: &mut Network, children: &[(Vec<usize>, Arc<Net>)]) -> Result<Vec<f64>> {
+    let mut got = Vec::new();
+    for (_, net) in children {
+        network.run(Child::new(net, Mode::Likelihood, 0))?;
+        got.push(network.last_result(0)?.sum());
+    }
+    for ((_, net), weight) in children.iter().zip(importance_weights(&got, 1.0)) {
+        network.set_child_weight(weight)?;
+        network.run(Child::new(net, Mode::Train, 1))?;
+    }
+    Ok(got)
+}
+
+/// How far v and momentum are off, against how far they have come.
+fn off(network: &mut Network, first: &Draw, state: &State) -> Result<[f64; 2]> {
+    let (v, momentum) = (network.read_all(Buf::V)?, network.read_all(Buf::Momentum)?);
+    let mut errors = [0.0; 4];
+    for (name, entry) in network.layout().trained() {
+        let (before, want) = (&first.weights[name].1, &state.v[name].1);
+        for (i, got) in entry.unpack(&v).iter().enumerate() {
+            errors[0] += (f64::from(*got) - want[i]).powi(2);
+            errors[1] += (want[i] - before[i]).powi(2);
+        }
+        for (got, want) in entry.unpack(&momentum).iter().zip(&state.momentum[name].1) {
+            errors[2] += (f64::from(*got) - want).powi(2);
+            errors[3] += want.powi(2);
+        }
+    }
+    Ok([(errors[0] / errors[1]).sqrt(), (errors[2] / errors[3]).sqrt()])
 }
 
 fn reference(spec: &NetworkSpec, net: &Net, draw: &Draw, mode: network::Mode) -> Result<network::Outcome> {

@@ -43,13 +43,15 @@ fn tunings() -> [Tuning; 7] {
     ]
 }
 
-/// The networks of representative plans: a space, the side of the images, and architectures.
-fn networks() -> Result<Vec<(Arc<dyn Space>, usize, Vec<Alpha>)>> {
+/// Networks of representative plans: a space, the side of the images, architectures.
+type Networks = (Arc<dyn Space>, usize, Vec<Alpha>);
+
+fn networks() -> Result<Vec<Networks>> {
     let cells = Darts::all();
     let mut alphas = vec![cells.alpha(&everything())?, cells.alpha(&the_rest())?];
     alphas
         .extend(["DARTS_V1", "DARTS_V2", "PC_DARTS_CIFAR"].into_iter().filter_map(|name| cells.named(name)));
-    let mut out: Vec<(Arc<dyn Space>, usize, Vec<Alpha>)> = Vec::new();
+    let mut out: Vec<Networks> = Vec::new();
     // 28: maps of 7 columns, and the adaptive pool of the auxiliary head.
     for (stem, side) in [(StemKind::Cifar, 32), (StemKind::Cifar, 28), (StemKind::ImageNet, 224)] {
         out.push((Arc::new(Darts::all().stacked(5, stem)), side, alphas.clone()));

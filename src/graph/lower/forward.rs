@@ -253,6 +253,7 @@ impl<'n> Pass<'n> {
     }
 
     /// One layer of each path of a group: x and the layers of its paths → their values, in `place` if it is given.
+    // Long: an arm for each kind of layer.
     fn step(
         &self,
         b: &mut Builder<'_>,

@@ -55,6 +55,7 @@ impl Run<'_> {
         grads
     }
 
+    // Long: an arm for each kind of layer.
     fn layer_backward(&self, l: usize, layer: &Layer, tape: &Tape, dy: &T4) -> Grads {
         let input = |i: usize| &tape.values[layer.inputs[i]];
         match &layer.kind {

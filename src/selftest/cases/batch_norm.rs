@@ -151,6 +151,7 @@ impl BatchNorm {
         s.must_be(y, 0, &want, tolerance);
     }
 
+    // Long: the formulas of one kernel's outputs, one after the other.
     fn backward(&self, s: &mut Setup, op: &batch_norm::BatchNorm, v: &Values, stats: &Stats) {
         let (block, channels, total) = (self.block, self.channels(), self.channels() as usize);
         // Coefficients as they are stored: rounded to f32.

@@ -110,6 +110,7 @@ pub(super) fn cases_of(tuning: &Tuning) -> Vec<Case> {
     list.into_iter().map(Case::new).collect()
 }
 
+// Long: a list.
 pub(super) fn cases() -> Vec<Case> {
     let same = SAME;
     let mut list = Vec::new();

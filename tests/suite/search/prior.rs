@@ -73,7 +73,7 @@ fn a_prior_goes_over_to_another_network() {
     let other = Darts::over(&[Primitive::SkipConnect, Primitive::SepConv3x3]);
     let error = take_prior(&learnt, Path::new("other run"), &other).unwrap_err();
     let text = error.to_string();
-    assert!(error.exit_code() == 1 && text.contains("other run") && text.contains("primitives"), "{text}");
+    assert!(error.exit_code() == 1 && text.contains("other run") && text.contains("same choices"), "{text}");
     let error = take_prior(&Default::default(), Path::new("other run"), &other).unwrap_err();
     assert!(error.to_string().contains("pi.normal.0"), "{error}");
 }
