@@ -89,7 +89,9 @@ fn it_is_searched_and_its_likelihood_is_the_reference_s() {
         lowering: Lowering::default(),
     };
     let mut search = Search::new(settings, data, gpu).unwrap();
-    (0..2).for_each(|_| drop(search.step().unwrap()));
+    for _ in 0..2 {
+        search.step().unwrap();
+    }
     assert!(search.genotype().starts_with("Genotype(normal="));
     let alpha = alpha(&space());
     let found = search.evaluate(&alpha).unwrap();
@@ -121,7 +123,9 @@ fn it_is_trained_and_exported() {
     let settings = train::Settings { config, space: Arc::new(space), alpha: alpha.clone(), normalisation };
     let normalisation = settings.normalisation.clone();
     let mut training = Training::new(settings, data, gpu).unwrap();
-    (0..3).for_each(|_| drop(training.step().unwrap()));
+    for _ in 0..3 {
+        training.step().unwrap();
+    }
     let found = training.evaluate().unwrap();
     let weights = training.weights().unwrap();
     let tensors = weights.to_tensors(training.network().layout(), Prefixes::PLAIN);
