@@ -184,6 +184,25 @@ pub fn eval_batches<'a>(
     Ok(ranges.into_iter().map(move |range| fill(images, range, &table, |_| Change::NONE)))
 }
 
+/// The same for networks that use each batch's statistics: of images that lie class by class, as those of folders do, each
+/// batch gets some of every class.
+///
+/// # Errors
+/// Those of [`eval_batches`].
+pub fn mixed_batches<'a>(
+    images: &'a Images,
+    normalisation: &Normalisation,
+    batch: usize,
+) -> Result<Box<dyn Iterator<Item = Batch> + 'a>> {
+    if !images.labels.is_sorted() || batch == 0 {
+        return Ok(Box::new(eval_batches(images, normalisation, batch)?));
+    }
+    let table = normalisation.table(images.channels)?;
+    let n_batches = eval_ranges(images.n, batch).len();
+    let members = move |first: usize| (first..images.n).step_by(n_batches);
+    Ok(Box::new((0..n_batches).map(move |i| fill(images, members(i), &table, |_| Change::NONE))))
+}
+
 fn eval_ranges(n: usize, batch: usize) -> Vec<Range<usize>> {
     let n_batches = (n / batch).max(usize::from(n > 0));
     (0..n_batches).map(|i| i * batch..if i + 1 == n_batches { n } else { (i + 1) * batch }).collect()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::record::StepRecord;
 use super::search::{Done, Observer, Search};
-use crate::data::eval_batches;
+use crate::data::mixed_batches;
 use crate::error::Result;
 use crate::space::Alpha;
 
@@ -27,14 +27,14 @@ impl Evaluation {
 }
 
 impl Search {
-    /// Evaluates `alpha` on the held-out images, in batches of the configured size, or of its parts, in
-    /// file order (the remainder joined to the last), with each batch's statistics.
+    /// Evaluates `alpha` on the held-out images, in batches of the configured size, or of its parts, with each batch's
+    /// statistics. Images are taken in file order (the remainder joined to the last), unless that is class by class.
     pub fn evaluate(&mut self, alpha: &Alpha) -> Result<Evaluation> {
         let dataset = Arc::clone(&self.dataset);
         let batch = self.settings.config.part().min(dataset.test.n);
         let net = self.evaluator.net(alpha);
         let mut total = Evaluation { n: 0, n_correct: 0, mean_log_likelihood: 0.0 };
-        for batch in eval_batches(&dataset.test, &self.settings.normalisation, batch)? {
+        for batch in mixed_batches(&dataset.test, &self.settings.normalisation, batch)? {
             let result = self.evaluator.result(&net, &batch)?;
             total.n += batch.n;
             total.n_correct += result.n_correct;

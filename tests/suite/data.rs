@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 use parsec_nas::Error;
 use parsec_nas::data::{
     Augment, Batch, BatchSource, CIFAR10, CIFAR100, Dataset, Images, LoadOptions, Normalisation, Part,
-    Prefetch, eval_batches, load, parse_cifar, parse_idx_images, parse_idx_labels, split,
+    Prefetch, eval_batches, load, mixed_batches, parse_cifar, parse_idx_images, parse_idx_labels, split,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -716,6 +716,26 @@ fn evaluation_takes_file_order_and_joins_the_remainder() {
     let labels: Vec<u16> = batches.iter().flat_map(|b| b.labels.iter().map(|&l| l as u16)).collect();
     assert_eq!(labels, data.train.labels);
     assert_usage(eval_batches(&data.train, &raw(2), 0).map(|_| ()), &["--batch"]);
+}
+
+/// Folders lie class by class: a batch of one class would have statistics that say nothing of the others.
+#[test]
+fn batches_are_mixed_where_classes_lie_apart() {
+    let mut data = Dataset::clone(&tiny(23));
+    data.train.labels = (0..23).map(|i| i / 8).collect();
+    let batches: Vec<Batch> = mixed_batches(&data.train, &raw(2), 5).unwrap().collect();
+    assert_eq!(batches.iter().map(|b| b.n).collect::<Vec<_>>(), [6, 6, 6, 5]);
+    assert!(batches.iter().all(|b| (0..3).all(|class| b.labels.contains(&class))), "{batches:?}");
+    let mut labels: Vec<u16> = batches.iter().flat_map(|b| b.labels.iter().map(|&l| l as u16)).collect();
+    labels.sort_unstable();
+    assert_eq!(labels, data.train.labels, "every image once");
+
+    // Where they lie in any order that stays.
+    data.train.labels.swap(0, 22);
+    let mixed: Vec<Batch> = mixed_batches(&data.train, &raw(2), 5).unwrap().collect();
+    let plain: Vec<Batch> = eval_batches(&data.train, &raw(2), 5).unwrap().collect();
+    assert_eq!(mixed, plain);
+    assert_usage(mixed_batches(&data.train, &raw(2), 0).map(|_| ()), &["--batch"]);
 }
 
 // ---- prefetch ----
