@@ -14,7 +14,7 @@ use parsec_nas::search::{Evaluator, Settings, batch_sources, importance};
 use parsec_nas::space::Prior;
 
 fn main() -> Result<()> {
-    let config = Config { batch: 16, ..Config::preset()? };
+    let config = Config { batch: 16, ..Config::paper()? };
     let steps = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(10);
     let (k, seed) = (4, config.seed);
     let update = Update {
@@ -50,7 +50,7 @@ fn main() -> Result<()> {
         evaluator.accumulate(&alphas, &weights, &train.batch(t))?;
         let trained = evaluator.update(update)?;
         // π moves along Σ_k ω̃_k ∇_π log p(α_k|π)
-        let gradient = prior_update::gradient(&prior, &alphas, &weights, Baseline::None);
+        let gradient = prior_update::gradient(&prior, &alphas, &weights, Baseline::None, &[]);
         prior_update::ascend(&mut prior, &mut moments, &gradient, t + 1, adam);
 
         let best = log_omega.iter().copied().fold(f64::NEG_INFINITY, f64::max);

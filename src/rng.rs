@@ -34,6 +34,10 @@ pub enum Purpose {
     Show = 11,
     /// The architecture that a random search ends with.
     Result = 12,
+    /// Strata of a slot's draws; step = training step, index = slot.
+    Strata = 13,
+    /// The same in the warm-up; step = number of the round through all choices, index = slot.
+    Fair = 14,
 }
 
 /// The stream for `purpose` at (`step`, `index`).

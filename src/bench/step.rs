@@ -77,7 +77,7 @@ pub fn measure(
     wanted: Wanted,
 ) -> Result<StepTime> {
     let Wanted { samples, start, drop_mass, repeats } = wanted;
-    let mut config = Config::preset()?;
+    let mut config = Config::paper()?;
     (config.channels, config.batch) = (shape.channels, shape.batch);
     (config.samples, config.seed, config.eval_every) = (samples, shape.seed, 0);
     // What any data but the embedded start from.

@@ -60,7 +60,7 @@ pub struct SearchArgs {
     /// Passes over the train split, instead of --steps
     #[arg(long, value_name = "N")]
     pub epochs: Option<u64>,
-    /// First learning rate of the weights
+    /// First learning rate of the weights; default: from the length of the run, 0.1 to 0.025
     #[arg(long, value_name = "X")]
     pub lr: Option<f64>,
     /// Last learning rate of the weights
@@ -75,7 +75,7 @@ pub struct SearchArgs {
     /// Norm to which the weights' gradient is clipped
     #[arg(long, value_name = "X")]
     pub grad_clip: Option<f64>,
-    /// Learning rate of the prior (3e-4; 0.25 for the embedded images)
+    /// Learning rate of the prior; default: from the length of the run
     #[arg(long, value_name = "X")]
     pub prior_lr: Option<f64>,
     /// Adam's first decay for the prior
@@ -93,10 +93,28 @@ pub struct SearchArgs {
     /// Baseline of the prior's gradient
     #[arg(long, value_name = "none|mean")]
     pub baseline: Option<String>,
+    /// The paper's algorithm to the letter: no warm-up, importance weights, no baseline, one batch size, plain draws
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub paper: Option<bool>,
+    /// Part of the steps, at the start, that trains the weights only: all children alike, every choice equally often
+    #[arg(long, value_name = "FRACTION")]
+    pub warmup: Option<f64>,
+    /// What each child adds to the weights' gradient after it
+    #[arg(long, value_name = "importance|uniform")]
+    pub train_weights: Option<String>,
+    /// Examples per batch of the search split; default: at least 256
+    #[arg(long, value_name = "N")]
+    pub search_batch: Option<u64>,
+    /// How the children of a step are drawn: each for itself, or spread evenly over the choices of each slot
+    #[arg(long, value_name = "independent|stratified")]
+    pub draws: Option<String>,
+    /// Part of each slot's draws that are uniform; the importance weights are corrected for it
+    #[arg(long, value_name = "EPS")]
+    pub explore: Option<f64>,
     /// Leave the prior as it is (the random baseline)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub freeze_prior: Option<bool>,
-    /// Epochs at the start that train the weights only
+    /// Epochs at the start that train the weights only, in place of --warmup
     #[arg(long, value_name = "N")]
     pub warmup_epochs: Option<u64>,
     /// Start from the prior of another run

@@ -133,7 +133,9 @@ impl CompareConfig {
             own.iter().for_each(|name| drop(table.remove(*name)));
             Value::Table(table)
         };
-        let search = Config::resolve(None, &self.own(&self.search, self.seeds[0])?)?.to_table()?;
+        let mut search = Config::resolve(None, &self.own(&self.search, self.seeds[0])?)?.to_table()?;
+        // What follows from the length of a method's searches is not the same for all methods.
+        search.retain(|key, _| !super::FOLLOWING.contains(&key) || self.search.contains_key(key));
         let train = super::resolved::to_table(&self.train_config("DARTS_V2", self.seeds[0])?)?;
         let of_method = self.of_method.iter().filter(|(_, own)| !own.is_empty());
         let of_method = of_method.map(|(method, own)| (method.to_string(), Value::Table(own.clone())));

@@ -5,7 +5,7 @@
 
 use toml::Value;
 
-use super::types::{self, Baseline, Memory, Method, Samples, Temper};
+use super::types::{self, Baseline, Draws, Memory, Method, Samples, Temper, TrainWeights};
 use crate::{Error, Result};
 
 /// What a key may hold. Ranges include both ends unless said otherwise.
@@ -76,6 +76,12 @@ pub const KEYS: &[Key] = &[
     key("primitives", Kind::Names),
     key("temper", Kind::Text(|s| s.parse::<Temper>().map(drop))),
     key("baseline", Kind::Text(|s| s.parse::<Baseline>().map(drop))),
+    key("paper", Kind::Bool),
+    key("warmup", Kind::Float(0.0, 0.99)),
+    key("train_weights", Kind::Text(|s| s.parse::<TrainWeights>().map(drop))),
+    key("search_batch", Kind::Int(1, 1_048_576)),
+    key("draws", Kind::Text(|s| s.parse::<Draws>().map(drop))),
+    key("explore", Kind::Float(0.0, 0.99)),
     key("freeze_prior", Kind::Bool),
     key("warmup_epochs", Kind::Int(0, 1_000_000)),
     key("prior_from", Kind::Text(|s| non_empty(s, "a run folder"))),

@@ -16,7 +16,7 @@ mod types;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use toml::Table;
+use toml::{Table, Value};
 
 use std::sync::Arc;
 
@@ -26,7 +26,12 @@ pub use compare::CompareConfig;
 use keys::Key;
 pub use resolved::{Resolved, read as read_resolved, to_table, to_toml};
 pub use train::TrainConfig;
-pub use types::{Baseline, Memory, Method, Samples, Temper};
+pub use types::{Baseline, Draws, Memory, Method, Samples, Temper, TrainWeights};
+
+/// Root of the prior's steps times its learning rate.
+const PRIOR_TRAVEL: f64 = 1.5;
+/// Examples of a search batch at least, since only they tell architectures apart.
+const SEARCH_BATCH: usize = 256;
 
 const DEFAULT_PRESET: &str = include_str!("../../assets/default.toml");
 const REFERENCE_PRESET: &str = include_str!("../../assets/reference.toml");
@@ -103,6 +108,25 @@ pub struct Config {
     /// Baseline subtracted from the importance weights in the prior's gradient.
     #[serde(with = "types::text")]
     pub baseline: Baseline,
+    /// The paper's algorithm to the letter, which [`PAPER`] says, with the rates of the preset. Configurations that do not
+    /// say are of a time when there was nothing else.
+    #[serde(default = "yes")]
+    pub paper: bool,
+    /// Part of the steps, at the start, in which only the weights are trained, all children alike.
+    #[serde(default)]
+    pub warmup: f64,
+    /// How much each child adds to the gradient of the weights after it.
+    #[serde(default, with = "types::text")]
+    pub train_weights: TrainWeights,
+    /// Examples per batch of the search split; without it as many as of the train split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search_batch: Option<usize>,
+    /// How the children of a step are drawn.
+    #[serde(default, with = "types::text")]
+    pub draws: Draws,
+    /// Part of each slot's draws that are uniform instead of from the prior; the weights are corrected for it.
+    #[serde(default)]
+    pub explore: f64,
     /// Leave the prior as it is: the random baseline.
     pub freeze_prior: bool,
     /// Epochs at the start in which only the weights are trained.
@@ -159,7 +183,21 @@ pub struct Config {
     pub keep_checkpoints: usize,
     /// Steps between evaluations of the mode on held-out images; 0 = only at the end.
     pub eval_every: u64,
+    /// Rates that nobody said anything of, which wait for the length of the run; with what they are meanwhile.
+    #[serde(skip)]
+    pub waiting: Vec<(&'static str, f64)>,
 }
+
+/// What the paper's algorithm has. What is not set there is `search_batch`.
+const PAPER: [(&str, &str); 5] = [
+    ("warmup", "0.0"),
+    ("train_weights", "\"importance\""),
+    ("draws", "\"independent\""),
+    ("explore", "0.0"),
+    ("baseline", "\"none\""),
+];
+/// Settings that follow from the length of the run and the images, where nobody says anything of them.
+const FOLLOWING: [&str; 3] = ["lr", "prior_lr", "search_batch"];
 
 impl Config {
     /// The configuration of `parsec search` without any argument.
@@ -167,13 +205,44 @@ impl Config {
         Self::resolve(None, &Table::new())
     }
 
+    /// That of `parsec search --paper`.
+    pub fn paper() -> Result<Self> {
+        Self::resolve(None, &Table::from_iter([("paper".to_owned(), Value::Boolean(true))]))
+    }
+
     /// The preset that fits the data, overridden by the TOML file `file`, overridden by `flags`
     /// (keys in snake case). Every value is checked; errors name the flag, or the file's key and line.
     pub fn resolve(file: Option<&Path>, flags: &Table) -> Result<Self> {
-        let user = resolved::user_table(file, flags, keys::KEYS)?;
+        let mut user = resolved::user_table(file, flags, keys::KEYS)?;
         let preset = if is_embedded(&user) { DEFAULT_PRESET } else { REFERENCE_PRESET };
         space::check_own(&user, &resolved::space_name(&user))?;
+        let paper = user.get("paper").and_then(Value::as_bool).unwrap_or(false);
+        let darts = user.get("method").and_then(Value::as_str) == Some("darts");
+        let waits = |key: &str| !paper && !darts && !user.contains_key(key);
+        let (lr, prior_lr) = (waits("lr"), waits("prior_lr"));
+        if paper || darts {
+            as_in_the_paper(&mut user, paper)?;
+        }
+        let warmup_epochs = user.get("warmup_epochs").and_then(Value::as_integer);
+        if warmup_epochs.is_some_and(|epochs| epochs > 0) {
+            if let Some(warmup) = user.get("warmup").filter(|warmup| warmup.as_float() != Some(0.0)) {
+                let (expected, found) =
+                    ("either `warmup` or `warmup_epochs`", format!("both (`warmup` {warmup})"));
+                return Err(Error::usage(
+                    "`warmup_epochs`",
+                    expected,
+                    found,
+                    "--warmup, a part of the steps",
+                ));
+            }
+            user.insert("warmup".into(), 0.0.into());
+        }
         let mut config: Self = resolved::over_preset(preset, user)?;
+        config.waiting = [("lr", config.lr, lr), ("prior_lr", config.prior_lr, prior_lr)]
+            .into_iter()
+            .filter_map(|(key, value, waits)| waits.then_some((key, value)))
+            .collect();
+        config.follow();
         (config.stages, config.choices) = space::of_chain(&*config.space()?);
         if config.reference {
             config.drop_mass = 0.0;
@@ -220,6 +289,13 @@ impl Config {
                 part.to_string(),
                 format!("--micro-batch {near}"),
             ));
+        }
+        if let (Some(part), Some(search)) = (self.micro_batch, self.search_batch)
+            && !search.is_multiple_of(part)
+        {
+            let expected = format!("a multiple of `micro_batch` ({part})");
+            let near = format!("--search-batch {}", search.div_ceil(part) * part);
+            return Err(Error::usage("`search_batch`", expected, search.to_string(), near));
         }
         let most = self.samples.largest_ess(self.samples.count(f64::INFINITY));
         if let Temper::Ess(target) = self.temper
@@ -272,10 +348,54 @@ impl Config {
         self.micro_batch.unwrap_or(self.batch)
     }
 
-    /// Sets [`Self::steps`] from [`Self::epochs`] once the length of an epoch is known.
-    pub fn resolve_steps(&mut self, steps_per_epoch: u64) {
+    /// The same of a batch of the search split.
+    pub fn search_part(&self) -> usize {
+        self.micro_batch.unwrap_or(self.search_batch())
+    }
+
+    /// Examples of a batch of the search split.
+    pub fn search_batch(&self) -> usize {
+        self.search_batch.unwrap_or(self.batch)
+    }
+
+    /// Steps before the prior moves; none: it never does.
+    pub fn warm_up_steps(&self, steps_per_epoch: u64) -> Option<u64> {
+        let steps = match self.warmup_epochs {
+            0 => (self.warmup * self.steps as f64).round() as u64,
+            epochs => epochs.saturating_mul(steps_per_epoch),
+        };
+        (!self.freeze_prior).then_some(steps)
+    }
+
+    /// Sets what follows from the data: the number of images of the train split and of the search split.
+    pub fn resolve_for(&mut self, n_train: usize, n_search: usize) {
         if let Some(epochs) = self.epochs {
-            self.steps = epochs.saturating_mul(steps_per_epoch.max(1));
+            self.steps = epochs.saturating_mul((n_train / self.batch.max(1)).max(1) as u64);
+        }
+        if !self.paper && self.method != Method::Darts && self.search_batch.is_none() {
+            let wanted = self.batch.max(SEARCH_BATCH.min(n_search));
+            self.search_batch = Some(wanted - wanted % self.micro_batch.unwrap_or(1));
+        }
+        self.follow();
+    }
+
+    /// Sets the rates that nobody said anything of, once the length is known.
+    ///
+    /// Adam moves a logit by about its rate a step whatever the signal, so noise alone carries it `prior_lr` times the root
+    /// of the steps: that product is what stays the same.
+    fn follow(&mut self) {
+        if self.steps == 0 {
+            return;
+        }
+        let warm_up = (self.warmup * self.steps as f64) as u64;
+        let lr = (0.025 * (20_000.0 / self.steps as f64).sqrt()).clamp(0.025, 0.1);
+        let prior_lr = PRIOR_TRAVEL / ((self.steps - warm_up) as f64).sqrt();
+        for (key, meanwhile) in std::mem::take(&mut self.waiting) {
+            let (rate, follows) =
+                if key == "lr" { (&mut self.lr, lr) } else { (&mut self.prior_lr, prior_lr) };
+            if *rate == meanwhile {
+                *rate = rounded(follows);
+            }
         }
     }
 }
@@ -298,9 +418,40 @@ impl Resolved for Config {
     }
 }
 
+/// Puts what the paper has under `user`, who may not say anything else of it where the paper is asked for. It is also where
+/// all paths run at once: there nothing is drawn.
+fn as_in_the_paper(user: &mut Table, asked: bool) -> Result<()> {
+    let refused = |key: &str, value: &Value, paper: &str| {
+        let expected = format!("{paper} with `paper`");
+        Err(Error::usage(format!("`{key}`"), expected, value.to_string(), "leave one out"))
+    };
+    for (key, paper) in PAPER {
+        let paper: Value = paper.parse().map_err(|_| Error::internal("a value of the paper's"))?;
+        match user.get(key) {
+            Some(value) if *value != paper && asked => return refused(key, value, &paper.to_string()),
+            Some(_) => {}
+            None => _ = user.insert(key.into(), paper),
+        }
+    }
+    match user.get("search_batch") {
+        Some(value) if asked => refused("search_batch", value, "nothing"),
+        _ => Ok(()),
+    }
+}
+
+/// To two digits, so that a configuration can be read.
+fn rounded(x: f64) -> f64 {
+    format!("{x:.1e}").parse().unwrap_or(x)
+}
+
 /// The lanes of configurations that say nothing of them.
 fn one_lane() -> usize {
     1
+}
+
+/// Configurations that do not say are the paper's algorithm.
+fn yes() -> bool {
+    true
 }
 
 /// The space of those that say nothing of it.

@@ -165,99 +165,82 @@ impl fmt::Display for Temper {
     }
 }
 
-/// What is subtracted from the importance weights in the prior's gradient.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Baseline {
-    /// Nothing: the paper's estimator.
-    None,
-    /// Their mean 1/K.
-    Mean,
-}
+/// Settings that are one of a few words.
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $variant:ident = $word:literal,)+ })+) => { $(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub enum $name { $($(#[$about])* $variant,)+ }
 
-impl FromStr for Baseline {
-    type Err = String;
+        impl FromStr for $name {
+            type Err = String;
 
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "none" => Ok(Self::None),
-            "mean" => Ok(Self::Mean),
-            _ => Err("none or mean".into()),
+            fn from_str(s: &str) -> Result<Self, String> {
+                match s {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(one_of(&[$($word),+])),
+                }
+            }
         }
-    }
-}
 
-impl fmt::Display for Baseline {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::Mean => "mean",
-        })
-    }
-}
-
-/// How architectures are searched for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Method {
-    /// Algorithm 1.
-    #[default]
-    Parsec,
-    /// All paths at once, weighted by a softmax (Eq. 2).
-    Darts,
-    /// A prior that never moves; the result is a draw from it.
-    Random,
-}
-
-impl FromStr for Method {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "parsec" => Ok(Self::Parsec),
-            "darts" => Ok(Self::Darts),
-            "random" => Ok(Self::Random),
-            _ => Err("parsec, darts or random".into()),
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$variant => $word,)+ })
+            }
         }
+    )+ };
+}
+
+words! {
+    /// What is subtracted from the importance weights in the prior's gradient.
+    Baseline {
+        /// Nothing: the paper's estimator.
+        #[default]
+        None = "none",
+        /// Their mean 1/K.
+        Mean = "mean",
+    }
+    /// How architectures are searched for.
+    Method {
+        /// Algorithm 1.
+        #[default]
+        Parsec = "parsec",
+        /// All paths at once, weighted by a softmax (Eq. 2).
+        Darts = "darts",
+        /// A prior that never moves; the result is a draw from it.
+        Random = "random",
+    }
+    /// What of a child's forward pass is kept for its backward pass.
+    Memory {
+        /// Nearly everything.
+        #[default]
+        Normal = "normal",
+        /// What is costly to compute again: about half the memory, somewhat more time.
+        Low = "low",
+    }
+    /// How much each child adds to the gradient of v, once the prior moves.
+    TrainWeights {
+        /// Its importance weight: the paper's.
+        #[default]
+        Importance = "importance",
+        /// 1/K.
+        Uniform = "uniform",
+    }
+    /// How the children of a step are drawn from the prior. Each child by itself has the same distribution either way.
+    Draws {
+        /// Each for itself: the paper's.
+        #[default]
+        Independent = "independent",
+        /// Spread evenly over the choices of each slot.
+        Stratified = "stratified",
     }
 }
 
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Parsec => "parsec",
-            Self::Darts => "darts",
-            Self::Random => "random",
-        })
-    }
-}
-
-/// What of a child's forward pass is kept for its backward pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Memory {
-    /// Nearly everything.
-    #[default]
-    Normal,
-    /// What is costly to compute again: about half the memory, somewhat more time.
-    Low,
-}
-
-impl FromStr for Memory {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "normal" => Ok(Self::Normal),
-            "low" => Ok(Self::Low),
-            _ => Err("normal or low".into()),
-        }
-    }
-}
-
-impl fmt::Display for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Normal => "normal",
-            Self::Low => "low",
-        })
+/// `a, b or c`.
+fn one_of(words: &[&str]) -> String {
+    match words {
+        [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => words.join(""),
     }
 }
 

@@ -98,13 +98,13 @@ impl BatchSource {
         augment: Augment,
         normalisation: &Normalisation,
     ) -> Result<Self> {
-        let name = match part {
-            Part::Train => "train",
-            Part::Search => "search",
+        let (name, flag) = match part {
+            Part::Train => ("train", "--batch"),
+            Part::Search => ("search", "--search-batch"),
         };
         if batch == 0 || batch > indices.len() {
             return Err(Error::usage(
-                "--batch",
+                flag,
                 format!("1 to {}, the images of the {name} split", indices.len()),
                 batch.to_string(),
                 "a smaller batch or more data",

@@ -169,18 +169,14 @@ impl Network {
     pub fn reserve<'a>(
         &mut self,
         nets: impl IntoIterator<Item = &'a Arc<Net>>,
+        mode: Mode,
         batch: u32,
         extent: Extent,
     ) -> Result<()> {
         for net in nets {
-            // What computes the gradient of the factors keeps other tensors.
-            let modes: &[Mode] =
-                if net.n_factors > 0 { &[Mode::Train, Mode::Factors] } else { &[Mode::Train] };
-            for &mode in modes {
-                let key = Key { batch, ..self.key(Child { extent, ..Child::new(net, mode, 0) }) };
-                let plan = self.plan(&key)?;
-                self.make_room(&key, &plan)?;
-            }
+            let key = Key { batch, ..self.key(Child { extent, ..Child::new(net, mode, 0) }) };
+            let plan = self.plan(&key)?;
+            self.make_room(&key, &plan)?;
             // Accumulated into, so it must not move later.
             if net.n_factors > 0 {
                 self.ensure(Buf::MixGrad, net.n_factors as u64 * 4)?;

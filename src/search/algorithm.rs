@@ -1,10 +1,11 @@
 //! Algorithm 1, beside the paper's box.
 
+use super::draws::{self, Drawn};
 use super::evaluator::Evaluator;
 use super::importance;
 use super::prior_update::{self, Adam, Moments};
 use super::strategy::{Step, Strategy, put, take};
-use crate::config::{Baseline, Config, Samples, Temper};
+use crate::config::{Baseline, Config, Draws, Samples, Temper, TrainWeights};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::export::tensors::Tensors;
@@ -23,8 +24,16 @@ pub struct Rules {
     pub baseline: Baseline,
     /// Of π.
     pub adam: Adam,
-    /// Steps before π moves; none: it never does.
+    /// How the architectures are drawn.
+    pub draws: Draws,
+    /// Part ε of each slot's draws that are uniform.
+    pub explore: f64,
+    /// What each adds to the gradient of v.
+    pub train_weights: TrainWeights,
+    /// Steps before π moves, in which all children add alike; none: it never does.
     pub warm_up: Option<u64>,
+    /// Steps of the warm-up that compute likelihoods although nothing needs them but a trace.
+    pub trace_steps: u64,
     /// Key of the random numbers.
     pub seed: u64,
 }
@@ -36,8 +45,12 @@ impl Rules {
             samples: config.samples,
             temper: config.temper,
             baseline: config.baseline,
+            draws: config.draws,
+            explore: config.explore,
+            train_weights: config.train_weights,
             adam: Adam { lr: config.prior_lr, beta1: config.prior_beta1, beta2: config.prior_beta2 },
-            warm_up: (!config.freeze_prior).then_some(config.warmup_epochs * steps_per_epoch),
+            warm_up: config.warm_up_steps(steps_per_epoch),
+            trace_steps: config.trace_steps,
             seed: config.seed,
         }
     }
@@ -59,10 +72,9 @@ impl Parsec {
         Self { moments: Moments::zeros(&prior), prior, rules }
     }
 
-    /// The architectures that step `t` draws, each from its own stream.
+    /// The architectures that step `t` draws.
     pub fn draw(&self, t: u64) -> Vec<Alpha> {
-        let k = u64::from(self.rules.samples.count(self.prior.entropy().iter().sum()));
-        (0..k).map(|k| self.prior.sample(&mut stream(self.rules.seed, Purpose::Sample, t, k))).collect()
+        draws::draw(&self.prior, &self.rules, t).alphas
     }
 }
 
@@ -76,28 +88,54 @@ impl Strategy for Parsec {
         update: Update,
     ) -> Result<Step> {
         // 6-8: α_k ~ p(α|π), K of them.
-        let alphas = self.draw(t);
         let Self { prior, moments, rules } = self;
+        let Drawn { alphas, ratios } = draws::draw(prior, rules, t);
+        let uniform = vec![1.0 / alphas.len() as f64; alphas.len()];
+
+        // 3: a fair start. v is trained by all children alike, and π waits.
+        if rules.warm_up.is_some_and(|warm_up| t < warm_up) {
+            let traced = t < rules.trace_steps;
+            let seen = if traced { Some(evaluator.log_likelihoods(&alphas, search)?) } else { None };
+            evaluator.accumulate(&alphas, &uniform, train)?;
+            let trained = evaluator.update(update)?;
+            let log_likelihood = seen.unwrap_or_else(|| trained.log_likelihood.clone());
+            let lr = update.lr;
+            return Ok(Step {
+                alphas,
+                log_likelihood,
+                weights: uniform,
+                beta: 1.0,
+                lr,
+                warm_up: true,
+                trained,
+            });
+        }
 
         // 9: ω_k = p(y|X, v, α_k) on a batch of the search split (5), as logarithms.
         let log_omega = evaluator.log_likelihoods(&alphas, search)?;
 
-        // 10: ω̃_k = ω_k^β / Σ_j ω_j^β; β = 1 is the paper's.
-        let beta = importance::exponent(rules.temper.within(rules.samples, alphas.len()), &log_omega);
-        let weights = importance::weights(&log_omega, beta);
+        // 10: ω̃_k = ω_k^β / Σ_j ω_j^β; β = 1 is the paper's. Corrected where children were not drawn from π itself.
+        let temper = rules.temper.within(rules.samples, alphas.len());
+        let beta = importance::exponent(temper, &log_omega, &ratios);
+        let weights = importance::corrected(&log_omega, beta, &ratios);
 
         // 12, 14: ∇_v = Σ_k ω̃_k ∇_v log p(y|X, v, α_k) on a batch of the train split (11).
-        evaluator.accumulate(&alphas, &weights, train)?;
+        let of_children = match rules.train_weights {
+            TrainWeights::Importance => &weights,
+            TrainWeights::Uniform => &uniform,
+        };
+        evaluator.accumulate(&alphas, of_children, train)?;
 
         // 16: v moves.
         let trained = evaluator.update(update)?;
 
         // 13, 15, 17: π moves along Σ_k (ω̃_k − b) ∇_π log p(α_k|π); b = 0 is the paper's.
-        if let Some(warm_up) = rules.warm_up.filter(|warm_up| t >= *warm_up) {
-            let gradient = prior_update::gradient(prior, &alphas, &weights, rules.baseline);
+        if let Some(warm_up) = rules.warm_up {
+            let gradient = prior_update::gradient(prior, &alphas, &weights, rules.baseline, &ratios);
             prior_update::ascend(prior, moments, &gradient, t + 1 - warm_up, rules.adam);
         }
-        Ok(Step { alphas, log_likelihood: log_omega, weights, beta, lr: update.lr, trained })
+        let lr = update.lr;
+        Ok(Step { alphas, log_likelihood: log_omega, weights, beta, lr, warm_up: false, trained })
     }
 
     fn reserve(&self, evaluator: &mut Evaluator) -> Result<()> {

@@ -108,7 +108,8 @@ impl Strategy for AllPaths {
             weights: vec![1.0],
             beta: 1.0,
             lr: update.lr,
-            trained: Trained { loss, accuracy, clip },
+            warm_up: moves.is_none(),
+            trained: Trained { loss, accuracy, clip, log_likelihood: Vec::new() },
         })
     }
 

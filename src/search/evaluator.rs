@@ -53,6 +53,8 @@ pub struct Trained {
     pub accuracy: f64,
     /// The clipping of the gradient.
     pub clip: Clip,
+    /// log p(y|X, v, α_k) on the train batch, nats, of each child; empty where some had no backward pass.
+    pub log_likelihood: Vec<f64>,
 }
 
 /// A gradient that was submitted: whose it is, and where its results will be.
@@ -60,6 +62,8 @@ struct Submitted {
     pass: Pass,
     weights: Vec<f64>,
     name: String,
+    /// For each child that of its results, where all have some.
+    result_of: Vec<usize>,
 }
 
 /// What was submitted, and where its results will be.
@@ -73,8 +77,10 @@ struct Pass {
 pub struct Evaluator {
     network: Network,
     spec: NetworkSpec,
-    /// Examples of a batch that run at a time, and of a whole batch.
+    /// Examples of a train batch that run at a time, and of one of the search split.
     part: usize,
+    search_part: usize,
+    /// Examples of a whole train batch.
     batch: usize,
     /// Children with this much weight in all have no backward pass.
     drop_mass: f64,
@@ -112,6 +118,7 @@ impl Evaluator {
             network,
             spec,
             part: config.part(),
+            search_part: config.search_part(),
             batch: config.batch,
             drop_mass: if config.reference { 0.0 } else { config.drop_mass },
             literal: config.reference,
@@ -155,18 +162,22 @@ impl Evaluator {
     /// Makes room for any child.
     pub fn reserve(&mut self) -> Result<()> {
         let nets: Vec<Arc<Net>> = self.spec.space.largest().iter().map(|alpha| self.net(alpha)).collect();
-        let (part, extent) = (self.part as u32, self.extent());
-        if extent == Extent::Branch {
-            self.network.reserve([&self.any], part, Extent::Trunk)?;
+        let extent = self.extent();
+        for (mode, part) in [(Mode::Train, self.part), (Mode::Likelihood, self.search_part)] {
+            if extent == Extent::Branch {
+                self.network.reserve([&self.any], mode, part as u32, Extent::Trunk)?;
+            }
+            self.network.reserve(&nets, mode, part as u32, extent)?;
         }
-        self.network.reserve(&nets, part, extent)?;
         self.network.reserve_lanes(self.lanes)
     }
 
     /// Makes room for the mixed network.
     pub(super) fn reserve_mixed(&mut self) -> Result<()> {
         let net = Arc::new(self.spec.net(Paths::All));
-        self.network.reserve([&net], self.part as u32, Extent::Whole)
+        self.network.reserve([&net], Mode::Train, self.part as u32, Extent::Whole)?;
+        // What computes the gradient of the factors keeps other tensors.
+        self.network.reserve([&net], Mode::Factors, self.search_part as u32, Extent::Whole)
     }
 
     /// log p(y|X, v, α_k) of each child on a batch of the search split, nats, summed over the batch.
@@ -209,7 +220,9 @@ impl Evaluator {
         let weighted: Vec<_> = ran.iter().map(|&(network, w)| (&children.nets[network], w)).collect();
         let pass = self.pass(Mode::Train, TRAIN, batch, &weighted)?;
         let name = self.spec.space.print(&alphas[0]);
-        self.submitted = Some(Submitted { pass, weights: ran.into_iter().map(|(_, w)| w).collect(), name });
+        let result_of = if ran.len() == children.nets.len() { children.network_of } else { Vec::new() };
+        let weights = ran.into_iter().map(|(_, w)| w).collect();
+        self.submitted = Some(Submitted { pass, weights, name, result_of });
         self.timings.train += self.stop(start);
         Ok(())
     }
@@ -220,7 +233,7 @@ impl Evaluator {
     /// [`Error::NonFinite`] before v is changed, [`Error::Device`] if the adapter fails.
     pub fn update(&mut self, update: Update) -> Result<Trained> {
         let start = self.start();
-        let Some(Submitted { pass, weights, name }) = self.submitted.take() else {
+        let Some(Submitted { pass, weights, name, result_of }) = self.submitted.take() else {
             return Err(Error::internal("an update without a gradient"));
         };
         self.network.step(update)?;
@@ -234,8 +247,9 @@ impl Evaluator {
             weights.iter().zip(&outcome).map(|(w, r)| w / mass * f(r) / n).sum::<f64>()
         };
         let (loss, accuracy) = (-mean(&|r| r.sum()), mean(&|r| r.n_correct as f64));
+        let log_likelihood = result_of.into_iter().map(|d| outcome[d].sum()).collect();
         self.timings.train += self.stop(start);
-        Ok(Trained { loss, accuracy, clip })
+        Ok(Trained { loss, accuracy, clip, log_likelihood })
     }
 
     /// The mixed network on a batch, with these factors: the results, and in [`Mode::Factors`] the gradient of the factors.
@@ -248,10 +262,11 @@ impl Evaluator {
         let start = self.start();
         let split = if mode == Mode::Train { TRAIN } else { SEARCH };
         let net = Arc::new(self.spec.net(Paths::All));
-        let n_parts = batch.n / self.part;
+        let part = self.part_of(mode);
+        let n_parts = batch.n / part;
         let factors_f32: Vec<f32> = factors.iter().map(|f| *f as f32).collect();
-        self.network.set_child_weight(self.part as f64 / batch.n as f64)?;
-        for (i, (images, labels)) in parts(batch, self.part).enumerate() {
+        self.network.set_child_weight(part as f64 / batch.n as f64)?;
+        for (i, (images, labels)) in parts(batch, part).enumerate() {
             self.network.upload(split, images, labels)?;
             self.network.upload_factors(&factors_f32, split)?;
             self.network.run(Child::new(&net, mode, split))?;
@@ -321,14 +336,15 @@ impl Evaluator {
 
     /// Submits the children, with the weights of their gradients, on a batch. Waits for nothing.
     fn pass(&mut self, mode: Mode, split: u8, batch: &Batch, children: &[(&Arc<Net>, f64)]) -> Result<Pass> {
-        let (n_children, n_parts) = (children.len(), batch.n / self.part);
+        let part = self.part_of(mode);
+        let (n_children, n_parts) = (children.len(), batch.n / part);
         let lanes = if mode == Mode::Train { self.lanes.min(n_children).max(1) } else { 1 };
         // Which child runs when: lane by lane.
         let order: Vec<usize> = (0..lanes).flat_map(|lane| (lane..n_children).step_by(lanes)).collect();
         let set_aside = mode == Mode::Train && self.lanes > 1;
-        let share = self.part as f64 / batch.n as f64;
+        let share = part as f64 / batch.n as f64;
         let (any, extent) = (Arc::clone(&self.any), self.extent());
-        for (i, (images, labels)) in parts(batch, self.part).enumerate() {
+        for (i, (images, labels)) in parts(batch, part).enumerate() {
             self.network.upload(split, images, labels)?;
             if extent == Extent::Branch {
                 self.network.run_trunk(&any, mode, split)?;
@@ -362,6 +378,11 @@ impl Evaluator {
             }
         }
         Ok(Pass { split, n_children, n_parts })
+    }
+
+    /// Examples that run at a time.
+    fn part_of(&self, mode: Mode) -> usize {
+        if mode == Mode::Train { self.part } else { self.search_part }
     }
 
     /// What of a child runs once per child.

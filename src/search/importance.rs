@@ -6,10 +6,27 @@ use crate::config::Temper;
 /// ω̃ = softmax(β ℓ), by log-sum-exp; ℓ \[K\] in nats summed over the batch, so that a weight is a product
 /// of likelihoods over examples. β = 1 is the paper's estimator.
 pub fn weights(log_likelihood: &[f64], beta: f64) -> Vec<f64> {
-    let top = log_likelihood.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let raw: Vec<f64> = log_likelihood.iter().map(|l| (beta * (l - top)).exp()).collect();
+    corrected(log_likelihood, beta, &[])
+}
+
+/// The same for children that were drawn from q instead of π: ω̃_k ∝ ω_k^β π(α_k) / q(α_k). No ratios are all 1.
+pub fn corrected(log_likelihood: &[f64], beta: f64, ratios: &[f64]) -> Vec<f64> {
+    // A child that π cannot draw has no weight, however likely it is.
+    let ratio = |k: usize| ratios.get(k).copied().unwrap_or(1.0);
+    let possible = log_likelihood.iter().enumerate().filter(|(k, _)| ratio(*k) > 0.0);
+    let top = possible.map(|(_, l)| *l).fold(f64::NEG_INFINITY, f64::max);
+    if top == f64::NEG_INFINITY {
+        return vec![1.0 / log_likelihood.len() as f64; log_likelihood.len()];
+    }
+    let raw: Vec<f64> =
+        log_likelihood.iter().enumerate().map(|(k, l)| weigh(beta * (l - top), ratio(k))).collect();
     let total: f64 = raw.iter().sum();
     raw.into_iter().map(|w| w / total).collect()
+}
+
+/// exp(`log`) times `ratio`; 0 where the ratio is.
+fn weigh(log: f64, ratio: f64) -> f64 {
+    if ratio > 0.0 { log.exp() * ratio } else { 0.0 }
 }
 
 /// Effective sample size 1 / Σ ω̃², from 1 (one child counts) to K (all count alike).
@@ -17,15 +34,15 @@ pub fn ess(weights: &[f64]) -> f64 {
     1.0 / weights.iter().map(|w| w * w).sum::<f64>()
 }
 
-/// The exponent β that `temper` asks for. A target size is met by bisection over \[0, 1\]: the size falls
+/// The exponent β that `temper` asks for, of weights corrected by `ratios`. A target size is met by bisection over \[0, 1\]: the size falls
 /// from K at β = 0 as β grows; if even β = 1 leaves more than the target, β is 1.
-pub fn exponent(temper: Temper, log_likelihood: &[f64]) -> f64 {
+pub fn exponent(temper: Temper, log_likelihood: &[f64], ratios: &[f64]) -> f64 {
     let target = match temper {
         Temper::None => return 1.0,
         Temper::Beta(beta) => return beta,
         Temper::Ess(target) => target,
     };
-    let size = |beta| ess(&weights(log_likelihood, beta));
+    let size = |beta| ess(&corrected(log_likelihood, beta, ratios));
     if size(1.0) >= target {
         return 1.0;
     }

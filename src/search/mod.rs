@@ -6,6 +6,7 @@
 
 pub mod algorithm;
 pub mod darts;
+pub mod draws;
 mod evaluate;
 pub mod evaluator;
 pub mod importance;

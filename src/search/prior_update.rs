@@ -34,18 +34,25 @@ impl Moments {
     }
 }
 
-/// Σ_k (ω̃_k − b) ∇_π log p(α_k|π), with b = 0 or 1/K. The baseline leaves the expectation as it is, since
-/// E\[∇ log p\] = 0, and lowers the variance.
-pub fn gradient(prior: &Prior, children: &[Alpha], weights: &[f64], baseline: Baseline) -> PerSlot {
+/// Σ_k (ω̃_k − b_k) ∇_π log p(α_k|π), with b_k = 0 or (1/K) π(α_k)/q(α_k), where the children were drawn from q; no
+/// ratios are all 1. The baseline leaves the expectation as it is, since E_q\[π/q ∇ log p\] = 0, and lowers the variance.
+pub fn gradient(
+    prior: &Prior,
+    children: &[Alpha],
+    weights: &[f64],
+    baseline: Baseline,
+    ratios: &[f64],
+) -> PerSlot {
     let b = match baseline {
         Baseline::None => 0.0,
         Baseline::Mean => 1.0 / children.len() as f64,
     };
     let mut total = Moments::zeros(prior).m;
-    for (alpha, weight) in children.iter().zip(weights) {
+    for (k, (alpha, weight)) in children.iter().zip(weights).enumerate() {
+        let ratio = ratios.get(k).copied().unwrap_or(1.0);
         let g = prior.grad_log_prob(alpha);
         for (sum, g) in total.iter_mut().flatten().zip(g.iter().flatten()) {
-            *sum += (weight - b) * g;
+            *sum += (weight - b * ratio) * g;
         }
     }
     total

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::importance;
 use super::search::Search;
 use super::strategy::Step;
-use crate::space::ByGroup;
+use crate::space::{Alpha, ByGroup};
 
 /// Seconds by phase of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -39,6 +39,10 @@ pub struct StepRecord {
     pub epoch: u64,
     /// Children drawn, K.
     pub samples: usize,
+    /// The children α_k: a choice per slot.
+    pub alpha: Vec<Alpha>,
+    /// Whether the step only trained v. Then likelihoods and accuracy are those of the train batch.
+    pub warm_up: bool,
     /// log p(y|X, v, α_k) of each child on the search batch, nats.
     pub log_likelihood: Vec<f64>,
     /// Importance weights ω̃_k.
@@ -82,12 +86,15 @@ impl StepRecord {
     /// Of the step that was done last, but for its seconds and what observers add.
     pub(super) fn of(search: &Search, step: &Step) -> Self {
         let (n_correct, shared, skipped) = search.evaluator.counts();
-        let n = search.settings.config.batch as f64;
+        let n = search.settings.config.search_batch() as f64;
+        let on_search = step.weights.iter().zip(n_correct).map(|(w, c)| w * *c as f64 / n).sum();
         let (space, mode) = (&*search.settings.space, search.architecture());
         Self {
             step: search.step,
             epoch: search.epoch(),
             samples: step.log_likelihood.len(),
+            alpha: step.alphas.clone(),
+            warm_up: step.warm_up,
             ess: importance::ess(&step.weights),
             log_likelihood: step.log_likelihood.clone(),
             weights: step.weights.clone(),
@@ -97,7 +104,7 @@ impl StepRecord {
             pools: space.tallies(&mode, |tally| tally.pools),
             train_loss: step.trained.loss,
             train_accuracy: step.trained.accuracy,
-            accuracy: step.weights.iter().zip(n_correct).map(|(w, c)| w * *c as f64 / n).sum(),
+            accuracy: if n_correct.is_empty() { step.trained.accuracy } else { on_search },
             mode_accuracy: None,
             lr: step.lr,
             grad_norm: step.trained.clip.norm,

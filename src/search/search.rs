@@ -11,7 +11,7 @@ use super::record::{Phases, StepRecord};
 use super::strategy::{Step, Strategy};
 use super::trace::Trace;
 use crate::config::{Config, Method};
-use crate::data::{Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch, split};
+use crate::data::{Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch, Split, split};
 use crate::error::{Error, Result};
 use crate::export::tensors::Tensors;
 use crate::gpu::{Gpu, Network, Update};
@@ -94,9 +94,10 @@ impl Search {
     pub fn new(mut settings: Settings, dataset: Arc<Dataset>, gpu: Gpu) -> Result<Self> {
         let spec = settings.spec(&dataset);
         spec.check()?;
+        let splits = splits(&settings.config, &dataset);
+        settings.config.resolve_for(splits.train.len(), splits.search.len());
         let sources = batch_sources(&settings.config, &settings.normalisation, &dataset)?;
         let per_epoch = sources[1].batches_per_epoch();
-        settings.config.resolve_steps(per_epoch);
 
         let config = &settings.config;
         let mut evaluator = Evaluator::new(gpu, spec, config, settings.lowering)?;
@@ -106,7 +107,9 @@ impl Search {
             Method::Random => Box::new(Random::new(space, rules)),
             Method::Darts => Box::new(AllPaths::new(space, rules.adam, rules.warm_up)),
         };
-        strategy.reserve(&mut evaluator).map_err(|e| suggest_smaller(e, config.batch, config.part()))?;
+        strategy
+            .reserve(&mut evaluator)
+            .map_err(|e| suggest_smaller(e, config.batch, config.part().max(config.search_part())))?;
         Ok(Self {
             settings,
             evaluator,
@@ -297,11 +300,17 @@ pub fn batch_sources(
     normalisation: &Normalisation,
     dataset: &Arc<Dataset>,
 ) -> Result<[Arc<BatchSource>; 2]> {
-    let splits = split(dataset.train.n, config.search_fraction, config.seed);
+    let splits = splits(config, dataset);
     let augment = Augment { crop_pad: config.crop_pad as usize, flip: config.flip, ..Augment::NONE };
-    let source = |indices, part| {
+    let source = |indices, part, batch| {
         let data = Arc::clone(dataset);
-        BatchSource::new(data, indices, part, config.batch, config.seed, augment, normalisation).map(Arc::new)
+        BatchSource::new(data, indices, part, batch, config.seed, augment, normalisation).map(Arc::new)
     };
-    Ok([source(splits.search, Part::Search)?, source(splits.train, Part::Train)?])
+    let train = source(splits.train, Part::Train, config.batch)?;
+    Ok([source(splits.search, Part::Search, config.search_batch())?, train])
+}
+
+/// The two parts of the training images.
+fn splits(config: &Config, dataset: &Dataset) -> Split {
+    split(dataset.train.n, config.search_fraction, config.seed)
 }

@@ -3,6 +3,7 @@
 use super::record::StepRecord;
 use super::search::{Done, Observer, Search};
 use super::strategy::{Step, put};
+use crate::config::TrainWeights;
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::export::tensors::{Metadata, Tensor, Tensors, write_atomic};
@@ -65,6 +66,8 @@ fn metadata(search: &Search, step: &Step) -> Metadata {
         ("clip_factor", step.trained.clip.factor.to_string()),
         ("pi_lr", c.prior_lr.to_string()),
         ("baseline", c.baseline.to_string()),
+        ("train_weights", if step.warm_up { TrainWeights::Uniform } else { c.train_weights }.to_string()),
+        ("explore", if step.warm_up { 0.0 } else { c.explore }.to_string()),
         ("beta", step.beta.to_string()),
     ];
     let of_space = ["primitives", "stages", "choices", "head"];

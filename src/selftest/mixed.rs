@@ -64,7 +64,8 @@ impl Mixed {
             let lowering = Lowering { fuse, ..Lowering::default() };
             let layout = Layout::new(params.clone())?;
             let mut network = Network::new(open()?, spec.image(), layout, lowering)?;
-            network.reserve([&net], self.batch as u32, Extent::Whole)?;
+            network.reserve([&net], Mode::Train, self.batch as u32, Extent::Whole)?;
+            network.reserve([&net], Mode::Factors, self.batch as u32, Extent::Whole)?;
             let (mut logits, mut weights, mut factors) = (0.0f64, Vec::new(), Vec::new());
             for (draw, given) in &draws {
                 let want = self.reference(&net, draw, given)?;

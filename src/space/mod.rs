@@ -28,7 +28,7 @@ pub use spec::{NetworkKind, NetworkSpec};
 pub use text::{ParseError, read_architecture, read_genotype, text_of};
 
 /// An architecture: one choice per slot of its space.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct Alpha(pub Vec<u16>);
 
 /// Which paths of the search parent a network has.

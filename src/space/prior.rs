@@ -51,24 +51,34 @@ impl Prior {
 
     /// Draws one child: a number from `rng` per slot, in order.
     pub fn sample(&self, rng: &mut impl Rng) -> Alpha {
-        self.choose(|logits| {
-            // 53 random bits: uniform in [0, 1).
-            let u = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-            let mut cumulated = 0.0;
-            let mut last = 0;
+        // 53 random bits: uniform in [0, 1).
+        self.at(0.0, |_, _| (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64).0
+    }
+
+    /// The child at a number u in \[0, 1) per slot: where it falls among the cumulated probabilities of
+    /// q = (1 − ε) π + ε uniform. `u` gets the slot and its number of choices. With it π(α) / q(α).
+    pub fn at(&self, explore: f64, mut u: impl FnMut(usize, usize) -> f64) -> (Alpha, f64) {
+        let (mut slot, mut ratio) = (0, 1.0);
+        let alpha = self.choose(|logits| {
+            let (n, u) = (logits.len(), u(slot, logits.len()));
+            slot += 1;
+            let (mut cumulated, mut last) = (0.0, (0, 1.0));
             for (index, log_p) in log_softmax(logits).into_iter().enumerate() {
                 let p = log_p.exp();
-                if p > 0.0 {
-                    cumulated += p;
-                    last = index;
+                let q = if explore > 0.0 { (1.0 - explore) * p + explore / n as f64 } else { p };
+                if q > 0.0 {
+                    cumulated += q;
+                    last = (index, p / q);
                 }
                 if u < cumulated {
                     break;
                 }
             }
             // Rounding can leave the sum below u: then the last possible choice is meant.
-            last
-        })
+            ratio *= last.1;
+            last.0
+        });
+        (alpha, ratio)
     }
 
     /// The most probable child; the lowest index where choices tie.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use parsec_nas::Error;
 use parsec_nas::config::keys::{KEYS, nearest};
-use parsec_nas::config::{Baseline, Config, Samples, Temper};
+use parsec_nas::config::{Baseline, Config, Draws, Samples, Temper, TrainWeights};
 use parsec_nas::space::Primitive;
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -39,12 +39,102 @@ fn flag_error(key: &str, value: impl Into<Value>) -> String {
 fn without_arguments_the_embedded_preset() {
     let config = Config::preset().unwrap();
     assert_eq!(config.data, "embedded");
-    // The prior of a short run moves faster than the reference's.
-    assert_eq!(config.prior_lr, 0.25);
     assert!(config.steps > 0 && config.epochs.is_none());
     assert_eq!(config.primitives.len(), 7);
     assert!(!config.primitives.contains(&Primitive::None));
+    assert_eq!((config.temper, config.baseline), (Temper::None, Baseline::Mean));
+    assert_eq!((config.warmup, config.train_weights), (0.5, TrainWeights::Importance));
+}
+
+/// What 0.1 did, and what the source says.
+#[test]
+fn with_paper_the_source_s_algorithm() {
+    let config = Config::paper().unwrap();
+    assert_eq!((config.lr, config.prior_lr), (0.1, 0.25));
     assert_eq!((config.temper, config.baseline), (Temper::None, Baseline::None));
+    assert_eq!((config.warmup, config.explore, config.draws), (0.0, 0.0, Draws::Independent));
+    assert_eq!((config.train_weights, config.search_batch), (TrainWeights::Importance, None));
+    assert_eq!((config.search_batch(), config.warm_up_steps(7)), (16, Some(0)));
+    let mut config = config;
+    config.resolve_for(500, 500);
+    assert_eq!((config.search_batch(), config.prior_lr), (16, 0.25), "nothing follows from anything");
+
+    let user =
+        |key: &str, value: Value| Config::resolve(None, &flags(&[("paper", true.into()), (key, value)]));
+    assert_eq!(user("prior_lr", 0.5.into()).unwrap().prior_lr, 0.5, "rates are the user's");
+    assert_eq!(user("warmup", 0.0.into()).unwrap().warmup, 0.0);
+    for (key, value) in [
+        ("warmup", Value::from(0.3)),
+        ("train_weights", "uniform".into()),
+        ("search_batch", 64.into()),
+        ("draws", "stratified".into()),
+        ("explore", 0.1.into()),
+        ("baseline", "mean".into()),
+    ] {
+        let error = user(key, value.clone()).unwrap_err();
+        let text = error.to_string();
+        assert!(error.exit_code() == 2 && text.contains(key) && text.contains("paper"), "{text}");
+    }
+    // All paths at once draw nothing: the method is that of its own source.
+    let darts = Config::resolve(None, &flags(&[("method", "darts".into())])).unwrap();
+    assert_eq!((darts.warmup, darts.prior_lr, darts.paper), (0.0, 0.25, false));
+}
+
+/// Rates that nobody says follow the length: in a file, by a flag, in epochs.
+#[test]
+fn rates_follow_from_the_length() {
+    let config = |list: &[(&str, Value)]| Config::resolve(None, &flags(list)).unwrap();
+    // 1.5 over the root of the steps after the warm-up.
+    let short = config(&[("steps", 450.into())]);
+    assert_eq!((short.lr, short.prior_lr), (0.1, 0.1));
+    let long = config(&[("steps", 20_000.into())]);
+    assert_eq!((long.lr, long.prior_lr), (0.025, 0.015));
+    let own = config(&[("steps", 20_000.into()), ("lr", 0.07.into()), ("warmup", 0.0.into())]);
+    assert_eq!((own.lr, own.prior_lr), (0.07, 0.011));
+
+    let mut epochs = config(&[("data", "cifar10:x".into()), ("epochs", 10.into()), ("prior_lr", 0.3.into())]);
+    assert_eq!(epochs.steps, 0);
+    epochs.resolve_for(800 * 64, 25_000);
+    assert_eq!((epochs.steps, epochs.lr, epochs.prior_lr), (8000, 0.04, 0.3));
+    assert_eq!(epochs.search_batch(), 256);
+
+    // What a program sets between the two is its own.
+    let mut set = config(&[("data", "cifar10:x".into()), ("epochs", 10.into())]);
+    set.lr = 0.5;
+    set.resolve_for(800 * 64, 25_000);
+    assert_eq!(set.lr, 0.5);
+}
+
+#[test]
+fn the_search_batch_fits_its_split_and_the_parts() {
+    let resolved = |list: &[(&str, Value)], n_search| {
+        let mut config = Config::resolve(None, &flags(list)).unwrap();
+        config.resolve_for(10_000, n_search);
+        config.search_batch()
+    };
+    assert_eq!(resolved(&[], 5000), 256);
+    assert_eq!(resolved(&[], 100), 100, "no more than there are");
+    assert_eq!(resolved(&[("batch", 300.into())], 5000), 300);
+    assert_eq!(resolved(&[("batch", 60.into()), ("micro_batch", 30.into())], 5000), 240, "whole parts");
+    assert_eq!(resolved(&[("search_batch", 32.into())], 5000), 32);
+    let list = [("batch", 60.into()), ("micro_batch", 30.into()), ("search_batch", 64.into())];
+    let text = Config::resolve(None, &flags(&list)).unwrap_err().to_string();
+    assert!(text.contains("search_batch") && text.contains("--search-batch 90"), "{text}");
+}
+
+#[test]
+fn a_warm_up_is_said_once_and_is_not_everything() {
+    let resolve = |list: &[(&str, Value)]| Config::resolve(None, &flags(list));
+    let config = resolve(&[("steps", 100.into()), ("warmup", 0.25.into())]).unwrap();
+    assert_eq!(config.warm_up_steps(7), Some(25));
+    let config = resolve(&[("steps", 100.into()), ("warmup_epochs", 2.into())]).unwrap();
+    assert_eq!((config.warm_up_steps(7), config.warmup), (Some(14), 0.0));
+    let text = resolve(&[("warmup", 0.25.into()), ("warmup_epochs", 2.into())]).unwrap_err().to_string();
+    assert!(text.contains("warmup_epochs") && text.contains("0.25"), "{text}");
+    for (key, value) in [("warmup", 1.0), ("warmup", -0.1), ("explore", 1.0)] {
+        let text = resolve(&[(key, value.into())]).unwrap_err().to_string();
+        assert!(text.contains(key) && text.contains("0 to 0.99"), "{text}");
+    }
 }
 
 #[test]
@@ -53,7 +143,7 @@ fn other_data_take_the_settings_of_the_reference() {
     assert_eq!((config.layers, config.channels, config.batch), (8, 16, 64));
     assert_eq!((config.samples, config.micro_batch), (Samples::Fixed(16), None));
     assert_eq!((config.prior_lr, config.epochs, config.steps), (3e-4, Some(50), 0));
-    config.resolve_steps(390);
+    config.resolve_for(390 * 64 + 3, 25_000);
     assert_eq!(config.steps, 19_500);
 }
 
@@ -87,7 +177,7 @@ fn the_resolved_form_names_every_key_and_round_trips() {
         ]),
     )
     .unwrap();
-    config.resolve_steps(11);
+    config.resolve_for(11 * 64, 1000);
     let text = config.to_toml().unwrap();
     for key in KEYS {
         assert!(text.contains(key.name), "{} is not in\n{text}", key.name);
@@ -170,6 +260,7 @@ fn every_key_of_the_list_is_a_key_of_the_configuration() {
             ("prior_temperature", 2.into()),
             ("weights_from", "w".into()),
             ("micro_batch", 4.into()),
+            ("search_batch", 64.into()),
             ("space", "macro".into()),
             ("stages", "2,1".into()),
             ("choices", "identity,mb3_k3".into()),

@@ -13,6 +13,7 @@ use super::replay::open;
 
 mod adaptive;
 mod darts;
+mod draws;
 mod estimator;
 mod failures;
 mod importance;
@@ -56,7 +57,7 @@ pub(super) fn config() -> Config {
         eval_every: 50,
         checkpoint_every: 50,
         primitives: vec![Primitive::MaxPool3x3, Primitive::SkipConnect, Primitive::SepConv3x3],
-        ..Config::preset().unwrap()
+        ..Config::paper().unwrap()
     }
 }
 

@@ -39,7 +39,11 @@ fn parsec(args: &[&str]) -> String {
 fn metrics(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
     let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    lines.iter_mut().for_each(|line| drop(line.as_object_mut().unwrap().remove("seconds")));
+    // Those of 0.1.0 do not say which children a step had, nor whether it was one of a warm-up.
+    let not_compared = ["seconds", "alpha", "warm_up"];
+    for line in lines.iter_mut().filter_map(Value::as_object_mut) {
+        not_compared.iter().for_each(|key| drop(line.remove(*key)));
+    }
     lines
 }
 

@@ -82,7 +82,9 @@ fn results(lowering: Lowering, word: u32) -> Option<[Vec<f32>; 3]> {
     network.upload(0, &images, &[1, 7, 4]).unwrap();
     let factors: Vec<f32> = (0..net.n_factors).map(|i| ((i * 29) % 31) as f32 / 120.0).collect();
     network.upload_factors(&factors, 0).unwrap();
-    network.reserve([&net], n as u32, Extent::Whole).unwrap();
+    for mode in [Mode::Train, Mode::Factors] {
+        network.reserve([&net], mode, n as u32, Extent::Whole).unwrap();
+    }
     let reserved = network.arena_bytes();
     for mode in [Mode::Train, Mode::Factors] {
         let mixed = Child::new(&net, mode, 0);

@@ -13,7 +13,7 @@ use super::{Owned, random_requests};
 pub(super) fn bits(network: &mut Network, owned: &Owned, word: u32) -> Vec<Vec<u32>> {
     let child = Child { drop_path: owned.drop_path, ..Child::new(owned.net(), owned.mode, 0) };
     let plan = network.plan_of(child).unwrap();
-    network.reserve([owned.net()], owned.batch, Extent::Whole).unwrap();
+    network.reserve([owned.net()], Mode::Train, owned.batch, Extent::Whole).unwrap();
     let pages = plan.regions.pages.iter().enumerate().map(|(i, bytes)| (Buf::Page(i as u16), *bytes));
     for (buf, bytes) in
         pages.chain([(Buf::Coefs, plan.regions.coefs_bytes), (Buf::Packed, plan.packed_bytes)])

@@ -182,7 +182,7 @@ fn three_steps_of_algorithm_1() {
         let momentum = flat(&mut network, Buf::Momentum, &names);
         close("momentum", &momentum, &numbers(&tensors, &format!("momentum.{t}")), 1e-3);
 
-        let g = gradient(&prior, &alphas, &weights, Baseline::None);
+        let g = gradient(&prior, &alphas, &weights, Baseline::None, &[]);
         ascend(&mut prior, &mut moments, &g, t as u64, adam);
         close("pi", &all(&prior.logits), &all(&per_slot(&tensors, &format!("pi.{t}"))), 1e-4);
         close("first moment", &all(&moments.m), &all(&per_slot(&tensors, &format!("adam_m.{t}"))), 1e-4);

@@ -57,6 +57,6 @@ fn a_target_sample_size_gives_way_to_a_small_k() {
     let record = run(&mut search, 1).remove(0);
     assert!((2..=5).contains(&record.samples), "{}", record.samples);
     let target = 0.5 * record.samples as f64;
-    assert_eq!(record.beta, importance::exponent(Temper::Ess(target), &record.log_likelihood));
+    assert_eq!(record.beta, importance::exponent(Temper::Ess(target), &record.log_likelihood, &[]));
     assert_eq!(record.weights, importance::weights(&record.log_likelihood, record.beta));
 }

@@ -3,7 +3,7 @@
 
 use parsec_nas::config::Baseline;
 use parsec_nas::rng::{Purpose, stream};
-use parsec_nas::search::importance::weights;
+use parsec_nas::search::importance::{corrected, weights};
 use parsec_nas::search::prior_update::{Adam, Moments, ascend, gradient};
 use parsec_nas::space::prior::PerSlot;
 use parsec_nas::space::{Alpha, Darts, Primitive, Prior};
@@ -85,7 +85,7 @@ fn exact(prior: &Prior) -> Vec<f64> {
 }
 
 fn estimate(prior: &Prior, alphas: &[Alpha], baseline: Baseline) -> Vec<f64> {
-    flat(&gradient(prior, alphas, &weights(&log_liks(alphas), 1.0), baseline))
+    flat(&gradient(prior, alphas, &weights(&log_liks(alphas), 1.0), baseline, &[]))
 }
 
 /// The slots that the likelihood depends on: what the samples vary.
@@ -183,6 +183,87 @@ fn the_baseline_leaves_the_expectation_and_lowers_the_variance() {
     assert!(variance_with < variance, "{variance_with} against {variance}");
 }
 
+/// Children drawn from q = (1 − ε) π + ε uniform, with their weights corrected: a sample in the proportions of q gives the
+/// exact gradient, and the weights are the posterior.
+#[test]
+fn a_sample_in_the_mixture_s_proportions_is_exact() {
+    let mut prior = Prior::uniform(&space());
+    // π: 1/4, 3/4 | 1/4, 3/4 | 1/6, 1/6, 2/3 | 1/6, 1/6, 2/3; half of each and half uniform:
+    // q: 3/8, 5/8 | 3/8, 5/8 | 1/4, 1/4, 1/2 | 1/4, 1/4, 1/2.
+    let pi = [
+        vec![0.25, 0.75],
+        vec![0.25, 0.75],
+        vec![1.0 / 6.0, 1.0 / 6.0, 2.0 / 3.0],
+        vec![1.0 / 6.0, 1.0 / 6.0, 2.0 / 3.0],
+    ];
+    for (logits, p) in prior.logits.iter_mut().zip(&pi) {
+        *logits = p.iter().map(|p: &f64| p.ln()).collect();
+    }
+    let counts = [vec![3, 5], vec![3, 5], vec![1, 1, 2], vec![1, 1, 2]];
+    let (mut alphas, mut ratios) = (Vec::new(), Vec::new());
+    for alpha in architectures(zero()) {
+        let choices = (0..4).map(|s| (s, usize::from(alpha.0[s])));
+        let times: i32 = choices.clone().map(|(s, c)| counts[s][c]).product();
+        let q = |s: usize, c: usize| f64::from(counts[s][c]) / f64::from(counts[s].iter().sum::<i32>());
+        let ratio: f64 = choices.map(|(s, c)| pi[s][c] / q(s, c)).product();
+        // The program's own ratio: u in the middle of the choice's part of [0, 1).
+        let middle = |slot: usize, _: usize| {
+            let c = usize::from(alpha.0[slot.min(15)]);
+            let before: f64 = if slot < 4 { (0..c).map(|i| q(slot, i)).sum() } else { 0.0 };
+            if slot < 4 { before + 0.5 * q(slot, c) } else { 0.0 }
+        };
+        let (same, of_program) = prior.at(0.5, middle);
+        assert_eq!(same.0[..4], alpha.0[..4]);
+        assert!((of_program - ratio).abs() < 1e-12, "{of_program} {ratio}");
+        alphas.extend(std::iter::repeat_n(alpha, times as usize));
+        ratios.extend(std::iter::repeat_n(ratio, times as usize));
+    }
+    let wanted = of_varied_slots(&prior, &exact(&prior));
+    let w = corrected(&log_liks(&alphas), 1.0, &ratios);
+    assert!((w.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+    for baseline in [Baseline::None, Baseline::Mean] {
+        let found = of_varied_slots(&prior, &flat(&gradient(&prior, &alphas, &w, baseline, &ratios)));
+        assert!(distance(&found, &wanted) < 1e-7 * norm(&wanted), "{found:?} {wanted:?}");
+    }
+    let marginal = log_marginal(&prior);
+    let n: f64 = 64.0 * 16.0;
+    for ((alpha, w), ratio) in alphas.iter().zip(&w).zip(&ratios) {
+        assert!((w - (log_lik(alpha) - marginal).exp() * ratio / n).abs() < 1e-12);
+    }
+    // Without the correction it is another gradient.
+    let plain = of_varied_slots(&prior, &estimate(&prior, &alphas, Baseline::None));
+    assert!(distance(&plain, &wanted) > 0.05 * norm(&wanted));
+}
+
+/// E over all pairs of children from q, exactly: the baseline (1/K) π/q leaves the expectation as it is.
+#[test]
+fn the_baseline_of_a_mixture_has_mean_zero() {
+    let prior = prior();
+    let all = architectures(zero());
+    let p = prior.probabilities();
+    let epsilon = 0.3;
+    let q_of = |s: usize, c: usize| (1.0 - epsilon) * p[s][c] + epsilon / p[s].len() as f64;
+    let choices = |a: &Alpha| (0..4).map(|s| (s, usize::from(a.0[s]))).collect::<Vec<_>>();
+    let q: Vec<f64> = all.iter().map(|a| choices(a).iter().map(|&(s, c)| q_of(s, c)).product()).collect();
+    let ratio: Vec<f64> =
+        all.iter().map(|a| choices(a).iter().map(|&(s, c)| p[s][c] / q_of(s, c)).product()).collect();
+    assert!((q.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+    let mean = |baseline: Baseline| {
+        let mut mean = vec![0.0; 10];
+        for (i, a) in all.iter().enumerate() {
+            for (j, b) in all.iter().enumerate() {
+                let (pair, ratios) = ([a.clone(), b.clone()], [ratio[i], ratio[j]]);
+                let w = corrected(&log_liks(&pair), 1.0, &ratios);
+                let g = of_varied_slots(&prior, &flat(&gradient(&prior, &pair, &w, baseline, &ratios)));
+                mean.iter_mut().zip(&g).for_each(|(m, g)| *m += q[i] * q[j] * g);
+            }
+        }
+        mean
+    };
+    let [plain, with] = [Baseline::None, Baseline::Mean].map(mean);
+    assert!(norm(&plain) > 0.05 && distance(&plain, &with) < 1e-12, "{plain:?} {with:?}");
+}
+
 /// Ascending the exact gradient with Adam raises the evidence.
 #[test]
 fn ascending_raises_the_evidence() {
@@ -191,7 +272,7 @@ fn ascending_raises_the_evidence() {
     let before = log_marginal(&prior);
     for t in 1..=100 {
         let alphas = drawn(&prior, 64, t);
-        let g = gradient(&prior, &alphas, &weights(&log_liks(&alphas), 1.0), Baseline::None);
+        let g = gradient(&prior, &alphas, &weights(&log_liks(&alphas), 1.0), Baseline::None, &[]);
         ascend(&mut prior, &mut moments, &g, t, adam);
     }
     let best = architectures(zero()).iter().map(log_lik).fold(f64::NEG_INFINITY, f64::max);

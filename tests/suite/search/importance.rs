@@ -50,11 +50,11 @@ fn tempering_meets_its_target() {
     let mut rng = stream(1, Purpose::Test, 51, 0);
     for _ in 0..50 {
         let lls: Vec<f64> = (0..16).map(|_| rng.random_range(-60.0..0.0)).collect();
-        assert_eq!(exponent(Temper::None, &lls), 1.0);
-        assert_eq!(exponent(Temper::Beta(0.3), &lls), 0.3);
+        assert_eq!(exponent(Temper::None, &lls, &[]), 1.0);
+        assert_eq!(exponent(Temper::Beta(0.3), &lls, &[]), 0.3);
         let plain = ess(&weights(&lls, 1.0));
         for target in [1.0, 2.0, 4.0, 15.0] {
-            let beta = exponent(Temper::Ess(target), &lls);
+            let beta = exponent(Temper::Ess(target), &lls, &[]);
             let reached = ess(&weights(&lls, beta));
             if plain >= target {
                 assert_eq!(beta, 1.0, "already there");
@@ -63,10 +63,10 @@ fn tempering_meets_its_target() {
             }
         }
         // All children alike is met by no exponent but 0.
-        let reached = ess(&weights(&lls, exponent(Temper::Ess(16.0), &lls)));
+        let reached = ess(&weights(&lls, exponent(Temper::Ess(16.0), &lls, &[])));
         assert!((reached - 16.0).abs() < 1e-6);
     }
-    assert_eq!(exponent(Temper::Ess(3.0), &[-5.0; 4]), 1.0, "equal children need no tempering");
+    assert_eq!(exponent(Temper::Ess(3.0), &[-5.0; 4], &[]), 1.0, "equal children need no tempering");
 }
 
 #[test]

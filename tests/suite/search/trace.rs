@@ -213,11 +213,13 @@ fn a_trace_has_every_name_and_is_algorithm_1() {
                 "baseline",
                 "beta",
                 "clip_factor",
+                "explore",
                 "lr",
                 "momentum",
                 "pi_lr",
                 "primitives",
                 "step",
+                "train_weights",
                 "weight_decay",
             ];
             assert_eq!(keys, promised);
