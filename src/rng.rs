@@ -34,6 +34,8 @@ pub enum Purpose {
     Show = 11,
     /// The architecture that a random search ends with.
     Result = 12,
+    /// Entries drawn from a table of architectures.
+    Table = 13,
 }
 
 /// The stream for `purpose` at (`step`, `index`).
