@@ -38,6 +38,8 @@ pub enum Purpose {
     Strata = 13,
     /// The same in the warm-up; step = number of the round through all choices, index = slot.
     Fair = 14,
+    /// Entries drawn from a table of architectures.
+    Table = 15,
 }
 
 /// The stream for `purpose` at (`step`, `index`).

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::consensus::check_weights;
 use super::space_args::{SpaceArgs, architecture, elsewhere};
 use super::{Network, Stem, Ui};
 use crate::error::{Error, Result};
@@ -178,6 +179,7 @@ fn read_labels(path: &Path) -> Result<Vec<String>> {
 /// of a search run the newest one's.
 fn of_run(path: &Path, space: &Arc<dyn Space>, alpha: &Alpha, ui: &Ui) -> Result<Trained> {
     let run = RunDir::open(path)?;
+    check_weights(&run)?;
     let (newest, warnings) = run.checkpoints().newest_good()?;
     warnings.iter().for_each(|w| ui.warn(w));
     // Only final networks keep running statistics.

@@ -9,10 +9,12 @@ pub mod show;
 
 mod bench;
 mod compare;
+mod consensus;
 mod eval;
 mod export;
 mod open;
 mod predict;
+mod rank;
 mod replay;
 mod resume;
 mod search;
@@ -20,6 +22,7 @@ mod selftest;
 mod session;
 mod show_args;
 mod space_args;
+pub mod table;
 mod train;
 mod train_args;
 mod trained;
@@ -32,9 +35,11 @@ use clap::{Parser, Subcommand};
 
 pub use bench::BenchArgs;
 pub use compare::CompareArgs;
+pub use consensus::ConsensusArgs;
 pub use eval::EvalArgs;
 pub use export::ExportArgs;
 pub use predict::PredictArgs;
+pub use rank::RankArgs;
 pub use replay::{Mode, Network, ReplayArgs, Stem};
 pub use search::SearchArgs;
 pub use selftest::SelftestArgs;
@@ -86,6 +91,10 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Compare methods over seeds: search, train what was found, evaluate; the same command goes on
     Compare(CompareArgs),
+    /// Join the priors of several searches into one: their normalised product to the power 1/n
+    Consensus(ConsensusArgs),
+    /// Rank architectures by a search's shared weights, against a table of published numbers
+    Rank(RankArgs),
     /// Evaluate a trained network on held-out images, and time it
     Eval(Box<EvalArgs>),
     /// Name what is on images, by a trained network
@@ -119,6 +128,8 @@ pub fn run() -> Result<()> {
         Command::Search(args) => search::search(&args, &ui),
         Command::Train(args) => train_args::train(&args, &ui),
         Command::Compare(args) => compare::compare(&args, &ui),
+        Command::Consensus(args) => consensus::consensus(&args, &ui),
+        Command::Rank(args) => rank::rank(&args, &ui),
         Command::Eval(args) => eval::eval(&args, &ui),
         Command::Predict(args) => predict::predict(&args, &ui),
         Command::Resume { run } => resume::resume(&run, &ui),

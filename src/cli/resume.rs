@@ -5,9 +5,9 @@ use std::path::Path;
 use super::Ui;
 use super::session::Session;
 use super::train;
-use crate::Result;
 use crate::config::{Config, Resolved, TrainConfig};
-use crate::run::{self, RunDir};
+use crate::run::{self, CONSENSUS, RunDir};
+use crate::{Error, Result};
 
 /// Goes on with the run at `path`.
 pub fn resume(path: &Path, ui: &Ui) -> Result<()> {
@@ -15,6 +15,11 @@ pub fn resume(path: &Path, ui: &Ui) -> Result<()> {
     if run.is_finished() {
         ui.say(&format!("{} is finished; see: parsec show {0}", path.display()))?;
         return ui.emit(&run.result()?);
+    }
+    if run.manifest()?.kind == CONSENSUS {
+        let (expected, found) = ("a finished consensus", "one without result.json");
+        let try_this = "remove the folder, and make it again with: parsec consensus RUN... --run DIR";
+        return Err(Error::file(path, None, expected, found, try_this));
     }
     let run = RunDir::open_for_writing(path)?;
     if run.manifest()?.kind == TrainConfig::KIND {

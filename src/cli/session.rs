@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::consensus::check_weights;
 use super::open::{self, Facts, Opened, Wanted};
 use super::{Ui, variants};
 use crate::Result;
@@ -15,7 +16,7 @@ use crate::error::Error;
 use crate::export::tensors::{self, Tensors};
 use crate::graph::Lowering;
 use crate::report;
-use crate::run::{self, Job, Manifest, Options, Progress, RunDir, stop};
+use crate::run::{self, CONSENSUS, Job, Manifest, Options, Progress, RunDir, stop};
 use crate::search::{Evaluation, Search, Settings, StepRecord, take_prior};
 use crate::space::{ByGroup, Space};
 
@@ -131,7 +132,9 @@ impl Session {
             if from.is_file() {
                 search.set_weights(&tensors::read(&from)?.0, &from, "")?;
             } else {
-                let (newest, warnings) = RunDir::open(&from)?.checkpoints().newest_good()?;
+                let run = RunDir::open(&from)?;
+                check_weights(&run)?;
+                let (newest, warnings) = run.checkpoints().newest_good()?;
                 warnings.iter().for_each(|w| ui.warn(w));
                 search.set_weights(&newest.state, &newest.state_path(), "v.")?;
             }
@@ -148,6 +151,11 @@ impl Session {
     /// Whether this is what `run` was started on: data, adapter and driver.
     pub fn check(&self, run: &RunDir, ui: &Ui) -> Result<()> {
         open::check(&self.manifest, run, ui)
+    }
+
+    /// Whether the data are those that `run` was started with.
+    pub fn check_data(&self, run: &RunDir) -> Result<()> {
+        run.manifest()?.check_data(&self.manifest.data, &run.file("manifest.json"))
     }
 
     /// Drives the search to its end and writes what it found.
@@ -217,7 +225,7 @@ impl Session {
 fn same_choices(from: &Path, space: &dyn Space) -> Result<()> {
     let run = RunDir::open(from)?;
     let kind = run.manifest()?.kind;
-    if kind != Config::KIND {
+    if kind != Config::KIND && kind != CONSENSUS {
         return Err(Error::file(from, None, "a search, which has a prior", format!("a {kind}"), ""));
     }
     let was = run.config()?.space()?;

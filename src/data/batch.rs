@@ -203,6 +203,29 @@ pub fn mixed_batches<'a>(
     Ok(Box::new((0..n_batches).map(move |i| fill(images, members(i), &table, |_| Change::NONE))))
 }
 
+/// The first `n_images` images in the order of [`mixed_batches`], in batches of `batch`, the remainder joined to the last.
+///
+/// # Errors
+/// Those of [`eval_batches`].
+pub fn first_mixed_batches<'a>(
+    images: &'a Images,
+    normalisation: &Normalisation,
+    batch: usize,
+    n_images: usize,
+) -> Result<Box<dyn Iterator<Item = Batch> + 'a>> {
+    if n_images >= images.n || batch == 0 {
+        return mixed_batches(images, normalisation, batch);
+    }
+    let table = normalisation.table(images.channels)?;
+    let n_batches = if images.labels.is_sorted() { eval_ranges(images.n, batch).len() } else { 1 };
+    let order = (0..n_batches).flat_map(|first| (first..images.n).step_by(n_batches));
+    let order: Vec<usize> = order.take(n_images).collect();
+    let ranges = eval_ranges(n_images, batch).into_iter();
+    Ok(Box::new(
+        ranges.map(move |range| fill(images, order[range].iter().copied(), &table, |_| Change::NONE)),
+    ))
+}
+
 fn eval_ranges(n: usize, batch: usize) -> Vec<Range<usize>> {
     let n_batches = (n / batch).max(usize::from(n > 0));
     (0..n_batches).map(|i| i * batch..if i + 1 == n_batches { n } else { (i + 1) * batch }).collect()

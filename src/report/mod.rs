@@ -13,6 +13,7 @@ mod layout;
 mod order;
 pub mod plot;
 pub mod png;
+pub mod rank;
 pub mod summary;
 mod svg;
 

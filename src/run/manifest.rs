@@ -8,10 +8,13 @@ use serde_json::Value;
 use crate::config::Resolved;
 use crate::{Error, Result};
 
+/// The kind of a run that is the consensus of searches: a prior without shared weights.
+pub const CONSENSUS: &str = "consensus";
+
 /// The content of `manifest.json`. Equal manifests (and equal seeds) give equal bits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// `search` or `train`: what the run does.
+    /// `search`, `train` or `consensus`: what the run does.
     #[serde(default = "search")]
     pub kind: String,
     /// The program's version.

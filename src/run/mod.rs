@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 pub use checkpoint::{Checkpoint, Checkpoints};
 pub use dir::RunDir;
 pub use drive::{Job, Options, Outcome, drive, resume};
-pub use manifest::Manifest;
+pub use manifest::{CONSENSUS, Manifest};
 pub use progress::{Bar, Estimate, Progress, Verbosity};
 
 use crate::Result;

@@ -100,6 +100,8 @@ impl Estimate {
 /// Shows progress.
 pub struct Bar {
     shown: Shown,
+    /// What is counted.
+    unit: &'static str,
     estimate: Estimate,
     /// When the last step was done, or this was made.
     last_step: Instant,
@@ -135,7 +137,12 @@ impl Bar {
             }
             Verbosity::Normal => lines(BETWEEN_LINES),
         };
-        Self { shown, estimate: Estimate::default(), last_step: Instant::now() }
+        Self { shown, unit: "step", estimate: Estimate::default(), last_step: Instant::now() }
+    }
+
+    /// Calls what is counted `unit` in place of steps.
+    pub fn count(&mut self, unit: &'static str) {
+        self.unit = unit;
     }
 
     /// Shows how many of the kernels known so far are compiled, which is what the first step spends its time on.
@@ -178,7 +185,8 @@ impl Bar {
                     return;
                 }
                 *last = Instant::now();
-                eprintln!("step {step}/{total}, {left}{}", progress.details());
+                let line = format!("{} {step}/{total}, {left}{}", self.unit, progress.details());
+                eprintln!("{}", line.trim_end_matches(", "));
             }
         }
     }

@@ -1,11 +1,11 @@
-//! An architecture with the shared weights → its accuracy on the held-out images.
+//! An architecture with the shared weights → its accuracy and its likelihood on the held-out images.
 
 use std::sync::Arc;
 
 use super::record::StepRecord;
 use super::search::{Done, Observer, Search};
-use crate::data::mixed_batches;
-use crate::error::Result;
+use crate::data::{Batch, Dataset, Normalisation, first_mixed_batches};
+use crate::error::{Error, Result};
 use crate::space::Alpha;
 
 /// How well an architecture does with the shared weights.
@@ -26,19 +26,96 @@ impl Evaluation {
     }
 }
 
+/// Batches that take more bytes than this are not kept: each network gets them made anew.
+const MOST_KEPT_BYTES: usize = 1 << 30;
+
+/// Held-out images in batches, made once for any number of networks.
+pub struct HeldOut {
+    dataset: Arc<Dataset>,
+    normalisation: Normalisation,
+    batch: usize,
+    n_images: usize,
+    /// None where they would take too much memory.
+    kept: Option<Vec<Batch>>,
+}
+
+impl HeldOut {
+    /// The batches one after another, made now.
+    fn batches(&self) -> Result<Box<dyn Iterator<Item = Batch> + '_>> {
+        first_mixed_batches(&self.dataset.test, &self.normalisation, self.batch, self.n_images)
+    }
+
+    /// How many images there are.
+    pub fn n_images(&self) -> usize {
+        self.n_images
+    }
+
+    /// How many batches there are.
+    pub fn n_batches(&self) -> usize {
+        (self.n_images / self.batch.max(1)).max(1)
+    }
+}
+
 impl Search {
-    /// Evaluates `alpha` on the held-out images, in batches of the configured size, or of its parts, with each batch's
-    /// statistics. Images are taken in file order (the remainder joined to the last), unless that is class by class.
+    /// The held-out images in batches of the configured size, or of its parts: all, or the first `n_images`. Images are
+    /// taken in file order (the remainder joined to the last batch), unless that is class by class.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where there are fewer images.
+    pub fn held_out(&self, n_images: Option<usize>) -> Result<HeldOut> {
+        let mut held_out = self.unkept(n_images)?;
+        let bytes = held_out.n_images * held_out.dataset.test.image_len() * size_of::<f32>();
+        if bytes <= MOST_KEPT_BYTES {
+            let batches: Vec<Batch> = held_out.batches()?.collect();
+            held_out.kept = Some(batches);
+        }
+        Ok(held_out)
+    }
+
+    fn unkept(&self, n_images: Option<usize>) -> Result<HeldOut> {
+        let (dataset, normalisation) = (Arc::clone(&self.dataset), self.settings.normalisation.clone());
+        let n = dataset.test.n;
+        let n_images = n_images.unwrap_or(n);
+        if n_images > n {
+            let expected = format!("at most the {n} held-out images");
+            return Err(Error::usage("--images", expected, n_images.to_string(), format!("--images {n}")));
+        }
+        let batch = self.settings.config.part().min(n_images);
+        Ok(HeldOut { dataset, normalisation, batch, n_images, kept: None })
+    }
+
+    /// Evaluates `alpha` on all held-out images, with each batch's statistics.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the adapter fails.
     pub fn evaluate(&mut self, alpha: &Alpha) -> Result<Evaluation> {
-        let dataset = Arc::clone(&self.dataset);
-        let batch = self.settings.config.part().min(dataset.test.n);
+        let held_out = self.unkept(None)?;
+        self.evaluate_on(alpha, &held_out, &mut || {})
+    }
+
+    /// The same on images that were put into batches before; `done` is called after each batch.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the adapter fails.
+    pub fn evaluate_on(
+        &mut self,
+        alpha: &Alpha,
+        held_out: &HeldOut,
+        done: &mut dyn FnMut(),
+    ) -> Result<Evaluation> {
         let net = self.evaluator.net(alpha);
         let mut total = Evaluation { n: 0, n_correct: 0, mean_log_likelihood: 0.0 };
-        for batch in mixed_batches(&dataset.test, &self.settings.normalisation, batch)? {
-            let result = self.evaluator.result(&net, &batch)?;
+        let mut add = |batch: &Batch| -> Result<()> {
+            let result = self.evaluator.result(&net, batch)?;
             total.n += batch.n;
             total.n_correct += result.n_correct;
             total.mean_log_likelihood += result.sum();
+            done();
+            Ok(())
+        };
+        match &held_out.kept {
+            Some(batches) => batches.iter().try_for_each(add)?,
+            None => held_out.batches()?.try_for_each(|batch| add(&batch))?,
         }
         total.mean_log_likelihood /= total.n.max(1) as f64;
         Ok(total)

@@ -19,8 +19,8 @@ pub mod strategy;
 mod trace;
 
 pub use algorithm::{Parsec, Random, Rules, random_architecture};
-pub use evaluate::Evaluation;
+pub use evaluate::{Evaluation, HeldOut};
 pub use evaluator::{Evaluator, Trained};
 pub use record::{Phases, StepRecord};
 pub use search::{Search, Settings, batch_sources};
-pub use strategy::{Step, Strategy, take_prior};
+pub use strategy::{Step, Strategy, prior_tensors, take_prior};

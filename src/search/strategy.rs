@@ -135,3 +135,10 @@ pub(super) fn take(state: &Tensors, path: &Path, prefix: &str, space: &dyn Space
 pub fn take_prior(state: &Tensors, path: &Path, space: &dyn Space) -> Result<Prior> {
     Ok(Prior::uniform(space).with(take(state, path, "pi", space)?))
 }
+
+/// The tensors of a checkpoint from which [`take_prior`] reads `prior`.
+pub fn prior_tensors(prior: &Prior, space: &dyn Space) -> Tensors {
+    let mut out = Tensors::new();
+    put(&mut out, "pi", &space.prior_tables(), &prior.logits.concat());
+    out
+}

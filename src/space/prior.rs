@@ -130,6 +130,20 @@ impl Prior {
         prior
     }
 
+    /// The normalised product of this prior and `others` over the same slots, to the power 1/n of their number n: each
+    /// logit is the mean over the priors of log p(choice), nats.
+    pub fn pooled(&self, others: &[Self]) -> Self {
+        let n = 1.0 + others.len() as f64;
+        let mut sums: PerSlot = self.logits.iter().map(|logits| log_softmax(logits)).collect();
+        for other in others {
+            for (sums, logits) in sums.iter_mut().zip(&other.logits) {
+                sums.iter_mut().zip(log_softmax(logits)).for_each(|(sum, log_p)| *sum += log_p);
+            }
+        }
+        sums.iter_mut().flatten().for_each(|sum| *sum /= n);
+        self.with(sums)
+    }
+
     /// One choice per slot. There are never more of them than 16 bits number.
     fn choose(&self, mut choice: impl FnMut(&[f64]) -> usize) -> Alpha {
         Alpha(self.logits.iter().map(|logits| choice(logits) as u16).collect())

@@ -17,6 +17,7 @@ mod kernels;
 mod nets;
 mod own_primitive;
 mod primitives;
+mod rank;
 mod reference;
 mod replay;
 mod report;

@@ -1,0 +1,275 @@
+//! `parsec consensus RUN...` → a run folder whose π is the normalised product of theirs to the power 1/n.
+//!
+//! The folder is that of a finished run: `show`, `train --genotype` and `search --prior-from` take it. It has no shared
+//! weights.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Ui;
+use crate::config::{Config, Method, Resolved};
+use crate::error::{Error, Result};
+use crate::report;
+use crate::run::{self, CONSENSUS, Manifest, RunDir};
+use crate::search::{prior_tensors, random_architecture, take_prior};
+use crate::space::{Alpha, ByGroup, Prior, Space};
+
+/// The flags of `consensus`.
+#[derive(Debug, clap::Args)]
+pub struct ConsensusArgs {
+    /// Searches of one space, two or more; the priors of their newest good checkpoints are used
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Run folder to create; default: the next free runs/consensus-NNNN
+    #[arg(long, value_name = "DIR")]
+    pub run: Option<PathBuf>,
+}
+
+/// A search that goes in.
+struct Source {
+    path: PathBuf,
+    config: Config,
+    manifest: Manifest,
+    space: Arc<dyn Space>,
+    prior: Prior,
+}
+
+/// The content of `result.json`.
+#[derive(Serialize)]
+struct Outcomes {
+    genotype: String,
+    entropy: ByGroup<f64>,
+    entropy_uniform: f64,
+    /// Mean over slots of the part of the runs whose most probable choice is that of the consensus.
+    agreement: f64,
+    runs: Vec<Member>,
+    run: String,
+}
+
+/// A run that went in.
+#[derive(Serialize)]
+struct Member {
+    run: String,
+    /// What the run would end with itself.
+    genotype: String,
+    /// Its log-probability under the consensus, nats.
+    log_prob: f64,
+}
+
+/// Makes the consensus.
+pub fn consensus(args: &ConsensusArgs, ui: &Ui) -> Result<()> {
+    if let Some(path) = &args.run {
+        RunDir::check_free(path)?;
+    }
+    check_distinct(&args.runs)?;
+    let sources = args.runs.iter().map(|path| Source::read(path, ui)).collect::<Result<Vec<_>>>()?;
+    for other in &sources[1..] {
+        check_same(&sources[0], other)?;
+    }
+    let others: Vec<Prior> = sources[1..].iter().map(|source| source.prior.clone()).collect();
+    let prior = sources[0].prior.pooled(&others);
+
+    let path = args.run.clone().unwrap_or_else(|| RunDir::next_free(CONSENSUS));
+    let outcomes = outcomes(&sources, &prior, &path);
+    write(&path, &sources, &prior, &outcomes, ui)?;
+    ui.emit(&outcomes)?;
+    ui.say(&text(&outcomes))
+}
+
+/// Refuses a consensus where shared weights are needed.
+///
+/// # Errors
+/// [`Error::File`] naming the runs that have them.
+pub fn check_weights(run: &RunDir) -> Result<()> {
+    if run.manifest()?.kind != CONSENSUS {
+        return Ok(());
+    }
+    let result = run.result().unwrap_or_default();
+    let members = result["runs"].as_array().into_iter().flatten();
+    let paths: Vec<&str> = members.filter_map(|member| member["run"].as_str()).collect();
+    let try_this = format!("one of the searches that it was made of: {}", paths.join(", "));
+    let found = "a consensus, which has a prior only";
+    Err(Error::file(run.path(), None, "a run with shared weights", found, try_this))
+}
+
+/// Two or more runs, none twice: it would have twice the weight.
+fn check_distinct(runs: &[PathBuf]) -> Result<()> {
+    let expected = "two or more different runs";
+    let canonical = |path: &PathBuf| std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+    for (i, path) in runs.iter().enumerate() {
+        if runs[..i].iter().any(|other| canonical(other) == canonical(path)) {
+            let found = format!("{} twice", path.display());
+            return Err(Error::usage("consensus", expected, found, "name each run once"));
+        }
+    }
+    match runs {
+        [] | [_] => {
+            let try_this = "searches that differ in --seed: parsec consensus RUN RUN";
+            Err(Error::usage("consensus", expected, runs.len().to_string(), try_this))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Source {
+    fn read(path: &Path, ui: &Ui) -> Result<Self> {
+        let run = RunDir::open(path)?;
+        let manifest = run.manifest()?;
+        if manifest.kind != Config::KIND {
+            let (found, try_this) = match manifest.kind.as_str() {
+                CONSENSUS => {
+                    ("a consensus".to_owned(), "the searches that it was made of, so that each counts once")
+                }
+                kind => (format!("a {kind}"), "the run of its search"),
+            };
+            return Err(Error::file(path, None, "a search, which has a prior", found, try_this));
+        }
+        let config = run.config()?;
+        if config.method == Method::Darts {
+            let expected = "a search with a prior over architectures, of `method` parsec or random";
+            let found = "`method` darts, which runs all paths at once";
+            return Err(Error::usage(path.display().to_string(), expected, found, "leave that run out"));
+        }
+        let space = config.space()?;
+        let (state, warnings) = run::read_prior(path)?;
+        warnings.iter().for_each(|w| ui.warn(w));
+        if !run.is_finished() {
+            ui.warn(format!("{} is not finished; its prior so far is taken", path.display()));
+        }
+        let prior = take_prior(&state, path, &*space)?;
+        if let Some(logit) = prior.logits.iter().flatten().find(|logit| !logit.is_finite()) {
+            let expected = "a prior of finite logits";
+            return Err(Error::file(path, None, expected, logit.to_string(), "leave that run out"));
+        }
+        Ok(Self { path: path.to_owned(), config, manifest, space, prior })
+    }
+
+    /// What the run would end with.
+    fn architecture(&self) -> Alpha {
+        match self.config.method {
+            Method::Random => random_architecture(&self.prior, self.config.seed),
+            _ => self.prior.mode(),
+        }
+    }
+}
+
+/// Whether two runs chose among the same.
+fn check_same(a: &Source, b: &Source) -> Result<()> {
+    let differ = |what: &str, of_a: String, of_b: String| {
+        let expected = format!("runs of one space; {} has {what} {of_a}", a.path.display());
+        let found = format!("{} with {of_b}", b.path.display());
+        Err(Error::usage(
+            "consensus",
+            expected,
+            found,
+            format!("leave one of them out, or search with the same {what}"),
+        ))
+    };
+    if a.space.name() != b.space.name() {
+        return differ("space", a.space.name().into(), b.space.name().into());
+    }
+    let (of_a, of_b) = (a.space.settings(), b.space.settings());
+    let value = |settings: &[(&str, String)], key: &str| {
+        settings.iter().find(|(k, _)| *k == key).map_or("none".into(), |(_, value)| value.clone())
+    };
+    for (key, _) in of_a.iter().chain(&of_b) {
+        let (is, other) = (value(&of_a, key), value(&of_b, key));
+        if is != other {
+            return differ(key, is, other);
+        }
+    }
+    let (slots, others) = (a.space.slots(), b.space.slots());
+    if slots != others {
+        return differ("slots", slots.len().to_string(), format!("{} others", others.len()));
+    }
+    Ok(())
+}
+
+fn outcomes(sources: &[Source], prior: &Prior, path: &Path) -> Outcomes {
+    let (space, mode) = (&sources[0].space, prior.mode());
+    let agree = |source: &Source| {
+        let of_run = source.prior.mode();
+        let same = mode.0.iter().zip(&of_run.0).filter(|(a, b)| a == b).count();
+        same as f64 / mode.0.len().max(1) as f64
+    };
+    let member = |source: &Source| {
+        let alpha = source.architecture();
+        Member {
+            run: source.path.display().to_string(),
+            genotype: space.print(&alpha),
+            log_prob: prior.log_prob(&alpha),
+        }
+    };
+    Outcomes {
+        genotype: space.print(&mode),
+        entropy: space.by_group(&prior.entropy()),
+        entropy_uniform: Prior::uniform(&**space).entropy().iter().sum(),
+        agreement: sources.iter().map(agree).sum::<f64>() / sources.len() as f64,
+        runs: sources.iter().map(member).collect(),
+        run: path.display().to_string(),
+    }
+}
+
+/// The run folder. One that could not be written whole is taken away again.
+fn write(path: &Path, sources: &[Source], prior: &Prior, outcomes: &Outcomes, ui: &Ui) -> Result<()> {
+    let first = &sources[0];
+    let config = Config {
+        run: Some(path.to_owned()),
+        device: None,
+        prior_from: None,
+        prior_temperature: None,
+        weights_from: None,
+        ..first.config.clone()
+    };
+    let same_data = sources.iter().all(|source| source.manifest.data == first.manifest.data);
+    if !same_data {
+        ui.warn("the runs searched on different data; the consensus names none");
+    }
+    let manifest = Manifest {
+        kind: CONSENSUS.into(),
+        total_steps: 0,
+        data: if same_data { first.manifest.data.clone() } else { Value::Null },
+        class_names: if same_data { first.manifest.class_names.clone() } else { Vec::new() },
+        ..Manifest::new(&config)?
+    };
+    let run = RunDir::create(path, &config, &manifest)?;
+    let written = fill(&run, &*first.space, prior, outcomes);
+    if written.is_err() {
+        drop(run);
+        // Best effort: the error that matters is reported.
+        _ = std::fs::remove_dir_all(path);
+    }
+    written
+}
+
+/// The result goes last: it says that the run is over.
+fn fill(run: &RunDir, space: &dyn Space, prior: &Prior, outcomes: &Outcomes) -> Result<()> {
+    run.checkpoints().save(0, None, &prior_tensors(prior, space))?;
+    run.write("genotype.txt", format!("{}\n", outcomes.genotype).as_bytes())?;
+    let svg = report::architecture_svg(space, &prior.mode());
+    run.write("cells.svg", svg.as_bytes())?;
+    run.write("cells.png", &report::png(&svg, 2.0)?)?;
+    run.write("prior.svg", report::prior_svg(space, prior).as_bytes())?;
+    run.write_result(outcomes)
+}
+
+fn text(r: &Outcomes) -> String {
+    let entropy: f64 = r.entropy.values().sum();
+    let width = r.runs.iter().map(|member| member.run.chars().count()).max().unwrap_or(0);
+    let member = |m: &Member| format!("{:width$}  log p = {:.2} nats  {}\n", m.run, m.log_prob, m.genotype);
+    let members: String = r.runs.iter().map(member).collect();
+    format!(
+        "{}\n\nentropy of the prior {entropy:.1} nats (uniform {:.1})\n\
+         {:.0} % of the most probable choices of the {} runs are those of the consensus; what each run found:\n{members}\n\
+         {run}/cells.svg    the architecture\n{run}/checkpoints  the prior; there are no shared weights\n\
+         next: parsec train --genotype {run}, or parsec search --prior-from {run}",
+        r.genotype,
+        r.entropy_uniform,
+        100.0 * r.agreement,
+        r.runs.len(),
+        run = r.run,
+    )
+}

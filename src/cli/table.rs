@@ -1,0 +1,227 @@
+//! A table of architectures with numbers, a JSON file → the architectures that a space holds, each with one number.
+//!
+//! Two forms are read: a list of objects with a `genotype` and numbers, and an object from the text of an architecture to an
+//! object with numbers. Numbers may lie deeper: `test_accuracy.600` is the member `600` of the member `test_accuracy`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+use crate::config::keys::nearest;
+use crate::error::{Error, Result};
+use crate::space::{Alpha, Space};
+
+/// The numbers that are taken where none is named: the first of these that the table has.
+const USUAL: [&str; 3] = ["mean_acc", "accuracy", "test_accuracy.600"];
+
+/// The content of a table, in the order of the file.
+#[derive(Clone, Debug)]
+pub struct Table {
+    path: PathBuf,
+    /// The architecture's text and its numbers.
+    entries: Vec<(String, Value)>,
+}
+
+/// An architecture of a space, and its number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The architecture.
+    pub alpha: Alpha,
+    /// Its text in the table.
+    pub text: String,
+    /// Its number, in the table's unit.
+    pub value: f64,
+}
+
+/// What a space holds of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Held {
+    /// The name of the number.
+    pub key: String,
+    /// The architectures that the space holds, in the order of the table.
+    pub entries: Vec<Entry>,
+    /// How many the space does not hold, and the first of them with the reason.
+    pub left_out: Option<(usize, String)>,
+}
+
+impl Table {
+    /// The table in the file `path`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it cannot be read, and those of [`Self::parse`].
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+        Self::parse(&bytes, path)
+    }
+
+    /// The table in `bytes`, the content of the file `path`.
+    ///
+    /// # Errors
+    /// [`Error::File`] for what is no JSON, has another form, or no entry.
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
+        let wrong = |expected: String, found: String| {
+            let try_this =
+                "[{\"genotype\": \"012\", \"accuracy\": 0.9}, ...] or {\"012\": {\"accuracy\": 0.9}, ...}";
+            Error::file(path, None, expected, found, try_this)
+        };
+        let raw: Raw = serde_json::from_slice(bytes)
+            .map_err(|e| wrong("a table of architectures as JSON".into(), e.to_string()))?;
+        let mut entries = Vec::new();
+        for (i, (text, value)) in raw.0.into_iter().enumerate() {
+            let text = match text.or_else(|| value.get("genotype")?.as_str().map(str::to_owned)) {
+                Some(text) => text,
+                None => {
+                    let expected = format!("an object with a text `genotype` as entry {}", i + 1);
+                    return Err(wrong(expected, shown(&value)));
+                }
+            };
+            if !value.is_object() {
+                return Err(wrong(format!("an object with numbers for `{text}`"), shown(&value)));
+            }
+            entries.push((text, value));
+        }
+        if entries.is_empty() {
+            return Err(wrong("at least one architecture".into(), "none".into()));
+        }
+        Ok(Self { path: path.to_owned(), entries })
+    }
+
+    /// The architectures that `space` holds, with the number `key`, or with the usual one.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a key that the table has not, [`Error::File`] where the space holds no entry or an entry has no
+    /// such number.
+    pub fn held(&self, space: &dyn Space, key: Option<&str>) -> Result<Held> {
+        let key = self.key(key)?;
+        let (mut entries, mut n_left_out, mut first) = (Vec::new(), 0, None);
+        for (text, numbers) in &self.entries {
+            let parsed = space.named(text.trim()).map_or_else(|| space.parse(text), Ok);
+            match parsed {
+                Ok(alpha) => {
+                    let value = self.number(text, numbers, &key)?;
+                    entries.push(Entry { alpha, text: text.clone(), value });
+                }
+                Err(e) => {
+                    n_left_out += 1;
+                    first.get_or_insert_with(|| format!("`{text}`: {e}"));
+                }
+            }
+        }
+        if entries.is_empty() {
+            let expected = format!("architectures of the space {} of the run", described(space));
+            let found = format!("none among {}; the first is {}", n_left_out, first.unwrap_or_default());
+            return Err(Error::file(&self.path, None, expected, found, "a run of the table's space"));
+        }
+        Ok(Held { key, entries, left_out: first.map(|first| (n_left_out, first)) })
+    }
+
+    /// The name of the number: as given, or the usual one, if the first entry has it.
+    fn key(&self, given: Option<&str>) -> Result<String> {
+        let first = &self.entries[0].1;
+        let is_there = |key: &&str| find(first, key).is_some_and(Value::is_number);
+        let found = match given {
+            Some(key) => Some(key).filter(is_there),
+            None => USUAL.into_iter().find(is_there),
+        };
+        if let Some(key) = found {
+            return Ok(key.to_owned());
+        }
+        let mut keys = Vec::new();
+        numeric_keys(first, "", &mut keys);
+        if keys.is_empty() {
+            let expected = format!("numbers with `{}`", self.entries[0].0);
+            return Err(Error::file(&self.path, None, expected, shown(first), "a table with numbers"));
+        }
+        let list = || keys.iter().map(String::as_str);
+        let near = given.and_then(|key| nearest(key, list())).unwrap_or(&keys[0]);
+        let what = given.map_or("rank without --key".to_owned(), |key| format!("--key {key}"));
+        let expected = format!("a number of the table: {}", keys.join(", "));
+        let found = match given.map(|key| find(first, key)) {
+            None => format!("none of {}", USUAL.join(", ")),
+            Some(None) => "no such key".into(),
+            Some(Some(value)) => shown(value),
+        };
+        Err(Error::usage(what, expected, found, format!("--key {near}")))
+    }
+
+    fn number(&self, text: &str, numbers: &Value, key: &str) -> Result<f64> {
+        let found = find(numbers, key);
+        found.and_then(Value::as_f64).ok_or_else(|| {
+            let expected = format!("a number `{key}` for `{text}`");
+            let found = found.map_or("nothing".into(), shown);
+            Error::file(&self.path, None, expected, found, "another --key, or a table without that entry")
+        })
+    }
+}
+
+/// The member of `value` that `key` names, its parts separated by dots; a member whose own name has dots goes first.
+fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+    value.get(key).or_else(|| {
+        let mut splits = key.match_indices('.').map(|(at, _)| (&key[..at], &key[at + 1..]));
+        splits.find_map(|(first, rest)| find(value.get(first)?, rest))
+    })
+}
+
+/// The keys of all numbers in `value`, with dots between their parts.
+fn numeric_keys(value: &Value, prefix: &str, out: &mut Vec<String>) {
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        if value.is_number() {
+            out.push(key);
+        } else {
+            numeric_keys(value, &key, out);
+        }
+    }
+}
+
+/// A space with its settings.
+fn described(space: &dyn Space) -> String {
+    let settings: Vec<String> =
+        space.settings().iter().map(|(key, value)| format!("{key} {value}")).collect();
+    format!("{} ({})", space.name(), settings.join("; "))
+}
+
+/// The beginning of a value as JSON.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    let start: String = text.chars().take(60).collect();
+    if start.len() < text.len() { format!("{start}...") } else { start }
+}
+
+/// Entries as they stand in the file, which a map of serde_json would sort.
+struct Raw(Vec<(Option<String>, Value)>);
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        from.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of objects, or an object from architectures to objects")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Raw, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(value) = list.next_element()? {
+            entries.push((None, value));
+        }
+        Ok(Raw(entries))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Raw, A::Error> {
+        let mut entries = Vec::new();
+        while let Some((text, value)) = map.next_entry()? {
+            entries.push((Some(text), value));
+        }
+        Ok(Raw(entries))
+    }
+}

@@ -1,0 +1,226 @@
+//! All children that a search saw → what each choice was worth.
+//!
+//! The likelihood of a child, less the mean of its step, is regressed on its choices: ℓ_tk − ℓ̄_t = Σ_s (β_s(α_tk) − mean
+//! over the step) + noise. It uses all K children of every step, where an importance weight uses little but the winner's.
+//! The model is additive: what two choices are worth only together is noise to it. A ridge of one observation that says
+//! "no effect" holds choices that were hardly seen near 0.
+
+use crate::space::Alpha;
+
+/// A child of one step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// The step, from 1.
+    pub step: u64,
+    /// What it chose.
+    pub alpha: Alpha,
+    /// Mean log-likelihood on the search batch, nats per image.
+    pub score: f64,
+}
+
+/// What one choice is worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Effect {
+    /// Against the mean over the choices of its slot, nats per image.
+    pub effect: f64,
+    /// Its standard error.
+    pub error: f64,
+    /// Children that had it.
+    pub n: usize,
+}
+
+/// What all choices are worth.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evidence {
+    /// By slot and choice.
+    pub effects: Vec<Vec<Effect>>,
+    /// Children seen.
+    pub n_children: usize,
+    /// Standard deviation of what the choices do not explain, nats per image.
+    pub noise: f64,
+    /// Correlation of the effects found from the odd steps with those found from the even steps: 1 if the evidence is all
+    /// signal, 0 if it is all noise. None where one of the two has nothing to say.
+    pub agreement: Option<f64>,
+    /// Covariance of the coefficients.
+    covariance: Vec<Vec<f64>>,
+}
+
+impl Evidence {
+    /// From the children of a search whose slots have so many choices each. None where no step had two that differ.
+    pub fn of(n_choices: &[usize], seen: &[Seen]) -> Option<Self> {
+        let all = Regression::of(n_choices, seen.iter());
+        let (solution, covariance) = all.solve()?;
+        let of_steps = |odd: bool| {
+            let half = Regression::of(n_choices, seen.iter().filter(|s| (s.step % 2 == 1) == odd));
+            half.solve().map(|(beta, _)| centred(n_choices, &beta))
+        };
+        let agreement = of_steps(true).zip(of_steps(false)).and_then(|(a, b)| correlation(&a, &b));
+        let (values, mut i) = (centred(n_choices, &solution), 0);
+        let mut effects = Vec::new();
+        for &n in n_choices {
+            let own = i..i + n;
+            let error = |at: usize| {
+                let contrast = |j: usize| f64::from(u8::from(j == at)) - 1.0 / n as f64;
+                let rows = own.clone().map(|j| {
+                    own.clone().map(|k| contrast(j) * contrast(k) * covariance[j][k]).sum::<f64>()
+                });
+                rows.sum::<f64>().max(0.0).sqrt()
+            };
+            let effect = |at: usize| Effect { effect: values[at], error: error(at), n: all.counts[at] };
+            effects.push(own.clone().map(effect).collect());
+            i += n;
+        }
+        Some(Self { effects, n_children: all.n_children, noise: all.noise(&solution), agreement, covariance })
+    }
+
+    /// What an architecture is worth against the mean of all, and the standard error of that, in nats per image.
+    pub fn advantage(&self, alpha: &Alpha) -> (f64, f64) {
+        let mut contrast = Vec::new();
+        let mut sum = 0.0;
+        for (effects, choice) in self.effects.iter().zip(&alpha.0) {
+            let chosen = usize::from(*choice);
+            sum += effects.get(chosen).map_or(0.0, |e| e.effect);
+            let n = effects.len() as f64;
+            contrast.extend((0..effects.len()).map(|i| f64::from(u8::from(i == chosen)) - 1.0 / n));
+        }
+        let row = |i: usize| contrast.iter().zip(&self.covariance[i]).map(|(c, v)| c * v).sum::<f64>();
+        let variance: f64 = contrast.iter().enumerate().map(|(i, c)| c * row(i)).sum();
+        (sum, variance.max(0.0).sqrt())
+    }
+}
+
+/// The normal equations of the additive model.
+struct Regression {
+    /// Xᵀ X of the features less their means by step.
+    gram: Vec<Vec<f64>>,
+    /// Xᵀ y.
+    moment: Vec<f64>,
+    /// yᵀ y.
+    square: f64,
+    counts: Vec<usize>,
+    n_children: usize,
+    n_steps: usize,
+    n_slots: usize,
+}
+
+impl Regression {
+    fn of<'a>(n_choices: &[usize], seen: impl Iterator<Item = &'a Seen>) -> Self {
+        let n: usize = n_choices.iter().sum();
+        let starts: Vec<usize> = n_choices
+            .iter()
+            .scan(0, |at, n| {
+                let start = *at;
+                *at += n;
+                Some(start)
+            })
+            .collect();
+        let mut r = Self {
+            gram: vec![vec![0.0; n]; n],
+            moment: vec![0.0; n],
+            square: 0.0,
+            counts: vec![0; n],
+            n_children: 0,
+            n_steps: 0,
+            n_slots: n_choices.len(),
+        };
+        let seen: Vec<&Seen> = seen.filter(|s| s.alpha.0.len() == starts.len()).collect();
+        for step in seen.chunk_by(|a, b| a.step == b.step).filter(|step| step.len() > 1) {
+            r.add(&starts, step);
+        }
+        r
+    }
+
+    /// Adds the children of one step.
+    fn add(&mut self, starts: &[usize], step: &[&Seen]) {
+        let k = step.len() as f64;
+        let mean = step.iter().map(|s| s.score).sum::<f64>() / k;
+        let features = |s: &Seen| -> Vec<usize> {
+            starts.iter().zip(&s.alpha.0).map(|(start, choice)| start + usize::from(*choice)).collect()
+        };
+        // How often each feature was there: its mean is that over K.
+        let mut times = std::collections::BTreeMap::new();
+        for child in step {
+            let y = child.score - mean;
+            self.square += y * y;
+            let own = features(child);
+            for &i in &own {
+                *times.entry(i).or_insert(0.0) += 1.0;
+                self.counts[i] += 1;
+                self.moment[i] += y;
+                own.iter().for_each(|&j| self.gram[i][j] += 1.0);
+            }
+        }
+        for (&i, a) in &times {
+            times.iter().for_each(|(&j, b)| self.gram[i][j] -= a * b / k);
+        }
+        self.n_children += step.len();
+        self.n_steps += 1;
+    }
+
+    /// Coefficients and their covariance.
+    fn solve(&self) -> Option<(Vec<f64>, Vec<Vec<f64>>)> {
+        let varied = self.gram.iter().enumerate().any(|(i, row)| row[i] > 1e-9);
+        if !varied {
+            return None;
+        }
+        let mut ridged = self.gram.clone();
+        ridged.iter_mut().enumerate().for_each(|(i, row)| row[i] += 1.0);
+        let mut inverse = inverse(ridged);
+        let times = |row: &Vec<f64>| row.iter().zip(&self.moment).map(|(a, b)| a * b).sum::<f64>();
+        let solution: Vec<f64> = inverse.iter().map(times).collect();
+        let variance = self.noise(&solution).powi(2);
+        inverse.iter_mut().flatten().for_each(|x| *x *= variance);
+        Some((solution, inverse))
+    }
+
+    /// Standard deviation of the residuals.
+    fn noise(&self, solution: &[f64]) -> f64 {
+        let explained: f64 = solution.iter().zip(&self.moment).map(|(b, m)| b * m).sum();
+        let free = self.gram.iter().enumerate().filter(|(i, row)| row[*i] > 1e-9).count();
+        let free = free.saturating_sub(self.n_slots);
+        let degrees = self.n_children.saturating_sub(self.n_steps + free).max(1);
+        ((self.square - explained).max(0.0) / degrees as f64).sqrt()
+    }
+}
+
+/// Less the mean over the choices of each slot.
+fn centred(n_choices: &[usize], values: &[f64]) -> Vec<f64> {
+    let (mut out, mut rest) = (Vec::new(), values);
+    for &n in n_choices {
+        let (own, others) = rest.split_at(n);
+        let mean = own.iter().sum::<f64>() / n.max(1) as f64;
+        out.extend(own.iter().map(|x| x - mean));
+        rest = others;
+    }
+    out
+}
+
+/// Pearson's correlation; none where one of the two is constant.
+fn correlation(a: &[f64], b: &[f64]) -> Option<f64> {
+    let n = a.len() as f64;
+    let [mean_a, mean_b] = [a, b].map(|x| x.iter().sum::<f64>() / n);
+    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
+    for (x, y) in a.iter().zip(b) {
+        let (x, y) = (x - mean_a, y - mean_b);
+        (ab, aa, bb) = (ab + x * y, aa + x * x, bb + y * y);
+    }
+    (aa > 0.0 && bb > 0.0).then(|| ab / (aa * bb).sqrt())
+}
+
+/// The inverse of a symmetric positive definite matrix, by Gauss and Jordan without pivoting.
+fn inverse(mut a: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
+    for p in 0..a.len() {
+        let pivot = 1.0 / a[p][p];
+        a[p][p] = 1.0;
+        a[p].iter_mut().for_each(|x| *x *= pivot);
+        let row = a[p].clone();
+        for (_, other) in a.iter_mut().enumerate().filter(|(i, _)| *i != p) {
+            let factor = other[p];
+            if factor != 0.0 {
+                other[p] = 0.0;
+                other.iter_mut().zip(&row).for_each(|(x, r)| *x -= factor * r);
+            }
+        }
+    }
+    a
+}
