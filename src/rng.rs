@@ -40,6 +40,8 @@ pub enum Purpose {
     Fair = 14,
     /// Entries drawn from a table of architectures.
     Table = 15,
+    /// Random architectures that a result is compared with.
+    Compared = 16,
 }
 
 /// The stream for `purpose` at (`step`, `index`).

@@ -16,9 +16,10 @@ use crate::error::Error;
 use crate::export::tensors::{self, Tensors};
 use crate::graph::Lowering;
 use crate::report;
+use crate::report::trust::{self, Trust};
 use crate::run::{self, CONSENSUS, Job, Manifest, Options, Progress, RunDir, stop};
 use crate::search::{Evaluation, Search, Settings, StepRecord, take_prior};
-use crate::space::{ByGroup, Space};
+use crate::space::{Alpha, ByGroup, Space};
 
 impl Job for Search {
     type Record = StepRecord;
@@ -63,6 +64,10 @@ impl Job for Search {
     }
 }
 
+/// Random architectures that a result is compared with, and the held-out images for that.
+const N_RANDOM: usize = 16;
+const MOST_IMAGES: usize = 1000;
+
 /// A search and what it was made from.
 pub struct Session {
     /// The search, at its beginning.
@@ -88,6 +93,9 @@ struct Outcomes {
     seed: u64,
     adapter: String,
     arena_bytes: u64,
+    /// Of a search by draws from a prior that moved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trust: Option<Trust>,
     run: String,
 }
 
@@ -178,6 +186,7 @@ impl Session {
         self.draw(run)?;
         let mode = self.search.architecture();
         let evaluation = self.search.evaluate(&mode)?;
+        let trust = self.trust(run, &mode)?;
         let uniform = self.search.entropy_uniform();
         let space = std::sync::Arc::clone(&self.search.spec().space);
         let result = Outcomes {
@@ -192,11 +201,24 @@ impl Session {
             seed: self.search.config().seed,
             adapter: self.manifest.adapter.clone(),
             arena_bytes: self.search.network().arena_bytes(),
+            trust,
             run: run.path().display().to_string(),
         };
         run.write_result(&result)?;
         ui.emit(&result)?;
         ui.say(&summary(&result, &self.identity))
+    }
+
+    /// Whether the result is more than chance.
+    fn trust(&mut self, run: &RunDir, mode: &Alpha) -> Result<Option<Trust>> {
+        let config = self.search.config();
+        if config.method != Method::Parsec || config.freeze_prior {
+            return Ok(None);
+        }
+        let images = config.search_batch();
+        let evidence = trust::evidence(&run.metrics_path(), self.search.space(), images)?;
+        let better = self.search.better_than_random(mode, N_RANDOM, MOST_IMAGES)?;
+        Ok(Some(Trust::of(evidence.as_ref(), mode, [better, N_RANDOM])))
     }
 
     /// Genotype, drawings and plots.
@@ -265,9 +287,10 @@ fn shape(config: &Config, dataset: &Dataset) -> Result<Shape> {
 fn summary(r: &Outcomes, identity: &Identity) -> String {
     let entropy: f64 = r.entropy.values().sum();
     let what = if r.method == Method::Darts.to_string() { "softmax of alpha" } else { "prior" };
+    let trust = r.trust.map(|trust| format!("{}\n", trust.text())).unwrap_or_default();
     format!(
         "{}\n\nheld-out accuracy {:.1} % ({} of {} images, shared weights, batch statistics; chance {:.1} %)\n\
-         entropy of the {what} {entropy:.1} nats (uniform {:.1})\n{} steps in {:.0} s on {}\n\n\
+         entropy of the {what} {entropy:.1} nats (uniform {:.1})\n{trust}{} steps in {:.0} s on {}\n\n\
          {run}/cells.svg    the architecture\n{run}/metrics.jsonl one line per step\n{run}/checkpoints  weights, prior, optimiser\n\
          next: parsec show {run}",
         r.genotype,

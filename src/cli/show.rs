@@ -15,7 +15,9 @@ use crate::error::{Error, Result};
 use crate::graph;
 use crate::report;
 use crate::report::summary::{Counts, Known, Training};
+use crate::report::trust::{self, Trust};
 use crate::rng::{Purpose, stream};
+use crate::search::evidence::Evidence;
 use crate::space::{self, Alpha, NetworkKind, NetworkSpec, Prior, Space, owner, read_architecture};
 
 /// Resolution of PNG drawings: image pixels per SVG pixel.
@@ -128,7 +130,10 @@ pub fn describe(args: &ShowArgs, prior: Option<&OfRun>) -> Result<String> {
     let samples = samples(args, prior)?;
     draw(args, &spec, &alpha, prior, &samples)?;
     let (batch, memory) = training(args, &run, kind, imagenet)?;
+    let evidence = evidence(folder, prior, &run)?;
     let known = Known {
+        evidence: evidence.as_ref(),
+        trust: run.trust,
         counts: Counts::of(&spec, &alpha),
         training: Training::of(&spec, &alpha, batch, memory),
         spec: &spec,
@@ -137,6 +142,15 @@ pub fn describe(args: &ShowArgs, prior: Option<&OfRun>) -> Result<String> {
         samples: &samples,
     };
     if args.json { known.to_json() } else { Ok(known.to_text()) }
+}
+
+/// What the run in `folder` saw of the choices of its prior.
+fn evidence(folder: &Path, prior: Option<&OfRun>, run: &RunFiles) -> Result<Option<Evidence>> {
+    let (path, images) = (folder.join("metrics.jsonl"), run.config("search_batch").or(run.config("batch")));
+    match (prior, images) {
+        (Some((space, _)), Some(images)) if path.is_file() => trust::evidence(&path, &**space, images),
+        _ => Ok(None),
+    }
 }
 
 /// Layers, channels, classes and side of the images of the reference's networks.
@@ -174,6 +188,7 @@ fn training(
 struct RunFiles {
     config: toml::Table,
     manifest: Value,
+    trust: Option<Trust>,
 }
 
 impl RunFiles {
@@ -190,7 +205,10 @@ impl RunFiles {
         })?;
         // Only the extents of the data are wanted from it.
         let manifest = read("manifest.json").ok().and_then(|(_, text)| serde_json::from_str(&text).ok());
-        Ok(Self { config, manifest: manifest.unwrap_or_default() })
+        let result: Option<Value> =
+            read("result.json").ok().and_then(|(_, text)| serde_json::from_str(&text).ok());
+        let trust = result.and_then(|mut r| serde_json::from_value(r["trust"].take()).ok());
+        Ok(Self { config, manifest: manifest.unwrap_or_default(), trust })
     }
 
     fn config(&self, key: &str) -> Option<usize> {

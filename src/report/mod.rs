@@ -16,6 +16,7 @@ pub mod png;
 pub mod rank;
 pub mod summary;
 mod svg;
+pub mod trust;
 
 use crate::space::{Alpha, Diagram, Space};
 

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::trust::Trust;
 use crate::error::{Error, Result};
 use crate::graph::{Extent, Layout, Lowering, Memory, Mode, Plan, Request};
 use crate::network::ParamSpec;
+use crate::search::evidence::{Effect, Evidence};
 use crate::space::{Alpha, Paths, Prior, Space, Tally};
 use crate::space::{NetworkKind, NetworkSpec};
 
@@ -77,6 +79,10 @@ pub struct Known<'a> {
     pub training: Training,
     /// The run's newest prior, with the space it is over.
     pub prior: Option<&'a (Arc<dyn Space>, Prior)>,
+    /// What the run saw of the choices.
+    pub evidence: Option<&'a Evidence>,
+    /// How far its result is to be trusted.
+    pub trust: Option<Trust>,
     /// Architectures drawn from it, with their log-probabilities.
     pub samples: &'a [(Alpha, f64)],
 }
@@ -110,7 +116,20 @@ impl Known<'_> {
                     _ => {}
                 }
             }
-            probabilities(&mut value["probabilities"], &**space, prior);
+            per_slot(&mut value["probabilities"], &**space, prior.probabilities());
+            if let Some(evidence) = self.evidence {
+                let of = |what: fn(&Effect) -> f64| {
+                    evidence.effects.iter().map(|slot| slot.iter().map(what).collect()).collect()
+                };
+                let (agreement, noise) = (evidence.agreement, evidence.noise);
+                let n = evidence.n_children;
+                value["evidence"] = json!({ "n_children": n, "noise": noise, "agreement": agreement });
+                per_slot(&mut value["evidence"]["effects"], &**space, of(|e| e.effect));
+                per_slot(&mut value["evidence"]["errors"], &**space, of(|e| e.error));
+            }
+        }
+        if let Some(trust) = self.trust {
+            value["trust"] = json!(trust);
         }
         if !self.samples.is_empty() {
             let space = self.prior.map_or(&self.spec.space, |(space, _)| space);
@@ -162,7 +181,10 @@ impl Known<'_> {
             }
         }
         if let Some((space, prior)) = self.prior {
-            text += &prior_text(&**space, prior);
+            text += &prior_text(&**space, prior, self.evidence);
+        }
+        if let Some(trust) = self.trust {
+            let _ = write!(text, "\n{}\n", trust.text());
         }
         let space = self.prior.map_or(&spec.space, |(space, _)| space);
         for (i, (sample, log_p)) in self.samples.iter().enumerate() {
@@ -191,9 +213,9 @@ fn form(space: &dyn Space) -> String {
     }
 }
 
-/// The probabilities of all choices, in the form in which a trace has logits.
-fn probabilities(value: &mut Value, space: &dyn Space, prior: &Prior) {
-    let mut slots = prior.probabilities().into_iter();
+/// Numbers of all choices, in the form in which a trace has logits.
+fn per_slot(value: &mut Value, space: &dyn Space, numbers: Vec<Vec<f64>>) {
+    let mut slots = numbers.into_iter();
     for table in space.prior_tables() {
         let n_slots = if table.shape.len() > 1 { table.shape[0] } else { 1 };
         let here: Vec<Vec<f64>> = slots.by_ref().take(n_slots).collect();
@@ -212,9 +234,21 @@ fn probabilities(value: &mut Value, space: &dyn Space, prior: &Prior) {
     }
 }
 
-/// The entropy of each group of slots and the most probable choices of each slot.
-fn prior_text(space: &dyn Space, prior: &Prior) -> String {
+/// The entropy of each group of slots and the most probable choices of each slot, with what they were worth.
+fn prior_text(space: &dyn Space, prior: &Prior, evidence: Option<&Evidence>) -> String {
     let mut text = String::new();
+    if let Some(evidence) = evidence {
+        let n = evidence.n_children;
+        let _ = write!(
+            text,
+            "\nof each choice: probability, and its effect +- error on the log-likelihood, against the mean over its slot,\n\
+             in thousandths of a nat per image (from {n} children, with the shared weights)\n"
+        );
+    }
+    let effect = |slot: usize, choice: usize| {
+        let effect = evidence.and_then(|e| e.effects.get(slot)?.get(choice));
+        effect.map_or(String::new(), |e| format!(" {:>+5.0} +- {:<3.0}", 1e3 * e.effect, 1e3 * e.error))
+    };
     let (entropy, uniform) = (prior.entropy(), Prior::uniform(space).entropy());
     let probabilities = prior.probabilities();
     for (group, name) in space.groups().iter().enumerate() {
@@ -226,7 +260,10 @@ fn prior_text(space: &dyn Space, prior: &Prior) -> String {
             let listed: Vec<String> = ranked
                 .iter()
                 .take(N_LISTED)
-                .map(|&(choice, p)| format!("{:<18} {:>5.1} %", space.choice_name(slot, choice), 100.0 * p))
+                .map(|&(choice, p)| {
+                    let name = space.choice_name(slot, choice);
+                    format!("{name:<18} {:>5.1} %{}", 100.0 * p, effect(slot, choice))
+                })
                 .collect();
             let _ = writeln!(text, "  {}  {}", space.slot_name(slot), listed.join("   "));
         }

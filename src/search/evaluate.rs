@@ -6,7 +6,8 @@ use super::record::StepRecord;
 use super::search::{Done, Observer, Search};
 use crate::data::{Batch, Dataset, Normalisation, first_mixed_batches};
 use crate::error::{Error, Result};
-use crate::space::Alpha;
+use crate::rng::{Purpose, stream};
+use crate::space::{Alpha, Prior};
 
 /// How well an architecture does with the shared weights.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
@@ -119,6 +120,24 @@ impl Search {
         }
         total.mean_log_likelihood /= total.n.max(1) as f64;
         Ok(total)
+    }
+
+    /// Of `n` random architectures, how many have a smaller likelihood than `alpha` with the shared weights, on at most
+    /// `most` held-out images.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the adapter fails.
+    pub fn better_than_random(&mut self, alpha: &Alpha, n: usize, most: usize) -> Result<usize> {
+        let held_out = self.held_out(Some(most.min(self.dataset.test.n)))?;
+        let uniform = Prior::uniform(self.space());
+        let mut score = |alpha: &Alpha| self.evaluate_on(alpha, &held_out, &mut || {});
+        let own = score(alpha)?.mean_log_likelihood;
+        let mut better = 0;
+        for i in 0..n {
+            let random = uniform.sample(&mut stream(0, Purpose::Compared, 0, i as u64));
+            better += usize::from(score(&random)?.mean_log_likelihood < own);
+        }
+        Ok(better)
     }
 
     /// Accuracy of the mode if it was evaluated after the step that was done last.

@@ -61,9 +61,9 @@ impl Evidence {
             let own = i..i + n;
             let error = |at: usize| {
                 let contrast = |j: usize| f64::from(u8::from(j == at)) - 1.0 / n as f64;
-                let rows = own.clone().map(|j| {
-                    own.clone().map(|k| contrast(j) * contrast(k) * covariance[j][k]).sum::<f64>()
-                });
+                let rows = own
+                    .clone()
+                    .map(|j| own.clone().map(|k| contrast(j) * contrast(k) * covariance[j][k]).sum::<f64>());
                 rows.sum::<f64>().max(0.0).sqrt()
             };
             let effect = |at: usize| Effect { effect: values[at], error: error(at), n: all.counts[at] };

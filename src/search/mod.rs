@@ -9,6 +9,7 @@ pub mod darts;
 pub mod draws;
 mod evaluate;
 pub mod evaluator;
+pub mod evidence;
 pub mod importance;
 pub mod prior_update;
 mod record;

@@ -202,7 +202,7 @@ impl PartialEq for dyn Space {
     }
 }
 
-impl dyn Space {
+impl dyn Space + '_ {
     /// Numbers per slot, summed by group, with the names of the groups.
     pub fn by_group(&self, per_group: &[f64]) -> ByGroup<f64> {
         self.groups().iter().map(|name| (*name).to_owned()).zip(per_group.iter().copied()).collect()

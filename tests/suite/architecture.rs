@@ -22,7 +22,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("train", &["config", "data", "export", "gpu", "graph", "kernel", "network", "rng", "space"]),
     ("run", &["config", "export"]),
     ("export", &["config", "graph", "network", "run", "space"]),
-    ("report", &["graph", "network", "run", "space"]),
+    ("report", &["graph", "network", "run", "search", "space"]),
     ("bench", &["config", "data", "gpu", "graph", "kernel", "network", "ops", "rng", "search", "space"]),
     ("selftest", &["gpu", "graph", "kernel", "network", "ops", "reference", "rng", "space"]),
 ];

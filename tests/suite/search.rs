@@ -15,6 +15,7 @@ mod adaptive;
 mod darts;
 mod draws;
 mod estimator;
+mod evidence;
 mod failures;
 mod importance;
 mod lanes;
