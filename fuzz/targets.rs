@@ -6,11 +6,12 @@
 use std::fs;
 use std::path::Path;
 
+use parsec_nas::cli::table::Table;
 use parsec_nas::config::{CompareConfig, Config, TrainConfig};
 use parsec_nas::data::{self, CIFAR10, CIFAR100};
 use parsec_nas::export::tensors;
 use parsec_nas::run::{Manifest, checkpoint, metrics};
-use parsec_nas::space::{Genotype, read_genotype};
+use parsec_nas::space::{Chain, Genotype, read_genotype};
 use parsec_nas::{Result, report};
 
 /// A parser under its name, which is that of its folder of seeds.
@@ -30,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     ("checkpoint", checkpoint),
     ("manifest", manifest),
     ("metrics", metrics_lines),
+    ("table", table),
 ];
 
 const NAME: &str = "input-file";
@@ -176,6 +178,16 @@ pub fn metrics_lines(bytes: &[u8], scratch: &Path) {
         assert!(left.is_empty() || left.ends_with(b"\n"));
         for line in left.split_inclusive(|b| *b == b'\n') {
             assert!(bytes.windows(line.len()).any(|part| part == line));
+        }
+    }
+}
+
+/// A table of architectures: every entry of a chain's space has a number, and the others are counted.
+pub fn table(bytes: &[u8], _: &Path) {
+    if let Some(table) = named(Table::parse(bytes, Path::new(NAME))) {
+        // A key that is not there is the user's mistake, not the file's.
+        if let Ok(held) = table.held(&Chain::default(), None) {
+            assert!(!held.entries.is_empty() && held.entries.iter().all(|e| e.value.is_finite()));
         }
     }
 }

@@ -123,7 +123,7 @@ impl Source {
                 CONSENSUS => {
                     ("a consensus".to_owned(), "the searches that it was made of, so that each counts once")
                 }
-                kind => (format!("a {kind}"), "the run of its search"),
+                kind => (format!("a run of kind {kind}"), "the run of its search"),
             };
             return Err(Error::file(path, None, "a search, which has a prior", found, try_this));
         }

@@ -109,8 +109,14 @@ fn search_run(path: &Path) -> Result<RunDir> {
     check_weights(&run)?;
     let kind = run.manifest()?.kind;
     if kind != Config::KIND {
-        let (expected, found) = ("a search, which has shared weights", format!("a {kind}"));
-        return Err(Error::file(path, None, expected, found, "the run of the search"));
+        let expected = "a search, whose shared weights serve any architecture";
+        return Err(Error::file(
+            path,
+            None,
+            expected,
+            format!("a run of kind {kind}"),
+            "the run of its search",
+        ));
     }
     Ok(run)
 }

@@ -17,6 +17,9 @@ use crate::space::{Alpha, Space};
 /// The numbers that are taken where none is named: the first of these that the table has.
 const USUAL: [&str; 3] = ["mean_acc", "accuracy", "test_accuracy.600"];
 
+/// Characters of an entry that a message shows.
+const MOST_SHOWN: usize = 60;
+
 /// The content of a table, in the order of the file.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -106,7 +109,10 @@ impl Table {
                 }
                 Err(e) => {
                     n_left_out += 1;
-                    first.get_or_insert_with(|| format!("`{text}`: {e}"));
+                    // The error's advice is for who types an architecture.
+                    let name = cut(text, MOST_SHOWN);
+                    let reason = format!("`{name}`: expected {}, found {}", e.expected, e.found);
+                    first.get_or_insert(reason);
                 }
             }
         }
@@ -186,8 +192,12 @@ fn described(space: &dyn Space) -> String {
 
 /// The beginning of a value as JSON.
 fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    let start: String = text.chars().take(60).collect();
+    cut(&value.to_string(), MOST_SHOWN)
+}
+
+/// The first `n_chars` characters.
+fn cut(text: &str, n_chars: usize) -> String {
+    let start: String = text.chars().take(n_chars).collect();
     if start.len() < text.len() { format!("{start}...") } else { start }
 }
 

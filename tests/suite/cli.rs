@@ -35,8 +35,23 @@ fn help_lists_the_commands_and_every_flag() {
     let (code, out, err) = outcome(&["--help"]);
     assert_eq!((code, err.as_str()), (0, ""));
     for command in [
-        "devices", "search", "resume", "show", "replay", "export", "selftest", "train", "eval", "predict",
-        "bench", "compare", "--device", "--json", "--quiet",
+        "devices",
+        "search",
+        "resume",
+        "show",
+        "replay",
+        "export",
+        "selftest",
+        "train",
+        "eval",
+        "predict",
+        "bench",
+        "compare",
+        "consensus",
+        "rank",
+        "--device",
+        "--json",
+        "--quiet",
     ] {
         assert!(out.contains(command), "{command} is not in\n{out}");
     }

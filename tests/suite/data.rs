@@ -12,7 +12,8 @@ use flate2::write::GzEncoder;
 use parsec_nas::Error;
 use parsec_nas::data::{
     Augment, Batch, BatchSource, CIFAR10, CIFAR100, Dataset, Images, LoadOptions, Normalisation, Part,
-    Prefetch, eval_batches, load, mixed_batches, parse_cifar, parse_idx_images, parse_idx_labels, split,
+    Prefetch, eval_batches, first_mixed_batches, load, mixed_batches, parse_cifar, parse_idx_images,
+    parse_idx_labels, split,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -729,12 +730,28 @@ fn batches_are_mixed_where_classes_lie_apart() {
     let mut labels: Vec<u16> = batches.iter().flat_map(|b| b.labels.iter().map(|&l| l as u16)).collect();
     labels.sort_unstable();
     assert_eq!(labels, data.train.labels, "every image once");
+    // The first of them, in the same order.
+    let first =
+        |n: usize| -> Vec<Batch> { first_mixed_batches(&data.train, &raw(2), 5, n).unwrap().collect() };
+    let joined = |batches: &[Batch]| -> (Vec<f32>, Vec<u32>) {
+        let images = batches.iter().flat_map(|b| b.images.clone()).collect();
+        (images, batches.iter().flat_map(|b| b.labels.clone()).collect())
+    };
+    let (images, labels) = joined(&batches);
+    for (n, sizes) in [(3, vec![3]), (13, vec![5, 8]), (15, vec![5; 3])] {
+        let some = first(n);
+        assert_eq!(some.iter().map(|b| b.n).collect::<Vec<_>>(), sizes);
+        assert_eq!(joined(&some), (images[..images.len() / 23 * n].to_vec(), labels[..n].to_vec()));
+    }
+    assert_eq!(first(23), batches);
 
     // Where they lie in any order that stays.
     data.train.labels.swap(0, 22);
     let mixed: Vec<Batch> = mixed_batches(&data.train, &raw(2), 5).unwrap().collect();
     let plain: Vec<Batch> = eval_batches(&data.train, &raw(2), 5).unwrap().collect();
     assert_eq!(mixed, plain);
+    let first: Vec<Batch> = first_mixed_batches(&data.train, &raw(2), 5, 7).unwrap().collect();
+    assert_eq!((first.len(), &first[0].labels[..5]), (1, &plain[0].labels[..]));
     assert_usage(mixed_batches(&data.train, &raw(2), 0).map(|_| ()), &["--batch"]);
 }
 

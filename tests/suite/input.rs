@@ -217,6 +217,11 @@ fn make_seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         })
         .collect();
     out.push(("metrics", "four", lines.into_bytes()));
+
+    let by_text = r#"{"02012100": {"test_acc": [89.47, 88.94, 89.16], "mean_acc": 89.19, "params": 890666}, "11111221": {"mean_acc": 92.3}, "3": {"mean_acc": 1}}"#;
+    out.push(("table", "by_text", format!("{by_text}\n").into_bytes()));
+    let list = r#"[{"genotype": "02012100", "test_accuracy": {"20": 87.26, "600": 97.1}}, {"genotype": "11111221", "test_accuracy": {"600": 96.76}}, {"genotype": "DARTS_V2"}]"#;
+    out.push(("table", "list", format!("{list}\n").into_bytes()));
     out
 }
 

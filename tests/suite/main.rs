@@ -6,6 +6,7 @@ mod chain;
 mod cli;
 mod compare;
 mod config;
+mod consensus;
 mod data;
 mod export;
 mod faults;
