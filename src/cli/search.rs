@@ -126,6 +126,12 @@ pub struct SearchArgs {
     /// Start from the shared weights of another run of the same network, or of an exported file
     #[arg(long, value_name = "RUN|FILE")]
     pub weights_from: Option<String>,
+    /// Choose the most probable architecture with at most N skip connections in each cell, or identities in the chain
+    #[arg(long, value_name = "N")]
+    pub max_skips: Option<u64>,
+    /// End when the most probable architecture has not changed for N steps of the prior; 0: only after all steps
+    #[arg(long, value_name = "N")]
+    pub patience: Option<u64>,
     /// No backward pass for children whose weights sum to at most this
     #[arg(long, value_name = "MASS")]
     pub drop_mass: Option<f64>,

@@ -17,9 +17,10 @@ use crate::export::tensors::{self, Tensors};
 use crate::graph::Lowering;
 use crate::report;
 use crate::report::trust::{self, Trust};
-use crate::run::{self, CONSENSUS, Job, Manifest, Options, Progress, RunDir, stop};
+use crate::run::{self, Job, Manifest, Options, Progress, RunDir, stop};
 use crate::search::{Evaluation, Search, Settings, StepRecord, take_prior};
-use crate::space::{Alpha, ByGroup, Space};
+use crate::space::transfer::carry;
+use crate::space::{Alpha, ByGroup, Prior, Space};
 
 impl Job for Search {
     type Record = StepRecord;
@@ -29,7 +30,7 @@ impl Job for Search {
     }
 
     fn total_steps(&self) -> u64 {
-        self.config().steps
+        if self.has_settled() { self.steps_done() } else { self.config().steps }
     }
 
     fn step(&mut self) -> Result<StepRecord> {
@@ -130,10 +131,7 @@ impl Session {
         let settings = Settings::of(config, normalisation, lowering)?;
         let mut search = Search::new(settings, dataset, gpu)?;
         if let Some(run) = prior_from {
-            same_choices(&run, search.space())?;
-            let (state, warnings) = run::read_prior(&run)?;
-            warnings.iter().for_each(|w| ui.warn(w));
-            let prior = take_prior(&state, &run, search.space())?;
+            let prior = carried(&run, search.space(), ui)?;
             search.set_prior(prior.softened(search.config().prior_temperature.unwrap_or(1.0)));
         }
         if let Some(from) = weights_from {
@@ -242,30 +240,42 @@ impl Session {
     }
 }
 
-/// Whether the run whose prior a search starts from chose among the same, in the same order: as many others have as many
-/// logits.
-fn same_choices(from: &Path, space: &dyn Space) -> Result<()> {
+/// The prior of the run `from`, over the slots and choices of `space` that it has.
+fn carried(from: &Path, space: &dyn Space, ui: &Ui) -> Result<Prior> {
     let run = RunDir::open(from)?;
     let kind = run.manifest()?.kind;
-    if kind != Config::KIND && kind != CONSENSUS {
+    if kind != Config::KIND && kind != run::CONSENSUS {
         return Err(Error::file(from, None, "a search, which has a prior", format!("a {kind}"), ""));
     }
-    let was = run.config()?.space()?;
+    let config = run.config()?;
+    if config.method == Method::Darts {
+        let expected = "a search that draws children from a prior";
+        let try_this = "a run of --method parsec";
+        return Err(Error::file(from, None, expected, "one by --method darts, which has none", try_this));
+    }
+    let was = config.space()?;
+    let (state, warnings) = run::read_prior(from)?;
+    warnings.iter().for_each(|w| ui.warn(w));
+    let prior = take_prior(&state, from, &*was)?;
     if was.name() != space.name() {
         let expected = format!("a prior over the space {}", space.name());
         let try_this = format!("another run, or --space {}", was.name());
         return Err(Error::file(from, None, expected, was.name(), try_this));
     }
-    for key in ["primitives", "stages", "choices"] {
-        let value = |space: &dyn Space| space.settings().into_iter().find(|(k, _)| *k == key).map(|(_, v)| v);
-        let (was, is) = (value(&*was), value(space));
-        if was != is {
-            let (was, is) = (was.unwrap_or("none".into()), is.unwrap_or("none".into()));
-            let expected = format!("a prior over the {key} of this search ({is})");
-            return Err(Error::file(from, None, expected, was.clone(), format!("--{key} {was}")));
-        }
+    let Some(carried) = carry(&*was, &prior, space) else {
+        let expected = "a prior with a slot and a choice of this search";
+        let names: Vec<String> = was.settings().into_iter().map(|(k, v)| format!("{k} {v}")).collect();
+        return Err(Error::file(from, None, expected, names.join(", "), "another run"));
+    };
+    let ([slots, all_slots], [choices, all_choices]) = (carried.n_slots, carried.n_choices);
+    if slots < all_slots || choices < all_choices {
+        ui.note(&format!(
+            "the prior of {} has {slots} of {all_slots} slots of this search, and {choices} of the {all_choices} choices in \
+             them; the others start uniform",
+            from.display()
+        ));
     }
-    Ok(())
+    Ok(carried.prior)
 }
 
 /// The extents of the search, for a trial of kernel variants.

@@ -87,6 +87,8 @@ pub const KEYS: &[Key] = &[
     key("prior_from", Kind::Text(|s| non_empty(s, "a run folder"))),
     key("prior_temperature", Kind::Positive(1e6)),
     key("weights_from", Kind::Text(|s| non_empty(s, "a run folder or a safetensors file"))),
+    key("max_skips", Kind::Int(0, 64)),
+    key("patience", Kind::Int(0, 1_000_000_000)),
     key("drop_mass", Kind::Float(0.0, 0.5)),
     key("lanes", Kind::Int(1, 64)),
     key("trace_steps", Kind::Int(0, 1_000_000)),

@@ -30,6 +30,8 @@ pub use types::{Baseline, Draws, Memory, Method, Samples, Temper, TrainWeights};
 
 /// Root of the prior's steps times its learning rate.
 const PRIOR_TRAVEL: f64 = 1.5;
+/// Passes over the train split below which images are not cropped.
+const FEW_PASSES: f64 = 10.0;
 /// Examples of a search batch at least, since only they tell architectures apart.
 const SEARCH_BATCH: usize = 256;
 
@@ -141,6 +143,12 @@ pub struct Config {
     /// the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights_from: Option<PathBuf>,
+    /// Identities that a cell, or the chain, of the result may have; without it any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_skips: Option<usize>,
+    /// The search ends when the mode of the prior has not changed for so many steps; 0 = only after all steps.
+    #[serde(default)]
+    pub patience: u64,
     /// Children whose importance weights sum to at most this have no backward pass.
     pub drop_mass: f64,
     /// Lanes in which the gradients of children are added; one where a configuration does not say, as before there were
@@ -183,9 +191,20 @@ pub struct Config {
     pub keep_checkpoints: usize,
     /// Steps between evaluations of the mode on held-out images; 0 = only at the end.
     pub eval_every: u64,
-    /// Rates that nobody said anything of, which wait for the length of the run; with what they are meanwhile.
+    /// What nobody said anything of and that follows from the data.
     #[serde(skip)]
-    pub waiting: Vec<(&'static str, f64)>,
+    pub waiting: Waiting,
+}
+
+/// Settings that wait for the length of the run or its images, with their values meanwhile. They are no part of what is
+/// configured: configurations with equal settings are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Waiting(Vec<(&'static str, f64)>);
+
+impl PartialEq for Waiting {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
 }
 
 /// What the paper's algorithm has. What is not set there is `search_batch`.
@@ -197,7 +216,7 @@ const PAPER: [(&str, &str); 5] = [
     ("baseline", "\"none\""),
 ];
 /// Settings that follow from the length of the run and the images, where nobody says anything of them.
-const FOLLOWING: [&str; 3] = ["lr", "prior_lr", "search_batch"];
+const FOLLOWING: [&str; 4] = ["lr", "prior_lr", "search_batch", "crop_pad"];
 
 impl Config {
     /// The configuration of `parsec search` without any argument.
@@ -220,6 +239,7 @@ impl Config {
         let darts = user.get("method").and_then(Value::as_str) == Some("darts");
         let waits = |key: &str| !paper && !darts && !user.contains_key(key);
         let (lr, prior_lr) = (waits("lr"), waits("prior_lr"));
+        let crop_pad = !paper && !user.contains_key("crop_pad");
         if paper || darts {
             as_in_the_paper(&mut user, paper)?;
         }
@@ -238,10 +258,13 @@ impl Config {
             user.insert("warmup".into(), 0.0.into());
         }
         let mut config: Self = resolved::over_preset(preset, user)?;
-        config.waiting = [("lr", config.lr, lr), ("prior_lr", config.prior_lr, prior_lr)]
-            .into_iter()
-            .filter_map(|(key, value, waits)| waits.then_some((key, value)))
-            .collect();
+        let pad = f64::from(config.crop_pad);
+        config.waiting = Waiting(
+            [("lr", config.lr, lr), ("prior_lr", config.prior_lr, prior_lr), ("crop_pad", pad, crop_pad)]
+                .into_iter()
+                .filter_map(|(key, value, waits)| waits.then_some((key, value)))
+                .collect(),
+        );
         config.follow();
         (config.stages, config.choices) = space::of_chain(&*config.space()?);
         if config.reference {
@@ -317,6 +340,8 @@ impl Config {
         let asked = [
             ("`prior_from`", self.prior_from.as_ref().map(|run| run.display().to_string())),
             ("`trace_steps`", (self.trace_steps > 0).then(|| self.trace_steps.to_string())),
+            ("`max_skips`", self.max_skips.map(|n| n.to_string())),
+            ("`patience`", (self.patience > 0).then(|| self.patience.to_string())),
         ];
         match asked.into_iter().find_map(|(key, value)| Some((key, value?))) {
             Some((key, value)) if self.method == Method::Darts => {
@@ -367,8 +392,10 @@ impl Config {
         (!self.freeze_prior).then_some(steps)
     }
 
-    /// Sets what follows from the data: the number of images of the train split and of the search split.
-    pub fn resolve_for(&mut self, n_train: usize, n_search: usize) {
+    /// Sets what follows from the data: the number of images of the train split and of the search split, and their side.
+    ///
+    /// Images that a run sees only a few times are not cropped: what a network has not learnt yet is no better for it.
+    pub fn resolve_for(&mut self, n_train: usize, n_search: usize, side: usize) {
         if let Some(epochs) = self.epochs {
             self.steps = epochs.saturating_mul((n_train / self.batch.max(1)).max(1) as u64);
         }
@@ -376,6 +403,15 @@ impl Config {
             let wanted = self.batch.max(SEARCH_BATCH.min(n_search));
             self.search_batch = Some(wanted - wanted % self.micro_batch.unwrap_or(1));
         }
+        let passes = self.steps as f64 * self.batch as f64 / n_train.max(1) as f64;
+        let pad = if passes < FEW_PASSES { 0 } else { (side as u32 + 4) / 8 };
+        self.waiting.0.retain(|(key, meanwhile)| {
+            let is_pad = *key == "crop_pad";
+            if is_pad && f64::from(self.crop_pad) == *meanwhile {
+                self.crop_pad = pad;
+            }
+            !is_pad
+        });
         self.follow();
     }
 
@@ -390,13 +426,17 @@ impl Config {
         let warm_up = (self.warmup * self.steps as f64) as u64;
         let lr = (0.025 * (20_000.0 / self.steps as f64).sqrt()).clamp(0.025, 0.1);
         let prior_lr = PRIOR_TRAVEL / ((self.steps - warm_up) as f64).sqrt();
-        for (key, meanwhile) in std::mem::take(&mut self.waiting) {
-            let (rate, follows) =
-                if key == "lr" { (&mut self.lr, lr) } else { (&mut self.prior_lr, prior_lr) };
-            if *rate == meanwhile {
+        self.waiting.0.retain(|(key, meanwhile)| {
+            let (rate, follows) = match *key {
+                "lr" => (&mut self.lr, lr),
+                "prior_lr" => (&mut self.prior_lr, prior_lr),
+                _ => return true,
+            };
+            if *rate == *meanwhile {
                 *rate = rounded(follows);
             }
-        }
+            false
+        });
     }
 }
 

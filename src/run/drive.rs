@@ -129,18 +129,18 @@ fn steps<J: Job>(
     show: &mut dyn FnMut(&Progress),
     stop: &AtomicBool,
 ) -> Result<Outcome> {
-    let total = job.total_steps();
     if job.step_index() == 0 {
         save(job, run, options)?;
     } else {
         // A run that was ended between saving and removing has one too many.
         run.checkpoints().prune(job.step_index(), options.keep)?;
     }
-    if job.step_index() >= total {
+    if job.step_index() >= job.total_steps() {
         return Ok(Outcome::AlreadyDone);
     }
     let mut metrics = Metrics::open(&run.metrics_path())?;
-    while job.step_index() < total {
+    // What a job learns may bring its end forward.
+    while job.step_index() < job.total_steps() {
         let record = match job.step() {
             Ok(record) => record,
             Err(e) => {
@@ -153,7 +153,7 @@ fn steps<J: Job>(
         };
         metrics.append(&record)?;
         show(&job.progress(&record));
-        let step = job.step_index();
+        let (step, total) = (job.step_index(), job.total_steps());
         let stopped = stop.load(Ordering::SeqCst);
         // With 0 this is never so.
         let due = step.is_multiple_of(options.checkpoint_every);

@@ -1,5 +1,7 @@
 //! Algorithm 1, beside the paper's box.
 
+use std::path::Path;
+
 use super::draws::{self, Drawn};
 use super::evaluator::Evaluator;
 use super::importance;
@@ -8,7 +10,7 @@ use super::strategy::{Step, Strategy, put, take};
 use crate::config::{Baseline, Config, Draws, Samples, Temper, TrainWeights};
 use crate::data::Batch;
 use crate::error::Result;
-use crate::export::tensors::Tensors;
+use crate::export::tensors::{self, Tensor, Tensors};
 use crate::gpu::Update;
 use crate::rng::{Purpose, stream};
 use crate::space::{Alpha, Prior, Space};
@@ -34,9 +36,16 @@ pub struct Rules {
     pub warm_up: Option<u64>,
     /// Steps of the warm-up that compute likelihoods although nothing needs them but a trace.
     pub trace_steps: u64,
+    /// Identities that a group of slots of the result may have; none: any number.
+    pub max_skips: Option<usize>,
+    /// Steps without a change of the mode after which the search ends; 0: it goes on.
+    pub patience: u64,
     /// Key of the random numbers.
     pub seed: u64,
 }
+
+/// The tensor that counts them.
+const SETTLED: &str = "settled";
 
 impl Rules {
     /// Those of a configuration whose epochs have so many steps.
@@ -51,6 +60,8 @@ impl Rules {
             adam: Adam { lr: config.prior_lr, beta1: config.prior_beta1, beta2: config.prior_beta2 },
             warm_up: config.warm_up_steps(steps_per_epoch),
             trace_steps: config.trace_steps,
+            max_skips: config.max_skips,
+            patience: config.patience,
             seed: config.seed,
         }
     }
@@ -63,13 +74,15 @@ pub struct Parsec {
     pub prior: Prior,
     moments: Moments,
     rules: Rules,
+    /// Steps since the mode changed.
+    settled: u64,
 }
 
 impl Parsec {
     /// Uniform π.
     pub fn new(space: &dyn Space, rules: Rules) -> Self {
         let prior = Prior::uniform(space);
-        Self { moments: Moments::zeros(&prior), prior, rules }
+        Self { moments: Moments::zeros(&prior), prior, rules, settled: 0 }
     }
 
     /// The architectures that step `t` draws.
@@ -88,7 +101,7 @@ impl Strategy for Parsec {
         update: Update,
     ) -> Result<Step> {
         // 6-8: α_k ~ p(α|π), K of them.
-        let Self { prior, moments, rules } = self;
+        let Self { prior, moments, rules, settled } = self;
         let Drawn { alphas, ratios } = draws::draw(prior, rules, t);
         let uniform = vec![1.0 / alphas.len() as f64; alphas.len()];
 
@@ -131,8 +144,10 @@ impl Strategy for Parsec {
 
         // 13, 15, 17: π moves along Σ_k (ω̃_k − b) ∇_π log p(α_k|π); b = 0 is the paper's.
         if let Some(warm_up) = rules.warm_up {
+            let mode = prior.mode();
             let gradient = prior_update::gradient(prior, &alphas, &weights, rules.baseline, &ratios);
             prior_update::ascend(prior, moments, &gradient, t + 1 - warm_up, rules.adam);
+            *settled = if prior.mode() == mode { *settled + 1 } else { 0 };
         }
         let lr = update.lr;
         Ok(Step { alphas, log_likelihood: log_omega, weights, beta, lr, warm_up: false, trained })
@@ -142,8 +157,15 @@ impl Strategy for Parsec {
         evaluator.reserve()
     }
 
-    fn architecture(&self, _space: &dyn Space) -> Alpha {
-        self.prior.mode()
+    fn architecture(&self, space: &dyn Space) -> Alpha {
+        match self.rules.max_skips {
+            None => self.prior.mode(),
+            Some(most) => self.prior.mode_with_skips(space, most),
+        }
+    }
+
+    fn settled(&self) -> u64 {
+        self.settled
     }
 
     fn entropy(&self) -> Vec<f64> {
@@ -171,13 +193,20 @@ impl Strategy for Parsec {
         {
             put(out, prefix, &tables, &values.concat());
         }
+        if self.rules.patience > 0 {
+            out.insert(SETTLED.into(), Tensor::i64(&[1], vec![self.settled as i64]));
+        }
     }
 
     fn load(&mut self, space: &dyn Space, state: &Tensors) -> Result<()> {
-        let read = |prefix: &str| take(state, std::path::Path::new("checkpoint"), prefix, space);
+        let read = |prefix: &str| take(state, Path::new("checkpoint"), prefix, space);
         let prior = self.prior.with(read("pi")?);
         self.moments = Moments { m: read("adam.m")?, v: read("adam.v")? };
         self.prior = prior;
+        if self.rules.patience > 0 {
+            let (_, found) = tensors::i64s(state, Path::new("checkpoint"), SETTLED)?;
+            self.settled = found.first().map_or(0, |n| n.unsigned_abs());
+        }
         Ok(())
     }
 }

@@ -95,7 +95,8 @@ impl Search {
         let spec = settings.spec(&dataset);
         spec.check()?;
         let splits = splits(&settings.config, &dataset);
-        settings.config.resolve_for(splits.train.len(), splits.search.len());
+        let side = dataset.train.height.max(dataset.train.width);
+        settings.config.resolve_for(splits.train.len(), splits.search.len(), side);
         let sources = batch_sources(&settings.config, &settings.normalisation, &dataset)?;
         let per_epoch = sources[1].batches_per_epoch();
 
@@ -283,6 +284,12 @@ impl Search {
     /// Steps done.
     pub fn steps_done(&self) -> u64 {
         self.step
+    }
+
+    /// Whether the architecture has not changed for as long as the configuration waits.
+    pub fn has_settled(&self) -> bool {
+        let patience = self.settings.config.patience;
+        patience > 0 && self.strategy.settled() >= patience
     }
 
     /// The configuration with every length resolved.

@@ -52,6 +52,11 @@ pub trait Strategy: Send {
     /// The architecture that the search would end with now.
     fn architecture(&self, space: &dyn Space) -> Alpha;
 
+    /// Steps since the architecture that it would end with last changed, since π moves.
+    fn settled(&self) -> u64 {
+        0
+    }
+
     /// Entropy in nats of each group of slots.
     fn entropy(&self) -> Vec<f64>;
 

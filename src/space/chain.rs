@@ -284,6 +284,24 @@ impl Space for Chain {
         format!("layer {slot}")
     }
 
+    /// Stage and place in the stage.
+    fn slot_key(&self, slot: usize) -> String {
+        let mut place = slot;
+        for (stage, n) in self.stages.iter().enumerate() {
+            if place < *n {
+                return format!("stage {stage} layer {place}");
+            }
+            place -= n;
+        }
+        self.slot_name(slot)
+    }
+
+    /// An identity that changes the shape is a convolution.
+    fn is_skip(&self, slot: usize, choice: usize) -> bool {
+        let is_first = self.places(1).get(slot).is_none_or(|place| place.first);
+        !is_first && self.choices.get(choice) == Some(&Choice::Identity)
+    }
+
     fn prior_tables(&self) -> Vec<Table> {
         let table = |(i, slot): (usize, &Slot)| Table { name: i.to_string(), shape: vec![slot.n_choices] };
         self.slots.iter().enumerate().map(table).collect()
@@ -360,9 +378,9 @@ impl Space for Chain {
     }
 
     fn tally(&self, alpha: &Alpha, _group: usize) -> Tally {
-        let places = self.places(1);
-        let is_skip = |place: &&Place| !place.first && self.choice(place.index, alpha) == Choice::Identity;
-        Tally { skips: places.iter().filter(is_skip).count(), pools: 0, of: self.slots.len() }
+        let choices = alpha.0.iter().enumerate();
+        let skips = choices.filter(|(slot, choice)| self.is_skip(*slot, usize::from(**choice))).count();
+        Tally { skips, pools: 0, of: self.slots.len() }
     }
 
     fn diagram(&self, alpha: &Alpha) -> Diagram {

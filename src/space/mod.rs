@@ -9,6 +9,7 @@ mod mixture;
 pub mod prior;
 mod spec;
 mod text;
+pub mod transfer;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -110,6 +111,14 @@ pub trait Space: Debug + Send + Sync {
 
     /// A slot for people.
     fn slot_name(&self, slot: usize) -> String;
+
+    /// A name by which other settings of the space have the same slot, where they have it.
+    fn slot_key(&self, slot: usize) -> String {
+        format!("{} {}", self.groups()[self.slots()[slot].group], self.slot_name(slot))
+    }
+
+    /// Whether a choice passes its input on as it is.
+    fn is_skip(&self, slot: usize, choice: usize) -> bool;
 
     /// The tensors of π's logits, one slot after the other.
     fn prior_tables(&self) -> Vec<Table>;

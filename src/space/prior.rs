@@ -94,6 +94,32 @@ impl Prior {
         })
     }
 
+    /// The most probable child with at most `most` identities in each group of slots: where the mode has more, those give
+    /// way whose best alternative costs least. Identities without an alternative stay.
+    pub fn mode_with_skips(&self, space: &dyn Space, most: usize) -> Alpha {
+        let mut mode = self.mode();
+        for group in 0..space.groups().len() {
+            let mut swaps = Vec::new();
+            let mut n_skips = 0;
+            for (slot, logits) in self.logits.iter().enumerate().filter(|(s, _)| self.groups[*s] == group) {
+                let chosen = usize::from(mode.0[slot]);
+                if !space.is_skip(slot, chosen) {
+                    continue;
+                }
+                n_skips += 1;
+                let others = (0..logits.len()).filter(|choice| !space.is_skip(slot, *choice));
+                // Of equals the first.
+                let best = others.min_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+                swaps.extend(best.map(|best| (logits[chosen] - logits[best], slot, best)));
+            }
+            swaps.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            for (_, slot, choice) in swaps.into_iter().take(n_skips - most.min(n_skips)) {
+                mode.0[slot] = choice as u16;
+            }
+        }
+        mode
+    }
+
     /// log p(α|π) in nats. A choice outside the space has probability zero.
     pub fn log_prob(&self, alpha: &Alpha) -> f64 {
         let slots = self.logits.iter().zip(&alpha.0);

@@ -56,7 +56,7 @@ fn with_paper_the_source_s_algorithm() {
     assert_eq!((config.train_weights, config.search_batch), (TrainWeights::Importance, None));
     assert_eq!((config.search_batch(), config.warm_up_steps(7)), (16, Some(0)));
     let mut config = config;
-    config.resolve_for(500, 500);
+    config.resolve_for(500, 500, 32);
     assert_eq!((config.search_batch(), config.prior_lr), (16, 0.25), "nothing follows from anything");
 
     let user =
@@ -94,14 +94,14 @@ fn rates_follow_from_the_length() {
 
     let mut epochs = config(&[("data", "cifar10:x".into()), ("epochs", 10.into()), ("prior_lr", 0.3.into())]);
     assert_eq!(epochs.steps, 0);
-    epochs.resolve_for(800 * 64, 25_000);
+    epochs.resolve_for(800 * 64, 25_000, 32);
     assert_eq!((epochs.steps, epochs.lr, epochs.prior_lr), (8000, 0.04, 0.3));
     assert_eq!(epochs.search_batch(), 256);
 
     // What a program sets between the two is its own.
     let mut set = config(&[("data", "cifar10:x".into()), ("epochs", 10.into())]);
     set.lr = 0.5;
-    set.resolve_for(800 * 64, 25_000);
+    set.resolve_for(800 * 64, 25_000, 32);
     assert_eq!(set.lr, 0.5);
 }
 
@@ -109,7 +109,7 @@ fn rates_follow_from_the_length() {
 fn the_search_batch_fits_its_split_and_the_parts() {
     let resolved = |list: &[(&str, Value)], n_search| {
         let mut config = Config::resolve(None, &flags(list)).unwrap();
-        config.resolve_for(10_000, n_search);
+        config.resolve_for(10_000, n_search, 32);
         config.search_batch()
     };
     assert_eq!(resolved(&[], 5000), 256);
@@ -143,7 +143,7 @@ fn other_data_take_the_settings_of_the_reference() {
     assert_eq!((config.layers, config.channels, config.batch), (8, 16, 64));
     assert_eq!((config.samples, config.micro_batch), (Samples::Fixed(16), None));
     assert_eq!((config.prior_lr, config.epochs, config.steps), (3e-4, Some(50), 0));
-    config.resolve_for(390 * 64 + 3, 25_000);
+    config.resolve_for(390 * 64 + 3, 25_000, 32);
     assert_eq!(config.steps, 19_500);
 }
 
@@ -177,7 +177,7 @@ fn the_resolved_form_names_every_key_and_round_trips() {
         ]),
     )
     .unwrap();
-    config.resolve_for(11 * 64, 1000);
+    config.resolve_for(11 * 64, 1000, 32);
     let text = config.to_toml().unwrap();
     for key in KEYS {
         assert!(text.contains(key.name), "{} is not in\n{text}", key.name);
@@ -261,6 +261,7 @@ fn every_key_of_the_list_is_a_key_of_the_configuration() {
             ("weights_from", "w".into()),
             ("micro_batch", 4.into()),
             ("search_batch", 64.into()),
+            ("max_skips", 2.into()),
             ("space", "macro".into()),
             ("stages", "2,1".into()),
             ("choices", "identity,mb3_k3".into()),

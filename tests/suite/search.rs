@@ -14,6 +14,7 @@ use super::replay::open;
 mod adaptive;
 mod darts;
 mod draws;
+mod ending;
 mod estimator;
 mod evidence;
 mod failures;

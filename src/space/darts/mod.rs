@@ -317,6 +317,10 @@ impl Space for Darts {
         format!("node {} slot {}", slot / N_SLOTS % N_NODES, slot % N_SLOTS)
     }
 
+    fn is_skip(&self, slot: usize, choice: usize) -> bool {
+        self.pair(slot / N_SLOTS % N_NODES, choice).primitive == Primitive::SkipConnect
+    }
+
     fn prior_tables(&self) -> Vec<Table> {
         let table = |kind: CellKind, node: usize| Table {
             name: format!("{}.{node}", kind.name()),

@@ -6,7 +6,9 @@ use std::process::Command;
 use parsec_nas::config::Config;
 use parsec_nas::export::tensors::{Tensor, Tensors};
 use parsec_nas::run::{Manifest, RunDir, checkpoint};
-use parsec_nas::space::Primitive;
+use parsec_nas::space::chain::Choice;
+use parsec_nas::space::transfer::carry;
+use parsec_nas::space::{Chain, Darts, Primitive, Prior};
 use tempfile::TempDir;
 
 use super::{all, config};
@@ -78,8 +80,68 @@ fn a_prior_is_softened_on_its_way_to_another_search() {
     let (code, err) = search(folder.path(), "elsewhere", &more);
     assert_eq!(code, 0, "{err}");
     assert_eq!(start(folder.path(), "elsewhere"), learnt);
-    // As many logits, of primitives in another order.
-    let (code, err) = search(folder.path(), "no", &["--prior-from", "others"]);
-    assert!(code == 1 && err.contains("others") && err.contains("skip_connect,max_pool_3x3"), "{err}");
+    // As many logits, of primitives in another order: each goes where its primitive stands here.
+    let (code, err) = search(folder.path(), "swapped", &["--prior-from", "others"]);
+    assert_eq!(code, 0, "{err}");
+    let swapped = |logits: &[f64]| logits.chunks(3).flat_map(|p| [p[1], p[0], p[2]]).collect::<Vec<_>>();
+    assert_eq!(start(folder.path(), "swapped"), swapped(&learnt));
+    // Nothing in common, or no prior at all.
+    origin(
+        &folder.path().join("pools"),
+        vec![Primitive::AvgPool3x3, Primitive::DilConv5x5, Primitive::DilConv3x3],
+    );
+    let (code, err) = search(folder.path(), "no", &["--prior-from", "pools"]);
+    assert!(code == 1 && err.contains("pools") && err.contains("a slot and a choice"), "{err}");
     assert!(!folder.path().join("no").exists());
+}
+
+/// Over one slot: choices in another order, fewer of them, more of them.
+#[test]
+fn choices_are_found_by_name() {
+    let chain = |stages: &[usize], names: &[&str]| {
+        let choices: Vec<Choice> = names.iter().map(|name| name.parse().unwrap()).collect();
+        Chain::over(stages, &choices, None)
+    };
+    let from = chain(&[1, 2], &["identity", "mb3_k3", "mb6_k5"]);
+    let mut prior = Prior::uniform(&from);
+    prior.logits = vec![vec![0.0, 1.0, 2.0], vec![3.0, 1.0, 0.5], vec![-1.0, 0.0, 1.0]];
+    let p = prior.probabilities();
+
+    // The same space: the same bits.
+    let same = carry(&from, &prior, &from).unwrap();
+    assert_eq!((same.prior, same.n_slots, same.n_choices), (prior.clone(), [3, 3], [9, 9]));
+
+    // Longer stages: a layer is found by its stage and place, the others are uniform.
+    let longer = carry(&from, &prior, &chain(&[2, 2, 1], &["mb6_k5", "identity", "mb3_k3"])).unwrap();
+    assert_eq!((longer.n_slots, longer.n_choices), ([3, 5], [9, 9]));
+    let expected =
+        [vec![2.0, 0.0, 1.0], vec![0.0; 3], vec![0.5, 3.0, 1.0], vec![1.0, -1.0, 0.0], vec![0.0; 3]];
+    assert_eq!(longer.prior.logits, expected);
+
+    // A choice more: it has its share of a uniform prior, the others keep their ratios.
+    let more = carry(&from, &prior, &chain(&[1, 2], &["identity", "mb3_k3", "mb6_k5", "mb6_k7"])).unwrap();
+    assert_eq!((more.n_slots, more.n_choices), ([3, 3], [9, 12]));
+    for (found, p) in more.prior.probabilities().iter().zip(&p) {
+        assert!((found[3] - 0.25).abs() < 1e-12);
+        (0..3).for_each(|i| assert!((found[i] - 0.75 * p[i]).abs() < 1e-12));
+    }
+    // A choice less: the others share what it had.
+    let less = carry(&from, &prior, &chain(&[1, 2], &["mb3_k3", "mb6_k5"])).unwrap();
+    for (found, p) in less.prior.probabilities().iter().zip(&p) {
+        assert!((found[0] - p[1] / (p[1] + p[2])).abs() < 1e-12);
+    }
+    assert_eq!(carry(&from, &prior, &chain(&[1, 2], &["mb4_k7"])), None);
+    assert_eq!(carry(&from, &prior, &Darts::over(&[Primitive::SkipConnect])), None);
+
+    // Cells: a pair is its input and its primitive.
+    let [few, many] =
+        [&[Primitive::SkipConnect, Primitive::SepConv3x3][..], &Primitive::ALL[..]].map(Darts::over);
+    let mut prior = Prior::uniform(&few);
+    prior.logits.iter_mut().flatten().enumerate().for_each(|(i, logit)| *logit = (i as f64).sin());
+    let there = carry(&few, &prior, &many).unwrap();
+    assert_eq!(there.n_slots, [16, 16]);
+    let back = carry(&many, &there.prior, &few).unwrap().prior;
+    for (a, b) in back.probabilities().concat().iter().zip(prior.probabilities().concat()) {
+        assert!((a - b).abs() < 1e-12);
+    }
 }
