@@ -103,25 +103,11 @@ impl Strategy for Parsec {
         // 6-8: α_k ~ p(α|π), K of them.
         let Self { prior, moments, rules, settled } = self;
         let Drawn { alphas, ratios } = draws::draw(prior, rules, t);
-        let uniform = vec![1.0 / alphas.len() as f64; alphas.len()];
 
         // 3: a fair start. v is trained by all children alike, and π waits.
         if rules.warm_up.is_some_and(|warm_up| t < warm_up) {
             let traced = t < rules.trace_steps;
-            let seen = if traced { Some(evaluator.log_likelihoods(&alphas, search)?) } else { None };
-            evaluator.accumulate(&alphas, &uniform, train)?;
-            let trained = evaluator.update(update)?;
-            let log_likelihood = seen.unwrap_or_else(|| trained.log_likelihood.clone());
-            let lr = update.lr;
-            return Ok(Step {
-                alphas,
-                log_likelihood,
-                weights: uniform,
-                beta: 1.0,
-                lr,
-                warm_up: true,
-                trained,
-            });
+            return train_alike(evaluator, alphas, [search, train], update, traced);
         }
 
         // 9: ω_k = p(y|X, v, α_k) on a batch of the search split (5), as logarithms.
@@ -133,11 +119,10 @@ impl Strategy for Parsec {
         let weights = importance::corrected(&log_omega, beta, &ratios);
 
         // 12, 14: ∇_v = Σ_k ω̃_k ∇_v log p(y|X, v, α_k) on a batch of the train split (11).
-        let of_children = match rules.train_weights {
-            TrainWeights::Importance => &weights,
-            TrainWeights::Uniform => &uniform,
-        };
-        evaluator.accumulate(&alphas, of_children, train)?;
+        match rules.train_weights {
+            TrainWeights::Importance => evaluator.accumulate(&alphas, &weights, train)?,
+            TrainWeights::Uniform => evaluator.accumulate(&alphas, &alike(&alphas), train)?,
+        }
 
         // 16: v moves.
         let trained = evaluator.update(update)?;
@@ -209,6 +194,29 @@ impl Strategy for Parsec {
         }
         Ok(())
     }
+}
+
+/// 1/K for each of K children.
+fn alike(alphas: &[Alpha]) -> Vec<f64> {
+    vec![1.0 / alphas.len() as f64; alphas.len()]
+}
+
+/// A step that trains v by all children alike. Only a trace needs their likelihoods on the search batch.
+fn train_alike(
+    evaluator: &mut Evaluator,
+    alphas: Vec<Alpha>,
+    [search, train]: [&Batch; 2],
+    update: Update,
+    traced: bool,
+) -> Result<Step> {
+    let seen = if traced { Some(evaluator.log_likelihoods(&alphas, search)?) } else { None };
+    evaluator.accumulate(&alphas, &alike(&alphas), train)?;
+    let trained = evaluator.update(update)?;
+    let (log_likelihood, weights) = match seen {
+        Some(log_omega) => (log_omega.clone(), importance::weights(&log_omega, 1.0)),
+        None => (trained.log_likelihood.clone(), alike(&alphas)),
+    };
+    Ok(Step { alphas, log_likelihood, weights, beta: 1.0, lr: update.lr, warm_up: true, trained })
 }
 
 /// A π that never moves; the result is a draw from it that only the seed decides, since it has no mode worth the name.

@@ -23,7 +23,8 @@ pub struct Step {
     pub beta: f64,
     /// Learning rate of v.
     pub lr: f64,
-    /// Whether it only trained v. Then ω̃_k are 1/K, and log ω_k are on the train batch unless the step is traced.
+    /// Whether it only trained v, by all children alike. Then, unless the step is traced, ω̃_k are 1/K and log ω_k are on the
+    /// train batch.
     pub warm_up: bool,
     /// The backward passes and the update of v.
     pub trained: Trained,

@@ -121,17 +121,26 @@ def check_step(tensors, meta, config, report, previous):
     traced = tensors["log_likelihood"].to(torch.float64)
     report.check("log-likelihoods, worst child", ((traced - lls).abs() / lls.abs()).max().item(), 1e-4)
 
-    # 2. the importance weights
-    weights = torch.softmax(float(meta["beta"]) * traced, dim=0)
+    # 2. the importance weights, corrected where children were not drawn from π itself
+    epsilon = float(meta.get("explore", 0.0))
+    ratios = torch.ones(k, dtype=torch.float64)
+    for slot, chosen in drawn.items():
+        p = torch.softmax(tensors[f"pi.{slot}.before"].to(torch.float64), dim=-1)
+        q = (1 - epsilon) * p + epsilon / p.shape[-1]
+        # One axis of children, then slots; the choice of each is the last.
+        ratio = (chosen * (p / q)).sum(-1)
+        ratios *= ratio.reshape(k, -1).prod(-1)
+    weights = torch.softmax(float(meta["beta"]) * traced + torch.log(ratios), dim=0)
     report.check("weights, largest difference", (tensors["weights"].to(torch.float64) - weights).abs().max().item(), 1e-6)
     ess = 1 / weights.square().sum().item()
 
     # 3. the step of v
+    of_children = torch.full_like(weights, 1 / k) if meta.get("train_weights") == "uniform" else weights
     drop_mass = float(config.get("drop_mass", 0.0 if config.get("reference") else 1e-3))
-    out = left_out(weights, drop_mass)
+    out = left_out(of_children, drop_mass)
     images, labels = tensors["train.images"].to(torch.float64), tensors["train.labels"]
     g = {n: torch.zeros_like(before[n]) for n in names}
-    for i, (w, child) in enumerate(zip(weights, children)):
+    for i, (w, child) in enumerate(zip(of_children, children)):
         if i not in out:
             for n, d in mean_gradient(parent, child, images, labels, part).items():
                 g[n] += w * d
@@ -159,7 +168,7 @@ def check_step(tensors, meta, config, report, previous):
         logits, new = (tensors[f"pi.{slot}.{when}"].to(torch.float64) for when in ("before", "after"))
         if logits.shape != chosen.shape[1:]:
             raise SystemExit(f"pi.{slot}.before has shape {tuple(logits.shape)}, expected {tuple(chosen.shape[1:])}")
-        grad = torch.einsum("k,k...->...", weights - baseline, chosen - torch.softmax(logits, dim=-1))
+        grad = torch.einsum("k,k...->...", weights - baseline * ratios, chosen - torch.softmax(logits, dim=-1))
         m, s = (tensors[f"adam.{what}.{slot}.before"].to(torch.float64) for what in ("m", "v"))
         m, s = BETAS[0] * m + (1 - BETAS[0]) * grad, BETAS[1] * s + (1 - BETAS[1]) * grad.square()
         found.append((new - logits).flatten())
@@ -169,7 +178,7 @@ def check_step(tensors, meta, config, report, previous):
     def adam_step(t):
         return torch.cat([(pi_lr * (m / (1 - BETAS[0] ** t)) / ((s / (1 - BETAS[1] ** t)).sqrt() + EPS)).flatten()
                           for m, s in expected])
-    warm = int(config.get("warmup_epochs", 0) or 0)
+    warm = config.get("warmup_epochs", 0) or config.get("warmup", 0)
     if not found.any() and (config.get("freeze_prior") or warm):
         report.note("π does not move: frozen, or in warm-up")
     else:

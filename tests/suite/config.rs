@@ -43,7 +43,7 @@ fn without_arguments_the_embedded_preset() {
     assert_eq!(config.primitives.len(), 7);
     assert!(!config.primitives.contains(&Primitive::None));
     assert_eq!((config.temper, config.baseline), (Temper::None, Baseline::Mean));
-    assert_eq!((config.warmup, config.train_weights), (0.5, TrainWeights::Importance));
+    assert_eq!((config.warmup, config.train_weights), (0.5, TrainWeights::Uniform));
 }
 
 /// What 0.1 did, and what the source says.
