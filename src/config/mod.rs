@@ -312,18 +312,33 @@ impl Config {
         resolved::check_normalisation(self.mean.as_deref(), self.std.as_deref())
     }
 
-    /// Whether nothing is asked of a search over all paths that only one over children has.
+    /// Whether nothing is asked of a method that has no meaning with it.
     fn check_method(&self) -> Result<()> {
-        let asked = [
-            ("`prior_from`", self.prior_from.as_ref().map(|run| run.display().to_string())),
-            ("`trace_steps`", (self.trace_steps > 0).then(|| self.trace_steps.to_string())),
-        ];
-        match asked.into_iter().find_map(|(key, value)| Some((key, value?))) {
-            Some((key, value)) if self.method == Method::Darts => {
-                let expected = "nothing with `method` darts, which has no prior over children";
-                Err(Error::usage(key, expected, value, "leave it out, or --method parsec"))
+        let (asked, why) = match self.method {
+            Method::Darts => (
+                vec![
+                    ("`prior_from`", self.prior_from.as_ref().map(|run| run.display().to_string())),
+                    ("`trace_steps`", (self.trace_steps > 0).then(|| self.trace_steps.to_string())),
+                ],
+                "nothing with `method` darts, which has no prior over children",
+            ),
+            Method::RandomSearch if self.samples == Samples::Fixed(1) => {
+                let expected =
+                    "at least 2 with `method` random_search, which compares the children of a step";
+                return Err(Error::usage("`samples`", expected, "1", "--samples 2"));
             }
-            _ => Ok(()),
+            Method::RandomSearch => (
+                vec![
+                    ("`freeze_prior`", self.freeze_prior.then(|| "true".to_owned())),
+                    ("`explore`", (self.explore > 0.0).then(|| self.explore.to_string())),
+                ],
+                "nothing with `method` random_search, whose prior never moves and draws all children",
+            ),
+            Method::Parsec | Method::Random => return Ok(()),
+        };
+        match asked.into_iter().find_map(|(key, value)| Some((key, value?))) {
+            Some((key, value)) => Err(Error::usage(key, why, value, "leave it out, or --method parsec")),
+            None => Ok(()),
         }
     }
 

@@ -10,7 +10,6 @@ use crate::data::Batch;
 use crate::error::Result;
 use crate::export::tensors::Tensors;
 use crate::gpu::Update;
-use crate::rng::{Purpose, stream};
 use crate::space::{Alpha, Prior, Space};
 
 /// How π is drawn from and how it moves.
@@ -62,7 +61,7 @@ pub struct Parsec {
     /// π.
     pub prior: Prior,
     moments: Moments,
-    rules: Rules,
+    pub(super) rules: Rules,
 }
 
 impl Parsec {
@@ -180,64 +179,4 @@ impl Strategy for Parsec {
         self.prior = prior;
         Ok(())
     }
-}
-
-/// A π that never moves; the result is a draw from it that only the seed decides, since it has no mode worth the name.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Random(pub Parsec);
-
-impl Random {
-    /// A random search by these rules, but for π's moving.
-    pub fn new(space: &dyn Space, rules: Rules) -> Self {
-        Self(Parsec::new(space, Rules { warm_up: None, ..rules }))
-    }
-}
-
-impl Strategy for Random {
-    fn step(
-        &mut self,
-        t: u64,
-        evaluator: &mut Evaluator,
-        batches: [&Batch; 2],
-        update: Update,
-    ) -> Result<Step> {
-        self.0.step(t, evaluator, batches, update)
-    }
-
-    fn reserve(&self, evaluator: &mut Evaluator) -> Result<()> {
-        self.0.reserve(evaluator)
-    }
-
-    fn architecture(&self, _space: &dyn Space) -> Alpha {
-        random_architecture(&self.0.prior, self.0.rules.seed)
-    }
-
-    fn entropy(&self) -> Vec<f64> {
-        self.0.entropy()
-    }
-
-    fn prior(&self) -> Option<&Prior> {
-        self.0.prior()
-    }
-
-    fn set_prior(&mut self, prior: Prior) {
-        self.0.set_prior(prior);
-    }
-
-    fn draws(&self, t: u64) -> Vec<Alpha> {
-        self.0.draw(t)
-    }
-
-    fn save(&self, space: &dyn Space, out: &mut Tensors) {
-        self.0.save(space, out);
-    }
-
-    fn load(&mut self, space: &dyn Space, state: &Tensors) -> Result<()> {
-        self.0.load(space, state)
-    }
-}
-
-/// What a random search ends with: a draw from π.
-pub fn random_architecture(prior: &Prior, seed: u64) -> Alpha {
-    prior.sample(&mut stream(seed, Purpose::Result, 0, 0))
 }

@@ -300,6 +300,14 @@ impl Evaluator {
         self.network.last_result(SEARCH)
     }
 
+    /// Begins a step, the `step`-th from 1: what was counted and timed of the one before is forgotten.
+    pub(super) fn begin(&mut self, step: u64) {
+        self.step = step;
+        self.timings = Timings::default();
+        self.n_correct.clear();
+        (self.n_shared, self.n_skipped) = (0, 0);
+    }
+
     /// Seconds since the last call, by what was done.
     pub(super) fn take_timings(&mut self) -> Timings {
         std::mem::take(&mut self.timings)
