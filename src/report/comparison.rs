@@ -189,8 +189,8 @@ pub fn comparison_text(entries: &[Entry]) -> String {
 }
 
 const SIZE: (f64, f64) = (460.0, 60.0);
-/// Left and right ends of the axis, and the height of a method's line.
-const LEFT: f64 = 80.0;
+/// Left and right ends of the axis, with room for the longest method before it, and the height of a method's line.
+const LEFT: f64 = 110.0;
 const RIGHT: f64 = SIZE.0 - 24.0;
 const LINE: f64 = 34.0;
 
