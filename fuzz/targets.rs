@@ -186,7 +186,7 @@ pub fn metrics_lines(bytes: &[u8], scratch: &Path) {
 pub fn table(bytes: &[u8], _: &Path) {
     if let Some(table) = named(Table::parse(bytes, Path::new(NAME))) {
         // A key that is not there is the user's mistake, not the file's.
-        if let Ok(held) = table.held(&Chain::default(), None) {
+        if let Ok(held) = table.held(&Chain::default(), None, "--key") {
             assert!(!held.entries.is_empty() && held.entries.iter().all(|e| e.value.is_finite()));
         }
     }

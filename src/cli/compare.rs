@@ -2,25 +2,31 @@
 //!
 //! Every run is an ordinary run folder, DIR/METHOD-SEED/search and DIR/METHOD-SEED/train. The same command goes on:
 //! finished runs are left as they are, an unfinished one is resumed. The table is made of what the runs wrote, so
-//! that it is the same however often the comparison was interrupted.
+//! that it is the same however often the comparison was interrupted. Where the file names a table of published numbers, what
+//! was found is looked up there; the trainings may then be left out.
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
 
+use super::published::{Published, Summary};
 use super::{Ui, resume, search, train};
+use crate::config::compare::{Chooser, FinalSize};
 use crate::config::{CompareConfig, Config, Method, TrainConfig};
+use crate::data::{self, LoadOptions};
 use crate::report::comparison::{Entry, Row, comparison_rows, comparison_svg, comparison_text};
+use crate::report::paired::{Difference, differences};
 use crate::run::{RunDir, files};
 use crate::search::random_architecture;
-use crate::space::Prior;
+use crate::space::{NetworkKind, NetworkSpec, Paths, Prior, read_architecture};
 use crate::{Error, Result};
 
 /// The arguments of `compare`.
 #[derive(Debug, clap::Args)]
 pub struct CompareArgs {
-    /// A TOML file: methods, seeds, data, and the tables `search` and `train` with the keys of those commands
+    /// A TOML file: methods, seeds, data, perhaps a table of published numbers, and the tables `search` and `train` with the
+    /// keys of those commands
     #[arg(value_name = "CONFIG.toml")]
     pub config: PathBuf,
     /// Folder of the comparison, new or to go on with; default: the next free runs/compare-NNNN
@@ -35,10 +41,15 @@ pub struct CompareArgs {
 #[derive(Serialize)]
 struct Comparison {
     data: String,
-    /// Images on which accuracy was measured.
-    test_images: u64,
+    /// Images on which accuracy was measured; none where nothing is trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    test_images: Option<u64>,
+    /// Of the last run; empty where nothing was run.
     adapter: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table: Option<Summary>,
     methods: Vec<Row>,
+    differences: Vec<Difference>,
     runs: Vec<Entry>,
 }
 
@@ -47,40 +58,65 @@ const CONFIG: &str = "config.toml";
 /// Does what is left to do of the comparison, and writes its table.
 pub fn compare(args: &CompareArgs, ui: &Ui) -> Result<()> {
     let config = CompareConfig::read(&args.config, args.data.as_deref())?;
+    // What is wrong with the table is found before anything is run.
+    let space = config.space()?;
+    let published = Published::read(&config, &*space)?;
     let folder = args.run.clone().unwrap_or_else(|| RunDir::next_free("compare"));
     open(&folder, &config)?;
     ui.note(&format!("comparison folder {}", folder.display()));
-    let (mut runs, mut last) = (vec![], Value::Null);
+    if let Some(warning) = published.as_ref().and_then(Published::warning) {
+        ui.warn(warning);
+    }
+    let mut work =
+        Work { folder: &folder, config: &config, ui, spec: None, largest: None, last: Value::Null };
+    let mut runs = vec![];
     // Seed by seed, so that all methods have come as far if it takes longer than one has time.
     for &seed in &config.seeds {
-        for &method in &config.methods {
-            let (entry, training) = both(&folder, &config, method, seed, ui).inspect_err(|e| {
+        for &chooser in &config.methods {
+            let mut entry = work.one(chooser, seed).inspect_err(|e| {
                 if e.exit_code() == 130 {
                     let (file, folder) = (args.config.display(), folder.display());
                     ui.note(&format!("the comparison goes on with: parsec compare {file} --run {folder}"));
                 }
             })?;
+            if let Some(published) = &published {
+                let alpha = read_architecture(&*space, &entry.genotype)?;
+                entry.by_table = Some(published.of(&*space, &alpha));
+            }
             runs.push(entry);
-            last = training;
         }
     }
     // In the order of the methods, seeds within.
     runs.sort_by_key(|e| config.methods.iter().position(|m| m.to_string() == e.method));
+    let last = &work.last;
+    let n_not_held = runs.iter().filter_map(|e| e.by_table).filter(|t| t.published.is_none()).count();
     let comparison = Comparison {
-        data: config.data,
-        test_images: last["n"].as_u64().unwrap_or(0),
+        test_images: config.trains().then(|| last["n"].as_u64().unwrap_or(0)),
         adapter: last["adapter"].as_str().unwrap_or_default().to_owned(),
+        table: published.as_ref().map(|published| published.summary(n_not_held)),
         methods: comparison_rows(&runs),
+        differences: differences(&runs),
         runs,
+        data: config.data,
     };
-    let text = comparison_text(&comparison.runs);
+    write(&folder, &comparison, published.as_ref().map_or("", Published::key), ui)
+}
+
+/// The files of the comparison, and what is said of it.
+fn write(folder: &Path, comparison: &Comparison, key: &str, ui: &Ui) -> Result<()> {
+    let mut text = comparison_text(&comparison.runs);
+    let mut lines: Vec<String> = comparison.differences.iter().map(|d| d.text(key)).collect();
+    lines.extend(comparison.table.as_ref().map(|table| table.text(comparison.runs.len())));
+    if !lines.is_empty() {
+        text += &format!("\n{}\n", lines.join("\n"));
+    }
     files::atomic_write(&folder.join("comparison.txt"), text.as_bytes())?;
     files::atomic_write(&folder.join("comparison.svg"), comparison_svg(&comparison.runs).as_bytes())?;
-    let mut json = serde_json::to_vec_pretty(&comparison)
+    let mut json = serde_json::to_vec_pretty(comparison)
         .map_err(|e| Error::usage("comparison.json", "numbers that JSON can hold", e.to_string(), ""))?;
     json.push(b'\n');
     files::atomic_write(&folder.join("comparison.json"), &json)?;
-    ui.emit(&comparison)?;
+    ui.emit(comparison)?;
     ui.say(&format!("{text}\n{folder}/comparison.json .txt .svg", folder = folder.display()))
 }
 
@@ -104,35 +140,114 @@ fn open(folder: &Path, config: &CompareConfig) -> Result<()> {
     }
 }
 
-/// Search and training of one method with one seed; the training's result too.
-fn both(folder: &Path, config: &CompareConfig, method: Method, seed: u64, ui: &Ui) -> Result<(Entry, Value)> {
-    let folder = folder.join(format!("{method}-{seed}"));
-    let mut entry = Entry { method: method.to_string(), seed, ..Entry::default() };
-    let search = config.search_config(method, seed)?;
-    if method == Method::Random {
-        // Nothing has to be searched for it.
-        let space = search.space()?;
-        entry.genotype = space.print(&random_architecture(&Prior::uniform(&*space), search.seed));
-    } else {
-        let path = folder.join("search");
-        let found =
-            finish(&path, ui, |ui| search::start(Config { run: Some(path.clone()), ..search }, &path, ui))?;
-        entry.genotype = text(&found, "genotype", &path)?;
-        (entry.search_seconds, entry.arena_bytes) = cost(&path)?;
+/// A comparison at work.
+struct Work<'a> {
+    folder: &'a Path,
+    config: &'a CompareConfig,
+    ui: &'a Ui,
+    /// The final networks, once their size is needed.
+    spec: Option<NetworkSpec>,
+    /// The largest architecture as text, once it is needed.
+    largest: Option<String>,
+    /// The result of the last run.
+    last: Value,
+}
+
+impl Work<'_> {
+    /// The architecture of one method with one seed, and its training.
+    fn one(&mut self, chooser: Chooser, seed: u64) -> Result<Entry> {
+        let folder = self.folder.join(format!("{chooser}-{seed}"));
+        let path = folder.join("train");
+        let mut entry = Entry { method: chooser.to_string(), seed, ..Entry::default() };
+        match chooser {
+            Chooser::Search(Method::Random) => {
+                // Nothing has to be searched for it.
+                let search = self.config.search_config(Method::Random, seed)?;
+                let space = search.space()?;
+                entry.genotype = space.print(&random_architecture(&Prior::uniform(&*space), search.seed));
+            }
+            Chooser::Search(method) => self.search(method, &folder.join("search"), &mut entry)?,
+            Chooser::Largest if self.config.trains() && is_begun(&path) => {
+                entry.genotype = RunDir::open(&path)?.train_config()?.genotype;
+            }
+            Chooser::Largest => entry.genotype = self.largest()?,
+        }
+        if self.config.trains() {
+            self.train(&path, &mut entry)?;
+        } else {
+            let spec = self.spec()?;
+            let alpha = read_architecture(&*spec.space, &entry.genotype)?;
+            entry.parameters = spec.net(Paths::Child(&alpha)).parameter_count(false);
+            entry.macs = spec.macs(&alpha);
+        }
+        Ok(entry)
     }
-    let path = folder.join("train");
-    let training = config.train_config(&entry.genotype, seed)?;
-    let trained =
-        finish(&path, ui, |ui| train::start(TrainConfig { run: Some(path.clone()), ..training }, &path, ui))?;
-    entry.accuracy = number(&trained, "accuracy", &path)?;
-    entry.parameters = number(&trained, "parameters", &path)? as u64;
-    entry.macs = number(&trained, "macs", &path)? as u64;
-    Ok((entry, trained))
+
+    /// The search in the folder `path`: what it found and what it cost.
+    fn search(&mut self, method: Method, path: &Path, entry: &mut Entry) -> Result<()> {
+        let search = self.config.search_config(method, entry.seed)?;
+        let found = finish(path, self.ui, |ui| {
+            search::start(Config { run: Some(path.to_owned()), ..search }, path, ui)
+        })?;
+        entry.genotype = text(&found, "genotype", path)?;
+        (entry.search_seconds, entry.arena_bytes) = cost(path)?;
+        self.last = found;
+        Ok(())
+    }
+
+    /// The training in the folder `path`.
+    fn train(&mut self, path: &Path, entry: &mut Entry) -> Result<()> {
+        let training = self.config.train_config(&entry.genotype, entry.seed)?;
+        let trained = finish(path, self.ui, |ui| {
+            train::start(TrainConfig { run: Some(path.to_owned()), ..training }, path, ui)
+        })?;
+        entry.accuracy = Some(number(&trained, "accuracy", path)?);
+        entry.parameters = number(&trained, "parameters", path)? as u64;
+        entry.macs = number(&trained, "macs", path)? as u64;
+        self.last = trained;
+        Ok(())
+    }
+
+    /// The architecture with the most multiply-adds.
+    fn largest(&mut self) -> Result<String> {
+        if self.largest.is_none() {
+            let spec = self.spec()?;
+            self.largest = Some(spec.space.print(&spec.most_macs()));
+        }
+        Ok(self.largest.clone().unwrap_or_default())
+    }
+
+    /// The final networks for the images, which are read for that.
+    fn spec(&mut self) -> Result<NetworkSpec> {
+        if let Some(spec) = &self.spec {
+            return Ok(spec.clone());
+        }
+        let FinalSize { space, channels, image_size } = self.config.final_size()?;
+        let dataset = data::load(&self.config.data, &LoadOptions { size: image_size.map(|s| s as usize) })?;
+        let images = &dataset.train;
+        let spec = NetworkSpec {
+            space,
+            kind: NetworkKind::Final,
+            in_channels: images.channels,
+            height: images.height,
+            width: images.width,
+            n_classes: dataset.class_names.len(),
+            channels,
+        };
+        spec.check()?;
+        self.spec = Some(spec.clone());
+        Ok(spec)
+    }
+}
+
+/// Whether there is a run in the folder `path`.
+fn is_begun(path: &Path) -> bool {
+    path.join("manifest.json").is_file()
 }
 
 /// The result of the run at `path`, which is started or gone on with as far as it is not over.
 fn finish(path: &Path, ui: &Ui, start: impl FnOnce(&Ui) -> Result<()>) -> Result<Value> {
-    if !path.join("manifest.json").is_file() {
+    if !is_begun(path) {
         start(&ui.silent())?;
     } else if !RunDir::open(path)?.is_finished() {
         ui.note(&format!("run folder {}", path.display()));

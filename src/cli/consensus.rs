@@ -128,9 +128,14 @@ impl Source {
             return Err(Error::file(path, None, "a search, which has a prior", found, try_this));
         }
         let config = run.config()?;
-        if config.method == Method::Darts {
+        let without = match config.method {
+            Method::Darts => Some("`method` darts, which runs all paths at once"),
+            // Its prior says nothing of what it found.
+            Method::RandomSearch => Some("`method` random_search, whose result is not by its prior"),
+            Method::Parsec | Method::Random => None,
+        };
+        if let Some(found) = without {
             let expected = "a search with a prior over architectures, of `method` parsec or random";
-            let found = "`method` darts, which runs all paths at once";
             return Err(Error::usage(path.display().to_string(), expected, found, "leave that run out"));
         }
         let space = config.space()?;

@@ -14,6 +14,7 @@ mod eval;
 mod export;
 mod open;
 mod predict;
+mod published;
 mod rank;
 mod replay;
 mod resume;

@@ -68,7 +68,7 @@ pub fn rank(args: &RankArgs, ui: &Ui) -> Result<()> {
     // Everything that can be wrong about run and table is found before the data are read.
     let run = search_run(&args.run)?;
     let config = run.config()?;
-    let held = Table::read(&args.table)?.held(&*config.space()?, args.key.as_deref())?;
+    let held = Table::read(&args.table)?.held(&*config.space()?, args.key.as_deref(), "--key")?;
     let Held { key, entries, left_out } = held;
     let left_out = left_out.map(|(n, first)| {
         let of = n + entries.len();

@@ -23,9 +23,9 @@ pub struct SearchArgs {
     #[arg(long, value_name = "SPEC", help = HELP)]
     #[allow(missing_docs)]
     pub data: Option<String>,
-    /// How to search: parsec; random, whose prior stays as it is and whose result is a draw from it; darts, all
-    /// paths at once
-    #[arg(long, value_name = "parsec|darts|random")]
+    /// How to search: parsec; darts, all paths at once; random, whose prior stays as it is and whose result is a draw
+    /// from it; random_search, whose children train the weights alike and whose result is the best child seen
+    #[arg(long, value_name = "parsec|darts|random|random_search")]
     pub method: Option<String>,
     /// Key of every random number
     #[arg(long, value_name = "N")]

@@ -92,19 +92,20 @@ impl Table {
         Ok(Self { path: path.to_owned(), entries })
     }
 
-    /// The architectures that `space` holds, with the number `key`, or with the usual one.
+    /// The architectures that `space` holds, with the number `key`, or with the usual one. `option` is what a user calls the
+    /// key: `--key`, or `key` of a file.
     ///
     /// # Errors
     /// [`Error::Usage`] for a key that the table has not, [`Error::File`] where the space holds no entry or an entry has no
     /// such number.
-    pub fn held(&self, space: &dyn Space, key: Option<&str>) -> Result<Held> {
-        let key = self.key(key)?;
+    pub fn held(&self, space: &dyn Space, key: Option<&str>, option: &str) -> Result<Held> {
+        let key = self.key(key, option)?;
         let (mut entries, mut n_left_out, mut first) = (Vec::new(), 0, None);
         for (text, numbers) in &self.entries {
             let parsed = space.named(text.trim()).map_or_else(|| space.parse(text), Ok);
             match parsed {
                 Ok(alpha) => {
-                    let value = self.number(text, numbers, &key)?;
+                    let value = self.number(text, numbers, &key, option)?;
                     entries.push(Entry { alpha, text: text.clone(), value });
                 }
                 Err(e) => {
@@ -117,15 +118,21 @@ impl Table {
             }
         }
         if entries.is_empty() {
-            let expected = format!("architectures of the space {} of the run", described(space));
+            let expected = format!("architectures of the space {}", described(space));
             let found = format!("none among {}; the first is {}", n_left_out, first.unwrap_or_default());
-            return Err(Error::file(&self.path, None, expected, found, "a run of the table's space"));
+            return Err(Error::file(
+                &self.path,
+                None,
+                expected,
+                found,
+                "a table of that space, or a search of the table's space",
+            ));
         }
         Ok(Held { key, entries, left_out: first.map(|first| (n_left_out, first)) })
     }
 
     /// The name of the number: as given, or the usual one, if the first entry has it.
-    fn key(&self, given: Option<&str>) -> Result<String> {
+    fn key(&self, given: Option<&str>, option: &str) -> Result<String> {
         let first = &self.entries[0].1;
         let is_there = |key: &&str| find(first, key).is_some_and(Value::is_number);
         let found = match given {
@@ -143,22 +150,23 @@ impl Table {
         }
         let list = || keys.iter().map(String::as_str);
         let near = given.and_then(|key| nearest(key, list())).unwrap_or(&keys[0]);
-        let what = given.map_or("rank without --key".to_owned(), |key| format!("--key {key}"));
+        let what = given.map_or(format!("no {option}"), |key| format!("{option} {key}"));
         let expected = format!("a number of the table: {}", keys.join(", "));
         let found = match given.map(|key| find(first, key)) {
             None => format!("none of {}", USUAL.join(", ")),
             Some(None) => "no such key".into(),
             Some(Some(value)) => shown(value),
         };
-        Err(Error::usage(what, expected, found, format!("--key {near}")))
+        Err(Error::usage(what, expected, found, format!("{option} {near}")))
     }
 
-    fn number(&self, text: &str, numbers: &Value, key: &str) -> Result<f64> {
+    fn number(&self, text: &str, numbers: &Value, key: &str, option: &str) -> Result<f64> {
         let found = find(numbers, key);
         found.and_then(Value::as_f64).ok_or_else(|| {
             let expected = format!("a number `{key}` for `{text}`");
             let found = found.map_or("nothing".into(), shown);
-            Error::file(&self.path, None, expected, found, "another --key, or a table without that entry")
+            let try_this = format!("another {option}, or a table without that entry");
+            Error::file(&self.path, None, expected, found, try_this)
         })
     }
 }

@@ -2,37 +2,97 @@
 //!
 //! `methods`, `seeds` and `data`, then the tables `[search]` and `[train]`, whose keys are those of a search's and
 //! of a training's own files, and a table with the name of a method for what its searches have instead. What differs
-//! from run to run is not theirs to say.
+//! from run to run is not theirs to say. `table` and `key` name published numbers, by which what is found is judged as
+//! well; with `train = false` it is judged by them alone.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
 
 use toml::{Table, Value};
 
 use super::keys::{self, Key, nearest};
+use super::train::Stem;
 use super::{Config, Method, TrainConfig, train, types};
-use crate::space::owner;
+use crate::space::{self, Space, SpaceSettings, StemKind, owner};
 use crate::{Error, Result};
 
 const OF_A_SEARCH: [&str; 4] = ["data", "seed", "method", "run"];
 const OF_A_TRAINING: [&str; 4] = ["data", "seed", "genotype", "run"];
-const METHODS: [Method; 3] = [Method::Parsec, Method::Random, Method::Darts];
-const TOP: [&str; 8] = ["methods", "seeds", "data", "search", "train", "parsec", "random", "darts"];
+const METHODS: [Method; 4] = [Method::Parsec, Method::Random, Method::RandomSearch, Method::Darts];
+const TOP: [&str; 11] = [
+    "methods",
+    "seeds",
+    "data",
+    "table",
+    "key",
+    "search",
+    "train",
+    "parsec",
+    "random",
+    "random_search",
+    "darts",
+];
+/// The word for [`Chooser::Largest`].
+const LARGEST: &str = "largest";
+
+/// What chooses an architecture: an entry of `methods`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chooser {
+    /// A search by a method.
+    Search(Method),
+    /// No search: the architecture whose final network has the most multiply-adds.
+    Largest,
+}
+
+impl FromStr for Chooser {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        if s == LARGEST { Ok(Self::Largest) } else { s.parse().map(Self::Search) }
+    }
+}
+
+impl fmt::Display for Chooser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Search(method) => method.fmt(f),
+            Self::Largest => f.write_str(LARGEST),
+        }
+    }
+}
+
+/// The size of the final networks of a comparison.
+#[derive(Clone, Debug)]
+pub struct FinalSize {
+    /// The choices of the searches, in networks of the final depth.
+    pub space: Arc<dyn Space>,
+    /// Channels of the first layers.
+    pub channels: usize,
+    /// Side to which images of a folder are scaled.
+    pub image_size: Option<u32>,
+}
 
 /// What is compared: every method with every seed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CompareConfig {
     /// The methods, each once.
-    pub methods: Vec<Method>,
+    pub methods: Vec<Chooser>,
     /// The seeds, each once; of a search and of the training of what it found.
     pub seeds: Vec<u64>,
     /// The images of all searches and trainings.
     pub data: String,
+    /// A file of published numbers.
+    pub table: Option<PathBuf>,
+    /// Which of its numbers; none for the usual one.
+    pub key: Option<String>,
     /// Settings of the searches, over the preset that fits the data.
     search: Table,
     /// Settings of the searches by one method, over those.
     of_method: Vec<(Method, Table)>,
-    /// Settings of the trainings, over the preset likewise.
-    train: Table,
+    /// Settings of the trainings, over the preset likewise; none where nothing is trained.
+    train: Option<Table>,
 }
 
 impl CompareConfig {
@@ -49,10 +109,15 @@ impl CompareConfig {
             table.insert("data".into(), data.into());
         }
         let config = Self::from_table(&table, &what)?;
-        for &method in &config.methods {
-            config.search_config(method, config.seeds[0])?;
+        for chooser in &config.methods {
+            if let Chooser::Search(method) = chooser {
+                config.search_config(*method, config.seeds[0])?;
+            }
         }
-        config.train_config("DARTS_V2", config.seeds[0])?;
+        if config.trains() {
+            config.train_config("DARTS_V2", config.seeds[0])?;
+        }
+        config.final_size()?;
         Ok(config)
     }
 
@@ -65,12 +130,33 @@ impl CompareConfig {
             let found = table.get(name).map_or("nothing".to_owned(), Value::to_string);
             Error::usage(format!("{path}: key `{name}`"), expected, found, "")
         };
-        let methods = list(table, "methods", |v| v.as_str()?.parse().ok())
-            .ok_or_else(|| wrong("methods", "a list of parsec, random and darts, each at most once"))?;
+        let methods = list(table, "methods", |v| v.as_str()?.parse().ok()).ok_or_else(|| {
+            let names = METHODS.map(|method| method.to_string()).join(", ");
+            wrong("methods", &format!("a list of {names} and {LARGEST}, each at most once"))
+        })?;
         let seeds = list(table, "seeds", |v| u64::try_from(v.as_integer()?).ok())
             .ok_or_else(|| wrong("seeds", "a list of different integers from 0"))?;
         let data = table.get("data").map_or(Some("embedded"), Value::as_str).unwrap_or_default();
         types::check_data(data).map_err(|expected| wrong("data", &expected))?;
+        let text = |name: &str, expected: &str| match table.get(name) {
+            None => Ok(None),
+            Some(value) => match value.as_str().filter(|text| !text.is_empty()) {
+                Some(text) => Ok(Some(text.to_owned())),
+                None => Err(wrong(name, expected)),
+            },
+        };
+        let (numbers, key) =
+            (text("table", "a JSON file in quotes")?, text("key", "the name of a number in quotes")?);
+        if key.is_some() && numbers.is_none() {
+            return Err(wrong("key", "a number of `table`, which is not set"));
+        }
+        let trains = table.get("train") != Some(&Value::Boolean(false));
+        if !trains && numbers.is_none() {
+            return Err(wrong(
+                "train",
+                "a table of settings, or false beside `table`, by which all is judged",
+            ));
+        }
         let part = |name: &str, keys: &[Key], own: &[&str]| match table.get(name) {
             None => Ok(Table::new()),
             Some(Value::Table(part)) => settings(part, keys, own, &format!("{path}: [{name}]")),
@@ -83,10 +169,54 @@ impl CompareConfig {
             methods,
             seeds,
             data: data.to_owned(),
+            table: numbers.map(PathBuf::from),
+            key,
             search: part("search", keys::KEYS, &OF_A_SEARCH)?,
             of_method: of_method.into_iter().collect::<Result<_>>()?,
-            train: part("train", train::KEYS, &OF_A_TRAINING)?,
+            train: trains.then(|| part("train", train::KEYS, &OF_A_TRAINING)).transpose()?,
         })
+    }
+
+    /// Whether what is found is trained.
+    pub fn trains(&self) -> bool {
+        self.train.is_some()
+    }
+
+    /// The space that is searched, by the table `[search]`.
+    pub fn space(&self) -> Result<Arc<dyn Space>> {
+        self.shared_config()?.space()
+    }
+
+    /// The size of the final networks: that of the trainings; where there are none, that of the table `[search]`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for settings that the space refuses.
+    pub fn final_size(&self) -> Result<FinalSize> {
+        let search = self.shared_config()?;
+        if !self.trains() {
+            return Ok(FinalSize {
+                space: search.space()?,
+                channels: search.channels,
+                image_size: search.size,
+            });
+        }
+        let train = self.train_config("DARTS_V2", self.seeds[0])?;
+        let settings = SpaceSettings {
+            layers: train.layers,
+            stem: (train.stem == Stem::Imagenet).then_some(StemKind::ImageNet),
+            primitives: search.primitives,
+            stages: search.stages,
+            choices: search.choices,
+            head: train.head,
+            ..SpaceSettings::default()
+        };
+        let space = space::space(&search.space, &settings)?;
+        Ok(FinalSize { space, channels: train.channels, image_size: train.size })
+    }
+
+    /// What `[search]` says of searches, whatever their method.
+    fn shared_config(&self) -> Result<Config> {
+        Config::resolve(None, &self.own(&self.search, self.seeds[0])?)
     }
 
     /// The configuration of the search by `method` with `seed`.
@@ -107,7 +237,8 @@ impl CompareConfig {
 
     /// The configuration of the training of `genotype` with `seed`.
     pub fn train_config(&self, genotype: &str, seed: u64) -> Result<TrainConfig> {
-        let mut settings = self.own(&self.train, seed)?;
+        let none = Table::new();
+        let mut settings = self.own(self.train.as_ref().unwrap_or(&none), seed)?;
         // What is found is trained as what it was searched as.
         for (key, value) in &self.search {
             if key == "space" || owner(key, "darts").is_some() {
@@ -133,28 +264,49 @@ impl CompareConfig {
             own.iter().for_each(|name| drop(table.remove(*name)));
             Value::Table(table)
         };
-        let mut search = Config::resolve(None, &self.own(&self.search, self.seeds[0])?)?.to_table()?;
-        // What follows from the length of a method's searches is not the same for all methods.
-        search.retain(|key, _| !super::FOLLOWING.contains(&key) || self.search.contains_key(key));
-        let train = super::resolved::to_table(&self.train_config("DARTS_V2", self.seeds[0])?)?;
+        let mut search = self.shared_config()?.to_table()?;
+        // What nobody said is not the same for all methods where it follows from the length of their searches or is one of
+        // the paper's settings, which some methods do not have.
+        let varies =
+            |key: &str| super::FOLLOWING.contains(&key) || super::PAPER.iter().any(|(name, _)| *name == key);
+        search.retain(|key, _| !varies(key) || self.search.contains_key(key));
+        let train = if self.trains() {
+            let train = self.train_config("DARTS_V2", self.seeds[0])?;
+            without(super::resolved::to_table(&train)?, &OF_A_TRAINING)
+        } else {
+            Value::Boolean(false)
+        };
+        let numbers = self.table.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let optional = [("table", numbers), ("key", self.key.clone())];
+        let optional = optional.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text?.into())));
         let of_method = self.of_method.iter().filter(|(_, own)| !own.is_empty());
         let of_method = of_method.map(|(method, own)| (method.to_string(), Value::Table(own.clone())));
-        Ok(Table::from_iter(of_method.chain([
-            ("methods".to_owned(), self.methods.iter().map(Method::to_string).collect::<Vec<_>>().into()),
+        Ok(Table::from_iter(of_method.chain(optional).chain([
+            ("methods".to_owned(), self.methods.iter().map(Chooser::to_string).collect::<Vec<_>>().into()),
             ("seeds".to_owned(), self.seeds.iter().map(|s| *s as i64).collect::<Vec<_>>().into()),
             ("data".to_owned(), self.data.clone().into()),
             ("search".to_owned(), without(search, &OF_A_SEARCH)),
-            ("train".to_owned(), without(train, &OF_A_TRAINING)),
+            ("train".to_owned(), train),
         ])))
     }
 
     /// The first setting of runs of both in which this differs from `was`: its name, what it was and what it is.
     pub fn first_difference(&self, was: &Self) -> Result<Option<[String; 3]>> {
-        // Methods and seeds of one only are no difference, nor is what only they have.
+        if was.trains() && !self.trains() {
+            return Ok(Some(["train", "a table of settings", "false"].map(str::to_owned)));
+        }
+        // Methods and seeds of one only are no difference, nor is what only they have. What is trained for the first time
+        // has no settings of before, and a table of published numbers changes no run.
+        let train = |of: &Self| if was.trains() { of.train.clone() } else { None };
         let of_both = |of: &Self| {
-            let both = |m: &Method| self.methods.contains(m) && was.methods.contains(m);
+            let both = |m: &Method| {
+                let chooser = Chooser::Search(*m);
+                self.methods.contains(&chooser) && was.methods.contains(&chooser)
+            };
             let of_method = of.of_method.iter().filter(|(m, _)| both(m)).cloned().collect();
-            Self { methods: self.methods.clone(), seeds: self.seeds.clone(), of_method, ..of.clone() }
+            let (methods, seeds) = (self.methods.clone(), self.seeds.clone());
+            let (table, key) = (None, None);
+            Self { methods, seeds, of_method, table, key, train: train(of), ..of.clone() }
         };
         let (was, is) = (flat(&of_both(was).resolved()?), flat(&of_both(self).resolved()?));
         let value = |of: &[(String, String)], name: &str| {

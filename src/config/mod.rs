@@ -79,7 +79,7 @@ pub struct Config {
     pub micro_batch: Option<usize>,
     /// Architectures drawn per step, K.
     pub samples: Samples,
-    /// Steps in all; 0 as long as only [`Self::epochs`] is known (see [`Self::resolve_steps`]).
+    /// Steps in all; 0 as long as only [`Self::epochs`] is known (see [`Self::resolve_for`]).
     #[serde(default)]
     pub steps: u64,
     /// Passes over the train split, if the length was given so.
@@ -110,7 +110,7 @@ pub struct Config {
     /// Baseline subtracted from the importance weights in the prior's gradient.
     #[serde(with = "types::text")]
     pub baseline: Baseline,
-    /// The paper's algorithm to the letter, which [`PAPER`] says, with the rates of the preset. Configurations that do not
+    /// The paper's algorithm to the letter, with the rates of the preset. Configurations that do not
     /// say are of a time when there was nothing else.
     #[serde(default = "yes")]
     pub paper: bool,
@@ -240,6 +240,10 @@ impl Config {
         let waits = |key: &str| !paper && !darts && !user.contains_key(key);
         let (lr, prior_lr) = (waits("lr"), waits("prior_lr"));
         let crop_pad = !paper && !user.contains_key("crop_pad");
+        if user.get("method").and_then(Value::as_str).is_some_and(|method| method != "parsec") {
+            // There is no prior to depart from.
+            user.entry("explore").or_insert(0.0.into());
+        }
         if paper || darts {
             as_in_the_paper(&mut user, paper)?;
         }
@@ -335,20 +339,44 @@ impl Config {
         resolved::check_normalisation(self.mean.as_deref(), self.std.as_deref())
     }
 
-    /// Whether nothing is asked of a search over all paths that only one over children has.
+    /// Whether nothing is asked of a method that has no meaning with it.
     fn check_method(&self) -> Result<()> {
-        let asked = [
-            ("`prior_from`", self.prior_from.as_ref().map(|run| run.display().to_string())),
-            ("`trace_steps`", (self.trace_steps > 0).then(|| self.trace_steps.to_string())),
-            ("`max_skips`", self.max_skips.map(|n| n.to_string())),
-            ("`patience`", (self.patience > 0).then(|| self.patience.to_string())),
-        ];
-        match asked.into_iter().find_map(|(key, value)| Some((key, value?))) {
-            Some((key, value)) if self.method == Method::Darts => {
-                let expected = "nothing with `method` darts, which has no prior over children";
-                Err(Error::usage(key, expected, value, "leave it out, or --method parsec"))
+        let (asked, why) = match self.method {
+            Method::Darts => (
+                vec![
+                    ("`prior_from`", self.prior_from.as_ref().map(|run| run.display().to_string())),
+                    ("`trace_steps`", (self.trace_steps > 0).then(|| self.trace_steps.to_string())),
+                    ("`max_skips`", self.max_skips.map(|n| n.to_string())),
+                    ("`patience`", (self.patience > 0).then(|| self.patience.to_string())),
+                ],
+                "nothing with `method` darts, which has no prior over children",
+            ),
+            Method::RandomSearch if self.samples == Samples::Fixed(1) => {
+                let expected =
+                    "at least 2 with `method` random_search, which compares the children of a step";
+                return Err(Error::usage("`samples`", expected, "1", "--samples 2"));
             }
-            _ => Ok(()),
+            Method::RandomSearch => (
+                vec![
+                    ("`max_skips`", self.max_skips.map(|n| n.to_string())),
+                    ("`patience`", (self.patience > 0).then(|| self.patience.to_string())),
+                    ("`freeze_prior`", self.freeze_prior.then(|| "true".to_owned())),
+                    ("`explore`", (self.explore > 0.0).then(|| self.explore.to_string())),
+                ],
+                "nothing with `method` random_search, whose prior never moves and draws all children",
+            ),
+            Method::Random => (
+                vec![
+                    ("`max_skips`", self.max_skips.map(|n| n.to_string())),
+                    ("`patience`", (self.patience > 0).then(|| self.patience.to_string())),
+                ],
+                "nothing with `method` random, whose result is a draw",
+            ),
+            Method::Parsec => return Ok(()),
+        };
+        match asked.into_iter().find_map(|(key, value)| Some((key, value?))) {
+            Some((key, value)) => Err(Error::usage(key, why, value, "leave it out, or --method parsec")),
+            None => Ok(()),
         }
     }
 

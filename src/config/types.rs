@@ -209,6 +209,8 @@ words! {
         Darts = "darts",
         /// A prior that never moves; the result is a draw from it.
         Random = "random",
+        /// The same, with weights that all children train alike; the result is the best child seen.
+        RandomSearch = "random_search",
     }
     /// What of a child's forward pass is kept for its backward pass.
     Memory {

@@ -5,6 +5,15 @@ use serde::Serialize;
 use super::plot::{Axis, COLOURS, number};
 use super::svg::{Anchor, FAINT, GREY, INK, Svg, n};
 
+/// What a table of published numbers says of an architecture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct ByTable {
+    /// Its number, in the table's unit; none where the table does not hold it.
+    pub published: Option<f64>,
+    /// The best number of the table within the space minus it, in the same unit.
+    pub regret: Option<f64>,
+}
+
 /// A search by one method with one seed, and the training of what it found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Entry {
@@ -14,9 +23,13 @@ pub struct Entry {
     pub seed: u64,
     /// What was found.
     pub genotype: String,
-    /// Part of the test images that the last weights class rightly, with running statistics.
-    pub accuracy: f64,
-    /// Of the trained network, without the auxiliary head.
+    /// Part of the test images that the last weights class rightly, with running statistics; none where nothing is trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// Where there is a table.
+    #[serde(flatten)]
+    pub by_table: Option<ByTable>,
+    /// Of the final network, without the auxiliary head.
     pub parameters: u64,
     /// Multiply-adds per image.
     pub macs: u64,
@@ -24,6 +37,16 @@ pub struct Entry {
     pub search_seconds: f64,
     /// Largest arena of the search; 0 where none was needed.
     pub arena_bytes: u64,
+}
+
+impl Entry {
+    fn published(&self) -> Option<f64> {
+        self.by_table.and_then(|by_table| by_table.published)
+    }
+
+    fn regret(&self) -> Option<f64> {
+        self.by_table.and_then(|by_table| by_table.regret)
+    }
 }
 
 /// Mean and standard deviation over seeds.
@@ -36,13 +59,24 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of at least one value.
+    /// Of at least one value; of none it is no number.
     pub fn of(values: &[f64]) -> Self {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
         let squares: f64 = values.iter().map(|x| (x - mean) * (x - mean)).sum();
         Self { mean, sd: (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt()) }
     }
+}
+
+/// What a table says of one method's architectures, over the seeds at which it holds them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct RowByTable {
+    /// Their numbers; none where the table holds none of them.
+    pub published: Option<Spread>,
+    /// How much better the best of the table is.
+    pub regret: Option<Spread>,
+    /// Seeds whose architecture the table does not hold.
+    pub n_not_held: usize,
 }
 
 /// One method over its seeds.
@@ -52,8 +86,12 @@ pub struct Row {
     pub method: String,
     /// How many seeds.
     pub n: usize,
-    /// Part of the test images.
-    pub accuracy: Spread,
+    /// Part of the test images; none where nothing is trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<Spread>,
+    /// Where there is a table.
+    #[serde(flatten)]
+    pub by_table: Option<RowByTable>,
     /// Without the auxiliary head.
     pub parameters: Spread,
     /// Multiply-adds per image.
@@ -64,21 +102,27 @@ pub struct Row {
     pub arena_bytes: Spread,
 }
 
-/// What is told of a run, in the unit in which it is told.
+/// What is told of a run, in the unit in which it is told. A column that has no value in any run is left out.
 struct Column {
     title: &'static str,
     digits: usize,
-    value: fn(&Entry) -> f64,
+    value: fn(&Entry) -> Option<f64>,
 }
 
 const MIB: f64 = (1u64 << 20) as f64;
-const COLUMNS: [Column; 5] = [
-    Column { title: "test accuracy %", digits: 2, value: |e| 100.0 * e.accuracy },
-    Column { title: "parameters", digits: 0, value: |e| e.parameters as f64 },
-    Column { title: "MACs, millions", digits: 3, value: |e| e.macs as f64 / 1e6 },
-    Column { title: "search seconds", digits: 1, value: |e| e.search_seconds },
-    Column { title: "peak arena, MiB", digits: 2, value: |e| e.arena_bytes as f64 / MIB },
+const COLUMNS: [Column; 7] = [
+    Column { title: "test accuracy %", digits: 2, value: |e| e.accuracy.map(|accuracy| 100.0 * accuracy) },
+    Column { title: "published", digits: 2, value: Entry::published },
+    Column { title: "regret", digits: 2, value: Entry::regret },
+    Column { title: "parameters", digits: 0, value: |e| Some(e.parameters as f64) },
+    Column { title: "MACs, millions", digits: 3, value: |e| Some(e.macs as f64 / 1e6) },
+    Column { title: "search seconds", digits: 1, value: |e| Some(e.search_seconds) },
+    Column { title: "peak arena, MiB", digits: 2, value: |e| Some(e.arena_bytes as f64 / MIB) },
 ];
+
+fn columns(entries: &[Entry]) -> Vec<&'static Column> {
+    COLUMNS.iter().filter(|c| entries.iter().any(|e| (c.value)(e).is_some())).collect()
+}
 
 /// The methods in the order in which they first come.
 fn by_method(entries: &[Entry]) -> Vec<(&str, Vec<&Entry>)> {
@@ -92,32 +136,44 @@ fn by_method(entries: &[Entry]) -> Vec<(&str, Vec<&Entry>)> {
     groups
 }
 
-fn spread(group: &[&Entry], value: impl Fn(&Entry) -> f64) -> Spread {
-    Spread::of(&group.iter().map(|e| value(e)).collect::<Vec<_>>())
+/// Over the runs that have a value.
+fn spread(group: &[&Entry], value: impl Fn(&Entry) -> Option<f64>) -> Option<Spread> {
+    let values: Vec<f64> = group.iter().filter_map(|e| value(e)).collect();
+    (!values.is_empty()).then(|| Spread::of(&values))
 }
 
 /// The table, a row per method in the order in which they first come.
 pub fn comparison_rows(entries: &[Entry]) -> Vec<Row> {
-    let row = |(method, group): (&str, Vec<&Entry>)| Row {
-        method: method.to_owned(),
-        n: group.len(),
-        accuracy: spread(&group, |e| e.accuracy),
-        parameters: spread(&group, |e| e.parameters as f64),
-        macs: spread(&group, |e| e.macs as f64),
-        search_seconds: spread(&group, |e| e.search_seconds),
-        arena_bytes: spread(&group, |e| e.arena_bytes as f64),
+    let row = |(method, group): (&str, Vec<&Entry>)| {
+        let all = |value: fn(&Entry) -> f64| Spread::of(&group.iter().map(|e| value(e)).collect::<Vec<_>>());
+        let by_table = group.iter().any(|e| e.by_table.is_some()).then(|| RowByTable {
+            published: spread(&group, Entry::published),
+            regret: spread(&group, Entry::regret),
+            n_not_held: group.iter().filter(|e| e.published().is_none()).count(),
+        });
+        Row {
+            method: method.to_owned(),
+            n: group.len(),
+            accuracy: spread(&group, |e| e.accuracy),
+            by_table,
+            parameters: all(|e| e.parameters as f64),
+            macs: all(|e| e.macs as f64),
+            search_seconds: all(|e| e.search_seconds),
+            arena_bytes: all(|e| e.arena_bytes as f64),
+        }
     };
     by_method(entries).into_iter().map(row).collect()
 }
 
 /// The table as text: mean ± standard deviation.
 pub fn comparison_text(entries: &[Entry]) -> String {
+    let columns = columns(entries);
     let mut lines = vec![vec!["method".to_owned(), "seeds".into()]];
-    lines[0].extend(COLUMNS.iter().map(|c| c.title.to_owned()));
+    lines[0].extend(columns.iter().map(|c| c.title.to_owned()));
     for (method, group) in by_method(entries) {
         let mut line = vec![method.to_owned(), group.len().to_string()];
-        line.extend(COLUMNS.iter().map(|c| {
-            let Spread { mean, sd } = spread(&group, c.value);
+        line.extend(columns.iter().map(|c| {
+            let Some(Spread { mean, sd }) = spread(&group, c.value) else { return "-".to_owned() };
             let sd = sd.map(|sd| format!(" ± {sd:.*}", c.digits)).unwrap_or_default();
             format!("{mean:.*}{sd}", c.digits)
         }));
@@ -133,18 +189,18 @@ pub fn comparison_text(entries: &[Entry]) -> String {
 }
 
 const SIZE: (f64, f64) = (460.0, 60.0);
-/// Left and right ends of the axis, and the height of a method's line.
-const LEFT: f64 = 80.0;
+/// Left and right ends of the axis, with room for the longest method before it, and the height of a method's line.
+const LEFT: f64 = 110.0;
 const RIGHT: f64 = SIZE.0 - 24.0;
 const LINE: f64 = 34.0;
 
 /// A panel per column and a line per method: a dot for each seed, the mean as a stroke, a bar of one standard
 /// deviation to either side.
 pub fn comparison_svg(entries: &[Entry]) -> String {
-    let groups = by_method(entries);
+    let (groups, columns) = (by_method(entries), columns(entries));
     let height = SIZE.1 + LINE * groups.len() as f64;
-    let mut svg = Svg::new(2.0 * SIZE.0, height * COLUMNS.len().div_ceil(2) as f64);
-    for (i, column) in COLUMNS.iter().enumerate() {
+    let mut svg = Svg::new(2.0 * SIZE.0, height * columns.len().div_ceil(2) as f64);
+    for (i, column) in columns.iter().enumerate() {
         let at = (SIZE.0 * (i % 2) as f64, height * (i / 2) as f64);
         svg.line(&format!(r#"<g transform="translate({} {})">"#, n(at.0), n(at.1)));
         panel(&mut svg, column, &groups, height);
@@ -154,9 +210,10 @@ pub fn comparison_svg(entries: &[Entry]) -> String {
 }
 
 fn panel(svg: &mut Svg, column: &Column, groups: &[(&str, Vec<&Entry>)], height: f64) {
-    let spreads: Vec<Spread> = groups.iter().map(|(_, group)| spread(group, column.value)).collect();
-    let ends = spreads.iter().flat_map(|s| [-1.0, 1.0].map(|side| s.mean + side * s.sd.unwrap_or(0.0)));
-    let values = groups.iter().flat_map(|(_, group)| group.iter().map(|e| (column.value)(e)));
+    let spreads: Vec<Option<Spread>> = groups.iter().map(|(_, group)| spread(group, column.value)).collect();
+    let known = spreads.iter().flatten();
+    let ends = known.flat_map(|s| [-1.0, 1.0].map(|side| s.mean + side * s.sd.unwrap_or(0.0)));
+    let values = groups.iter().flat_map(|(_, group)| group.iter().filter_map(|e| (column.value)(e)));
     let axis = Axis::over(values.chain(ends)).padded();
     let x = |value: f64| LEFT + axis.share(value) * (RIGHT - LEFT);
     let bottom = height - 26.0;
@@ -170,6 +227,7 @@ fn panel(svg: &mut Svg, column: &Column, groups: &[(&str, Vec<&Entry>)], height:
     {
         let y = 30.0 + LINE * (i as f64 + 0.5);
         svg.text((LEFT - 10.0, y), 12.0, Anchor::End, INK, method);
+        let Some(spread) = spread else { continue };
         if let Some(sd) = spread.sd {
             svg.path(
                 &format!("M{} {}H{}", n(x(spread.mean - sd)), n(y), n(x(spread.mean + sd))),
@@ -178,8 +236,8 @@ fn panel(svg: &mut Svg, column: &Column, groups: &[(&str, Vec<&Entry>)], height:
             );
         }
         svg.path(&format!("M{} {}v16", n(x(spread.mean)), n(y - 8.0)), colour, 2.5);
-        for entry in group {
-            let cx = x((column.value)(entry));
+        for value in group.iter().filter_map(|e| (column.value)(e)) {
+            let cx = x(value);
             svg.line(&format!(
                 r#"<circle cx="{}" cy="{}" r="3.5" fill="{colour}" fill-opacity="0.55"/>"#,
                 n(cx),

@@ -11,6 +11,7 @@ pub mod curves;
 pub mod heatmap;
 mod layout;
 mod order;
+pub mod paired;
 pub mod plot;
 pub mod png;
 pub mod rank;

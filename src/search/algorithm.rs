@@ -12,7 +12,6 @@ use crate::data::Batch;
 use crate::error::Result;
 use crate::export::tensors::{self, Tensor, Tensors};
 use crate::gpu::Update;
-use crate::rng::{Purpose, stream};
 use crate::space::{Alpha, Prior, Space};
 
 /// How π is drawn from and how it moves.
@@ -73,7 +72,7 @@ pub struct Parsec {
     /// π.
     pub prior: Prior,
     moments: Moments,
-    rules: Rules,
+    pub(super) rules: Rules,
     /// Steps since the mode changed.
     settled: u64,
 }
@@ -217,64 +216,4 @@ fn train_alike(
         None => (trained.log_likelihood.clone(), alike(&alphas)),
     };
     Ok(Step { alphas, log_likelihood, weights, beta: 1.0, lr: update.lr, warm_up: true, trained })
-}
-
-/// A π that never moves; the result is a draw from it that only the seed decides, since it has no mode worth the name.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Random(pub Parsec);
-
-impl Random {
-    /// A random search by these rules, but for π's moving.
-    pub fn new(space: &dyn Space, rules: Rules) -> Self {
-        Self(Parsec::new(space, Rules { warm_up: None, ..rules }))
-    }
-}
-
-impl Strategy for Random {
-    fn step(
-        &mut self,
-        t: u64,
-        evaluator: &mut Evaluator,
-        batches: [&Batch; 2],
-        update: Update,
-    ) -> Result<Step> {
-        self.0.step(t, evaluator, batches, update)
-    }
-
-    fn reserve(&self, evaluator: &mut Evaluator) -> Result<()> {
-        self.0.reserve(evaluator)
-    }
-
-    fn architecture(&self, _space: &dyn Space) -> Alpha {
-        random_architecture(&self.0.prior, self.0.rules.seed)
-    }
-
-    fn entropy(&self) -> Vec<f64> {
-        self.0.entropy()
-    }
-
-    fn prior(&self) -> Option<&Prior> {
-        self.0.prior()
-    }
-
-    fn set_prior(&mut self, prior: Prior) {
-        self.0.set_prior(prior);
-    }
-
-    fn draws(&self, t: u64) -> Vec<Alpha> {
-        self.0.draw(t)
-    }
-
-    fn save(&self, space: &dyn Space, out: &mut Tensors) {
-        self.0.save(space, out);
-    }
-
-    fn load(&mut self, space: &dyn Space, state: &Tensors) -> Result<()> {
-        self.0.load(space, state)
-    }
-}
-
-/// What a random search ends with: a draw from π.
-pub fn random_architecture(prior: &Prior, seed: u64) -> Alpha {
-    prior.sample(&mut stream(seed, Purpose::Result, 0, 0))
 }

@@ -208,7 +208,9 @@ impl Evaluator {
     pub fn accumulate(&mut self, alphas: &[Alpha], weights: &[f64], batch: &Batch) -> Result<()> {
         let start = self.start();
         let children = Distinct::of(self, alphas);
-        let kept = super::importance::kept(weights, self.drop_mass);
+        // Where all children count alike none counts little, however many there are.
+        let alike = weights.windows(2).all(|pair| pair[0] == pair[1]);
+        let kept = super::importance::kept(weights, if alike { 0.0 } else { self.drop_mass });
         self.n_skipped = kept.iter().filter(|kept| !**kept).count();
         let mut mass = vec![0.0; children.nets.len()];
         for (k, &network) in children.network_of.iter().enumerate() {
@@ -298,6 +300,14 @@ impl Evaluator {
         self.network.upload(SEARCH, &batch.images, &batch.labels)?;
         self.network.run(Child::new(net, Mode::Likelihood, SEARCH))?;
         self.network.last_result(SEARCH)
+    }
+
+    /// Begins a step, the `step`-th from 1: what was counted and timed of the one before is forgotten.
+    pub(super) fn begin(&mut self, step: u64) {
+        self.step = step;
+        self.timings = Timings::default();
+        self.n_correct.clear();
+        (self.n_shared, self.n_skipped) = (0, 0);
     }
 
     /// Seconds since the last call, by what was done.

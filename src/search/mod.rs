@@ -1,8 +1,8 @@
 //! Algorithm 1: importance-weighted Monte-Carlo empirical Bayes over child networks; beside it its baselines.
 //!
 //! [`algorithm`] stands beside the paper's box; [`importance`] has the weights, [`prior_update`] the update of π. A
-//! [`Strategy`] says what a step does: `Parsec`, `Random`, or all paths at once in [`darts`]. An [`Evaluator`] carries
-//! out its passes with the weights v on the adapter; π lives on the host.
+//! [`Strategy`] says what a step does: `Parsec`, the searches of [`random`], or all paths at once in [`darts`]. An
+//! [`Evaluator`] carries out its passes with the weights v on the adapter; π lives on the host.
 
 pub mod algorithm;
 pub mod darts;
@@ -12,6 +12,7 @@ pub mod evaluator;
 pub mod evidence;
 pub mod importance;
 pub mod prior_update;
+pub mod random;
 mod record;
 #[allow(clippy::module_inception)]
 mod search;
@@ -19,9 +20,10 @@ mod snapshot;
 pub mod strategy;
 mod trace;
 
-pub use algorithm::{Parsec, Random, Rules, random_architecture};
+pub use algorithm::{Parsec, Rules};
 pub use evaluate::{Evaluation, HeldOut};
 pub use evaluator::{Evaluator, Trained};
+pub use random::{Random, RandomSearch, random_architecture};
 pub use record::{Phases, StepRecord};
 pub use search::{Search, Settings, batch_sources};
 pub use strategy::{Step, Strategy, prior_tensors, take_prior};

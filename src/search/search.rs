@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::algorithm::{Parsec, Random, Rules};
+use super::algorithm::{Parsec, Rules};
 use super::darts::AllPaths;
 use super::evaluate::EvaluateMode;
 use super::evaluator::{Evaluator, suggest_smaller};
+use super::random::{Random, RandomSearch};
 use super::record::{Phases, StepRecord};
 use super::strategy::{Step, Strategy};
 use super::trace::Trace;
@@ -106,6 +107,7 @@ impl Search {
         let strategy: Box<dyn Strategy> = match config.method {
             Method::Parsec => Box::new(Parsec::new(space, rules)),
             Method::Random => Box::new(Random::new(space, rules)),
+            Method::RandomSearch => Box::new(RandomSearch::new(space, rules)),
             Method::Darts => Box::new(AllPaths::new(space, rules.adam, rules.warm_up)),
         };
         strategy
@@ -157,8 +159,7 @@ impl Search {
         let (search, train) = self.batches()?;
         let data = waiting.elapsed().as_secs_f64();
         let update = self.update();
-        self.evaluator.take_timings();
-        self.evaluator.step = self.step + 1;
+        self.evaluator.begin(self.step + 1);
         let step = self.strategy.step(self.step, &mut self.evaluator, [&search, &train], update);
         let step = match step {
             Ok(step) => step,
@@ -221,8 +222,8 @@ impl Search {
         self.strategy.draws(self.step)
     }
 
-    /// The architecture that the search would end with now: the mode of π; of a random search a draw from it that only
-    /// the seed decides; with all paths at once what α is decoded to.
+    /// The architecture that the search would end with now. By method: of `parsec` the mode of π; of `random` a draw from π
+    /// that only the seed decides; of `random_search` the best child seen; of `darts` what α is decoded to.
     pub fn architecture(&self) -> Alpha {
         self.strategy.architecture(&*self.settings.space)
     }

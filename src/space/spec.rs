@@ -101,6 +101,32 @@ impl NetworkSpec {
         // In a final network every slot has an operation of its own.
         Self { kind: NetworkKind::Final, ..self.clone() }.net(Paths::Child(alpha)).macs()
     }
+
+    /// The architecture whose final network has the most multiply-adds; of equal choices of a slot the first.
+    ///
+    /// Each slot in turn takes its best choice while the others stay, until none changes. Where every slot adds multiply-adds of
+    /// its own, as in both spaces, no architecture has more.
+    pub fn most_macs(&self) -> Alpha {
+        let slots = self.space.slots();
+        let mut alpha = Alpha(vec![0; slots.len()]);
+        loop {
+            let before = alpha.clone();
+            for (i, slot) in slots.iter().enumerate() {
+                let mut best: Option<(u64, u16)> = None;
+                for choice in (0..slot.n_choices).filter_map(|choice| u16::try_from(choice).ok()) {
+                    alpha.0[i] = choice;
+                    let macs = self.macs(&alpha);
+                    if best.is_none_or(|(most, _)| macs > most) {
+                        best = Some((macs, choice));
+                    }
+                }
+                alpha.0[i] = best.map_or(0, |(_, choice)| choice);
+            }
+            if alpha == before {
+                return alpha;
+            }
+        }
+    }
 }
 
 /// Refuses a count out of a range.

@@ -6,9 +6,13 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use image::RgbImage;
+use parsec_nas::config::compare::Chooser;
 use parsec_nas::config::{CompareConfig, Method};
-use parsec_nas::report::comparison::{Entry, Spread, comparison_rows, comparison_svg, comparison_text};
-use serde_json::Value;
+use parsec_nas::report::comparison::{
+    ByTable, Entry, RowByTable, Spread, comparison_rows, comparison_svg, comparison_text,
+};
+use parsec_nas::report::paired::{Measure, differences, student95};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const CONFIG: &str = r#"
@@ -135,7 +139,14 @@ fn a_comparison_from_its_start_to_its_table() {
     assert!(!folder.join("all/random-1/search").exists());
     assert_eq!(told["runs"][1]["search_seconds"], 0.0);
     let text = std::fs::read_to_string(folder.join("all/comparison.txt")).unwrap();
-    assert!(text.lines().count() == 3 && text.contains("test accuracy"), "{text}");
+    assert!(text.lines().count() == 5 && text.contains("test accuracy"), "{text}");
+    assert!(
+        text.contains("\nparsec - random: ") && text.contains("1 seed, which gives no interval"),
+        "{text}"
+    );
+    let difference = &told["differences"][0];
+    assert_eq!((&difference["n"], &difference["low"]), (&1.into(), &Value::Null));
+    assert!(told["table"].is_null() && told["runs"][0].get("published").is_none());
     assert!(std::fs::read_to_string(folder.join("all/comparison.svg")).unwrap().contains("random"));
     let random = "search --method random --seed 1 --data folder:images --size 8 --layers 3 --channels 2 --batch 4 \
                   --samples 2 --steps 1 --eval-every 0 --run drawn --json -q \
@@ -242,7 +253,7 @@ fn mean_and_deviation_are_over_the_seeds_of_a_method() {
     let entry = |method: &str, seed, accuracy, parameters| Entry {
         method: method.into(),
         seed,
-        accuracy,
+        accuracy: Some(accuracy),
         parameters,
         macs: 2_500_000,
         search_seconds: 12.5 * seed as f64,
@@ -260,7 +271,7 @@ fn mean_and_deviation_are_over_the_seeds_of_a_method() {
         rows.iter().map(|r| (r.method.as_str(), r.n)).collect::<Vec<_>>(),
         [("random", 3), ("parsec", 1)]
     );
-    assert_eq!(rows[0].accuracy, Spread { mean: 0.75, sd: Some(0.25) });
+    assert_eq!(rows[0].accuracy.unwrap(), Spread { mean: 0.75, sd: Some(0.25) });
     assert_eq!(rows[0].parameters, Spread { mean: 200.0, sd: Some(100.0) });
     assert_eq!(rows[0].search_seconds, Spread { mean: 12.5, sd: Some(12.5) });
     let text = comparison_text(&entries);
@@ -276,6 +287,193 @@ fn mean_and_deviation_are_over_the_seeds_of_a_method() {
     assert!(!svg.contains("NaN") && svg.contains("test accuracy"));
 }
 
+/// Percentage points of a table; 97.5 % quantiles of Student's t as the handbooks have them.
+#[test]
+fn the_quantiles_of_student_s_t() {
+    for (df, expected) in [
+        (1, 12.706_204_736_174_7),
+        (2, 4.302_652_729_749_46),
+        (3, 3.182_446_305_283_71),
+        (4, 2.776_445_105_197_79),
+        (5, 2.570_581_835_636_31),
+        (10, 2.228_138_851_964_94),
+        (29, 2.045_229_642_132_70),
+        (30, 2.042_272_456_301_24),
+        (120, 1.979_930_405_024_42),
+        (100_000, 1.959_987_707_5),
+    ] {
+        let found = student95(df);
+        assert!((found - expected).abs() < 2e-9, "{df}: {found} is not {expected}");
+    }
+    assert!((1..200).all(|df| student95(df) > student95(df + 1)));
+}
+
+#[test]
+fn differences_are_over_the_seeds_that_two_methods_share() {
+    let entry = |method: &str, seed, accuracy: f64, published: Option<f64>| Entry {
+        method: method.into(),
+        seed,
+        accuracy: Some(accuracy),
+        by_table: Some(ByTable { published, regret: published.map(|p| 95.0 - p) }),
+        ..Entry::default()
+    };
+    let entries = [
+        entry("parsec", 0, 0.50, Some(93.0)),
+        entry("parsec", 1, 0.75, Some(94.0)),
+        entry("parsec", 2, 0.625, None),
+        entry("darts", 2, 0.25, Some(90.0)),
+        entry("darts", 1, 0.25, Some(91.0)),
+        entry("darts", 0, 0.25, None),
+        entry("random", 1, 0.875, None),
+    ];
+    let found = differences(&entries);
+    let what: Vec<_> = found.iter().map(|d| (d.method.as_str(), d.against.as_str(), d.of, d.n)).collect();
+    let of =
+        [("darts", Measure::Accuracy, 3), ("random", Measure::Accuracy, 1), ("darts", Measure::Published, 1)];
+    assert_eq!(what, of.map(|(against, of, n)| ("parsec", against, of, n)));
+    // Differences 0.25, 0.5, 0.375: mean 0.375, deviation 0.125; t of two degrees of freedom.
+    let half = 4.302_652_729_749_46 * 0.125 / 3f64.sqrt();
+    assert_eq!((found[0].mean, found[0].sd), (0.375, Some(0.125)));
+    assert!((found[0].low.unwrap() - (0.375 - half)).abs() < 1e-12);
+    assert!((found[0].high.unwrap() - (0.375 + half)).abs() < 1e-12);
+    assert_eq!((found[1].mean, found[1].sd, found[1].low, found[1].high), (-0.125, None, None, None));
+    assert_eq!(
+        found.iter().map(|d| d.text("mean_acc")).collect::<Vec<_>>(),
+        [
+            "parsec - darts: +37.50 points (95 % interval +6.45 to +68.55, 3 seeds)",
+            "parsec - random: -12.50 points (1 seed, which gives no interval)",
+            "parsec - darts: +3.00 of `mean_acc` (1 seed, which gives no interval)",
+        ]
+    );
+    assert!(differences(&entries[..3]).is_empty() && differences(&[]).is_empty());
+
+    // The same in rows and columns: means over what the table holds.
+    let rows = comparison_rows(&entries);
+    let spread = |mean, sd| Some(Spread { mean, sd });
+    let half = 0.5f64.sqrt();
+    let darts =
+        RowByTable { published: spread(90.5, Some(half)), regret: spread(4.5, Some(half)), n_not_held: 1 };
+    assert_eq!(rows[1].by_table, Some(darts));
+    assert_eq!(rows[2].by_table, Some(RowByTable { published: None, regret: None, n_not_held: 1 }));
+    let text = comparison_text(&entries);
+    assert!(text.lines().next().unwrap().contains("test accuracy %  published     regret"), "{text}");
+    assert!(text.contains("90.50 ± 0.71  4.50 ± 0.71") && text.contains("87.50            -  "), "{text}");
+    let svg = comparison_svg(&entries);
+    assert_eq!(svg.matches("<circle").count(), 5 * entries.len() + 2 * 4);
+    assert!(!svg.contains("NaN"));
+    // What nothing was trained for has no accuracy.
+    let searched = entries.map(|entry| Entry { accuracy: None, ..entry });
+    assert!(!comparison_text(&searched).contains("accuracy"));
+    assert!(differences(&searched).iter().all(|d| d.of == Measure::Published));
+}
+
+const BY_TABLE: &str = r#"
+methods = ["parsec", "random_search", "random", "largest"]
+seeds = [1, 2]
+data = "folder:images"
+table = "t.json"
+key = "acc.x"
+train = false
+
+[search]
+space = "macro"
+stages = [1, 2]
+choices = ["identity", "mb1_k3"]
+head = 8
+size = 8
+channels = 4
+batch = 4
+samples = 2
+steps = 4
+threads = 1
+crop_pad = 0
+checkpoint_every = 0
+eval_every = 0
+
+[random_search]
+samples = 3
+"#;
+
+#[test]
+fn a_comparison_by_a_table_of_published_numbers_alone() {
+    if !super::gpu::has_gpu() {
+        return;
+    }
+    let place = place(BY_TABLE);
+    let folder = place.path();
+    // All but the largest, and one of another space.
+    let texts = ["000", "001", "010", "011", "100", "101", "110", "012"];
+    let number = |text: &str| 90.0 + f64::from(u32::from_str_radix(text, 8).unwrap() * 7 % 11) / 4.0;
+    let table: Vec<Value> =
+        texts.iter().map(|text| json!({"genotype": text, "acc": {"x": number(text)}})).collect();
+    std::fs::write(folder.join("t.json"), json!(table).to_string()).unwrap();
+
+    let (code, out, err) = parsec(folder, "compare c.toml --run all --json");
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("1 of 8 architectures of the table") && err.contains("`012`"), "{err}");
+    let told: Value = serde_json::from_str(&out).unwrap();
+    let best = texts[..7].iter().map(|text| number(text)).fold(0.0, f64::max);
+    let (table, runs) = (&told["table"], told["runs"].as_array().unwrap());
+    assert_eq!((&table["key"], &table["n"], &table["best"]), (&"acc.x".into(), &7.into(), &best.into()));
+    assert!(told.get("test_images").is_none() && runs.len() == 8);
+    let mut missing = 0;
+    for run in runs {
+        let text = run["genotype"].as_str().unwrap();
+        assert!(run.get("accuracy").is_none() && run["macs"].as_u64().unwrap() > 0);
+        if text == "111" {
+            missing += 1;
+            assert_eq!((&run["published"], &run["regret"]), (&Value::Null, &Value::Null));
+        } else {
+            assert_eq!(run["published"], number(text), "{text}");
+            assert_eq!(run["regret"], best - number(text), "{text}");
+        }
+        let place = folder.join(format!("all/{}-{}", run["method"].as_str().unwrap(), run["seed"]));
+        let searched = ["parsec", "random_search"].contains(&run["method"].as_str().unwrap());
+        assert_eq!((place.join("search").exists(), place.join("train").exists()), (searched, false));
+    }
+    assert_eq!((&runs[6]["genotype"], &runs[7]["genotype"]), (&"111".into(), &"111".into()));
+    assert_eq!((&table["n_not_held"], &told["methods"][3]["n_not_held"]), (&missing.into(), &2.into()));
+    assert!(told["methods"][3]["published"].is_null() && told["methods"][3].get("accuracy").is_none());
+    let differences = told["differences"].as_array().unwrap();
+    assert!(differences.iter().all(|d| d["of"] == "published" && d["against"] != "largest"));
+    // What the search with shared weights ends with is in its run.
+    let of_run = folder.join("all/random_search-2/search/genotype.txt");
+    assert_eq!(std::fs::read_to_string(of_run).unwrap().trim(), runs[3]["genotype"]);
+    let text = std::fs::read_to_string(folder.join("all/comparison.txt")).unwrap();
+    for part in ["published", "regret", "`acc.x` of t.json, which holds 7", "runs"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("accuracy"), "{text}");
+
+    // Again, and with another number of the table: nothing is run.
+    let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
+    written(&folder.join("all"), &mut before);
+    let (code, again, err) = parsec(folder, "compare c.toml --run all --json");
+    assert_eq!((code, again), (0, out), "{err}");
+    written(&folder.join("all"), &mut after);
+    assert_eq!(before, after);
+    let all: Vec<Value> = ["000", "111"].iter().map(|t| json!({"genotype": t, "accuracy": 1.5})).collect();
+    std::fs::write(folder.join("u.json"), json!(all).to_string()).unwrap();
+    let other = BY_TABLE.replace("key = \"acc.x\"", "").replace("t.json", "u.json");
+    std::fs::write(folder.join("c.toml"), &other).unwrap();
+    let (code, out, err) = parsec(folder, "compare c.toml --run all --json -q");
+    let told: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{code} {e}: {err}"));
+    assert_eq!((&told["runs"][7]["published"], &told["runs"][7]["regret"]), (&1.5.into(), &0.0.into()));
+
+    // A table that says nothing of the space, or not what is asked.
+    std::fs::write(folder.join("other.json"), r#"[{"genotype": "DARTS_V2", "accuracy": 1}]"#).unwrap();
+    for (from, to, code, parts) in [
+        ("u.json", "other.json", 1, ["other.json", "architectures of the space macro (stages 1,2"]),
+        ("u.json", "nowhere.json", 1, ["nowhere.json", "check the path"]),
+        ("table = \"u.json\"", "table = \"u.json\"\nkey = \"acuracy\"", 2, ["`key` acuracy", "accuracy"]),
+    ] {
+        std::fs::write(folder.join("c.toml"), other.replace(from, to)).unwrap();
+        let (found, _, err) = parsec(folder, "compare c.toml --run new -q");
+        assert!(found == code && parts.iter().all(|part| err.contains(part)), "{to}: {err}");
+        assert!(!folder.join("new").exists(), "{to}");
+    }
+}
+
 #[test]
 fn the_file_of_a_comparison_is_checked_as_a_whole() {
     let folder = TempDir::new().unwrap();
@@ -286,7 +484,7 @@ fn the_file_of_a_comparison_is_checked_as_a_whole() {
     };
     let start = "methods = [\"darts\"]\nseeds = [0]\n";
     for (text, parts) in [
-        ("seeds = [0]", &["`methods`", "parsec, random and darts"][..]),
+        ("seeds = [0]", &["`methods`", "parsec, random, random_search, darts and largest"][..]),
         ("methods = [\"enas\"]\nseeds = [0]", &["`methods`", "enas"]),
         ("methods = [\"darts\", \"darts\"]\nseeds = [0]", &["`methods`", "once"]),
         ("methods = [\"darts\"]\nseeds = []", &["`seeds`"]),
@@ -299,6 +497,13 @@ fn the_file_of_a_comparison_is_checked_as_a_whole() {
         (&format!("{start}[search]\nlr = -1"), &["[search] key `lr`", "above 0"]),
         (&format!("{start}[search]\ntrace_steps = 1"), &["`trace_steps`", "darts"]),
         (&format!("{start}[darts]\ntrace_steps = 1"), &["`trace_steps`", "darts"]),
+        ("methods = [\"random_search\"]\nseeds = [0]\n[random_search]\nexplore = 0.1", &["`explore`"]),
+        (&format!("{start}[largest]\nlr = 1"), &["`largest`"]),
+        (&format!("{start}key = \"x\""), &["`key`", "`table`"]),
+        (&format!("{start}table = 3"), &["`table`", "in quotes"]),
+        (&format!("{start}table = \"\""), &["`table`", "in quotes"]),
+        (&format!("{start}train = false"), &["`train`", "beside `table`"]),
+        (&format!("{start}table = \"t.json\"\ntrain = true"), &["`train`", "a table of settings"]),
         (&format!("{start}[parsec]\nlr = -1"), &["[parsec] key `lr`", "above 0"]),
         (&format!("{start}[random]\nmethod = \"darts\""), &["[random]", "`method`"]),
         (&format!("{start}darts = 3"), &["`darts`", "a table"]),
@@ -326,6 +531,24 @@ fn the_file_of_a_comparison_is_checked_as_a_whole() {
     let elsewhere = CompareConfig::read(&path, Some("folder:x")).unwrap();
     assert_eq!(elsewhere.data, "folder:x");
     assert_eq!(elsewhere.first_difference(&shipped).unwrap().unwrap()[0], "data");
+    // Published numbers change no run; trainings may be added to searches, and not be left out again.
+    let judged =
+        |rest: &str| read(&format!("methods = [\"darts\", \"largest\"]\nseeds = [0]\n{rest}")).unwrap();
+    let (by_table, both) = (judged("table = \"t.json\"\ntrain = false"), judged("[train]\nsteps = 7"));
+    assert_eq!((by_table.trains(), both.methods[1]), (false, Chooser::Largest));
+    let resolved = read(&toml::to_string(&by_table.resolved().unwrap()).unwrap()).unwrap();
+    assert_eq!(
+        (resolved.first_difference(&by_table).unwrap(), resolved.table),
+        (None, by_table.table.clone())
+    );
+    assert_eq!(
+        judged("table = \"u.json\"\nkey = \"x\"\ntrain = false").first_difference(&by_table).unwrap(),
+        None
+    );
+    assert_eq!(both.first_difference(&by_table).unwrap(), None);
+    assert_eq!(by_table.first_difference(&both).unwrap().unwrap()[0], "train");
+    assert_eq!(judged("[train]\nsteps = 8").first_difference(&both).unwrap().unwrap()[0], "train.steps");
+    assert_eq!(judged("[search]\nlr = 0.5").first_difference(&by_table).unwrap().unwrap()[0], "search.lr");
     // What one method has of its own is no difference to a comparison without it.
     let own =
         |of: &str, lr: f64| read(&format!("methods = [\"{of}\"]\nseeds = [0]\n[darts]\nlr = {lr}")).unwrap();

@@ -186,6 +186,7 @@ fn runs_that_have_no_prior_in_common_are_refused() {
     search(folder, "choices", &config(toml::toml! { choices = ["identity", "mb3_k3", "mb1_k3"] }), &logits);
     search(folder, "cells", &Config::preset().unwrap(), &logits);
     search(folder, "paths", &config(toml::toml! { method = "darts" }), &logits);
+    search(folder, "best", &config(toml::toml! { method = "random_search" }), &logits);
     search(folder, "nan", &config(Table::new()), &[f64::NAN]);
     let running = config(Table::new());
     RunDir::create(&folder.join("begun"), &running, &Manifest::new(&running).unwrap()).unwrap();
@@ -198,6 +199,7 @@ fn runs_that_have_no_prior_in_common_are_refused() {
         ("a b choices", 2, ["identity,mb1_k3,mb3_k3", "choices with identity,mb3_k3,mb1_k3"]),
         ("cells a", 2, ["cells has space darts", "a with macro"]),
         ("a paths", 2, ["paths", "`method` darts"]),
+        ("a best", 2, ["best", "`method` random_search"]),
         ("a one", 1, ["one", "a consensus"]),
         ("a nan", 1, ["finite logits", "NaN"]),
         ("a begun", 1, ["begun", "no checkpoint"]),

@@ -192,7 +192,7 @@ fn what_cannot_be_ranked_is_refused_before_data_are_read() {
 fn a_table_has_one_of_the_usual_numbers_and_members_with_dots() {
     let chain = Chain::default();
     let held = |text: &str, key: Option<&str>| {
-        Table::parse(text.as_bytes(), Path::new("table.json")).unwrap().held(&chain, key).unwrap()
+        Table::parse(text.as_bytes(), Path::new("table.json")).unwrap().held(&chain, key, "--key").unwrap()
     };
     let text = r#"{"22222222": {"accuracy": 1, "mean_acc": 2, "a.b": {"c": 3}}, "00000000": {"mean_acc": 5, "a": {"b.c": 4}}}"#;
     let of = |key| held(text, key).entries.iter().map(|e| (e.text.clone(), e.value)).collect::<Vec<_>>();

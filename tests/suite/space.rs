@@ -14,7 +14,7 @@ use parsec_nas::space::{
 use proptest::prelude::*;
 use toml::Table;
 
-use super::nets::{Cells, Of};
+use super::nets::{self, Cells, Of};
 
 fn cifar(kind: NetworkKind, layers: usize, channels: usize) -> Cells {
     Cells {
@@ -473,4 +473,32 @@ proptest! {
             prop_assert!(!error.expected.is_empty() && !error.found.is_empty());
         }
     }
+}
+
+/// Each slot against all its choices: none has more, and of equal ones it is the first.
+#[test]
+fn the_largest_cells_have_the_most_multiply_adds() {
+    let primitives =
+        [Primitive::SkipConnect, Primitive::SepConv3x3, Primitive::DilConv5x5, Primitive::SepConv5x5];
+    let cells = Cells { layers: 4, channels: 4, ..nets::small(NetworkKind::Final, 4, 8) };
+    let spec = cells.over(&primitives);
+    let largest = spec.most_macs();
+    let most = spec.macs(&largest);
+    for (i, slot) in spec.space.slots().iter().enumerate() {
+        let macs = (0..slot.n_choices as u16).map(|choice| {
+            let mut alpha = largest.clone();
+            alpha.0[i] = choice;
+            spec.macs(&alpha)
+        });
+        let macs: Vec<u64> = macs.collect();
+        assert_eq!(macs.iter().position(|m| *m == *macs.iter().max().unwrap()), Some(largest.0[i].into()));
+        assert_eq!(macs.iter().max(), Some(&most), "slot {i}");
+    }
+    // Every operation is the costliest one, and what stands alone adds its own share.
+    let genotype = Darts::over(&primitives).genotype(&largest);
+    let all = [genotype.normal, genotype.reduce];
+    assert!(all.iter().flatten().flatten().all(|pair| pair.primitive == Primitive::SepConv5x5), "{genotype}");
+    let mut rng = stream(3, Purpose::Test, 0, 0);
+    let prior = Prior::uniform(&*spec.space);
+    assert!((0..50).all(|_| spec.macs(&prior.sample(&mut rng)) <= most));
 }

@@ -52,6 +52,22 @@ fn counters_are_the_published_ones() {
 }
 
 #[test]
+fn the_largest_chain_has_the_most_multiply_adds_of_all() {
+    let spec = published(NetworkKind::Search);
+    assert_eq!(spec.space.print(&spec.most_macs()), "22222222");
+    // Choices that are alike: the first. Against all architectures.
+    let chain = Chain::over(&[1, 2], &choices("mb1_k3,identity,mb3_k5,mb3_k3"), Some(6));
+    let spec = network(NetworkKind::Final, chain, 2, [1, 9, 9], 3);
+    let all = (0..64u16).map(|i| Alpha(vec![i / 16, i / 4 % 4, i % 4]));
+    let largest = spec.most_macs();
+    assert_eq!(all.map(|alpha| spec.macs(&alpha)).max(), Some(spec.macs(&largest)));
+    assert_eq!(spec.space.print(&largest), "222");
+    let one = Chain::over(&[2], &choices("identity"), Some(6));
+    let only = network(NetworkKind::Final, one, 2, [1, 9, 9], 3).most_macs();
+    assert_eq!(only, Alpha(vec![0, 0]));
+}
+
+#[test]
 fn a_small_chain_by_hand() {
     let spec = small(NetworkKind::Final);
     let alpha = spec.space.parse("201").unwrap();
