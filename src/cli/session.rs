@@ -65,9 +65,9 @@ impl Job for Search {
     }
 }
 
-/// Random architectures that a result is compared with, and the held-out images for that.
+/// Random architectures that a result is compared with, and the batches of held-out images for that.
 const N_RANDOM: usize = 16;
-const MOST_IMAGES: usize = 1000;
+const N_BATCHES: usize = 4;
 
 /// A search and what it was made from.
 pub struct Session {
@@ -215,7 +215,7 @@ impl Session {
         }
         let images = config.search_batch();
         let evidence = trust::evidence(&run.metrics_path(), self.search.space(), images)?;
-        let better = self.search.better_than_random(mode, N_RANDOM, MOST_IMAGES)?;
+        let better = self.search.better_than_random(mode, N_RANDOM, N_BATCHES)?;
         Ok(Some(Trust::of(evidence.as_ref(), mode, [better, N_RANDOM])))
     }
 

@@ -134,7 +134,8 @@ impl Strategy for Parsec {
             *settled = if prior.mode() == mode { *settled + 1 } else { 0 };
         }
         let lr = update.lr;
-        Ok(Step { alphas, log_likelihood: log_omega, weights, beta, lr, warm_up: false, trained })
+        let traced = None;
+        Ok(Step { alphas, log_likelihood: log_omega, weights, beta, lr, warm_up: false, traced, trained })
     }
 
     fn reserve(&self, evaluator: &mut Evaluator) -> Result<()> {
@@ -196,24 +197,22 @@ impl Strategy for Parsec {
 }
 
 /// 1/K for each of K children.
-fn alike(alphas: &[Alpha]) -> Vec<f64> {
+pub(super) fn alike(alphas: &[Alpha]) -> Vec<f64> {
     vec![1.0 / alphas.len() as f64; alphas.len()]
 }
 
 /// A step that trains v by all children alike. Only a trace needs their likelihoods on the search batch.
-fn train_alike(
+pub(super) fn train_alike(
     evaluator: &mut Evaluator,
     alphas: Vec<Alpha>,
     [search, train]: [&Batch; 2],
     update: Update,
     traced: bool,
 ) -> Result<Step> {
-    let seen = if traced { Some(evaluator.log_likelihoods(&alphas, search)?) } else { None };
-    evaluator.accumulate(&alphas, &alike(&alphas), train)?;
+    let traced = if traced { Some(evaluator.log_likelihoods(&alphas, search)?) } else { None };
+    let weights = alike(&alphas);
+    evaluator.accumulate(&alphas, &weights, train)?;
     let trained = evaluator.update(update)?;
-    let (log_likelihood, weights) = match seen {
-        Some(log_omega) => (log_omega.clone(), importance::weights(&log_omega, 1.0)),
-        None => (trained.log_likelihood.clone(), alike(&alphas)),
-    };
-    Ok(Step { alphas, log_likelihood, weights, beta: 1.0, lr: update.lr, warm_up: true, trained })
+    let log_likelihood = trained.log_likelihood.clone();
+    Ok(Step { alphas, log_likelihood, weights, beta: 1.0, lr: update.lr, warm_up: true, traced, trained })
 }

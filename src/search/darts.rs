@@ -109,6 +109,7 @@ impl Strategy for AllPaths {
             beta: 1.0,
             lr: update.lr,
             warm_up: moves.is_none(),
+            traced: None,
             trained: Trained { loss, accuracy, clip, log_likelihood: Vec::new() },
         })
     }

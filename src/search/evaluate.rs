@@ -46,6 +46,16 @@ impl HeldOut {
         first_mixed_batches(&self.dataset.test, &self.normalisation, self.batch, self.n_images)
     }
 
+    /// With the batches made, unless they are too large.
+    fn keep(mut self) -> Result<Self> {
+        let bytes = self.n_images * self.dataset.test.image_len() * size_of::<f32>();
+        if bytes <= MOST_KEPT_BYTES {
+            let batches: Vec<Batch> = self.batches()?.collect();
+            self.kept = Some(batches);
+        }
+        Ok(self)
+    }
+
     /// How many images there are.
     pub fn n_images(&self) -> usize {
         self.n_images
@@ -64,13 +74,7 @@ impl Search {
     /// # Errors
     /// [`Error::Usage`] where there are fewer images.
     pub fn held_out(&self, n_images: Option<usize>) -> Result<HeldOut> {
-        let mut held_out = self.unkept(n_images)?;
-        let bytes = held_out.n_images * held_out.dataset.test.image_len() * size_of::<f32>();
-        if bytes <= MOST_KEPT_BYTES {
-            let batches: Vec<Batch> = held_out.batches()?.collect();
-            held_out.kept = Some(batches);
-        }
-        Ok(held_out)
+        self.unkept(n_images)?.keep()
     }
 
     fn unkept(&self, n_images: Option<usize>) -> Result<HeldOut> {
@@ -122,13 +126,15 @@ impl Search {
         Ok(total)
     }
 
-    /// Of `n` random architectures, how many have a smaller likelihood than `alpha` with the shared weights, on at most
-    /// `most` held-out images.
+    /// Of `n` random architectures, how many have a smaller likelihood than `alpha` with the shared weights, on as many
+    /// held-out images as `n_batches` batches of the search split have, in such batches.
     ///
     /// # Errors
     /// [`Error::Device`] if the adapter fails.
-    pub fn better_than_random(&mut self, alpha: &Alpha, n: usize, most: usize) -> Result<usize> {
-        let held_out = self.held_out(Some(most.min(self.dataset.test.n)))?;
+    pub fn better_than_random(&mut self, alpha: &Alpha, n: usize, n_batches: usize) -> Result<usize> {
+        let (n_test, batch) = (self.dataset.test.n, self.settings.config.search_part());
+        let held_out = self.unkept(Some((n_batches * batch).min(n_test)))?;
+        let held_out = HeldOut { batch: batch.min(n_test), ..held_out }.keep()?;
         let uniform = Prior::uniform(self.space());
         let mut score = |alpha: &Alpha| self.evaluate_on(alpha, &held_out, &mut || {});
         let own = score(alpha)?.mean_log_likelihood;

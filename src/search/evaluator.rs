@@ -212,6 +212,7 @@ impl Evaluator {
         let alike = weights.windows(2).all(|pair| pair[0] == pair[1]);
         let kept = super::importance::kept(weights, if alike { 0.0 } else { self.drop_mass });
         self.n_skipped = kept.iter().filter(|kept| !**kept).count();
+        self.n_shared = alphas.len() - children.nets.len();
         let mut mass = vec![0.0; children.nets.len()];
         for (k, &network) in children.network_of.iter().enumerate() {
             if kept[k] {

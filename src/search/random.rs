@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::algorithm::{Parsec, Rules};
+use super::algorithm::{Parsec, Rules, alike, train_alike};
 use super::draws;
 use super::evaluator::Evaluator;
 use super::strategy::{Step, Strategy};
@@ -130,24 +130,22 @@ impl Strategy for RandomSearch {
     ) -> Result<Step> {
         let Parsec { prior, rules, .. } = &self.random.0;
         let alphas = draws::draw(prior, rules, t).alphas;
-        let weights = vec![1.0 / alphas.len() as f64; alphas.len()];
-        let warm_up = t < self.warm_up;
-        let is_seen = !warm_up || t < rules.trace_steps;
-        let seen = if is_seen { Some(evaluator.log_likelihoods(&alphas, search)?) } else { None };
+        if t < self.warm_up {
+            return train_alike(evaluator, alphas, [search, train], update, t < rules.trace_steps);
+        }
+        let log_likelihood = evaluator.log_likelihoods(&alphas, search)?;
+        let weights = alike(&alphas);
         evaluator.accumulate(&alphas, &weights, train)?;
         let trained = evaluator.update(update)?;
         // Nothing has failed: the step is done.
-        if let Some(log_lik) = seen.as_ref().filter(|_| !warm_up) {
-            let here = Best::of(&alphas, log_lik, search.n);
-            let is_better = |here: &Best| self.best.as_ref().is_none_or(|best| here.score > best.score);
-            if let Some(here) = here.filter(is_better) {
-                self.best = Some(here);
-            }
+        let here = Best::of(&alphas, &log_likelihood, search.n);
+        let is_better = |here: &Best| self.best.as_ref().is_none_or(|best| here.score > best.score);
+        if let Some(here) = here.filter(is_better) {
+            self.best = Some(here);
         }
-        let log_likelihood = seen.unwrap_or_else(|| trained.log_likelihood.clone());
-        // All weights are alike, as with an exponent of 0; a warm-up has 1 in every search.
-        let beta = if warm_up { 1.0 } else { 0.0 };
-        Ok(Step { alphas, log_likelihood, weights, beta, lr: update.lr, warm_up, trained })
+        // All weights are alike, as with an exponent of 0.
+        let (beta, lr) = (0.0, update.lr);
+        Ok(Step { alphas, log_likelihood, weights, beta, lr, warm_up: false, traced: None, trained })
     }
 
     fn reserve(&self, evaluator: &mut Evaluator) -> Result<()> {

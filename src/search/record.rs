@@ -104,7 +104,11 @@ impl StepRecord {
             pools: space.tallies(&mode, |tally| tally.pools),
             train_loss: step.trained.loss,
             train_accuracy: step.trained.accuracy,
-            accuracy: if n_correct.is_empty() { step.trained.accuracy } else { on_search },
+            accuracy: if n_correct.is_empty() || step.traced.is_some() {
+                step.trained.accuracy
+            } else {
+                on_search
+            },
             mode_accuracy: None,
             lr: step.lr,
             grad_norm: step.trained.clip.norm,

@@ -23,9 +23,10 @@ pub struct Step {
     pub beta: f64,
     /// Learning rate of v.
     pub lr: f64,
-    /// Whether it only trained v, by all children alike. Then, unless the step is traced, ω̃_k are 1/K and log ω_k are on the
-    /// train batch.
+    /// Whether it only trained v, by all children alike. Then ω̃_k are 1/K, and log ω_k are on the train batch.
     pub warm_up: bool,
+    /// log ω_k on the search batch of such a step, where it is traced.
+    pub traced: Option<Vec<f64>>,
     /// The backward passes and the update of v.
     pub trained: Trained,
 }

@@ -1,5 +1,6 @@
 //! Everything about one step as a file, so that anyone can recompute it elsewhere.
 
+use super::importance;
 use super::record::StepRecord;
 use super::search::{Done, Observer, Search};
 use super::strategy::{Step, put};
@@ -48,8 +49,12 @@ impl Observer for Trace {
         let mut shape = vec![k];
         shape.extend(space.alpha_shape());
         out.insert("alpha".into(), Tensor::i64(&shape, choices.collect()));
-        out.insert("log_likelihood".into(), Tensor::f64(&[k], done.step.log_likelihood.clone()));
-        out.insert("weights".into(), Tensor::f64(&[k], done.step.weights.clone()));
+        let (log_likelihood, weights) = match &done.step.traced {
+            Some(traced) => (traced, &importance::weights(traced, 1.0)),
+            None => (&done.step.log_likelihood, &done.step.weights),
+        };
+        out.insert("log_likelihood".into(), Tensor::f64(&[k], log_likelihood.clone()));
+        out.insert("weights".into(), Tensor::f64(&[k], weights.clone()));
         std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
         let path = folder.join(format!("step-{:05}.safetensors", search.step));
         write_atomic(&path, &out, &metadata(search, done.step))

@@ -93,7 +93,7 @@ impl Place {
     fn start(&self, job: Job, run: &str) -> Vec<String> {
         let own = match job {
             Job::Search => {
-                "search --samples 2 --primitives max_pool_3x3,skip_connect,sep_conv_3x3 --eval-every 0"
+                "search --samples 2 --search-batch 4 --primitives max_pool_3x3,skip_connect,sep_conv_3x3 --eval-every 0"
             }
             Job::Train => "train --preset small --drop-path 0.1 --genotype",
         };

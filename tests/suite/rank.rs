@@ -62,7 +62,7 @@ fn correlations_with_ties_are_those_of_scipy() {
 }
 
 const SEARCH: &str = "search --space macro --stages 1,2 --choices identity,mb1_k3 --head 8 --data folder:images --size 8 \
-                      --channels 4 --batch 4 --threads 1 --crop-pad 0 --samples 2 --steps 2 --run r --json -q";
+                      --channels 4 --batch 4 --search-batch 4 --threads 1 --crop-pad 0 --samples 2 --steps 2 --run r --json -q";
 
 fn ranked(folder: &Path, args: &str) -> Value {
     let (code, out, err) = parsec(folder, args);

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::gpu::has_gpu;
 
 const STEPS: usize = 4;
-const RUN: &str = "--layers 3 --channels 2 --batch 4 --samples 2 --eval-every 3 --checkpoint-every 2 \
+const RUN: &str = "--layers 3 --channels 2 --batch 4 --search-batch 8 --samples 2 --eval-every 3 --checkpoint-every 2 \
                    --crop-pad 2 --flip --tune=false --primitives max_pool_3x3,skip_connect,sep_conv_3x3";
 
 fn parsec(args: &[&str]) -> Command {

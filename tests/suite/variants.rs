@@ -48,6 +48,8 @@ const TINY: &[&str] = &[
     "0",
     "--primitives",
     "skip_connect,sep_conv_3x3",
+    "--search-batch",
+    "4",
 ];
 
 fn search(cache: &Path, run: &Path, more: &[&str]) -> RunDir {

@@ -15,7 +15,7 @@ use super::{all, config};
 
 /// Exit code and standard error of a search of one step, of another size than its origin.
 fn search(folder: &Path, run: &str, more: &[&str]) -> (i32, String) {
-    let args = "search --layers 3 --channels 2 --batch 40 --samples 2 --steps 1 --eval-every 0 --threads 1 -q \
+    let args = "search --layers 3 --channels 2 --batch 40 --search-batch 40 --samples 2 --steps 1 --eval-every 0 --threads 1 -q \
                 --primitives max_pool_3x3,skip_connect,sep_conv_3x3";
     let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
     command.args(args.split_whitespace()).args(["--run", run]).args(more);
