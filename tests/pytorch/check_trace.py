@@ -179,7 +179,8 @@ def check_step(tensors, meta, config, report, previous):
         return torch.cat([(pi_lr * (m / (1 - BETAS[0] ** t)) / ((s / (1 - BETAS[1] ** t)).sqrt() + EPS)).flatten()
                           for m, s in expected])
     warm = config.get("warmup_epochs", 0) or config.get("warmup", 0)
-    if not found.any() and (config.get("freeze_prior") or warm):
+    stays = not found.any() and (config.get("freeze_prior") or warm)
+    if stays:
         report.note("π does not move: frozen, or in warm-up")
     else:
         # Adam's own count differs from the step's number only after a warm-up of the weights alone.
@@ -195,6 +196,10 @@ def check_step(tensors, meta, config, report, previous):
         stored = torch.cat([tensors[f"adam.{what}.{slot}.before"].to(torch.float64).flatten()
                             for slot in drawn for what in ("m", "v")])
         report.check(f"Adam's moments after step {step - 1}, relative", relative(stored, previous[2]), 1e-3)
+    if stays:
+        # Nor do Adam's moments.
+        return torch.cat([tensors[f"adam.{what}.{slot}.before"].to(torch.float64).flatten()
+                          for slot in drawn for what in ("m", "v")])
     return torch.cat([moment.flatten() for pair in expected for moment in pair])
 
 
