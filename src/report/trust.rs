@@ -9,10 +9,8 @@ use crate::error::{Error, Result};
 use crate::search::evidence::{Evidence, Seen};
 use crate::space::{Alpha, Space};
 
-/// Halves of the evidence that agree less than this are mostly noise.
-const LEAST_AGREEMENT: f64 = 0.5;
-/// Standard errors by which the result must be better than the mean architecture.
-const ERRORS: f64 = 3.0;
+/// Standard deviations by which the halves of the evidence must agree more than two lists of noise do.
+const LEAST_AGREEMENT: f64 = 3.0;
 
 /// How far a search's result is to be trusted. All of it is by the shared weights: it says nothing of errors that they
 /// make alike for all children of a kind.
@@ -39,8 +37,10 @@ impl Trust {
         let agreement = evidence.and_then(|e| e.agreement);
         // By chance it would be so in fewer than one of eight searches.
         let is_ahead = 8 * (n_random - better_than) < n_random;
-        let is_steady =
-            agreement.is_some_and(|r| r >= LEAST_AGREEMENT) && advantage > ERRORS * advantage_error;
+        // The correlation of two lists of n random numbers has a deviation of about 1/√n. The advantage itself proves nothing:
+        // the result was chosen by the same children.
+        let n: usize = evidence.map_or(0, |e| e.effects.iter().map(Vec::len).sum());
+        let is_steady = agreement.is_some_and(|r| r * (n as f64).sqrt() > LEAST_AGREEMENT);
         let more_than_chance = is_ahead && is_steady;
         Self { n_random, better_than, agreement, advantage, advantage_error, more_than_chance }
     }

@@ -28,4 +28,5 @@ mod search;
 mod space;
 mod stored;
 mod train;
+mod trust;
 mod variants;
