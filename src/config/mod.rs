@@ -29,7 +29,7 @@ pub use train::TrainConfig;
 pub use types::{Baseline, Draws, Memory, Method, Samples, Temper, TrainWeights};
 
 /// Root of the prior's steps times its learning rate.
-const PRIOR_TRAVEL: f64 = 1.5;
+const PRIOR_TRAVEL: f64 = 0.35;
 /// Passes over the train split below which images are not cropped.
 const FEW_PASSES: f64 = 10.0;
 /// Examples of a search batch at least, since only they tell architectures apart.

@@ -84,13 +84,13 @@ fn with_paper_the_source_s_algorithm() {
 #[test]
 fn rates_follow_from_the_length() {
     let config = |list: &[(&str, Value)]| Config::resolve(None, &flags(list)).unwrap();
-    // 1.5 over the root of the steps after the warm-up.
+    // 0.35 over the root of the steps after the warm-up.
     let short = config(&[("steps", 450.into())]);
-    assert_eq!((short.lr, short.prior_lr), (0.1, 0.1));
+    assert_eq!((short.lr, short.prior_lr), (0.1, 0.023));
     let long = config(&[("steps", 20_000.into())]);
-    assert_eq!((long.lr, long.prior_lr), (0.025, 0.015));
+    assert_eq!((long.lr, long.prior_lr), (0.025, 0.0035));
     let own = config(&[("steps", 20_000.into()), ("lr", 0.07.into()), ("warmup", 0.0.into())]);
-    assert_eq!((own.lr, own.prior_lr), (0.07, 0.011));
+    assert_eq!((own.lr, own.prior_lr), (0.07, 0.0025));
 
     let mut epochs = config(&[("data", "cifar10:x".into()), ("epochs", 10.into()), ("prior_lr", 0.3.into())]);
     assert_eq!(epochs.steps, 0);
