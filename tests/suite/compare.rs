@@ -526,7 +526,7 @@ fn the_file_of_a_comparison_is_checked_as_a_whole() {
     let search = shipped.search_config(Method::Darts, 2).unwrap();
     assert_eq!((search.method, search.seed, search.steps), (Method::Darts, 2, 150));
     let search = shipped.search_config(Method::Parsec, 2).unwrap();
-    assert_eq!((search.method, search.seed, search.steps), (Method::Parsec, 2, 450));
+    assert_eq!((search.method, search.seed, search.steps), (Method::Parsec, 2, 300));
     assert_eq!(shipped.train_config("DARTS_V1", 2).unwrap().genotype, "DARTS_V1");
     let elsewhere = CompareConfig::read(&path, Some("folder:x")).unwrap();
     assert_eq!(elsewhere.data, "folder:x");
