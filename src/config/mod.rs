@@ -414,7 +414,8 @@ impl Config {
     /// Steps before the prior moves; none: it never does.
     pub fn warm_up_steps(&self, steps_per_epoch: u64) -> Option<u64> {
         let steps = match self.warmup_epochs {
-            0 => (self.warmup * self.steps as f64).round() as u64,
+            // At least one step is left for the prior.
+            0 => ((self.warmup * self.steps as f64).round() as u64).min(self.steps.saturating_sub(1)),
             epochs => epochs.saturating_mul(steps_per_epoch),
         };
         (!self.freeze_prior).then_some(steps)
@@ -451,7 +452,7 @@ impl Config {
         if self.steps == 0 {
             return;
         }
-        let warm_up = (self.warmup * self.steps as f64) as u64;
+        let warm_up = self.warm_up_steps(0).unwrap_or(0);
         let lr = (0.025 * (20_000.0 / self.steps as f64).sqrt()).clamp(0.025, 0.1);
         let prior_lr = PRIOR_TRAVEL / ((self.steps - warm_up) as f64).sqrt();
         self.waiting.0.retain(|(key, meanwhile)| {

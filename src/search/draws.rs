@@ -6,12 +6,12 @@
 //! children of a round share the choices evenly. In the warm-up a round is as long as a slot has choices, whatever K is: a
 //! uniform π then draws every choice equally often (FairNAS's strict fairness). Later a round is the K children of a step.
 
-use rand::Rng;
 use rand::seq::SliceRandom;
 
 use super::algorithm::Rules;
 use crate::config::Draws;
 use crate::rng::{Purpose, stream};
+use crate::space::prior::unit;
 use crate::space::{Alpha, Prior};
 
 /// The children of a step, and how much rarer each is under what it was drawn from than under π.
@@ -41,11 +41,6 @@ pub fn draw(prior: &Prior, rules: &Rules, t: u64) -> Drawn {
     };
     let (alphas, ratios) = (0..k).map(of_child).unzip();
     Drawn { alphas, ratios }
-}
-
-/// A number in [0, 1) of 53 random bits.
-fn unit(rng: &mut impl Rng) -> f64 {
-    (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// The `at`-th of the `n` numbers of a round.

@@ -51,8 +51,7 @@ impl Prior {
 
     /// Draws one child: a number from `rng` per slot, in order.
     pub fn sample(&self, rng: &mut impl Rng) -> Alpha {
-        // 53 random bits: uniform in [0, 1).
-        self.at(0.0, |_, _| (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64).0
+        self.at(0.0, |_, _| unit(rng)).0
     }
 
     /// The child at a number u in \[0, 1) per slot: where it falls among the cumulated probabilities of
@@ -174,6 +173,11 @@ impl Prior {
     fn choose(&self, mut choice: impl FnMut(&[f64]) -> usize) -> Alpha {
         Alpha(self.logits.iter().map(|logits| choice(logits) as u16).collect())
     }
+}
+
+/// A number in \[0, 1) of 53 random bits.
+pub fn unit(rng: &mut impl Rng) -> f64 {
+    (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// log softmax with the maximum taken out, so that no logit can overflow.

@@ -127,6 +127,8 @@ fn a_warm_up_is_said_once_and_is_not_everything() {
     let resolve = |list: &[(&str, Value)]| Config::resolve(None, &flags(list));
     let config = resolve(&[("steps", 100.into()), ("warmup", 0.25.into())]).unwrap();
     assert_eq!(config.warm_up_steps(7), Some(25));
+    let shortest = resolve(&[("steps", 1.into())]).unwrap();
+    assert_eq!(shortest.warm_up_steps(7), Some(0), "the prior has a step");
     let config = resolve(&[("steps", 100.into()), ("warmup_epochs", 2.into())]).unwrap();
     assert_eq!((config.warm_up_steps(7), config.warmup), (Some(14), 0.0));
     let text = resolve(&[("warmup", 0.25.into()), ("warmup_epochs", 2.into())]).unwrap_err().to_string();
