@@ -90,25 +90,28 @@ pub struct SearchArgs {
     /// Tempering of the importance weights: none, an exponent, or a target sample size
     #[arg(long, value_name = "none|BETA|ess:TARGET")]
     pub temper: Option<String>,
-    /// Baseline of the prior's gradient
+    /// Baseline of the prior's gradient; default: mean
     #[arg(long, value_name = "none|mean")]
     pub baseline: Option<String>,
     /// The paper's algorithm to the letter: no warm-up, importance weights, no baseline, one batch size, plain draws
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub paper: Option<bool>,
-    /// Part of the steps, at the start, that trains the weights only: all children alike, every choice equally often
+    /// Part of the steps, at the start, that trains the weights only: all children alike, every choice equally often;
+    /// default: 0.5
     #[arg(long, value_name = "FRACTION")]
     pub warmup: Option<f64>,
-    /// What each child adds to the weights' gradient after it
+    /// What each child adds to the weights' gradient after it; default: uniform
     #[arg(long, value_name = "importance|uniform")]
     pub train_weights: Option<String>,
-    /// Examples per batch of the search split; default: at least 256
+    /// Examples per batch of the search split; default: the batch, or 256 if that is more, but no
+    /// more than 8 batches
     #[arg(long, value_name = "N")]
     pub search_batch: Option<u64>,
-    /// How the children of a step are drawn: each for itself, or spread evenly over the choices of each slot
+    /// How the children of a step are drawn: each for itself, or spread evenly over the choices of each slot;
+    /// default: stratified
     #[arg(long, value_name = "independent|stratified")]
     pub draws: Option<String>,
-    /// Part of each slot's draws that are uniform; the importance weights are corrected for it
+    /// Part of each slot's draws that are uniform; the importance weights are corrected for it; default: 0.3
     #[arg(long, value_name = "EPS")]
     pub explore: Option<f64>,
     /// Leave the prior as it is (the random baseline)
@@ -157,7 +160,8 @@ pub struct SearchArgs {
     /// Part of the training set used for the prior
     #[arg(long, value_name = "X")]
     pub search_fraction: Option<f64>,
-    /// Padding of the random crop in pixels; 0: no crop
+    /// Padding of the random crop in pixels; 0: no crop; default: none in fewer than ten passes over the images, then an
+    /// eighth of their side
     #[arg(long, value_name = "N")]
     pub crop_pad: Option<u64>,
     /// Random horizontal flips

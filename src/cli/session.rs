@@ -57,7 +57,8 @@ impl Job for Search {
         let entropy = r.entropy.values().sum();
         let mut numbers = vec![("accuracy", r.accuracy), ("ESS", r.ess), ("entropy", entropy)];
         numbers.extend(r.mode_accuracy.map(|a| ("held-out", a)));
-        Progress { step: r.step, total: self.config().steps, epoch: r.epoch, numbers }
+        let work = Some(self.work());
+        Progress { step: r.step, total: self.config().steps, epoch: r.epoch, numbers, work }
     }
 
     fn score(&self) -> Option<f64> {

@@ -46,7 +46,7 @@ impl Job for Training {
     fn progress(&self, r: &TrainRecord) -> Progress {
         let mut numbers = vec![("loss", r.loss), ("accuracy", r.accuracy)];
         numbers.extend(r.held_out_accuracy.map(|a| ("held-out", a)));
-        Progress { step: r.step, total: self.config().steps, epoch: r.epoch, numbers }
+        Progress { step: r.step, total: self.config().steps, epoch: r.epoch, numbers, work: None }
     }
 
     fn score(&self) -> Option<f64> {

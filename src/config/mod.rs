@@ -32,8 +32,10 @@ pub use types::{Baseline, Draws, Memory, Method, Samples, Temper, TrainWeights};
 const PRIOR_TRAVEL: f64 = 0.35;
 /// Passes over the train split below which images are not cropped.
 const FEW_PASSES: f64 = 10.0;
-/// Examples of a search batch at least, since only they tell architectures apart.
+/// Examples of a search batch at least, since only they tell architectures apart; of small batches so many of them, so that
+/// their forward passes do not cost several times what training costs.
 const SEARCH_BATCH: usize = 256;
+const SEARCH_BATCHES: usize = 8;
 
 const DEFAULT_PRESET: &str = include_str!("../../assets/default.toml");
 const REFERENCE_PRESET: &str = include_str!("../../assets/reference.toml");
@@ -372,6 +374,15 @@ impl Config {
                 ],
                 "nothing with `method` random, whose result is a draw",
             ),
+            Method::Parsec
+                if self.samples == Samples::Fixed(1)
+                    && self.baseline == Baseline::Mean
+                    && !self.freeze_prior =>
+            {
+                let expected = "at least 2 with `baseline` mean, by which a single child moves nothing";
+                let try_this = "--samples 2, or --baseline none";
+                return Err(Error::usage("`samples`", expected, "1", try_this));
+            }
             Method::Parsec => return Ok(()),
         };
         match asked.into_iter().find_map(|(key, value)| Some((key, value?))) {
@@ -429,7 +440,7 @@ impl Config {
             self.steps = epochs.saturating_mul((n_train / self.batch.max(1)).max(1) as u64);
         }
         if !self.paper && self.method != Method::Darts && self.search_batch.is_none() {
-            let wanted = self.batch.max(SEARCH_BATCH.min(n_search));
+            let wanted = self.batch.max(SEARCH_BATCH.min(SEARCH_BATCHES * self.batch).min(n_search));
             self.search_batch = Some(wanted - wanted % self.micro_batch.unwrap_or(1));
         }
         let passes = self.steps as f64 * self.batch as f64 / n_train.max(1) as f64;
@@ -453,7 +464,7 @@ impl Config {
             return;
         }
         let warm_up = self.warm_up_steps(0).unwrap_or(0);
-        let lr = (0.025 * (20_000.0 / self.steps as f64).sqrt()).clamp(0.025, 0.1);
+        let lr = (0.025 * (20_000.0 / self.steps as f64).sqrt()).clamp(0.025, 0.1).max(self.lr_min);
         let prior_lr = PRIOR_TRAVEL / ((self.steps - warm_up) as f64).sqrt();
         self.waiting.0.retain(|(key, meanwhile)| {
             let (rate, follows) = match *key {

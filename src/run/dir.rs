@@ -93,6 +93,7 @@ impl RunDir {
     /// Opens the run at `path` for reading.
     pub fn open(path: &Path) -> Result<Self> {
         let found = match fs::metadata(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => "nothing there",
             Err(e) => return Err(Error::io("open", path, e)),
             Ok(meta) if !meta.is_dir() => "a file",
             Ok(_) if !path.join(MANIFEST).is_file() => "no manifest.json",

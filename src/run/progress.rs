@@ -13,6 +13,8 @@ pub struct Progress {
     pub step: u64,
     /// Steps in all.
     pub total: u64,
+    /// Work of this step and of those left, in one unit; without it all steps are alike.
+    pub work: Option<[f64; 2]>,
     /// Epochs begun, from 1; 0 if there are none.
     pub epoch: u64,
     /// What else is worth seeing, such as ("accuracy", 0.61).
@@ -59,7 +61,7 @@ pub enum Verbosity {
 /// which also has the evaluations that come now and then.
 #[derive(Debug, Default)]
 pub struct Estimate {
-    /// Seconds of the recent steps.
+    /// Seconds of the recent steps, for a unit of their work.
     recent: VecDeque<f64>,
     seen_first: bool,
 }
@@ -70,21 +72,21 @@ const RECENT: usize = 200;
 const FEW: usize = 20;
 
 impl Estimate {
-    /// A step took `secs`.
-    pub fn finished(&mut self, secs: f64) {
+    /// A step of so much `work` took `secs`.
+    pub fn finished(&mut self, secs: f64, work: f64) {
         if !std::mem::replace(&mut self.seen_first, true) {
             return;
         }
         if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
-        self.recent.push_back(secs);
+        self.recent.push_back(secs / work);
     }
 
-    /// Seconds that `steps` more will take; nothing before two steps are done.
-    pub fn left(&self, steps: u64) -> Option<f64> {
+    /// Seconds that the `work` left will take; nothing before two steps are done.
+    pub fn left(&self, work: f64) -> Option<f64> {
         let n = self.recent.len();
-        let per_step = match n {
+        let per_unit = match n {
             0 => return None,
             1..FEW => {
                 let mut sorted: Vec<f64> = self.recent.iter().copied().collect();
@@ -93,7 +95,7 @@ impl Estimate {
             }
             _ => self.recent.iter().sum::<f64>() / n as f64,
         };
-        Some(per_step * steps as f64)
+        Some(per_unit * work)
     }
 }
 
@@ -163,12 +165,10 @@ impl Bar {
     /// Shows where the run stands, after a step.
     pub fn update(&mut self, progress: &Progress) {
         let Progress { step, total, .. } = *progress;
-        self.estimate.finished(self.last_step.elapsed().as_secs_f64());
+        let [work, left] = progress.work.unwrap_or([1.0, total.saturating_sub(step) as f64]);
+        self.estimate.finished(self.last_step.elapsed().as_secs_f64(), work);
         self.last_step = Instant::now();
-        let left = self
-            .estimate
-            .left(total.saturating_sub(step))
-            .map_or(String::new(), |s| format!("{} left, ", clock(s)));
+        let left = self.estimate.left(left).map_or(String::new(), |s| format!("{} left, ", clock(s)));
         match &mut self.shown {
             Shown::Nothing => {}
             Shown::Terminal(bar) => {

@@ -212,6 +212,22 @@ impl Search {
         Update { lr, momentum: c.momentum, weight_decay: c.weight_decay, max_norm: c.grad_clip }
     }
 
+    /// Work of the step done last and of those left, in forward passes of an example; a backward pass counts as two.
+    pub fn work(&self) -> [f64; 2] {
+        let c = &self.settings.config;
+        let train = 3.0 * c.batch as f64;
+        let after = match c.method {
+            Method::Parsec | Method::RandomSearch => train + c.search_batch() as f64,
+            Method::Random => train,
+            Method::Darts => 2.0 * train,
+        };
+        let warm_up = c.warm_up_steps(self.sources[1].batches_per_epoch()).unwrap_or(c.steps);
+        let left = c.steps.saturating_sub(self.step);
+        let warming = warm_up.saturating_sub(self.step).min(left);
+        let last = if self.step <= warm_up { train } else { after };
+        [last, warming as f64 * train + (left - warming) as f64 * after]
+    }
+
     /// Epoch of the train split that the step done last was in, from 1.
     pub(super) fn epoch(&self) -> u64 {
         (self.step - 1) / self.sources[1].batches_per_epoch() + 1

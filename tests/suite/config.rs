@@ -112,7 +112,8 @@ fn the_search_batch_fits_its_split_and_the_parts() {
         config.resolve_for(10_000, n_search, 32);
         config.search_batch()
     };
-    assert_eq!(resolved(&[], 5000), 256);
+    assert_eq!(resolved(&[], 5000), 128, "eight batches");
+    assert_eq!(resolved(&[("batch", 64.into())], 5000), 256);
     assert_eq!(resolved(&[], 100), 100, "no more than there are");
     assert_eq!(resolved(&[("batch", 300.into())], 5000), 300);
     assert_eq!(resolved(&[("batch", 60.into()), ("micro_batch", 30.into())], 5000), 240, "whole parts");
@@ -137,6 +138,14 @@ fn a_warm_up_is_said_once_and_is_not_everything() {
         let text = resolve(&[(key, value.into())]).unwrap_err().to_string();
         assert!(text.contains(key) && text.contains("0 to 0.99"), "{text}");
     }
+    // A rate that follows from the length is no lower than the last one.
+    let mut long = resolve(&[("epochs", 50.into()), ("lr_min", 0.05.into())]).unwrap();
+    long.resolve_for(50_000, 50_000, 32);
+    assert_eq!(long.lr, 0.05);
+    // A single child is its own mean.
+    let text = resolve(&[("samples", 1.into())]).unwrap_err().to_string();
+    assert!(text.contains("samples") && text.contains("--baseline none"), "{text}");
+    assert!(resolve(&[("samples", 1.into()), ("paper", true.into())]).is_ok());
 }
 
 #[test]

@@ -192,6 +192,10 @@ fn runs_that_have_no_prior_in_common_are_refused() {
     RunDir::create(&folder.join("begun"), &running, &Manifest::new(&running).unwrap()).unwrap();
     let (code, _, err) = parsec(folder, "consensus a b --run one");
     assert_eq!(code, 0, "{err}");
+    // π of cells says nothing of how many there are.
+    search(folder, "deeper", &Config::resolve(None, &toml::toml! { layers = 5 }).unwrap(), &logits);
+    let (code, _, err) = parsec(folder, "consensus cells deeper --run depths");
+    assert_eq!(code, 0, "{err}");
     for (args, code, parts) in [
         ("a", 2, ["two or more", "found 1"]),
         ("a b a/.", 2, ["different runs", "a/. twice"]),
@@ -203,7 +207,7 @@ fn runs_that_have_no_prior_in_common_are_refused() {
         ("a one", 1, ["one", "a consensus"]),
         ("a nan", 1, ["finite logits", "NaN"]),
         ("a begun", 1, ["begun", "no checkpoint"]),
-        ("a nowhere", 1, ["nowhere", "check the path"]),
+        ("a nowhere", 1, ["nowhere", "nothing there"]),
     ] {
         let (found, out, err) = parsec(folder, &format!("consensus {args} --run no"));
         assert_eq!((found, out.as_str()), (code, ""), "{args}: {err}");

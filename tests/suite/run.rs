@@ -541,18 +541,34 @@ proptest! {
 #[test]
 fn the_estimate_never_starts_with_hours_for_a_run_of_minutes() {
     let mut estimate = Estimate::default();
-    assert_eq!(estimate.left(400), None);
-    estimate.finished(25.0);
-    assert_eq!(estimate.left(399), None, "the first step compiles: it says nothing of the others");
+    assert_eq!(estimate.left(400.0), None);
+    estimate.finished(25.0, 1.0);
+    assert_eq!(estimate.left(399.0), None, "the first step compiles: it says nothing of the others");
     let mut total = 0.0;
     for step in 2..=400u64 {
         let secs = if step < 6 { 1.0 } else { 0.2 } + if step % 50 == 0 { 2.0 } else { 0.0 };
-        estimate.finished(secs);
+        estimate.finished(secs, 1.0);
         total += secs;
-        let left = estimate.left(400 - step).unwrap();
+        let left = estimate.left((400 - step) as f64).unwrap();
         assert!(left < 420.0, "{left} s left after step {step}");
     }
     assert!(total < 120.0);
     // In the end it is the mean, evaluations included.
-    assert!((estimate.left(100).unwrap() - 100.0 * (0.2 + 2.0 / 50.0)).abs() < 1e-9);
+    assert!((estimate.left(100.0).unwrap() - 100.0 * (0.2 + 2.0 / 50.0)).abs() < 1e-9);
+}
+
+/// A search has light steps first, in which only the weights are trained.
+#[test]
+fn the_estimate_counts_work() {
+    let mut estimate = Estimate::default();
+    for _ in 0..100 {
+        estimate.finished(0.3, 3.0);
+    }
+    let left = estimate.left(50.0 * 3.0 + 100.0 * 7.0).unwrap();
+    assert!((left - 0.1 * 850.0).abs() < 1e-9);
+    // Heavier ones do not change it.
+    for _ in 0..50 {
+        estimate.finished(0.7, 7.0);
+    }
+    assert!((estimate.left(70.0).unwrap() - 7.0).abs() < 1e-9);
 }

@@ -66,7 +66,7 @@ fn what_is_wrong_is_said_before_anything_is_written() {
         (vec!["run", "--weights", "w.safetensors", "--onnx", "o"], 2, &["cannot be used"]),
         (vec!["--weights", "w.safetensors", "--onnx", "o"], 2, &["--genotype-in", "--layers"]),
         (vec!["run", "--onnx", "o", "--layers", "3"], 2, &["--weights"]),
-        (vec!["run", "--onnx", "o"], 1, &["cannot open run"]),
+        (vec!["run", "--onnx", "o"], 1, &["run: expected a run folder, found nothing there"]),
         (with(&["--onnx", "same", "--python", "same"]), 2, &["--python same", "the file of --onnx"]),
         (with(&["--onnx", "."]), 2, &["a folder"]),
         (with(&["--genotype", "g", "--onnx", "none/o.onnx"]), 1, &["cannot write", "o.onnx"]),
