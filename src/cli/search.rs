@@ -104,7 +104,7 @@ pub struct SearchArgs {
     #[arg(long, value_name = "importance|uniform")]
     pub train_weights: Option<String>,
     /// Examples per batch of the search split; default: the batch, or 256 if that is more, but no
-    /// more than 8 batches
+    /// more than 4 batches
     #[arg(long, value_name = "N")]
     pub search_batch: Option<u64>,
     /// How the children of a step are drawn: each for itself, or spread evenly over the choices of each slot;

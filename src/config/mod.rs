@@ -32,10 +32,10 @@ pub use types::{Baseline, Draws, Memory, Method, Samples, Temper, TrainWeights};
 const PRIOR_TRAVEL: f64 = 0.35;
 /// Passes over the train split below which images are not cropped.
 const FEW_PASSES: f64 = 10.0;
-/// Examples of a search batch at least, since only they tell architectures apart; of small batches so many of them, so that
-/// their forward passes do not cost several times what training costs.
+/// Examples of a search batch at least, since only they tell architectures apart; of small batches no more than four: their
+/// forward passes then cost about what the training of a child costs, in time and memory.
 const SEARCH_BATCH: usize = 256;
-const SEARCH_BATCHES: usize = 8;
+const SEARCH_BATCHES: usize = 4;
 
 const DEFAULT_PRESET: &str = include_str!("../../assets/default.toml");
 const REFERENCE_PRESET: &str = include_str!("../../assets/reference.toml");

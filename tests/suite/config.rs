@@ -112,9 +112,9 @@ fn the_search_batch_fits_its_split_and_the_parts() {
         config.resolve_for(10_000, n_search, 32);
         config.search_batch()
     };
-    assert_eq!(resolved(&[], 5000), 128, "eight batches");
+    assert_eq!(resolved(&[], 5000), 64, "four batches");
     assert_eq!(resolved(&[("batch", 64.into())], 5000), 256);
-    assert_eq!(resolved(&[], 100), 100, "no more than there are");
+    assert_eq!(resolved(&[], 50), 50, "no more than there are");
     assert_eq!(resolved(&[("batch", 300.into())], 5000), 300);
     assert_eq!(resolved(&[("batch", 60.into()), ("micro_batch", 30.into())], 5000), 240, "whole parts");
     assert_eq!(resolved(&[("search_batch", 32.into())], 5000), 32);
