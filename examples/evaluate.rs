@@ -20,10 +20,11 @@ fn main() -> Result<()> {
         Some(run) => run.config()?,
         None => Config::preset()?,
     };
-    let dataset = data::load(&config.data, &LoadOptions { size: config.size.map(|s| s as usize) })?;
+    let dataset =
+        data::load(&config.images.data, &LoadOptions { size: config.images.size.map(|s| s as usize) })?;
     let normalisation = Normalisation::of(&dataset.train);
     let guessing = -(dataset.class_names.len() as f64).ln();
-    let gpu = Gpu::open(config.device.as_deref(), Options::default())?;
+    let gpu = Gpu::open(config.session.device.as_deref(), Options::default())?;
     let settings = Settings::of(config, normalisation, gpu.lowering())?;
     let mut search = Search::new(settings, Arc::new(dataset), gpu)?;
     if let Some(run) = &run {

@@ -14,18 +14,20 @@ use parsec_nas::search::{Evaluator, Settings, batch_sources, importance};
 use parsec_nas::space::Prior;
 
 fn main() -> Result<()> {
-    let config = Config { batch: 16, ..Config::paper()? };
+    let mut config = Config::paper()?;
+    config.length.batch = 16;
     let steps = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(10);
-    let (k, seed) = (4, config.seed);
+    let (k, seed) = (4, config.session.seed);
     let update = Update {
-        lr: config.lr,
-        momentum: config.momentum,
-        weight_decay: config.weight_decay,
-        max_norm: config.grad_clip,
+        lr: config.sgd.lr,
+        momentum: config.sgd.momentum,
+        weight_decay: config.sgd.weight_decay,
+        max_norm: config.sgd.grad_clip,
     };
-    let adam = Adam { lr: config.prior_lr, beta1: config.prior_beta1, beta2: config.prior_beta2 };
+    let adam =
+        Adam { lr: config.prior.prior_lr, beta1: config.prior.prior_beta1, beta2: config.prior.prior_beta2 };
 
-    let dataset = Arc::new(data::load(&config.data, &LoadOptions::default())?);
+    let dataset = Arc::new(data::load(&config.images.data, &LoadOptions::default())?);
     let normalisation = Normalisation::of(&dataset.train);
     // The fastest class of adapter; with Some("llvmpipe") the one of that name.
     let gpu = Gpu::open(None, Options::default())?;

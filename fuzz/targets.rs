@@ -107,7 +107,7 @@ pub fn config(bytes: &[u8], scratch: &Path) {
     // What several keys say together has no file of its own.
     if let Ok(config) = Config::resolve(Some(&path), &Default::default()) {
         fs::write(&path, config.to_toml().unwrap()).unwrap();
-        assert_eq!(Config::resolve(Some(&path), &Default::default()).is_ok(), config.epochs.is_none());
+        assert_eq!(Config::resolve(Some(&path), &Default::default()).is_ok(), config.length.epochs.is_none());
     }
     if let Some(config) = named(Config::read_resolved(&path)) {
         fs::write(&path, config.to_toml().unwrap()).unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Shape, Spread};
-use crate::config::{Config, Samples};
+use crate::config::{Config, Every, Samples};
 use crate::data::{Dataset, Images, LoadOptions, Normalisation, load};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Variants};
@@ -78,12 +78,13 @@ pub fn measure(
 ) -> Result<StepTime> {
     let Wanted { samples, start, drop_mass, repeats } = wanted;
     let mut config = Config::paper()?;
-    (config.channels, config.batch) = (shape.channels, shape.batch);
-    (config.samples, config.seed, config.eval_every) = (samples, shape.seed, 0);
+    (config.network.channels, config.length.batch) = (shape.channels, shape.batch);
+    (config.algorithm.samples, config.session.seed, config.session.eval_every) =
+        (samples, shape.seed, Every::End);
     // What any data but the embedded start from.
-    config.drop_mass = drop_mass;
+    config.algorithm.drop_mass = drop_mass;
     // None of them is the last, which is evaluated.
-    config.steps = 1_000_000;
+    config.length.steps = 1_000_000;
     let normalisation = Normalisation::of(&dataset.train);
     let lowering = Lowering { tuning: variants.tuning, memory: shape.memory, ..Lowering::default() };
     gpu.read_through_textures(variants.textures == 1);

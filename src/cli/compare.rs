@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::published::{Published, Summary};
 use super::{Ui, resume, search, train};
 use crate::config::compare::{Chooser, FinalSize};
-use crate::config::{CompareConfig, Config, Method, TrainConfig};
+use crate::config::{CompareConfig, Method};
 use crate::data::{self, LoadOptions};
 use crate::report::comparison::{Entry, Row, comparison_rows, comparison_svg, comparison_text};
 use crate::report::paired::{Difference, differences};
@@ -164,11 +164,12 @@ impl Work<'_> {
                 // Nothing has to be searched for it.
                 let search = self.config.search_config(Method::Random, seed)?;
                 let space = search.space()?;
-                entry.genotype = space.print(&random_architecture(&Prior::uniform(&*space), search.seed));
+                entry.genotype =
+                    space.print(&random_architecture(&Prior::uniform(&*space), search.session.seed));
             }
             Chooser::Search(method) => self.search(method, &folder.join("search"), &mut entry)?,
             Chooser::Largest if self.config.trains() && is_begun(&path) => {
-                entry.genotype = RunDir::open(&path)?.train_config()?.genotype;
+                entry.genotype = RunDir::open(&path)?.train_config()?.architecture.genotype;
             }
             Chooser::Largest => entry.genotype = self.largest()?,
         }
@@ -186,9 +187,7 @@ impl Work<'_> {
     /// The search in the folder `path`: what it found and what it cost.
     fn search(&mut self, method: Method, path: &Path, entry: &mut Entry) -> Result<()> {
         let search = self.config.search_config(method, entry.seed)?;
-        let found = finish(path, self.ui, |ui| {
-            search::start(Config { run: Some(path.to_owned()), ..search }, path, ui)
-        })?;
+        let found = finish(path, self.ui, |ui| search::start(search, path, ui))?;
         entry.genotype = text(&found, "genotype", path)?;
         (entry.search_seconds, entry.arena_bytes) = cost(path)?;
         self.last = found;
@@ -198,9 +197,7 @@ impl Work<'_> {
     /// The training in the folder `path`.
     fn train(&mut self, path: &Path, entry: &mut Entry) -> Result<()> {
         let training = self.config.train_config(&entry.genotype, entry.seed)?;
-        let trained = finish(path, self.ui, |ui| {
-            train::start(TrainConfig { run: Some(path.to_owned()), ..training }, path, ui)
-        })?;
+        let trained = finish(path, self.ui, |ui| train::start(training, path, ui))?;
         entry.accuracy = Some(number(&trained, "accuracy", path)?);
         entry.parameters = number(&trained, "parameters", path)? as u64;
         entry.macs = number(&trained, "macs", path)? as u64;

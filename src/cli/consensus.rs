@@ -128,7 +128,7 @@ impl Source {
             return Err(Error::file(path, None, "a search, which has a prior", found, try_this));
         }
         let config = run.config()?;
-        let without = match config.method {
+        let without = match config.algorithm.method {
             Method::Darts => Some("`method` darts, which runs all paths at once"),
             // Its prior says nothing of what it found.
             Method::RandomSearch => Some("`method` random_search, whose result is not by its prior"),
@@ -154,8 +154,8 @@ impl Source {
 
     /// What the run would end with.
     fn architecture(&self) -> Alpha {
-        match self.config.method {
-            Method::Random => random_architecture(&self.prior, self.config.seed),
+        match self.config.algorithm.method {
+            Method::Random => random_architecture(&self.prior, self.config.session.seed),
             _ => self.prior.mode(),
         }
     }
@@ -227,14 +227,9 @@ fn outcomes(sources: &[Source], prior: &Prior, path: &Path) -> Outcomes {
 /// The run folder. One that could not be written whole is taken away again.
 fn write(path: &Path, sources: &[Source], prior: &Prior, outcomes: &Outcomes, ui: &Ui) -> Result<()> {
     let first = &sources[0];
-    let config = Config {
-        run: Some(path.to_owned()),
-        device: None,
-        prior_from: None,
-        prior_temperature: None,
-        weights_from: None,
-        ..first.config.clone()
-    };
+    let mut config = first.config.clone();
+    config.forget_origin();
+    (config.session.run, config.session.device) = (Some(path.to_owned()), None);
     let same_data = sources.iter().all(|source| source.manifest.data == first.manifest.data);
     if !same_data {
         ui.warn("the runs searched on different data; the consensus names none");

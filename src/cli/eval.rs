@@ -138,7 +138,7 @@ pub fn eval(args: &EvalArgs, ui: &Ui) -> Result<()> {
 
 fn subject(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
     let Some(path) = &args.run else { return elsewhere(args, ui) };
-    if let Some((key, value)) = args.space.table().into_iter().next() {
+    if let Some((key, value)) = args.space.table.clone().into_iter().next() {
         let expected = "nothing beside a run, which has its own";
         return Err(Error::usage(format!("--{key}"), expected, value.to_string(), "leave it out"));
     }
@@ -150,8 +150,8 @@ fn subject(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
             (tensors, path, Some(step))
         }
     };
-    let spec = args.data.as_deref().unwrap_or(&run.config.data);
-    let size = args.size.or(run.config.size).map(|s| s as usize);
+    let spec = args.data.as_deref().unwrap_or(&run.config.images.data);
+    let size = args.size.or(run.config.images.size).map(|s| s as usize);
     let dataset = Arc::new(data::load(spec, &LoadOptions { size })?);
     run.check_data(&dataset, spec)?;
     let class_names = match run.manifest.class_names.as_slice() {
@@ -163,7 +163,7 @@ fn subject(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
         dataset,
         class_names,
         normalisation: run.normalisation()?,
-        batch: args.batch.map_or(run.config.batch, |b| b as usize),
+        batch: args.batch.map_or(run.config.length.batch, |b| b as usize),
         weights,
         step,
     })

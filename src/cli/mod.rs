@@ -12,6 +12,7 @@ mod compare;
 mod consensus;
 mod eval;
 mod export;
+mod flags;
 mod open;
 mod predict;
 mod published;

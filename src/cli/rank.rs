@@ -149,15 +149,19 @@ fn drawn(mut entries: Vec<Entry>, args: &RankArgs) -> Result<Vec<Entry>> {
 }
 
 /// The search of `run` with its newest good shared weights.
-fn open(run: &RunDir, config: Config, ui: &Ui) -> Result<Session> {
+fn open(run: &RunDir, mut config: Config, ui: &Ui) -> Result<Session> {
     let (newest, warnings) = run.checkpoints().newest_good()?;
     warnings.iter().for_each(|w| ui.warn(w));
     // The runs that it started from may be gone, and its weights are its own.
-    let config = Config { prior_from: None, prior_temperature: None, weights_from: None, ..config };
+    config.forget_origin();
     let mut session = Session::open(config, Some(&run.manifest()?), ui)?;
     session.check_data(run)?;
     session.search.set_weights(&newest.state, &newest.state_path(), "v.")?;
-    ui.note(&format!("shared weights after step {} of {}", newest.step, session.search.config().steps));
+    ui.note(&format!(
+        "shared weights after step {} of {}",
+        newest.step,
+        session.search.config().length.steps
+    ));
     Ok(session)
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Ui;
 use super::session::Session;
 use super::train;
-use crate::config::{Config, Resolved, TrainConfig};
+use crate::config::{Resolved, TrainConfig};
 use crate::run::{self, CONSENSUS, RunDir};
 use crate::{Error, Result};
 
@@ -27,9 +27,10 @@ pub fn resume(path: &Path, ui: &Ui) -> Result<()> {
     }
     // The folder may have been moved since. The runs it started from may be gone, and are only needed if not
     // even the first checkpoint was written.
-    let mut config = Config { run: Some(path.to_owned()), ..run.config()? };
+    let mut config = run.config()?;
+    config.session.run = Some(path.to_owned());
     if !run.checkpoints().steps()?.is_empty() {
-        (config.prior_from, config.prior_temperature, config.weights_from) = (None, None, None);
+        config.forget_origin();
     }
     let mut session = Session::open(config, Some(&run.manifest()?), ui)?;
     session.check(&run, ui)?;

@@ -30,7 +30,7 @@ impl Job for Search {
     }
 
     fn total_steps(&self) -> u64 {
-        if self.has_settled() { self.steps_done() } else { self.config().steps }
+        if self.has_settled() { self.steps_done() } else { self.config().length.steps }
     }
 
     fn step(&mut self) -> Result<StepRecord> {
@@ -58,7 +58,7 @@ impl Job for Search {
         let mut numbers = vec![("accuracy", r.accuracy), ("ESS", r.ess), ("entropy", entropy)];
         numbers.extend(r.mode_accuracy.map(|a| ("held-out", a)));
         let work = Some(self.work());
-        Progress { step: r.step, total: self.config().steps, epoch: r.epoch, numbers, work }
+        Progress { step: r.step, total: self.config().length.steps, epoch: r.epoch, numbers, work }
     }
 
     fn score(&self) -> Option<f64> {
@@ -107,33 +107,34 @@ impl Session {
     pub fn open(config: Config, resumed: Option<&Manifest>, ui: &Ui) -> Result<Self> {
         let Opened { dataset, normalisation, mut gpu } = open::open(
             &Wanted {
-                data: &config.data,
-                size: config.size,
-                mean: config.mean.as_deref(),
-                std: config.std.as_deref(),
-                device: config.device.as_deref(),
+                data: &config.images.data,
+                size: config.images.size,
+                mean: config.images.mean.as_deref(),
+                std: config.images.std.as_deref(),
+                device: config.session.device.as_deref(),
             },
             ui,
         )?;
         let tuned = match resumed {
             Some(manifest) => variants::from_manifest(&manifest.variants, &gpu, ui)?,
-            None => variants::choose(config.tune, &gpu, &shape(&config, &dataset)?, ui)?,
+            None => variants::choose(config.execution.tune, &gpu, &shape(&config, &dataset)?, ui)?,
         };
         gpu.read_through_textures(tuned.variants.textures == 1);
         let lowering = Lowering {
-            fuse: !config.reference_kernels,
+            fuse: !config.session.reference_kernels,
             tuning: tuned.variants.tuning,
-            memory: crate::train::memory(config.memory),
+            memory: crate::train::memory(config.session.memory),
             ..Lowering::default()
         };
         let identity = dataset.identity.clone();
         let facts = Facts::of(&dataset, &normalisation, gpu.info(), &tuned)?;
-        let (prior_from, weights_from) = (config.prior_from.clone(), config.weights_from.clone());
+        let (prior_from, weights_from) =
+            (config.prior.prior_from.clone(), config.execution.weights_from.clone());
         let settings = Settings::of(config, normalisation, lowering)?;
         let mut search = Search::new(settings, dataset, gpu)?;
         if let Some(run) = prior_from {
             let prior = carried(&run, search.space(), ui)?;
-            search.set_prior(prior.softened(search.config().prior_temperature.unwrap_or(1.0)));
+            search.set_prior(prior.softened(search.config().prior.prior_temperature.unwrap_or(1.0)));
         }
         if let Some(from) = weights_from {
             if from.is_file() {
@@ -170,7 +171,14 @@ impl Session {
         let started = Instant::now();
         let stop = stop::on_interrupt()?;
         let config = self.search.config();
-        let options = Options { checkpoint_every: config.checkpoint_every, keep: config.keep_checkpoints };
+        let options = Options {
+            checkpoint_every: config
+                .session
+                .checkpoint_every
+                .steps(self.search.steps_per_epoch())
+                .unwrap_or(0),
+            keep: config.session.keep_checkpoints,
+        };
         let bar = ui.bar();
         let compiling = bar.clone();
         let gpu = self.search.network().gpu();
@@ -190,14 +198,14 @@ impl Session {
         let space = std::sync::Arc::clone(&self.search.spec().space);
         let result = Outcomes {
             genotype: space.print(&mode),
-            method: self.search.config().method.to_string(),
+            method: self.search.config().algorithm.method.to_string(),
             accuracy: evaluation.accuracy(),
             evaluation,
             entropy: space.by_group(&self.search.entropy()),
             entropy_uniform: uniform.iter().sum(),
             steps: self.search.steps_done(),
             seconds: started.elapsed().as_secs_f64(),
-            seed: self.search.config().seed,
+            seed: self.search.config().session.seed,
             adapter: self.manifest.adapter.clone(),
             arena_bytes: self.search.network().arena_bytes(),
             trust,
@@ -211,7 +219,7 @@ impl Session {
     /// Whether the result is more than chance.
     fn trust(&mut self, run: &RunDir, mode: &Alpha) -> Result<Option<Trust>> {
         let config = self.search.config();
-        if config.method != Method::Parsec || config.freeze_prior {
+        if config.algorithm.method != Method::Parsec || config.prior.freeze_prior {
             return Ok(None);
         }
         let images = config.search_batch();
@@ -249,7 +257,7 @@ fn carried(from: &Path, space: &dyn Space, ui: &Ui) -> Result<Prior> {
         return Err(Error::file(from, None, "a search, which has a prior", format!("a {kind}"), ""));
     }
     let config = run.config()?;
-    if config.method == Method::Darts {
+    if config.algorithm.method == Method::Darts {
         let expected = "a search that draws children from a prior";
         let try_this = "a run of --method parsec";
         return Err(Error::file(from, None, expected, "one by --method darts, which has none", try_this));
@@ -285,13 +293,13 @@ fn shape(config: &Config, dataset: &Dataset) -> Result<Shape> {
     Ok(Shape {
         layers: space.depth(),
         space,
-        channels: config.channels,
+        channels: config.network.channels,
         batch: config.part(),
         size: dataset.train.height,
         in_channels: dataset.train.channels,
         classes: dataset.class_names.len(),
-        seed: config.seed,
-        memory: crate::train::memory(config.memory),
+        seed: config.session.seed,
+        memory: crate::train::memory(config.session.memory),
     })
 }
 

@@ -98,7 +98,7 @@ fn prior(path: &Path, ui: &Ui) -> Option<show::OfRun> {
         return None;
     }
     // All paths at once have no prior.
-    if RunDir::open(path).and_then(|run| run.config()).is_ok_and(|c| c.method == Method::Darts) {
+    if RunDir::open(path).and_then(|run| run.config()).is_ok_and(|c| c.algorithm.method == Method::Darts) {
         return None;
     }
     match read_prior(path, ui) {

@@ -3,48 +3,33 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Serialize;
 use toml::{Table, Value};
 
 use super::Stem;
+use super::flags::{Declared, Flags};
 use crate::Result;
+use crate::config::Network;
+use crate::config::keys::Concern;
 use crate::config::space::{source, space_of};
 use crate::error::Error;
 use crate::space::{Alpha, Space, read_architecture};
 
 /// The search space; all commands that need one share these.
-#[derive(Clone, Debug, Default, clap::Args, Serialize)]
-pub struct SpaceArgs {
-    /// The search space: darts, cells of two kinds; macro, a chain of MobileNetV2 blocks. Default: that of the
-    /// architecture or run, or darts
-    #[arg(long, value_name = "darts|macro")]
-    pub space: Option<String>,
-    /// Layers of each stage of a chain, separated by commas (2,3,3)
-    #[arg(long, value_name = "LIST")]
-    pub stages: Option<String>,
-    /// What each layer of a chain may be, separated by commas: identity, mbE_kK (identity,mb3_k3,mb6_k5)
-    #[arg(long, value_name = "LIST")]
-    pub choices: Option<String>,
-    /// Channels of a chain's head; default: 40 times --channels
-    #[arg(long, value_name = "H")]
-    pub head: Option<u32>,
+#[derive(Clone, Debug)]
+pub struct OfSpace;
+
+impl Declared for OfSpace {
+    const CONCERNS: &'static [Concern] = &[Network::CONCERN];
+    const BUT: &'static [&'static str] = &["layers", "channels"];
 }
 
-impl SpaceArgs {
-    /// The flags that were given, as a table of settings.
-    pub fn table(&self) -> Table {
-        let mut table = Table::new();
-        let texts = [("space", &self.space), ("stages", &self.stages), ("choices", &self.choices)];
-        table.extend(
-            texts.into_iter().filter_map(|(key, value)| Some((key.into(), Value::from(value.clone()?)))),
-        );
-        table.extend(self.head.map(|head| ("head".to_owned(), Value::from(head))));
-        table
-    }
+/// Their flags.
+pub type SpaceArgs = Flags<OfSpace>;
 
+impl SpaceArgs {
     /// The same with what says how cells are stacked.
     pub fn with_cells(&self, layers: Option<usize>, stem: Option<Stem>) -> Table {
-        let mut table = self.table();
+        let mut table = self.table.clone();
         table.extend(layers.map(|layers| ("layers".to_owned(), Value::from(layers as i64))));
         table.extend(stem.map(|stem| {
             let name = if stem == Stem::Imagenet { "imagenet" } else { "cifar" };

@@ -24,7 +24,7 @@ impl Job for Training {
     }
 
     fn total_steps(&self) -> u64 {
-        self.config().steps
+        self.config().length.steps
     }
 
     fn step(&mut self) -> Result<TrainRecord> {
@@ -46,7 +46,7 @@ impl Job for Training {
     fn progress(&self, r: &TrainRecord) -> Progress {
         let mut numbers = vec![("loss", r.loss), ("accuracy", r.accuracy)];
         numbers.extend(r.held_out_accuracy.map(|a| ("held-out", a)));
-        Progress { step: r.step, total: self.config().steps, epoch: r.epoch, numbers, work: None }
+        Progress { step: r.step, total: self.config().length.steps, epoch: r.epoch, numbers, work: None }
     }
 
     fn score(&self) -> Option<f64> {
@@ -84,7 +84,8 @@ struct Outcomes {
 }
 
 /// Starts a training in a new run folder.
-pub fn start(config: TrainConfig, path: &Path, ui: &Ui) -> Result<()> {
+pub fn start(mut config: TrainConfig, path: &Path, ui: &Ui) -> Result<()> {
+    config.session.run = Some(path.to_owned());
     let session = Session::open(config, None, ui)?;
     let run = RunDir::create(path, session.training.config(), &session.manifest)?;
     ui.note(&format!("run folder {}", path.display()));
@@ -93,16 +94,13 @@ pub fn start(config: TrainConfig, path: &Path, ui: &Ui) -> Result<()> {
 
 /// Goes on with the training in the folder `path`, which is locked as `run`.
 pub fn resume(path: &Path, run: &RunDir, ui: &Ui) -> Result<()> {
-    let was = run.train_config()?;
+    let mut config = run.train_config()?;
     // The folder may have been moved since. What the run started from may be gone, and is only needed if not
     // even the first checkpoint was written.
     let fresh = run.checkpoints().steps()?.is_empty();
-    let weights = was.weights.clone().filter(|_| fresh);
-    let mut session = Session::open(
-        TrainConfig { run: Some(path.to_owned()), weights, ..was },
-        Some(&run.manifest()?),
-        ui,
-    )?;
+    config.architecture.weights = config.architecture.weights.filter(|_| fresh);
+    config.session.run = Some(path.to_owned());
+    let mut session = Session::open(config, Some(&run.manifest()?), ui)?;
     open::check(&session.manifest, run, ui)?;
     for warning in run::resume(&mut session.training, run)? {
         ui.warn(&warning);
@@ -114,15 +112,20 @@ pub fn resume(path: &Path, run: &RunDir, ui: &Ui) -> Result<()> {
 impl Session {
     fn open(config: TrainConfig, resumed: Option<&Manifest>, ui: &Ui) -> Result<Self> {
         let space = config.space()?;
-        let alpha = read_architecture(&*space, &config.genotype)?;
+        let alpha = read_architecture(&*space, &config.architecture.genotype)?;
         // Weights that are none are told before the data are read.
-        let weights = config.weights.clone().map(|path| Ok((tensors::read(&path)?.0, path))).transpose()?;
+        let weights = config
+            .architecture
+            .weights
+            .clone()
+            .map(|path| Ok((tensors::read(&path)?.0, path)))
+            .transpose()?;
         let wanted = Wanted {
-            data: &config.data,
-            size: config.size,
-            mean: config.mean.as_deref(),
-            std: config.std.as_deref(),
-            device: config.device.as_deref(),
+            data: &config.images.data,
+            size: config.images.size,
+            mean: config.images.mean.as_deref(),
+            std: config.images.std.as_deref(),
+            device: config.session.device.as_deref(),
         };
         let Opened { dataset, normalisation, gpu } = open::open(&wanted, ui)?;
         let tuned = match resumed {
@@ -147,8 +150,8 @@ impl Session {
         let genotype = training.genotype();
         run.write("genotype.txt", format!("{genotype}\n").as_bytes())?;
         let options = Options {
-            checkpoint_every: training.checkpoint_every(),
-            keep: training.config().keep_checkpoints,
+            checkpoint_every: training.checkpoint_every().unwrap_or(0),
+            keep: training.config().session.keep_checkpoints,
         };
         let bar = ui.bar();
         let compiling = bar.clone();
@@ -176,7 +179,7 @@ impl Session {
             macs: training.net().macs(),
             steps: training.steps_done(),
             seconds: started.elapsed().as_secs_f64(),
-            seed: training.config().seed,
+            seed: training.config().session.seed,
             adapter: self.manifest.adapter.clone(),
             arena_bytes: training.network().arena_bytes(),
             run: run.path().display().to_string(),

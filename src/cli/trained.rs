@@ -69,7 +69,7 @@ impl TrainingRun {
         let data: Identity = serde_json::from_value(self.manifest.data.clone())
             .map_err(|e| self.damaged("the identity of its data", &e))?;
         let images = [data.channels, data.height, data.width];
-        Ok(spec(self.config.space()?, self.config.channels, images, data.n_classes))
+        Ok(spec(self.config.space()?, self.config.network.channels, images, data.n_classes))
     }
 
     fn damaged(&self, expected: &str, e: &serde_json::Error) -> Error {
@@ -79,8 +79,8 @@ impl TrainingRun {
     /// The network with `weights` (those of [`Self::weights`] or another file's) on the adapter.
     pub fn trained(&self, (tensors, path): (&Tensors, &Path), ui: &Ui) -> Result<Trained> {
         let spec = self.spec()?;
-        let alpha = read_architecture(&*spec.space, &self.config.genotype)?;
-        let mut gpu = open::adapter(self.config.device.as_deref(), ui)?;
+        let alpha = read_architecture(&*spec.space, &self.config.architecture.genotype)?;
+        let mut gpu = open::adapter(self.config.session.device.as_deref(), ui)?;
         let lowering = Lowering { tuning: tuning(&mut gpu, ui)?, ..train::lowering(&self.config) };
         Trained::new(spec, alpha, (tensors, path), gpu, lowering)
     }

@@ -12,9 +12,8 @@ use std::sync::Arc;
 
 use toml::{Table, Value};
 
-use super::keys::{self, Key, nearest};
-use super::train::Stem;
-use super::{Config, Method, TrainConfig, train, types};
+use super::keys::{self, Concern, nearest};
+use super::{Config, Method, Resolved, Stem, TrainConfig, types};
 use crate::space::{self, Space, SpaceSettings, StemKind, owner};
 use crate::{Error, Result};
 
@@ -157,13 +156,13 @@ impl CompareConfig {
                 "a table of settings, or false beside `table`, by which all is judged",
             ));
         }
-        let part = |name: &str, keys: &[Key], own: &[&str]| match table.get(name) {
+        let part = |name: &str, concerns: &'static [Concern], own: &[&str]| match table.get(name) {
             None => Ok(Table::new()),
-            Some(Value::Table(part)) => settings(part, keys, own, &format!("{path}: [{name}]")),
+            Some(Value::Table(part)) => settings(part, concerns, own, &format!("{path}: [{name}]")),
             Some(_) => Err(wrong(name, "a table of settings")),
         };
         let of_method = METHODS.map(|method| {
-            part(&method.to_string(), keys::KEYS, &OF_A_SEARCH).map(|settings| (method, settings))
+            part(&method.to_string(), Config::CONCERNS, &OF_A_SEARCH).map(|settings| (method, settings))
         });
         Ok(Self {
             methods,
@@ -171,9 +170,9 @@ impl CompareConfig {
             data: data.to_owned(),
             table: numbers.map(PathBuf::from),
             key,
-            search: part("search", keys::KEYS, &OF_A_SEARCH)?,
+            search: part("search", Config::CONCERNS, &OF_A_SEARCH)?,
             of_method: of_method.into_iter().collect::<Result<_>>()?,
-            train: trains.then(|| part("train", train::KEYS, &OF_A_TRAINING)).transpose()?,
+            train: trains.then(|| part("train", TrainConfig::CONCERNS, &OF_A_TRAINING)).transpose()?,
         })
     }
 
@@ -196,22 +195,22 @@ impl CompareConfig {
         if !self.trains() {
             return Ok(FinalSize {
                 space: search.space()?,
-                channels: search.channels,
-                image_size: search.size,
+                channels: search.network.channels,
+                image_size: search.images.size,
             });
         }
         let train = self.train_config("DARTS_V2", self.seeds[0])?;
         let settings = SpaceSettings {
-            layers: train.layers,
-            stem: (train.stem == Stem::Imagenet).then_some(StemKind::ImageNet),
-            primitives: search.primitives,
-            stages: search.stages,
-            choices: search.choices,
-            head: train.head,
+            layers: train.network.layers,
+            stem: (train.architecture.stem == Stem::Imagenet).then_some(StemKind::ImageNet),
+            primitives: search.algorithm.primitives,
+            stages: search.network.stages,
+            choices: search.network.choices,
+            head: train.network.head,
             ..SpaceSettings::default()
         };
-        let space = space::space(&search.space, &settings)?;
-        Ok(FinalSize { space, channels: train.channels, image_size: train.size })
+        let space = space::space(&search.network.space, &settings)?;
+        Ok(FinalSize { space, channels: train.network.channels, image_size: train.images.size })
     }
 
     /// What `[search]` says of searches, whatever their method.
@@ -226,7 +225,7 @@ impl CompareConfig {
         settings.extend(of_method.flat_map(|(_, own)| own.clone()));
         settings.insert("method".into(), method.to_string().into());
         let config = Config::resolve(None, &settings)?;
-        match (&config.prior_from, method) {
+        match (&config.prior.prior_from, method) {
             (Some(run), Method::Random) => {
                 let expected = "nothing with `methods` random, which draws from the uniform prior";
                 Err(Error::usage("`prior_from`", expected, run.display().to_string(), "leave one out"))
@@ -326,7 +325,7 @@ fn list<T: PartialEq>(table: &Table, name: &str, item: impl Fn(&Value) -> Option
 }
 
 /// The settings of one table, each checked by itself.
-fn settings(part: &Table, keys: &[Key], own: &[&str], at: &str) -> Result<Table> {
+fn settings(part: &Table, concerns: &'static [Concern], own: &[&str], at: &str) -> Result<Table> {
     let mut out = Table::new();
     for (name, value) in part {
         let what = format!("{at} key `{name}`");
@@ -334,7 +333,7 @@ fn settings(part: &Table, keys: &[Key], own: &[&str], at: &str) -> Result<Table>
             let expected = "settings that are the same for all runs";
             return Err(Error::usage(what, expected, format!("`{name}`"), "leave it out"));
         }
-        out.insert(name.clone(), keys::check_in(keys, name, value, &what)?);
+        out.insert(name.clone(), keys::check(concerns, name, value, &what)?);
     }
     Ok(out)
 }

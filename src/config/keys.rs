@@ -1,14 +1,11 @@
-//! A key and a TOML value → the value in its canonical form, or what was expected instead.
-//!
-//! [`KEYS`] is the one list of what can be configured in a search and in which range;
-//! [`super::train::KEYS`] is that of a training.
+//! A setting's declaration, and a TOML value → the value in its canonical form, or what was expected instead.
 
 use toml::Value;
 
-use super::types::{self, Baseline, Draws, Memory, Method, Samples, Temper, TrainWeights};
+use super::types::{self, Every, Samples};
 use crate::{Error, Result};
 
-/// What a key may hold. Ranges include both ends unless said otherwise.
+/// What a setting may hold. Ranges include both ends unless said otherwise.
 #[derive(Clone, Copy)]
 pub enum Kind {
     /// An integer in a range.
@@ -23,6 +20,12 @@ pub enum Kind {
     Bool,
     /// An integer, or `auto:LAMBDA`.
     Samples,
+    /// `end`, `epoch` or a number of steps; 0 is what it was before there were words.
+    Every,
+    /// One of some words.
+    Word(&'static [&'static str]),
+    /// Any text but none at all; this is what was expected then.
+    NonEmpty(&'static str),
     /// Text, for which this says what was expected if it is wrong.
     Text(fn(&str) -> std::result::Result<(), String>),
     /// Names of primitives, as a list or separated by commas.
@@ -37,88 +40,40 @@ pub enum Kind {
 
 /// One thing that can be configured.
 pub struct Key {
-    /// The flag's name in snake case.
+    /// Its name in a file; the flag's has dashes.
     pub name: &'static str,
     /// What it may hold.
     pub kind: Kind,
+    /// What the help of the flag calls its value.
+    pub value: &'static str,
+    /// What it is, for the help of the flag and the documents.
+    pub help: &'static str,
+    /// Its value as TOML where neither the preset nor the user says one.
+    pub default: Option<&'static str>,
+    /// Its value as TOML in configurations of a time before there was such a setting.
+    pub was: Option<&'static str>,
 }
 
-pub(super) const fn key(name: &'static str, kind: Kind) -> Key {
-    Key { name, kind }
+/// Settings that belong together.
+pub struct Concern {
+    /// What they are about.
+    pub title: &'static str,
+    /// The settings.
+    pub keys: &'static [Key],
 }
 
-/// Every key of a search, in the order of [`super::Config`].
-pub const KEYS: &[Key] = &[
-    key("data", Kind::Text(types::check_data)),
-    key("seed", Kind::Int(0, i64::MAX)),
-    key("method", Kind::Text(|s| s.parse::<Method>().map(drop))),
-    key("run", Kind::Text(|s| non_empty(s, "a folder"))),
-    key("device", Kind::Text(|s| non_empty(s, "an index or a part of a device's name"))),
-    key("space", Kind::Text(types::check_space)),
-    key("stages", Kind::Counts(1, 64)),
-    key("choices", Kind::Words),
-    key("head", Kind::Int(1, 16_384)),
-    key("layers", Kind::Int(3, 256)),
-    key("channels", Kind::Even(2, 1024)),
-    key("batch", Kind::Int(1, 32_768)),
-    key("micro_batch", Kind::Int(1, 32_768)),
-    key("samples", Kind::Samples),
-    key("steps", Kind::Int(1, 1_000_000_000)),
-    key("epochs", Kind::Int(1, 1_000_000)),
-    key("lr", Kind::Positive(100.0)),
-    key("lr_min", Kind::Float(0.0, 100.0)),
-    key("momentum", Kind::Float(0.0, 0.9999)),
-    key("weight_decay", Kind::Float(0.0, 1.0)),
-    key("grad_clip", Kind::Positive(1e9)),
-    key("prior_lr", Kind::Positive(100.0)),
-    key("prior_beta1", Kind::Float(0.0, 0.999999)),
-    key("prior_beta2", Kind::Float(0.0, 0.999999)),
-    key("primitives", Kind::Names),
-    key("temper", Kind::Text(|s| s.parse::<Temper>().map(drop))),
-    key("baseline", Kind::Text(|s| s.parse::<Baseline>().map(drop))),
-    key("paper", Kind::Bool),
-    key("warmup", Kind::Float(0.0, 0.99)),
-    key("train_weights", Kind::Text(|s| s.parse::<TrainWeights>().map(drop))),
-    key("search_batch", Kind::Int(1, 1_048_576)),
-    key("draws", Kind::Text(|s| s.parse::<Draws>().map(drop))),
-    key("explore", Kind::Float(0.0, 0.99)),
-    key("freeze_prior", Kind::Bool),
-    key("warmup_epochs", Kind::Int(0, 1_000_000)),
-    key("prior_from", Kind::Text(|s| non_empty(s, "a run folder"))),
-    key("prior_temperature", Kind::Positive(1e6)),
-    key("weights_from", Kind::Text(|s| non_empty(s, "a run folder or a safetensors file"))),
-    key("max_skips", Kind::Int(0, 64)),
-    key("patience", Kind::Int(0, 1_000_000_000)),
-    key("drop_mass", Kind::Float(0.0, 0.5)),
-    key("lanes", Kind::Int(1, 64)),
-    key("trace_steps", Kind::Int(0, 1_000_000)),
-    key("tune", Kind::Bool),
-    key("reference", Kind::Bool),
-    key("reference_kernels", Kind::Bool),
-    key("memory", Kind::Text(|s| s.parse::<Memory>().map(drop))),
-    key("search_fraction", Kind::Float(0.01, 0.99)),
-    key("crop_pad", Kind::Int(0, 64)),
-    key("flip", Kind::Bool),
-    key("size", Kind::Int(4, 512)),
-    key("mean", Kind::PerChannel(-1e3, 1e3)),
-    key("std", Kind::PerChannel(1e-6, 1e3)),
-    key("threads", Kind::Int(0, 1024)),
-    key("checkpoint_every", Kind::Int(0, 1_000_000_000)),
-    key("keep_checkpoints", Kind::Int(1, 1_000_000)),
-    key("eval_every", Kind::Int(0, 1_000_000_000)),
-];
-
-/// The canonical form of `value` for the key `name` of a search; errors call it `what`.
-pub fn check(name: &str, value: &Value, what: &str) -> Result<Value> {
-    check_in(KEYS, name, value, what)
+/// The settings of all concerns, in order.
+pub fn keys(concerns: &'static [Concern]) -> impl Iterator<Item = &'static Key> {
+    concerns.iter().flat_map(|concern| concern.keys)
 }
 
-/// The same for the key `name` among `keys`.
-pub fn check_in(keys: &[Key], name: &str, value: &Value, what: &str) -> Result<Value> {
-    let Some(key) = keys.iter().find(|k| k.name == name) else {
-        let try_this = match nearest(name, keys.iter().map(|k| k.name)) {
+/// The canonical form of `value` for the setting `name`; errors call it `what`.
+pub fn check(concerns: &'static [Concern], name: &str, value: &Value, what: &str) -> Result<Value> {
+    let Some(key) = keys(concerns).find(|k| k.name == name) else {
+        let names = || keys(concerns).map(|k| k.name);
+        let try_this = match nearest(name, names()) {
             Some(near) => format!("`{near}`"),
-            None => format!("one of {}", keys.iter().map(|k| k.name).collect::<Vec<_>>().join(", ")),
+            None => format!("one of {}", names().collect::<Vec<_>>().join(", ")),
         };
         return Err(Error::usage(what, "the name of a setting", format!("`{name}`"), try_this));
     };
@@ -126,68 +81,88 @@ pub fn check_in(keys: &[Key], name: &str, value: &Value, what: &str) -> Result<V
 }
 
 impl Kind {
-    /// The value as it is stored, or what was expected.
-    // Long: an arm for each kind of value.
-    fn canonical(self, value: &Value) -> std::result::Result<Value, String> {
+    /// What it may hold, in words. Text that can be wrong in many ways is explained when it is.
+    pub fn expected(self) -> String {
         match self {
-            Self::Int(min, max) => match value.as_integer() {
-                Some(i) if (min..=max).contains(&i) => Ok(value.clone()),
-                _ => Err(format!("an integer from {min} to {max}")),
-            },
-            Self::Even(min, max) => match value.as_integer() {
-                Some(i) if (min..=max).contains(&i) && i % 2 == 0 => Ok(value.clone()),
-                _ => Err(format!("an even integer from {min} to {max}")),
-            },
-            Self::Float(min, max) => match number(value) {
-                Some(x) if (min..=max).contains(&x) => Ok(Value::Float(x)),
-                _ => Err(format!("a number from {min} to {max}")),
-            },
-            Self::Positive(max) => match number(value) {
-                Some(x) if x > 0.0 && x <= max => Ok(Value::Float(x)),
-                _ => Err(format!("a number above 0 and at most {max}")),
-            },
-            Self::Bool => match value.as_bool() {
-                Some(b) => Ok(Value::Boolean(b)),
-                None => Err("true or false".into()),
-            },
+            Self::Int(min, max) => format!("an integer from {min} to {max}"),
+            Self::Even(min, max) => format!("an even integer from {min} to {max}"),
+            Self::Float(min, max) => format!("a number from {min} to {max}"),
+            Self::Positive(max) => format!("a number above 0 and at most {max}"),
+            Self::Bool => "true or false".into(),
+            Self::Samples => Samples::expected(),
+            Self::Every => Every::EXPECTED.into(),
+            Self::Word(words) => types::one_of(words),
+            Self::NonEmpty(expected) => expected.into(),
+            Self::Text(_) => "text".into(),
+            Self::Names => "names of primitives, separated by commas".into(),
+            Self::Words => "words separated by commas".into(),
+            Self::Counts(min, max) => format!("integers from {min} to {max}, separated by commas"),
+            Self::PerChannel(min, max) => {
+                format!("one number from {min} to {max} for each of 1 to 4 channels")
+            }
+        }
+    }
+
+    /// The value as it is stored, or what was expected.
+    fn canonical(self, value: &Value) -> std::result::Result<Value, String> {
+        let text = || text(value).map_err(|_| "text in quotes".to_owned());
+        match self {
             Self::Samples => {
                 let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                text.parse().map(Samples::to_value)
+                return text.parse().map(Samples::to_value);
             }
             Self::Text(parse) => {
-                // `temper = 0.5` and `device = 0` are as clear as their quoted forms.
-                let text = match value {
-                    Value::String(s) => s.clone(),
-                    Value::Integer(_) | Value::Float(_) => value.to_string(),
-                    _ => return Err("text in quotes".into()),
-                };
-                parse(&text).map(|()| Value::String(text))
+                let text = text()?;
+                return parse(&text).map(|()| Value::String(text));
             }
             Self::Names => {
                 let primitives = types::parse_primitives(&items(value)?)?;
-                Ok(Value::Array(primitives.iter().map(|p| Value::from(p.name())).collect()))
+                return Ok(Value::Array(primitives.iter().map(|p| Value::from(p.name())).collect()));
             }
+            _ => {}
+        }
+        let fitting = match self {
+            Self::Int(min, max) => value.as_integer().filter(|i| (min..=max).contains(i)).map(Value::Integer),
+            Self::Even(min, max) => {
+                let even = |i: &i64| (min..=max).contains(i) && i % 2 == 0;
+                value.as_integer().filter(even).map(Value::Integer)
+            }
+            Self::Float(min, max) => number(value).filter(|x| (min..=max).contains(x)).map(Value::Float),
+            Self::Positive(max) => number(value).filter(|x| *x > 0.0 && *x <= max).map(Value::Float),
+            Self::Bool => value.as_bool().map(Value::Boolean),
+            // What 0 means is for those to say who have the setting.
+            Self::Every if value.as_integer() == Some(0) => Some(value.clone()),
+            Self::Every => text()?.parse().ok().map(Every::to_value),
+            Self::Word(words) => {
+                Some(text()?).filter(|text| words.contains(&text.as_str())).map(Value::String)
+            }
+            Self::NonEmpty(_) => Some(text()?).filter(|text| !text.is_empty()).map(Value::String),
             Self::Words => {
-                let words = items(value)?;
-                let empty = words.iter().any(String::is_empty);
-                if empty { Err("words separated by commas".into()) } else { Ok(words.into()) }
+                Some(items(value)?).filter(|list| !list.iter().any(String::is_empty)).map(Value::from)
             }
             Self::Counts(min, max) => {
-                let expected = || format!("integers from {min} to {max}, separated by commas");
                 let number = |s: &String| s.parse::<i64>().ok().filter(|n| (min..=max).contains(n));
-                let list: Option<Vec<i64>> = items(value)?.iter().map(number).collect();
-                list.map(Value::from).ok_or_else(expected)
+                items(value)?.iter().map(number).collect::<Option<Vec<i64>>>().map(Value::from)
             }
             Self::PerChannel(min, max) => {
-                let expected = || format!("one number from {min} to {max} for each of 1 to 4 channels");
-                let list: Vec<f64> = items(value)?
-                    .iter()
-                    .map(|s| s.parse().map_err(|_| expected()))
-                    .collect::<std::result::Result<_, _>>()?;
-                let fits = (1..=4).contains(&list.len()) && list.iter().all(|x| (min..=max).contains(x));
-                if fits { Ok(list.into()) } else { Err(expected()) }
+                let numbers = items(value)?.iter().map(|s| s.parse().ok()).collect::<Option<Vec<f64>>>();
+                let fits = |list: &Vec<f64>| {
+                    (1..=4).contains(&list.len()) && list.iter().all(|x| (min..=max).contains(x))
+                };
+                numbers.filter(fits).map(Value::from)
             }
-        }
+            Self::Samples | Self::Text(_) | Self::Names => None,
+        };
+        fitting.ok_or_else(|| self.expected())
+    }
+}
+
+/// Text; `temper = 0.5` and `device = 0` are as clear as their quoted forms.
+fn text(value: &Value) -> std::result::Result<String, String> {
+    match value {
+        Value::String(s) => Ok(s.clone()),
+        Value::Integer(_) | Value::Float(_) => Ok(value.to_string()),
+        _ => Err("text in quotes".into()),
     }
 }
 
@@ -204,10 +179,6 @@ pub(super) fn items(value: &Value) -> std::result::Result<Vec<String>, String> {
 
 fn number(value: &Value) -> Option<f64> {
     value.as_float().or_else(|| value.as_integer().map(|i| i as f64))
-}
-
-pub(super) fn non_empty(s: &str, expected: &str) -> std::result::Result<(), String> {
-    if s.is_empty() { Err(expected.into()) } else { Ok(()) }
 }
 
 /// The candidate closest to `word`, if one is close: at most a third of its letters differ, or it

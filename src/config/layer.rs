@@ -5,7 +5,7 @@ use std::path::Path;
 
 use toml::Table;
 
-use super::keys::{self, Key};
+use super::keys::{self, Concern};
 use crate::{Error, Result};
 
 /// Whether a table may say the length of a run twice.
@@ -18,13 +18,13 @@ pub enum Length {
 }
 
 /// The table of the TOML file at `path`.
-pub fn read(path: &Path, length: Length, keys: &[Key]) -> Result<Table> {
+pub fn read(path: &Path, length: Length, concerns: &'static [Concern]) -> Result<Table> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
-    parse(path, &text, length, keys)
+    parse(path, &text, length, concerns)
 }
 
 /// The table of `text`; `path` is named in the errors.
-pub fn parse(path: &Path, text: &str, length: Length, keys: &[Key]) -> Result<Table> {
+pub fn parse(path: &Path, text: &str, length: Length, concerns: &'static [Concern]) -> Result<Table> {
     let at = |span: Range<usize>| format!("{}, line {}", path.display(), line_of(text, span.start));
     let syntax = |e: toml::de::Error| {
         let place = e.span().map_or_else(|| path.display().to_string(), at);
@@ -37,7 +37,7 @@ pub fn parse(path: &Path, text: &str, length: Length, keys: &[Key]) -> Result<Ta
         let name = key.get_ref().as_ref();
         let what = format!("{}: key `{name}`", at(key.span()));
         if let Some(value) = values.get(name) {
-            table.insert(name.to_owned(), keys::check_in(keys, name, value, &what)?);
+            table.insert(name.to_owned(), keys::check(concerns, name, value, &what)?);
         }
     }
     if length == Length::One && table.contains_key("steps") && table.contains_key("epochs") {
@@ -47,11 +47,11 @@ pub fn parse(path: &Path, text: &str, length: Length, keys: &[Key]) -> Result<Ta
 }
 
 /// The table of the flags, whose names are the keys with dashes.
-pub fn from_flags(flags: &Table, keys: &[Key]) -> Result<Table> {
+pub fn from_flags(flags: &Table, concerns: &'static [Concern]) -> Result<Table> {
     let mut table = Table::new();
     for (name, value) in flags {
         let what = format!("--{}", name.replace('_', "-"));
-        table.insert(name.clone(), keys::check_in(keys, name, value, &what)?);
+        table.insert(name.clone(), keys::check(concerns, name, value, &what)?);
     }
     if table.contains_key("steps") && table.contains_key("epochs") {
         return Err(both("--epochs"));

@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::keys::{self, Key};
+use super::keys::{self, Concern, Key, Kind};
 use super::layer::{self, Length};
+use super::{Aside, Every};
 use crate::space::owner;
 use crate::{Error, Result};
 
@@ -16,10 +17,10 @@ use crate::{Error, Result};
 pub trait Resolved: Serialize + DeserializeOwned {
     /// What it configures, as the manifest of a run says it.
     const KIND: &'static str;
-    /// Every key, with its range.
-    const KEYS: &'static [Key];
-    /// A preset, for the keys of other spaces, which a resolved form leaves out.
-    const PRESET: &'static str;
+    /// Every setting.
+    const CONCERNS: &'static [Concern];
+    /// What 0 says of how often something is done; there were no words for it once.
+    const ZERO: Every;
 
     /// Whether every value is in its range and the values fit together.
     fn check(&self) -> Result<()>;
@@ -34,7 +35,8 @@ pub trait Resolved: Serialize + DeserializeOwned {
 /// The resolved form: every key; those without a value are named in a comment.
 pub fn to_toml<T: Resolved>(config: &T) -> Result<String> {
     let table = to_table(config)?;
-    let unset: Vec<&str> = T::KEYS.iter().map(|k| k.name).filter(|name| !table.contains_key(*name)).collect();
+    let unset: Vec<&str> =
+        keys::keys(T::CONCERNS).map(|k| k.name).filter(|name| !table.contains_key(*name)).collect();
     let body = toml::to_string(config).map_err(|e| unreadable("the configuration", e))?;
     // In the order of the record, a line per key.
     let name = space_name(&table);
@@ -57,10 +59,11 @@ pub fn to_table<T: Resolved>(config: &T) -> Result<Table> {
 
 /// The resolved configuration that [`to_toml`] wrote to `path`.
 pub fn read<T: Resolved>(path: &Path) -> Result<T> {
-    let mut table = layer::read(path, Length::Both, T::KEYS)?;
+    let mut table = layer::read(path, Length::Both, T::CONCERNS)?;
     let name = space_name(&table);
-    let others = preset(T::PRESET, T::KEYS)?;
-    table.extend(others.into_iter().filter(|(key, _)| owner(key, &name).is_some()));
+    // Those of other spaces are left out of a resolved form.
+    let missing = |key: &Key| if owner(key.name, &name).is_some() { key.default } else { key.was };
+    fill::<T>(&mut table, missing)?;
     let config: T = from_table(table, &path.display().to_string())?;
     match config.check() {
         // Keys that do not go together: each by itself has been read already.
@@ -72,24 +75,59 @@ pub fn read<T: Resolved>(path: &Path) -> Result<T> {
 }
 
 /// The user's settings: the TOML file, overridden by the flags.
-pub(super) fn user_table(file: Option<&Path>, flags: &Table, keys: &[Key]) -> Result<Table> {
+pub(super) fn user_table<T: Resolved>(file: Option<&Path>, flags: &Table) -> Result<Table> {
     let mut user = match file {
-        Some(path) => layer::read(path, Length::One, keys)?,
+        Some(path) => layer::read(path, Length::One, T::CONCERNS)?,
         None => Table::new(),
     };
-    layer::overlay(&mut user, layer::from_flags(flags, keys)?);
+    layer::overlay(&mut user, layer::from_flags(flags, T::CONCERNS)?);
     Ok(user)
 }
 
 /// The preset, overridden by the user's settings; not checked as a whole yet.
 pub(super) fn over_preset<T: Resolved>(preset: &str, user: Table) -> Result<T> {
-    let mut merged = self::preset(preset, T::KEYS)?;
+    let mut merged = layer::parse(Path::new("the embedded preset"), preset, Length::One, T::CONCERNS)?;
     layer::overlay(&mut merged, user);
+    // What the preset says of another space is of no use, and not in the resolved form.
+    let name = space_name(&merged);
+    merged.retain(|key, _| owner(key, &name).is_none());
+    fill::<T>(&mut merged, |key| key.default.or(key.was))?;
     from_table(merged, "the configuration")
 }
 
-fn preset(text: &str, keys: &[Key]) -> Result<Table> {
-    layer::parse(Path::new("the embedded preset"), text, Length::One, keys)
+/// What is to be said of the user's settings.
+pub(super) fn remarks<T: Resolved>(user: &Table) -> Aside<Vec<String>> {
+    let zeros = keys::keys(T::CONCERNS).filter(|key| {
+        matches!(key.kind, Kind::Every) && user.get(key.name).and_then(Value::as_integer) == Some(0)
+    });
+    Aside(zeros.map(|key| format!("`{}` 0 is read as {}; better say so", key.name, T::ZERO)).collect())
+}
+
+/// The settings of a manifest in the words of today.
+pub fn in_words<T: Resolved>(mut was: serde_json::Value) -> serde_json::Value {
+    for key in keys::keys(T::CONCERNS).filter(|key| matches!(key.kind, Kind::Every)) {
+        if let Some(value) = was.get_mut(key.name).filter(|value| value.as_u64() == Some(0)) {
+            *value = T::ZERO.to_string().into();
+        }
+    }
+    was
+}
+
+/// Gives settings that are not there the value that `missing` has for them, and 0 its meaning.
+fn fill<T: Resolved>(table: &mut Table, missing: impl Fn(&Key) -> Option<&'static str>) -> Result<()> {
+    for key in keys::keys(T::CONCERNS) {
+        match (table.get(key.name), missing(key)) {
+            (Some(Value::Integer(0)), _) if matches!(key.kind, Kind::Every) => {
+                table.insert(key.name.to_owned(), T::ZERO.to_value());
+            }
+            (None, Some(text)) => {
+                let value: Value = text.parse().map_err(|e| unreadable(key.name, e))?;
+                table.insert(key.name.to_owned(), value);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The space that a configuration names.
@@ -100,7 +138,7 @@ pub(super) fn space_name(table: &Table) -> String {
 /// Whether every value is in its range.
 pub(super) fn check_values<T: Resolved>(config: &T) -> Result<()> {
     for (name, value) in to_table(config)? {
-        keys::check_in(T::KEYS, &name, &value, &format!("`{name}`"))?;
+        keys::check(T::CONCERNS, &name, &value, &format!("`{name}`"))?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use toml::Value;
 
 use crate::data;
@@ -35,6 +35,11 @@ impl Samples {
     const MOST: u32 = 4096;
     /// Fewest and most children where the entropy decides.
     pub const AUTO: (u32, u32) = (2, 64);
+
+    /// What a setting may say.
+    pub fn expected() -> String {
+        format!("an integer from 1 to {}, or auto:LAMBDA with a number above 0 and at most 1000", Self::MOST)
+    }
 
     /// K at a step that begins with this entropy of π, in nats over all slots.
     pub fn count(self, entropy: f64) -> u32 {
@@ -71,12 +76,7 @@ impl FromStr for Samples {
             Some(lambda) => lambda.parse().ok().filter(|l| *l > 0.0 && *l <= 1000.0).map(Self::Auto),
             None => s.parse().ok().filter(|k| (1..=Self::MOST).contains(k)).map(Self::Fixed),
         };
-        found.ok_or_else(|| {
-            format!(
-                "an integer from 1 to {}, or auto:LAMBDA with a number above 0 and at most 1000",
-                Self::MOST
-            )
-        })
+        found.ok_or_else(Self::expected)
     }
 }
 
@@ -89,7 +89,7 @@ impl fmt::Display for Samples {
     }
 }
 
-/// [`Samples`] in a file: an integer, or text.
+/// A setting in a file that may be an integer or text.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Plain {
@@ -97,28 +97,112 @@ enum Plain {
     Text(String),
 }
 
-impl From<Samples> for Plain {
-    fn from(samples: Samples) -> Self {
-        match samples {
-            Samples::Fixed(k) => Self::Count(k),
-            Samples::Auto(_) => Self::Text(samples.to_string()),
+/// Settings that are such.
+macro_rules! plain {
+    ($($name:ident: $number:ident;)+) => { $(
+        impl From<$name> for Plain {
+            fn from(value: $name) -> Self {
+                match value {
+                    $name::$number(n) => n.into(),
+                    _ => Self::Text(value.to_string()),
+                }
+            }
+        }
+
+        impl TryFrom<Plain> for $name {
+            type Error = String;
+
+            fn try_from(plain: Plain) -> Result<Self, String> {
+                match plain {
+                    Plain::Count(n) => n.to_string().parse(),
+                    Plain::Text(text) => text.parse(),
+                }
+            }
+        }
+    )+ };
+}
+
+impl From<u32> for Plain {
+    fn from(n: u32) -> Self {
+        Self::Count(n)
+    }
+}
+
+impl From<f64> for Plain {
+    fn from(x: f64) -> Self {
+        Self::Text(x.to_string())
+    }
+}
+
+plain! { Samples: Fixed; Every: Steps; Temper: Beta; }
+
+/// How often something is done in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Plain", try_from = "Plain")]
+pub enum Every {
+    /// At its end only.
+    End,
+    /// At the end of every epoch.
+    Epoch,
+    /// After so many steps.
+    Steps(u32),
+}
+
+impl Every {
+    /// What a setting may say.
+    pub const EXPECTED: &str = "end, epoch, or a number of steps";
+
+    /// Steps between two times, of which an epoch has `per_epoch`; none where it is done at the end only.
+    pub fn steps(self, per_epoch: u64) -> Option<u64> {
+        match self {
+            Self::End => None,
+            Self::Epoch => Some(per_epoch.max(1)),
+            Self::Steps(n) => Some(n.into()),
+        }
+    }
+
+    /// Whether it is due after `step` steps, not counting the end.
+    pub fn is_due(self, step: u64, per_epoch: u64) -> bool {
+        self.steps(per_epoch).is_some_and(|every| step.is_multiple_of(every))
+    }
+
+    /// As a value of a TOML table.
+    pub fn to_value(self) -> Value {
+        match self {
+            Self::Steps(n) => Value::from(n),
+            _ => Value::from(self.to_string()),
         }
     }
 }
 
-impl TryFrom<Plain> for Samples {
-    type Error = String;
+impl FromStr for Every {
+    type Err = String;
 
-    fn try_from(plain: Plain) -> Result<Self, String> {
-        match plain {
-            Plain::Count(k) => k.to_string().parse(),
-            Plain::Text(text) => text.parse(),
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "end" => Ok(Self::End),
+            "epoch" => Ok(Self::Epoch),
+            _ => {
+                let number = s.parse().ok().filter(|n| (1..=1_000_000_000).contains(n));
+                number.map(Self::Steps).ok_or_else(|| Self::EXPECTED.to_owned())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Every {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::End => f.write_str("end"),
+            Self::Epoch => f.write_str("epoch"),
+            Self::Steps(n) => write!(f, "{n}"),
         }
     }
 }
 
 /// Tempering of the importance weights: ω̃ ∝ ω^β.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Plain", try_from = "Plain")]
 pub enum Temper {
     /// β = 1: the paper's algorithm.
     None,
@@ -169,8 +253,13 @@ impl fmt::Display for Temper {
 macro_rules! words {
     ($($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $variant:ident = $word:literal,)+ })+) => { $(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub enum $name { $($(#[$about])* $variant,)+ }
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum $name { $($(#[$about])* #[serde(rename = $word)] $variant,)+ }
+
+        impl $name {
+            /// What a setting may say.
+            pub const WORDS: &[&str] = &[$($word),+];
+        }
 
         impl FromStr for $name {
             type Err = String;
@@ -178,7 +267,7 @@ macro_rules! words {
             fn from_str(s: &str) -> Result<Self, String> {
                 match s {
                     $($word => Ok(Self::$variant),)+
-                    _ => Err(one_of(&[$($word),+])),
+                    _ => Err(one_of(Self::WORDS)),
                 }
             }
         }
@@ -228,6 +317,22 @@ words! {
         /// 1/K.
         Uniform = "uniform",
     }
+    /// How the learning rate of a training falls.
+    Schedule {
+        /// Half a cosine over all steps.
+        #[default]
+        Cosine = "cosine",
+        /// By a factor from epoch to epoch.
+        Exponential = "exponential",
+    }
+    /// The first layers of a network of cells.
+    Stem {
+        /// One convolution at full size.
+        #[default]
+        Cifar = "cifar",
+        /// Three convolutions of stride 2.
+        Imagenet = "imagenet",
+    }
     /// How the children of a step are drawn from the prior. Each child by itself has the same distribution either way.
     Draws {
         /// Each for itself: the paper's.
@@ -239,7 +344,7 @@ words! {
 }
 
 /// `a, b or c`.
-fn one_of(words: &[&str]) -> String {
+pub(super) fn one_of(words: &[&str]) -> String {
     match words {
         [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
         _ => words.join(""),
@@ -267,37 +372,15 @@ pub fn parse_primitives(names: &[String]) -> Result<Vec<Primitive>, String> {
     Ok(list)
 }
 
-/// Serde by `Display` and `FromStr`.
-pub mod text {
-    use std::fmt::Display;
-    use std::str::FromStr;
-
-    use serde::{Deserialize, Deserializer, Serializer, de};
-
-    pub fn serialize<T: Display, S: Serializer>(value: &T, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(value)
-    }
-
-    pub fn deserialize<'de, T, D>(d: D) -> Result<T, D::Error>
-    where
-        T: FromStr<Err = String>,
-        D: Deserializer<'de>,
-    {
-        String::deserialize(d)?.parse().map_err(de::Error::custom)
+impl Serialize for Primitive {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.name())
     }
 }
 
-/// Serde of primitives as a list of their names.
-pub mod names {
-    use serde::{Deserialize, Deserializer, Serializer, de};
-
-    use crate::space::Primitive;
-
-    pub fn serialize<S: Serializer>(list: &[Primitive], s: S) -> Result<S::Ok, S::Error> {
-        s.collect_seq(list.iter().map(|p| p.name()))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Primitive>, D::Error> {
-        super::parse_primitives(&Vec::deserialize(d)?).map_err(de::Error::custom)
+impl<'de> Deserialize<'de> for Primitive {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(d)?;
+        Self::from_name(&name).ok_or_else(|| de::Error::custom(format!("no primitive `{name}`")))
     }
 }

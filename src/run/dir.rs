@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::manifest::{config_json, first_change};
 use super::{Checkpoints, Manifest, files};
-use crate::config::{Config, Resolved, TrainConfig};
+use crate::config::{Config, Resolved, TrainConfig, in_words};
 use crate::{Error, Result};
 
 const CONFIG: &str = "config.toml";
@@ -118,20 +119,20 @@ impl RunDir {
         files::remove_partials(path)?;
         files::remove_partials(&run.file("checkpoints"))?;
         let manifest = run.manifest()?;
-        let mut is = if manifest.kind == TrainConfig::KIND {
-            super::manifest::config_json(&run.train_config()?)?
+        let (mut is, was) = if manifest.kind == TrainConfig::KIND {
+            (config_json(&run.train_config()?)?, in_words::<TrainConfig>(manifest.config.clone()))
         } else {
-            super::manifest::config_json(&run.config()?)?
+            (config_json(&run.config()?)?, in_words::<Config>(manifest.config.clone()))
         };
         // A setting that is younger than the run has the value of the time before it.
-        if let (Value::Object(is), Value::Object(was)) = (&mut is, &manifest.config) {
+        if let (Value::Object(is), Value::Object(was)) = (&mut is, &was) {
             let written: toml::Table = fs::read_to_string(run.file(CONFIG))
                 .ok()
                 .and_then(|text| text.parse().ok())
                 .unwrap_or_default();
             is.retain(|key, _| was.contains_key(key) || written.contains_key(key));
         }
-        if let Some(change) = super::manifest::first_change(&manifest.config, &is) {
+        if let Some(change) = first_change(&was, &is) {
             let expected =
                 format!("the configuration the run was started with ({} = {})", change.key, change.was);
             let try_this = format!(

@@ -50,18 +50,22 @@ impl Rules {
     /// Those of a configuration whose epochs have so many steps.
     pub fn of(config: &Config, steps_per_epoch: u64) -> Self {
         Self {
-            samples: config.samples,
-            temper: config.temper,
-            baseline: config.baseline,
-            draws: config.draws,
-            explore: config.explore,
-            train_weights: config.train_weights,
-            adam: Adam { lr: config.prior_lr, beta1: config.prior_beta1, beta2: config.prior_beta2 },
+            samples: config.algorithm.samples,
+            temper: config.prior.temper,
+            baseline: config.prior.baseline,
+            draws: config.algorithm.draws,
+            explore: config.algorithm.explore,
+            train_weights: config.algorithm.train_weights,
+            adam: Adam {
+                lr: config.prior.prior_lr,
+                beta1: config.prior.prior_beta1,
+                beta2: config.prior.prior_beta2,
+            },
             warm_up: config.warm_up_steps(steps_per_epoch),
-            trace_steps: config.trace_steps,
-            max_skips: config.max_skips,
-            patience: config.patience,
-            seed: config.seed,
+            trace_steps: config.execution.trace_steps,
+            max_skips: config.outcome.max_skips,
+            patience: config.outcome.patience,
+            seed: config.session.seed,
         }
     }
 }

@@ -161,8 +161,7 @@ impl Observer for EvaluateMode {
     }
 
     fn seen(&self, search: &mut Search, _done: &Done<'_>, record: &mut StepRecord) -> Result<()> {
-        let every = search.settings.config.eval_every;
-        if every == 0 || !search.step.is_multiple_of(every) {
+        if !search.settings.config.session.eval_every.is_due(search.step, search.steps_per_epoch()) {
             return Ok(());
         }
         let accuracy = search.evaluate(&search.architecture())?.accuracy();

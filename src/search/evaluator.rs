@@ -109,7 +109,7 @@ impl Evaluator {
     /// [`Error::Memory`] where the weights do not fit the adapter.
     pub fn new(gpu: Gpu, spec: NetworkSpec, config: &Config, lowering: Lowering) -> Result<Self> {
         let layout = Layout::new(spec.parent_params())?;
-        let v = initial(&layout, config.seed);
+        let v = initial(&layout, config.session.seed);
         let mut network = Network::new(gpu, spec.image(), layout, lowering)?;
         network.write_all(Buf::V, &v)?;
         let any = Alpha(vec![0; spec.space.slots().len()]);
@@ -119,10 +119,10 @@ impl Evaluator {
             spec,
             part: config.part(),
             search_part: config.search_part(),
-            batch: config.batch,
-            drop_mass: if config.reference { 0.0 } else { config.drop_mass },
-            literal: config.reference,
-            lanes: config.lanes,
+            batch: config.length.batch,
+            drop_mass: if config.algorithm.reference { 0.0 } else { config.algorithm.drop_mass },
+            literal: config.algorithm.reference,
+            lanes: config.execution.lanes,
             nets: BTreeMap::new(),
             submitted: None,
             timings: Timings::default(),

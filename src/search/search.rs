@@ -51,7 +51,7 @@ impl Settings {
             height: images.height,
             width: images.width,
             n_classes: dataset.class_names.len(),
-            channels: self.config.channels,
+            channels: self.config.network.channels,
         }
     }
 }
@@ -104,7 +104,7 @@ impl Search {
         let config = &settings.config;
         let mut evaluator = Evaluator::new(gpu, spec, config, settings.lowering)?;
         let (space, rules) = (&*settings.space, Rules::of(config, per_epoch));
-        let strategy: Box<dyn Strategy> = match config.method {
+        let strategy: Box<dyn Strategy> = match config.algorithm.method {
             Method::Parsec => Box::new(Parsec::new(space, rules)),
             Method::Random => Box::new(Random::new(space, rules)),
             Method::RandomSearch => Box::new(RandomSearch::new(space, rules)),
@@ -112,7 +112,7 @@ impl Search {
         };
         strategy
             .reserve(&mut evaluator)
-            .map_err(|e| suggest_smaller(e, config.batch, config.part().max(config.search_part())))?;
+            .map_err(|e| suggest_smaller(e, config.length.batch, config.part().max(config.search_part())))?;
         Ok(Self {
             settings,
             evaluator,
@@ -184,7 +184,7 @@ impl Search {
 
     fn batches(&mut self) -> Result<(Batch, Batch)> {
         if self.prefetch.is_none() {
-            let threads = match self.settings.config.threads {
+            let threads = match self.settings.config.session.threads {
                 0 => std::thread::available_parallelism().map_or(1, usize::from),
                 n => n,
             };
@@ -207,30 +207,35 @@ impl Search {
     /// The update of v at this step: a cosine from `lr` to `lr_min` over all steps.
     fn update(&self) -> Update {
         let c = &self.settings.config;
-        let part = self.step as f64 / c.steps.max(1) as f64;
-        let lr = c.lr_min + 0.5 * (c.lr - c.lr_min) * (1.0 + (std::f64::consts::PI * part).cos());
-        Update { lr, momentum: c.momentum, weight_decay: c.weight_decay, max_norm: c.grad_clip }
+        let part = self.step as f64 / c.length.steps.max(1) as f64;
+        let lr = c.sgd.lr_min + 0.5 * (c.sgd.lr - c.sgd.lr_min) * (1.0 + (std::f64::consts::PI * part).cos());
+        Update { lr, momentum: c.sgd.momentum, weight_decay: c.sgd.weight_decay, max_norm: c.sgd.grad_clip }
     }
 
     /// Work of the step done last and of those left, in forward passes of an example; a backward pass counts as two.
     pub fn work(&self) -> [f64; 2] {
         let c = &self.settings.config;
-        let train = 3.0 * c.batch as f64;
-        let after = match c.method {
+        let train = 3.0 * c.length.batch as f64;
+        let after = match c.algorithm.method {
             Method::Parsec | Method::RandomSearch => train + c.search_batch() as f64,
             Method::Random => train,
             Method::Darts => 2.0 * train,
         };
-        let warm_up = c.warm_up_steps(self.sources[1].batches_per_epoch()).unwrap_or(c.steps);
-        let left = c.steps.saturating_sub(self.step);
+        let warm_up = c.warm_up_steps(self.steps_per_epoch()).unwrap_or(c.length.steps);
+        let left = c.length.steps.saturating_sub(self.step);
         let warming = warm_up.saturating_sub(self.step).min(left);
         let last = if self.step <= warm_up { train } else { after };
         [last, warming as f64 * train + (left - warming) as f64 * after]
     }
 
+    /// Batches of the train split.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.sources[1].batches_per_epoch()
+    }
+
     /// Epoch of the train split that the step done last was in, from 1.
     pub(super) fn epoch(&self) -> u64 {
-        (self.step - 1) / self.sources[1].batches_per_epoch() + 1
+        (self.step - 1) / self.steps_per_epoch() + 1
     }
 
     /// The architectures that the next step draws, in order.
@@ -305,7 +310,7 @@ impl Search {
 
     /// Whether the architecture has not changed for as long as the configuration waits.
     pub fn has_settled(&self) -> bool {
-        let patience = self.settings.config.patience;
+        let patience = self.settings.config.outcome.patience;
         patience > 0 && self.strategy.settled() >= patience
     }
 
@@ -325,16 +330,18 @@ pub fn batch_sources(
     dataset: &Arc<Dataset>,
 ) -> Result<[Arc<BatchSource>; 2]> {
     let splits = splits(config, dataset);
-    let augment = Augment { crop_pad: config.crop_pad as usize, flip: config.flip, ..Augment::NONE };
+    let augment =
+        Augment { crop_pad: config.images.crop_pad as usize, flip: config.images.flip, ..Augment::NONE };
     let source = |indices, part, batch| {
         let data = Arc::clone(dataset);
-        BatchSource::new(data, indices, part, batch, config.seed, augment, normalisation).map(Arc::new)
+        BatchSource::new(data, indices, part, batch, config.session.seed, augment, normalisation)
+            .map(Arc::new)
     };
-    let train = source(splits.train, Part::Train, config.batch)?;
+    let train = source(splits.train, Part::Train, config.length.batch)?;
     Ok([source(splits.search, Part::Search, config.search_batch())?, train])
 }
 
 /// The two parts of the training images.
 fn splits(config: &Config, dataset: &Dataset) -> Split {
-    split(dataset.train.n, config.search_fraction, config.seed)
+    split(dataset.train.n, config.algorithm.search_fraction, config.session.seed)
 }

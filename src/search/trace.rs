@@ -14,11 +14,11 @@ pub(super) struct Trace;
 
 impl Observer for Trace {
     fn wants_before(&self, search: &Search) -> bool {
-        search.step < search.settings.config.trace_steps
+        search.step < search.settings.config.execution.trace_steps
     }
 
     fn seen(&self, search: &mut Search, done: &Done<'_>, _record: &mut StepRecord) -> Result<()> {
-        let folder = search.settings.config.run.as_ref().map(|run| run.join("trace"));
+        let folder = search.settings.config.session.run.as_ref().map(|run| run.join("trace"));
         let (Some(folder), Some(before)) = (folder, done.before) else { return Ok(()) };
         let mut out = Tensors::new();
         for (name, tensor) in before {
@@ -66,13 +66,16 @@ fn metadata(search: &Search, step: &Step) -> Metadata {
     let mut entries = vec![
         ("step", search.step.to_string()),
         ("lr", step.lr.to_string()),
-        ("momentum", c.momentum.to_string()),
-        ("weight_decay", c.weight_decay.to_string()),
+        ("momentum", c.sgd.momentum.to_string()),
+        ("weight_decay", c.sgd.weight_decay.to_string()),
         ("clip_factor", step.trained.clip.factor.to_string()),
-        ("pi_lr", c.prior_lr.to_string()),
-        ("baseline", c.baseline.to_string()),
-        ("train_weights", if step.warm_up { TrainWeights::Uniform } else { c.train_weights }.to_string()),
-        ("explore", if step.warm_up { 0.0 } else { c.explore }.to_string()),
+        ("pi_lr", c.prior.prior_lr.to_string()),
+        ("baseline", c.prior.baseline.to_string()),
+        (
+            "train_weights",
+            if step.warm_up { TrainWeights::Uniform } else { c.algorithm.train_weights }.to_string(),
+        ),
+        ("explore", if step.warm_up { 0.0 } else { c.algorithm.explore }.to_string()),
         ("beta", step.beta.to_string()),
     ];
     let of_space = ["primitives", "stages", "choices", "head"];
@@ -82,7 +85,7 @@ fn metadata(search: &Search, step: &Step) -> Metadata {
     }
     let settings = space.settings();
     entries.extend(settings.into_iter().filter(|(key, _)| of_space.contains(key)));
-    entries.extend(c.micro_batch.map(|m| ("micro_batch", m.to_string())));
+    entries.extend(c.execution.micro_batch.map(|m| ("micro_batch", m.to_string())));
     entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 

@@ -2,8 +2,8 @@
 
 use rand::Rng;
 
+use crate::config::Schedule;
 use crate::config::TrainConfig;
-use crate::config::train::Schedule;
 use crate::rng::{Purpose, stream};
 
 /// Learning rate of `step` (from 0), never below `lr_min`.
@@ -11,14 +11,14 @@ use crate::rng::{Purpose, stream};
 /// Cosine: `lr_min + (lr − lr_min)·(1 + cos(π·step/steps))/2`. Exponential: `lr·lr_decay^epoch`, the epoch from 0.
 pub fn lr(config: &TrainConfig, step: u64, steps_per_epoch: u64) -> f64 {
     let c = config;
-    match c.schedule {
+    match c.regularisation.schedule {
         Schedule::Cosine => {
-            let part = step as f64 / c.steps.max(1) as f64;
-            c.lr_min + 0.5 * (c.lr - c.lr_min) * (1.0 + (std::f64::consts::PI * part).cos())
+            let part = step as f64 / c.length.steps.max(1) as f64;
+            c.sgd.lr_min + 0.5 * (c.sgd.lr - c.sgd.lr_min) * (1.0 + (std::f64::consts::PI * part).cos())
         }
         Schedule::Exponential => {
             let epoch = (step / steps_per_epoch.max(1)) as f64;
-            (c.lr * c.lr_decay.powf(epoch)).max(c.lr_min)
+            (c.sgd.lr * c.regularisation.lr_decay.powf(epoch)).max(c.sgd.lr_min)
         }
     }
 }
@@ -26,8 +26,8 @@ pub fn lr(config: &TrainConfig, step: u64, steps_per_epoch: u64) -> f64 {
 /// Probability of drop-path at `step` (from 0): `drop_path · epoch / epochs`, the epoch from 0, as the reference's.
 pub fn drop_path(config: &TrainConfig, step: u64, steps_per_epoch: u64) -> f64 {
     let per_epoch = steps_per_epoch.max(1);
-    let epochs = config.steps as f64 / per_epoch as f64;
-    config.drop_path * (step / per_epoch) as f64 / epochs.max(1.0)
+    let epochs = config.length.steps as f64 / per_epoch as f64;
+    config.regularisation.drop_path * (step / per_epoch) as f64 / epochs.max(1.0)
 }
 
 /// Factors of each operation's output for each example, f32 \[cells * 8\]\[N\]: 0 with `probability`,

@@ -7,7 +7,7 @@ use super::evaluate::{Evaluation, evaluate};
 use super::record::{Phases, TrainRecord};
 use super::schedule;
 use super::weights::Weights;
-use crate::config::{self, TrainConfig};
+use crate::config::{self, Every, Session, TrainConfig};
 use crate::data::{Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch};
 use crate::error::{Error, Result};
 use crate::gpu::{Child, Gpu, Network, Update, Variants};
@@ -56,14 +56,22 @@ pub fn network_spec(config: &TrainConfig, space: &Arc<dyn Space>, dataset: &Data
         height: images.height,
         width: images.width,
         n_classes: dataset.class_names.len(),
-        channels: config.channels,
+        channels: config.network.channels,
     }
 }
 
 /// How the networks of `config` are lowered.
 pub fn lowering(config: &TrainConfig) -> Lowering {
-    let loss = Loss { label_smoothing: config.label_smoothing as f32, auxiliary: config.auxiliary as f32 };
-    Lowering { fuse: !config.reference_kernels, loss, memory: memory(config.memory), ..Lowering::default() }
+    let loss = Loss {
+        label_smoothing: config.regularisation.label_smoothing as f32,
+        auxiliary: config.regularisation.auxiliary as f32,
+    };
+    Lowering {
+        fuse: !config.session.reference_kernels,
+        loss,
+        memory: memory(config.session.memory),
+        ..Lowering::default()
+    }
 }
 
 /// The planner's name for what a configuration asks.
@@ -91,23 +99,30 @@ impl Training {
         spec.check()?;
         let all = (0..dataset.train.n as u32).collect();
         let augment = Augment {
-            crop_pad: config.crop_pad as usize,
-            flip: config.flip,
-            cutout: config.cutout as usize,
-            resized_crop: config.resized_crop,
-            jitter: config.jitter as f32,
-            hue: config.hue as f32,
+            crop_pad: config.images.crop_pad as usize,
+            flip: config.images.flip,
+            cutout: config.regularisation.cutout as usize,
+            resized_crop: config.regularisation.resized_crop,
+            jitter: config.regularisation.jitter as f32,
+            hue: config.regularisation.hue as f32,
         };
         let data = Arc::clone(&dataset);
         let normalisation = &settings.normalisation;
-        let source =
-            BatchSource::new(data, all, Part::Train, config.batch, config.seed, augment, normalisation)?;
+        let source = BatchSource::new(
+            data,
+            all,
+            Part::Train,
+            config.length.batch,
+            config.session.seed,
+            augment,
+            normalisation,
+        )?;
         settings.config.resolve_steps(source.batches_per_epoch());
 
         let config = &settings.config;
         let net = Arc::new(spec.net(Paths::Child(&settings.alpha)));
         let network = Network::new(gpu, net.image(), Layout::new(net.params())?, lowering(config))?;
-        let initial = Weights::initial(network.layout(), config.seed);
+        let initial = Weights::initial(network.layout(), config.session.seed);
         let mut training = Self {
             settings,
             spec,
@@ -121,7 +136,7 @@ impl Training {
             held_out: None,
         };
         training.set_weights(&initial)?;
-        training.reserve().map_err(|e| smaller_batch(e, training.settings.config.batch))?;
+        training.reserve().map_err(|e| smaller_batch(e, training.settings.config.length.batch))?;
         Ok(training)
     }
 
@@ -140,7 +155,7 @@ impl Training {
     fn reserve(&mut self) -> Result<()> {
         let Shape { c, h, w } = self.net.image();
         let image_len = c * h * w;
-        let batch = self.settings.config.batch;
+        let batch = self.settings.config.length.batch;
         // The largest batch of an evaluation has the remainder in it.
         let held_out = self.dataset.test.n;
         let last = if held_out <= batch { held_out } else { batch + held_out % batch };
@@ -177,13 +192,13 @@ impl Training {
         let probability = schedule::drop_path(config, self.step, per_epoch);
         let update = Update {
             lr,
-            momentum: config.momentum,
-            weight_decay: config.weight_decay,
-            max_norm: config.grad_clip,
+            momentum: config.sgd.momentum,
+            weight_decay: config.sgd.weight_decay,
+            max_norm: config.sgd.grad_clip,
         };
         let drop_path = self.drops_paths();
         if drop_path {
-            let (seed, rows) = (config.seed, self.net.n_drops);
+            let (seed, rows) = (config.session.seed, self.net.n_drops);
             let factors = schedule::drop_path_factors(probability, seed, self.step, rows, batch.n);
             self.network.upload_drop_path(&factors)?;
         }
@@ -226,12 +241,12 @@ impl Training {
     }
 
     fn drops_paths(&self) -> bool {
-        self.settings.config.drop_path > 0.0 && self.net.n_drops > 0
+        self.settings.config.regularisation.drop_path > 0.0 && self.net.n_drops > 0
     }
 
     fn next_batch(&mut self) -> Result<Batch> {
         if self.prefetch.is_none() {
-            let threads = match self.settings.config.threads {
+            let threads = match self.settings.config.session.threads {
                 0 => std::thread::available_parallelism().map_or(1, usize::from),
                 n => n,
             };
@@ -251,27 +266,23 @@ impl Training {
         }
         let Settings { config, normalisation, .. } = &self.settings;
         let images = &self.dataset.test;
-        let found = evaluate(&mut self.network, &self.net, images, normalisation, config.batch, None)?;
+        let found = evaluate(&mut self.network, &self.net, images, normalisation, config.length.batch, None)?;
         self.held_out = Some((self.step, found));
         Ok(found)
     }
 
     fn evaluate_if_due(&mut self) -> Result<Option<Evaluation>> {
-        let due = |every: u64| self.step.is_multiple_of(every);
-        if due(self.eval_every()) || due(self.checkpoint_every()) || self.step >= self.settings.config.steps {
+        let Session { eval_every, checkpoint_every, .. } = &self.settings.config.session;
+        let due = |every: &Every| every.is_due(self.step, self.source.batches_per_epoch());
+        if due(eval_every) || due(checkpoint_every) || self.step >= self.settings.config.length.steps {
             return self.evaluate().map(Some);
         }
         Ok(None)
     }
 
-    /// Steps between evaluations.
-    pub fn eval_every(&self) -> u64 {
-        or_epoch(self.settings.config.eval_every, self.source.batches_per_epoch())
-    }
-
-    /// Steps between checkpoints, which are evaluated too.
-    pub fn checkpoint_every(&self) -> u64 {
-        or_epoch(self.settings.config.checkpoint_every, self.source.batches_per_epoch())
+    /// Steps between checkpoints, which are evaluated too; none: at the end only.
+    pub fn checkpoint_every(&self) -> Option<u64> {
+        self.settings.config.session.checkpoint_every.steps(self.source.batches_per_epoch())
     }
 
     /// Held-out accuracy if it was evaluated after the step that was done last.
@@ -324,10 +335,6 @@ impl Training {
     pub fn config(&self) -> &TrainConfig {
         &self.settings.config
     }
-}
-
-fn or_epoch(every: u64, steps_per_epoch: u64) -> u64 {
-    if every == 0 { steps_per_epoch.max(1) } else { every }
 }
 
 fn smaller_batch(e: Error, batch: usize) -> Error {

@@ -524,10 +524,10 @@ fn the_file_of_a_comparison_is_checked_as_a_whole() {
     let resolved = read(&toml::to_string(&shipped.resolved().unwrap()).unwrap()).unwrap();
     assert_eq!(shipped.first_difference(&resolved).unwrap(), None);
     let search = shipped.search_config(Method::Darts, 2).unwrap();
-    assert_eq!((search.method, search.seed, search.steps), (Method::Darts, 2, 150));
+    assert_eq!((search.algorithm.method, search.session.seed, search.length.steps), (Method::Darts, 2, 150));
     let search = shipped.search_config(Method::Parsec, 2).unwrap();
-    assert_eq!((search.method, search.seed, search.steps), (Method::Parsec, 2, 300));
-    assert_eq!(shipped.train_config("DARTS_V1", 2).unwrap().genotype, "DARTS_V1");
+    assert_eq!((search.algorithm.method, search.session.seed, search.length.steps), (Method::Parsec, 2, 300));
+    assert_eq!(shipped.train_config("DARTS_V1", 2).unwrap().architecture.genotype, "DARTS_V1");
     let elsewhere = CompareConfig::read(&path, Some("folder:x")).unwrap();
     assert_eq!(elsewhere.data, "folder:x");
     assert_eq!(elsewhere.first_difference(&shipped).unwrap().unwrap()[0], "data");
@@ -556,6 +556,6 @@ fn the_file_of_a_comparison_is_checked_as_a_whole() {
     assert_eq!(own("darts", 0.1).first_difference(&own("parsec", 0.2)).unwrap(), None);
     let [name, was, is] = own("darts", 0.1).first_difference(&own("darts", 0.2)).unwrap().unwrap();
     assert_eq!((name.as_str(), was.as_str(), is.as_str()), ("darts.lr", "0.2", "0.1"));
-    assert_eq!(own("darts", 0.2).search_config(Method::Darts, 0).unwrap().lr, 0.2);
-    assert_ne!(own("darts", 0.2).search_config(Method::Parsec, 0).unwrap().lr, 0.2);
+    assert_eq!(own("darts", 0.2).search_config(Method::Darts, 0).unwrap().sgd.lr, 0.2);
+    assert_ne!(own("darts", 0.2).search_config(Method::Parsec, 0).unwrap().sgd.lr, 0.2);
 }

@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use parsec_nas::Error;
-use parsec_nas::config::keys::{KEYS, nearest};
-use parsec_nas::config::{Baseline, Config, Draws, Samples, Temper, TrainWeights};
+use parsec_nas::config::Resolved;
+use parsec_nas::config::keys::{keys, nearest};
+use parsec_nas::config::{
+    Baseline, Config, Draws, Every, Samples, Temper, TrainConfig, TrainWeights, to_table,
+};
 use parsec_nas::space::Primitive;
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -38,31 +41,37 @@ fn flag_error(key: &str, value: impl Into<Value>) -> String {
 #[test]
 fn without_arguments_the_embedded_preset() {
     let config = Config::preset().unwrap();
-    assert_eq!(config.data, "embedded");
-    assert!(config.steps > 0 && config.epochs.is_none());
-    assert_eq!(config.primitives.len(), 7);
-    assert!(!config.primitives.contains(&Primitive::None));
-    assert_eq!((config.temper, config.baseline), (Temper::None, Baseline::Mean));
-    assert_eq!((config.warmup, config.train_weights), (0.5, TrainWeights::Uniform));
+    assert_eq!(config.images.data, "embedded");
+    assert!(config.length.steps > 0 && config.length.epochs.is_none());
+    assert_eq!(config.algorithm.primitives.len(), 7);
+    assert!(!config.algorithm.primitives.contains(&Primitive::None));
+    assert_eq!((config.prior.temper, config.prior.baseline), (Temper::None, Baseline::Mean));
+    assert_eq!((config.algorithm.warmup, config.algorithm.train_weights), (0.5, TrainWeights::Uniform));
 }
 
 /// What 0.1 did, and what the source says.
 #[test]
 fn with_paper_the_source_s_algorithm() {
     let config = Config::paper().unwrap();
-    assert_eq!((config.lr, config.prior_lr), (0.1, 0.25));
-    assert_eq!((config.temper, config.baseline), (Temper::None, Baseline::None));
-    assert_eq!((config.warmup, config.explore, config.draws), (0.0, 0.0, Draws::Independent));
-    assert_eq!((config.train_weights, config.search_batch), (TrainWeights::Importance, None));
+    assert_eq!((config.sgd.lr, config.prior.prior_lr), (0.1, 0.25));
+    assert_eq!((config.prior.temper, config.prior.baseline), (Temper::None, Baseline::None));
+    assert_eq!(
+        (config.algorithm.warmup, config.algorithm.explore, config.algorithm.draws),
+        (0.0, 0.0, Draws::Independent)
+    );
+    assert_eq!(
+        (config.algorithm.train_weights, config.algorithm.search_batch),
+        (TrainWeights::Importance, None)
+    );
     assert_eq!((config.search_batch(), config.warm_up_steps(7)), (16, Some(0)));
     let mut config = config;
     config.resolve_for(500, 500, 32);
-    assert_eq!((config.search_batch(), config.prior_lr), (16, 0.25), "nothing follows from anything");
+    assert_eq!((config.search_batch(), config.prior.prior_lr), (16, 0.25), "nothing follows from anything");
 
     let user =
         |key: &str, value: Value| Config::resolve(None, &flags(&[("paper", true.into()), (key, value)]));
-    assert_eq!(user("prior_lr", 0.5.into()).unwrap().prior_lr, 0.5, "rates are the user's");
-    assert_eq!(user("warmup", 0.0.into()).unwrap().warmup, 0.0);
+    assert_eq!(user("prior_lr", 0.5.into()).unwrap().prior.prior_lr, 0.5, "rates are the user's");
+    assert_eq!(user("warmup", 0.0.into()).unwrap().algorithm.warmup, 0.0);
     for (key, value) in [
         ("warmup", Value::from(0.3)),
         ("train_weights", "uniform".into()),
@@ -77,7 +86,7 @@ fn with_paper_the_source_s_algorithm() {
     }
     // All paths at once draw nothing: the method is that of its own source.
     let darts = Config::resolve(None, &flags(&[("method", "darts".into())])).unwrap();
-    assert_eq!((darts.warmup, darts.prior_lr, darts.paper), (0.0, 0.25, false));
+    assert_eq!((darts.algorithm.warmup, darts.prior.prior_lr, darts.algorithm.paper), (0.0, 0.25, false));
 }
 
 /// Rates that nobody says follow the length: in a file, by a flag, in epochs.
@@ -86,23 +95,23 @@ fn rates_follow_from_the_length() {
     let config = |list: &[(&str, Value)]| Config::resolve(None, &flags(list)).unwrap();
     // 0.35 over the root of the steps after the warm-up.
     let short = config(&[("steps", 450.into())]);
-    assert_eq!((short.lr, short.prior_lr), (0.1, 0.023));
+    assert_eq!((short.sgd.lr, short.prior.prior_lr), (0.1, 0.023));
     let long = config(&[("steps", 20_000.into())]);
-    assert_eq!((long.lr, long.prior_lr), (0.025, 0.0035));
+    assert_eq!((long.sgd.lr, long.prior.prior_lr), (0.025, 0.0035));
     let own = config(&[("steps", 20_000.into()), ("lr", 0.07.into()), ("warmup", 0.0.into())]);
-    assert_eq!((own.lr, own.prior_lr), (0.07, 0.0025));
+    assert_eq!((own.sgd.lr, own.prior.prior_lr), (0.07, 0.0025));
 
     let mut epochs = config(&[("data", "cifar10:x".into()), ("epochs", 10.into()), ("prior_lr", 0.3.into())]);
-    assert_eq!(epochs.steps, 0);
+    assert_eq!(epochs.length.steps, 0);
     epochs.resolve_for(800 * 64, 25_000, 32);
-    assert_eq!((epochs.steps, epochs.lr, epochs.prior_lr), (8000, 0.04, 0.3));
+    assert_eq!((epochs.length.steps, epochs.sgd.lr, epochs.prior.prior_lr), (8000, 0.04, 0.3));
     assert_eq!(epochs.search_batch(), 256);
 
     // What a program sets between the two is its own.
     let mut set = config(&[("data", "cifar10:x".into()), ("epochs", 10.into())]);
-    set.lr = 0.5;
+    set.sgd.lr = 0.5;
     set.resolve_for(800 * 64, 25_000, 32);
-    assert_eq!(set.lr, 0.5);
+    assert_eq!(set.sgd.lr, 0.5);
 }
 
 #[test]
@@ -131,7 +140,7 @@ fn a_warm_up_is_said_once_and_is_not_everything() {
     let shortest = resolve(&[("steps", 1.into())]).unwrap();
     assert_eq!(shortest.warm_up_steps(7), Some(0), "the prior has a step");
     let config = resolve(&[("steps", 100.into()), ("warmup_epochs", 2.into())]).unwrap();
-    assert_eq!((config.warm_up_steps(7), config.warmup), (Some(14), 0.0));
+    assert_eq!((config.warm_up_steps(7), config.algorithm.warmup), (Some(14), 0.0));
     let text = resolve(&[("warmup", 0.25.into()), ("warmup_epochs", 2.into())]).unwrap_err().to_string();
     assert!(text.contains("warmup_epochs") && text.contains("0.25"), "{text}");
     for (key, value) in [("warmup", 1.0), ("warmup", -0.1), ("explore", 1.0)] {
@@ -141,7 +150,7 @@ fn a_warm_up_is_said_once_and_is_not_everything() {
     // A rate that follows from the length is no lower than the last one.
     let mut long = resolve(&[("epochs", 50.into()), ("lr_min", 0.05.into())]).unwrap();
     long.resolve_for(50_000, 50_000, 32);
-    assert_eq!(long.lr, 0.05);
+    assert_eq!(long.sgd.lr, 0.05);
     // A single child is its own mean.
     let text = resolve(&[("samples", 1.into())]).unwrap_err().to_string();
     assert!(text.contains("samples") && text.contains("--baseline none"), "{text}");
@@ -151,11 +160,11 @@ fn a_warm_up_is_said_once_and_is_not_everything() {
 #[test]
 fn other_data_take_the_settings_of_the_reference() {
     let mut config = Config::resolve(None, &flags(&[("data", "cifar10:some/where".into())])).unwrap();
-    assert_eq!((config.layers, config.channels, config.batch), (8, 16, 64));
-    assert_eq!((config.samples, config.micro_batch), (Samples::Fixed(16), None));
-    assert_eq!((config.prior_lr, config.epochs, config.steps), (3e-4, Some(50), 0));
+    assert_eq!((config.network.layers, config.network.channels, config.length.batch), (8, 16, 64));
+    assert_eq!((config.algorithm.samples, config.execution.micro_batch), (Samples::Fixed(16), None));
+    assert_eq!((config.prior.prior_lr, config.length.epochs, config.length.steps), (3e-4, Some(50), 0));
     config.resolve_for(390 * 64 + 3, 25_000, 32);
-    assert_eq!(config.steps, 19_500);
+    assert_eq!(config.length.steps, 19_500);
 }
 
 #[test]
@@ -163,10 +172,18 @@ fn flags_win_over_the_file_and_the_file_over_the_preset() {
     let folder = TempDir::new().unwrap();
     let path = file(&folder, "lr = 0.5\nsamples = 3 # three\nepochs = 7\n");
     let config = Config::resolve(Some(&path), &flags(&[("samples", 4.into())])).unwrap();
-    assert_eq!((config.lr, config.samples), (0.5, Samples::Fixed(4)));
-    assert_eq!((config.steps, config.epochs), (0, Some(7)), "the file's epochs replace the preset's steps");
+    assert_eq!((config.sgd.lr, config.algorithm.samples), (0.5, Samples::Fixed(4)));
+    assert_eq!(
+        (config.length.steps, config.length.epochs),
+        (0, Some(7)),
+        "the file's epochs replace the preset's steps"
+    );
     let config = Config::resolve(Some(&path), &flags(&[("steps", 9.into())])).unwrap();
-    assert_eq!((config.steps, config.epochs), (9, None), "the flag's steps replace the file's epochs");
+    assert_eq!(
+        (config.length.steps, config.length.epochs),
+        (9, None),
+        "the flag's steps replace the file's epochs"
+    );
 }
 
 #[test]
@@ -190,15 +207,15 @@ fn the_resolved_form_names_every_key_and_round_trips() {
     .unwrap();
     config.resolve_for(11 * 64, 1000, 32);
     let text = config.to_toml().unwrap();
-    for key in KEYS {
+    for key in keys(Config::CONCERNS) {
         assert!(text.contains(key.name), "{} is not in\n{text}", key.name);
     }
     std::fs::write(&path, &text).unwrap();
     let again = Config::read_resolved(&path).unwrap();
     assert_eq!(again, config);
-    assert_eq!(again.steps, 550);
+    assert_eq!(again.length.steps, 550);
     assert_eq!(again.to_toml().unwrap(), text);
-    assert_eq!(again.primitives, [Primitive::SkipConnect, Primitive::None]);
+    assert_eq!(again.algorithm.primitives, [Primitive::SkipConnect, Primitive::None]);
 
     // Keys that do not go together are of a file too.
     std::fs::write(&path, text.replace("\nlr_min = ", "\nlr_min = 5")).unwrap();
@@ -218,7 +235,7 @@ fn samples_are_an_integer_or_a_share_of_the_entropy() {
     ] {
         let of_file = Config::resolve(Some(&file(&folder, toml)), &Table::new()).unwrap();
         let of_flag = Config::resolve(None, &flags(&[("samples", flag.into())])).unwrap();
-        assert_eq!((of_file.samples, of_flag.samples), (expected, expected));
+        assert_eq!((of_file.algorithm.samples, of_flag.algorithm.samples), (expected, expected));
         let text = of_file.to_toml().unwrap();
         let written =
             if flag == "7" { "\nsamples = 7\n".to_owned() } else { format!("\nsamples = \"{flag}\"\n") };
@@ -284,7 +301,7 @@ fn every_key_of_the_list_is_a_key_of_the_configuration() {
         ]),
     );
     let table = config.unwrap().to_table().unwrap();
-    let listed: std::collections::BTreeSet<&str> = KEYS.iter().map(|k| k.name).collect();
+    let listed: std::collections::BTreeSet<&str> = keys(Config::CONCERNS).map(|k| k.name).collect();
     let mut named: std::collections::BTreeSet<&str> = table.keys().map(String::as_str).collect();
     // What only cells have is not in the resolved form of a chain.
     named.extend(["epochs", "layers", "primitives"]);
@@ -297,7 +314,7 @@ fn an_unknown_key_names_the_nearest() {
     assert!(message.contains("search.toml, line 2") && message.contains("`sample`"), "{message}");
     assert!(message.contains("`samples`"), "{message}");
     assert!(error_of("[search]\nlr = 1\n").contains("line 1"));
-    assert!(error_of("zzzzzzzzzzzz = 1").contains("one of data, seed"));
+    assert!(error_of("zzzzzzzzzzzz = 1").contains("one of data, size"));
     assert_eq!(nearest("prior-lr", ["lr", "prior_lr"].into_iter()), Some("prior_lr"));
     assert_eq!(nearest("xyz", ["momentum"].into_iter()), None);
 }
@@ -374,7 +391,7 @@ fn a_missing_file_is_no_usage_error() {
 #[test]
 fn the_reference_form_drops_no_child() {
     let config = Config::resolve(None, &flags(&[("reference", true.into())])).unwrap();
-    assert_eq!(config.drop_mass, 0.0);
+    assert_eq!(config.algorithm.drop_mass, 0.0);
 }
 
 #[test]
@@ -383,4 +400,95 @@ fn a_resolved_file_without_a_key_is_refused() {
     let text = Config::preset().unwrap().to_toml().unwrap();
     let path = file(&folder, &text.replace("momentum = 0.9\n", ""));
     assert!(Config::read_resolved(&path).unwrap_err().to_string().contains("momentum"));
+}
+
+/// The reference of the settings is made of their declarations; `UPDATE_EXPECT=1` writes it anew.
+#[test]
+fn the_reference_of_settings_is_that_of_their_declarations() {
+    let cells = |table: Table| move |key: &str| table.get(key).map(Value::to_string);
+    let search =
+        |data: &str| Config::resolve(None, &flags(&[("data", data.into())])).unwrap().to_table().unwrap();
+    let train = |preset: &str| {
+        let given = flags(&[("genotype", "DARTS_V2".into()), ("data", "cifar10:DIR".into())]);
+        to_table(&TrainConfig::resolve(Some(preset), None, &given).unwrap()).unwrap()
+    };
+    let defaults = [
+        ("search", cells(search("embedded"))),
+        ("search of other data", cells(search("cifar10:DIR"))),
+        ("train small", cells(train("small"))),
+        ("train cifar", cells(train("cifar"))),
+        ("train imagenet", cells(train("imagenet"))),
+    ];
+    let mut text = String::from(
+        "# Settings\n\nAs a flag `--name-with-dashes`, in a TOML file `name_with_underscores = value`; flags override the file. The \
+         values are those of a search of the embedded images, one of other data, and trainings with the presets small, cifar and \
+         imagenet, where nobody says anything; *follows*: from the length of the run and the images ([method.md](method.md)).\n",
+    );
+    let mut told = std::collections::BTreeSet::new();
+    for concern in Config::CONCERNS.iter().chain(TrainConfig::CONCERNS) {
+        if !told.insert(concern.title) {
+            continue;
+        }
+        text += &format!("\n## {}\n\n", concern.title.trim());
+        for key in concern.keys {
+            let (of_search, of_train) = [Config::CONCERNS, TrainConfig::CONCERNS]
+                .map(|all| keys(all).any(|k| k.name == key.name))
+                .into();
+            let commands = match (of_search, of_train) {
+                (true, true) => "",
+                (true, false) => " Of `search`.",
+                _ => " Of `train`.",
+            };
+            let values = defaults
+                .iter()
+                .filter(|(command, _)| if command.starts_with("search") { of_search } else { of_train });
+            let follows = |command: &str| {
+                command.starts_with("search")
+                    && ["lr", "prior_lr", "search_batch", "crop_pad"].contains(&key.name)
+            };
+            let values: Vec<String> = values
+                .map(|(command, of)| match of(key.name) {
+                    _ if follows(command) => "*follows*".to_owned(),
+                    Some(value) => format!("`{value}`"),
+                    None => "-".to_owned(),
+                })
+                .collect();
+            let values = match &values[..] {
+                [first, others @ ..] if others.iter().all(|other| other == first) => first.clone(),
+                _ => values.join(", "),
+            };
+            let values =
+                if ["data", "genotype", "run", "device"].contains(&key.name) { "-".into() } else { values };
+            let help = if key.name == "data" { parsec_nas::data::HELP } else { key.help.trim() };
+            text += &format!(
+                "- **`{}`** ({}): {help}.{commands} Without it: {values}.\n",
+                key.name,
+                key.kind.expected()
+            );
+        }
+    }
+    expect_test::expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md")].assert_eq(&text);
+}
+
+/// How often something is done has words; 0 is what it was before there were.
+#[test]
+fn zero_is_read_as_before_there_were_words() {
+    let zero = flags(&[("eval_every", 0.into()), ("checkpoint_every", 0.into())]);
+    let search = Config::resolve(None, &zero).unwrap();
+    assert_eq!((search.session.eval_every, search.session.checkpoint_every), (Every::End, Every::End));
+    assert_eq!(search.remarks.0.len(), 2, "{:?}", search.remarks);
+    let mut of_training = zero.clone();
+    of_training.insert("genotype".into(), "DARTS_V2".into());
+    let training = TrainConfig::resolve(None, None, &of_training).unwrap();
+    assert_eq!(
+        (training.session.eval_every, training.session.checkpoint_every),
+        (Every::Epoch, Every::Epoch)
+    );
+    assert!(training.remarks.0[0].contains("epoch"), "{:?}", training.remarks);
+    let words = flags(&[("eval_every", "epoch".into()), ("checkpoint_every", "7".into())]);
+    let search = Config::resolve(None, &words).unwrap();
+    assert_eq!((search.session.eval_every, search.session.checkpoint_every), (Every::Epoch, Every::Steps(7)));
+    assert!(search.remarks.0.is_empty());
+    let never = Config::resolve(None, &flags(&[("eval_every", "never".into())])).unwrap_err().to_string();
+    assert!(never.contains("end, epoch, or a number of steps"), "{never}");
 }

@@ -102,7 +102,7 @@ fn the_consensus_is_the_mean_of_the_log_probabilities() {
     let run = RunDir::open(&folder.join("all")).unwrap();
     assert_eq!(run.result().unwrap(), result);
     assert_eq!(
-        (run.manifest().unwrap().kind.as_str(), run.config().unwrap().run),
+        (run.manifest().unwrap().kind.as_str(), run.config().unwrap().session.run),
         ("consensus", Some("all".into()))
     );
     for name in ["genotype.txt", "cells.svg", "cells.png", "prior.svg"] {

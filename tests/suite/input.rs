@@ -7,6 +7,7 @@ use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::with;
 use image::{DynamicImage, ImageFormat, RgbImage};
 use parsec_nas::config::{Config, TrainConfig};
 use parsec_nas::data;
@@ -180,7 +181,10 @@ fn make_seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     out.push(("genotype", "range", darts.replace("[2, 3, 4, 5]", "range(2, 6)").into_bytes()));
     out.push(("genotype", "darts", darts.into_bytes()));
 
-    let config = Config { steps: 12, lr: 0.1 + 0.2, ..Config::preset().unwrap() };
+    let config = with(Config::preset().unwrap(), |c| {
+        c.length.steps = 12;
+        c.sgd.lr = 0.1 + 0.2;
+    });
     out.push(("config", "resolved", config.to_toml().unwrap().into_bytes()));
     let user = "# mine\nseed = 3\nepochs = 2\ntemper = \"ess:4\"\nprimitives = [\"skip_connect\", \"max_pool_3x3\"]\n";
     out.push(("config", "user", user.into()));

@@ -30,3 +30,9 @@ mod stored;
 mod train;
 mod trust;
 mod variants;
+
+/// `base` changed.
+pub fn with<T>(mut base: T, change: impl FnOnce(&mut T)) -> T {
+    change(&mut base);
+    base
+}

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use parsec_nas::config::Config;
+use crate::with;
 use parsec_nas::data::{Normalisation, eval_batches};
 use parsec_nas::export::onnx::proto::Model;
 use parsec_nas::export::{About, Trained, onnx, python};
@@ -79,7 +79,7 @@ fn it_is_text_counts_and_names() {
 #[test]
 fn it_is_searched_and_its_likelihood_is_the_reference_s() {
     let Some(gpu) = open() else { return };
-    let config = Config { steps: 2, ..super::search::config() };
+    let config = with(super::search::config(), |c| c.length.steps = 2);
     let data = super::search::dataset();
     let normalisation = Normalisation::of(&data.train);
     let settings = search::Settings {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::with;
 use parsec_nas::config::Config;
 use parsec_nas::export::tensors::{self, Data, Metadata, Tensor, Tensors};
 use parsec_nas::run::{
@@ -382,7 +383,10 @@ fn a_changed_configuration_or_other_data_are_refused() {
 #[test]
 fn the_configuration_and_the_manifest_come_back() {
     let folder = TempDir::new().unwrap();
-    let config = Config { steps: 12, lr: 0.1 + 0.2, ..Config::preset().unwrap() };
+    let config = with(Config::preset().unwrap(), |c| {
+        c.length.steps = 12;
+        c.sgd.lr = 0.1 + 0.2;
+    });
     let mut manifest = Manifest::new(&config).unwrap();
     manifest.limits.insert("max_buffer_size".into(), u64::MAX);
     let run = RunDir::create(&folder.path().join("a/b"), &config, &manifest).unwrap();

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::with;
 use parsec_nas::config::{Config, Samples};
 use parsec_nas::data::{self, Dataset, Images, LoadOptions, Normalisation};
 use parsec_nas::export::tensors::Tensors;
@@ -46,26 +47,25 @@ pub(super) fn dataset() -> Arc<Dataset> {
 
 /// Three cells of four channels, three children, batches of eight: three steps to an epoch.
 pub(super) fn config() -> Config {
-    Config {
-        layers: 3,
-        channels: 4,
-        batch: 8,
-        samples: Samples::Fixed(3),
-        steps: 4,
-        threads: 1,
-        lr: 0.025,
-        prior_lr: 0.03,
-        drop_mass: 1e-3,
-        eval_every: 50,
-        checkpoint_every: 50,
-        primitives: vec![Primitive::MaxPool3x3, Primitive::SkipConnect, Primitive::SepConv3x3],
-        ..Config::paper().unwrap()
-    }
+    with(Config::paper().unwrap(), |c| {
+        c.network.layers = 3;
+        c.network.channels = 4;
+        c.length.batch = 8;
+        c.algorithm.samples = Samples::Fixed(3);
+        c.length.steps = 4;
+        c.session.threads = 1;
+        c.sgd.lr = 0.025;
+        c.prior.prior_lr = 0.03;
+        c.algorithm.drop_mass = 1e-3;
+        c.session.eval_every = parsec_nas::config::Every::Steps(50);
+        c.session.checkpoint_every = parsec_nas::config::Every::Steps(50);
+        c.algorithm.primitives = vec![Primitive::MaxPool3x3, Primitive::SkipConnect, Primitive::SepConv3x3];
+    })
 }
 
 pub(super) fn search(config: Config) -> Option<Search> {
     let dataset = dataset();
-    let lowering = Lowering { fuse: !config.reference_kernels, ..Lowering::default() };
+    let lowering = Lowering { fuse: !config.session.reference_kernels, ..Lowering::default() };
     let settings = Settings::of(config, Normalisation::of(&dataset.train), lowering).unwrap();
     Some(Search::new(settings, dataset, open()?).unwrap())
 }
@@ -102,7 +102,7 @@ pub(super) fn peaked(space: &dyn Space, height: f64) -> Prior {
 /// The cells of a search's space.
 fn cells(search: &Search) -> Darts {
     let config = search.config();
-    Darts::over(&config.primitives).stacked(config.layers, StemKind::Cifar)
+    Darts::over(&config.algorithm.primitives).stacked(config.network.layers, StemKind::Cifar)
 }
 
 /// What the search would end with.

@@ -1,5 +1,6 @@
 //! Whole searches of a small chain: every method, going on, likelihoods against f64, what sharing must not change.
 
+use crate::with;
 use parsec_nas::config::{Config, Method, Samples};
 use parsec_nas::export::tensors;
 use parsec_nas::reference::network::{self, Batch, Tensors as Weights};
@@ -12,19 +13,18 @@ const CHOICES: [&str; 3] = ["identity", "mb1_k3", "mb3_k5"];
 
 /// Three layers in two stages, three children, batches of eight images of 28x28 pixels.
 fn config() -> Config {
-    Config {
-        space: "macro".into(),
-        stages: Some(vec![1, 2]),
-        choices: Some(CHOICES.map(String::from).to_vec()),
-        head: Some(12),
-        ..crate::search::config()
-    }
+    with(crate::search::config(), |c| {
+        c.network.space = "macro".into();
+        c.network.stages = Some(vec![1, 2]);
+        c.network.choices = Some(CHOICES.map(String::from).to_vec());
+        c.network.head = Some(12);
+    })
 }
 
 #[test]
 fn every_method_searches_a_chain() {
     for method in [Method::Parsec, Method::Random, Method::RandomSearch, Method::Darts] {
-        let Some(mut search) = search(Config { method, ..config() }) else { return };
+        let Some(mut search) = search(with(config(), |c| c.algorithm.method = method)) else { return };
         let start = search.snapshot().unwrap();
         let records = run(&mut search, 3);
         let end = search.snapshot().unwrap();
@@ -53,7 +53,11 @@ fn every_method_searches_a_chain() {
 #[test]
 fn going_on_from_a_snapshot_is_bit_for_bit() {
     for (method, logits) in [(Method::Parsec, "pi.2"), (Method::Darts, "alpha.2")] {
-        let config = Config { method, crop_pad: 2, flip: true, ..config() };
+        let config = with(config(), |c| {
+            c.algorithm.method = method;
+            c.images.crop_pad = 2;
+            c.images.flip = true;
+        });
         let Some(mut unbroken) = search(config.clone()) else { return };
         let mut records = run(&mut unbroken, 2);
         let middle = unbroken.snapshot().unwrap();
@@ -84,7 +88,11 @@ fn going_on_from_a_snapshot_is_bit_for_bit() {
 fn the_first_likelihoods_are_the_reference_s() {
     let folder = tempfile::tempdir().unwrap();
     let run_folder = Some(folder.path().into());
-    let config = Config { trace_steps: 1, run: run_folder, samples: Samples::Fixed(5), ..config() };
+    let config = with(config(), |c| {
+        c.execution.trace_steps = 1;
+        c.session.run = run_folder;
+        c.algorithm.samples = Samples::Fixed(5);
+    });
     let Some(mut search) = search(config) else { return };
     let record = run(&mut search, 1).remove(0);
     let (trace, metadata) = tensors::read(&folder.path().join("trace/step-00001.safetensors")).unwrap();
@@ -114,9 +122,13 @@ fn the_first_likelihoods_are_the_reference_s() {
 #[test]
 fn merging_and_sharing_the_trunk_change_nothing_but_rounding() {
     for (height, samples, micro_batch) in [(6.0, 6, None), (0.0, 3, None), (0.0, 3, Some(4))] {
-        let base = Config { samples: Samples::Fixed(samples), drop_mass: 0.0, micro_batch, ..config() };
+        let base = with(config(), |c| {
+            c.algorithm.samples = Samples::Fixed(samples);
+            c.algorithm.drop_mass = 0.0;
+            c.execution.micro_batch = micro_batch;
+        });
         let Some(mut shared) = search(base.clone()) else { return };
-        let mut literal = search(Config { reference: true, ..base }).unwrap();
+        let mut literal = search(with(base, |c| c.algorithm.reference = true)).unwrap();
         let prior = peaked(shared.space(), height);
         shared.set_prior(prior.clone());
         literal.set_prior(prior);

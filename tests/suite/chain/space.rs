@@ -311,7 +311,7 @@ fn a_training_of_a_chain_has_neither_drop_path_nor_auxiliary_head() {
         TrainConfig::resolve(None, None, &text.parse::<Table>().unwrap())
     };
     let config = resolve("").unwrap();
-    assert_eq!((config.auxiliary, config.drop_path), (0.0, 0.0));
+    assert_eq!((config.regularisation.auxiliary, config.regularisation.drop_path), (0.0, 0.0));
     for text in ["layers = 3", "stem = 'imagenet'", "auxiliary = 0.4", "drop_path = 0.2"] {
         let error = resolve(text).unwrap_err();
         assert!(error.to_string().contains("nothing with the space macro"), "{text}: {error}");

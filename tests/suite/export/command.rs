@@ -95,7 +95,7 @@ fn what_is_wrong_is_said_before_anything_is_written() {
 fn run_of(network: &Trained, better: f32) -> TempDir {
     let folder = TempDir::new().unwrap();
     let mut config = Config::preset().unwrap();
-    (config.layers, config.channels) = (3, network.spec.channels);
+    (config.network.layers, config.network.channels) = (3, network.spec.channels);
     let mut manifest = Manifest::new(&config).unwrap();
     manifest.data = serde_json::json!({
         "height": network.spec.height, "width": network.spec.width,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::with;
 use parsec_nas::config::Config;
 use parsec_nas::data::{Normalisation, Prefetch};
 use parsec_nas::export::tensors::Tensors;
@@ -138,7 +139,10 @@ pub(super) fn lost_device(times: usize, dice: &mut Dice) -> Option<[Row; 2]> {
     let new_search = || {
         let dataset = search::dataset();
         let normalisation = Normalisation::of(&dataset.train);
-        let config = Config { steps: 5, crop_pad: 2, ..search::config() };
+        let config = with(search::config(), |c| {
+            c.length.steps = 5;
+            c.images.crop_pad = 2;
+        });
         let settings = Settings::of(config, normalisation, Lowering::default()).unwrap();
         Some(Search::new(settings, dataset, open_apart()?).unwrap())
     };
@@ -287,7 +291,11 @@ pub(super) fn not_a_number() -> Option<Row> {
     let options = Options { checkpoint_every: 0, keep: 2 };
     let dataset = search::dataset();
     let normalisation = Normalisation::of(&dataset.train);
-    let config = Config { lr: 1e30, lr_min: 1e30, steps: 20, ..search::config() };
+    let config = with(search::config(), |c| {
+        c.sgd.lr = 1e30;
+        c.sgd.lr_min = 1e30;
+        c.length.steps = 20;
+    });
     let settings = Settings::of(config, normalisation, Lowering::default()).unwrap();
     let mut job = Search::new(settings, dataset, open()?).unwrap();
     let run = create(&folder, "search");

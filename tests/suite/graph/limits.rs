@@ -175,7 +175,13 @@ fn the_largest_accepted_extents_stay_far_from_the_cap_of_loops() {
 
 /// Whether the configuration takes `key = value`.
 fn in_range(key: &str, value: i64) -> bool {
-    parsec_nas::config::keys::check(key, &toml::Value::Integer(value), key).is_ok()
+    parsec_nas::config::keys::check(
+        <parsec_nas::config::Config as parsec_nas::config::Resolved>::CONCERNS,
+        key,
+        &toml::Value::Integer(value),
+        key,
+    )
+    .is_ok()
 }
 
 #[test]

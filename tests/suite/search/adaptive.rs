@@ -1,5 +1,6 @@
 //! K from the entropy of π: what is drawn at each step, and that it is a function of the state alone.
 
+use crate::with;
 use parsec_nas::config::{Config, Samples, Temper};
 use parsec_nas::search::importance;
 use parsec_nas::space::Prior;
@@ -8,7 +9,10 @@ use super::{config, peaked, run, search};
 
 /// Three primitives: 36.7 nats, eleven children at first. π is pushed hard, so that K falls.
 fn adaptive() -> Config {
-    Config { samples: Samples::Auto(0.3), prior_lr: 1.0, ..config() }
+    with(config(), |c| {
+        c.algorithm.samples = Samples::Auto(0.3);
+        c.prior.prior_lr = 1.0;
+    })
 }
 
 #[test]
@@ -48,7 +52,7 @@ fn going_on_from_a_snapshot_draws_as_many_children() {
 /// target is at most half of them.
 #[test]
 fn a_target_sample_size_gives_way_to_a_small_k() {
-    let Some(mut search) = search(Config { temper: Temper::Ess(6.0), ..adaptive() }) else { return };
+    let Some(mut search) = search(with(adaptive(), |c| c.prior.temper = Temper::Ess(6.0))) else { return };
     let record = run(&mut search, 1).remove(0);
     assert_eq!(record.samples, 11);
     assert!(record.ess >= 5.5 - 1e-6, "half of eleven: {}", record.ess);

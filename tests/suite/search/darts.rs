@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::with;
 use parsec_nas::config::{Config, Method};
 use parsec_nas::export::tensors::Tensor;
 use parsec_nas::search::Search;
@@ -11,7 +12,7 @@ use super::super::replay::{close, distance};
 use super::{all, config, minus, run, search};
 
 fn darts() -> Config {
-    Config { method: Method::Darts, ..config() }
+    with(config(), |c| c.algorithm.method = Method::Darts)
 }
 
 fn wave(n: usize) -> Vec<f64> {
@@ -81,7 +82,12 @@ fn decoding_keeps_the_two_strongest_edges_of_each_node_and_never_none() {
 
 #[test]
 fn going_on_is_bit_for_bit_and_alpha_moves_on_the_search_split() {
-    let augmented = Config { crop_pad: 2, flip: true, warmup_epochs: 1, steps: 6, ..darts() };
+    let augmented = with(darts(), |c| {
+        c.images.crop_pad = 2;
+        c.images.flip = true;
+        c.algorithm.warmup_epochs = 1;
+        c.length.steps = 6;
+    });
     let Some(mut unbroken) = search(augmented.clone()) else { return };
     let start = unbroken.snapshot().unwrap();
     let mut records = run(&mut unbroken, 3);
@@ -143,7 +149,7 @@ fn weights_are_shared_with_the_other_methods_and_memory_is_not() {
     assert!(10 * all_paths > 19 * one, "{all_paths} and {one}");
 
     // In parts of the batch: less memory, other statistics.
-    let mut parts = search(Config { micro_batch: Some(4), ..darts() }).unwrap();
+    let mut parts = search(with(darts(), |c| c.execution.micro_batch = Some(4))).unwrap();
     let record = run(&mut parts, 2).pop().unwrap();
     assert!(record.arena_bytes < all_paths && record.log_likelihood[0].is_finite());
     assert_ne!(all(&parts.snapshot().unwrap(), "alpha."), [0.0; 2 * N_EDGES * 3]);
@@ -152,11 +158,11 @@ fn weights_are_shared_with_the_other_methods_and_memory_is_not() {
 #[test]
 fn what_only_a_prior_over_children_has_is_refused() {
     for config in [
-        Config { prior_from: Some(PathBuf::from("runs/other")), ..darts() },
-        Config { trace_steps: 3, ..darts() },
+        with(darts(), |c| c.prior.prior_from = Some(PathBuf::from("runs/other"))),
+        with(darts(), |c| c.execution.trace_steps = 3),
     ] {
         let error = config.check().unwrap_err();
         assert!(error.exit_code() == 2 && error.to_string().contains("darts"), "{error}");
-        Config { method: Method::Parsec, ..config }.check().unwrap();
+        with(config, |c| c.algorithm.method = Method::Parsec).check().unwrap();
     }
 }

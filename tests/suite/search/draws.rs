@@ -1,6 +1,7 @@
 //! How the children of a step are drawn: every way has the prior's own distribution; strata share the choices evenly.
 
-use parsec_nas::config::{Config, Draws, Samples, TrainWeights};
+use crate::with;
+use parsec_nas::config::{Draws, Samples, TrainWeights};
 use parsec_nas::search::Rules;
 use parsec_nas::search::draws::draw;
 use parsec_nas::space::{Chain, Darts, Primitive, Prior, Space};
@@ -9,7 +10,12 @@ use super::super::replay::distance;
 use super::{all, config, run, search};
 
 fn rules(k: u32, draws: Draws, warm_up: Option<u64>, explore: f64) -> Rules {
-    let config = Config { samples: Samples::Fixed(k), draws, explore, warmup: 0.0, ..config() };
+    let config = with(config(), |c| {
+        c.algorithm.samples = Samples::Fixed(k);
+        c.algorithm.draws = draws;
+        c.algorithm.explore = explore;
+        c.algorithm.warmup = 0.0;
+    });
     Rules { warm_up, ..Rules::of(&config, 1) }
 }
 
@@ -108,7 +114,7 @@ fn independent_draws_are_those_of_before() {
     use parsec_nas::rng::{Purpose, stream};
     let prior = slanted(&Chain::default());
     let drawn = draw(&prior, &rules(3, Draws::Independent, Some(9), 0.0), 5);
-    let own = |k| prior.sample(&mut stream(config().seed, Purpose::Sample, 5, k));
+    let own = |k| prior.sample(&mut stream(config().session.seed, Purpose::Sample, 5, k));
     assert_eq!(drawn.alphas, [own(0), own(1), own(2)]);
     assert_eq!(drawn.ratios, [1.0; 3]);
 }
@@ -116,7 +122,10 @@ fn independent_draws_are_those_of_before() {
 /// While π waits, v is trained by all children alike and no likelihood is computed on the search batch.
 #[test]
 fn a_warm_up_by_part_trains_all_children_alike() {
-    let warm = Config { warmup: 0.5, draws: Draws::Stratified, ..config() };
+    let warm = with(config(), |c| {
+        c.algorithm.warmup = 0.5;
+        c.algorithm.draws = Draws::Stratified;
+    });
     let Some(mut one) = search(warm.clone()) else { return };
     let records = run(&mut one, 4);
     let waits: Vec<bool> = records.iter().map(|r| r.warm_up).collect();
@@ -132,7 +141,7 @@ fn a_warm_up_by_part_trains_all_children_alike() {
     assert_ne!(records[2].weights, [1.0 / 3.0; 3]);
 
     // A search that waits for all steps but the last two is the same up to there, whatever trains v later.
-    let uniform = Config { train_weights: TrainWeights::Uniform, ..warm };
+    let uniform = with(warm, |c| c.algorithm.train_weights = TrainWeights::Uniform);
     let Some(mut other) = search(uniform) else { return };
     let again = run(&mut other, 3);
     assert_eq!(again[..2], records[..2]);
@@ -146,14 +155,18 @@ fn a_warm_up_by_part_trains_all_children_alike() {
 #[test]
 fn a_search_batch_of_its_own_size() {
     let Some(mut small) = search(config()) else { return };
-    let mut large = search(Config { search_batch: Some(24), ..config() }).unwrap();
+    let mut large = search(with(config(), |c| c.algorithm.search_batch = Some(24))).unwrap();
     let (a, b) = (run(&mut small, 1), run(&mut large, 1));
     assert_eq!(a[0].alpha, b[0].alpha);
     for (few, many) in a[0].log_likelihood.iter().zip(&b[0].log_likelihood) {
         assert!((many / few - 3.0).abs() < 0.2, "{many} of 24 images, {few} of 8");
     }
     assert!(b[0].accuracy <= 1.0);
-    let mut parts = search(Config { search_batch: Some(24), micro_batch: Some(4), ..config() }).unwrap();
+    let mut parts = search(with(config(), |c| {
+        c.algorithm.search_batch = Some(24);
+        c.execution.micro_batch = Some(4);
+    }))
+    .unwrap();
     let c = run(&mut parts, 1);
     for (whole, parts) in b[0].log_likelihood.iter().zip(&c[0].log_likelihood) {
         assert!((whole / parts - 1.0).abs() < 0.1, "{whole} {parts}");

@@ -1,6 +1,6 @@
 //! What a search ends with, and when: at most so many identities, and not before π has settled.
 
-use parsec_nas::config::Config;
+use crate::with;
 use parsec_nas::run::Job;
 use parsec_nas::space::{Alpha, Chain, Darts, Primitive, Prior, Space};
 use proptest::prelude::*;
@@ -67,7 +67,11 @@ fn identities_of_cells() {
 /// π that hardly moves has settled after as many steps as one waits for; the count is part of the state.
 #[test]
 fn patience_ends_a_search() {
-    let patient = Config { patience: 3, prior_lr: 1e-9, steps: 20, ..config() };
+    let patient = with(config(), |c| {
+        c.outcome.patience = 3;
+        c.prior.prior_lr = 1e-9;
+        c.length.steps = 20;
+    });
     let Some(mut one) = search(patient.clone()) else { return };
     one.set_prior(peaked(one.space(), 5.0));
     run(&mut one, 2);
@@ -86,7 +90,11 @@ fn patience_ends_a_search() {
     assert!(other.has_settled());
 
     // Without patience nothing is counted, and the state is as it was.
-    let mut without = search(Config { prior_lr: 1e-9, steps: 20, ..config() }).unwrap();
+    let mut without = search(with(config(), |c| {
+        c.prior.prior_lr = 1e-9;
+        c.length.steps = 20;
+    }))
+    .unwrap();
     run(&mut without, 2);
     assert!(!without.snapshot().unwrap().contains_key("settled") && without.total_steps() == 20);
 }

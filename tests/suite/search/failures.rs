@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::with;
 use parsec_nas::config::Config;
 use parsec_nas::data::{Dataset, Images, Normalisation};
 use parsec_nas::gpu::{Network, Update};
@@ -60,7 +61,13 @@ fn a_loss_that_is_no_number_stops_the_search_before_anything_changes() {
 
 #[test]
 fn a_learning_rate_far_too_high_ends_in_that_error_with_the_state_of_the_last_good_step() {
-    let Some(mut search) = search(Config { lr: 1e30, lr_min: 1e30, steps: 20, ..config() }) else { return };
+    let Some(mut search) = search(with(config(), |c| {
+        c.sgd.lr = 1e30;
+        c.sgd.lr_min = 1e30;
+        c.length.steps = 20;
+    })) else {
+        return;
+    };
     for step in 1..=20 {
         let before = search.snapshot().unwrap();
         let result = search.step();
@@ -123,9 +130,9 @@ fn searches_that_cannot_be_built() {
         Some(error.to_string())
     };
     let all = dataset();
-    let Some(text) = refused(Config { batch: 25, ..config() }, all.clone()) else { return };
+    let Some(text) = refused(with(config(), |c| c.length.batch = 25), all.clone()) else { return };
     assert!(text.contains("--batch") && text.contains("1 to 24") && text.contains("25"), "{text}");
-    let text = refused(Config { channels: 5, ..config() }, all.clone()).unwrap();
+    let text = refused(with(config(), |c| c.network.channels = 5), all.clone()).unwrap();
     assert!(text.contains("channels") && text.contains("even"), "{text}");
     let cut = |images: &Images| {
         let rows = images.pixels.chunks_exact(28 * 28).flat_map(|image| image[..26 * 28].to_vec());

@@ -1,6 +1,7 @@
 //! Gradients in lanes: a fixed tree, whoever computes which lane.
 
-use parsec_nas::config::{Config, Samples};
+use crate::with;
+use parsec_nas::config::Samples;
 use parsec_nas::data::{Augment, BatchSource, Normalisation, Part};
 use parsec_nas::gpu::Child;
 use parsec_nas::graph::Mode;
@@ -48,7 +49,11 @@ fn lanes_are_added_by_a_fixed_tree() {
 /// Every lane by itself, added on the host: the same bits.
 #[test]
 fn a_lane_may_be_computed_anywhere() {
-    let several = Config { reference: true, samples: Samples::Fixed(6), lanes: 4, ..config() };
+    let several = with(config(), |c| {
+        c.algorithm.reference = true;
+        c.algorithm.samples = Samples::Fixed(6);
+        c.execution.lanes = 4;
+    });
     let Some(mut search) = search(several) else { return };
     let data = dataset();
     let source = BatchSource::new(
@@ -89,8 +94,12 @@ fn a_lane_may_be_computed_anywhere() {
 fn the_number_of_lanes_changes_nothing_but_rounding() {
     for micro_batch in [None, Some(4)] {
         let with = |lanes| {
-            let config =
-                Config { samples: Samples::Fixed(5), drop_mass: 0.0, lanes, micro_batch, ..config() };
+            let config = with(config(), |c| {
+                c.algorithm.samples = Samples::Fixed(5);
+                c.algorithm.drop_mass = 0.0;
+                c.execution.lanes = lanes;
+                c.execution.micro_batch = micro_batch;
+            });
             let mut search = search(config)?;
             let start = all(&search.snapshot().unwrap(), "v.");
             let record = run(&mut search, 1).remove(0);

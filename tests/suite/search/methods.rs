@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::with;
 use parsec_nas::config::{Config, Draws, Method, Samples, TrainWeights};
 use parsec_nas::export::tensors::{self, Metadata, Tensor, Tensors};
 use parsec_nas::search::{StepRecord, random_architecture};
@@ -12,7 +13,12 @@ use super::{all, config, run, search};
 
 #[test]
 fn a_random_search_ends_with_a_draw_that_the_seed_decides() {
-    let random = |seed| search(Config { method: Method::Random, seed, ..config() });
+    let random = |seed| {
+        search(with(config(), |c| {
+            c.algorithm.method = Method::Random;
+            c.session.seed = seed;
+        }))
+    };
     let Some(mut first) = random(0) else { return };
     let start = first.snapshot().unwrap();
     let drawn = first.genotype();
@@ -31,7 +37,12 @@ fn a_random_search_ends_with_a_draw_that_the_seed_decides() {
 
 fn random_search() -> Config {
     let draws = Draws::Stratified;
-    Config { method: Method::RandomSearch, warmup: 0.5, search_batch: Some(24), draws, ..config() }
+    with(config(), |c| {
+        c.algorithm.method = Method::RandomSearch;
+        c.algorithm.warmup = 0.5;
+        c.algorithm.search_batch = Some(24);
+        c.algorithm.draws = draws;
+    })
 }
 
 /// The child of the records with the largest log-likelihood per image less the mean of its step's children.
@@ -47,7 +58,10 @@ fn best(records: &[StepRecord]) -> Alpha {
 fn a_random_search_with_shared_weights_ends_with_the_best_child_it_saw() {
     let Some(mut shared) = search(random_search()) else { return };
     // As a search by draws whose children train v alike, it does the same steps.
-    let alike = Config { method: Method::Random, train_weights: TrainWeights::Uniform, ..random_search() };
+    let alike = with(random_search(), |c| {
+        c.algorithm.method = Method::Random;
+        c.algorithm.train_weights = TrainWeights::Uniform;
+    });
     let mut plain = search(alike).unwrap();
     let start = shared.snapshot().unwrap();
     let draw = random_architecture(&Prior::uniform(shared.space()), 0);
@@ -71,7 +85,7 @@ fn a_random_search_with_shared_weights_ends_with_the_best_child_it_saw() {
     assert_eq!(all(&end, "v."), all(&plain.snapshot().unwrap(), "v."));
 
     // Without a warm-up every step counts.
-    let mut at_once = search(Config { warmup: 0.0, ..random_search() }).unwrap();
+    let mut at_once = search(with(random_search(), |c| c.algorithm.warmup = 0.0)).unwrap();
     let records = run(&mut at_once, 1);
     assert_eq!(at_once.architecture(), best(&records));
 }
@@ -126,23 +140,22 @@ fn a_random_search_with_shared_weights_goes_on_with_its_best_child() {
 #[test]
 fn what_means_nothing_to_random_search_is_refused() {
     random_search().check().unwrap();
-    Config {
-        samples: Samples::Auto(0.1),
-        prior_from: Some("runs/other".into()),
-        trace_steps: 1,
-        ..random_search()
-    }
+    with(random_search(), |c| {
+        c.algorithm.samples = Samples::Auto(0.1);
+        c.prior.prior_from = Some("runs/other".into());
+        c.execution.trace_steps = 1;
+    })
     .check()
     .unwrap();
     for (config, key) in [
-        (Config { freeze_prior: true, ..random_search() }, "`freeze_prior`"),
-        (Config { explore: 0.1, ..random_search() }, "`explore`"),
-        (Config { samples: Samples::Fixed(1), ..random_search() }, "`samples`"),
+        (with(random_search(), |c| c.prior.freeze_prior = true), "`freeze_prior`"),
+        (with(random_search(), |c| c.algorithm.explore = 0.1), "`explore`"),
+        (with(random_search(), |c| c.algorithm.samples = Samples::Fixed(1)), "`samples`"),
     ] {
         let error = config.check().unwrap_err();
         let text = error.to_string();
         assert!(error.exit_code() == 2 && text.contains(key) && text.contains("random_search"), "{text}");
-        Config { method: Method::Parsec, ..config }.check().unwrap();
+        with(config, |c| c.algorithm.method = Method::Parsec).check().unwrap();
     }
 }
 
@@ -150,9 +163,9 @@ fn what_means_nothing_to_random_search_is_refused() {
 fn a_method_is_a_setting_like_any_other() {
     let flags = |method: &str| Table::from_iter([("method".to_owned(), method.into())]);
     let config = Config::resolve(None, &flags("random")).unwrap();
-    assert_eq!(config.method, Method::Random);
+    assert_eq!(config.algorithm.method, Method::Random);
     assert!(config.to_toml().unwrap().contains("method = \"random\""));
-    assert_eq!(Config::preset().unwrap().method, Method::Parsec);
+    assert_eq!(Config::preset().unwrap().algorithm.method, Method::Parsec);
     let error = Config::resolve(None, &flags("enas")).unwrap_err().to_string();
     assert!(
         error.contains("--method") && error.contains("parsec, darts, random or random_search"),

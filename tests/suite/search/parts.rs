@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::with;
 use parsec_nas::Error;
 use parsec_nas::config::Config;
 use parsec_nas::data::{Dataset, Images, Normalisation};
@@ -12,12 +13,15 @@ use super::super::replay::{distance, norm, open};
 use super::{all, config, dataset, minus, run, search};
 
 fn parts_of(m: usize) -> Config {
-    Config { micro_batch: Some(m), drop_mass: 0.0, ..config() }
+    with(config(), |c| {
+        c.execution.micro_batch = Some(m);
+        c.algorithm.drop_mass = 0.0;
+    })
 }
 
 #[test]
 fn a_part_that_is_the_batch_changes_no_bit() {
-    let Some(mut whole) = search(Config { drop_mass: 0.0, ..config() }) else { return };
+    let Some(mut whole) = search(with(config(), |c| c.algorithm.drop_mass = 0.0)) else { return };
     let mut one_part = search(parts_of(8)).unwrap();
     assert_eq!(run(&mut whole, 2), run(&mut one_part, 2));
     assert_eq!(whole.snapshot().unwrap(), one_part.snapshot().unwrap());
@@ -27,9 +31,9 @@ fn a_part_that_is_the_batch_changes_no_bit() {
 /// the statistics.
 #[test]
 fn parts_take_the_memory_of_a_part() {
-    let Some(mut whole) = search(Config { drop_mass: 0.0, ..config() }) else { return };
+    let Some(mut whole) = search(with(config(), |c| c.algorithm.drop_mass = 0.0)) else { return };
     let mut parts = search(parts_of(4)).unwrap();
-    let mut small = search(Config { batch: 4, ..config() }).unwrap();
+    let mut small = search(with(config(), |c| c.length.batch = 4)).unwrap();
     assert_eq!(parts.network().arena_bytes(), small.network().arena_bytes());
     assert!(10 * parts.network().arena_bytes() < 6 * whole.network().arena_bytes());
 
@@ -71,7 +75,7 @@ fn a_lack_of_memory_names_the_parts_that_would_fit() {
         ..all.train.clone()
     };
     let dataset = Arc::new(Dataset { train: large(260), test: large(1), ..(*all).clone() });
-    let config = Config { batch: 130, ..config() };
+    let config = with(config(), |c| c.length.batch = 130);
     let normalisation = Normalisation { mean: vec![0.0], std: vec![1.0] };
     let settings = Settings::of(config, normalisation, Lowering::default()).unwrap();
     let error = Search::new(settings, dataset, gpu).err().unwrap();

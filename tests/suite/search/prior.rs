@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use parsec_nas::config::{Baseline, Config, Samples};
+use crate::with;
+use parsec_nas::config::{Baseline, Samples};
 use parsec_nas::search::take_prior;
 use parsec_nas::space::{Darts, Primitive};
 
@@ -11,7 +12,7 @@ use super::{all, config, minus, peaked, run, search};
 
 #[test]
 fn a_frozen_prior_stays_while_v_moves() {
-    let Some(mut search) = search(Config { freeze_prior: true, ..config() }) else { return };
+    let Some(mut search) = search(with(config(), |c| c.prior.freeze_prior = true)) else { return };
     let start = search.snapshot().unwrap();
     run(&mut search, 2);
     let end = search.snapshot().unwrap();
@@ -23,7 +24,7 @@ fn a_frozen_prior_stays_while_v_moves() {
 
 #[test]
 fn warm_up_trains_the_weights_alone_for_its_epochs() {
-    let Some(mut search) = search(Config { warmup_epochs: 1, ..config() }) else { return };
+    let Some(mut search) = search(with(config(), |c| c.algorithm.warmup_epochs = 1)) else { return };
     let start = search.snapshot().unwrap();
     run(&mut search, 3);
     let warm = search.snapshot().unwrap();
@@ -44,7 +45,7 @@ fn warm_up_trains_the_weights_alone_for_its_epochs() {
 #[test]
 fn the_baseline_changes_the_prior_s_gradient_only() {
     let Some(mut plain) = search(config()) else { return };
-    let mut mean = search(Config { baseline: Baseline::Mean, ..config() }).unwrap();
+    let mut mean = search(with(config(), |c| c.prior.baseline = Baseline::Mean)).unwrap();
     assert_eq!(run(&mut plain, 1)[0].weights, run(&mut mean, 1)[0].weights);
     let (a, b) = (plain.snapshot().unwrap(), mean.snapshot().unwrap());
     assert_eq!(all(&a, "v."), all(&b, "v."));
@@ -57,7 +58,11 @@ fn a_prior_goes_over_to_another_network() {
     let Some(mut small) = search(config()) else { return };
     run(&mut small, 2);
     let learnt = small.snapshot().unwrap();
-    let mut larger = search(Config { layers: 4, channels: 6, ..config() }).unwrap();
+    let mut larger = search(with(config(), |c| {
+        c.network.layers = 4;
+        c.network.channels = 6;
+    }))
+    .unwrap();
     let fresh = larger.snapshot().unwrap();
     let prior = take_prior(&learnt, Path::new("other run"), larger.space()).unwrap();
     assert_eq!(Some(&prior), small.prior());
@@ -81,11 +86,10 @@ fn a_prior_goes_over_to_another_network() {
 /// Children are drawn from π, each from its own stream: a π that is nearly certain draws its mode.
 #[test]
 fn children_are_drawn_from_the_prior() {
-    let Some(mut search) = search(Config {
-        samples: Samples::Fixed(5),
-        primitives: vec![Primitive::SkipConnect, Primitive::DilConv3x3],
-        ..config()
-    }) else {
+    let Some(mut search) = search(with(config(), |c| {
+        c.algorithm.samples = Samples::Fixed(5);
+        c.algorithm.primitives = vec![Primitive::SkipConnect, Primitive::DilConv3x3];
+    })) else {
         return;
     };
     let certain = peaked(search.space(), 60.0);
@@ -102,13 +106,13 @@ fn the_weights_of_another_search_of_the_same_network_are_a_start_too() {
     run(&mut other, 2);
     let state = other.snapshot().unwrap();
     let path = std::path::Path::new("state.safetensors");
-    let mut fresh = search(Config { seed: 5, ..config() }).unwrap();
+    let mut fresh = search(with(config(), |c| c.session.seed = 5)).unwrap();
     assert_ne!(all(&state, "v."), all(&fresh.snapshot().unwrap(), "v."));
     fresh.set_weights(&state, path, "v.").unwrap();
     let start = fresh.snapshot().unwrap();
     assert_eq!(all(&state, "v."), all(&start, "v."));
     assert!(all(&start, "momentum.").iter().all(|m| *m == 0.0));
-    let mut wider = search(Config { channels: 6, ..config() }).unwrap();
+    let mut wider = search(with(config(), |c| c.network.channels = 6)).unwrap();
     let error = wider.set_weights(&state, path, "v.").unwrap_err().to_string();
     assert!(error.contains("state.safetensors") && error.contains("of shape"), "{error}");
 }

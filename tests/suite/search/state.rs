@@ -1,6 +1,6 @@
 //! The state of a search: snapshots, going on from them, and what must not change a bit.
 
-use parsec_nas::config::Config;
+use crate::with;
 use parsec_nas::data::{Normalisation, eval_batches};
 use parsec_nas::export::tensors::Tensor;
 use parsec_nas::gpu::Child;
@@ -15,7 +15,10 @@ use crate::nets::Cells;
 
 #[test]
 fn going_on_from_a_snapshot_is_bit_for_bit() {
-    let augmented = Config { crop_pad: 2, flip: true, ..config() };
+    let augmented = with(config(), |c| {
+        c.images.crop_pad = 2;
+        c.images.flip = true;
+    });
     let Some(mut unbroken) = search(augmented.clone()) else { return };
     let mut records = run(&mut unbroken, 2);
     let middle = unbroken.snapshot().unwrap();
@@ -23,7 +26,7 @@ fn going_on_from_a_snapshot_is_bit_for_bit() {
     let end = unbroken.snapshot().unwrap();
 
     // In another search, whose own weights and step are others.
-    let mut resumed = search(Config { seed: augmented.seed, ..augmented }).unwrap();
+    let mut resumed = search(augmented).unwrap();
     run(&mut resumed, 1);
     resumed.restore(2, &middle).unwrap();
     assert_eq!(resumed.snapshot().unwrap(), middle);
@@ -51,7 +54,11 @@ fn going_on_from_a_snapshot_is_bit_for_bit() {
 #[test]
 fn the_number_of_loader_threads_changes_nothing() {
     let with = |threads| {
-        let mut search = search(Config { threads, crop_pad: 4, flip: true, ..config() })?;
+        let mut search = search(with(config(), |c| {
+            c.session.threads = threads;
+            c.images.crop_pad = 4;
+            c.images.flip = true;
+        }))?;
         Some((run(&mut search, 3), search.snapshot().unwrap()))
     };
     let Some(one) = with(1) else { return };
@@ -60,8 +67,9 @@ fn the_number_of_loader_threads_changes_nothing() {
 
 #[test]
 fn another_seed_is_another_search() {
-    let with =
-        |seed| search(Config { seed, ..config() }).map(|mut s| (run(&mut s, 1), s.snapshot().unwrap()));
+    let with = |seed| {
+        search(with(config(), |c| c.session.seed = seed)).map(|mut s| (run(&mut s, 1), s.snapshot().unwrap()))
+    };
     let Some((records, state)) = with(1) else { return };
     let (others, other) = with(2).unwrap();
     assert_ne!(records, others);

@@ -1,6 +1,7 @@
 //! Whole steps: what merging, leaving out and the number of children change, and what they do not.
 
-use parsec_nas::config::{Config, Samples, Temper};
+use crate::with;
+use parsec_nas::config::{Samples, Temper};
 use parsec_nas::gpu::{Child, LimitsChoice};
 use parsec_nas::graph::Mode;
 use parsec_nas::kernel::Buf;
@@ -13,7 +14,11 @@ use super::{all, config, minus, peaked, run, search};
 
 #[test]
 fn a_step_fits_webgpu_s_default_limits_and_reports_what_it_did() {
-    let Some(mut search) = search(Config { crop_pad: 2, flip: true, eval_every: 2, ..config() }) else {
+    let Some(mut search) = search(with(config(), |c| {
+        c.images.crop_pad = 2;
+        c.images.flip = true;
+        c.session.eval_every = parsec_nas::config::Every::Steps(2);
+    })) else {
         return;
     };
     assert_eq!(
@@ -47,9 +52,12 @@ fn a_step_fits_webgpu_s_default_limits_and_reports_what_it_did() {
 /// tells it from Algorithm 1 taken literally.
 #[test]
 fn merging_identical_children_changes_nothing_but_rounding() {
-    let several = Config { samples: Samples::Fixed(6), drop_mass: 0.0, ..config() };
+    let several = with(config(), |c| {
+        c.algorithm.samples = Samples::Fixed(6);
+        c.algorithm.drop_mass = 0.0;
+    });
     let Some(mut merged) = search(several.clone()) else { return };
-    let mut literal = search(Config { reference: true, ..several }).unwrap();
+    let mut literal = search(with(several, |c| c.algorithm.reference = true)).unwrap();
     let prior = peaked(merged.space(), 6.0);
     merged.set_prior(prior.clone());
     literal.set_prior(prior);
@@ -74,9 +82,12 @@ fn merging_identical_children_changes_nothing_but_rounding() {
 #[test]
 fn sharing_the_trunk_changes_nothing_but_rounding() {
     for micro_batch in [None, Some(4)] {
-        let base = Config { drop_mass: 0.0, micro_batch, ..config() };
+        let base = with(config(), |c| {
+            c.algorithm.drop_mass = 0.0;
+            c.execution.micro_batch = micro_batch;
+        });
         let Some(mut shared) = search(base.clone()) else { return };
-        let mut literal = search(Config { reference: true, ..base }).unwrap();
+        let mut literal = search(with(base, |c| c.algorithm.reference = true)).unwrap();
         let start = shared.snapshot().unwrap();
         let (a, b) = (run(&mut shared, 1).remove(0), run(&mut literal, 1).remove(0));
         assert_eq!((a.shared, a.skipped), (0, 0));
@@ -102,10 +113,13 @@ fn sharing_the_trunk_changes_nothing_but_rounding() {
 #[test]
 fn children_of_negligible_weight_are_left_out_and_hardly_missed() {
     // An exponent of 10 spreads the weights of an untrained network as a large batch would.
-    let spread = Config { samples: Samples::Fixed(8), temper: Temper::Beta(10.0), ..config() };
-    assert_eq!(spread.drop_mass, 1e-3, "the default");
+    let spread = with(config(), |c| {
+        c.algorithm.samples = Samples::Fixed(8);
+        c.prior.temper = Temper::Beta(10.0);
+    });
+    assert_eq!(spread.algorithm.drop_mass, 1e-3, "the default");
     let Some(mut some) = search(spread.clone()) else { return };
-    let mut every = search(Config { drop_mass: 0.0, ..spread.clone() }).unwrap();
+    let mut every = search(with(spread.clone(), |c| c.algorithm.drop_mass = 0.0)).unwrap();
     let start = some.snapshot().unwrap();
     let prior = some.prior().unwrap().clone();
     let (a, b) = (run(&mut some, 1).remove(0), run(&mut every, 1).remove(0));
@@ -121,7 +135,7 @@ fn children_of_negligible_weight_are_left_out_and_hardly_missed() {
     some.restore(0, &start).unwrap();
     let n_v = some.network().layout().v_len as usize;
     let mut norm_of = |k: usize| {
-        let alpha = prior.sample(&mut stream(spread.seed, Purpose::Sample, 0, k as u64));
+        let alpha = prior.sample(&mut stream(spread.session.seed, Purpose::Sample, 0, k as u64));
         let genotype = super::cells(&some).genotype(&alpha);
         let net = nets::child(&super::state::spec(), &genotype);
         let network = some.network();
@@ -155,7 +169,7 @@ fn children_of_negligible_weight_are_left_out_and_hardly_missed() {
 #[test]
 fn memory_depends_neither_on_the_number_of_children_nor_on_the_steps() {
     let bytes = |samples, steps| {
-        let mut search = search(Config { samples: Samples::Fixed(samples), ..config() })?;
+        let mut search = search(with(config(), |c| c.algorithm.samples = Samples::Fixed(samples)))?;
         let before = search.network().arena_bytes();
         assert!(before > 0);
         let mut allocated = Vec::new();

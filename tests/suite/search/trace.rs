@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::with;
 use parsec_nas::config::{Baseline, Config, Samples, Temper};
 use parsec_nas::export::tensors::{self, Metadata, Tensor, Tensors};
 use parsec_nas::network::Net;
@@ -169,12 +170,11 @@ fn recompute(trace: &Tensors, metadata: &Metadata, space: &Darts) {
 
 fn traced(change: impl FnOnce(Config) -> Config, check: impl Fn(&Tensors, &Metadata, &Darts)) {
     let folder = tempfile::tempdir().unwrap();
-    let base = Config {
-        primitives: PRIMITIVES.to_vec(),
-        trace_steps: 2,
-        run: Some(folder.path().into()),
-        ..config()
-    };
+    let base = with(config(), |c| {
+        c.algorithm.primitives = PRIMITIVES.to_vec();
+        c.execution.trace_steps = 2;
+        c.session.run = Some(folder.path().into());
+    });
     let Some(mut search) = search(change(base)) else { return };
     let records: Vec<_> = (0..3).map(|_| search.step().unwrap()).collect();
     let file = |step: usize| folder.path().join(format!("trace/step-{step:05}.safetensors"));
@@ -200,7 +200,7 @@ fn traced(change: impl FnOnce(Config) -> Config, check: impl Fn(&Tensors, &Metad
 #[test]
 fn a_trace_has_every_name_and_is_algorithm_1() {
     traced(
-        |base| Config { reference: true, ..base },
+        |base| with(base, |c| c.algorithm.reference = true),
         |trace, metadata, space| {
             let found =
                 trace.iter().map(|(name, t)| (name.clone(), t.data.dtype(), t.shape.clone())).collect();
@@ -232,12 +232,13 @@ fn a_trace_has_every_name_and_is_algorithm_1() {
 #[test]
 fn a_trace_of_every_option_is_its_formula() {
     traced(
-        |base| Config {
-            reference_kernels: true,
-            baseline: Baseline::Mean,
-            temper: Temper::Beta(2.5),
-            flip: true,
-            ..base
+        |base| {
+            with(base, |c| {
+                c.session.reference_kernels = true;
+                c.prior.baseline = Baseline::Mean;
+                c.prior.temper = Temper::Beta(2.5);
+                c.images.flip = true;
+            })
         },
         |trace, metadata, space| {
             assert_eq!(metadata["baseline"], "mean");
@@ -251,15 +252,16 @@ fn a_trace_of_every_option_is_its_formula() {
 #[test]
 fn a_trace_in_parts_with_adaptive_k_is_its_formula() {
     traced(
-        |base| Config {
-            micro_batch: Some(4),
-            samples: Samples::Auto(0.1),
-            temper: Temper::Ess(2.0),
-            baseline: Baseline::Mean,
-            drop_mass: 0.0,
-            // Far enough that K changes at once.
-            prior_lr: 4.0,
-            ..base
+        |base| {
+            with(base, |c| {
+                c.execution.micro_batch = Some(4);
+                c.algorithm.samples = Samples::Auto(0.1);
+                c.prior.temper = Temper::Ess(2.0);
+                c.prior.baseline = Baseline::Mean;
+                c.algorithm.drop_mass = 0.0;
+                // Far enough that K changes at once.
+                c.prior.prior_lr = 4.0;
+            })
         },
         |trace, metadata, space| {
             assert_eq!(metadata["micro_batch"], "4");

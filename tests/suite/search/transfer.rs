@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use parsec_nas::config::Config;
+use crate::with;
 use parsec_nas::export::tensors::{Tensor, Tensors};
 use parsec_nas::run::{Manifest, RunDir, checkpoint};
 use parsec_nas::space::chain::Choice;
@@ -25,7 +25,7 @@ fn search(folder: &Path, run: &str, more: &[&str]) -> (i32, String) {
 
 /// A run folder with a prior of uneven logits over `primitives`.
 fn origin(path: &Path, primitives: Vec<Primitive>) -> Tensors {
-    let config = Config { primitives, ..config() };
+    let config = with(config(), |c| c.algorithm.primitives = primitives);
     let run = RunDir::create(path, &config, &Manifest::new(&config).unwrap()).unwrap();
     let names = ["normal", "reduce"].into_iter().flat_map(|cell| (0..4).map(move |node| (cell, node)));
     let tensor = |node: usize| {

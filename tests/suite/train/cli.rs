@@ -1,5 +1,7 @@
 //! `parsec train`, `resume`, `eval` and `predict` from outside, on a folder of small images.
 
+use parsec_nas::config::keys::keys;
+use parsec_nas::config::{Resolved, TrainConfig};
 use std::path::Path;
 use std::process::Command;
 
@@ -235,7 +237,7 @@ fn help_lists_every_flag_of_a_training() {
     let temporary = TempDir::new().unwrap();
     let (code, out, _) = parsec(temporary.path(), &["train", "--help"]);
     assert_eq!(code, 0);
-    for key in parsec_nas::config::train::KEYS {
+    for key in keys(TrainConfig::CONCERNS) {
         let flag = format!("--{}", key.name.replace('_', "-"));
         assert!(out.contains(&flag), "{flag} is not in\n{out}");
     }

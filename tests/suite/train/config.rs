@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use parsec_nas::config::train::{KEYS, Schedule, Stem};
-use parsec_nas::config::{Resolved, TrainConfig, read_resolved, to_toml};
+use parsec_nas::config::keys::keys;
+use parsec_nas::config::{Resolved, Schedule, Stem, TrainConfig, read_resolved, to_toml};
 use tempfile::TempDir;
 use toml::{Table, Value};
 
@@ -31,16 +31,30 @@ fn the_data_choose_the_preset_unless_it_is_named() {
         TrainConfig::resolve(preset, None, &flags(&[("genotype", "DARTS_V2".into()), ("data", data.into())]))
     };
     let small = with(None, "embedded").unwrap();
-    assert_eq!((small.layers, small.channels, small.auxiliary), (3, 8, 0.0));
+    assert_eq!((small.network.layers, small.network.channels, small.regularisation.auxiliary), (3, 8, 0.0));
     let cifar = with(None, "cifar10:x").unwrap();
-    assert_eq!((cifar.layers, cifar.channels, cifar.epochs), (20, 36, Some(600)));
-    assert_eq!((cifar.auxiliary, cifar.drop_path, cifar.cutout, cifar.lr), (0.4, 0.2, 16, 0.025));
-    assert_eq!((cifar.schedule, cifar.stem), (Schedule::Cosine, Stem::Cifar));
+    assert_eq!((cifar.network.layers, cifar.network.channels, cifar.length.epochs), (20, 36, Some(600)));
+    assert_eq!(
+        (
+            cifar.regularisation.auxiliary,
+            cifar.regularisation.drop_path,
+            cifar.regularisation.cutout,
+            cifar.sgd.lr
+        ),
+        (0.4, 0.2, 16, 0.025)
+    );
+    assert_eq!((cifar.regularisation.schedule, cifar.architecture.stem), (Schedule::Cosine, Stem::Cifar));
     let imagenet = with(Some("imagenet"), "folder:x").unwrap();
-    assert_eq!((imagenet.layers, imagenet.channels, imagenet.size), (14, 48, Some(224)));
-    assert_eq!((imagenet.schedule, imagenet.stem), (Schedule::Exponential, Stem::Imagenet));
-    assert_eq!((imagenet.label_smoothing, imagenet.weight_decay), (0.1, 3e-5));
-    assert_eq!(with(Some("small"), "cifar10:x").unwrap().layers, 3);
+    assert_eq!(
+        (imagenet.network.layers, imagenet.network.channels, imagenet.images.size),
+        (14, 48, Some(224))
+    );
+    assert_eq!(
+        (imagenet.regularisation.schedule, imagenet.architecture.stem),
+        (Schedule::Exponential, Stem::Imagenet)
+    );
+    assert_eq!((imagenet.regularisation.label_smoothing, imagenet.sgd.weight_decay), (0.1, 3e-5));
+    assert_eq!(with(Some("small"), "cifar10:x").unwrap().network.layers, 3);
     let error = with(Some("tiny"), "embedded").unwrap_err();
     assert!(error.exit_code() == 2 && error.to_string().contains("small, cifar, imagenet"), "{error}");
 }
@@ -98,7 +112,7 @@ fn the_resolved_form_names_every_key_and_round_trips() {
     ]);
     let mut config = TrainConfig::resolve(None, None, &given).unwrap();
     config.resolve_steps(7);
-    assert_eq!(config.steps, 7 * config.epochs.unwrap());
+    assert_eq!(config.length.steps, 7 * config.length.epochs.unwrap());
     let text = to_toml(&config).unwrap();
     let path = file(&folder, &text);
     let again: TrainConfig = read_resolved(&path).unwrap();
@@ -109,7 +123,7 @@ fn the_resolved_form_names_every_key_and_round_trips() {
     // What only a chain has is tested with chains.
     let of_chains = ["stages", "choices", "head"];
     let mut listed: Vec<&str> =
-        KEYS.iter().map(|k| k.name).filter(|name| !of_chains.contains(name)).collect();
+        keys(TrainConfig::CONCERNS).map(|k| k.name).filter(|name| !of_chains.contains(name)).collect();
     listed.sort_unstable();
     assert_eq!(named, listed);
     assert_eq!(TrainConfig::KIND, "train");

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use parsec_nas::config::{Memory, TrainConfig};
+use crate::with;
+use parsec_nas::config::Memory;
 use parsec_nas::data::{Augment, BatchSource, Normalisation, Part, eval_batches};
 use parsec_nas::export::tensors::Tensors;
 use parsec_nas::gpu::Child;
@@ -64,12 +65,19 @@ fn a_step_is_the_reference_s() {
     let data = dataset();
     let all = (0..48).collect();
     let normalisation = Normalisation::of(&data.train);
-    let source =
-        BatchSource::new(Arc::clone(&data), all, Part::Train, 8, c.seed, Augment::NONE, &normalisation)
-            .unwrap();
+    let source = BatchSource::new(
+        Arc::clone(&data),
+        all,
+        Part::Train,
+        8,
+        c.session.seed,
+        Augment::NONE,
+        &normalisation,
+    )
+    .unwrap();
     let mut batch = batch_in_f64(&source.batch(6));
     assert_eq!(record.drop_path, 0.25);
-    let factors = schedule::drop_path_factors(0.25, c.seed, 6, 3 * 8, 8);
+    let factors = schedule::drop_path_factors(0.25, c.session.seed, 6, 3 * 8, 8);
     for (i, mask) in factors.chunks_exact(8).enumerate() {
         batch.drop_path.insert(i, mask.iter().map(|f| f64::from(*f)).collect());
     }
@@ -155,7 +163,7 @@ fn everything() -> Vec<(&'static str, Value)> {
 
 #[test]
 fn less_memory_gives_the_same_bits() {
-    let low = TrainConfig { memory: Memory::Low, ..config(&everything()) };
+    let low = with(config(&everything()), |c| c.session.memory = Memory::Low);
     let Some(mut low) = training(low) else { return };
     let mut normal = training(config(&everything())).unwrap();
     let arena = |records: &[TrainRecord]| records.iter().map(|r| r.arena_bytes).max().unwrap();
@@ -174,7 +182,7 @@ fn going_on_from_a_snapshot_is_bit_for_bit() {
     let end = unbroken.snapshot().unwrap();
 
     // In another training, with other threads, whose own weights and step are others.
-    let mut resumed = training(parsec_nas::config::TrainConfig { threads: 3, ..c }).unwrap();
+    let mut resumed = training(with(c, |c| c.session.threads = 3)).unwrap();
     run(&mut resumed, 1);
     resumed.restore(7, &middle).unwrap();
     assert_eq!(resumed.snapshot().unwrap(), middle);

@@ -1,0 +1,93 @@
+//! Declared settings → the flags of a command, and the flags that were given → a table of settings.
+
+use std::marker::PhantomData;
+
+use clap::error::Error;
+use clap::{Arg, ArgMatches, Command};
+use toml::{Table, Value};
+
+use crate::config::keys::{Concern, Key, Kind};
+
+/// Whose settings a command has as flags.
+pub trait Declared {
+    /// They.
+    const CONCERNS: &'static [Concern];
+    /// Those of them that are no flags of the command.
+    const BUT: &'static [&'static str] = &[];
+}
+
+/// The settings of `T` that were given as flags.
+#[derive(Clone, Debug)]
+pub struct Flags<T> {
+    /// By their names in a file.
+    pub table: Table,
+    declared: PhantomData<T>,
+}
+
+impl<T> Default for Flags<T> {
+    fn default() -> Self {
+        Self { table: Table::new(), declared: PhantomData }
+    }
+}
+
+impl<T: Declared> Flags<T> {
+    fn keys() -> impl Iterator<Item = (&'static str, &'static Key)> {
+        let all =
+            T::CONCERNS.iter().flat_map(|concern| concern.keys.iter().map(|key| (concern.title.trim(), key)));
+        all.filter(|(_, key)| !T::BUT.contains(&key.name))
+    }
+}
+
+impl<T: Declared> clap::Args for Flags<T> {
+    fn augment_args(command: Command) -> Command {
+        Self::keys().fold(command, |command, (title, key)| command.arg(flag(key).help_heading(title)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<T: Declared> clap::FromArgMatches for Flags<T> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let mut flags = Self::default();
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        for (_, key) in Self::keys() {
+            if let Some(text) = matches.get_one::<String>(key.name) {
+                self.table.insert(key.name.to_owned(), value(key.kind, text));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The flag of a setting.
+fn flag(key: &'static Key) -> Arg {
+    let arg = Arg::new(key.name).long(key.name.replace('_', "-")).value_name(key.value).help(help(key));
+    match key.kind {
+        Kind::Bool => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        Kind::PerChannel(..) => arg.allow_hyphen_values(true),
+        _ => arg,
+    }
+}
+
+/// What a setting is; of the images also which forms there are.
+pub fn help(key: &Key) -> String {
+    let text = key.help.trim();
+    if key.name == "data" { crate::data::HELP.to_owned() } else { text.to_owned() }
+}
+
+/// What was given, as a TOML file would have it. Whether it is right is for the settings to say.
+fn value(kind: Kind, text: &str) -> Value {
+    let number = match kind {
+        Kind::Int(..) | Kind::Even(..) | Kind::Every => text.parse().ok().map(Value::Integer),
+        Kind::Float(..) | Kind::Positive(_) => text.parse().ok().map(Value::Float),
+        Kind::Bool => text.parse().ok().map(Value::Boolean),
+        _ => None,
+    };
+    number.unwrap_or_else(|| text.into())
+}
