@@ -9,7 +9,7 @@ use std::path::Path;
 use parsec_nas::cli::table::Table;
 use parsec_nas::config::{CompareConfig, Config, TrainConfig};
 use parsec_nas::data::{self, CIFAR10, CIFAR100};
-use parsec_nas::export::tensors;
+use parsec_nas::files::tensors;
 use parsec_nas::run::{Manifest, checkpoint, metrics};
 use parsec_nas::space::{Chain, Genotype, read_genotype};
 use parsec_nas::{Result, report};

@@ -217,3 +217,14 @@ fn at(offset: &Option<u64>) -> String {
 fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
 }
+
+/// The candidate closest to `word`, if one is close: at most a third of its letters differ, or it
+/// begins with `word`.
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase().replace('-', "_");
+    candidates
+        .map(|c| (strsim::levenshtein(&word, c), c))
+        .filter(|(d, c)| *d <= 1 + c.len().max(word.len()) / 3 || (word.len() > 2 && c.starts_with(&word)))
+        .min()
+        .map(|(_, c)| c)
+}

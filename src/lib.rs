@@ -3,6 +3,8 @@
 //! The modules stand in the order in which data flows through them; `ARCHITECTURE.md` has the map.
 
 pub mod error;
+pub mod files;
+pub mod host;
 pub mod rng;
 
 pub mod config;
@@ -26,8 +28,12 @@ pub mod selftest;
 
 pub mod run;
 
-pub mod cli;
 pub mod export;
 pub mod report;
+
+pub mod runner;
+
+#[cfg(feature = "cli")]
+pub mod cli;
 
 pub use error::{Error, Result};

@@ -1,7 +1,9 @@
 //! A child on an adapter: its kernels one kind at a time, and whole.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::host::Instant;
 
 use serde::Serialize;
 

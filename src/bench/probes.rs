@@ -1,6 +1,6 @@
 //! An adapter → what arithmetic, memory, dispatches and submissions cost there.
 
-use std::time::Instant;
+use crate::host::Instant;
 
 use serde::Serialize;
 

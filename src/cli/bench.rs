@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use super::Ui;
 use super::space_args::{SpaceArgs, architecture};
-use super::{Ui, variants};
 use crate::bench::step::{Start, Wanted};
 use crate::bench::{self, Probes, Report, Shape};
 use crate::config::space::space_of;
 use crate::config::{Memory, Samples};
 use crate::gpu::{Device, Gpu, Options, Tuned};
+use crate::runner::variants;
 use crate::space::{Alpha, Paths, Space};
 use crate::{Error, Result};
 
@@ -109,7 +110,7 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
     let adapter = gpu.info().clone();
     ui.note(&format!("on {} ({})", adapter.name, adapter.driver));
     gpu.remarks().iter().for_each(|remark| ui.warn(remark));
-    let Tuned { variants, excluded } = variants::choose(args.tune, &gpu, &shape, ui)?;
+    let Tuned { variants, excluded } = variants::choose(args.tune, &gpu, &shape, &ui.events())?;
     gpu.read_through_textures(variants.textures == 1);
     let timing = if gpu.has_clock() { "timestamps" } else { "wall" };
     let repeats = args.repeats as usize;

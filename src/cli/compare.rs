@@ -11,15 +11,17 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::published::{Published, Summary};
-use super::{Ui, resume, search, train};
+use super::{Ui, resume};
 use crate::config::compare::{Chooser, FinalSize};
 use crate::config::{CompareConfig, Method};
 use crate::data::{self, LoadOptions};
+use crate::files;
 use crate::report::comparison::{Entry, Row, comparison_rows, comparison_svg, comparison_text};
 use crate::report::paired::{Difference, differences};
-use crate::run::{RunDir, files};
-use crate::search::random_architecture;
+use crate::run::RunDir;
+use crate::search::{Search, random_architecture};
 use crate::space::{NetworkKind, NetworkSpec, Paths, Prior, read_architecture};
+use crate::train::Training;
 use crate::{Error, Result};
 
 /// The arguments of `compare`.
@@ -187,7 +189,7 @@ impl Work<'_> {
     /// The search in the folder `path`: what it found and what it cost.
     fn search(&mut self, method: Method, path: &Path, entry: &mut Entry) -> Result<()> {
         let search = self.config.search_config(method, entry.seed)?;
-        let found = finish(path, self.ui, |ui| search::start(search, path, ui))?;
+        let found = finish(path, self.ui, |ui| super::start::<Search>(search, path, ui))?;
         entry.genotype = text(&found, "genotype", path)?;
         (entry.search_seconds, entry.arena_bytes) = cost(path)?;
         self.last = found;
@@ -197,7 +199,7 @@ impl Work<'_> {
     /// The training in the folder `path`.
     fn train(&mut self, path: &Path, entry: &mut Entry) -> Result<()> {
         let training = self.config.train_config(&entry.genotype, entry.seed)?;
-        let trained = finish(path, self.ui, |ui| train::start(training, path, ui))?;
+        let trained = finish(path, self.ui, |ui| super::start::<Training>(training, path, ui))?;
         entry.accuracy = Some(number(&trained, "accuracy", path)?);
         entry.parameters = number(&trained, "parameters", path)? as u64;
         entry.macs = number(&trained, "macs", path)? as u64;

@@ -79,22 +79,6 @@ pub fn consensus(args: &ConsensusArgs, ui: &Ui) -> Result<()> {
     ui.say(&text(&outcomes))
 }
 
-/// Refuses a consensus where shared weights are needed.
-///
-/// # Errors
-/// [`Error::File`] naming the runs that have them.
-pub fn check_weights(run: &RunDir) -> Result<()> {
-    if run.manifest()?.kind != CONSENSUS {
-        return Ok(());
-    }
-    let result = run.result().unwrap_or_default();
-    let members = result["runs"].as_array().into_iter().flatten();
-    let paths: Vec<&str> = members.filter_map(|member| member["run"].as_str()).collect();
-    let try_this = format!("one of the searches that it was made of: {}", paths.join(", "));
-    let found = "a consensus, which has a prior only";
-    Err(Error::file(run.path(), None, "a run with shared weights", found, try_this))
-}
-
 /// Two or more runs, none twice: it would have twice the weight.
 fn check_distinct(runs: &[PathBuf]) -> Result<()> {
     let expected = "two or more different runs";

@@ -1,8 +1,8 @@
 //! `parsec devices`: the adapters of this machine, and what they can do.
 
 use super::ui::print;
-use super::variants::key;
 use crate::gpu::{self, AdapterInfo};
+use crate::runner::variants::key;
 use crate::{Error, Result};
 
 /// Print the adapters, as JSON (an array) with `json`. Warnings go to standard error.

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::open::Wanted;
 use super::space_args::SpaceArgs;
 use super::trained::{Elsewhere, TrainingRun};
 use super::{Stem, Ui};
 use crate::data::{self, Dataset, LoadOptions, Normalisation};
 use crate::error::{Error, Result};
-use crate::export::tensors;
+use crate::files;
+use crate::files::tensors;
 use crate::report;
-use crate::run::files;
+use crate::runner::open::Wanted;
 use crate::train::{Detail, Evaluation, Speed, Trained};
 
 /// More classes than this make a matrix that nobody reads; their counts per class are still there.
@@ -177,7 +177,7 @@ fn elsewhere(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
         return Err(Error::usage("eval", expected, "less", ""));
     };
     let (mean, std) = (args.mean.as_deref(), args.std.as_deref());
-    let wanted = Wanted { data, size: args.size, mean, std, device: None };
+    let wanted = Wanted { data, size: args.size, mean, std, device: ui.device.as_deref() };
     let settings = args.space.with_cells(args.layers, args.stem);
     let elsewhere = Elsewhere { genotype, weights, settings, channels, wanted };
     let (trained, dataset, normalisation) = elsewhere.open(ui)?;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::consensus::check_weights;
 use super::space_args::{SpaceArgs, architecture, elsewhere};
 use super::{Network, Stem, Ui};
 use crate::error::{Error, Result};
 use crate::export::network::{Extents, of_checkpoint};
 use crate::export::{About, Trained, onnx, python};
-use crate::run::{RunDir, files};
+use crate::files;
+use crate::run::RunDir;
 use crate::space::{Alpha, NetworkKind, Space};
 
 /// The flags of `export`.
@@ -179,7 +179,7 @@ fn read_labels(path: &Path) -> Result<Vec<String>> {
 /// of a search run the newest one's.
 fn of_run(path: &Path, space: &Arc<dyn Space>, alpha: &Alpha, ui: &Ui) -> Result<Trained> {
     let run = RunDir::open(path)?;
-    check_weights(&run)?;
+    run.check_weights()?;
     let (newest, warnings) = run.checkpoints().newest_good()?;
     warnings.iter().for_each(|w| ui.warn(w));
     // Only final networks keep running statistics.

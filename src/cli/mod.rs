@@ -7,13 +7,14 @@
 pub mod devices;
 pub mod show;
 
+mod bar;
 mod bench;
 mod compare;
 mod consensus;
 mod eval;
 mod export;
 mod flags;
-mod open;
+mod interrupt;
 mod predict;
 mod published;
 mod rank;
@@ -21,20 +22,18 @@ mod replay;
 mod resume;
 mod search;
 mod selftest;
-mod session;
 mod show_args;
 mod space_args;
 pub mod table;
 mod train;
-mod train_args;
 mod trained;
 mod ui;
-pub mod variants;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
+pub use bar::{Bar, Estimate, Verbosity};
 pub use bench::BenchArgs;
 pub use compare::CompareArgs;
 pub use consensus::ConsensusArgs;
@@ -46,10 +45,12 @@ pub use replay::{Mode, Network, ReplayArgs, Stem};
 pub use search::SearchArgs;
 pub use selftest::SelftestArgs;
 pub use show_args::ShowFlags;
-pub use train_args::TrainArgs;
+pub use train::TrainArgs;
 pub use ui::Ui;
 
 use crate::Result;
+use crate::config::Resolved;
+use crate::runner::{self, Runnable, Running};
 
 /// Probabilistic neural architecture search (PARSEC) on any GPU.
 #[derive(Debug, Parser)]
@@ -128,7 +129,7 @@ pub fn run() -> Result<()> {
     match command {
         Command::Devices => devices::devices(common.json),
         Command::Search(args) => search::search(&args, &ui),
-        Command::Train(args) => train_args::train(&args, &ui),
+        Command::Train(args) => train::train(&args, &ui),
         Command::Compare(args) => compare::compare(&args, &ui),
         Command::Consensus(args) => consensus::consensus(&args, &ui),
         Command::Rank(args) => rank::rank(&args, &ui),
@@ -141,4 +142,19 @@ pub fn run() -> Result<()> {
         Command::Selftest(args) => selftest::selftest(&args, &ui),
         Command::Bench(args) => bench::bench(&args, &ui),
     }
+}
+
+/// Starts a run in the new folder `path`, and drives it to its end.
+fn start<J: Runnable>(mut config: J::Config, path: &Path, ui: &Ui) -> Result<()> {
+    if let Some(device) = &ui.device {
+        config.session_mut().device = Some(device.clone());
+    }
+    driven(runner::start::<J>(config, path, &ui.events())?, ui)
+}
+
+/// Drives a run to its end, or until Ctrl-C, and says what it found.
+fn driven<J: Runnable>(running: Running<J>, ui: &Ui) -> Result<()> {
+    let outcome = running.drive(interrupt::control()?)?;
+    ui.emit(&outcome)?;
+    ui.say(&outcome.to_string())
 }

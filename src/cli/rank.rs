@@ -6,14 +6,13 @@ use rand::seq::SliceRandom;
 use serde::Serialize;
 
 use super::Ui;
-use super::consensus::check_weights;
-use super::session::Session;
 use super::table::{Entry, Held, Table};
 use crate::config::{Config, Resolved};
 use crate::error::{Error, Result};
 use crate::report::rank::{kendall, spearman, spearman_interval};
 use crate::rng::{Purpose, stream};
 use crate::run::{Progress, RunDir};
+use crate::runner::Runnable;
 use crate::search::Search;
 
 /// With fewer architectures a rank correlation has no interval.
@@ -78,8 +77,8 @@ pub fn rank(args: &RankArgs, ui: &Ui) -> Result<()> {
     });
     let entries = drawn(entries, args)?;
 
-    let mut session = open(&run, config, ui)?;
-    let (scores, images) = scores(&mut session.search, &entries, args, ui)?;
+    let mut search = open(&run, config, ui)?;
+    let (scores, images) = scores(&mut search, &entries, args, ui)?;
     let values: Vec<f64> = entries.iter().map(|entry| entry.value).collect();
     let spearman = spearman(&scores, &values);
     let interval = spearman.and_then(|rho| spearman_interval(rho, scores.len()));
@@ -106,7 +105,7 @@ pub fn rank(args: &RankArgs, ui: &Ui) -> Result<()> {
 /// The search run at `path`.
 fn search_run(path: &Path) -> Result<RunDir> {
     let run = RunDir::open(path)?;
-    check_weights(&run)?;
+    run.check_weights()?;
     let kind = run.manifest()?.kind;
     if kind != Config::KIND {
         let expected = "a search, whose shared weights serve any architecture";
@@ -149,20 +148,17 @@ fn drawn(mut entries: Vec<Entry>, args: &RankArgs) -> Result<Vec<Entry>> {
 }
 
 /// The search of `run` with its newest good shared weights.
-fn open(run: &RunDir, mut config: Config, ui: &Ui) -> Result<Session> {
+fn open(run: &RunDir, mut config: Config, ui: &Ui) -> Result<Search> {
     let (newest, warnings) = run.checkpoints().newest_good()?;
     warnings.iter().for_each(|w| ui.warn(w));
     // The runs that it started from may be gone, and its weights are its own.
     config.forget_origin();
-    let mut session = Session::open(config, Some(&run.manifest()?), ui)?;
-    session.check_data(run)?;
-    session.search.set_weights(&newest.state, &newest.state_path(), "v.")?;
-    ui.note(&format!(
-        "shared weights after step {} of {}",
-        newest.step,
-        session.search.config().length.steps
-    ));
-    Ok(session)
+    let manifest = run.manifest()?;
+    let (mut search, now) = Search::open(config, Some(&manifest), &ui.events())?;
+    manifest.check_data(&now.data, &run.file("manifest.json"))?;
+    search.set_weights(&newest.state, &newest.state_path(), "v.")?;
+    ui.note(&format!("shared weights after step {} of {}", newest.step, search.config().length.steps));
+    Ok(search)
 }
 
 /// Mean log-likelihood per image of each architecture, nats, and the number of images.
@@ -189,7 +185,7 @@ fn scores(search: &mut Search, entries: &[Entry], args: &RankArgs, ui: &Ui) -> R
         scores.push(score);
     }
     bar.lock().close();
-    super::variants::keep_compiled(search.network().gpu(), ui);
+    crate::runner::variants::keep_compiled(search.network().gpu(), &ui.events());
     Ok((scores, held_out.n_images()))
 }
 

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use super::Ui;
 use super::space_args::{SpaceArgs, elsewhere};
-use super::{Ui, open, variants};
 use crate::Result;
+use crate::runner::{open, variants};
 use crate::space::NetworkKind;
 use crate::train::{self, replay::Replay};
 
@@ -89,6 +90,7 @@ pub fn replay(args: &ReplayArgs, ui: &Ui) -> Result<()> {
     // A chain has no other stem than its own.
     let stem = (args.stem != Stem::Cifar).then_some(args.stem);
     let (space, alpha) = elsewhere(&args.genotype, &args.space.with_cells(args.layers, stem))?;
+    let events = ui.events();
     let replay = Replay {
         space,
         alpha,
@@ -99,7 +101,9 @@ pub fn replay(args: &ReplayArgs, ui: &Ui) -> Result<()> {
         kind: args.network.into(),
         train: args.mode == Mode::Train,
         reference_kernels: args.reference_kernels,
-        variants: Some(variants::of_adapter(&open::adapter(None, ui)?, ui)?.variants),
+        variants: Some(
+            variants::of_adapter(&open::adapter(ui.device.as_deref(), &events)?, &events)?.variants,
+        ),
         device: ui.device.clone(),
     };
     train::replay::replay(&replay)?;

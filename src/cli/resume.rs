@@ -1,12 +1,13 @@
-//! `parsec resume RUN` → the run goes on, or says that it is over.
+//! `parsec resume RUN` → the run goes on from its newest good checkpoint.
 
 use std::path::Path;
 
-use super::Ui;
-use super::session::Session;
-use super::train;
+use super::{Ui, driven};
 use crate::config::{Resolved, TrainConfig};
-use crate::run::{self, CONSENSUS, RunDir};
+use crate::run::{CONSENSUS, RunDir};
+use crate::runner;
+use crate::search::Search;
+use crate::train::Training;
 use crate::{Error, Result};
 
 /// Goes on with the run at `path`.
@@ -22,21 +23,9 @@ pub fn resume(path: &Path, ui: &Ui) -> Result<()> {
         return Err(Error::file(path, None, expected, found, try_this));
     }
     let run = RunDir::open_for_writing(path)?;
+    let (device, events) = (ui.device.as_deref(), ui.events());
     if run.manifest()?.kind == TrainConfig::KIND {
-        return train::resume(path, &run, ui);
+        return driven(runner::resume::<Training>(path, run, device, &events)?, ui);
     }
-    // The folder may have been moved since. The runs it started from may be gone, and are only needed if not
-    // even the first checkpoint was written.
-    let mut config = run.config()?;
-    config.session.run = Some(path.to_owned());
-    if !run.checkpoints().steps()?.is_empty() {
-        config.forget_origin();
-    }
-    let mut session = Session::open(config, Some(&run.manifest()?), ui)?;
-    session.check(&run, ui)?;
-    for warning in run::resume(&mut session.search, &run)? {
-        ui.warn(&warning);
-    }
-    ui.note(&format!("going on after step {}", session.search.steps_done()));
-    session.drive(&run, ui)
+    driven(runner::resume::<Search>(path, run, device, &events)?, ui)
 }

@@ -1,14 +1,14 @@
 //! `parsec search [CONFIG.toml] [flags]` → the resolved configuration → a search.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::Ui;
 use super::flags::{Declared, Flags};
-use super::session::Session;
+use super::{Ui, start};
 use crate::Result;
 use crate::config::keys::Concern;
 use crate::config::{Config, Resolved};
 use crate::run::RunDir;
+use crate::search::Search;
 
 /// The flags of `search`. Their names with underscores are the keys of the TOML file.
 #[derive(Debug, Default, clap::Args)]
@@ -44,14 +44,5 @@ pub fn search(args: &SearchArgs, ui: &Ui) -> Result<()> {
         RunDir::check_free(run)?;
     }
     let path = config.session.run.clone().unwrap_or_else(|| RunDir::next_free("search"));
-    start(config, &path, ui)
-}
-
-/// Starts a search in a new run folder.
-pub fn start(mut config: Config, path: &Path, ui: &Ui) -> Result<()> {
-    config.session.run = Some(path.to_owned());
-    let session = Session::open(config, None, ui)?;
-    let run = session.create(path)?;
-    ui.note(&format!("run folder {}", path.display()));
-    session.drive(&run, ui)
+    start::<Search>(config, &path, ui)
 }

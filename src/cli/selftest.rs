@@ -1,8 +1,8 @@
 //! `parsec selftest` → every kernel against its f64 reference on the adapter.
 
 use super::Ui;
+use super::Verbosity;
 use crate::gpu::Options;
-use crate::run::Verbosity;
 use crate::{Error, Result, selftest};
 
 /// The flags of `selftest`.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use crate::config::keys::nearest;
+use crate::error::nearest;
 use crate::error::{Error, Result};
 use crate::space::{Alpha, Space};
 

@@ -3,17 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::open::{self, Opened, Wanted};
+use super::Ui;
 use super::space_args::elsewhere;
-use super::{Ui, variants};
 use crate::config::{Resolved, TrainConfig};
 use crate::data::{Dataset, Identity, Normalisation};
 use crate::error::{Error, Result};
-use crate::export::tensors::{self, Tensors};
+use crate::files::tensors::{self, Tensors};
 use crate::gpu::Gpu;
 use crate::graph::Lowering;
 use crate::ops::Tuning;
-use crate::run::{Manifest, RunDir};
+use crate::run::{Events, Manifest, RunDir};
+use crate::runner::open::{self, Opened, Wanted};
+use crate::runner::variants;
 use crate::space::{NetworkKind, NetworkSpec, Space, read_architecture};
 use crate::train::{self, Trained};
 
@@ -80,8 +81,9 @@ impl TrainingRun {
     pub fn trained(&self, (tensors, path): (&Tensors, &Path), ui: &Ui) -> Result<Trained> {
         let spec = self.spec()?;
         let alpha = read_architecture(&*spec.space, &self.config.architecture.genotype)?;
-        let mut gpu = open::adapter(self.config.session.device.as_deref(), ui)?;
-        let lowering = Lowering { tuning: tuning(&mut gpu, ui)?, ..train::lowering(&self.config) };
+        let (events, configured) = (ui.events(), self.config.session.device.as_deref());
+        let mut gpu = open::adapter(ui.device.as_deref().or(configured), &events)?;
+        let lowering = Lowering { tuning: tuning(&mut gpu, &events)?, ..train::lowering(&self.config) };
         Trained::new(spec, alpha, (tensors, path), gpu, lowering)
     }
 
@@ -127,8 +129,8 @@ fn spec(
 }
 
 /// The kernels' forms on the adapter, whose reads are set to go with them.
-fn tuning(gpu: &mut Gpu, ui: &Ui) -> Result<Tuning> {
-    let variants = variants::of_adapter(gpu, ui)?.variants;
+fn tuning(gpu: &mut Gpu, events: &Events) -> Result<Tuning> {
+    let variants = variants::of_adapter(gpu, events)?.variants;
     gpu.read_through_textures(variants.textures == 1);
     Ok(variants.tuning)
 }
@@ -152,10 +154,10 @@ impl Elsewhere<'_> {
     pub fn open(&self, ui: &Ui) -> Result<(Trained, Arc<Dataset>, Normalisation)> {
         let (space, alpha) = elsewhere(self.genotype, &self.settings)?;
         let (tensors, _) = tensors::read(self.weights)?;
-        let Opened { dataset, normalisation, mut gpu } = open::open(&self.wanted, ui)?;
+        let Opened { dataset, normalisation, mut gpu } = open::open(&self.wanted, &ui.events())?;
         let images = [dataset.test.channels, dataset.test.height, dataset.test.width];
         let spec = spec(space, self.channels, images, dataset.class_names.len());
-        let lowering = Lowering { tuning: tuning(&mut gpu, ui)?, ..Lowering::default() };
+        let lowering = Lowering { tuning: tuning(&mut gpu, &ui.events())?, ..Lowering::default() };
         let trained = Trained::new(spec, alpha, (&tensors, self.weights), gpu, lowering)?;
         Ok((trained, dataset, normalisation))
     }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-use super::Common;
-use crate::run::{Bar, Verbosity};
+use super::{Bar, Common, Verbosity};
+use crate::run::{Event, Events};
 use crate::{Error, Result};
 
 /// How a command talks to its user.
@@ -63,6 +63,18 @@ impl Ui {
     /// A warning on standard error, always.
     pub fn warn(&self, warning: impl std::fmt::Display) {
         eprintln!("warning: {warning}");
+    }
+
+    /// Shows what happens in a run.
+    pub fn events(&self) -> Events {
+        let (ui, bar) = (self.clone(), self.bar());
+        Events::new(move |event| match event {
+            Event::Note(text) => ui.note(&text),
+            Event::Warning(text) => ui.warn(text),
+            Event::Compiling { ready, known } => bar.lock().compiling(ready, known),
+            Event::Step { progress, .. } => bar.lock().update(&progress),
+            Event::Stepped => bar.lock().close(),
+        })
     }
 
     /// The display of progress, shared with who tells of compilation.

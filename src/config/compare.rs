@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use toml::{Table, Value};
 
-use super::keys::{self, Concern, nearest};
+use super::keys::{self, Concern};
 use super::{Config, Method, Resolved, Stem, TrainConfig, types};
+use crate::error::nearest;
 use crate::space::{self, Space, SpaceSettings, StemKind, owner};
 use crate::{Error, Result};
 

@@ -3,6 +3,7 @@
 use toml::Value;
 
 use super::types::{self, Every, Samples};
+use crate::error::nearest;
 use crate::{Error, Result};
 
 /// What a setting may hold. Ranges include both ends unless said otherwise.
@@ -179,15 +180,4 @@ pub(super) fn items(value: &Value) -> std::result::Result<Vec<String>, String> {
 
 fn number(value: &Value) -> Option<f64> {
     value.as_float().or_else(|| value.as_integer().map(|i| i as f64))
-}
-
-/// The candidate closest to `word`, if one is close: at most a third of its letters differ, or it
-/// begins with `word`.
-pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let word = word.to_lowercase().replace('-', "_");
-    candidates
-        .map(|c| (strsim::levenshtein(&word, c), c))
-        .filter(|(d, c)| *d <= 1 + c.len().max(word.len()) / 3 || (word.len() > 2 && c.starts_with(&word)))
-        .min()
-        .map(|(_, c)| c)
 }

@@ -283,12 +283,6 @@ impl Config {
         }
     }
 
-    /// Drops what the search started from, which a run that goes on no longer needs.
-    pub fn forget_origin(&mut self) {
-        (self.prior.prior_from, self.prior.prior_temperature, self.execution.weights_from) =
-            (None, None, None);
-    }
-
     /// What is searched.
     ///
     /// # Errors
@@ -403,8 +397,17 @@ impl Resolved for Config {
         Self::check(self)
     }
 
-    fn seed(&self) -> u64 {
-        self.session.seed
+    fn session(&self) -> &Session {
+        &self.session
+    }
+
+    fn session_mut(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    fn forget_origin(&mut self) {
+        (self.prior.prior_from, self.prior.prior_temperature, self.execution.weights_from) =
+            (None, None, None);
     }
 
     fn steps(&self) -> u64 {

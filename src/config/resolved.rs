@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use super::keys::{self, Concern, Key, Kind};
 use super::layer::{self, Length};
-use super::{Aside, Every};
+use super::{Aside, Every, Session};
 use crate::space::owner;
 use crate::{Error, Result};
 
@@ -25,8 +25,14 @@ pub trait Resolved: Serialize + DeserializeOwned {
     /// Whether every value is in its range and the values fit together.
     fn check(&self) -> Result<()>;
 
-    /// Key of every random stream.
-    fn seed(&self) -> u64;
+    /// How it is run.
+    fn session(&self) -> &Session;
+
+    /// The same, to be changed.
+    fn session_mut(&mut self) -> &mut Session;
+
+    /// Drops what the run started from, which one that goes on no longer needs.
+    fn forget_origin(&mut self);
 
     /// Steps in all; 0 as long as only the number of epochs is known.
     fn steps(&self) -> u64;

@@ -95,7 +95,7 @@ impl TrainConfig {
         space::space(&self.network.space, &settings)
     }
 
-    /// Sets [`Self::steps`] from [`Self::epochs`] once the length of an epoch is known.
+    /// Sets the steps from the epochs once the length of an epoch is known.
     pub fn resolve_steps(&mut self, steps_per_epoch: u64) {
         if let Some(epochs) = self.length.epochs {
             self.length.steps = epochs.saturating_mul(steps_per_epoch.max(1));
@@ -124,8 +124,16 @@ impl Resolved for TrainConfig {
         resolved::check_normalisation(self.images.mean.as_deref(), self.images.std.as_deref())
     }
 
-    fn seed(&self) -> u64 {
-        self.session.seed
+    fn session(&self) -> &Session {
+        &self.session
+    }
+
+    fn session_mut(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    fn forget_origin(&mut self) {
+        self.architecture.weights = None;
     }
 
     fn steps(&self) -> u64 {

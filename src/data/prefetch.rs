@@ -3,13 +3,13 @@
 //! Each step is prepared by one thread as a pure function of its number, and steps are handed out in
 //! order, so that the number of threads changes nothing but the time.
 
+use crate::host::thread::{Builder, JoinHandle};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
 
 use super::batch::{Batch, BatchSource};
 use crate::error::{Error, Result};

@@ -3,6 +3,5 @@
 pub mod network;
 pub mod onnx;
 pub mod python;
-pub mod tensors;
 
 pub use network::{About, Trained};

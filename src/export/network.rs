@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::tensors::{self, Data, Metadata, Tensor, Tensors};
 use crate::error::{Error, Result};
+use crate::files::tensors::{self, Data, Metadata, Tensor, Tensors};
 use crate::network::Net;
 use crate::network::{ParamRole, ParamSpec};
 use crate::space::{Alpha, Paths, Space};

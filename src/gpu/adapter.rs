@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::wait::wait;
 use crate::{Error, Result};
 
 /// An adapter as users see it and as the manifest records it.
@@ -161,7 +162,7 @@ fn list() -> Vec<wgpu::Adapter> {
         flags: wgpu::InstanceFlags::empty().with_env(),
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     });
-    pollster::block_on(instance.enumerate_adapters(backends))
+    wait(instance.enumerate_adapters(backends))
 }
 
 /// Order of preference, the fastest class first.

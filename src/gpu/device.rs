@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::adapter::{self, AdapterInfo};
 use super::pipelines::Pipelines;
+use super::wait::wait;
 use crate::kernel::Dispatch;
 use crate::{Error, Result};
 
@@ -195,7 +196,7 @@ impl Device {
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         });
-        let (device, queue) = pollster::block_on(request).map_err(|e| {
+        let (device, queue) = wait(request).map_err(|e| {
             Error::device(
                 format!("{} ({}) cannot be opened: {e}", info.name, info.backend),
                 "another device (parsec devices lists them), or a newer driver",
@@ -359,9 +360,9 @@ impl Device {
         let validation = self.wgpu().push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = self.wgpu().push_error_scope(wgpu::ErrorFilter::Internal);
         let made = work(self.wgpu());
-        let internal = pollster::block_on(internal.pop());
-        let validation = pollster::block_on(validation.pop());
-        let memory = pollster::block_on(memory.pop());
+        let internal = wait(internal.pop());
+        let validation = wait(validation.pop());
+        let memory = wait(memory.pop());
         (made, memory.or(validation).or(internal))
     }
 

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::host::Instant;
 
 use super::adapter::{AdapterInfo, Class};
 use super::device::{Device, Fault, Faults, Listener, Options, Reads};

@@ -17,6 +17,7 @@ mod pipelines;
 mod record;
 mod results;
 mod variants;
+mod wait;
 
 pub use adapter::{AdapterInfo, AdapterLimits, Class, adapters, choose, class_from_env};
 pub use device::{Alter, Device, LimitsChoice, Options, Reads, has_dxc};

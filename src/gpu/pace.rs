@@ -4,7 +4,7 @@
 //! Work is counted in units (a unit is one flop at the adapter's measured mix); the rate in units per second
 //! starts low, and follows what was measured.
 
-use std::time::Instant;
+use crate::host::Instant;
 
 /// Aimed at per submission; estimates are off by up to a factor of two, and 0.2 s is the most wanted.
 const TARGET_SECS: f64 = 0.1;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// `work` of each item, in order. Each core takes the next item that nobody has.
 pub(super) fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    let n_threads = crate::host::threads(0).min(items.len());
     if n_threads < 2 {
         return items.iter().map(work).collect();
     }
@@ -13,7 +13,7 @@ pub(super) fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R 
         let taken = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
         taken.map_while(|i| items.get(i).map(|item| (i, work(item)))).collect::<Vec<_>>()
     };
-    let mut done: Vec<(usize, R)> = std::thread::scope(|scope| {
+    let mut done: Vec<(usize, R)> = crate::host::thread::scope(|scope| {
         let threads: Vec<_> = (1..n_threads).map(|_| scope.spawn(share)).collect();
         let mut done = share();
         for thread in threads {

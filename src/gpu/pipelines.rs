@@ -166,7 +166,7 @@ impl Gpu {
         let (compiler, list) = (self.compiler(), missing.clone());
         let (done, compiled) = mpsc::channel();
         // Nobody may be there any more to hear of it.
-        std::thread::spawn(move || _ = done.send(in_parallel(&list, |d| compiler.compile(d))));
+        crate::host::thread::spawn(move || _ = done.send(in_parallel(&list, |d| compiler.compile(d))));
         match compiled.recv_timeout(most) {
             Ok(compiled) => {
                 for (d, pipeline) in missing.iter().zip(compiled) {

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::host::Instant;
 
 use super::executor::{Gpu, Held};
 use super::mirror::{Copy, Fresh};

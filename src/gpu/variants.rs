@@ -5,7 +5,9 @@
 //! dispatches of one child that depend on the setting, the forms in turn, so that rising clocks and other programs meet
 //! all of them alike. A form must be clearly faster to replace the one in use: noise alone moves nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::host::Instant;
 
 use serde::{Deserialize, Serialize};
 

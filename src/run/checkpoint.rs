@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Warning, files};
-use crate::export::tensors::{self, Metadata, Tensors};
+use super::Warning;
+use crate::files;
+use crate::files::tensors::{self, Metadata, Tensors};
 use crate::{Error, Result};
 
 const STATE: &str = "state.safetensors";

@@ -61,7 +61,7 @@ impl Store {
         let path = self.path().ok_or_else(|| {
             Error::usage("PARSEC_CACHE", "a folder for what is known of adapters", "nothing", "set it")
         })?;
-        let folder = super::files::parent(&path);
+        let folder = crate::files::parent(&path);
         std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
         let mut entries = self.read().0;
         entries.insert(adapter.to_owned(), value);
@@ -76,7 +76,7 @@ impl Store {
 /// Replaces the file as a whole; other processes may do so at the same time, and the last one counts.
 fn write_shared(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
     let write = || {
-        let mut file = tempfile::NamedTempFile::new_in(super::files::parent(path))?;
+        let mut file = tempfile::NamedTempFile::new_in(crate::files::parent(path))?;
         file.write_all(bytes)?;
         file.persist(path).map_err(|e| e.error)
     };
@@ -111,7 +111,7 @@ pub fn compiled_kernels(adapter: &str) -> Option<Vec<u8>> {
 /// Errors: [`Error::Io`] where the file cannot be written.
 pub fn keep_compiled_kernels(adapter: &str, data: &[u8]) -> Result<()> {
     let Some(path) = compiled_path(adapter) else { return Ok(()) };
-    let folder = super::files::parent(&path);
+    let folder = crate::files::parent(&path);
     std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
     let header =
         Compiled { adapter: adapter.into(), bytes: data.len(), sha256: super::checkpoint::sha256(data) };

@@ -8,8 +8,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::manifest::{config_json, first_change};
-use super::{Checkpoints, Manifest, files};
+use super::{CONSENSUS, Checkpoints, Manifest};
 use crate::config::{Config, Resolved, TrainConfig, in_words};
+use crate::files;
 use crate::{Error, Result};
 
 const CONFIG: &str = "config.toml";
@@ -165,14 +166,35 @@ impl RunDir {
         Checkpoints::new(self.file("checkpoints"))
     }
 
+    /// The resolved configuration.
+    pub fn read_config<C: Resolved>(&self) -> Result<C> {
+        crate::config::read_resolved(&self.file(CONFIG))
+    }
+
+    /// Refuses a consensus where shared weights are needed.
+    ///
+    /// # Errors
+    /// [`Error::File`] naming the runs that have them.
+    pub fn check_weights(&self) -> Result<()> {
+        if self.manifest()?.kind != CONSENSUS {
+            return Ok(());
+        }
+        let result = self.result().unwrap_or_default();
+        let members = result["runs"].as_array().into_iter().flatten();
+        let paths: Vec<&str> = members.filter_map(|member| member["run"].as_str()).collect();
+        let try_this = format!("one of the searches that it was made of: {}", paths.join(", "));
+        let found = "a consensus, which has a prior only";
+        Err(Error::file(&self.path, None, "a run with shared weights", found, try_this))
+    }
+
     /// The resolved configuration of a search.
     pub fn config(&self) -> Result<Config> {
-        Config::read_resolved(&self.file(CONFIG))
+        self.read_config()
     }
 
     /// The resolved configuration of a training.
     pub fn train_config(&self) -> Result<TrainConfig> {
-        crate::config::read_resolved(&self.file(CONFIG))
+        self.read_config()
     }
 
     /// What the run was started on.
@@ -218,7 +240,9 @@ pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
 fn try_lock(file: &File) -> std::result::Result<(), TryLockError> {
     for _ in 0..20 {
         match file.try_lock() {
-            Err(TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(100)),
+            Err(TryLockError::WouldBlock) => {
+                crate::host::thread::sleep(std::time::Duration::from_millis(100))
+            }
             other => return other,
         }
     }

@@ -1,55 +1,8 @@
 //! A job → steps, metrics and checkpoints in a run folder, from wherever it stands.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use serde::Serialize;
-
 use super::metrics::{self, Metrics};
-use super::{Progress, RunDir, Warning};
-use crate::export::tensors::Tensors;
+use super::{Control, Event, Events, Job, RunDir, Warning};
 use crate::{Error, Result};
-
-/// Something that is trained step by step and whose state can be saved.
-///
-/// Two jobs with equal state must do equal steps: everything else that a step depends on is fixed at
-/// construction or keyed by the step's number.
-pub trait Job {
-    /// What a step leaves in the metrics: an object whose `step` counts from 1.
-    type Record: Serialize;
-
-    /// Steps done so far.
-    fn step_index(&self) -> u64;
-
-    /// Steps in all.
-    fn total_steps(&self) -> u64;
-
-    /// Does the next step.
-    fn step(&mut self) -> Result<Self::Record>;
-
-    /// The whole state: what [`Self::restore`] needs to go on with the same bits.
-    fn snapshot(&mut self) -> Result<Tensors>;
-
-    /// Takes on the state that [`Self::snapshot`] gave after `step` steps.
-    fn restore(&mut self, step: u64, state: &Tensors) -> Result<()>;
-
-    /// Opens its adapter again after it was lost; the state is then set by [`Self::restore`].
-    fn reopen(&mut self) -> Result<()> {
-        Err(Error::device("this job has no adapter to open again", ""))
-    }
-
-    /// Whether a step that failed with `error` left the state as it was before it.
-    fn is_whole_after(&self, _error: &Error) -> bool {
-        false
-    }
-
-    /// What is worth showing of a record.
-    fn progress(&self, record: &Self::Record) -> Progress;
-
-    /// How good the state is, larger being better; a function of the state. The best checkpoint is kept.
-    fn score(&self) -> Option<f64> {
-        None
-    }
-}
 
 /// How a job is driven.
 #[derive(Clone, Copy, Debug)]
@@ -86,24 +39,24 @@ pub fn resume<J: Job>(job: &mut J, run: &RunDir) -> Result<Vec<Warning>> {
 }
 
 /// Drives `job` to its last step: a line of metrics for each step; a checkpoint before the first step,
-/// every so many steps, at the end, and when `stop` is raised.
+/// every so many steps, at the end, and when `control` asks to stop.
 ///
 /// A lost adapter is opened again and the run goes on from its newest checkpoint, with the same bits; an
 /// adapter that is lost twice at one step stops the run.
 ///
 /// # Errors
-/// [`Error::Interrupted`] after saving, if `stop` was raised before the last step. [`Error::NonFinite`].
+/// [`Error::Interrupted`] after saving, if it was asked to stop before the last step. [`Error::NonFinite`].
 /// [`Error::Stopped`] where a step or a write failed otherwise; the checkpoints are as they were.
 pub fn drive<J: Job>(
     job: &mut J,
     run: &RunDir,
     options: Options,
-    show: &mut dyn FnMut(&Progress),
-    stop: &AtomicBool,
+    events: &Events,
+    control: &Control,
 ) -> Result<Outcome> {
     let mut lost_at = None;
     loop {
-        let error = match steps(job, run, options, show, stop) {
+        let error = match steps(job, run, options, events, control) {
             Err(e) => e,
             done => return done,
         };
@@ -116,9 +69,9 @@ pub fn drive<J: Job>(
             return Err(stopped(error, run));
         }
         lost_at = Some(step);
-        eprintln!("warning: {error}\n  opening it again");
+        events.warn(format!("{error}\n  opening it again"));
         let reopened = job.reopen().and_then(|()| resume(job, run));
-        reopened.map_err(|e| stopped(e, run))?.iter().for_each(|w| eprintln!("warning: {w}"));
+        reopened.map_err(|e| stopped(e, run))?.iter().for_each(|w| events.warn(w));
     }
 }
 
@@ -126,8 +79,8 @@ fn steps<J: Job>(
     job: &mut J,
     run: &RunDir,
     options: Options,
-    show: &mut dyn FnMut(&Progress),
-    stop: &AtomicBool,
+    events: &Events,
+    control: &Control,
 ) -> Result<Outcome> {
     if job.step_index() == 0 {
         save(job, run, options)?;
@@ -151,10 +104,10 @@ fn steps<J: Job>(
                 return Err(e);
             }
         };
-        metrics.append(&record)?;
-        show(&job.progress(&record));
+        let line = metrics.append(&record)?;
+        events.tell(Event::Step { progress: job.progress(&record), line });
         let (step, total) = (job.step_index(), job.total_steps());
-        let stopped = stop.load(Ordering::SeqCst);
+        let stopped = control.wait();
         // With 0 this is never so.
         let due = step.is_multiple_of(options.checkpoint_every);
         if due || stopped || step >= total {

@@ -57,7 +57,7 @@ impl Manifest {
         Ok(Self {
             kind: C::KIND.into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            seed: config.seed(),
+            seed: config.session().seed,
             total_steps: config.steps(),
             config: config_json(config)?,
             ..Self::default()

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Warning, files};
+use super::Warning;
+use crate::files;
 use crate::{Error, Result};
 
 /// The open metrics of a run.
@@ -22,12 +23,14 @@ impl Metrics {
         Ok(Self { file: file.map_err(|e| Error::io("open", path, e))?, path: path.to_owned() })
     }
 
-    /// Appends `record`, an object with a `step`, in one write.
-    pub fn append(&mut self, record: &impl Serialize) -> Result<()> {
-        let mut line = serde_json::to_vec(record)
+    /// Appends `record`, an object with a `step`, in one write. The line without its end.
+    pub fn append(&mut self, record: &impl Serialize) -> Result<String> {
+        let mut line = serde_json::to_string(record)
             .map_err(|e| Error::file(&self.path, None, "a record that JSON can hold", e.to_string(), ""))?;
-        line.push(b'\n');
-        files::write_all(&mut self.file, &line).map_err(|e| Error::io("write", &self.path, e))
+        line.push('\n');
+        files::write_all(&mut self.file, line.as_bytes()).map_err(|e| Error::io("write", &self.path, e))?;
+        line.pop();
+        Ok(line)
     }
 
     /// Waits until all lines are on the disk.

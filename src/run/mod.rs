@@ -9,22 +9,22 @@ pub mod checkpoint;
 pub mod choices;
 pub mod dir;
 pub mod drive;
-pub mod files;
+mod event;
+mod job;
 pub mod manifest;
 pub mod metrics;
-pub mod progress;
-pub mod stop;
 
 use std::path::{Path, PathBuf};
 
 pub use checkpoint::{Checkpoint, Checkpoints};
 pub use dir::RunDir;
-pub use drive::{Job, Options, Outcome, drive, resume};
+pub use drive::{Options, Outcome, drive, resume};
+pub use event::{Control, Event, Events};
+pub use job::{Job, Progress};
 pub use manifest::{CONSENSUS, Manifest};
-pub use progress::{Bar, Estimate, Progress, Verbosity};
 
 use crate::Result;
-use crate::export::tensors::Tensors;
+use crate::files::tensors::Tensors;
 
 /// Something that was repaired or passed over, to be told to the user.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,7 +10,7 @@ use super::strategy::{Step, Strategy, put, take};
 use crate::config::{Baseline, Config, Draws, Samples, Temper, TrainWeights};
 use crate::data::Batch;
 use crate::error::Result;
-use crate::export::tensors::{self, Tensor, Tensors};
+use crate::files::tensors::{self, Tensor, Tensors};
 use crate::gpu::Update;
 use crate::space::{Alpha, Prior, Space};
 

@@ -11,7 +11,7 @@ use super::prior_update::{Adam, adam};
 use super::strategy::{Step, Strategy, put, take_tables};
 use crate::data::Batch;
 use crate::error::{Error, Result};
-use crate::export::tensors::Tensors;
+use crate::files::tensors::Tensors;
 use crate::gpu::Update;
 use crate::graph::Mode;
 use crate::space::{Alpha, Mixture, Space};

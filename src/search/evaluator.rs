@@ -12,9 +12,9 @@
 //! What no architecture changes is computed once for all children of a pass, and so is its backward pass, from the sum
 //! of the children's weighted gradients (`graph::Extent`).
 
+use crate::host::Instant;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::config::Config;
 use crate::data::Batch;

@@ -11,6 +11,7 @@ mod evaluate;
 pub mod evaluator;
 pub mod evidence;
 pub mod importance;
+mod job;
 pub mod prior_update;
 pub mod random;
 mod record;

@@ -11,7 +11,7 @@ use super::evaluator::Evaluator;
 use super::strategy::{Step, Strategy};
 use crate::data::Batch;
 use crate::error::{Error, Result};
-use crate::export::tensors::{self, Tensor, Tensors};
+use crate::files::tensors::{self, Tensor, Tensors};
 use crate::gpu::Update;
 use crate::rng::{Purpose, stream};
 use crate::space::{Alpha, Prior, Space};

@@ -1,7 +1,7 @@
 //! A search: the strategy's steps on batches of the two splits, its state, and who watches it.
 
+use crate::host::Instant;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::algorithm::{Parsec, Rules};
 use super::darts::AllPaths;
@@ -14,7 +14,7 @@ use super::trace::Trace;
 use crate::config::{Config, Method};
 use crate::data::{Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch, Split, split};
 use crate::error::{Error, Result};
-use crate::export::tensors::Tensors;
+use crate::files::tensors::Tensors;
 use crate::gpu::{Gpu, Network, Update};
 use crate::graph::Lowering;
 use crate::space::{Alpha, Mixture, NetworkKind, NetworkSpec, Prior, Space};
@@ -184,10 +184,7 @@ impl Search {
 
     fn batches(&mut self) -> Result<(Batch, Batch)> {
         if self.prefetch.is_none() {
-            let threads = match self.settings.config.session.threads {
-                0 => std::thread::available_parallelism().map_or(1, usize::from),
-                n => n,
-            };
+            let threads = crate::host::threads(self.settings.config.session.threads);
             self.prefetch = Some(Prefetch::new(self.sources.to_vec(), self.step, threads)?);
         }
         let next = self.prefetch.as_mut().map(Prefetch::next).transpose()?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::evaluator::{Evaluator, Trained};
 use crate::data::Batch;
 use crate::error::{Error, Result};
-use crate::export::tensors::{self, Tensor, Tensors};
+use crate::files::tensors::{self, Tensor, Tensors};
 use crate::gpu::Update;
 use crate::space::prior::PerSlot;
 use crate::space::{Alpha, Mixture, Prior, Space, Table};

@@ -7,7 +7,7 @@ use super::strategy::{Step, put};
 use crate::config::TrainWeights;
 use crate::data::Batch;
 use crate::error::{Error, Result};
-use crate::export::tensors::{Metadata, Tensor, Tensors, write_atomic};
+use crate::files::tensors::{Metadata, Tensor, Tensors, write_atomic};
 
 /// Writes `RUN/trace/step-NNNNN.safetensors` for the first steps.
 pub(super) struct Trace;

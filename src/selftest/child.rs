@@ -4,9 +4,9 @@
 //! gradient differs by some thousandths although every kernel is right. So each child runs with several
 //! sets of weights: most must agree to f32's accuracy, and none may be further off than such a flip goes.
 
+use crate::host::Instant;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::cases::name;
 use super::distance::{distance, gradient_distance};

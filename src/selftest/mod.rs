@@ -16,7 +16,7 @@ pub mod run;
 pub mod setup;
 pub mod shaders;
 
-use std::time::Instant;
+use crate::host::Instant;
 
 pub use report::Report;
 pub use run::Outcome;

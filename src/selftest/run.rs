@@ -1,6 +1,6 @@
 //! A test → run twice on the adapter → errors and problems.
 
-use std::time::Instant;
+use crate::host::Instant;
 
 use bytemuck::{cast_slice, pod_collect_to_vec};
 

@@ -1,6 +1,6 @@
 //! A network on its adapter → seconds per image.
 
-use std::time::Instant;
+use crate::host::Instant;
 
 use serde::Serialize;
 

@@ -5,6 +5,7 @@
 //! state, `weights` reads files of weights, `trained` is a network that is only used.
 
 mod evaluate;
+mod job;
 mod latency;
 mod record;
 pub mod replay;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::export::tensors::{self, Data, Metadata, Tensor, Tensors};
+use crate::files::tensors::{self, Data, Metadata, Tensor, Tensors};
 use crate::gpu::{Child, Gpu, LimitsChoice, Network, Options, Variants};
 use crate::graph::{Layout, Lowering, Mode};
 use crate::kernel::Buf;

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Training;
 use super::weights::{Prefixes, Weights};
 use crate::error::{Error, Result};
-use crate::export::tensors::{self, Tensor, Tensors};
+use crate::files::tensors::{self, Tensor, Tensors};
 use crate::kernel::Buf;
 
 impl Training {

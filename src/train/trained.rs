@@ -8,7 +8,7 @@ use super::training::HELD_OUT;
 use super::weights::Weights;
 use crate::data::{Images, Normalisation};
 use crate::error::Result;
-use crate::export::tensors::Tensors;
+use crate::files::tensors::Tensors;
 use crate::gpu::{Child, Gpu, Network};
 use crate::graph::{Layout, Lowering, Mode};
 use crate::kernel::Buf;

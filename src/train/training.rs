@@ -1,7 +1,7 @@
 //! Training the network of one genotype, step by step.
 
+use crate::host::Instant;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::evaluate::{Evaluation, evaluate};
 use super::record::{Phases, TrainRecord};
@@ -246,10 +246,7 @@ impl Training {
 
     fn next_batch(&mut self) -> Result<Batch> {
         if self.prefetch.is_none() {
-            let threads = match self.settings.config.session.threads {
-                0 => std::thread::available_parallelism().map_or(1, usize::from),
-                n => n,
-            };
+            let threads = crate::host::threads(self.settings.config.session.threads);
             self.prefetch = Some(Prefetch::new(vec![Arc::clone(&self.source)], self.step, threads)?);
         }
         let next = self.prefetch.as_mut().map(Prefetch::next).transpose()?;
@@ -280,9 +277,9 @@ impl Training {
         Ok(None)
     }
 
-    /// Steps between checkpoints, which are evaluated too; none: at the end only.
-    pub fn checkpoint_every(&self) -> Option<u64> {
-        self.settings.config.session.checkpoint_every.steps(self.source.batches_per_epoch())
+    /// Batches of the training images.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.source.batches_per_epoch()
     }
 
     /// Held-out accuracy if it was evaluated after the step that was done last.

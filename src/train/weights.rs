@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::export::tensors::{self, Data, Tensor, Tensors};
+use crate::files::tensors::{self, Data, Tensor, Tensors};
 use crate::graph::Layout;
 use crate::graph::init::{initial, initial_state};
 use crate::network::{ParamRole, ParamSpec};

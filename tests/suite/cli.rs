@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use clap::CommandFactory;
 use parsec_nas::cli::Cli;
 use parsec_nas::config::{Config, Resolved, keys::keys};
-use parsec_nas::export::tensors::Tensor;
+use parsec_nas::files::tensors::Tensor;
 use parsec_nas::run::{Manifest, RunDir};
 use tempfile::TempDir;
 

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use parsec_nas::Error;
 use parsec_nas::config::Resolved;
-use parsec_nas::config::keys::{keys, nearest};
+use parsec_nas::config::keys::keys;
 use parsec_nas::config::{
     Baseline, Config, Draws, Every, Samples, Temper, TrainConfig, TrainWeights, to_table,
 };
+use parsec_nas::error::nearest;
 use parsec_nas::space::Primitive;
 use proptest::prelude::*;
 use tempfile::TempDir;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use parsec_nas::config::Config;
-use parsec_nas::export::tensors::Tensors;
+use parsec_nas::files::tensors::Tensors;
 use parsec_nas::run::{self, Manifest, RunDir};
 use parsec_nas::search::{prior_tensors, take_prior};
 use parsec_nas::space::Prior;

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parsec_nas::export::network::{Extents, of_checkpoint};
-use parsec_nas::export::tensors::{self, Data, Tensor, Tensors};
 use parsec_nas::export::{About, Trained};
+use parsec_nas::files::tensors::{self, Data, Tensor, Tensors};
 use parsec_nas::network::ParamRole;
 use parsec_nas::space::genotype::named;
 use parsec_nas::space::{Darts, Genotype, NetworkKind, Pair, Primitive, StemKind};

@@ -11,7 +11,7 @@ use crate::with;
 use image::{DynamicImage, ImageFormat, RgbImage};
 use parsec_nas::config::{Config, TrainConfig};
 use parsec_nas::data;
-use parsec_nas::export::tensors::{self, Metadata, Tensor, Tensors};
+use parsec_nas::files::tensors::{self, Metadata, Tensor, Tensors};
 use parsec_nas::run::Manifest;
 use tempfile::TempDir;
 

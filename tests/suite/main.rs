@@ -24,6 +24,7 @@ mod replay;
 mod report;
 mod reproduce;
 mod run;
+mod runner;
 mod search;
 mod space;
 mod stored;

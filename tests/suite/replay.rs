@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use parsec_nas::export::tensors::{self, Data, Tensors};
+use parsec_nas::files::tensors::{self, Data, Tensors};
 use parsec_nas::space::Primitive;
 use serde_json::Value;
 

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::with;
+use parsec_nas::cli::Estimate;
 use parsec_nas::config::Config;
-use parsec_nas::export::tensors::{self, Data, Metadata, Tensor, Tensors};
+use parsec_nas::files;
+use parsec_nas::files::tensors::{self, Data, Metadata, Tensor, Tensors};
 use parsec_nas::run::{
-    self, Estimate, Job, Manifest, Options, Outcome, Progress, RunDir, Warning, drive, files, metrics,
+    self, Control, Event, Events, Job, Manifest, Options, Outcome, Progress, RunDir, Warning, drive, metrics,
 };
 use parsec_nas::search::take_prior;
 use parsec_nas::space::Darts;
@@ -22,7 +23,7 @@ pub(super) struct Walk {
     pub(super) total: u64,
     pub(super) x: Vec<f32>,
     pub(super) fail_at: Option<u64>,
-    pub(super) stop_at: Option<(u64, &'static AtomicBool)>,
+    pub(super) stop_at: Option<(u64, &'static Control)>,
 }
 
 impl Walk {
@@ -50,8 +51,8 @@ impl Job for Walk {
         let drift = (self.step as f32).sin();
         self.x.rotate_left(1);
         self.x.iter_mut().for_each(|x| *x = 3.9 * *x * (1.0 - *x) + 1e-3 * drift * *x);
-        if let Some((step, flag)) = self.stop_at {
-            flag.store(step <= self.step, Ordering::SeqCst);
+        if let Some((_, flag)) = self.stop_at.filter(|(step, _)| *step <= self.step) {
+            flag.stop();
         }
         Ok(serde_json::json!({"step": self.step, "x": self.x}))
     }
@@ -78,7 +79,7 @@ impl Job for Walk {
 
 pub(super) const TOTAL: u64 = 11;
 const EVERY_3: Options = Options { checkpoint_every: 3, keep: 2 };
-static NEVER: AtomicBool = AtomicBool::new(false);
+static NEVER: Control = Control::new();
 
 pub(super) fn create(folder: &TempDir, name: &str) -> RunDir {
     let config = Config::preset().unwrap();
@@ -86,7 +87,7 @@ pub(super) fn create(folder: &TempDir, name: &str) -> RunDir {
 }
 
 pub(super) fn go(job: &mut Walk, run: &RunDir) -> Result<Outcome> {
-    drive(job, run, EVERY_3, &mut |_| {}, &NEVER)
+    drive(job, run, EVERY_3, &Events::none(), &NEVER)
 }
 
 /// Metrics and last checkpoint, byte for byte.
@@ -118,10 +119,18 @@ pub(super) fn resume_and_finish(path: &Path) -> (u64, Vec<Warning>) {
 fn an_unbroken_run_leaves_a_line_per_step_and_the_right_checkpoints() {
     let folder = TempDir::new().unwrap();
     let run = create(&folder, "run");
-    let mut seen = vec![];
-    drive(&mut Walk::new(TOTAL), &run, EVERY_3, &mut |p| seen.push(p.step), &NEVER).unwrap();
-    assert_eq!(seen, (1..=TOTAL).collect::<Vec<_>>());
+    let (tell, seen) = std::sync::mpsc::channel();
+    let events = Events::new(move |event| {
+        if let Event::Step { progress, line } = event {
+            tell.send((progress.step, line)).unwrap();
+        }
+    });
+    drive(&mut Walk::new(TOTAL), &run, EVERY_3, &events, &NEVER).unwrap();
+    drop(events);
+    let (steps, told): (Vec<u64>, Vec<String>) = seen.iter().unzip();
+    assert_eq!(steps, (1..=TOTAL).collect::<Vec<_>>());
     let lines = std::fs::read_to_string(run.metrics_path()).unwrap();
+    assert_eq!(lines.lines().collect::<Vec<_>>(), told, "a step is told as its line in the metrics");
     assert_eq!(lines.lines().count(), 11);
     // The first, the best (step 3, at distance 1 from 4), the last two.
     assert_eq!(run.checkpoints().steps().unwrap(), [0, 3, 9, 11]);
@@ -181,12 +190,12 @@ fn killed_before_the_first_checkpoint() {
 
 #[test]
 fn interrupted_it_saves_and_says_how_to_go_on() {
-    static STOP: AtomicBool = AtomicBool::new(false);
+    static STOP: Control = Control::new();
     let folder = TempDir::new().unwrap();
     let expected = unbroken(&folder);
     let run = create(&folder, "run");
     let mut job = Walk { stop_at: Some((5, &STOP)), ..Walk::new(TOTAL) };
-    let error = drive(&mut job, &run, EVERY_3, &mut |_| {}, &STOP).unwrap_err();
+    let error = drive(&mut job, &run, EVERY_3, &Events::none(), &STOP).unwrap_err();
     assert_eq!(error.exit_code(), 130);
     assert!(error.to_string().contains("parsec resume"), "{error}");
     assert_eq!(run.checkpoints().steps().unwrap().last(), Some(&5));
@@ -198,11 +207,11 @@ fn interrupted_it_saves_and_says_how_to_go_on() {
 
 #[test]
 fn interrupted_in_its_last_step_it_is_done() {
-    static STOP: AtomicBool = AtomicBool::new(false);
+    static STOP: Control = Control::new();
     let folder = TempDir::new().unwrap();
     let run = create(&folder, "run");
     let mut job = Walk { stop_at: Some((TOTAL, &STOP)), ..Walk::new(TOTAL) };
-    assert_eq!(drive(&mut job, &run, EVERY_3, &mut |_| {}, &STOP).unwrap(), Outcome::Done);
+    assert_eq!(drive(&mut job, &run, EVERY_3, &Events::none(), &STOP).unwrap(), Outcome::Done);
 }
 
 #[test]
@@ -575,4 +584,40 @@ fn the_estimate_counts_work() {
         estimate.finished(0.7, 7.0);
     }
     assert!((estimate.left(70.0).unwrap() - 7.0).abs() < 1e-9);
+}
+
+/// A run that is paused does no step; it goes on where it was, and can be stopped while it waits.
+#[test]
+fn a_paused_run_waits_and_goes_on_with_the_same_steps() {
+    static CONTROL: Control = Control::new();
+    let folder = TempDir::new().unwrap();
+    let expected = unbroken(&folder);
+    let run = create(&folder, "run");
+    let path = run.path().to_owned();
+    let (tell, seen) = std::sync::mpsc::channel();
+    let events = Events::new(move |event| {
+        if let Event::Step { progress, .. } = event {
+            if progress.step == 4 {
+                CONTROL.pause();
+            }
+            tell.send(progress.step).unwrap();
+        }
+    });
+    let going = std::thread::spawn(move || drive(&mut Walk::new(TOTAL), &run, EVERY_3, &events, &CONTROL));
+    assert_eq!((1..=4).map(|_| seen.recv().unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    let waited = seen.recv_timeout(std::time::Duration::from_millis(200));
+    assert!(waited.is_err() && !going.is_finished(), "a step while it is paused");
+    CONTROL.go_on();
+    assert_eq!(going.join().unwrap().unwrap(), Outcome::Done);
+    assert_eq!(remains(&path), expected);
+
+    let run = create(&folder, "stopped");
+    let control = std::sync::Arc::new(Control::new());
+    control.pause();
+    let of_run = std::sync::Arc::clone(&control);
+    let going = std::thread::spawn(move || {
+        drive(&mut Walk::new(TOTAL), &run, EVERY_3, &Events::none(), &of_run).unwrap_err()
+    });
+    control.stop();
+    assert!(matches!(going.join().unwrap(), Error::Interrupted { step: 1, .. }));
 }

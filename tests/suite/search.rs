@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use crate::with;
 use parsec_nas::config::{Config, Samples};
 use parsec_nas::data::{self, Dataset, Images, LoadOptions, Normalisation};
-use parsec_nas::export::tensors::Tensors;
+use parsec_nas::files::tensors::Tensors;
 use parsec_nas::graph::Lowering;
 use parsec_nas::search::{Phases, Search, Settings, StepRecord};
 use parsec_nas::space::{Darts, Genotype, Primitive, Prior, Space, StemKind};

@@ -28,7 +28,7 @@ fn cache() -> TempDir {
     variants.tuning.pointwise_quads = 1;
     // Sums of weight gradients in other chunks: other bits.
     variants.tuning.depthwise_rows = 1;
-    let key = parsec_nas::cli::variants::key(&adapter);
+    let key = parsec_nas::runner::variants::key(&adapter);
     let text = json!({ key: variants }).to_string();
     std::fs::write(folder.path().join("variants.json"), text).unwrap();
     folder

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use parsec_nas::export::onnx::proto::Model;
-use parsec_nas::export::tensors;
+use parsec_nas::files::tensors;
 use parsec_nas::report::png;
 use prost::Message;
 use resvg::usvg;

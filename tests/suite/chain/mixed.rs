@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use parsec_nas::export::tensors::Tensors;
+use parsec_nas::files::tensors::Tensors;
 use parsec_nas::gpu::{Child, Network};
 use parsec_nas::graph::{Layout, Lowering, Mode};
 use parsec_nas::kernel::Buf;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use parsec_nas::export::tensors::{self, Tensor};
+use parsec_nas::files::tensors::{self, Tensor};
 use parsec_nas::train::replay::{Replay, replay_on};
 
 use super::of_fixture;

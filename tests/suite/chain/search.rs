@@ -2,7 +2,7 @@
 
 use crate::with;
 use parsec_nas::config::{Config, Method, Samples};
-use parsec_nas::export::tensors;
+use parsec_nas::files::tensors;
 use parsec_nas::reference::network::{self, Batch, Tensors as Weights};
 use parsec_nas::space::{Alpha, Paths};
 

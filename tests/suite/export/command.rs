@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use parsec_nas::config::Config;
-use parsec_nas::export::{Trained, tensors};
+use parsec_nas::export::Trained;
+use parsec_nas::files::tensors;
 use parsec_nas::run::{Manifest, RunDir};
 use parsec_nas::space::{NetworkKind, StemKind};
 use tempfile::TempDir;

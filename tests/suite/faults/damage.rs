@@ -147,7 +147,7 @@ fn a_checkpoint_of_any_score_is_whole() {
     let checkpoints = run.checkpoints();
     for n in 1..300u64 {
         let score = (7 * n % 311) as f64 / (n + 13) as f64;
-        checkpoints.save(n, Some(score), &parsec_nas::export::tensors::Tensors::new()).unwrap();
+        checkpoints.save(n, Some(score), &parsec_nas::files::tensors::Tensors::new()).unwrap();
         assert_eq!(checkpoint::read(&checkpoints.path_of(n)).unwrap().score, Some(score));
         std::fs::remove_dir_all(checkpoints.path_of(n)).unwrap();
     }

@@ -1,17 +1,16 @@
 //! Adapters that are lost in mid-work, that have no memory left, and losses that are no numbers.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::with;
 use parsec_nas::config::Config;
 use parsec_nas::data::{Normalisation, Prefetch};
-use parsec_nas::export::tensors::Tensors;
+use parsec_nas::files::tensors::Tensors;
 use parsec_nas::gpu::Gpu;
 use parsec_nas::graph::Lowering;
 use parsec_nas::kernel::Buf;
-use parsec_nas::run::{self, Job, Manifest, Options, Outcome, Progress, RunDir, drive};
+use parsec_nas::run::{self, Control, Events, Job, Manifest, Options, Outcome, Progress, RunDir, drive};
 use parsec_nas::search::{Search, Settings};
 use parsec_nas::train::Training;
 use parsec_nas::{Error, Result};
@@ -23,7 +22,7 @@ use super::super::run::{TOTAL, Walk, create, go, remains, resume_and_finish, unb
 use super::super::{search, train};
 use super::{Dice, Row};
 
-static NEVER: AtomicBool = AtomicBool::new(false);
+static NEVER: Control = Control::new();
 const OPTIONS: Options = Options { checkpoint_every: 2, keep: 2 };
 
 /// A job whose adapter is taken away now and then, somewhere in a step or between two.
@@ -108,14 +107,14 @@ fn lost<J: Job>(
         RunDir::create(&folder.path().join(name), &config, &manifest).unwrap()
     };
     let run = new_run("unbroken");
-    assert_eq!(drive(&mut make()?, &run, OPTIONS, &mut |_| {}, &NEVER).unwrap(), Outcome::Done);
+    assert_eq!(drive(&mut make()?, &run, OPTIONS, &Events::none(), &NEVER).unwrap(), Outcome::Done);
     let expected = left_by(run.path());
     for number in 0.. {
         let run = new_run(&format!("lost-{number}"));
         let mut job = Fragile { job: make()?, gpu, dice, left: (times - row.injected).min(3) };
         loop {
             let left = job.left;
-            match drive(&mut job, &run, OPTIONS, &mut |_| {}, &NEVER) {
+            match drive(&mut job, &run, OPTIONS, &Events::none(), &NEVER) {
                 Ok(_) => break row.injected += left - job.left,
                 // Lost twice at one step: stopped, with how to go on.
                 Err(Error::Stopped { source, .. }) if matches!(*source, Error::Lost { .. }) => {
@@ -231,7 +230,8 @@ fn stopped_by(fault: &'static str, fail: impl FnMut(u64) -> Result<()>, parts: &
     let expected = unbroken(&folder);
     let run = create(&folder, "run");
     let options = Options { checkpoint_every: 3, keep: 2 };
-    let error = drive(&mut Failing(Walk::new(TOTAL), fail), &run, options, &mut |_| {}, &NEVER).unwrap_err();
+    let error =
+        drive(&mut Failing(Walk::new(TOTAL), fail), &run, options, &Events::none(), &NEVER).unwrap_err();
     let text = error.to_string();
     assert_eq!(error.exit_code(), 1);
     for part in parts.iter().chain(&["saved up to step 6", "parsec resume"]) {
@@ -273,7 +273,7 @@ fn a_job_that_cannot_open_its_adapter_again_stops() {
     let run = create(&folder, "other");
     let lost = |_| Err(Error::Lost { adapter: "a card".into(), message: "reset".into() });
     let mut job = Failing(Walk::new(TOTAL), lost);
-    let error = drive(&mut job, &run, options, &mut |_| {}, &NEVER).unwrap_err();
+    let error = drive(&mut job, &run, options, &Events::none(), &NEVER).unwrap_err();
     assert!(error.to_string().contains("saved up to step 0"), "{error}");
     assert!(go(&mut Walk::new(TOTAL), &run).is_ok());
 }
@@ -299,7 +299,7 @@ pub(super) fn not_a_number() -> Option<Row> {
     let settings = Settings::of(config, normalisation, Lowering::default()).unwrap();
     let mut job = Search::new(settings, dataset, open()?).unwrap();
     let run = create(&folder, "search");
-    let error = drive(&mut job, &run, options, &mut |_| {}, &NEVER).unwrap_err();
+    let error = drive(&mut job, &run, options, &Events::none(), &NEVER).unwrap_err();
     let Error::NonFinite { step, .. } = error else { panic!("{error}") };
     let (newest, warnings) = run.checkpoints().newest_good().unwrap();
     assert!(warnings.is_empty() && newest.step == step - 1 && job.steps_done() == step - 1);
@@ -307,25 +307,26 @@ pub(super) fn not_a_number() -> Option<Row> {
     assert_eq!(left_by(run.path()).0.len() as u64, step - 1);
 
     // A training, whose weights are spoilt after its first step.
-    static AT_ONCE: AtomicBool = AtomicBool::new(true);
+    let at_once = Control::new();
+    at_once.stop();
     let mut job = train::training(train::config(&[("steps", 4.into())])).unwrap();
     let run = create(&folder, "training");
-    let stopped = drive(&mut job, &run, OPTIONS, &mut |_| {}, &AT_ONCE).unwrap_err();
+    let stopped = drive(&mut job, &run, OPTIONS, &Events::none(), &at_once).unwrap_err();
     assert!(matches!(stopped, Error::Interrupted { step: 1, .. }), "{stopped}");
     let whole = job.snapshot().unwrap();
     let n = job.network().layout().v_len as usize;
     job.network().write_all(Buf::V, &vec![f32::NAN; n]).unwrap();
-    let error = drive(&mut job, &run, OPTIONS, &mut |_| {}, &NEVER).unwrap_err();
+    let error = drive(&mut job, &run, OPTIONS, &Events::none(), &NEVER).unwrap_err();
     assert!(matches!(error, Error::NonFinite { step: 2, .. }), "{error}");
     let (newest, _) = run.checkpoints().newest_good().unwrap();
     assert_eq!((newest.step, &newest.state), (1, &whole));
     // The running statistics have seen it: the state in memory is not saved, that of the checkpoint goes on.
     run::resume(&mut job, &run).unwrap();
     assert_eq!(job.snapshot().unwrap(), whole);
-    assert_eq!(drive(&mut job, &run, OPTIONS, &mut |_| {}, &NEVER).unwrap(), Outcome::Done);
+    assert_eq!(drive(&mut job, &run, OPTIONS, &Events::none(), &NEVER).unwrap(), Outcome::Done);
     let mut unbroken = train::training(train::config(&[("steps", 4.into())])).unwrap();
     let whole = create(&folder, "unbroken");
-    assert_eq!(drive(&mut unbroken, &whole, OPTIONS, &mut |_| {}, &NEVER).unwrap(), Outcome::Done);
+    assert_eq!(drive(&mut unbroken, &whole, OPTIONS, &Events::none(), &NEVER).unwrap(), Outcome::Done);
     let differing = usize::from(left_by(run.path()) != left_by(whole.path()));
     Some(Row { injected: 2, differing, ..Row::new("a loss that is no number") })
 }

@@ -1,6 +1,6 @@
 //! Disks that are full or refuse to be written, at every write.
 
-use parsec_nas::run::files;
+use parsec_nas::files;
 use tempfile::TempDir;
 
 #[cfg(unix)]

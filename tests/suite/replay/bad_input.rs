@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parsec_nas::Error;
-use parsec_nas::export::tensors::{self, Data, Metadata, Tensor, Tensors};
+use parsec_nas::files::tensors::{self, Data, Metadata, Tensor, Tensors};
 use parsec_nas::space::{Darts, NetworkKind, StemKind, read_genotype};
 use parsec_nas::train::replay::{Replay, replay};
 

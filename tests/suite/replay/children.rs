@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use parsec_nas::export::tensors::{self, Metadata, Tensor, Tensors};
+use parsec_nas::files::tensors::{self, Metadata, Tensor, Tensors};
 use parsec_nas::space::{Darts, Genotype, NetworkKind, StemKind};
 use parsec_nas::train::replay::{Replay, replay_on};
 use serde_json::Value;

@@ -2,7 +2,7 @@
 //! PyTorch's own path.
 
 use parsec_nas::config::Baseline;
-use parsec_nas::export::tensors::Tensors;
+use parsec_nas::files::tensors::Tensors;
 use parsec_nas::gpu::{Child, Network, Update};
 use parsec_nas::graph::{Layout, Lowering, Mode};
 use parsec_nas::kernel::Buf;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use parsec_nas::export::tensors::{self, Tensors};
+use parsec_nas::files::tensors::{self, Tensors};
 use parsec_nas::reference::{
     T4, Window, avg_pool, batch_norm, concat, conv, depthwise, max_pool, node_sum, pointwise, relu, subsample,
 };

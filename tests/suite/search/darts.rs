@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::with;
 use parsec_nas::config::{Config, Method};
-use parsec_nas::export::tensors::Tensor;
+use parsec_nas::files::tensors::Tensor;
 use parsec_nas::search::Search;
 use parsec_nas::space::{Darts, Mixture, N_EDGES, Pair, Primitive, edge};
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::with;
 use parsec_nas::config::{Config, Draws, Method, Samples, TrainWeights};
-use parsec_nas::export::tensors::{self, Metadata, Tensor, Tensors};
+use parsec_nas::files::tensors::{self, Metadata, Tensor, Tensors};
 use parsec_nas::search::{StepRecord, random_architecture};
 use parsec_nas::space::{Alpha, Prior};
 use toml::Table;

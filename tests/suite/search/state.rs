@@ -2,7 +2,7 @@
 
 use crate::with;
 use parsec_nas::data::{Normalisation, eval_batches};
-use parsec_nas::export::tensors::Tensor;
+use parsec_nas::files::tensors::Tensor;
 use parsec_nas::gpu::Child;
 use parsec_nas::graph::Mode;
 use parsec_nas::reference::network::{self, Batch};

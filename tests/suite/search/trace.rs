@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::with;
 use parsec_nas::config::{Baseline, Config, Samples, Temper};
-use parsec_nas::export::tensors::{self, Metadata, Tensor, Tensors};
+use parsec_nas::files::tensors::{self, Metadata, Tensor, Tensors};
 use parsec_nas::network::Net;
 use parsec_nas::reference::adam::Adam;
 use parsec_nas::reference::network::{self, Batch};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::with;
-use parsec_nas::export::tensors::{Tensor, Tensors};
+use parsec_nas::files::tensors::{Tensor, Tensors};
 use parsec_nas::run::{Manifest, RunDir, checkpoint};
 use parsec_nas::space::chain::Choice;
 use parsec_nas::space::transfer::carry;

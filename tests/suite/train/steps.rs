@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::with;
 use parsec_nas::config::Memory;
 use parsec_nas::data::{Augment, BatchSource, Normalisation, Part, eval_batches};
-use parsec_nas::export::tensors::Tensors;
+use parsec_nas::files::tensors::Tensors;
 use parsec_nas::gpu::Child;
 use parsec_nas::graph::{Lowering, Mode};
 use parsec_nas::kernel::Buf;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use parsec_nas::export::tensors::{Tensor, Tensors};
+use parsec_nas::files::tensors::{Tensor, Tensors};
 use parsec_nas::graph::Layout;
 use parsec_nas::space::Primitive;
 use parsec_nas::space::{NetworkKind, StemKind};

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Ui;
 use crate::bench::{self, Shape};
 use crate::gpu::{AdapterInfo, Class, Excluded, Gpu, Tuned, Variants};
 use crate::kernel::source::fingerprint;
 use crate::ops::Tuning;
+use crate::run::Events;
 use crate::run::choices::{self, Store};
 use crate::selftest::proof;
 use crate::{Error, Result};
@@ -19,25 +19,25 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// [`Error::Device`] where no form of a kernel gives right results on the adapter.
-pub fn choose(tune: Option<bool>, gpu: &Gpu, shape: &Shape, ui: &Ui) -> Result<Tuned> {
+pub fn choose(tune: Option<bool>, gpu: &Gpu, shape: &Shape, events: &Events) -> Result<Tuned> {
     match tune {
-        Some(false) => proven(Variants::fixed(gpu), Vec::new(), gpu, ui),
-        None => of_adapter(gpu, ui),
+        Some(false) => proven(Variants::fixed(gpu), Vec::new(), gpu, events),
+        None => of_adapter(gpu, events),
         Some(true) => {
-            ui.note(
+            events.note(
                 "timing kernel variants, which compiles each of them: a minute or more on a software adapter",
             );
             // Devices of their own: kernels that are wrong may break the one they run on, the trial's must meet each form
             // uncompiled to see how long it takes, and nothing of either is left on the run's.
             let mut other = gpu.apart()?;
             let mut prove = |variants, shaders: &[&str]| proof::prove(&mut other, variants, shaders);
-            let tuned = bench::tune(gpu.apart()?, shape, &mut prove, &mut |line| ui.note(line))?;
+            let tuned = bench::tune(gpu.apart()?, shape, &mut prove, &mut |line: &str| events.note(line))?;
             match Store::Variants.keep(&key(gpu.info()), to_value(tuned.variants)?) {
-                Ok(path) => ui.note(&format!("kept for later runs in {}", path.display())),
-                Err(e) => ui.warn(format!("the choice serves this run and is not kept: {e}")),
+                Ok(path) => events.note(format!("kept for later runs in {}", path.display())),
+                Err(e) => events.warn(format!("the choice serves this run and is not kept: {e}")),
             }
             // The whole choice once more, and remembered with what was left out.
-            proven(tuned.variants, tuned.excluded, gpu, ui)
+            proven(tuned.variants, tuned.excluded, gpu, events)
         }
     }
 }
@@ -46,20 +46,20 @@ pub fn choose(tune: Option<bool>, gpu: &Gpu, shape: &Shape, ui: &Ui) -> Result<T
 ///
 /// # Errors
 /// Those of [`choose`].
-pub fn of_adapter(gpu: &Gpu, ui: &Ui) -> Result<Tuned> {
-    proven(kept_or_fixed(gpu, ui), Vec::new(), gpu, ui)
+pub fn of_adapter(gpu: &Gpu, events: &Events) -> Result<Tuned> {
+    proven(kept_or_fixed(gpu, events), Vec::new(), gpu, events)
 }
 
 /// The variants of the trial kept on disk, or else, and where the file has none that there are, the fixed ones.
-fn kept_or_fixed(gpu: &Gpu, ui: &Ui) -> Variants {
+fn kept_or_fixed(gpu: &Gpu, events: &Events) -> Variants {
     let key = key(gpu.info());
     let (kept, warning) = Store::Variants.kept(&key);
-    warning.iter().for_each(|w| ui.warn(w));
+    warning.iter().for_each(|w| events.warn(w));
     let Some(value) = kept else { return Variants::fixed(gpu) };
     match serde_json::from_value::<Variants>(value.clone()) {
         Ok(variants) if variants.is_known() => variants,
         _ => {
-            ui.warn(Store::Variants.unknown(&gpu.info().name, &value));
+            events.warn(Store::Variants.unknown(&gpu.info().name, &value));
             Variants::fixed(gpu)
         }
     }
@@ -75,17 +75,18 @@ struct Proof {
 /// `wanted`, or where its kernels are wrong on this GPU others that are right. The comparison takes some seconds and is
 /// made once per [`key`]; software adapters are those that the suite runs on. `excluded`:
 /// what a trial has left out before.
-fn proven(wanted: Variants, mut excluded: Vec<Excluded>, gpu: &Gpu, ui: &Ui) -> Result<Tuned> {
+fn proven(wanted: Variants, mut excluded: Vec<Excluded>, gpu: &Gpu, events: &Events) -> Result<Tuned> {
     if gpu.info().is_software && gpu.info().class() == Class::Software {
         return Ok(Tuned { variants: wanted, excluded });
     }
     let key = key(gpu.info());
     let (kept, warning) = Store::Proofs.kept(&key);
-    warning.iter().for_each(|w| ui.warn(w));
+    warning.iter().for_each(|w| events.warn(w));
     let mut proofs: Vec<Proof> = match kept.map(serde_json::from_value).transpose() {
         Ok(proofs) => proofs.unwrap_or_default(),
         Err(e) => {
-            ui.warn(format!("what is kept of earlier comparisons on {} is ignored: {e}", gpu.info().name));
+            events
+                .warn(format!("what is kept of earlier comparisons on {} is ignored: {e}", gpu.info().name));
             Vec::new()
         }
     };
@@ -93,19 +94,19 @@ fn proven(wanted: Variants, mut excluded: Vec<Excluded>, gpu: &Gpu, ui: &Ui) -> 
     if let Some(known) = known.filter(|_| excluded.is_empty()) {
         return Ok(known.found.clone());
     }
-    ui.note("comparing the kernels with their reference on this adapter, once per driver: some seconds");
+    events.note("comparing the kernels with their reference on this adapter, once per driver: some seconds");
     // Kernels that are wrong may break the device, which must not be the run's.
     let mut other = gpu.apart()?;
     let class = gpu.info().class();
     let mut found = Variants::right(wanted, class, &mut |v, shaders| proof::prove(&mut other, v, shaders))?;
-    found.excluded.iter().for_each(|e| ui.warn(format!("wrong on this adapter and left out: {e}")));
+    found.excluded.iter().for_each(|e| events.warn(format!("wrong on this adapter and left out: {e}")));
     excluded.append(&mut found.excluded);
     found.excluded = excluded;
     proofs.retain(|p| p.wanted != wanted);
     proofs.push(Proof { wanted, found: found.clone() });
     let value = serde_json::to_value(&proofs).unwrap_or_default();
     if let Err(e) = Store::Proofs.keep(&key, value) {
-        ui.warn(format!("the comparison is not kept, the next run makes it again: {e}"));
+        events.warn(format!("the comparison is not kept, the next run makes it again: {e}"));
     }
     Ok(found)
 }
@@ -117,14 +118,14 @@ pub fn load_compiled(gpu: &mut Gpu) {
 }
 
 /// Keeps the kernels that the adapter's driver has compiled, where it gives them away and there are new ones.
-pub fn keep_compiled(gpu: &Gpu, ui: &Ui) {
+pub fn keep_compiled(gpu: &Gpu, events: &Events) {
     let key = key(gpu.info());
     let Some(data) = gpu.compiled_kernels() else { return };
     if choices::compiled_kernels(&key).is_some_and(|kept| kept == data) {
         return;
     }
     if let Err(e) = choices::keep_compiled_kernels(&key, &data) {
-        ui.warn(format!("compiled kernels are not kept: {e}"));
+        events.warn(format!("compiled kernels are not kept: {e}"));
     }
 }
 
@@ -153,7 +154,7 @@ pub fn to_manifest(variants: Variants) -> Result<BTreeMap<String, String>> {
 ///
 /// # Errors
 /// [`Error::Usage`] for what are no variants; [`Error::Device`] where they are wrong on this adapter.
-pub fn from_manifest(entries: &BTreeMap<String, String>, gpu: &Gpu, ui: &Ui) -> Result<Tuned> {
+pub fn from_manifest(entries: &BTreeMap<String, String>, gpu: &Gpu, events: &Events) -> Result<Tuned> {
     let textures = u32::from(gpu.info().class() == Class::Software);
     let mut all = to_manifest(Variants { tuning: Tuning::default(), textures })?;
     all.extend(entries.clone());
@@ -174,9 +175,9 @@ pub fn from_manifest(entries: &BTreeMap<String, String>, gpu: &Gpu, ui: &Ui) -> 
     if !variants.is_known() {
         return Err(wrong(found.to_string()));
     }
-    let right = proven(variants, Vec::new(), gpu, ui)?;
+    let right = proven(variants, Vec::new(), gpu, events)?;
     if right.variants != variants {
-        ui.warn("kernels that the run was started with are wrong on this adapter; it goes on with others, not with the same bits");
+        events.warn("kernels that the run was started with are wrong on this adapter; it goes on with others, not with the same bits");
     }
     Ok(right)
 }

@@ -2,34 +2,21 @@
 
 use std::collections::VecDeque;
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::host::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Where a run stands after a step.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Progress {
-    /// Steps done.
-    pub step: u64,
-    /// Steps in all.
-    pub total: u64,
-    /// Work of this step and of those left, in one unit; without it all steps are alike.
-    pub work: Option<[f64; 2]>,
-    /// Epochs begun, from 1; 0 if there are none.
-    pub epoch: u64,
-    /// What else is worth seeing, such as ("accuracy", 0.61).
-    pub numbers: Vec<(&'static str, f64)>,
-}
+use crate::run::Progress;
 
-impl Progress {
-    fn details(&self) -> String {
-        let mut parts = vec![];
-        if self.epoch > 0 {
-            parts.push(format!("epoch {}", self.epoch));
-        }
-        parts.extend(self.numbers.iter().map(|(name, x)| format!("{name} {}", short(*x))));
-        parts.join(", ")
+fn details(progress: &Progress) -> String {
+    let mut parts = vec![];
+    if progress.epoch > 0 {
+        parts.push(format!("epoch {}", progress.epoch));
     }
+    parts.extend(progress.numbers.iter().map(|(name, x)| format!("{name} {}", short(*x))));
+    parts.join(", ")
 }
 
 /// About three significant digits.
@@ -174,7 +161,7 @@ impl Bar {
             Shown::Terminal(bar) => {
                 bar.set_length(total);
                 bar.set_position(step);
-                bar.set_message(format!("{left}{}", progress.details()));
+                bar.set_message(format!("{left}{}", details(progress)));
                 if step >= total {
                     bar.finish();
                 }
@@ -185,7 +172,7 @@ impl Bar {
                     return;
                 }
                 *last = Instant::now();
-                let line = format!("{} {step}/{total}, {left}{}", self.unit, progress.details());
+                let line = format!("{} {step}/{total}, {left}{}", self.unit, details(progress));
                 eprintln!("{}", line.trim_end_matches(", "));
             }
         }

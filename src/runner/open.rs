@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Ui, variants};
+use super::variants;
 use crate::config::Resolved;
 use crate::data::{self, Dataset, LoadOptions, Normalisation};
 use crate::gpu::{AdapterInfo, Gpu, Options, Tuned};
-use crate::run::{Manifest, RunDir};
+use crate::run::{Events, Manifest, RunDir};
 use crate::{Error, Result};
 
 /// What to open, as configured.
@@ -21,7 +21,7 @@ pub struct Wanted<'a> {
     pub mean: Option<&'a [f64]>,
     /// Deviation per channel, if given.
     pub std: Option<&'a [f64]>,
-    /// The adapter, unless the command line names one.
+    /// The adapter.
     pub device: Option<&'a str>,
 }
 
@@ -36,18 +36,18 @@ pub struct Opened {
 }
 
 /// Loads the data and opens the adapter.
-pub fn open(wanted: &Wanted<'_>, ui: &Ui) -> Result<Opened> {
+pub fn open(wanted: &Wanted<'_>, events: &Events) -> Result<Opened> {
     let dataset = data::load(wanted.data, &LoadOptions { size: wanted.size.map(|s| s as usize) })?;
     let normalisation = normalisation(wanted, &dataset)?;
-    let gpu = adapter(wanted.device, ui)?;
+    let gpu = adapter(wanted.device, events)?;
     Ok(Opened { dataset: Arc::new(dataset), normalisation, gpu })
 }
 
-/// Opens the adapter: `configured` unless the command line names one.
-pub fn adapter(configured: Option<&str>, ui: &Ui) -> Result<Gpu> {
-    let mut gpu = Gpu::open(ui.device.as_deref().or(configured), Options::default())?;
-    ui.note(&format!("on {} ({})", gpu.info().name, gpu.info().driver));
-    gpu.remarks().iter().for_each(|remark| ui.warn(remark));
+/// Opens the adapter that is named, or the one of the fastest class.
+pub fn adapter(configured: Option<&str>, events: &Events) -> Result<Gpu> {
+    let mut gpu = Gpu::open(configured, Options::default())?;
+    events.note(format!("on {} ({})", gpu.info().name, gpu.info().driver));
+    gpu.remarks().iter().for_each(|remark| events.warn(remark));
     variants::load_compiled(&mut gpu);
     Ok(gpu)
 }
@@ -103,11 +103,11 @@ impl Facts {
 }
 
 /// Whether what `now` says is what `run` was started on: data, adapter and driver.
-pub fn check(now: &Manifest, run: &RunDir, ui: &Ui) -> Result<()> {
+pub fn check(now: &Manifest, run: &RunDir, events: &Events) -> Result<()> {
     let was = run.manifest()?;
     was.check_data(&now.data, &run.file("manifest.json"))?;
     if (&was.adapter, &was.driver) != (&now.adapter, &now.driver) {
-        ui.warn(format!(
+        events.warn(format!(
             "the run was started on {} ({}); on this adapter it goes on, but not with the same bits",
             was.adapter, was.driver
         ));

@@ -1,4 +1,6 @@
-//! Bytes → files that are there whole or not at all.
+//! Bytes → files that are there whole or not at all; files of tensors.
+
+pub mod tensors;
 
 use std::cell::Cell;
 use std::fs::{self, File};

@@ -9,7 +9,6 @@ use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
 
-use crate::run::files;
 use crate::{Error, Result};
 
 /// The numbers of a tensor, in row-major order.
@@ -151,7 +150,7 @@ fn numbers<const N: usize, T>(raw: &[u8], from: fn([u8; N]) -> T) -> Vec<T> {
 
 /// Writes the file at `path` whole or not at all: beside it, synced, renamed.
 pub fn write_atomic(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<()> {
-    files::atomic_write(path, &to_bytes(tensors, metadata, path)?)
+    super::atomic_write(path, &to_bytes(tensors, metadata, path)?)
 }
 
 /// The file's bytes, equal for equal tensors and metadata: metadata first, then the tensors, those
@@ -219,7 +218,7 @@ pub fn i64s<'a>(tensors: &'a Tensors, path: &Path, name: &str) -> Result<(&'a [u
 
 fn get<'a>(tensors: &'a Tensors, path: &Path, name: &str) -> Result<&'a Tensor> {
     tensors.get(name).ok_or_else(|| {
-        let found = match crate::config::keys::nearest(name, tensors.keys().map(String::as_str)) {
+        let found = match crate::error::nearest(name, tensors.keys().map(String::as_str)) {
             Some(near) => format!("no such name (the nearest is `{near}`)"),
             None => format!("no such name among {}", tensors.len()),
         };

@@ -1,0 +1,22 @@
+//! Ctrl-C and SIGTERM → what a run is asked for.
+
+use crate::run::Control;
+use crate::{Error, Result};
+
+static CONTROL: Control = Control::new();
+
+/// A control that the first Ctrl-C (or SIGTERM) from now on asks to stop; the second one ends the process at once with exit
+/// code 130. What was saved before is whole in either case.
+pub fn control() -> Result<&'static Control> {
+    let handler = || {
+        if CONTROL.is_stopping() {
+            std::process::exit(130);
+        }
+        CONTROL.stop();
+        eprintln!("\nstopping after this step; once more to stop at once");
+    };
+    match ctrlc::set_handler(handler) {
+        Ok(()) | Err(ctrlc::Error::MultipleHandlers) => Ok(&CONTROL),
+        Err(e) => Err(Error::device(format!("cannot listen for Ctrl-C: {e}"), "")),
+    }
+}

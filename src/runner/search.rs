@@ -1,0 +1,260 @@
+//! A search from its configuration to its result.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::open::{self, Facts, Opened, Wanted};
+use super::{About, Runnable, variants};
+use crate::Result;
+use crate::bench::Shape;
+use crate::config::{Config, Method, Resolved};
+use crate::data::Dataset;
+use crate::error::Error;
+use crate::files::tensors;
+use crate::gpu::Network;
+use crate::graph::Lowering;
+use crate::report;
+use crate::report::trust::{self, Trust};
+use crate::run::{self, Events, Manifest, RunDir};
+use crate::search::{Evaluation, Search, Settings, take_prior};
+use crate::space::transfer::carry;
+use crate::space::{Alpha, ByGroup, Prior, Space};
+
+/// Random architectures that a result is compared with, and the batches of held-out images for that.
+const N_RANDOM: usize = 16;
+const N_BATCHES: usize = 4;
+
+/// What a search found: the content of `result.json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Found {
+    /// The architecture as text.
+    pub genotype: String,
+    /// How it was searched for.
+    pub method: String,
+    /// Accuracy of the genotype with the shared weights on the held-out images.
+    pub accuracy: f64,
+    /// Its evaluation.
+    #[serde(flatten)]
+    pub evaluation: Evaluation,
+    /// Entropy of the prior, nats.
+    pub entropy: ByGroup<f64>,
+    /// That of the uniform prior.
+    pub entropy_uniform: f64,
+    /// Steps done.
+    pub steps: u64,
+    /// Seconds that they took in this process.
+    pub seconds: f64,
+    /// Key of the random numbers.
+    pub seed: u64,
+    /// Where.
+    pub adapter: String,
+    /// Memory of activations.
+    pub arena_bytes: u64,
+    /// Of a search by draws from a prior that moved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Trust>,
+    /// The run folder.
+    pub run: String,
+    #[serde(skip)]
+    n_classes: usize,
+}
+
+impl Runnable for Search {
+    type Config = Config;
+    type Outcome = Found;
+
+    /// Loads the data, opens the adapter and builds the search; one that is resumed runs the kernel variants of its manifest.
+    fn open(config: Config, resumed: Option<&Manifest>, events: &Events) -> Result<(Self, Manifest)> {
+        let Opened { dataset, normalisation, mut gpu } = open::open(
+            &Wanted {
+                data: &config.images.data,
+                size: config.images.size,
+                mean: config.images.mean.as_deref(),
+                std: config.images.std.as_deref(),
+                device: config.session.device.as_deref(),
+            },
+            events,
+        )?;
+        let tuned = match resumed {
+            Some(manifest) => variants::from_manifest(&manifest.variants, &gpu, events)?,
+            None => variants::choose(config.execution.tune, &gpu, &shape(&config, &dataset)?, events)?,
+        };
+        gpu.read_through_textures(tuned.variants.textures == 1);
+        let lowering = Lowering {
+            fuse: !config.session.reference_kernels,
+            tuning: tuned.variants.tuning,
+            memory: crate::train::memory(config.session.memory),
+            ..Lowering::default()
+        };
+        let facts = Facts::of(&dataset, &normalisation, gpu.info(), &tuned)?;
+        let (prior_from, weights_from) =
+            (config.prior.prior_from.clone(), config.execution.weights_from.clone());
+        let settings = Settings::of(config, normalisation, lowering)?;
+        let mut search = Search::new(settings, dataset, gpu)?;
+        if let Some(run) = prior_from {
+            let prior = carried(&run, search.space(), events)?;
+            search.set_prior(prior.softened(search.config().prior.prior_temperature.unwrap_or(1.0)));
+        }
+        if let Some(from) = weights_from {
+            if from.is_file() {
+                search.set_weights(&tensors::read(&from)?.0, &from, "")?;
+            } else {
+                let run = RunDir::open(&from)?;
+                run.check_weights()?;
+                let (newest, warnings) = run.checkpoints().newest_good()?;
+                warnings.iter().for_each(|w| events.warn(w));
+                search.set_weights(&newest.state, &newest.state_path(), "v.")?;
+            }
+        }
+        let manifest = facts.manifest(search.config())?;
+        Ok((search, manifest))
+    }
+
+    fn configuration(&self) -> &Config {
+        self.config()
+    }
+
+    fn network(&mut self) -> &mut Network {
+        Search::network(self)
+    }
+
+    fn epoch(&self) -> u64 {
+        self.steps_per_epoch()
+    }
+
+    /// Genotype, drawings and plots.
+    fn draw(&mut self, run: &RunDir) -> Result<()> {
+        let space = self.space();
+        let mode = self.architecture();
+        run.write("genotype.txt", format!("{}\n", space.print(&mode)).as_bytes())?;
+        let svg = report::architecture_svg(space, &mode);
+        run.write("cells.svg", svg.as_bytes())?;
+        run.write("cells.png", &report::png(&svg, 2.0)?)?;
+        if let Some(alpha) = self.mixture() {
+            run.write("alpha.svg", report::mixture_svg(space, &alpha.factors()).as_bytes())?;
+        }
+        if let Some(prior) = self.prior() {
+            run.write("prior.svg", report::prior_svg(space, prior).as_bytes())?;
+        }
+        if let Some(svg) = report::metrics_svg(&run.metrics_path())? {
+            run.write("metrics.svg", svg.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn outcome(&mut self, run: &RunDir, about: About) -> Result<Found> {
+        let mode = self.architecture();
+        let evaluation = self.evaluate(&mode)?;
+        let trust = trust(self, run, &mode)?;
+        let space = std::sync::Arc::clone(&self.spec().space);
+        Ok(Found {
+            genotype: space.print(&mode),
+            method: self.config().algorithm.method.to_string(),
+            accuracy: evaluation.accuracy(),
+            evaluation,
+            entropy: space.by_group(&self.entropy()),
+            entropy_uniform: self.entropy_uniform().iter().sum(),
+            steps: self.steps_done(),
+            seconds: about.seconds,
+            seed: self.config().session.seed,
+            adapter: about.adapter,
+            arena_bytes: Search::network(self).arena_bytes(),
+            trust,
+            run: run.path().display().to_string(),
+            n_classes: self.spec().n_classes,
+        })
+    }
+}
+
+/// Whether the result is more than chance.
+fn trust(search: &mut Search, run: &RunDir, mode: &Alpha) -> Result<Option<Trust>> {
+    let config = search.config();
+    if config.algorithm.method != Method::Parsec || config.prior.freeze_prior {
+        return Ok(None);
+    }
+    let images = config.search_batch();
+    let evidence = trust::evidence(&run.metrics_path(), search.space(), images)?;
+    let better = search.better_than_random(mode, N_RANDOM, N_BATCHES)?;
+    Ok(Some(Trust::of(evidence.as_ref(), mode, [better, N_RANDOM])))
+}
+
+/// The prior of the run `from`, over the slots and choices of `space` that it has.
+fn carried(from: &Path, space: &dyn Space, events: &Events) -> Result<Prior> {
+    let run = RunDir::open(from)?;
+    let kind = run.manifest()?.kind;
+    if kind != Config::KIND && kind != run::CONSENSUS {
+        return Err(Error::file(from, None, "a search, which has a prior", format!("a {kind}"), ""));
+    }
+    let config = run.config()?;
+    if config.algorithm.method == Method::Darts {
+        let expected = "a search that draws children from a prior";
+        let try_this = "a run of --method parsec";
+        return Err(Error::file(from, None, expected, "one by --method darts, which has none", try_this));
+    }
+    let was = config.space()?;
+    let (state, warnings) = run::read_prior(from)?;
+    warnings.iter().for_each(|w| events.warn(w));
+    let prior = take_prior(&state, from, &*was)?;
+    if was.name() != space.name() {
+        let expected = format!("a prior over the space {}", space.name());
+        let try_this = format!("another run, or --space {}", was.name());
+        return Err(Error::file(from, None, expected, was.name(), try_this));
+    }
+    let Some(carried) = carry(&*was, &prior, space) else {
+        let expected = "a prior with a slot and a choice of this search";
+        let names: Vec<String> = was.settings().into_iter().map(|(k, v)| format!("{k} {v}")).collect();
+        return Err(Error::file(from, None, expected, names.join(", "), "another run"));
+    };
+    let ([slots, all_slots], [choices, all_choices]) = (carried.n_slots, carried.n_choices);
+    if slots < all_slots || choices < all_choices {
+        events.note(format!(
+            "the prior of {} has {slots} of {all_slots} slots of this search, and {choices} of the {all_choices} choices in \
+             them; the others start uniform",
+            from.display()
+        ));
+    }
+    Ok(carried.prior)
+}
+
+/// The extents of the search, for a trial of kernel variants.
+fn shape(config: &Config, dataset: &Dataset) -> Result<Shape> {
+    let space = config.space()?;
+    Ok(Shape {
+        layers: space.depth(),
+        space,
+        channels: config.network.channels,
+        batch: config.part(),
+        size: dataset.train.height,
+        in_channels: dataset.train.channels,
+        classes: dataset.class_names.len(),
+        seed: config.session.seed,
+        memory: crate::train::memory(config.session.memory),
+    })
+}
+
+impl std::fmt::Display for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let r = self;
+        let entropy: f64 = r.entropy.values().sum();
+        let what = if r.method == Method::Darts.to_string() { "softmax of alpha" } else { "prior" };
+        let trust = r.trust.map(|trust| format!("{}\n", trust.text())).unwrap_or_default();
+        write!(
+            f,
+            "{}\n\nheld-out accuracy {:.1} % ({} of {} images, shared weights, batch statistics; chance {:.1} %)\n\
+             entropy of the {what} {entropy:.1} nats (uniform {:.1})\n{trust}{} steps in {:.0} s on {}\n\n\
+             {run}/cells.svg    the architecture\n{run}/metrics.jsonl one line per step\n{run}/checkpoints  weights, prior, optimiser\n\
+             next: parsec show {run}",
+            r.genotype,
+            100.0 * r.accuracy,
+            r.evaluation.n_correct,
+            r.evaluation.n,
+            100.0 / r.n_classes as f64,
+            r.entropy_uniform,
+            r.steps,
+            r.seconds,
+            r.adapter,
+            run = r.run,
+        )
+    }
+}

@@ -1,0 +1,158 @@
+//! A training from its configuration to its result.
+
+use serde::Serialize;
+
+use super::open::{self, Facts, Opened, Wanted};
+use super::{About, Runnable, variants};
+use crate::Result;
+use crate::config::TrainConfig;
+use crate::files::tensors;
+use crate::gpu::Network;
+use crate::report;
+use crate::run::{Events, Manifest, RunDir};
+use crate::space::read_architecture;
+use crate::train::weights::Weights;
+use crate::train::{Evaluation, Settings, Training};
+
+/// What a training ended with: the content of `result.json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Trained {
+    /// The architecture as text.
+    pub genotype: String,
+    /// Accuracy of the last weights on the held-out images, with running statistics.
+    pub accuracy: f64,
+    /// Its evaluation.
+    #[serde(flatten)]
+    pub evaluation: Evaluation,
+    /// The best held-out accuracy among the checkpoints, and its step.
+    pub best_accuracy: f64,
+    /// That step.
+    pub best_step: u64,
+    /// Without the auxiliary head.
+    pub parameters: u64,
+    /// Those of the auxiliary head.
+    pub auxiliary_parameters: u64,
+    /// Multiply-adds of an image.
+    pub macs: u64,
+    /// Steps done.
+    pub steps: u64,
+    /// Seconds that they took in this process.
+    pub seconds: f64,
+    /// Key of the random numbers.
+    pub seed: u64,
+    /// Where.
+    pub adapter: String,
+    /// Memory of activations.
+    pub arena_bytes: u64,
+    /// The run folder.
+    pub run: String,
+}
+
+impl Runnable for Training {
+    type Config = TrainConfig;
+    type Outcome = Trained;
+
+    fn open(config: TrainConfig, resumed: Option<&Manifest>, events: &Events) -> Result<(Self, Manifest)> {
+        let space = config.space()?;
+        let alpha = read_architecture(&*space, &config.architecture.genotype)?;
+        // Weights that are none are told before the data are read.
+        let weights = config
+            .architecture
+            .weights
+            .clone()
+            .map(|path| Ok((tensors::read(&path)?.0, path)))
+            .transpose()?;
+        let wanted = Wanted {
+            data: &config.images.data,
+            size: config.images.size,
+            mean: config.images.mean.as_deref(),
+            std: config.images.std.as_deref(),
+            device: config.session.device.as_deref(),
+        };
+        let Opened { dataset, normalisation, gpu } = open::open(&wanted, events)?;
+        let tuned = match resumed {
+            Some(manifest) => variants::from_manifest(&manifest.variants, &gpu, events)?,
+            None => variants::of_adapter(&gpu, events)?,
+        };
+        let facts = Facts::of(&dataset, &normalisation, gpu.info(), &tuned)?;
+        let mut training = Training::new(Settings { config, space, alpha, normalisation }, dataset, gpu)?;
+        training.use_variants(tuned.variants);
+        if let Some((tensors, path)) = weights {
+            let weights = Weights::from_tensors(&tensors, &path, training.network().layout(), false)?;
+            training.set_weights(&weights)?;
+        }
+        let manifest = facts.manifest(training.config())?;
+        Ok((training, manifest))
+    }
+
+    fn configuration(&self) -> &TrainConfig {
+        self.config()
+    }
+
+    fn network(&mut self) -> &mut Network {
+        Training::network(self)
+    }
+
+    fn epoch(&self) -> u64 {
+        self.steps_per_epoch()
+    }
+
+    fn begin(&self, run: &RunDir) -> Result<()> {
+        run.write("genotype.txt", format!("{}\n", self.genotype()).as_bytes())
+    }
+
+    /// The curves of the metrics.
+    fn draw(&mut self, run: &RunDir) -> Result<()> {
+        match report::metrics_svg(&run.metrics_path())? {
+            Some(svg) => run.write("metrics.svg", svg.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    fn outcome(&mut self, run: &RunDir, about: About) -> Result<Trained> {
+        let evaluation = self.evaluate()?;
+        let best = run.checkpoints().best()?;
+        let best = best.and_then(|b| Some((b.score?, b.step)));
+        let (best_accuracy, best_step) = best.unwrap_or((evaluation.accuracy(), self.steps_done()));
+        Ok(Trained {
+            genotype: self.genotype(),
+            accuracy: evaluation.accuracy(),
+            evaluation,
+            best_accuracy,
+            best_step,
+            parameters: self.net().parameter_count(false),
+            auxiliary_parameters: self.net().parameter_count(true),
+            macs: self.net().macs(),
+            steps: self.steps_done(),
+            seconds: about.seconds,
+            seed: self.config().session.seed,
+            adapter: about.adapter,
+            arena_bytes: Training::network(self).arena_bytes(),
+            run: run.path().display().to_string(),
+        })
+    }
+}
+
+impl std::fmt::Display for Trained {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let r = self;
+        write!(
+            f,
+            "held-out accuracy {:.2} % ({} of {} images, running statistics); best {:.2} % after step {}\n\
+             {} parameters, {} multiply-adds per image\n{} steps in {:.0} s on {}\n\n\
+             {run}/metrics.jsonl one line per step\n{run}/checkpoints  weights, running statistics, optimiser\n\
+             next: parsec eval {run}",
+            100.0 * r.accuracy,
+            r.evaluation.n_correct,
+            r.evaluation.n,
+            100.0 * r.best_accuracy,
+            r.best_step,
+            r.parameters,
+            r.macs,
+            r.steps,
+            r.seconds,
+            r.adapter,
+            run = r.run,
+        )
+    }
+}
