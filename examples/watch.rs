@@ -1,4 +1,4 @@
-//! A search as a program of its own runs it: on a thread, with its events in a channel; paused, let go on, and stopped. The
+//! A search as a program of its own runs it: on a thread, with its events in a channel; paused and let go on. The
 //! steps are those of `parsec search` with the same settings, bit for bit.
 //!
 //!     cargo run --release --example watch -- RUN [STEPS]

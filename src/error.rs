@@ -1,7 +1,7 @@
-//! Every failure the library reports, as one typed enum.
+//! Every failure that the library reports, as one typed enum.
 //!
-//! A message says what was expected, what was found, where, and what to try. Nothing in the
-//! library panics on input; a panic is a bug. The exit code of the program follows from the variant:
+//! A message says what was expected, what was found, where, and what to try. The
+//! library never panics on input; a panic is a bug. The exit code of the program follows from the variant:
 //! 2 for wrong usage (flags, configuration keys and values), 130 after an interruption, 1 otherwise.
 
 use std::path::{Path, PathBuf};
@@ -9,85 +9,85 @@ use std::path::{Path, PathBuf};
 /// The crate's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, where, and what to try.
+/// A failure: the problem, its place, and a suggestion.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A flag, a configuration key or a value given by the user makes no sense.
+    /// A flag, a configuration key or a value from the user is wrong.
     #[error("{what}: expected {expected}, found {found}{}", hint(.try_this))]
     Usage {
         /// The flag, key or value.
         what: String,
-        /// What would be right.
+        /// Description of a correct value.
         expected: String,
-        /// What was given.
+        /// The given value.
         found: String,
-        /// What to do about it; may be empty.
+        /// Suggestion for the user; may be empty.
         try_this: String,
     },
 
-    /// A data, weights, checkpoint or other file whose content is not what it should be.
+    /// A data, weights, checkpoint or other file has wrong content.
     #[error("{}{}: expected {expected}, found {found}{}", .path.display(), at(.offset), hint(.try_this))]
     File {
         /// The file or folder.
         path: PathBuf,
-        /// Where in it, in bytes, if that is known.
+        /// Position in the file in bytes, if known.
         offset: Option<u64>,
-        /// What would be right.
+        /// Description of the correct content.
         expected: String,
-        /// What is there.
+        /// The content that was found.
         found: String,
-        /// What to do about it; may be empty.
+        /// Suggestion for the user; may be empty.
         try_this: String,
     },
 
     /// The operating system refused to read or write something.
     #[error("cannot {action} {}: {source}{}", .path.display(), hint(.try_this))]
     Io {
-        /// What was tried, as a verb.
+        /// The action that failed, as a verb.
         action: &'static str,
-        /// On which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
-        /// What to do about it; may be empty.
+        /// Suggestion for the user; may be empty.
         try_this: String,
     },
 
     /// No adapter, an adapter that does not fit, or an adapter that failed.
     #[error("{what}{}", hint(.try_this))]
     Device {
-        /// What happened.
+        /// Description of the failure.
         what: String,
-        /// What to do about it; may be empty.
+        /// Suggestion for the user; may be empty.
         try_this: String,
     },
 
-    /// The adapter went away in mid-work: its driver was reset, the card was removed. Nothing on it is left.
+    /// The adapter was lost during the work: its driver was reset or the card was removed. All data on it are gone.
     #[error(
         "{adapter} was lost: {message}\n  try: if it happens again, a newer driver, or a smaller --batch or --micro-batch"
     )]
     Lost {
-        /// The adapter's name.
+        /// Name of the adapter.
         adapter: String,
-        /// What the driver said.
+        /// Message of the driver.
         message: String,
     },
 
     /// The work does not fit the adapter's memory or limits.
     #[error("{what}: needs {}, there is room for {}{}", mib(*.need_bytes), mib(*.have_bytes), hint(.try_this))]
     Memory {
-        /// What needs the memory.
+        /// The object that needs the memory.
         what: String,
-        /// How much it needs.
+        /// Bytes that the object needs.
         need_bytes: u64,
-        /// How much there is.
+        /// Bytes that are available.
         have_bytes: u64,
-        /// What to do about it; may be empty.
+        /// Suggestion for the user; may be empty.
         try_this: String,
     },
 
-    /// A loss or log-likelihood that is not a finite number.
+    /// A loss or log-likelihood is not a finite number.
     #[error(
         "the log-likelihood of child {child} at step {step} is not finite ({value}); its genotype is {genotype}\n  try: \
          a lower --lr, or resume from the last checkpoint, which is untouched"
@@ -95,24 +95,24 @@ pub enum Error {
     NonFinite {
         /// The step, counted from 1.
         step: u64,
-        /// Which of its children, from 0.
+        /// Number of the child in the step, from 0.
         child: usize,
-        /// That child's genotype.
+        /// Genotype of the child.
         genotype: String,
         /// The log-likelihood.
         value: f64,
     },
 
-    /// The user interrupted the run; everything up to `step` is saved.
+    /// The user interrupted the run. All steps up to `step` are saved.
     #[error("interrupted after step {step}; saved in {}\n  go on with: parsec resume {}", .run.display(), .run.display())]
     Interrupted {
-        /// Steps done and saved.
+        /// Number of steps done and saved.
         step: u64,
         /// The run folder.
         run: PathBuf,
     },
 
-    /// A run was stopped by a failure; what was saved of it is whole.
+    /// A failure stopped the run. The saved checkpoints are intact.
     #[error("{source}\n  saved up to step {step}; go on with: parsec resume {}", .run.display())]
     Stopped {
         /// The failure.
@@ -123,19 +123,19 @@ pub enum Error {
         run: PathBuf,
     },
 
-    /// A shader that does not parse, validate or bind: a bug in this crate.
+    /// A shader does not parse, validate or bind. This is a bug in this crate.
     #[error("kernel {kernel}: {message}")]
     Kernel {
         /// Shader and entry point.
         kernel: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         message: String,
     },
 
-    /// What must always hold does not: a bug in this crate.
+    /// A condition that must always hold does not hold. This is a bug in this crate.
     #[error("this is a bug in parsec: {what}\n  try: report it with the command and its configuration")]
     Internal {
-        /// What does not hold.
+        /// The condition that does not hold.
         what: String,
     },
 }
@@ -156,7 +156,7 @@ impl Error {
         }
     }
 
-    /// A file whose content is wrong; `offset` in bytes where it is known.
+    /// A file has wrong content. `offset` is in bytes, if known.
     pub fn file(
         path: impl AsRef<Path>,
         offset: Option<u64>,
@@ -186,7 +186,7 @@ impl Error {
         Self::Io { action, path: path.as_ref().to_owned(), source, try_this: try_this.into() }
     }
 
-    /// Something that must always hold does not.
+    /// A condition that must always hold does not hold.
     pub fn internal(what: impl Into<String>) -> Self {
         Self::Internal { what: what.into() }
     }
@@ -196,7 +196,7 @@ impl Error {
         Self::Device { what: what.into(), try_this: try_this.into() }
     }
 
-    /// The exit code of the program: 2 wrong usage, 130 interrupted after saving, 1 anything else.
+    /// The exit code of the program: 2 for wrong usage, 130 after an interruption with saving, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage { .. } => 2,
@@ -218,8 +218,8 @@ fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
 }
 
-/// The candidate closest to `word`, if one is close: at most a third of its letters differ, or it
-/// begins with `word`.
+/// The candidate closest to `word`, if one is close: the edit distance is at most a third of the longer length plus
+/// one, or the candidate begins with `word` and `word` has more than two letters.
 pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase().replace('-', "_");
     candidates

@@ -1,9 +1,9 @@
-//! What the host gives: its clock and its threads. Another kind of host, such as a browser, gives them here.
+//! Services of the host: its clock and its threads. A port to another host, such as a browser, replaces them here.
 
 pub use std::thread;
 pub use std::time::Instant;
 
-/// Threads for work that can be shared: `wanted`, or where that is 0 one per core.
+/// Number of threads for work that can be shared: `wanted`, or one per core if `wanted` is 0.
 pub fn threads(wanted: usize) -> usize {
     match wanted {
         0 => thread::available_parallelism().map_or(1, usize::from),

@@ -1,6 +1,6 @@
 //! PARSEC: probabilistic neural architecture search on any GPU.
 //!
-//! The modules stand in the order in which data flows through them; `ARCHITECTURE.md` has the map.
+//! The modules are listed in the order in which data flows through them. `ARCHITECTURE.md` has the map.
 
 pub mod error;
 pub mod files;

@@ -14,8 +14,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Mesa's drivers complain on every start where no folder for sockets is named, though nothing here is shown on a screen.
-/// They are given one that does not exist: in one that others may write to, anybody's socket could keep them waiting.
+/// Mesa's drivers complain at every start if no folder for sockets is named, although this program shows nothing on a
+/// screen. They get a folder that does not exist: in a folder to which others may write, anybody's socket could keep
+/// them waiting.
 fn quiet_drivers() {
     let named = std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|folder| Path::new(&folder).is_absolute());
     if cfg!(unix) && !named {

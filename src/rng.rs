@@ -1,16 +1,16 @@
 //! (seed, purpose, step, index) → an independent stream of random numbers.
 //!
-//! Randomness is counter-based: there is no generator state to save, and the order in which streams
-//! are drawn, or the number of threads that draw them, cannot change a result.
+//! Randomness is counter-based. There is no generator state to save, and neither the order in which streams are drawn
+//! nor the number of threads that draw them can change a result.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// What a stream is used for; two purposes never share random numbers.
+/// Purpose of a stream. Two purposes never share random numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Purpose {
-    /// Initial values of the weights; index = the parameter's position.
+    /// Initial values of the weights; index = position of the parameter.
     Init = 1,
     /// Child architectures; step = training step, index = child.
     Sample = 2,
@@ -36,11 +36,11 @@ pub enum Purpose {
     Result = 12,
     /// Strata of a slot's draws; step = training step, index = slot.
     Strata = 13,
-    /// The same in the warm-up; step = number of the round through all choices, index = slot.
+    /// Strata of a slot's draws in the warm-up; step = number of the round through all choices, index = slot.
     Fair = 14,
     /// Entries drawn from a table of architectures.
     Table = 15,
-    /// Random architectures that a result is compared with.
+    /// Random architectures with which a result is compared.
     Compared = 16,
 }
 

@@ -1,4 +1,4 @@
-//! A child on an adapter: its kernels one kind at a time, and whole.
+//! A child on an adapter → the times of its kernels, one kind at a time, and of the whole child.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::network::Net;
 use crate::rng::{Purpose, stream};
 use crate::space::{NetworkKind, NetworkSpec};
 
-/// Passes before those that count take at most this long.
+/// Limit on the time of the passes before the measured ones.
 const WARM_UP: Duration = Duration::from_secs(2);
 
 /// All launches of one compiled kernel in a child's forward and backward pass.
@@ -26,63 +26,64 @@ const WARM_UP: Duration = Duration::from_secs(2);
 pub struct KernelTime {
     /// Shader and entry point.
     pub name: String,
-    /// Values of its override constants.
+    /// Values of the kernel's override constants.
     pub variant: String,
-    /// Launches.
+    /// Number of launches.
     pub dispatches: usize,
-    /// Milliseconds of all of them, one after another.
+    /// Milliseconds of all launches, one after another.
     #[serde(flatten)]
     pub time: Spread,
     /// 10⁹ multiplications plus additions per second.
     pub gflops: f64,
-    /// Bytes that all launches move: what each reads and what it writes, once.
+    /// Bytes that all launches move. Each launch counts the operands that it reads once and those that it writes once.
     pub bytes: u64,
-    /// 10⁹ bytes per second, each operand counted once, those that are bound but not read left out.
+    /// 10⁹ bytes per second. Each operand is counted once; operands that are bound but not read are left out.
     pub gbps: f64,
-    /// Least milliseconds by the probes.
+    /// Least milliseconds according to the probes.
     pub bound_ms: f64,
     /// bound_ms / ms.
     pub share: f64,
-    /// Milliseconds of compilation: what the first launch took longer than the others, the making of its pipeline included.
-    /// A driver that keeps compiled kernels on disk takes nearly none the second time.
+    /// Milliseconds of compilation: the time of the first launch, with the making of its pipeline, minus the time of
+    /// the other launches. A driver that keeps compiled kernels on disk needs nearly no time for the second
+    /// compilation.
     pub compile_ms: f64,
-    /// The part of the compilation of all of the child's kernels.
+    /// Fraction of the compilation time of all of the child's kernels.
     pub compile_share: f64,
 }
 
-/// A whole child.
+/// Times of a whole child.
 #[derive(Clone, Debug, Serialize)]
 pub struct ChildTime {
-    /// Its architecture.
+    /// Architecture of the child.
     pub genotype: String,
-    /// Likelihood with batch statistics, result read back: median milliseconds.
+    /// Likelihood with batch statistics and reading of the result: median milliseconds.
     pub forward_ms: f64,
-    /// Forward, backward, clip and update of v, result read back: median milliseconds.
+    /// Forward, backward, clip, update of v and reading of the result: median milliseconds.
     pub train_ms: f64,
-    /// The launches of `forward_ms` by the adapter's own clock, without submitting and reading back; none where it has
-    /// no time stamps.
+    /// Milliseconds of the launches of `forward_ms` by the adapter's clock, without submission and reading. `None` if
+    /// the adapter has no time stamps.
     pub forward_gpu_ms: Option<f64>,
-    /// Those of `train_ms`.
+    /// Milliseconds of the launches of `train_ms` by the adapter's clock.
     pub train_gpu_ms: Option<f64>,
-    /// Fastest and slowest of both.
+    /// Fastest and slowest forward pass.
     pub forward_range_ms: [f64; 2],
-    /// See `forward_range_ms`.
+    /// Fastest and slowest pass of `train_ms`.
     pub train_range_ms: [f64; 2],
-    /// Compilation of all its kernels, one after the other.
+    /// Milliseconds of the compilation of all kernels of the child, one after the other.
     pub compile_ms: f64,
-    /// Planning on the host.
+    /// Milliseconds of planning on the host.
     pub plan_ms: f64,
-    /// Launches of forward and backward.
+    /// Number of launches of forward and backward.
     pub dispatches: usize,
     /// Multiplications plus additions of forward and backward.
     pub flops: u64,
-    /// Bytes of forward and backward if each launch touches once what it reads, and once what it writes.
+    /// Bytes of forward and backward, if each launch reads its inputs once and writes its results once.
     pub bytes: u64,
-    /// Sum of the bounds of its kernels.
+    /// Sum of the bounds of the child's kernels.
     pub bound_ms: f64,
-    /// Time-weighted share of the bound over its kernels.
+    /// Share of the bound in the time of the child's kernels, weighted by time.
     pub share: f64,
-    /// Activation memory as planned, which is what is allocated.
+    /// Activation memory in bytes. The planned memory is also the allocated memory.
     pub arena_bytes: u64,
 }
 
@@ -117,12 +118,12 @@ pub fn network(gpu: Gpu, shape: &Shape, variants: Variants) -> Result<Network> {
     Ok(network)
 }
 
-/// Uniform with variance 1.
+/// A uniform random number with variance 1.
 fn noise(rng: &mut impl rand::Rng) -> f32 {
     ((rng.next_u32() >> 8) as f32 / (1u32 << 23) as f32 - 1.0) * 1.732
 }
 
-/// Times a child whole: forward; forward, backward and update.
+/// Times a child as a whole: forward only; forward, backward and update.
 pub fn times(network: &mut Network, net: &Arc<Net>, repeats: usize) -> Result<[Spread; 2]> {
     let child = |mode| Child::new(net, mode, 0);
     let forward = pass(network, child(Mode::Likelihood), false, repeats)?;
@@ -138,7 +139,7 @@ pub fn measure(
     tell: &mut dyn FnMut(&str),
 ) -> Result<(ChildTime, Vec<KernelTime>)> {
     let child = |mode| Child::new(net, mode, 0);
-    // Once for the shaders, which are parsed when they are first asked about.
+    // The first plan includes parsing the shaders, which are parsed at their first use.
     network.plan_of(child(Mode::Train))?;
     let start = Instant::now();
     let plan = network.plan_of(child(Mode::Train))?;
@@ -185,7 +186,7 @@ pub fn measure(
     Ok((time, kernels))
 }
 
-/// Launches of one compiled kernel together.
+/// Groups the launches by compiled kernel.
 fn by_kernel(dispatches: &[Dispatch]) -> Vec<Vec<Dispatch>> {
     let mut groups: Vec<Vec<Dispatch>> = Vec::new();
     for d in dispatches {
@@ -198,7 +199,7 @@ fn by_kernel(dispatches: &[Dispatch]) -> Vec<Vec<Dispatch>> {
     groups
 }
 
-/// What the launches of a kernel take, whose first one took `first` seconds.
+/// Times of the launches of a kernel whose first launch took `first` seconds.
 fn kernel_time(
     gpu: &mut Gpu,
     probes: &Probes,
@@ -225,9 +226,9 @@ fn kernel_time(
     })
 }
 
-/// Milliseconds of whole passes, the result read back.
+/// Milliseconds of whole passes, with reading of the result.
 fn pass(network: &mut Network, child: Child<'_>, update: bool, repeats: usize) -> Result<Spread> {
-    // Small enough that any number of repetitions leaves the weights sound.
+    // The learning rate is so small that the weights stay finite after any number of repetitions.
     let step = Update { lr: 1e-4, momentum: 0.9, weight_decay: 3e-4, max_norm: 5.0 };
     let mut once = || -> Result<f64> {
         let start = Instant::now();
@@ -239,7 +240,7 @@ fn pass(network: &mut Network, child: Child<'_>, update: bool, repeats: usize) -
         Ok(start.elapsed().as_secs_f64())
     };
     once()?;
-    // Until two agree: an idle adapter raises its clocks.
+    // Repeat until two passes agree, because an idle adapter raises its clocks.
     let started = Instant::now();
     let mut before = f64::NAN;
     while started.elapsed() < WARM_UP {

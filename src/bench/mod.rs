@@ -1,4 +1,4 @@
-//! An adapter → what it can do at most, and what a child and a step of Algorithm 1 take on it.
+//! An adapter → its highest rates, and the times of a child and of a step of Algorithm 1 on it.
 
 pub mod child;
 pub mod probes;
@@ -19,27 +19,27 @@ pub use probes::Probes;
 pub use step::StepTime;
 pub use tune::tune;
 
-/// The extents of what is measured.
+/// The extents of the measured networks.
 #[derive(Clone, Debug, Serialize)]
 pub struct Shape {
-    /// What children are built of.
+    /// The space of the children.
     #[serde(skip)]
     pub space: Arc<dyn Space>,
-    /// Cells, or layers of a chain.
+    /// Number of cells, or of layers of a chain.
     pub layers: usize,
     /// Channels of the first cells.
     pub channels: usize,
-    /// Examples.
+    /// Number of examples.
     pub batch: usize,
     /// Height and width of the images.
     pub size: usize,
     /// Channels of the images.
     pub in_channels: usize,
-    /// Classes.
+    /// Number of classes.
     pub classes: usize,
     /// Key of every random number.
     pub seed: u64,
-    /// What the forward pass keeps for the backward pass.
+    /// Which activations the forward pass keeps for the backward pass.
     pub memory: Memory,
 }
 
@@ -55,7 +55,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of at least one timing in seconds.
+    /// The spread of at least one timing in seconds.
     pub fn of(mut secs: Vec<f64>) -> Self {
         secs.sort_by(f64::total_cmp);
         let at = |i: usize| secs.get(i).map_or(f64::NAN, |s| 1e3 * s);
@@ -63,29 +63,30 @@ impl Spread {
     }
 }
 
-/// Everything that was measured.
+/// All measurements of an adapter.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The adapter.
     pub adapter: AdapterInfo,
-    /// The kernels' forms.
+    /// The variants of the kernels.
     pub variants: Variants,
-    /// Forms that a trial or the comparison with the reference left out, and why.
+    /// Variants that a trial or the comparison with the reference excluded, and the reasons.
     pub excluded: Vec<Excluded>,
-    /// Whose clock gave the kernels' times: `timestamps` of the adapter, or `wall` where it has none.
+    /// Clock of the kernels' times: `timestamps` of the adapter, or `wall` if the adapter has no time stamps.
     pub timing: &'static str,
-    /// The extents.
+    /// The extents of the measured networks.
     pub shape: Shape,
-    /// What the adapter can do.
+    /// The measured rates of the adapter.
     pub probes: Probes,
     /// The child's kernels, the longest first.
     pub kernels: Vec<KernelTime>,
-    /// A child.
+    /// The times of a child.
     pub child: ChildTime,
-    /// A step, unless left out.
+    /// The times of a step, unless it was left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepTime>,
-    /// A step when π has sharpened to a third of the uniform's entropy, with K in proportion to it (`--samples auto`).
+    /// The times of a step whose π has a third of the uniform's entropy, with K in proportion to the entropy
+    /// (`--samples auto`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sharpened: Option<StepTime>,
 }

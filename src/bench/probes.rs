@@ -1,4 +1,4 @@
-//! An adapter → what arithmetic, memory, dispatches and submissions cost there.
+//! An adapter → its costs of arithmetic, memory, dispatches and submissions.
 
 use crate::host::Instant;
 
@@ -9,38 +9,38 @@ use crate::kernel::Buf;
 use crate::ops::{Array, probe};
 use crate::{Error, Result};
 
-/// Measured rates and costs; the best of several runs of each.
+/// Measured rates and costs. Each is the best of several runs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Probes {
-    /// f32 multiplications plus additions in 10⁹/s, independent chains in registers.
+    /// f32 multiplications plus additions in 10⁹/s, as independent chains in registers.
     pub arithmetic_gflops: f64,
-    /// Copying vec4s from a buffer to another: 10⁹ bytes read plus bytes written per second.
+    /// Rate of copying vec4s from one buffer to another: 10⁹ bytes read plus bytes written per second.
     pub copy_gbps: f64,
-    /// Length of each of the two buffers.
+    /// Bytes of each of the two buffers.
     pub copy_bytes: u64,
-    /// vec4 loads in 10⁹/s, summed into a register, as kernels read activations.
+    /// vec4 loads in 10⁹/s, summed into a register. Kernels read activations in this way.
     pub load_gquads_per_s: f64,
-    /// One dispatch that does nothing, among many in a pass, in microseconds.
+    /// Microseconds of one empty dispatch among many in a pass.
     pub dispatch_us: f64,
-    /// A submission of one such dispatch with 4 bytes read back, in microseconds.
+    /// Microseconds of a submission of one empty dispatch, with 4 bytes read back.
     pub submit_us: f64,
 }
 
-/// Bytes copied where memory and bindings allow: many times what the caches of a large GPU hold.
+/// Bytes to copy where memory and bindings allow it: many times the caches of a large GPU.
 const COPY_BYTES: u64 = 1 << 30;
-/// Where they allow less than this, there is no point in measuring.
+/// Below this number of bytes a measurement makes no sense.
 const LEAST_BYTES: u64 = 32 << 20;
 /// Workgroups of the load probe.
 const LOAD_GROUPS: u32 = 8192;
 const DISPATCHES: usize = 200;
 
 impl Probes {
-    /// Measures. Uses two buffers of its own, of 1 GiB each or the most that can be bound.
+    /// Measures the rates and costs. Needs two buffers of 1 GiB each, or of the largest size that can be bound.
     pub fn measure(gpu: &mut Gpu, repeats: usize) -> Result<Self> {
         let (x, out) = buffers(gpu)?;
         let groups = 1024;
         gpu.warm_clocks()?;
-        // Enough rounds that launching does not count.
+        // Enough rounds to make the time of a launch negligible.
         let mut rounds = 64;
         let arithmetic_gflops = loop {
             let recorded = gpu.prepare(&[probe::arithmetic(out, groups, rounds)])?;
@@ -66,14 +66,14 @@ impl Probes {
             gpu.read(out.buf, 0, 4)?;
             submit_us = submit_us.min(start.elapsed().as_secs_f64() * 1e6);
         }
-        // Small again: what follows should have the memory.
+        // Shrink the buffers again, so that later measurements have the memory.
         gpu.allocate(x.buf, 256)?;
         gpu.allocate(out.buf, 256)?;
         let copy_bytes = x.bytes;
         Ok(Self { arithmetic_gflops, copy_gbps, copy_bytes, load_gquads_per_s, dispatch_us, submit_us })
     }
 
-    /// Least milliseconds for work of so many flops, bytes and dispatches: what the slowest of the three takes.
+    /// Least milliseconds for so many flops, bytes and dispatches: the largest of the three times.
     pub fn bound_ms(&self, flops: u64, bytes: u64, dispatches: usize) -> f64 {
         let arithmetic = flops as f64 / (self.arithmetic_gflops * 1e6);
         let memory = bytes as f64 / (self.copy_gbps * 1e6);
@@ -81,7 +81,7 @@ impl Probes {
     }
 }
 
-/// Two buffers as large as can be had, up to [`COPY_BYTES`], a power of two.
+/// Two buffers of the largest possible size, up to [`COPY_BYTES`]. The size is a power of two.
 fn buffers(gpu: &mut Gpu) -> Result<(Array, Array)> {
     let most = gpu.max_binding_bytes().min(COPY_BYTES);
     let mut bytes = 1 << most.ilog2();

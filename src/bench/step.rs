@@ -15,60 +15,60 @@ use crate::search::{Phases, Search, Settings};
 use crate::space::{Prior, Space};
 use rand::RngExt;
 
-/// Whole steps, each with other children; what is not a spread is that of the median one.
+/// Times of whole steps, each with other children. Values without a spread belong to the step with the median time.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepTime {
-    /// Children drawn, K.
+    /// Number K of drawn children.
     pub samples: usize,
     /// Median seconds.
     pub seconds: f64,
-    /// Fastest and slowest.
+    /// Seconds of the fastest and of the slowest step.
     pub range_seconds: [f64; 2],
     /// Seconds by phase.
     pub phases: Phases,
-    /// The part of the step that the host spends on planning and preparing children it has not met, encoding, batches,
-    /// and the update of π. The adapter may be at work meanwhile.
+    /// Fraction of the step that the host spends on planning and preparing new children, encoding, batches, and the
+    /// update of π. The adapter may be working at the same time.
     pub host_share: f64,
-    /// Children whose weights add up to less have no backward pass.
+    /// Children whose weights sum to less than this have no backward pass.
     pub drop_mass: f64,
-    /// Children with a backward pass.
+    /// Number of children with a backward pass.
     pub backward_children: usize,
     /// Entropy of the prior in nats.
     pub entropy: f64,
-    /// Distinct networks among the children.
+    /// Number of distinct networks among the children.
     pub distinct_children: usize,
     /// Effective sample size of the weights.
     pub ess: f64,
-    /// Activation memory: that of the largest child.
+    /// Activation memory in bytes, which is the memory of the largest child.
     pub arena_bytes: u64,
     /// The children's architectures.
     pub genotypes: Vec<String>,
 }
 
-/// The prior of a step that is measured.
+/// The prior of a measured step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Start {
-    /// Uniform, as at the start of a search.
+    /// The uniform prior, as at the start of a search.
     Uniform,
-    /// Sharper: this part of the uniform prior's entropy.
+    /// A sharper prior, whose entropy is this fraction of the uniform prior's entropy.
     Entropy(f64),
 }
 
-/// What is to be measured.
+/// The measurement that is wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
-    /// Children of a step.
+    /// Number of children of a step.
     pub samples: Samples,
     /// The prior.
     pub start: Start,
-    /// Children whose weights add up to less have no backward pass.
+    /// Children whose weights sum to less than this have no backward pass.
     pub drop_mass: f64,
-    /// Steps that count.
+    /// Number of measured steps.
     pub repeats: usize,
 }
 
-/// Times steps from the same state, with new children and new batches each: what a search does when π is broad. Equal
-/// children again would find their plans, which takes the host nearly no time.
+/// Times steps from the same state, each with new children and new batches, as in a search with a broad π. If the
+/// children were the same again, their plans would be found, and the host would need nearly no time.
 pub fn measure(
     mut gpu: Gpu,
     dataset: Dataset,
@@ -81,9 +81,8 @@ pub fn measure(
     (config.network.channels, config.length.batch) = (shape.channels, shape.batch);
     (config.algorithm.samples, config.session.seed, config.session.eval_every) =
         (samples, shape.seed, Every::End);
-    // What any data but the embedded start from.
     config.algorithm.drop_mass = drop_mass;
-    // None of them is the last, which is evaluated.
+    // No measured step is the last of the search, because the last step includes an evaluation.
     config.length.steps = 1_000_000;
     let normalisation = Normalisation::of(&dataset.train);
     let lowering = Lowering { tuning: variants.tuning, memory: shape.memory, ..Lowering::default() };
@@ -128,11 +127,12 @@ pub fn measure(
     })
 }
 
-/// Steps that are not counted, four times as many on a GPU, where they are short: drivers compile the kernels of their
-/// children, which are nearly all there are.
+/// Number of steps before the measured ones, on a software adapter. A GPU has four times as many, because its steps are
+/// short. During these steps the driver compiles the kernels of their children, which are nearly all kernels that
+/// exist.
 const WARM_UP: u64 = 2;
 
-/// A prior with `part` of the entropy of the uniform one: normal logits, scaled.
+/// A prior whose entropy is the fraction `part` of the uniform prior's entropy. Its logits are scaled normal numbers.
 fn sharpened(space: &dyn Space, seed: u64, part: f64) -> Prior {
     let entropy = |prior: &Prior| prior.entropy().iter().sum::<f64>();
     let uniform = Prior::uniform(space);

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Report, StepTime};
 
 impl fmt::Display for Report {
-    // Long: the table, line by line.
+    // This function is long because it writes the table line by line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (a, p, s, c) = (&self.adapter, &self.probes, &self.shape, &self.child);
         writeln!(f, "{} ({} {}, {})", a.name, a.driver, a.driver_info, a.backend)?;

@@ -1,4 +1,4 @@
-//! Where a run stands → a bar on a terminal, plain lines elsewhere; always on standard error.
+//! Progress of a run → a bar on a terminal, plain lines elsewhere. The output is always on standard error.
 
 use std::collections::VecDeque;
 use std::io::IsTerminal;
@@ -29,37 +29,37 @@ fn short(x: f64) -> String {
     }
 }
 
-/// How much is said on standard error.
+/// Amount of output on standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
     /// Errors only.
     Quiet,
-    /// A bar, or a line now and then.
+    /// A bar, or a line from time to time.
     #[default]
     Normal,
     /// A line for every step.
     Verbose,
 }
 
-/// Finished steps → how long the rest will take.
+/// Times of finished steps → an estimate of the remaining time.
 ///
-/// The first step of a process compiles kernels and says nothing of the others; a few of those after it may still meet new
-/// kernels. So the first counts for nothing, the median counts while there are few, and then the mean of the recent ones,
-/// which also has the evaluations that come now and then.
+/// The first step of a process compiles kernels, so its time is not representative and is ignored. A few of the next
+/// steps may still meet new kernels. Therefore the estimate uses the median while there are few steps. Later it uses
+/// the mean of the recent steps, which includes the occasional evaluations.
 #[derive(Debug, Default)]
 pub struct Estimate {
-    /// Seconds of the recent steps, for a unit of their work.
+    /// Seconds per unit of work in the recent steps.
     recent: VecDeque<f64>,
     seen_first: bool,
 }
 
-/// Steps that are remembered.
+/// Number of steps that are remembered.
 const RECENT: usize = 200;
-/// With fewer than this the median counts.
+/// With fewer steps than this the estimate uses the median.
 const FEW: usize = 20;
 
 impl Estimate {
-    /// A step of so much `work` took `secs`.
+    /// Records a step with this much `work` that took `secs`.
     pub fn finished(&mut self, secs: f64, work: f64) {
         if !std::mem::replace(&mut self.seen_first, true) {
             return;
@@ -70,7 +70,7 @@ impl Estimate {
         self.recent.push_back(secs / work);
     }
 
-    /// Seconds that the `work` left will take; nothing before two steps are done.
+    /// Estimated seconds for the remaining `work`. `None` before two steps are done.
     pub fn left(&self, work: f64) -> Option<f64> {
         let n = self.recent.len();
         let per_unit = match n {
@@ -86,13 +86,13 @@ impl Estimate {
     }
 }
 
-/// Shows progress.
+/// A display of progress.
 pub struct Bar {
     shown: Shown,
-    /// What is counted.
+    /// Name of the counted things.
     unit: &'static str,
     estimate: Estimate,
-    /// When the last step was done, or this was made.
+    /// Time at which the last step was done, or at which this display was made.
     last_step: Instant,
 }
 
@@ -102,16 +102,16 @@ enum Shown {
     Lines { last: Instant, every: Duration },
 }
 
-/// Lines other than the first step's are this far apart, at least.
+/// Least time between two lines, except after the first step.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
-/// So are lines that count compiled kernels.
+/// Least time between two lines with the number of compiled kernels.
 const BETWEEN_COUNTS: Duration = Duration::from_secs(3);
-/// What takes no longer than this is not told.
+/// A compilation that takes no longer than this is not reported.
 const BRIEF: Duration = Duration::from_secs(2);
 
 impl Bar {
-    /// A bar if standard error is a terminal, lines (at most one in ten seconds, besides the first and
-    /// the last) if not, a line for every step if `Verbose`, nothing if `Quiet`.
+    /// A bar if standard error is a terminal, otherwise lines (at most one in ten seconds, in addition to the first and
+    /// the last). A line for every step if `Verbose`, nothing if `Quiet`.
     pub fn new(verbosity: Verbosity) -> Self {
         let lines = |every| Shown::Lines { last: Instant::now(), every };
         let shown = match verbosity {
@@ -129,12 +129,12 @@ impl Bar {
         Self { shown, unit: "step", estimate: Estimate::default(), last_step: Instant::now() }
     }
 
-    /// Calls what is counted `unit` in place of steps.
+    /// Counts things with the name `unit` instead of steps.
     pub fn count(&mut self, unit: &'static str) {
         self.unit = unit;
     }
 
-    /// Shows how many of the kernels known so far are compiled, which is what the first step spends its time on.
+    /// Shows how many of the kernels known so far are compiled. The first step spends its time on compiling.
     pub fn compiling(&mut self, ready: usize, known: usize) {
         let text = format!("compiling kernels {ready}/{known}");
         match &mut self.shown {
@@ -149,7 +149,7 @@ impl Bar {
         }
     }
 
-    /// Shows where the run stands, after a step.
+    /// Shows the progress of the run after a step.
     pub fn update(&mut self, progress: &Progress) {
         let Progress { step, total, .. } = *progress;
         let [work, left] = progress.work.unwrap_or([1.0, total.saturating_sub(step) as f64]);
@@ -178,7 +178,7 @@ impl Bar {
         }
     }
 
-    /// Leaves the bar as it stands, so that other lines can follow.
+    /// Leaves the bar in its current state, so that other lines can follow.
     pub fn close(&mut self) {
         if let Shown::Terminal(bar) = &self.shown
             && !bar.is_finished()

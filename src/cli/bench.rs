@@ -1,4 +1,4 @@
-//! `parsec bench` → what the adapter can do, and what a child and a step take on it.
+//! `parsec bench` → the highest rates of the adapter, and the times of a child and of a step on it.
 
 use std::sync::Arc;
 
@@ -79,7 +79,7 @@ fn child(args: &BenchArgs) -> Result<(Arc<dyn Space>, Alpha)> {
     }
 }
 
-/// Measures and prints.
+/// Measures the adapter and prints the report.
 pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
     let (space, alpha) = child(args)?;
     let samples: Samples =
@@ -103,7 +103,7 @@ pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
         seed: args.seed,
         memory: crate::train::memory(args.memory),
     };
-    // Before anything is measured: a size that the images do not fit is told at once.
+    // The images are made before anything is measured, so that a wrong size is reported at once.
     let images = if args.no_step { None } else { Some(bench::step::images(&shape)?) };
     let device = Device::open(ui.device.as_deref(), Options::default())?;
     let mut gpu = Gpu::on(&device)?;

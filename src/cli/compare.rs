@@ -1,9 +1,9 @@
 //! `parsec compare CONFIG.toml --run DIR` → a search and a training for every method and seed, and their table.
 //!
-//! Every run is an ordinary run folder, DIR/METHOD-SEED/search and DIR/METHOD-SEED/train. The same command goes on:
-//! finished runs are left as they are, an unfinished one is resumed. The table is made of what the runs wrote, so
-//! that it is the same however often the comparison was interrupted. Where the file names a table of published numbers, what
-//! was found is looked up there; the trainings may then be left out.
+//! Every run is an ordinary run folder, DIR/METHOD-SEED/search and DIR/METHOD-SEED/train. The same command continues a
+//! comparison: finished runs stay unchanged, and an unfinished run is resumed. The table is made from the files of the
+//! runs, so that it is the same however often the comparison was interrupted. If the configuration names a table of
+//! published numbers, the found architectures are looked up in it. The trainings may be left out in that case.
 
 use std::path::{Path, PathBuf};
 
@@ -43,10 +43,10 @@ pub struct CompareArgs {
 #[derive(Serialize)]
 struct Comparison {
     data: String,
-    /// Images on which accuracy was measured; none where nothing is trained.
+    /// Number of images on which accuracy was measured. `None` if nothing is trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     test_images: Option<u64>,
-    /// Of the last run; empty where nothing was run.
+    /// Adapter of the last run. Empty if nothing was run.
     adapter: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     table: Option<Summary>,
@@ -57,10 +57,10 @@ struct Comparison {
 
 const CONFIG: &str = "config.toml";
 
-/// Does what is left to do of the comparison, and writes its table.
+/// Does the remaining work of the comparison and writes its table.
 pub fn compare(args: &CompareArgs, ui: &Ui) -> Result<()> {
     let config = CompareConfig::read(&args.config, args.data.as_deref())?;
-    // What is wrong with the table is found before anything is run.
+    // Errors of the table are found before anything is run.
     let space = config.space()?;
     let published = Published::read(&config, &*space)?;
     let folder = args.run.clone().unwrap_or_else(|| RunDir::next_free("compare"));
@@ -72,7 +72,7 @@ pub fn compare(args: &CompareArgs, ui: &Ui) -> Result<()> {
     let mut work =
         Work { folder: &folder, config: &config, ui, spec: None, largest: None, last: Value::Null };
     let mut runs = vec![];
-    // Seed by seed, so that all methods have come as far if it takes longer than one has time.
+    // The runs go seed by seed, so that all methods have the same number of seeds if the time is too short for all.
     for &seed in &config.seeds {
         for &chooser in &config.methods {
             let mut entry = work.one(chooser, seed).inspect_err(|e| {
@@ -88,7 +88,7 @@ pub fn compare(args: &CompareArgs, ui: &Ui) -> Result<()> {
             runs.push(entry);
         }
     }
-    // In the order of the methods, seeds within.
+    // The order of the methods, with the seeds of each method together.
     runs.sort_by_key(|e| config.methods.iter().position(|m| m.to_string() == e.method));
     let last = &work.last;
     let n_not_held = runs.iter().filter_map(|e| e.by_table).filter(|t| t.published.is_none()).count();
@@ -104,7 +104,7 @@ pub fn compare(args: &CompareArgs, ui: &Ui) -> Result<()> {
     write(&folder, &comparison, published.as_ref().map_or("", Published::key), ui)
 }
 
-/// The files of the comparison, and what is said of it.
+/// Writes the files of the comparison and prints its result.
 fn write(folder: &Path, comparison: &Comparison, key: &str, ui: &Ui) -> Result<()> {
     let mut text = comparison_text(&comparison.runs);
     let mut lines: Vec<String> = comparison.differences.iter().map(|d| d.text(key)).collect();
@@ -122,8 +122,8 @@ fn write(folder: &Path, comparison: &Comparison, key: &str, ui: &Ui) -> Result<(
     ui.say(&format!("{text}\n{folder}/comparison.json .txt .svg", folder = folder.display()))
 }
 
-/// A folder for this comparison: a new one, or the one in which it was begun. Methods and seeds may come and go,
-/// since each run is for itself.
+/// Prepares the folder of this comparison: a new one, or the one in which it was begun. Methods and seeds may be added
+/// or removed, since the runs are independent.
 fn open(folder: &Path, config: &CompareConfig) -> Result<()> {
     let path = folder.join(CONFIG);
     if !path.is_file() || folder.join("manifest.json").exists() {
@@ -142,12 +142,12 @@ fn open(folder: &Path, config: &CompareConfig) -> Result<()> {
     }
 }
 
-/// A comparison at work.
+/// A comparison in progress.
 struct Work<'a> {
     folder: &'a Path,
     config: &'a CompareConfig,
     ui: &'a Ui,
-    /// The final networks, once their size is needed.
+    /// The final network, once its size is needed.
     spec: Option<NetworkSpec>,
     /// The largest architecture as text, once it is needed.
     largest: Option<String>,
@@ -156,14 +156,14 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// The architecture of one method with one seed, and its training.
+    /// Runs one method with one seed: finds the architecture and trains it.
     fn one(&mut self, chooser: Chooser, seed: u64) -> Result<Entry> {
         let folder = self.folder.join(format!("{chooser}-{seed}"));
         let path = folder.join("train");
         let mut entry = Entry { method: chooser.to_string(), seed, ..Entry::default() };
         match chooser {
             Chooser::Search(Method::Random) => {
-                // Nothing has to be searched for it.
+                // This method needs no search.
                 let search = self.config.search_config(Method::Random, seed)?;
                 let space = search.space()?;
                 entry.genotype =
@@ -186,7 +186,7 @@ impl Work<'_> {
         Ok(entry)
     }
 
-    /// The search in the folder `path`: what it found and what it cost.
+    /// The search in the folder `path`. Its architecture and its cost go into `entry`.
     fn search(&mut self, method: Method, path: &Path, entry: &mut Entry) -> Result<()> {
         let search = self.config.search_config(method, entry.seed)?;
         let found = finish(path, self.ui, |ui| super::start::<Search>(search, path, ui))?;
@@ -216,7 +216,7 @@ impl Work<'_> {
         Ok(self.largest.clone().unwrap_or_default())
     }
 
-    /// The final networks for the images, which are read for that.
+    /// The final network for the images. The images are read to know their size.
     fn spec(&mut self) -> Result<NetworkSpec> {
         if let Some(spec) = &self.spec {
             return Ok(spec.clone());
@@ -244,7 +244,7 @@ fn is_begun(path: &Path) -> bool {
     path.join("manifest.json").is_file()
 }
 
-/// The result of the run at `path`, which is started or gone on with as far as it is not over.
+/// The result of the run at `path`. The run is started, or resumed if it is not finished.
 fn finish(path: &Path, ui: &Ui, start: impl FnOnce(&Ui) -> Result<()>) -> Result<Value> {
     if !is_begun(path) {
         start(&ui.silent())?;
@@ -255,8 +255,8 @@ fn finish(path: &Path, ui: &Ui, start: impl FnOnce(&Ui) -> Result<()>) -> Result
     RunDir::open(path)?.result()
 }
 
-/// Seconds in the steps of the run at `path`, evaluation between them included, and its largest arena. Of the
-/// metrics, since those have the steps of all the processes that worked on the run.
+/// Seconds in the steps of the run at `path`, including the evaluations between them, and bytes of its largest arena.
+/// Both are read from the metrics, which contain the steps of all processes that worked on the run.
 fn cost(path: &Path) -> Result<(f64, u64)> {
     let path = RunDir::open(path)?.metrics_path();
     let text = std::fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;

@@ -1,7 +1,7 @@
-//! `parsec consensus RUN...` → a run folder whose π is the normalised product of theirs to the power 1/n.
+//! `parsec consensus RUN...` → a run folder whose π is the normalised product of the runs' priors to the power 1/n.
 //!
-//! The folder is that of a finished run: `show`, `train --genotype` and `search --prior-from` take it. It has no shared
-//! weights.
+//! The folder is that of a finished run: `show`, `train --genotype` and `search --prior-from` accept it. It has no
+//! shared weights.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::report;
 use crate::run::{self, CONSENSUS, Manifest, RunDir};
 use crate::search::{prior_tensors, random_architecture, take_prior};
-use crate::space::{Alpha, ByGroup, Prior, Space};
+use crate::space::{Alpha, ByGroup, Prior, Space, read_architecture};
 
 /// The flags of `consensus`.
 #[derive(Debug, clap::Args)]
@@ -28,13 +28,14 @@ pub struct ConsensusArgs {
     pub run: Option<PathBuf>,
 }
 
-/// A search that goes in.
+/// A search whose prior goes into the consensus.
 struct Source {
     path: PathBuf,
     config: Config,
     manifest: Manifest,
     space: Arc<dyn Space>,
     prior: Prior,
+    is_finished: bool,
 }
 
 /// The content of `result.json`.
@@ -43,19 +44,19 @@ struct Outcomes {
     genotype: String,
     entropy: ByGroup<f64>,
     entropy_uniform: f64,
-    /// Mean over slots of the part of the runs whose most probable choice is that of the consensus.
+    /// Fraction of the runs whose most probable choice is that of the consensus, as the mean over slots.
     agreement: f64,
     runs: Vec<Member>,
     run: String,
 }
 
-/// A run that went in.
+/// A run whose prior went into the consensus.
 #[derive(Serialize)]
 struct Member {
     run: String,
-    /// What the run would end with itself.
+    /// The architecture of the run according to its own prior.
     genotype: String,
-    /// Its log-probability under the consensus, nats.
+    /// Log-probability of this architecture under the consensus, nats.
     log_prob: f64,
 }
 
@@ -79,7 +80,7 @@ pub fn consensus(args: &ConsensusArgs, ui: &Ui) -> Result<()> {
     ui.say(&text(&outcomes))
 }
 
-/// Two or more runs, none twice: it would have twice the weight.
+/// Checks that there are two or more runs and none twice. A run that is named twice would have twice the weight.
 fn check_distinct(runs: &[PathBuf]) -> Result<()> {
     let expected = "two or more different runs";
     let canonical = |path: &PathBuf| std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
@@ -114,7 +115,7 @@ impl Source {
         let config = run.config()?;
         let without = match config.algorithm.method {
             Method::Darts => Some("`method` darts, which runs all paths at once"),
-            // Its prior says nothing of what it found.
+            // The prior of a random search does not describe its result.
             Method::RandomSearch => Some("`method` random_search, whose result is not by its prior"),
             Method::Parsec | Method::Random => None,
         };
@@ -133,19 +134,24 @@ impl Source {
             let expected = "a prior of finite logits";
             return Err(Error::file(path, None, expected, logit.to_string(), "leave that run out"));
         }
-        Ok(Self { path: path.to_owned(), config, manifest, space, prior })
+        let is_finished = run.is_finished();
+        Ok(Self { path: path.to_owned(), config, manifest, space, prior, is_finished })
     }
 
-    /// What the run would end with.
+    /// The architecture of the run according to its own prior: a draw for `random`, otherwise the mode.
     fn architecture(&self) -> Alpha {
-        match self.config.algorithm.method {
+        let written = std::fs::read_to_string(self.path.join("genotype.txt"));
+        // Only a run that is finished has its last word there.
+        let ended = self.is_finished.then_some(written).and_then(std::result::Result::ok);
+        let ended = ended.and_then(|text| read_architecture(&*self.space, text.trim()).ok());
+        ended.unwrap_or_else(|| match self.config.algorithm.method {
             Method::Random => random_architecture(&self.prior, self.config.session.seed),
             _ => self.prior.mode(),
-        }
+        })
     }
 }
 
-/// Whether two runs chose among the same.
+/// Checks that two runs have the same slots and choices.
 fn check_same(a: &Source, b: &Source) -> Result<()> {
     let differ = |what: &str, of_a: String, of_b: String| {
         let expected = format!("runs of one space; {} has {what} {of_a}", a.path.display());
@@ -176,7 +182,8 @@ fn check_same(a: &Source, b: &Source) -> Result<()> {
     differ("slots", a.space.slots().len().to_string(), "others".into())
 }
 
-/// What a prior of the space is over: slots and their choices, by name. The depth of a network of cells is no part of it.
+/// The domain of a prior of the space: slots and their choices, by name. The depth of a network of cells is not part of
+/// it.
 fn slots(space: &dyn Space) -> Vec<(String, Vec<String>)> {
     let choices = |slot, n| (0..n).map(|choice| space.choice_name(slot, choice)).collect();
     let slots = space.slots().iter().enumerate();
@@ -208,7 +215,7 @@ fn outcomes(sources: &[Source], prior: &Prior, path: &Path) -> Outcomes {
     }
 }
 
-/// The run folder. One that could not be written whole is taken away again.
+/// Writes the run folder. An incomplete folder is removed after an error.
 fn write(path: &Path, sources: &[Source], prior: &Prior, outcomes: &Outcomes, ui: &Ui) -> Result<()> {
     let first = &sources[0];
     let mut config = first.config.clone();
@@ -229,13 +236,13 @@ fn write(path: &Path, sources: &[Source], prior: &Prior, outcomes: &Outcomes, ui
     let written = fill(&run, &*first.space, prior, outcomes);
     if written.is_err() {
         drop(run);
-        // Best effort: the error that matters is reported.
+        // A failure to remove the folder is ignored. The first error is reported.
         _ = std::fs::remove_dir_all(path);
     }
     written
 }
 
-/// The result goes last: it says that the run is over.
+/// Fills the run folder. The result is written last, because it marks the run as over.
 fn fill(run: &RunDir, space: &dyn Space, prior: &Prior, outcomes: &Outcomes) -> Result<()> {
     run.checkpoints().save(0, None, &prior_tensors(prior, space))?;
     run.write("genotype.txt", format!("{}\n", outcomes.genotype).as_bytes())?;

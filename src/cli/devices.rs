@@ -1,4 +1,4 @@
-//! `parsec devices`: the adapters of this machine, and what they can do.
+//! `parsec devices` → the adapters of this machine, and their limits.
 
 use super::ui::print;
 use crate::gpu::{self, AdapterInfo};
@@ -7,13 +7,13 @@ use crate::{Error, Result};
 
 /// Print the adapters, as JSON (an array) with `json`. Warnings go to standard error.
 ///
-/// Error: [`Error::Device`] saying what to install if there is none.
+/// Error: [`Error::Device`] if there is no adapter. The error says what to install.
 pub fn devices(json: bool) -> Result<()> {
     let adapters = gpu::adapters();
     if json {
         let with_key = |a: &AdapterInfo| {
             let mut value = serde_json::to_value(a).unwrap_or_default();
-            // `cache_key`: under what the cache folder keeps what was found out about the adapter.
+            // `cache_key` is the key of this adapter's entries in the cache folder.
             value["class"] = serde_json::to_value(a.class()).unwrap_or_default();
             value["cache_key"] = key(a).into();
             value
@@ -24,7 +24,7 @@ pub fn devices(json: bool) -> Result<()> {
     } else {
         adapters.iter().try_for_each(|a| print(&describe(a)))?;
     }
-    // Without any adapter this is the error that says what to install.
+    // Without any adapter this returns the error that says what to install.
     let chosen = gpu::choose(None)?;
     if !json {
         print(&format!("used without --device: {}", chosen.index))?;

@@ -1,4 +1,4 @@
-//! `parsec eval RUN` → how well a trained network does on held-out images, and how fast it is here.
+//! `parsec eval RUN` → accuracy of a trained network on held-out images, and its speed on this machine.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::report;
 use crate::runner::open::Wanted;
 use crate::train::{Detail, Evaluation, Speed, Trained};
 
-/// More classes than this make a matrix that nobody reads; their counts per class are still there.
+/// With more classes than this nobody reads the matrix, and it is left out. The counts per class are still printed.
 const MAX_MATRIX: usize = 1000;
 
 /// The flags of `eval`.
@@ -72,7 +72,7 @@ pub struct EvalArgs {
     pub png: Option<PathBuf>,
 }
 
-/// A network, the images to evaluate it on, and where its weights are from.
+/// A network, the images for its evaluation, and the origin of its weights.
 struct Subject {
     trained: Trained,
     dataset: Arc<Dataset>,
@@ -83,7 +83,7 @@ struct Subject {
     step: Option<u64>,
 }
 
-/// What is printed.
+/// The printed results.
 #[derive(Serialize)]
 struct Outcomes {
     accuracy: f64,
@@ -91,7 +91,7 @@ struct Outcomes {
     #[serde(flatten)]
     evaluation: Evaluation,
     per_class: Vec<ClassOutcome>,
-    /// \[class\]\[class that it was taken for\].
+    /// Number of images by \[class\]\[predicted class\].
     #[serde(skip_serializing_if = "Option::is_none")]
     confusion: Option<Vec<Vec<u64>>>,
     #[serde(flatten)]
@@ -110,7 +110,7 @@ struct ClassOutcome {
     n_correct: u64,
 }
 
-/// Evaluates.
+/// Evaluates the network and prints the results.
 pub fn eval(args: &EvalArgs, ui: &Ui) -> Result<()> {
     let Subject { mut trained, dataset, class_names, normalisation, batch, weights, step } =
         subject(args, ui)?;

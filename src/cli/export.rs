@@ -1,4 +1,4 @@
-//! `parsec export` → a run's network, or one given as files, for other programs.
+//! `parsec export` → files for other programs, from the network of a run or from given files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -78,7 +78,7 @@ pub struct ExportArgs {
     pub labels: Option<PathBuf>,
 }
 
-/// Exports: everything is made before anything is written.
+/// Exports the network. All contents are made before the first file is written.
 pub fn export(args: &ExportArgs, ui: &Ui) -> Result<()> {
     let outputs = outputs(args)?;
     let (space, alpha) = source(args)?;
@@ -102,7 +102,7 @@ pub fn export(args: &ExportArgs, ui: &Ui) -> Result<()> {
     files.iter().try_for_each(|(_, path, _)| ui.say(&format!("wrote {}", path.display())))
 }
 
-/// What is to be written where; nothing is there yet, unless it may be replaced.
+/// The kinds of files and their paths. No file exists at the paths, unless it may be replaced.
 fn outputs(args: &ExportArgs) -> Result<Vec<(&'static str, &Path)>> {
     let given = [
         ("safetensors", &args.safetensors),
@@ -134,7 +134,7 @@ fn outputs(args: &ExportArgs) -> Result<Vec<(&'static str, &Path)>> {
     Ok(outputs)
 }
 
-/// The architecture to be exported, and its space.
+/// The architecture of the export, and its space.
 fn source(args: &ExportArgs) -> Result<(Arc<dyn Space>, Alpha)> {
     let given = args.space.with_cells(args.layers, args.stem);
     let Some(run) = &args.run else {
@@ -148,7 +148,7 @@ fn source(args: &ExportArgs) -> Result<(Arc<dyn Space>, Alpha)> {
     architecture(&run.to_string_lossy(), &given)
 }
 
-/// The network to be exported.
+/// The network of the export.
 fn network(args: &ExportArgs, space: &Arc<dyn Space>, alpha: &Alpha, ui: &Ui) -> Result<Trained> {
     if let Some(run) = &args.run {
         return of_run(run, space, alpha, ui);
@@ -169,14 +169,14 @@ fn network(args: &ExportArgs, space: &Arc<dyn Space>, alpha: &Alpha, ui: &Ui) ->
     Trained::read(weights, alpha.clone(), &extents, about)
 }
 
-/// One name per line; empty lines are none.
+/// Reads one name per line. Empty lines are skipped.
 fn read_labels(path: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
     Ok(text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect())
 }
 
-/// The network of a run: of a training run the best checkpoint's (the newest where none has a score),
-/// of a search run the newest one's.
+/// The network of a run. For a training it is that of the best checkpoint (or of the newest, if none has a score). For
+/// a search it is that of the newest checkpoint.
 fn of_run(path: &Path, space: &Arc<dyn Space>, alpha: &Alpha, ui: &Ui) -> Result<Trained> {
     let run = RunDir::open(path)?;
     run.check_weights()?;

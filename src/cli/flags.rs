@@ -1,4 +1,4 @@
-//! Declared settings → the flags of a command, and the flags that were given → a table of settings.
+//! Declared settings → the flags of a command, and the given flags → a table of settings.
 
 use std::marker::PhantomData;
 
@@ -8,18 +8,18 @@ use toml::{Table, Value};
 
 use crate::config::keys::{Concern, Key, Kind};
 
-/// Whose settings a command has as flags.
+/// A configuration whose settings are the flags of a command.
 pub trait Declared {
-    /// They.
+    /// All settings.
     const CONCERNS: &'static [Concern];
-    /// Those of them that are no flags of the command.
+    /// Settings that are no flags of the command.
     const BUT: &'static [&'static str] = &[];
 }
 
 /// The settings of `T` that were given as flags.
 #[derive(Clone, Debug)]
 pub struct Flags<T> {
-    /// By their names in a file.
+    /// The settings by their names in a file.
     pub table: Table,
     declared: PhantomData<T>,
 }
@@ -75,13 +75,13 @@ fn flag(key: &'static Key) -> Arg {
     }
 }
 
-/// What a setting is; of the images also which forms there are.
+/// Description of a setting. For the images it includes the forms of their specification.
 pub fn help(key: &Key) -> String {
     let text = key.help.trim();
     if key.name == "data" { crate::data::HELP.to_owned() } else { text.to_owned() }
 }
 
-/// What was given, as a TOML file would have it. Whether it is right is for the settings to say.
+/// The given text as a value of a TOML file. The value is checked later, together with the other settings.
 fn value(kind: Kind, text: &str) -> Value {
     let number = match kind {
         Kind::Int(..) | Kind::Even(..) | Kind::Every => text.parse().ok().map(Value::Integer),

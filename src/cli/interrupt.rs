@@ -1,12 +1,12 @@
-//! Ctrl-C and SIGTERM → what a run is asked for.
+//! Ctrl-C and SIGTERM → a request to stop the run.
 
 use crate::run::Control;
 use crate::{Error, Result};
 
 static CONTROL: Control = Control::new();
 
-/// A control that the first Ctrl-C (or SIGTERM) from now on asks to stop; the second one ends the process at once with exit
-/// code 130. What was saved before is whole in either case.
+/// A control that the first Ctrl-C (or SIGTERM) from now on asks to stop. The second one ends the process at once with
+/// exit code 130. The files that were saved before are complete in both cases.
 pub fn control() -> Result<&'static Control> {
     let handler = || {
         if CONTROL.is_stopping() {

@@ -1,8 +1,8 @@
 //! Arguments → one call into the library: the commands of `parsec`.
 //!
 //! Each command is a thin file: its flags as a struct, and a function that turns them into plain
-//! values and hands those on. Results go to standard output (JSON only, with `--json`), everything
-//! else to standard error.
+//! values and passes these on. Results go to standard output (JSON only, with `--json`), all other output
+//! goes to standard error.
 
 pub mod devices;
 pub mod show;
@@ -120,11 +120,11 @@ pub enum Command {
     Bench(BenchArgs),
 }
 
-/// Runs the program's command line; wrong usage and `--help` end the process here (codes 2 and 0).
+/// Runs the program's command line. Wrong usage and `--help` end the process here (codes 2 and 0).
 pub fn run() -> Result<()> {
     let Cli { common, command } = Cli::parse();
     let ui = Ui::new(&common);
-    // Before anything runs on kernels of another class than was meant.
+    // Check the class before any kernel runs, so that no kernels of a wrong class run.
     crate::gpu::class_from_env()?;
     match command {
         Command::Devices => devices::devices(common.json),
@@ -152,7 +152,7 @@ fn start<J: Runnable>(mut config: J::Config, path: &Path, ui: &Ui) -> Result<()>
     driven(runner::start::<J>(config, path, &ui.events())?, ui)
 }
 
-/// Drives a run to its end, or until Ctrl-C, and says what it found.
+/// Drives a run to its end, or until Ctrl-C, and prints its result.
 fn driven<J: Runnable>(running: Running<J>, ui: &Ui) -> Result<()> {
     let outcome = running.drive(interrupt::control()?)?;
     ui.emit(&outcome)?;

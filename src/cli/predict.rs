@@ -10,7 +10,7 @@ use crate::data::{Images, eval_batches, read_scaled};
 use crate::error::{Error, Result};
 use crate::train::order;
 
-/// Images per batch.
+/// Number of images per batch.
 const BATCH: usize = 16;
 
 /// The flags of `predict`.
@@ -30,7 +30,7 @@ pub struct PredictArgs {
     pub top: u32,
 }
 
-/// One image's classes, the most probable first.
+/// The classes of one image, the most probable first.
 #[derive(Serialize)]
 struct Prediction {
     image: PathBuf,
@@ -44,7 +44,7 @@ struct Class {
     probability: f64,
 }
 
-/// Predicts.
+/// Predicts the classes and prints them.
 pub fn predict(args: &PredictArgs, ui: &Ui) -> Result<()> {
     let run = TrainingRun::open(&args.run)?;
     let spec = run.spec()?;
@@ -53,7 +53,7 @@ pub fn predict(args: &PredictArgs, ui: &Ui) -> Result<()> {
         None if run.manifest.class_names.len() == spec.n_classes => run.manifest.class_names.clone(),
         None => (0..spec.n_classes).map(|class| class.to_string()).collect(),
     };
-    // Every file is read before the device is opened, so that a wrong one says so at once.
+    // Every file is read before the device is opened, so that a wrong file is reported at once.
     let mut pixels = Vec::new();
     for path in &args.images {
         pixels.extend(read_scaled(path, spec.in_channels, spec.height, spec.width)?);

@@ -1,4 +1,4 @@
-//! The table of published numbers of a comparison → what it says of the architectures that are found.
+//! The table of published numbers of a comparison → the numbers of the found architectures.
 
 use serde::Serialize;
 
@@ -8,34 +8,34 @@ use crate::error::Result;
 use crate::report::comparison::ByTable;
 use crate::space::{Alpha, Space};
 
-/// The numbers of the architectures that the space of a comparison holds. More is better.
+/// The published numbers of the architectures in the space of a comparison. A larger number is better.
 pub struct Published {
     path: String,
     key: String,
-    /// By the form in which equal networks are equal.
+    /// Architectures in canonical form, in which equal networks are equal, with their numbers.
     numbers: Vec<(Alpha, f64)>,
     best: f64,
     left_out: Option<String>,
 }
 
-/// What `comparison.json` says of the table.
+/// The summary of the table in `comparison.json`.
 #[derive(Serialize)]
 pub struct Summary {
     path: String,
     key: String,
-    /// Architectures that the space holds.
+    /// Number of architectures of the table that are in the space.
     n: usize,
-    /// The largest of their numbers.
+    /// The largest number of these architectures.
     best: f64,
-    /// Runs whose architecture the table does not hold.
+    /// Number of runs whose architecture is not in the table.
     n_not_held: usize,
 }
 
 impl Published {
-    /// The table that the comparison names, if it names one.
+    /// The table that the comparison names. `None` if it names no table.
     ///
     /// # Errors
-    /// Those of [`Table::read`] and [`Table::held`].
+    /// The errors of [`Table::read`] and [`Table::held`].
     pub fn read(config: &CompareConfig, space: &dyn Space) -> Result<Option<Self>> {
         let Some(path) = &config.table else { return Ok(None) };
         let Held { key, entries, left_out } =
@@ -49,24 +49,24 @@ impl Published {
         Ok(Some(Self { path: path.display().to_string(), key, numbers, best, left_out }))
     }
 
-    /// What is worth a warning: architectures of the table that the space does not hold.
+    /// A warning about architectures of the table that are not in the space.
     pub fn warning(&self) -> Option<&str> {
         self.left_out.as_deref()
     }
 
-    /// The name of the number.
+    /// Name of the number.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// What the table says of an architecture; where it has one twice, the first.
+    /// The numbers of an architecture. If the table has the architecture twice, the first entry is used.
     pub fn of(&self, space: &dyn Space, alpha: &Alpha) -> ByTable {
         let form = space.canonical(alpha);
         let published = self.numbers.iter().find(|(held, _)| *held == form).map(|(_, value)| *value);
         ByTable { published, regret: published.map(|value| self.best - value) }
     }
 
-    /// For the file, of so many runs whose architecture the table does not hold.
+    /// The summary of the table. `n_not_held`: number of runs whose architecture is not in the table.
     pub fn summary(&self, n_not_held: usize) -> Summary {
         let (path, key) = (self.path.clone(), self.key.clone());
         Summary { path, key, n: self.numbers.len(), best: self.best, n_not_held }
@@ -74,7 +74,7 @@ impl Published {
 }
 
 impl Summary {
-    /// In plain words.
+    /// The summary in plain words.
     pub fn text(&self, n_runs: usize) -> String {
         let Self { path, key, n, best, n_not_held } = self;
         let held = match n_not_held {

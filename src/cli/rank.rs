@@ -1,4 +1,4 @@
-//! `parsec rank RUN --table FILE` → how well a search's shared weights rank architectures whose quality is known.
+//! `parsec rank RUN --table FILE` → agreement between the ranking by a search's shared weights and a known ranking.
 
 use std::path::{Path, PathBuf};
 
@@ -43,28 +43,28 @@ pub struct RankArgs {
     pub images: Option<u32>,
 }
 
-/// What is printed.
+/// The printed results.
 #[derive(Serialize)]
 struct Outcomes {
     n: usize,
-    /// None where all numbers or all scores are equal.
+    /// `None` if all numbers or all scores are equal.
     spearman: Option<f64>,
-    /// The 95 % interval of it.
+    /// Lower end of the 95 % interval of Spearman's correlation. `high` is the upper end.
     low: Option<f64>,
     high: Option<f64>,
     kendall: Option<f64>,
     /// Mean log-likelihood per image of each architecture in the order of the table, nats.
     scores: Vec<f64>,
-    /// The architectures, in the same order.
+    /// The architectures, in the order of `scores`.
     genotypes: Vec<String>,
-    /// The number of the table.
+    /// Name of the number in the table.
     key: String,
     images: usize,
 }
 
-/// Ranks.
+/// Ranks the architectures and prints the results.
 pub fn rank(args: &RankArgs, ui: &Ui) -> Result<()> {
-    // Everything that can be wrong about run and table is found before the data are read.
+    // All errors of the run and the table are found before the data are read.
     let run = search_run(&args.run)?;
     let config = run.config()?;
     let held = Table::read(&args.table)?.held(&*config.space()?, args.key.as_deref(), "--key")?;
@@ -151,7 +151,7 @@ fn drawn(mut entries: Vec<Entry>, args: &RankArgs) -> Result<Vec<Entry>> {
 fn open(run: &RunDir, mut config: Config, ui: &Ui) -> Result<Search> {
     let (newest, warnings) = run.checkpoints().newest_good()?;
     warnings.iter().for_each(|w| ui.warn(w));
-    // The runs that it started from may be gone, and its weights are its own.
+    // The origin of the run may be gone. It is not needed, because the run has its own weights.
     config.forget_origin();
     let manifest = run.manifest()?;
     let (mut search, now) = Search::open(config, Some(&manifest), &ui.events())?;

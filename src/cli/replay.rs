@@ -85,9 +85,9 @@ pub struct ReplayArgs {
     pub reference_kernels: bool,
 }
 
-/// Replays.
+/// Runs the replay.
 pub fn replay(args: &ReplayArgs, ui: &Ui) -> Result<()> {
-    // A chain has no other stem than its own.
+    // A chain has only its own stem.
     let stem = (args.stem != Stem::Cifar).then_some(args.stem);
     let (space, alpha) = elsewhere(&args.genotype, &args.space.with_cells(args.layers, stem))?;
     let events = ui.events();

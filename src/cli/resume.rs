@@ -1,4 +1,4 @@
-//! `parsec resume RUN` → the run goes on from its newest good checkpoint.
+//! `parsec resume RUN` → the run continues from its newest undamaged checkpoint.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::search::Search;
 use crate::train::Training;
 use crate::{Error, Result};
 
-/// Goes on with the run at `path`.
+/// Continues the run at `path`.
 pub fn resume(path: &Path, ui: &Ui) -> Result<()> {
     let run = RunDir::open(path)?;
     if run.is_finished() {

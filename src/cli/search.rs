@@ -27,7 +27,7 @@ impl Declared for Config {
 }
 
 impl SearchArgs {
-    /// The flags that were given over the TOML file over the preset, every value checked.
+    /// The preset, overridden by the TOML file, overridden by the given flags. Every value is checked.
     pub fn resolve(&self, device: Option<&str>) -> Result<Config> {
         let mut flags = self.flags.table.clone();
         flags.extend(device.map(|device| ("device".to_owned(), device.into())));
@@ -39,7 +39,7 @@ impl SearchArgs {
 pub fn search(args: &SearchArgs, ui: &Ui) -> Result<()> {
     let config = args.resolve(ui.device.as_deref())?;
     config.remarks.0.iter().for_each(|remark| ui.warn(remark));
-    // Before the data are read and the device is opened, which may take a while.
+    // Check the folder before the data are read and the device is opened, because these may take a while.
     if let Some(run) = &config.session.run {
         RunDir::check_free(run)?;
     }

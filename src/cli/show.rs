@@ -1,4 +1,4 @@
-//! `parsec show RUN|GENOTYPE`: a genotype's text, drawings and counts, and what a run's prior says.
+//! `parsec show RUN|GENOTYPE` → text, drawings and counts of an architecture, and the prior of a run.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,72 +17,73 @@ use crate::report;
 use crate::report::summary::{Counts, Known, Training};
 use crate::report::trust::{self, Trust};
 use crate::rng::{Purpose, stream};
-use crate::search::evidence::Evidence;
+use crate::search::best::best;
+use crate::search::evidence::Seen;
 use crate::space::{self, Alpha, NetworkKind, NetworkSpec, Prior, Space, owner, read_architecture};
 
 /// Resolution of PNG drawings: image pixels per SVG pixel.
 const PNG_SCALE: f32 = 2.0;
 
-/// What to show. Extents that are not given are the run's, or else those of the reference's network.
+/// The target and the options of `show`. Missing extents are taken from the run, or from the reference's network.
 #[derive(Clone, Debug, Default)]
 pub struct ShowArgs {
     /// A run folder, a file that holds a genotype, its text, or the name of a published one.
     pub target: String,
-    /// Where to write the drawing as SVG.
+    /// Path of the drawing as SVG.
     pub svg: Option<PathBuf>,
-    /// Where to write the drawing as PNG.
+    /// Path of the drawing as PNG.
     pub png: Option<PathBuf>,
-    /// Where to write the drawing as DOT.
+    /// Path of the drawing as DOT.
     pub dot: Option<PathBuf>,
-    /// JSON instead of text.
+    /// Whether the output is JSON instead of text.
     pub json: bool,
-    /// Children drawn from the run's prior, added to the SVG and PNG drawings and to the text.
+    /// Number of children drawn from the run's prior. They are added to the SVG and PNG drawings and to the text.
     pub samples: Option<usize>,
-    /// Key of the random numbers that draw them.
+    /// Key of the random numbers for these draws.
     pub seed: u64,
-    /// Cells L.
+    /// Number L of cells.
     pub layers: Option<usize>,
-    /// Channels C.
+    /// Number C of channels.
     pub channels: Option<usize>,
-    /// Classes.
+    /// Number of classes.
     pub classes: Option<usize>,
     /// Height and width of the images.
     pub size: Option<usize>,
     /// Channels of the images.
     pub image_channels: Option<usize>,
-    /// Which network is counted; final if not given.
+    /// Kind of the network that is counted. The default is the final network.
     pub network: Option<NetworkKind>,
-    /// Its stem; that of CIFAR if not given.
+    /// Stem of the network. The default is the stem for CIFAR.
     pub stem: Option<Stem>,
-    /// Which space, and what of it.
+    /// The search space and its settings.
     pub space: SpaceArgs,
-    /// Whether it has an auxiliary head.
+    /// Whether the network has an auxiliary head.
     pub auxiliary: bool,
-    /// Images at once, for the plan of its training; the run's or the reference's if not given.
+    /// Number of images at once, for the plan of a training. The default is the number of the run or of the reference.
     pub batch: Option<u32>,
-    /// What that training keeps in memory; the run's if not given.
+    /// Activations that the training keeps. The default is the setting of the run.
     pub memory: Option<Memory>,
 }
 
-/// A prior, and the space that it is over.
+/// A prior and its space.
 pub type OfRun = (Arc<dyn Space>, Prior);
 
-/// Prints what is known of `args.target` to standard output and writes the drawings asked for.
-/// `prior` is the run's newest, with the space it is over.
+/// Prints the information about `args.target` to standard output and writes the requested drawings.
+/// `prior` is the newest prior of the run, with its space.
 ///
 /// # Errors
-/// A target that is no genotype or no run, a network that cannot be built, files that cannot be written.
+/// The target is no genotype or no run, the network cannot be built, or a file cannot be written.
 pub fn show(args: &ShowArgs, prior: Option<&OfRun>) -> Result<()> {
     let text = describe(args, prior)?;
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // The reader has seen enough.
+        // The reader closed the pipe early, which is no error.
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(|e| Error::io("write", "standard output", e)),
     }
 }
 
-/// The same as text, after writing the drawings.
+/// Returns the text of [`show`] after writing the drawings.
 pub fn describe(args: &ShowArgs, prior: Option<&OfRun>) -> Result<String> {
     let folder = Path::new(&args.target);
     let is_run = folder.is_dir();
@@ -93,7 +94,7 @@ pub fn describe(args: &ShowArgs, prior: Option<&OfRun>) -> Result<String> {
     let run = is_run.then(|| RunFiles::read(folder)).transpose()?.unwrap_or_default();
     let kind = args.network.unwrap_or(NetworkKind::Final);
     let (text, mut settings) = source(&args.target, &args.space.with_cells(args.layers, args.stem))?;
-    // A search network is the parent of what the run chose from.
+    // A search network is the parent of the paths from which the run chose.
     if let (NetworkKind::Search, Some((space, _))) = (kind, prior) {
         let own = space.settings().into_iter().filter(|(key, _)| *key == "primitives");
         settings.extend(own.map(|(key, value)| (key.to_owned(), value.into())));
@@ -130,9 +131,12 @@ pub fn describe(args: &ShowArgs, prior: Option<&OfRun>) -> Result<String> {
     let samples = samples(args, prior)?;
     draw(args, &spec, &alpha, prior, &samples)?;
     let (batch, memory) = training(args, &run, kind, imagenet)?;
-    let evidence = evidence(folder, prior, &run)?;
+    let seen = seen(folder, prior, &run)?;
+    let evidence = prior.and_then(|(space, _)| trust::evidence(&**space, &seen));
+    let best = prior.and_then(|(space, _)| best(&**space, &seen, None));
     let known = Known {
         evidence: evidence.as_ref(),
+        best: best.as_ref(),
         trust: run.trust,
         counts: Counts::of(&spec, &alpha),
         training: Training::of(&spec, &alpha, batch, memory),
@@ -144,12 +148,12 @@ pub fn describe(args: &ShowArgs, prior: Option<&OfRun>) -> Result<String> {
     if args.json { known.to_json() } else { Ok(known.to_text()) }
 }
 
-/// What the run in `folder` saw of the choices of its prior.
-fn evidence(folder: &Path, prior: Option<&OfRun>, run: &RunFiles) -> Result<Option<Evidence>> {
+/// The children that the run in `folder` saw.
+fn seen(folder: &Path, prior: Option<&OfRun>, run: &RunFiles) -> Result<Vec<Seen>> {
     let (path, images) = (folder.join("metrics.jsonl"), run.config("search_batch").or(run.config("batch")));
     match (prior, images) {
-        (Some((space, _)), Some(images)) if path.is_file() => trust::evidence(&path, &**space, images),
-        _ => Ok(None),
+        (Some((space, _)), Some(images)) if path.is_file() => trust::seen(&path, &**space, images),
+        _ => Ok(Vec::new()),
     }
 }
 
@@ -162,7 +166,7 @@ fn usual(kind: NetworkKind, imagenet: bool) -> (usize, usize, usize, usize) {
     }
 }
 
-/// Batch and memory of the training that is planned.
+/// Batch and memory of the planned training.
 fn training(
     args: &ShowArgs,
     run: &RunFiles,
@@ -183,7 +187,7 @@ fn training(
     Ok((batch, crate::train::memory(args.memory.or(memory).unwrap_or_default())))
 }
 
-/// What a run folder says about its network; read loosely, since old runs are to be shown as well.
+/// The facts about a network in its run folder. They are read loosely, so that old runs can be shown too.
 #[derive(Default)]
 struct RunFiles {
     config: toml::Table,
@@ -203,7 +207,7 @@ impl RunFiles {
             let offset = e.span().map(|span| span.start as u64);
             Error::file(&path, offset, "TOML", e.message(), "the config.toml that the search wrote")
         })?;
-        // Only the extents of the data are wanted from it.
+        // Only the extents of the data are read from the manifest.
         let manifest = read("manifest.json").ok().and_then(|(_, text)| serde_json::from_str(&text).ok());
         let result: Option<Value> =
             read("result.json").ok().and_then(|(_, text)| serde_json::from_str(&text).ok());
@@ -274,13 +278,13 @@ fn draw(
     Ok(())
 }
 
-/// Writes beside `path`, then renames, so that a failure leaves what was there.
+/// Writes a file beside `path` and renames it, so that a failure leaves the old file unchanged.
 fn save(path: &Path, bytes: &[u8]) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let partial = path.with_file_name(format!(".{name}.partial"));
     let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
     written.map_err(|e| {
-        // Best effort: the error that matters is reported.
+        // A failure to remove the file is ignored. The first error is reported.
         let _ = std::fs::remove_file(&partial);
         Error::io("write", path, e)
     })

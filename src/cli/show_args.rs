@@ -1,4 +1,4 @@
-//! The flags of `parsec show RUN|GENOTYPE` → what is to be shown, with the run's prior.
+//! The flags of `parsec show RUN|GENOTYPE` → the arguments of [`show::show`], with the run's prior.
 
 use std::path::{Path, PathBuf};
 
@@ -92,12 +92,12 @@ pub fn show(flags: &ShowFlags, ui: &Ui) -> Result<()> {
     show::show(&args, prior.as_ref())
 }
 
-/// The newest prior of the run at `path`. Without a readable one there is still a genotype to show.
+/// The newest prior of the run at `path`. Without a readable prior the genotype is still shown.
 fn prior(path: &Path, ui: &Ui) -> Option<show::OfRun> {
     if RunDir::open(path).and_then(|run| run.manifest()).is_ok_and(|m| m.kind == TrainConfig::KIND) {
         return None;
     }
-    // All paths at once have no prior.
+    // A search with all paths at once has no prior.
     if RunDir::open(path).and_then(|run| run.config()).is_ok_and(|c| c.algorithm.method == Method::Darts) {
         return None;
     }

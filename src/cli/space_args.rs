@@ -1,4 +1,4 @@
-//! The flags that say which search space, and an architecture of it → both.
+//! The flags of a search space, and an architecture → the space and the architecture.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::config::space::{source, space_of};
 use crate::error::Error;
 use crate::space::{Alpha, Space, read_architecture};
 
-/// The search space; all commands that need one share these.
+/// The search space. All commands that need a space share its flags.
 #[derive(Clone, Debug)]
 pub struct OfSpace;
 
@@ -23,11 +23,11 @@ impl Declared for OfSpace {
     const BUT: &'static [&'static str] = &["layers", "channels"];
 }
 
-/// Their flags.
+/// The flags of the search space.
 pub type SpaceArgs = Flags<OfSpace>;
 
 impl SpaceArgs {
-    /// The same with what says how cells are stacked.
+    /// The table of the flags, with the number of cells and the stem added.
     pub fn with_cells(&self, layers: Option<usize>, stem: Option<Stem>) -> Table {
         let mut table = self.table.clone();
         table.extend(layers.map(|layers| ("layers".to_owned(), Value::from(layers as i64))));
@@ -39,11 +39,11 @@ impl SpaceArgs {
     }
 }
 
-/// What `arg` says of an architecture and its space: a run folder has its own; a name, a file or a text stands for itself.
-/// Settings in `given` go before those of the run.
+/// The architecture that `arg` names, and its space. The folder of a run names its own space; otherwise `arg` is a
+/// name, a file or a text. Settings in `given` override those of the run.
 ///
 /// # Errors
-/// Those of [`source`], [`space_of`] and [`read_architecture`].
+/// The errors of [`source`], [`space_of`] and [`read_architecture`].
 pub fn architecture(arg: &str, given: &Table) -> Result<(Arc<dyn Space>, Alpha)> {
     let (text, settings) = source(arg, given)?;
     let space = space_of(&settings, Some(&text))?;
@@ -51,10 +51,10 @@ pub fn architecture(arg: &str, given: &Table) -> Result<(Arc<dyn Space>, Alpha)>
     Ok((space, alpha))
 }
 
-/// The same of a network trained elsewhere: cells do not say how many they are.
+/// Like [`architecture`], for a network that was trained elsewhere. For cells the number of layers must be given.
 ///
 /// # Errors
-/// Those of [`architecture`]; [`Error::Usage`] without their number.
+/// The errors of [`architecture`]. [`Error::Usage`] if the number of cells is missing.
 pub fn elsewhere(arg: &str, given: &Table) -> Result<(Arc<dyn Space>, Alpha)> {
     let (space, alpha) = architecture(arg, given)?;
     if space.name() == "darts" && !given.contains_key("layers") && !Path::new(arg).is_dir() {

@@ -1,7 +1,8 @@
-//! A table of architectures with numbers, a JSON file → the architectures that a space holds, each with one number.
+//! A JSON file with a table of architectures and numbers → the architectures in a space, each with one number.
 //!
-//! Two forms are read: a list of objects with a `genotype` and numbers, and an object from the text of an architecture to an
-//! object with numbers. Numbers may lie deeper: `test_accuracy.600` is the member `600` of the member `test_accuracy`.
+//! There are two forms: a list of objects with a `genotype` and numbers, and an object from the text of an architecture
+//! to an object with numbers. Numbers may be nested: `test_accuracy.600` is the member `600` of the member
+//! `test_accuracy`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,17 +15,17 @@ use crate::error::nearest;
 use crate::error::{Error, Result};
 use crate::space::{Alpha, Space};
 
-/// The numbers that are taken where none is named: the first of these that the table has.
+/// Default names of the number. The first of them that the table has is used.
 const USUAL: [&str; 3] = ["mean_acc", "accuracy", "test_accuracy.600"];
 
-/// Characters of an entry that a message shows.
+/// Number of characters of an entry that a message shows.
 const MOST_SHOWN: usize = 60;
 
 /// The content of a table, in the order of the file.
 #[derive(Clone, Debug)]
 pub struct Table {
     path: PathBuf,
-    /// The architecture's text and its numbers.
+    /// Text of each architecture, and its numbers.
     entries: Vec<(String, Value)>,
 }
 
@@ -33,20 +34,20 @@ pub struct Table {
 pub struct Entry {
     /// The architecture.
     pub alpha: Alpha,
-    /// Its text in the table.
+    /// Text of the architecture in the table.
     pub text: String,
-    /// Its number, in the table's unit.
+    /// Number of the architecture, in the table's unit.
     pub value: f64,
 }
 
-/// What a space holds of a table.
+/// The part of a table that is in a space.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Held {
-    /// The name of the number.
+    /// Name of the number.
     pub key: String,
-    /// The architectures that the space holds, in the order of the table.
+    /// The architectures that are in the space, in the order of the table.
     pub entries: Vec<Entry>,
-    /// How many the space does not hold, and the first of them with the reason.
+    /// Number of architectures that are not in the space, and the first of them with the reason.
     pub left_out: Option<(usize, String)>,
 }
 
@@ -54,7 +55,7 @@ impl Table {
     /// The table in the file `path`.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be read, and those of [`Self::parse`].
+    /// [`Error::Io`] if the file cannot be read, and the errors of [`Self::parse`].
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
         Self::parse(&bytes, path)
@@ -63,7 +64,7 @@ impl Table {
     /// The table in `bytes`, the content of the file `path`.
     ///
     /// # Errors
-    /// [`Error::File`] for what is no JSON, has another form, or no entry.
+    /// [`Error::File`] for a content that is no JSON, has another form, or has no entry.
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
         let wrong = |expected: String, found: String| {
             let try_this =
@@ -92,12 +93,12 @@ impl Table {
         Ok(Self { path: path.to_owned(), entries })
     }
 
-    /// The architectures that `space` holds, with the number `key`, or with the usual one. `option` is what a user calls the
-    /// key: `--key`, or `key` of a file.
+    /// The architectures that are in `space`, with the number `key` or the usual number. `option` is the user's name
+    /// for the key: `--key`, or `key` of a file.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a key that the table has not, [`Error::File`] where the space holds no entry or an entry has no
-    /// such number.
+    /// [`Error::Usage`] for a key that the table does not have. [`Error::File`] if no entry is in the space, or if an
+    /// entry has no such number.
     pub fn held(&self, space: &dyn Space, key: Option<&str>, option: &str) -> Result<Held> {
         let key = self.key(key, option)?;
         let (mut entries, mut n_left_out, mut first) = (Vec::new(), 0, None);
@@ -110,7 +111,7 @@ impl Table {
                 }
                 Err(e) => {
                     n_left_out += 1;
-                    // The error's advice is for who types an architecture.
+                    // The hint of the error is left out, because it is for users who type an architecture.
                     let name = cut(text, MOST_SHOWN);
                     let reason = format!("`{name}`: expected {}, found {}", e.expected, e.found);
                     first.get_or_insert(reason);
@@ -131,7 +132,7 @@ impl Table {
         Ok(Held { key, entries, left_out: first.map(|first| (n_left_out, first)) })
     }
 
-    /// The name of the number: as given, or the usual one, if the first entry has it.
+    /// The name of the number: the given name, or a usual one that the first entry has.
     fn key(&self, given: Option<&str>, option: &str) -> Result<String> {
         let first = &self.entries[0].1;
         let is_there = |key: &&str| find(first, key).is_some_and(Value::is_number);
@@ -171,7 +172,8 @@ impl Table {
     }
 }
 
-/// The member of `value` that `key` names, its parts separated by dots; a member whose own name has dots goes first.
+/// The member of `value` that `key` names. Dots separate the parts of the key. A member whose name contains dots comes
+/// first.
 fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
     value.get(key).or_else(|| {
         let mut splits = key.match_indices('.').map(|(at, _)| (&key[..at], &key[at + 1..]));
@@ -203,13 +205,13 @@ fn shown(value: &Value) -> String {
     cut(&value.to_string(), MOST_SHOWN)
 }
 
-/// The first `n_chars` characters.
+/// The first `n_chars` characters, with "..." if the text is longer.
 fn cut(text: &str, n_chars: usize) -> String {
     let start: String = text.chars().take(n_chars).collect();
     if start.len() < text.len() { format!("{start}...") } else { start }
 }
 
-/// Entries as they stand in the file, which a map of serde_json would sort.
+/// Entries in the order of the file. A map of serde_json would sort them.
 struct Raw(Vec<(Option<String>, Value)>);
 
 impl<'de> Deserialize<'de> for Raw {

@@ -1,4 +1,4 @@
-//! A training run, or a genotype with weights → a network ready for use, and what is known about it.
+//! A training run, or a genotype with weights → a network that is ready for use, and the facts about it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::runner::variants;
 use crate::space::{NetworkKind, NetworkSpec, Space, read_architecture};
 use crate::train::{self, Trained};
 
-/// A training run as it lies in its folder.
+/// A training run in its folder.
 pub struct TrainingRun {
-    /// Its configuration.
+    /// Configuration of the run.
     pub config: TrainConfig,
-    /// What it was started on.
+    /// Manifest of the run.
     pub manifest: Manifest,
     run: RunDir,
 }
@@ -31,7 +31,7 @@ impl TrainingRun {
     /// Opens the folder `path`.
     ///
     /// # Errors
-    /// [`Error::File`] if it holds no run, or a search.
+    /// [`Error::File`] if the folder holds no run, or a run of another kind.
     pub fn open(path: &Path) -> Result<Self> {
         let run = RunDir::open(path)?;
         let manifest = run.manifest()?;
@@ -43,8 +43,8 @@ impl TrainingRun {
         Ok(Self { config: run.train_config()?, manifest, run })
     }
 
-    /// The weights of its best checkpoint by held-out accuracy, or of the newest if none was evaluated; with
-    /// the file's path and the step.
+    /// The weights of the run's best checkpoint by held-out accuracy, or of the newest if none was evaluated. Also the
+    /// file's path and the step.
     pub fn weights(&self, ui: &Ui) -> Result<(Tensors, PathBuf, u64)> {
         let checkpoints = self.run.checkpoints();
         let found = match checkpoints.best()? {
@@ -59,7 +59,7 @@ impl TrainingRun {
         Ok((found.state, path, found.step))
     }
 
-    /// Mean and deviation that it was trained with.
+    /// Mean and standard deviation of the run's images.
     pub fn normalisation(&self) -> Result<Normalisation> {
         let values = self.manifest.normalisation.clone();
         serde_json::from_value(values).map_err(|e| self.damaged("mean and std per channel", &e))
@@ -77,7 +77,7 @@ impl TrainingRun {
         Error::file(self.run.file("manifest.json"), None, expected, e.to_string(), "")
     }
 
-    /// The network with `weights` (those of [`Self::weights`] or another file's) on the adapter.
+    /// The network on the adapter, with weights from [`Self::weights`] or from another file.
     pub fn trained(&self, (tensors, path): (&Tensors, &Path), ui: &Ui) -> Result<Trained> {
         let spec = self.spec()?;
         let alpha = read_architecture(&*spec.space, &self.config.architecture.genotype)?;
@@ -87,7 +87,7 @@ impl TrainingRun {
         Trained::new(spec, alpha, (tensors, path), gpu, lowering)
     }
 
-    /// Whether `dataset` has the classes and the shape of images that this network was trained for.
+    /// Checks that `dataset` has the classes and the image shape for which this network was trained.
     pub fn check_data(&self, dataset: &Dataset, spec: &str) -> Result<()> {
         let wrong = |expected: String, found: String, try_this: &str| {
             Err(Error::usage(format!("--data {spec}"), expected, found, try_this))
@@ -106,7 +106,7 @@ impl TrainingRun {
             let expected = format!("{} classes as in training", trained.n_classes);
             return wrong(expected, is.len().to_string(), "data with the same classes");
         }
-        // Sources without names number their classes; then the number is all there is to compare.
+        // Sources without names number their classes. For these only the number of classes can be compared.
         let numbered = |names: &[String]| names.iter().enumerate().all(|(i, name)| *name == i.to_string());
         let other = was.iter().zip(is).find(|(a, b)| a != b);
         if let Some((a, b)) = other.filter(|_| !numbered(was) && !numbered(is)) {
@@ -128,7 +128,7 @@ fn spec(
     spec.with_auxiliary(false)
 }
 
-/// The kernels' forms on the adapter, whose reads are set to go with them.
+/// The variants of the kernels on the adapter. Reading through textures is set on the adapter accordingly.
 fn tuning(gpu: &mut Gpu, events: &Events) -> Result<Tuning> {
     let variants = variants::of_adapter(gpu, events)?.variants;
     gpu.read_through_textures(variants.textures == 1);
@@ -137,11 +137,11 @@ fn tuning(gpu: &mut Gpu, events: &Events) -> Result<Tuning> {
 
 /// A network trained elsewhere, as the flags of `eval` describe it.
 pub struct Elsewhere<'a> {
-    /// Its architecture.
+    /// Architecture of the network.
     pub genotype: &'a str,
-    /// Its weights.
+    /// File of the network's weights.
     pub weights: &'a Path,
-    /// What the flags say of its space.
+    /// Settings of the space from the flags.
     pub settings: toml::Table,
     /// Channels of the first layers.
     pub channels: usize,
@@ -150,7 +150,7 @@ pub struct Elsewhere<'a> {
 }
 
 impl Elsewhere<'_> {
-    /// The network, and the data it is for.
+    /// Opens the network, its data and its normalisation.
     pub fn open(&self, ui: &Ui) -> Result<(Trained, Arc<Dataset>, Normalisation)> {
         let (space, alpha) = elsewhere(self.genotype, &self.settings)?;
         let (tensors, _) = tensors::read(self.weights)?;

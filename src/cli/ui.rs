@@ -1,4 +1,4 @@
-//! The flags that every command has → where its output goes.
+//! The flags that every command has → the destination of the command's output.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,21 +9,21 @@ use super::{Bar, Common, Verbosity};
 use crate::run::{Event, Events};
 use crate::{Error, Result};
 
-/// How a command talks to its user.
+/// The output of a command to its user.
 #[derive(Clone, Debug)]
 pub struct Ui {
-    /// Only JSON on standard output.
+    /// Whether standard output has only JSON.
     pub json: bool,
-    /// How much is said on standard error.
+    /// Amount of output on standard error.
     pub verbosity: Verbosity,
-    /// Whether results are told: not those of the parts of a larger command.
+    /// Whether results are printed. They are not printed for the parts of a larger command.
     pub results: bool,
-    /// `--device`, or else `PARSEC_DEVICE`.
+    /// Value of `--device`, or else of `PARSEC_DEVICE`.
     pub device: Option<String>,
 }
 
 impl Ui {
-    /// From the flags and the environment.
+    /// The output according to the flags and the environment.
     pub fn new(common: &Common) -> Self {
         let verbosity = match (common.quiet, common.verbose) {
             (true, _) => Verbosity::Quiet,
@@ -34,17 +34,17 @@ impl Ui {
         Self { json: common.json, verbosity, results: true, device: common.device.clone().or_else(from_env) }
     }
 
-    /// The same without any result on standard output.
+    /// The same output without results on standard output.
     pub fn silent(&self) -> Self {
         Self { results: false, ..self.clone() }
     }
 
-    /// A result for people: on standard output, unless that is for JSON.
+    /// Prints a result for people on standard output, unless standard output is for JSON.
     pub fn say(&self, text: &str) -> Result<()> {
         if self.json || !self.results { Ok(()) } else { print(text) }
     }
 
-    /// A result for machines: on standard output, with `--json` only.
+    /// Prints a result for programs on standard output, with `--json` only.
     pub fn emit(&self, result: &impl Serialize) -> Result<()> {
         if !self.json || !self.results {
             return Ok(());
@@ -53,19 +53,19 @@ impl Ui {
         print(&text.map_err(|e| Error::usage("--json", "a result that JSON can hold", e.to_string(), ""))?)
     }
 
-    /// A remark on standard error, unless `--quiet`.
+    /// Prints a remark on standard error, unless `--quiet`.
     pub fn note(&self, text: &str) {
         if self.verbosity > Verbosity::Quiet {
             eprintln!("{text}");
         }
     }
 
-    /// A warning on standard error, always.
+    /// Prints a warning on standard error, always.
     pub fn warn(&self, warning: impl std::fmt::Display) {
         eprintln!("warning: {warning}");
     }
 
-    /// Shows what happens in a run.
+    /// Events of a run, shown by this output.
     pub fn events(&self) -> Events {
         let (ui, bar) = (self.clone(), self.bar());
         Events::new(move |event| match event {
@@ -77,13 +77,13 @@ impl Ui {
         })
     }
 
-    /// The display of progress, shared with who tells of compilation.
+    /// The display of progress, which can be shared with the reporting of compilation.
     pub fn bar(&self) -> SharedBar {
         SharedBar(Arc::new(Mutex::new(Bar::new(self.verbosity))))
     }
 }
 
-/// A display of progress that several parts of a run speak to.
+/// A display of progress that several parts of a run use.
 #[derive(Clone)]
 pub struct SharedBar(Arc<Mutex<Bar>>);
 
@@ -94,7 +94,7 @@ impl SharedBar {
     }
 }
 
-/// A line on standard output. A reader that has gone (`| head`) is no error.
+/// Prints a line on standard output. A closed pipe (`| head`) is no error.
 pub(super) fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {

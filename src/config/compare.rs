@@ -1,9 +1,10 @@
-//! The TOML file of `parsec compare` → what is compared, and the configurations of its runs.
+//! The TOML file of `parsec compare` → the compared methods and seeds, and the configurations of their runs.
 //!
-//! `methods`, `seeds` and `data`, then the tables `[search]` and `[train]`, whose keys are those of a search's and
-//! of a training's own files, and a table with the name of a method for what its searches have instead. What differs
-//! from run to run is not theirs to say. `table` and `key` name published numbers, by which what is found is judged as
-//! well; with `train = false` it is judged by them alone.
+//! The file has `methods`, `seeds` and `data`, then the tables `[search]` and `[train]` with the keys of a search's and
+//! of a training's own files. A table with the name of a method replaces settings of that method's searches. These
+//! tables must not set `data`, nor the keys that differ from run to run: `method`, `seed`, `genotype` and `run`.
+//! `table` and `key` name published numbers, by which the found architectures are judged too. With `train = false` only
+//! these numbers judge them.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -37,7 +38,7 @@ const TOP: [&str; 11] = [
 /// The word for [`Chooser::Largest`].
 const LARGEST: &str = "largest";
 
-/// What chooses an architecture: an entry of `methods`.
+/// The way in which an architecture is chosen: an entry of `methods`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chooser {
     /// A search by a method.
@@ -74,32 +75,32 @@ pub struct FinalSize {
     pub image_size: Option<u32>,
 }
 
-/// What is compared: every method with every seed.
+/// The configuration of a comparison: every method is run with every seed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CompareConfig {
     /// The methods, each once.
     pub methods: Vec<Chooser>,
-    /// The seeds, each once; of a search and of the training of what it found.
+    /// The seeds, each once. A seed is used for a search and for the training of the architecture that it found.
     pub seeds: Vec<u64>,
     /// The images of all searches and trainings.
     pub data: String,
     /// A file of published numbers.
     pub table: Option<PathBuf>,
-    /// Which of its numbers; none for the usual one.
+    /// Name of the number in the table. `None` means the usual number.
     pub key: Option<String>,
-    /// Settings of the searches, over the preset that fits the data.
+    /// Settings of the searches, which override the preset that fits the data.
     search: Table,
-    /// Settings of the searches by one method, over those.
+    /// Settings of the searches by one method, which override `search`.
     of_method: Vec<(Method, Table)>,
-    /// Settings of the trainings, over the preset likewise; none where nothing is trained.
+    /// Settings of the trainings, which override their preset. `None` if nothing is trained.
     train: Option<Table>,
 }
 
 impl CompareConfig {
-    /// The file at `path`; `data` replaces what it says of the images.
+    /// Reads the file at `path`. `data` replaces the images that the file names.
     ///
     /// # Errors
-    /// [`Error::Usage`] that names the key; every configuration that the runs will have is checked.
+    /// [`Error::Usage`] that names the key. Every configuration of the later runs is checked.
     pub fn read(path: &Path, data: Option<&str>) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
         let what = path.display().to_string();
@@ -177,17 +178,18 @@ impl CompareConfig {
         })
     }
 
-    /// Whether what is found is trained.
+    /// Whether the found architectures are trained.
     pub fn trains(&self) -> bool {
         self.train.is_some()
     }
 
-    /// The space that is searched, by the table `[search]`.
+    /// The space of the searches, from the table `[search]`.
     pub fn space(&self) -> Result<Arc<dyn Space>> {
         self.shared_config()?.space()
     }
 
-    /// The size of the final networks: that of the trainings; where there are none, that of the table `[search]`.
+    /// The size of the final networks. It is the size in the trainings, or the size in the table `[search]` if nothing
+    /// is trained.
     ///
     /// # Errors
     /// [`Error::Usage`] for settings that the space refuses.
@@ -214,7 +216,7 @@ impl CompareConfig {
         Ok(FinalSize { space, channels: train.network.channels, image_size: train.images.size })
     }
 
-    /// What `[search]` says of searches, whatever their method.
+    /// The configuration of searches from `[search]`, independent of the method.
     fn shared_config(&self) -> Result<Config> {
         Config::resolve(None, &self.own(&self.search, self.seeds[0])?)
     }
@@ -239,7 +241,7 @@ impl CompareConfig {
     pub fn train_config(&self, genotype: &str, seed: u64) -> Result<TrainConfig> {
         let none = Table::new();
         let mut settings = self.own(self.train.as_ref().unwrap_or(&none), seed)?;
-        // What is found is trained as what it was searched as.
+        // An architecture is trained in the space in which it was found.
         for (key, value) in &self.search {
             if key == "space" || owner(key, "darts").is_some() {
                 settings.entry(key).or_insert(value.clone());
@@ -258,15 +260,15 @@ impl CompareConfig {
         Ok(settings)
     }
 
-    /// Every setting with its value, presets included, in the form of the file.
+    /// Every setting with its value, including presets, in the form of the file.
     pub fn resolved(&self) -> Result<Table> {
         let without = |mut table: Table, own: &[&str]| {
             own.iter().for_each(|name| drop(table.remove(*name)));
             Value::Table(table)
         };
         let mut search = self.shared_config()?.to_table()?;
-        // What nobody said is not the same for all methods where it follows from the length of their searches or is one of
-        // the paper's settings, which some methods do not have.
+        // Some settings are left out unless the file sets them, because their values may differ between methods: those
+        // that follow from the length of the search, and the paper's settings, which some methods do not have.
         let varies =
             |key: &str| super::FOLLOWING.contains(&key) || super::PAPER.iter().any(|(name, _)| *name == key);
         search.retain(|key, _| !varies(key) || self.search.contains_key(key));
@@ -290,13 +292,14 @@ impl CompareConfig {
         ])))
     }
 
-    /// The first setting of runs of both in which this differs from `was`: its name, what it was and what it is.
+    /// The first setting of runs in both comparisons that differs from `was`: its name, its old value and its new
+    /// value.
     pub fn first_difference(&self, was: &Self) -> Result<Option<[String; 3]>> {
         if was.trains() && !self.trains() {
             return Ok(Some(["train", "a table of settings", "false"].map(str::to_owned)));
         }
-        // Methods and seeds of one only are no difference, nor is what only they have. What is trained for the first time
-        // has no settings of before, and a table of published numbers changes no run.
+        // Methods and seeds of only one side are ignored, and their settings too. If the old comparison did not train,
+        // there are no old settings of trainings to compare. A table of published numbers changes no run.
         let train = |of: &Self| if was.trains() { of.train.clone() } else { None };
         let of_both = |of: &Self| {
             let both = |m: &Method| {
@@ -318,14 +321,14 @@ impl CompareConfig {
     }
 }
 
-/// The items of a list that is neither empty nor names one twice.
+/// The items of a list. `None` if the list is empty or has an item twice.
 fn list<T: PartialEq>(table: &Table, name: &str, item: impl Fn(&Value) -> Option<T>) -> Option<Vec<T>> {
     let items: Vec<T> = table.get(name)?.as_array()?.iter().map(item).collect::<Option<_>>()?;
     let twice = items.iter().enumerate().any(|(i, item)| items[..i].contains(item));
     (!items.is_empty() && !twice).then_some(items)
 }
 
-/// The settings of one table, each checked by itself.
+/// The settings of one table. Each setting is checked by itself.
 fn settings(part: &Table, concerns: &'static [Concern], own: &[&str], at: &str) -> Result<Table> {
     let mut out = Table::new();
     for (name, value) in part {
@@ -339,7 +342,7 @@ fn settings(part: &Table, concerns: &'static [Concern], own: &[&str], at: &str) 
     Ok(out)
 }
 
-/// `search.steps` and its value, for every setting.
+/// Every setting with its value. The name has the form `search.steps`.
 fn flat(table: &Table) -> Vec<(String, String)> {
     let inner = |(name, value): (&String, &Value)| match value {
         Value::Table(part) => flat(part).into_iter().map(|(n, v)| (format!("{name}.{n}"), v)).collect(),

@@ -1,4 +1,4 @@
-//! A setting's declaration, and a TOML value → the value in its canonical form, or what was expected instead.
+//! The declaration of a setting, and a TOML value → its canonical form, or the expected form in an error.
 
 use toml::Value;
 
@@ -6,7 +6,7 @@ use super::types::{self, Every, Samples};
 use crate::error::nearest;
 use crate::{Error, Result};
 
-/// What a setting may hold. Ranges include both ends unless said otherwise.
+/// Kind of the values of a setting. Ranges include both ends unless stated otherwise.
 #[derive(Clone, Copy)]
 pub enum Kind {
     /// An integer in a range.
@@ -15,19 +15,19 @@ pub enum Kind {
     Even(i64, i64),
     /// A number in a range.
     Float(f64, f64),
-    /// A number above 0 and at most this.
+    /// A number above 0 and at most this number.
     Positive(f64),
     /// `true` or `false`.
     Bool,
     /// An integer, or `auto:LAMBDA`.
     Samples,
-    /// `end`, `epoch` or a number of steps; 0 is what it was before there were words.
+    /// `end`, `epoch` or a number of steps. 0 is the form from the time before these words existed.
     Every,
     /// One of some words.
     Word(&'static [&'static str]),
-    /// Any text but none at all; this is what was expected then.
+    /// Any text that is not empty. The string is the expected text in the error.
     NonEmpty(&'static str),
-    /// Text, for which this says what was expected if it is wrong.
+    /// Text. The function returns the expected text if the value is wrong.
     Text(fn(&str) -> std::result::Result<(), String>),
     /// Names of primitives, as a list or separated by commas.
     Names,
@@ -39,25 +39,25 @@ pub enum Kind {
     PerChannel(f64, f64),
 }
 
-/// One thing that can be configured.
+/// A setting.
 pub struct Key {
-    /// Its name in a file; the flag's has dashes.
+    /// Name of the setting in a file. The name of its flag has dashes.
     pub name: &'static str,
-    /// What it may hold.
+    /// Kind of its values.
     pub kind: Kind,
-    /// What the help of the flag calls its value.
+    /// Name of the flag's value in the help.
     pub value: &'static str,
-    /// What it is, for the help of the flag and the documents.
+    /// Description of the setting, for the help of its flag and the documents.
     pub help: &'static str,
-    /// Its value as TOML where neither the preset nor the user says one.
+    /// Value as TOML if neither the preset nor the user sets one.
     pub default: Option<&'static str>,
-    /// Its value as TOML in configurations of a time before there was such a setting.
+    /// Value as TOML in configurations that are older than the setting.
     pub was: Option<&'static str>,
 }
 
 /// Settings that belong together.
 pub struct Concern {
-    /// What they are about.
+    /// Subject of the settings.
     pub title: &'static str,
     /// The settings.
     pub keys: &'static [Key],
@@ -68,7 +68,7 @@ pub fn keys(concerns: &'static [Concern]) -> impl Iterator<Item = &'static Key> 
     concerns.iter().flat_map(|concern| concern.keys)
 }
 
-/// The canonical form of `value` for the setting `name`; errors call it `what`.
+/// The canonical form of `value` for the setting `name`. Errors name the setting `what`.
 pub fn check(concerns: &'static [Concern], name: &str, value: &Value, what: &str) -> Result<Value> {
     let Some(key) = keys(concerns).find(|k| k.name == name) else {
         let names = || keys(concerns).map(|k| k.name);
@@ -82,7 +82,7 @@ pub fn check(concerns: &'static [Concern], name: &str, value: &Value, what: &str
 }
 
 impl Kind {
-    /// What it may hold, in words. Text that can be wrong in many ways is explained when it is.
+    /// Description of the allowed values. A text that can be wrong in many ways is explained in its error.
     pub fn expected(self) -> String {
         match self {
             Self::Int(min, max) => format!("an integer from {min} to {max}"),
@@ -104,7 +104,7 @@ impl Kind {
         }
     }
 
-    /// The value as it is stored, or what was expected.
+    /// The value in its stored form, or a description of the allowed values.
     fn canonical(self, value: &Value) -> std::result::Result<Value, String> {
         let text = || text(value).map_err(|_| "text in quotes".to_owned());
         match self {
@@ -131,7 +131,7 @@ impl Kind {
             Self::Float(min, max) => number(value).filter(|x| (min..=max).contains(x)).map(Value::Float),
             Self::Positive(max) => number(value).filter(|x| *x > 0.0 && *x <= max).map(Value::Float),
             Self::Bool => value.as_bool().map(Value::Boolean),
-            // What 0 means is for those to say who have the setting.
+            // The meaning of 0 depends on the kind of configuration.
             Self::Every if value.as_integer() == Some(0) => Some(value.clone()),
             Self::Every => text()?.parse().ok().map(Every::to_value),
             Self::Word(words) => {
@@ -158,7 +158,7 @@ impl Kind {
     }
 }
 
-/// Text; `temper = 0.5` and `device = 0` are as clear as their quoted forms.
+/// The text of a value. `temper = 0.5` and `device = 0` are as clear as their quoted forms.
 fn text(value: &Value) -> std::result::Result<String, String> {
     match value {
         Value::String(s) => Ok(s.clone()),

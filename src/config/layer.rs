@@ -1,4 +1,4 @@
-//! One source of settings (a TOML file, the flags) → a checked table, with its origin in the errors.
+//! One source of settings (a TOML file, the flags) → a checked table. Errors name the source.
 
 use std::ops::Range;
 use std::path::Path;
@@ -8,10 +8,10 @@ use toml::Table;
 use super::keys::{self, Concern};
 use crate::{Error, Result};
 
-/// Whether a table may say the length of a run twice.
+/// Whether a table may contain the length of a run twice.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Length {
-    /// A user's table: `steps` or `epochs`, not both.
+    /// A user's table: `steps` or `epochs`, but not both.
     One,
     /// A resolved table, in which `steps` follows from `epochs`.
     Both,
@@ -23,7 +23,7 @@ pub fn read(path: &Path, length: Length, concerns: &'static [Concern]) -> Result
     parse(path, &text, length, concerns)
 }
 
-/// The table of `text`; `path` is named in the errors.
+/// The table of `text`. Errors name `path`.
 pub fn parse(path: &Path, text: &str, length: Length, concerns: &'static [Concern]) -> Result<Table> {
     let at = |span: Range<usize>| format!("{}, line {}", path.display(), line_of(text, span.start));
     let syntax = |e: toml::de::Error| {
@@ -59,7 +59,7 @@ pub fn from_flags(flags: &Table, concerns: &'static [Concern]) -> Result<Table> 
     Ok(table)
 }
 
-/// Puts `upper` over `lower`. The two ways to say a length, `steps` and `epochs`, replace each other.
+/// Puts `upper` over `lower`. The two settings of the length, `steps` and `epochs`, replace each other.
 pub fn overlay(lower: &mut Table, upper: Table) {
     for (key, value) in upper {
         match key.as_str() {

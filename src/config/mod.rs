@@ -1,8 +1,8 @@
 //! Flags and a flat TOML table → the resolved configuration of a search, or of a training ([`train`]).
 //!
-//! Three layers, later ones win: a preset (`assets/default.toml` for the embedded images,
-//! `assets/reference.toml` for any other data), the user's TOML file, the flags. All are tables with
-//! the same keys, the flags' names in snake case; [`settings`] declares each of them. The resolved
+//! There are three layers, and later layers win: a preset (`assets/default.toml` for the embedded images,
+//! `assets/reference.toml` for any other data), the user's TOML file, and the flags. All are tables with
+//! the same keys, which are the flags' names in snake case; [`settings`] declares each of them. The resolved
 //! form names every key and round trips exactly.
 
 pub mod compare;
@@ -28,21 +28,24 @@ use keys::Concern;
 pub use resolved::{Resolved, in_words, read as read_resolved, to_table, to_toml};
 pub use settings::*;
 pub use train::TrainConfig;
-pub use types::{Baseline, Draws, Every, Memory, Method, Samples, Schedule, Stem, Temper, TrainWeights};
+pub use types::{
+    Baseline, Choose, Draws, Every, Memory, Method, Samples, Schedule, Stem, Temper, TrainWeights,
+};
 
-/// Root of the prior's steps times its learning rate.
+/// The prior's learning rate times the square root of the number of the prior's steps.
 const PRIOR_TRAVEL: f64 = 0.35;
-/// Passes over the train split below which images are not cropped.
+/// If a run makes fewer passes over the train split than this, images are not cropped.
 const FEW_PASSES: f64 = 10.0;
-/// Examples of a search batch at least, since only they tell architectures apart; of small batches no more than four: their
-/// forward passes then cost about what the training of a child costs, in time and memory.
+/// Default number of examples in a search batch: this number, since only these examples distinguish architectures, but
+/// at most four train batches. The forward passes then cost about as much as the training of a child, in time and
+/// memory.
 const SEARCH_BATCH: usize = 256;
 const SEARCH_BATCHES: usize = 4;
 
 const DEFAULT_PRESET: &str = include_str!("../../assets/default.toml");
 const REFERENCE_PRESET: &str = include_str!("../../assets/reference.toml");
 
-/// Everything a search depends on besides its data and the adapter.
+/// All settings of a search. Its other inputs are its data and the adapter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Config {
@@ -64,15 +67,15 @@ pub struct Config {
     pub execution: Execution,
     #[serde(flatten)]
     pub session: Session,
-    /// What nobody said anything of and that follows from the data.
+    /// Settings that the user did not give and that follow from the data.
     #[serde(skip)]
     pub waiting: Waiting,
-    /// What is to be said of what the user wrote.
+    /// Remarks about the user's settings.
     #[serde(skip)]
     pub remarks: Aside<Vec<String>>,
 }
 
-/// What goes with a configuration and is no part of it: configurations with equal settings are equal.
+/// A value beside a configuration that is no part of it: configurations with equal settings are equal.
 #[derive(Clone, Debug, Default)]
 pub struct Aside<T>(pub T);
 
@@ -82,18 +85,19 @@ impl<T> PartialEq for Aside<T> {
     }
 }
 
-/// Settings that wait for the length of the run or its images, with their values meanwhile.
+/// Settings that wait for the length of the run or for the images, with their values until then.
 pub type Waiting = Aside<Vec<(&'static str, f64)>>;
 
-/// What the paper's algorithm has. What is not set there is `search_batch`.
-const PAPER: [(&str, &str); 5] = [
+/// Settings of the paper's algorithm. In addition, `search_batch` is not set there.
+const PAPER: [(&str, &str); 6] = [
     ("warmup", "0.0"),
     ("train_weights", "\"importance\""),
     ("draws", "\"independent\""),
     ("explore", "0.0"),
     ("baseline", "\"none\""),
+    ("choose", "\"mode\""),
 ];
-/// Settings that follow from the length of the run and the images, where nobody says anything of them.
+/// Settings that follow from the length of the run and from the images if the user does not give them.
 const FOLLOWING: [&str; 4] = ["lr", "prior_lr", "search_batch", "crop_pad"];
 
 impl Config {
@@ -102,13 +106,13 @@ impl Config {
         Self::resolve(None, &Table::new())
     }
 
-    /// That of `parsec search --paper`.
+    /// The configuration of `parsec search --paper`.
     pub fn paper() -> Result<Self> {
         Self::resolve(None, &Table::from_iter([("paper".to_owned(), Value::Boolean(true))]))
     }
 
     /// The preset that fits the data, overridden by the TOML file `file`, overridden by `flags`
-    /// (keys in snake case). Every value is checked; errors name the flag, or the file's key and line.
+    /// (keys in snake case). Every value is checked. Errors name the flag, or the key and the line in the file.
     pub fn resolve(file: Option<&Path>, flags: &Table) -> Result<Self> {
         let mut user = resolved::user_table::<Self>(file, flags)?;
         let preset = if is_embedded(&user) { DEFAULT_PRESET } else { REFERENCE_PRESET };
@@ -119,7 +123,7 @@ impl Config {
         let (lr, prior_lr) = (waits("lr"), waits("prior_lr"));
         let crop_pad = !paper && !user.contains_key("crop_pad");
         if user.get("method").and_then(Value::as_str).is_some_and(|method| method != "parsec") {
-            // There is no prior to depart from.
+            // Other methods than `parsec` do not explore.
             user.entry("explore").or_insert(0.0.into());
         }
         if paper || darts {
@@ -167,7 +171,7 @@ impl Config {
         resolved::read(path)
     }
 
-    /// The resolved form: every key; those without a value are named in a comment.
+    /// The resolved form with every key. Keys without a value are named in a comment.
     pub fn to_toml(&self) -> Result<String> {
         resolved::to_toml(self)
     }
@@ -177,7 +181,7 @@ impl Config {
         resolved::to_table(self)
     }
 
-    /// Whether every value is in its range and the values fit together.
+    /// Checks that every value is in its range and that the values fit together.
     pub fn check(&self) -> Result<()> {
         resolved::check_values(self)?;
         resolved::check_length(self.length.steps, self.length.epochs)?;
@@ -230,7 +234,7 @@ impl Config {
         resolved::check_normalisation(self.images.mean.as_deref(), self.images.std.as_deref())
     }
 
-    /// Whether nothing is asked of a method that has no meaning with it.
+    /// Checks that no setting is given that has no meaning with the method.
     fn check_method(&self) -> Result<()> {
         let (asked, why) = match self.algorithm.method {
             Method::Darts => (
@@ -283,7 +287,7 @@ impl Config {
         }
     }
 
-    /// What is searched.
+    /// The space of the search.
     ///
     /// # Errors
     /// [`Error::Usage`] for settings that the space refuses.
@@ -299,22 +303,22 @@ impl Config {
         spaces::space(&self.network.space, &settings)
     }
 
-    /// Examples that go through a child at a time: the whole batch, or `micro_batch`.
+    /// Number of examples that go through a child at a time: the whole batch, or `micro_batch`.
     pub fn part(&self) -> usize {
         self.execution.micro_batch.unwrap_or(self.length.batch)
     }
 
-    /// The same of a batch of the search split.
+    /// Number of examples of a search batch that go through a child at a time.
     pub fn search_part(&self) -> usize {
         self.execution.micro_batch.unwrap_or(self.search_batch())
     }
 
-    /// Examples of a batch of the search split.
+    /// Number of examples in a batch of the search split.
     pub fn search_batch(&self) -> usize {
         self.algorithm.search_batch.unwrap_or(self.length.batch)
     }
 
-    /// Steps before the prior moves; none: it never does.
+    /// Number of steps before the prior moves. `None` if the prior never moves.
     pub fn warm_up_steps(&self, steps_per_epoch: u64) -> Option<u64> {
         let steps = match self.algorithm.warmup_epochs {
             // At least one step is left for the prior.
@@ -325,9 +329,11 @@ impl Config {
         (!self.prior.freeze_prior).then_some(steps)
     }
 
-    /// Sets what follows from the data: the number of images of the train split and of the search split, and their side.
+    /// Sets values that follow from the data: the number of images in the train split and in the search split, and
+    /// their side.
     ///
-    /// Images that a run sees only a few times are not cropped: what a network has not learnt yet is no better for it.
+    /// If a run sees each image only a few times, images are not cropped: crops do not help a network that has not
+    /// learnt the images yet.
     pub fn resolve_for(&mut self, n_train: usize, n_search: usize, side: usize) {
         if let Some(epochs) = self.length.epochs {
             self.length.steps = epochs.saturating_mul((n_train / self.length.batch.max(1)).max(1) as u64);
@@ -352,10 +358,10 @@ impl Config {
         self.follow();
     }
 
-    /// Sets the rates that nobody said anything of, once the length is known.
+    /// Sets the rates that the user did not give, once the length is known.
     ///
-    /// Adam moves a logit by about its rate a step whatever the signal, so noise alone carries it `prior_lr` times the root
-    /// of the steps: that product is what stays the same.
+    /// Adam moves a logit by about its rate in each step, whatever the signal is. Noise alone moves the logit by
+    /// `prior_lr` times the square root of the number of steps. This product is kept constant.
     fn follow(&mut self) {
         if self.length.steps == 0 {
             return;
@@ -415,8 +421,8 @@ impl Resolved for Config {
     }
 }
 
-/// Puts what the paper has under `user`, who may not say anything else of it where the paper is asked for. It is also where
-/// all paths run at once: there nothing is drawn.
+/// Adds the paper's settings to `user`. If the user asked for the paper (`asked`), other values of these settings are
+/// errors. The paper's settings are also used where all paths run at once, because nothing is drawn there.
 fn as_in_the_paper(user: &mut Table, asked: bool) -> Result<()> {
     let refused = |key: &str, value: &Value, paper: &str| {
         let expected = format!("{paper} with `paper`");
@@ -436,7 +442,7 @@ fn as_in_the_paper(user: &mut Table, asked: bool) -> Result<()> {
     }
 }
 
-/// To two digits, so that a configuration can be read.
+/// Rounds to two digits, so that the configuration is readable.
 fn rounded(x: f64) -> f64 {
     format!("{x:.1e}").parse().unwrap_or(x)
 }

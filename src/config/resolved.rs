@@ -1,4 +1,4 @@
-//! What the configurations of a search and of a training have in common: layers of tables → checked
+//! The common part of the configurations of a search and of a training: layers of tables → checked
 //! settings → the resolved TOML of a run, and back.
 
 use std::path::Path;
@@ -15,36 +15,36 @@ use crate::{Error, Result};
 
 /// A resolved configuration: a flat record whose fields are its keys.
 pub trait Resolved: Serialize + DeserializeOwned {
-    /// What it configures, as the manifest of a run says it.
+    /// Kind of the run, as in the manifest.
     const KIND: &'static str;
     /// Every setting.
     const CONCERNS: &'static [Concern];
-    /// What 0 says of how often something is done; there were no words for it once.
+    /// Meaning of 0 in a setting of the kind [`Every`]. 0 is from the time before such settings had words.
     const ZERO: Every;
 
-    /// Whether every value is in its range and the values fit together.
+    /// Checks that every value is in its range and that the values fit together.
     fn check(&self) -> Result<()>;
 
-    /// How it is run.
+    /// The settings of the session.
     fn session(&self) -> &Session;
 
-    /// The same, to be changed.
+    /// The settings of the session, mutable.
     fn session_mut(&mut self) -> &mut Session;
 
-    /// Drops what the run started from, which one that goes on no longer needs.
+    /// Drops the settings about the origin of a run, which a resumed run no longer needs.
     fn forget_origin(&mut self);
 
-    /// Steps in all; 0 as long as only the number of epochs is known.
+    /// Number of all steps. 0 as long as only the number of epochs is known.
     fn steps(&self) -> u64;
 }
 
-/// The resolved form: every key; those without a value are named in a comment.
+/// The resolved form with every key. Keys without a value are named in a comment.
 pub fn to_toml<T: Resolved>(config: &T) -> Result<String> {
     let table = to_table(config)?;
     let unset: Vec<&str> =
         keys::keys(T::CONCERNS).map(|k| k.name).filter(|name| !table.contains_key(*name)).collect();
     let body = toml::to_string(config).map_err(|e| unreadable("the configuration", e))?;
-    // In the order of the record, a line per key.
+    // One line per key, in the order of the record.
     let name = space_name(&table);
     let is_own = |line: &&str| line.split_once(" = ").is_none_or(|(key, _)| owner(key, &name).is_none());
     let body: String = body.split_inclusive('\n').filter(is_own).collect();
@@ -67,12 +67,12 @@ pub fn to_table<T: Resolved>(config: &T) -> Result<Table> {
 pub fn read<T: Resolved>(path: &Path) -> Result<T> {
     let mut table = layer::read(path, Length::Both, T::CONCERNS)?;
     let name = space_name(&table);
-    // Those of other spaces are left out of a resolved form.
+    // The keys of other spaces are left out of a resolved form.
     let missing = |key: &Key| if owner(key.name, &name).is_some() { key.default } else { key.was };
     fill::<T>(&mut table, missing)?;
     let config: T = from_table(table, &path.display().to_string())?;
     match config.check() {
-        // Keys that do not go together: each by itself has been read already.
+        // These keys do not fit together. Each key by itself was checked while reading.
         Err(Error::Usage { what, expected, found, try_this }) => {
             Err(Error::usage(format!("{}: {what}", path.display()), expected, found, try_this))
         }
@@ -90,18 +90,18 @@ pub(super) fn user_table<T: Resolved>(file: Option<&Path>, flags: &Table) -> Res
     Ok(user)
 }
 
-/// The preset, overridden by the user's settings; not checked as a whole yet.
+/// The preset, overridden by the user's settings. The result is not yet checked as a whole.
 pub(super) fn over_preset<T: Resolved>(preset: &str, user: Table) -> Result<T> {
     let mut merged = layer::parse(Path::new("the embedded preset"), preset, Length::One, T::CONCERNS)?;
     layer::overlay(&mut merged, user);
-    // What the preset says of another space is of no use, and not in the resolved form.
+    // Settings of another space in the preset have no use, and are not in the resolved form.
     let name = space_name(&merged);
     merged.retain(|key, _| owner(key, &name).is_none());
     fill::<T>(&mut merged, |key| key.default.or(key.was))?;
     from_table(merged, "the configuration")
 }
 
-/// What is to be said of the user's settings.
+/// Remarks about the user's settings.
 pub(super) fn remarks<T: Resolved>(user: &Table) -> Aside<Vec<String>> {
     let zeros = keys::keys(T::CONCERNS).filter(|key| {
         matches!(key.kind, Kind::Every) && user.get(key.name).and_then(Value::as_integer) == Some(0)
@@ -109,7 +109,7 @@ pub(super) fn remarks<T: Resolved>(user: &Table) -> Aside<Vec<String>> {
     Aside(zeros.map(|key| format!("`{}` 0 is read as {}; better say so", key.name, T::ZERO)).collect())
 }
 
-/// The settings of a manifest in the words of today.
+/// The settings of a manifest, with 0 replaced by today's words.
 pub fn in_words<T: Resolved>(mut was: serde_json::Value) -> serde_json::Value {
     for key in keys::keys(T::CONCERNS).filter(|key| matches!(key.kind, Kind::Every)) {
         if let Some(value) = was.get_mut(key.name).filter(|value| value.as_u64() == Some(0)) {
@@ -119,7 +119,7 @@ pub fn in_words<T: Resolved>(mut was: serde_json::Value) -> serde_json::Value {
     was
 }
 
-/// Gives settings that are not there the value that `missing` has for them, and 0 its meaning.
+/// Sets missing settings to the value that `missing` returns for them, and replaces 0 by its meaning.
 fn fill<T: Resolved>(table: &mut Table, missing: impl Fn(&Key) -> Option<&'static str>) -> Result<()> {
     for key in keys::keys(T::CONCERNS) {
         match (table.get(key.name), missing(key)) {
@@ -141,7 +141,7 @@ pub(super) fn space_name(table: &Table) -> String {
     table.get("space").and_then(Value::as_str).unwrap_or("darts").to_owned()
 }
 
-/// Whether every value is in its range.
+/// Checks that every value is in its range.
 pub(super) fn check_values<T: Resolved>(config: &T) -> Result<()> {
     for (name, value) in to_table(config)? {
         keys::check(T::CONCERNS, &name, &value, &format!("`{name}`"))?;
@@ -149,7 +149,7 @@ pub(super) fn check_values<T: Resolved>(config: &T) -> Result<()> {
     Ok(())
 }
 
-/// Whether there is a length.
+/// Checks that there is a length.
 pub(super) fn check_length(steps: u64, epochs: Option<u64>) -> Result<()> {
     if steps == 0 && epochs.is_none() {
         return Err(Error::usage("`steps`", "`steps` or `epochs`", "neither", "add --steps N"));
@@ -157,7 +157,7 @@ pub(super) fn check_length(steps: u64, epochs: Option<u64>) -> Result<()> {
     Ok(())
 }
 
-/// Whether the learning rate falls.
+/// Checks that the learning rate falls.
 pub(super) fn check_rates(lr: f64, lr_min: f64) -> Result<()> {
     if lr_min > lr {
         let expected = format!("at most `lr` ({lr})");
@@ -166,7 +166,7 @@ pub(super) fn check_rates(lr: f64, lr_min: f64) -> Result<()> {
     Ok(())
 }
 
-/// Whether mean and deviation are of as many channels.
+/// Checks that mean and standard deviation have the same number of channels.
 pub(super) fn check_normalisation(mean: Option<&[f64]>, std: Option<&[f64]>) -> Result<()> {
     let (n_mean, n_std) = (mean.map(<[f64]>::len), std.map(<[f64]>::len));
     if n_mean != n_std {

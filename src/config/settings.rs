@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{Key, Kind};
 use super::types::{
-    Baseline, Draws, Every, Memory, Method, Samples, Schedule, Stem, Temper, TrainWeights, check_data,
-    check_space,
+    Baseline, Choose, Draws, Every, Memory, Method, Samples, Schedule, Stem, Temper, TrainWeights,
+    check_data, check_space,
 };
 use crate::space::Primitive;
 
@@ -166,6 +166,9 @@ settings! {
 
     /// Result
     Outcome {
+        /// The architecture that a search ends with: the most probable one of the prior, or the one that the likelihoods of all
+        /// its children speak for; default: evidence
+        choose: Choose = "evidence", was "mode" => Kind::Word(Choose::WORDS), "mode|evidence";
         /// Choose the most probable architecture with at most N skip connections in each cell, or identities in the chain
         max_skips: Option<usize> => Kind::Int(0, 64), "N";
         /// End when the most probable architecture has not changed for N steps of the prior; 0: only after all steps

@@ -1,4 +1,4 @@
-//! Settings → the search space that they ask for.
+//! Settings → the search space that they name.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use super::keys;
 use crate::space::{self, Space, SpaceSettings, StemKind, text_of};
 use crate::{Error, Result};
 
-/// The space of a table of settings, read loosely: those of a run or of a command's flags. Without the key `space` it is
-/// the one that `text` is an architecture of.
+/// The space of a table of settings, which is read loosely: the table of a run or of a command's flags. Without the key
+/// `space` it is the space to which the architecture in `text` belongs.
 ///
 /// # Errors
 /// [`Error::Usage`] for settings that the space refuses.
@@ -50,7 +50,7 @@ pub fn space_of(table: &Table, text: Option<&str>) -> Result<Arc<dyn Space>> {
     space::space(name, &settings)
 }
 
-/// What a chain is made of, for the resolved form: the defaults too.
+/// Stages and choices of a chain for the resolved form, including default values.
 pub(super) fn of_chain(space: &dyn Space) -> (Option<Vec<usize>>, Option<Vec<String>>) {
     let settings = space.settings();
     let list = |key: &str| settings.iter().find(|(k, _)| *k == key).map(|(_, list)| list.split(','));
@@ -58,7 +58,7 @@ pub(super) fn of_chain(space: &dyn Space) -> (Option<Vec<usize>>, Option<Vec<Str
     (stages, list("choices").map(|list| list.map(str::to_owned).collect()))
 }
 
-/// Refuses settings that another space has.
+/// Refuses settings that only another space has.
 pub(super) fn check_own(table: &Table, name: &str) -> Result<()> {
     for (key, value) in table {
         if let Some(other) = space::owner(key, name) {
@@ -70,11 +70,11 @@ pub(super) fn check_own(table: &Table, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The text of the architecture that `arg` stands for, and the settings of its space: those `given`, over those of the run
-/// whose folder `arg` names.
+/// The text of the architecture that `arg` names, and the settings of its space. If `arg` names the folder of a run,
+/// these are the settings of the run, overridden by those in `given`.
 ///
 /// # Errors
-/// Those of [`text_of`]; [`Error::File`] for a folder without an architecture.
+/// The errors of [`text_of`]. [`Error::File`] for a folder without an architecture.
 pub fn source(arg: &str, given: &Table) -> Result<(String, Table)> {
     let folder = Path::new(arg);
     if !folder.is_dir() {
@@ -85,7 +85,7 @@ pub fn source(arg: &str, given: &Table) -> Result<(String, Table)> {
         let try_this = "a run that has ended or was interrupted with Ctrl-C";
         return Err(Error::file(folder, None, "a run folder with genotype.txt", "none", try_this));
     }
-    // Read loosely, since old runs are to be read as well.
+    // The file is read loosely, because old runs must be readable too.
     let config = std::fs::read_to_string(folder.join("config.toml")).unwrap_or_default();
     let config: Table = config.parse().unwrap_or_default();
     let keys = ["space", "stages", "choices", "head", "layers", "stem"];

@@ -1,7 +1,7 @@
 //! Flags and a flat TOML table → the resolved configuration of a training of one final network.
 //!
-//! Three layers as for a search: a preset (`assets/train-{small,cifar,imagenet}.toml`), the user's
-//! TOML file, the flags. Without `--preset`, `small` is taken for the embedded images and `cifar` for others.
+//! There are three layers, as for a search: a preset (`assets/train-{small,cifar,imagenet}.toml`), the user's
+//! TOML file, and the flags. Without `--preset`, the preset is `small` for the embedded images and `cifar` for others.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ const PRESETS: [(&str, &str); 3] = [
     ("imagenet", include_str!("../../assets/train-imagenet.toml")),
 ];
 
-/// Everything a training depends on besides its data and the adapter. Its `genotype` is the architecture's text once it is
-/// resolved.
+/// All settings of a training. Its other inputs are its data and the adapter. In the resolved form `genotype` is the
+/// text of the architecture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct TrainConfig {
@@ -42,15 +42,15 @@ pub struct TrainConfig {
     pub regularisation: Regularisation,
     #[serde(flatten)]
     pub session: Session,
-    /// What is to be said of what the user wrote.
+    /// Remarks about the user's settings.
     #[serde(skip)]
     pub remarks: Aside<Vec<String>>,
 }
 
 impl TrainConfig {
     /// The preset called `preset` (or the one that fits the data), overridden by the TOML file `file`,
-    /// overridden by `flags` (keys in snake case). Every value is checked; errors name the flag, or the
-    /// file's key and line.
+    /// overridden by `flags` (keys in snake case). Every value is checked. Errors name the flag, or the
+    /// key and the line in the file.
     pub fn resolve(preset: Option<&str>, file: Option<&Path>, flags: &Table) -> Result<Self> {
         let mut user = resolved::user_table::<Self>(file, flags)?;
         let name = preset.unwrap_or(if super::is_embedded(&user) { "small" } else { "cifar" });
@@ -69,7 +69,7 @@ impl TrainConfig {
         let mut config: Self = resolved::over_preset(text, user)?;
         config.remarks = remarks;
         if name != "darts" {
-            // Neither an auxiliary head nor drop-path belongs to a chain.
+            // A chain has neither an auxiliary head nor drop-path.
             (config.regularisation.auxiliary, config.regularisation.drop_path, config.architecture.stem) =
                 (0.0, 0.0, Stem::Cifar);
         }
@@ -78,7 +78,7 @@ impl TrainConfig {
         Ok(config)
     }
 
-    /// The space of the architecture; the DARTS space has all primitives.
+    /// The space of the architecture. The DARTS space has all primitives.
     ///
     /// # Errors
     /// [`Error::Usage`] for settings that the space refuses.
@@ -141,13 +141,13 @@ impl Resolved for TrainConfig {
     }
 }
 
-/// What the architecture says of its space, unless the user says otherwise.
+/// Adds the settings of the architecture's space to `user`, unless the user gave them.
 fn space_of_architecture(user: &mut Table) -> Result<()> {
     let Some(genotype) = user.get("genotype").and_then(Value::as_str) else { return Ok(()) };
     let (text, settings) = super::space::source(genotype, &Table::new())?;
     let of_run = settings.get("space").and_then(Value::as_str);
     let name = of_run.unwrap_or(space::space_of(&text)).to_owned();
-    // A training has layers of its own; the stages of a chain are part of its architecture.
+    // A training has its own number of layers. The stages of a chain are part of its architecture.
     let wanted = |key: &str| space::owner(key, "darts").is_some() && name != "darts";
     for (key, value) in settings.into_iter().filter(|(key, _)| wanted(key)) {
         user.entry(key).or_insert(value);

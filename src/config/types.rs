@@ -1,4 +1,4 @@
-//! The settings that are words: what they may say, read and written.
+//! The settings with words: their allowed values, parsing and printing.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,39 +9,40 @@ use toml::Value;
 use crate::data;
 use crate::space::Primitive;
 
-/// What `text` should be if it names no data: the form only, the files are looked at when they are read.
+/// Checks that `text` names data. The error is the expected form. Only the form is checked; the files are checked when
+/// they are read.
 pub fn check_data(text: &str) -> Result<(), String> {
     text.parse::<data::Spec>().map(drop).map_err(|_| data::FORMS.to_owned())
 }
 
-/// What `text` should be if it names no space.
+/// Checks that `text` names a space. The error is the expected form.
 pub fn check_space(text: &str) -> Result<(), String> {
     let names = crate::space::names();
     if names.contains(&text) { Ok(()) } else { Err(names.join(" or ")) }
 }
 
-/// How many architectures a step draws: K.
+/// Number K of architectures that a step draws.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "Plain", try_from = "Plain")]
 pub enum Samples {
     /// The same number at every step.
     Fixed(u32),
-    /// λ times the entropy of π in nats, rounded, within [`Self::AUTO`]: fewer as π sharpens.
+    /// λ times the entropy of π in nats, rounded, within [`Self::AUTO`]. The number falls as π sharpens.
     Auto(f64),
 }
 
 impl Samples {
-    /// Most children that a fixed number may ask for.
+    /// Largest fixed number of children.
     const MOST: u32 = 4096;
-    /// Fewest and most children where the entropy decides.
+    /// Smallest and largest number of children if the entropy decides.
     pub const AUTO: (u32, u32) = (2, 64);
 
-    /// What a setting may say.
+    /// Description of the allowed values.
     pub fn expected() -> String {
         format!("an integer from 1 to {}, or auto:LAMBDA with a number above 0 and at most 1000", Self::MOST)
     }
 
-    /// K at a step that begins with this entropy of π, in nats over all slots.
+    /// K of a step at whose beginning π has this entropy, in nats over all slots.
     pub fn count(self, entropy: f64) -> u32 {
         match self {
             Self::Fixed(k) => k,
@@ -50,8 +51,8 @@ impl Samples {
         }
     }
 
-    /// The largest effective sample size that a step with K children can be asked for. Of a K that varies it
-    /// is half: asked for as many as were drawn, all children would count alike and nothing would be learnt.
+    /// The largest target for the effective sample size of a step with K children. With automatic K the target is
+    /// at most K/2: with K all weights would be equal, and nothing would be learnt.
     pub fn largest_ess(self, k: u32) -> f64 {
         match self {
             Self::Fixed(_) => f64::from(k),
@@ -59,7 +60,7 @@ impl Samples {
         }
     }
 
-    /// As a value of a TOML table.
+    /// The setting as a value of a TOML table.
     pub fn to_value(self) -> Value {
         match self {
             Self::Fixed(k) => Value::from(k),
@@ -89,7 +90,7 @@ impl fmt::Display for Samples {
     }
 }
 
-/// A setting in a file that may be an integer or text.
+/// A setting that is an integer or text in a file.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Plain {
@@ -97,7 +98,7 @@ enum Plain {
     Text(String),
 }
 
-/// Settings that are such.
+/// Implements the conversions of settings that are an integer or text in a file.
 macro_rules! plain {
     ($($name:ident: $number:ident;)+) => { $(
         impl From<$name> for Plain {
@@ -136,23 +137,24 @@ impl From<f64> for Plain {
 
 plain! { Samples: Fixed; Every: Steps; Temper: Beta; }
 
-/// How often something is done in a run.
+/// Interval between repetitions of an action in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Plain", try_from = "Plain")]
 pub enum Every {
-    /// At its end only.
+    /// At the end of the run only.
     End,
     /// At the end of every epoch.
     Epoch,
-    /// After so many steps.
+    /// After this number of steps.
     Steps(u32),
 }
 
 impl Every {
-    /// What a setting may say.
+    /// Description of the allowed values.
     pub const EXPECTED: &str = "end, epoch, or a number of steps";
 
-    /// Steps between two times, of which an epoch has `per_epoch`; none where it is done at the end only.
+    /// Number of steps between two times, where an epoch has `per_epoch` steps. `None` if the action happens at the end
+    /// only.
     pub fn steps(self, per_epoch: u64) -> Option<u64> {
         match self {
             Self::End => None,
@@ -161,12 +163,12 @@ impl Every {
         }
     }
 
-    /// Whether it is due after `step` steps, not counting the end.
+    /// Whether the action is due after `step` steps. The end of the run is not considered.
     pub fn is_due(self, step: u64, per_epoch: u64) -> bool {
         self.steps(per_epoch).is_some_and(|every| step.is_multiple_of(every))
     }
 
-    /// As a value of a TOML table.
+    /// The setting as a value of a TOML table.
     pub fn to_value(self) -> Value {
         match self {
             Self::Steps(n) => Value::from(n),
@@ -213,7 +215,8 @@ pub enum Temper {
 }
 
 impl Temper {
-    /// The tempering of a step with `k` children: no larger effective size than they can have.
+    /// The tempering of a step with `k` children. A target size is limited to the largest size that `k` children can
+    /// have.
     pub fn within(self, samples: Samples, k: usize) -> Self {
         match self {
             Self::Ess(target) => Self::Ess(target.min(samples.largest_ess(k as u32))),
@@ -249,7 +252,7 @@ impl fmt::Display for Temper {
     }
 }
 
-/// Settings that are one of a few words.
+/// Defines settings whose values are a few words.
 macro_rules! words {
     ($($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $variant:ident = $word:literal,)+ })+) => { $(
         $(#[$doc])*
@@ -257,7 +260,7 @@ macro_rules! words {
         pub enum $name { $($(#[$about])* #[serde(rename = $word)] $variant,)+ }
 
         impl $name {
-            /// What a setting may say.
+            /// The allowed words.
             pub const WORDS: &[&str] = &[$($word),+];
         }
 
@@ -281,48 +284,56 @@ macro_rules! words {
 }
 
 words! {
-    /// What is subtracted from the importance weights in the prior's gradient.
+    /// Number that is subtracted from the importance weights in the gradient of the prior.
     Baseline {
         /// Nothing: the paper's estimator.
         #[default]
         None = "none",
-        /// Their mean 1/K.
+        /// The mean 1/K of the weights.
         Mean = "mean",
     }
-    /// How architectures are searched for.
+    /// The result of a search that draws from a prior.
+    Choose {
+        /// The most probable architecture of the prior, as in the paper.
+        #[default]
+        Mode = "mode",
+        /// The best architecture according to the likelihoods of all children.
+        Evidence = "evidence",
+    }
+    /// Method of a search.
     Method {
         /// Algorithm 1.
         #[default]
         Parsec = "parsec",
         /// All paths at once, weighted by a softmax (Eq. 2).
         Darts = "darts",
-        /// A prior that never moves; the result is a draw from it.
+        /// A prior that never moves. The result is a draw from it.
         Random = "random",
-        /// The same, with weights that all children train alike; the result is the best child seen.
+        /// A prior that never moves, and weights that all children train equally. The result is the best child seen.
         RandomSearch = "random_search",
     }
-    /// What of a child's forward pass is kept for its backward pass.
+    /// Activations of a child's forward pass that are kept for its backward pass.
     Memory {
-        /// Nearly everything.
+        /// Nearly all activations.
         #[default]
         Normal = "normal",
-        /// What is costly to compute again: about half the memory, somewhat more time.
+        /// Only activations that are costly to compute again: about half the memory, somewhat more time.
         Low = "low",
     }
-    /// How much each child adds to the gradient of v, once the prior moves.
+    /// Weight of each child in the gradient of v, once the prior moves.
     TrainWeights {
-        /// Its importance weight: the paper's.
+        /// The importance weight of the child, as in the paper.
         #[default]
         Importance = "importance",
         /// 1/K.
         Uniform = "uniform",
     }
-    /// How the learning rate of a training falls.
+    /// The fall of the learning rate of a training.
     Schedule {
         /// Half a cosine over all steps.
         #[default]
         Cosine = "cosine",
-        /// By a factor from epoch to epoch.
+        /// A constant factor from epoch to epoch.
         Exponential = "exponential",
     }
     /// The first layers of a network of cells.
@@ -333,12 +344,13 @@ words! {
         /// Three convolutions of stride 2.
         Imagenet = "imagenet",
     }
-    /// How the children of a step are drawn from the prior. Each child by itself has the same distribution either way.
+    /// The way in which the children of a step are drawn from the prior. The distribution of a single child is always
+    /// the same.
     Draws {
-        /// Each for itself: the paper's.
+        /// Each child independently, as in the paper.
         #[default]
         Independent = "independent",
-        /// Spread evenly over the choices of each slot.
+        /// Children spread evenly over the choices of each slot.
         Stratified = "stratified",
     }
 }
@@ -351,7 +363,7 @@ pub(super) fn one_of(words: &[&str]) -> String {
     }
 }
 
-/// The primitives called `names`: at least one that is not `none`, each once. `all` stands for all eight.
+/// The primitives with these `names`: each once, and at least one other than `none`. `all` means all eight.
 pub fn parse_primitives(names: &[String]) -> Result<Vec<Primitive>, String> {
     if names == ["all"] {
         return Ok(Primitive::ALL.to_vec());

@@ -1,8 +1,8 @@
-//! Bytes of an image → normalised numbers, as they are or randomly shifted, mirrored and masked.
+//! Bytes of an image → normalised numbers. The image is unchanged, or randomly shifted, mirrored and masked.
 //!
-//! The order is that of the reference implementation: crop (a window of the image with a border of black, or a
-//! part of the image scaled back to its size), mirror, change the colours, normalise (the border too), then
-//! cut out a square of zeros. [`super::colour`] has the changes that make new pixel values.
+//! The order of the steps is that of the reference implementation: crop (a window of the image with a border of black,
+//! or a part of the image scaled back to the image's size), mirror, change the colours, normalise (the border too),
+//! then cut out a square of zeros. [`super::colour`] has the steps that make new pixel values.
 
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ pub struct Normalisation {
 impl Normalisation {
     /// The mean and (biased) standard deviation of every channel over all pixels of `images`.
     ///
-    /// The sums are integers, hence exact. A channel of one value has no spread: 1/255 stands in.
+    /// The sums are integers and therefore exact. A channel with a single value has no spread; 1/255 is used instead.
     pub fn of(images: &Images) -> Self {
         let area = images.height * images.width;
         let n = (images.n * area) as f64;
@@ -40,7 +40,7 @@ impl Normalisation {
         Self { mean, std }
     }
 
-    /// The value of every byte in every channel, `[C][256]`.
+    /// The normalised value of every byte in every channel, `[C][256]`.
     ///
     /// # Errors
     /// [`Error::Usage`] if there is not one finite mean and one positive deviation per channel.
@@ -60,20 +60,20 @@ impl Normalisation {
     }
 }
 
-/// Random changes of a training image; [`Augment::NONE`] makes none.
+/// Random changes of a training image. [`Augment::NONE`] changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Augment {
-    /// Border of black on every side from which a window of the image's size is cut; 0 = no shift.
+    /// Width of the black border on every side. A window of the image's size is cut from the result; 0 = no shift.
     pub crop_pad: usize,
     /// Mirror left to right with probability 1/2.
     pub flip: bool,
     /// Side of a square of zeros around a random pixel, cut at the image's edges; 0 = none.
     pub cutout: usize,
-    /// Cut a rectangle of 8 to 100 % of the area, its sides in the ratio of 3/4 to 4/3, and scale it back
-    /// to the image's size; then there is no border.
+    /// Cut a rectangle of 8 to 100 % of the area, with sides in the ratio of 3/4 to 4/3, and scale it back
+    /// to the image's size. There is no border then.
     pub resized_crop: bool,
-    /// Strength s of changes of brightness, contrast and saturation, each by a factor from 1 − s to 1 + s;
-    /// 0 = none.
+    /// Strength s of the changes of brightness, contrast and saturation. Each is multiplied by a factor from 1 − s to 1
+    /// + s; 0 = none.
     pub jitter: f32,
     /// Largest turn of the hue either way, in turns of the colour circle, up to 0.5; 0 = none.
     #[serde(default)]
@@ -81,21 +81,21 @@ pub struct Augment {
 }
 
 impl Default for Augment {
-    /// That of the reference's search: pad 4, flip, no cutout.
+    /// The augmentation of the reference's search: pad 4, flip, no cutout.
     fn default() -> Self {
         Self { crop_pad: 4, flip: true, ..Self::NONE }
     }
 }
 
 impl Augment {
-    /// The image as it is.
+    /// No change of the image.
     pub const NONE: Self =
         Self { crop_pad: 0, flip: false, cutout: 0, resized_crop: false, jitter: 0.0, hue: 0.0 };
 
-    /// What happens to one image of `height` x `width`.
+    /// Draws the change of one image of `height` x `width`.
     ///
-    /// Numbers are drawn in one order whether or not shift, mirroring and cutout are on, so that turning
-    /// one off leaves the others as they were.
+    /// Shift, mirroring and cutout draw their numbers in a fixed order even when they are off, so that turning one off
+    /// leaves the others unchanged.
     pub(super) fn draw(&self, rng: &mut impl Rng, height: usize, width: usize) -> Change {
         let pad = self.crop_pad as i64;
         let mut shift = || rng.random_range(-pad..=pad) as isize;
@@ -107,7 +107,7 @@ impl Augment {
         };
         let (rows, columns) = (range(height), range(width));
         let cut = (self.cutout > 0).then_some((rows, columns));
-        // The rest comes last, so that it is only drawn where it is on.
+        // Colours and crop are last, and draw numbers only if they are on.
         let colours = self.jitter > 0.0 || self.hue > 0.0;
         let jitter = colours.then(|| Jitter::draw(rng, self.jitter, self.hue));
         let crop = self.resized_crop.then(|| Crop::draw(rng, height, width));
@@ -125,7 +125,7 @@ pub(super) struct Change {
     flip: bool,
     /// Rows and columns set to zero.
     cut: Option<(std::ops::Range<usize>, std::ops::Range<usize>)>,
-    /// In place of the shift.
+    /// Replaces the shift.
     crop: Option<Crop>,
     jitter: Option<Jitter>,
 }
@@ -160,11 +160,11 @@ impl Change {
         }
     }
 
-    /// The window shifted by (dy, dx), every byte as `table` `[C][256]` has it.
+    /// The window shifted by (dy, dx). Every byte is replaced by its value in `table` `[C][256]`.
     fn shift(&self, pixels: &[u8], width: usize, table: &[[f32; 256]], out: &mut [f32]) {
         let area = pixels.len() / table.len();
         let height = area / width;
-        // The output columns whose input column lies in the image.
+        // The output columns whose input column is inside the image.
         let first = (-self.dx).clamp(0, width as isize) as usize;
         let last = (width as isize - self.dx).clamp(first as isize, width as isize) as usize;
         let source = (first as isize + self.dx).clamp(0, width as isize) as usize;
@@ -183,14 +183,14 @@ impl Change {
     }
 }
 
-/// Parts of full brightness → the values that `table` has for bytes, which it is linear in.
+/// Values from 0 to 1 (full brightness) → the values of `table`, which is linear in the byte.
 fn normalise(area: usize, table: &[[f32; 256]], out: &mut [f32]) {
     for (plane, table) in out.chunks_exact_mut(area).zip(table) {
         plane.iter_mut().for_each(|value| *value = table[0] + *value * (table[255] - table[0]));
     }
 }
 
-/// Parts of full brightness.
+/// The value of every byte on a scale from 0 to 1 (full brightness).
 fn plain() -> [f32; 256] {
     std::array::from_fn(|byte| byte as f32 / 255.0)
 }

@@ -1,7 +1,7 @@
-//! A step's number → its batch: who is in it, and what it looks like.
+//! A step's number → its batch: the positions of the images, and their pixels.
 //!
-//! Nothing is remembered from step to step except the current epoch's order, which is a function of
-//! the seed and the epoch and kept only to save time.
+//! The order of the current epoch is the only state between steps. It is a function of the seed and the epoch, and is
+//! kept only to save time.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,14 +33,14 @@ pub struct Batch {
 /// The two halves into which the training images are cut: positions in `Dataset::train`, ascending.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// For the weights `v`.
+    /// Images for the weights `v`.
     pub train: Vec<u32>,
-    /// For the importance weights of the architectures, hence for π.
+    /// Images for the importance weights of the architectures, and so for π.
     pub search: Vec<u32>,
 }
 
-/// Cuts `n_train` images at random into two parts; `search_fraction` (0 to 1, usually 0.5) of them,
-/// rounded, are for the search.
+/// Cuts `n_train` images at random into two parts. The search part gets the fraction `search_fraction` (0 to 1, usually
+/// 0.5) of the images, rounded.
 pub fn split(n_train: usize, search_fraction: f64, seed: u64) -> Split {
     let mut order: Vec<u32> = (0..n_train as u32).collect();
     order.shuffle(&mut stream(seed, Purpose::Split, 0, 0));
@@ -51,12 +51,12 @@ pub fn split(n_train: usize, search_fraction: f64, seed: u64) -> Split {
     Split { train, search: order }
 }
 
-/// Which of the two parts a source draws from; each has random numbers of its own.
+/// The part from which a source draws images. Each part has its own random numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// For the weights `v`.
+    /// Images for the weights `v`.
     Train,
-    /// For π.
+    /// Images for π.
     Search,
 }
 
@@ -79,7 +79,7 @@ pub struct BatchSource {
     seed: u64,
     augment: Augment,
     table: Vec<[f32; 256]>,
-    /// The last epoch asked for and its order.
+    /// The last requested epoch and its order.
     order: Mutex<Option<(u64, Arc<Vec<u32>>)>>,
 }
 
@@ -128,7 +128,7 @@ impl BatchSource {
         Ok(Self { dataset, indices, part, batch, seed, augment, table, order: Mutex::new(None) })
     }
 
-    /// Whole batches in an epoch; the images left over are in other batches in the next epoch.
+    /// Number of whole batches in an epoch. The images left over are in other batches in the next epoch.
     pub fn batches_per_epoch(&self) -> u64 {
         (self.indices.len() / self.batch) as u64
     }
@@ -140,7 +140,7 @@ impl BatchSource {
         order[first..first + self.batch].to_vec()
     }
 
-    /// The batch of `step` (counted from 0): a pure function of the source's arguments and the step.
+    /// The batch of `step` (counted from 0). It depends only on the source's arguments and the step.
     pub fn batch(&self, step: u64) -> Batch {
         let members = self.members(step);
         let train = &self.dataset.train;
@@ -154,7 +154,7 @@ impl BatchSource {
     }
 
     fn epoch_order(&self, epoch: u64) -> Arc<Vec<u32>> {
-        // A thread that panicked here leaves the old order or none behind, never half of one.
+        // A thread that panicked with this lock held left the old order or none, never half of one.
         let mut cached = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, order)) = cached.as_ref().filter(|(cached_epoch, _)| *cached_epoch == epoch) {
             return order.clone();
@@ -167,7 +167,8 @@ impl BatchSource {
     }
 }
 
-/// All of `images` in file order without augmentation: batches of `batch`, the remainder joined to the last.
+/// All of `images` in file order without augmentation, in batches of `batch`. The remainder is joined to the last
+/// batch.
 ///
 /// # Errors
 /// [`Error::Usage`] if the normalisation does not fit the channels or the batch is 0.
@@ -184,11 +185,11 @@ pub fn eval_batches<'a>(
     Ok(ranges.into_iter().map(move |range| fill(images, range, &table, |_| Change::NONE)))
 }
 
-/// The same for networks that use each batch's statistics: of images that lie class by class, as those of folders do, each
-/// batch gets some of every class.
+/// The same as [`eval_batches`], but for networks that use the statistics of each batch. Images in folders are sorted
+/// by class; if `images` are sorted by class, each batch gets some images of every class.
 ///
 /// # Errors
-/// Those of [`eval_batches`].
+/// The errors of [`eval_batches`].
 pub fn mixed_batches<'a>(
     images: &'a Images,
     normalisation: &Normalisation,
@@ -203,10 +204,11 @@ pub fn mixed_batches<'a>(
     Ok(Box::new((0..n_batches).map(move |i| fill(images, members(i), &table, |_| Change::NONE))))
 }
 
-/// The first `n_images` images in the order of [`mixed_batches`], in batches of `batch`, the remainder joined to the last.
+/// The first `n_images` images in the order of [`mixed_batches`], in batches of `batch`. The remainder is joined to the
+/// last batch.
 ///
 /// # Errors
-/// Those of [`eval_batches`].
+/// The errors of [`eval_batches`].
 pub fn first_mixed_batches<'a>(
     images: &'a Images,
     normalisation: &Normalisation,
@@ -231,7 +233,7 @@ fn eval_ranges(n: usize, batch: usize) -> Vec<Range<usize>> {
     (0..n_batches).map(|i| i * batch..if i + 1 == n_batches { n } else { (i + 1) * batch }).collect()
 }
 
-/// The images at `members`, the i-th one changed by `change(i)`.
+/// The batch of the images at `members`. Image i of the batch is changed by `change(i)`.
 fn fill(
     images: &Images,
     members: impl ExactSizeIterator<Item = usize>,

@@ -1,7 +1,7 @@
 //! The binary versions of CIFAR-10 and CIFAR-100 → images.
 //!
-//! A file is a row of records: one label byte (CIFAR-100: coarse, then fine) and 3072 pixel bytes,
-//! `[3][32][32]`. The files carry no counts, so truncation shows as a broken record or as a file
+//! A file is a sequence of records: one label byte (CIFAR-100: coarse, then fine) and 3072 pixel bytes,
+//! `[3][32][32]`. The files do not contain counts, so truncation shows as a broken record or as a file
 //! that differs from its siblings.
 
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 const SIDE: usize = 32;
 const IMAGE_LEN: usize = 3 * SIDE * SIDE;
 
-/// What differs between the two sets.
+/// The differences between the two sets.
 #[derive(Debug)]
 pub struct CifarKind {
     /// The folder inside the archive.
@@ -22,7 +22,7 @@ pub struct CifarKind {
     names_file: &'static str,
     /// A file of the Python version, to tell users that they have the other archive.
     python_file: &'static str,
-    /// The label bytes before the pixels, as (what it is, number of classes); the last one is used.
+    /// The label bytes before the pixels, as (name of the label, number of classes). The last one is used.
     labels: &'static [(&'static str, u8)],
     /// Records of one training file and of the test file in the official archive.
     official: (usize, usize),
@@ -81,7 +81,7 @@ impl CifarKind {
     }
 }
 
-/// Reads the files of `kind` in `dir` or in the archive's own folder inside it.
+/// Reads the files of `kind` in `dir`, or in the folder of the archive inside `dir`.
 pub(super) fn load(kind: &CifarKind, dir: &Path) -> Result<(Images, Images, Vec<String>)> {
     files::check_dir(dir, &format!("{} and its siblings", kind.train_files[0]))?;
     let inside = dir.join(kind.archive_dir);
@@ -99,14 +99,15 @@ pub(super) fn load(kind: &CifarKind, dir: &Path) -> Result<(Images, Images, Vec<
     }
     let (test_path, test) = read(kind, &dir, kind.test_file, kind.official.1)?;
 
-    // One damaged file does not move the middle of five.
+    // The median count: one damaged file among five does not change it.
     let mut sorted: Vec<usize> = counts.iter().map(|&(_, n)| n).collect();
     sorted.sort_unstable();
     let usual = sorted[sorted.len() / 2];
     for (path, n) in &counts {
         check_count(kind, path, *n, usual, "as most of its siblings have")?;
     }
-    // An official part beside one of another size: that one is cut short. Smaller sets of one's own are fine.
+    // If one part has its official size and the other does not, the other was cut short. Smaller sets of a user are
+    // fine.
     let (official_train, official_test) = kind.official;
     if usual == official_train {
         check_count(kind, &test_path, test.n, official_test, "as the original has")?;

@@ -1,10 +1,10 @@
 //! Changes of a training image that make new pixel values: a part scaled back to the image's size, and random
-//! brightness, contrast, saturation and hue. As torchvision's `RandomResizedCrop` and `ColorJitter`.
+//! brightness, contrast, saturation and hue. They work like torchvision's `RandomResizedCrop` and `ColorJitter`.
 
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 
-/// Part of the area that is kept, and ratio of width to height.
+/// Fraction of the area that is kept. The ratio of width to height is from 1 / `RATIO` to `RATIO`.
 const AREA: std::ops::RangeInclusive<f64> = 0.08..=1.0;
 const RATIO: f64 = 4.0 / 3.0;
 /// Weights of red, green and blue in the grey value.
@@ -20,8 +20,8 @@ pub(super) struct Crop {
 }
 
 impl Crop {
-    /// Ten tries of a random area and ratio; if none fits the image, the largest part in its middle that has an
-    /// allowed ratio.
+    /// Ten tries of a random area and ratio. If none fits the image: the largest part with an allowed ratio in the
+    /// middle of the image.
     pub fn draw(rng: &mut impl Rng, height: usize, width: usize) -> Self {
         for _ in 0..10 {
             let area = (height * width) as f64 * rng.random_range(AREA);
@@ -37,7 +37,7 @@ impl Crop {
         Self { top: (height - h) / 2, left: (width - w) / 2, height: h, width: w }
     }
 
-    /// `pixels` `[C][H][W]` → this part of them, scaled to `[C][H][W]`, bilinear, as parts of full brightness.
+    /// `pixels` `[C][H][W]` → the crop, scaled to `[C][H][W]` with bilinear interpolation; values from 0 to 1.
     pub fn apply(&self, pixels: &[u8], channels: usize, width: usize, out: &mut [f32]) {
         let area = pixels.len() / channels;
         let height = area / width;
@@ -56,8 +56,8 @@ impl Crop {
     }
 }
 
-/// The two inputs between which output `i` of `n` lies when `len` inputs from `first` are scaled to `n`, and how
-/// far it is towards the second.
+/// The two inputs between which output `i` of `n` is located when `len` inputs from `first` are scaled to `n`, and the
+/// position between the two (0 = at the first input, 1 = at the second).
 fn taps(i: usize, n: usize, first: usize, len: usize) -> (usize, usize, f32) {
     let at = ((i as f32 + 0.5) * len as f32 / n as f32 - 0.5).clamp(0.0, (len - 1) as f32);
     let whole = at as usize;
@@ -68,7 +68,7 @@ fn taps(i: usize, n: usize, first: usize, len: usize) -> (usize, usize, f32) {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Jitter {
     factors: [f32; 3],
-    /// In turns of the colour circle; 0 leaves it out.
+    /// The turn of the hue, as a fraction of the colour circle. 0 skips the hue.
     hue: f32,
     order: [usize; 4],
 }
@@ -80,7 +80,7 @@ impl Jitter {
         let factors = [factor(), factor(), factor()];
         let mut order = [0, 1, 2, 3];
         let mut turn = 0.0;
-        // Drawn where it is on only: the rest is the same without it.
+        // The hue draws numbers only if it is on, so that the other numbers do not depend on it when it is off.
         if hue > 0.0 {
             turn = rng.random_range(-hue..=hue);
             order.shuffle(rng);
@@ -90,7 +90,7 @@ impl Jitter {
         Self { factors, hue: turn, order }
     }
 
-    /// Changes an image `[C][H·W]` whose values are from 0 to 1, and stay there.
+    /// Changes an image `[C][H·W]` whose values are from 0 to 1. The results are from 0 to 1 too.
     pub fn apply(&self, channels: usize, image: &mut [f32]) {
         let area = image.len() / channels;
         for which in self.order {
@@ -123,8 +123,8 @@ impl Jitter {
     }
 }
 
-/// A colour (red, green, blue) with its hue moved by `turn` of the colour circle; the largest and the smallest of the three
-/// stay what they are.
+/// A colour (red, green, blue) whose hue is moved by `turn` of the colour circle. The largest and the smallest value of
+/// the colour stay the same.
 fn turned(rgb: [f32; 3], turn: f32) -> [f32; 3] {
     let [r, g, b] = rgb;
     let (max, min) = (r.max(g).max(b), r.min(g).min(b));
@@ -132,14 +132,15 @@ fn turned(rgb: [f32; 3], turn: f32) -> [f32; 3] {
     if chroma == 0.0 {
         return rgb;
     }
-    // In sixths of the circle: red at 0, green at 2, blue at 4.
+    // The hue is in sixths of the circle: red at 0, green at 2, blue at 4.
     let hue = match max {
         _ if max == r => (g - b) / chroma,
         _ if max == g => 2.0 + (b - r) / chroma,
         _ => 4.0 + (r - g) / chroma,
     };
     [0.0, 2.0, 4.0].map(|at| {
-        // How far the channel's own hue is, at most half a circle: full up to one sixth, none from two.
+        // Distance between the hue and the channel's own hue, at most half a circle. The channel is full up to one
+        // sixth of the circle and has the smallest value from two sixths on.
         let apart = (hue + 6.0 * turn - at + 3.0).rem_euclid(6.0) - 3.0;
         min + chroma * (2.0 - apart.abs()).clamp(0.0, 1.0)
     })

@@ -1,7 +1,7 @@
-//! A path → its bytes or entries, with errors that name the path and what should be there.
+//! A path → its bytes or entries. Errors name the path and the expected content.
 //!
-//! Symbolic links below the folder that the user named are not followed: a downloaded archive cannot
-//! make the program read anything outside of it.
+//! Symbolic links below the folder that the user named are not followed, so that a downloaded archive cannot make the
+//! program read anything outside that folder.
 
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// An entry of a folder that is itself a file or a folder.
+/// The entries of a folder, by type.
 pub(super) struct Entries {
     pub dirs: Vec<PathBuf>,
     pub files: Vec<PathBuf>,
-    /// Names that are neither: symbolic links, devices.
+    /// Entries that are neither files nor folders: symbolic links, devices.
     pub others: Vec<PathBuf>,
 }
 
-/// Fails unless `dir` is a folder; `expected` says what it should hold.
+/// Fails unless `dir` is a folder. `expected` describes the content that it should have.
 pub(super) fn check_dir(dir: &Path, expected: &str) -> Result<()> {
     let found = match fs::metadata(dir) {
         Ok(meta) if meta.is_dir() => return Ok(()),
@@ -29,7 +29,7 @@ pub(super) fn check_dir(dir: &Path, expected: &str) -> Result<()> {
     Err(Error::file(dir, None, expected, found, "check the folder after --data's colon"))
 }
 
-/// The entries of `dir` sorted by name; names that start with a dot are passed over.
+/// The entries of `dir` sorted by name, without names that start with a dot.
 pub(super) fn entries(dir: &Path) -> Result<Entries> {
     let mut out = Entries { dirs: vec![], files: vec![], others: vec![] };
     for entry in fs::read_dir(dir).map_err(|e| Error::io("read", dir, e))? {
@@ -37,7 +37,7 @@ pub(super) fn entries(dir: &Path) -> Result<Entries> {
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
-        // Of the entry itself: a link is neither a file nor a folder here.
+        // This is the type of the entry itself: a link is neither a file nor a folder here.
         let kind = entry.file_type().map_err(|e| Error::io("read", entry.path(), e))?;
         let list = match (kind.is_dir(), kind.is_file()) {
             (true, _) => &mut out.dirs,
@@ -52,14 +52,14 @@ pub(super) fn entries(dir: &Path) -> Result<Entries> {
     Ok(out)
 }
 
-/// Whether anything of that name exists (a dangling link does).
+/// Whether anything with this name exists. A dangling link exists.
 pub(super) fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
 /// The bytes of the regular file `path`, at most `max_bytes` of them.
 ///
-/// `what` says what the file should be and `missing` what to try if it is not there.
+/// `what` describes the expected file, and `missing` says what to try if the file is not there.
 pub(super) fn read(path: &Path, max_bytes: u64, what: &str, missing: &str) -> Result<Vec<u8>> {
     let found = match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_file() => None,

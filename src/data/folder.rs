@@ -1,12 +1,12 @@
 //! A folder with one sub-folder of PNG and JPEG files per class → images.
 //!
-//! Classes are numbered in the order of their folders' names. Where `train` and one of `test`, `val`,
-//! `valid` exist, each holds the class folders of its part. Otherwise every fifth image of a class, in
-//! the order of names, is held out (of two to four images the last one).
+//! Classes are numbered in the order of their folders' names. If `train` and one of `test`, `val`, `valid` exist, each
+//! of the two holds the class folders of its part. Otherwise every fifth image of a class, in the order of names, is
+//! held out (in a class of two to four images: the last one).
 //!
-//! Every image becomes three channels (grey is repeated, transparency ignored) and is scaled, whole,
+//! Every image gets three channels (grey is repeated, transparency ignored). The whole image is scaled
 //! to `size` x `size` with a triangle filter. Names that start with a dot, files of other types and
-//! symbolic links are passed over.
+//! symbolic links are skipped.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -16,12 +16,12 @@ use image::{ImageError, ImageReader, Limits, imageops};
 use super::{Images, files};
 use crate::error::{Error, Result};
 
-/// The side to which images are scaled unless another is asked for: that of CIFAR.
+/// The default side to which images are scaled: the side of CIFAR images.
 pub const DEFAULT_SIZE: usize = 32;
 const SIZES: std::ops::RangeInclusive<usize> = 4..=1024;
 const MAX_FILE_BYTES: u64 = 256 << 20;
-/// A byte of a compressed file stands for at most so many pixels: 1,032 bytes of eight pixels each in a PNG file; in a
-/// JPEG file a bit is at least a block of 64 pixels.
+/// Most pixels that one byte of a compressed file can encode: 1,032 bytes of eight pixels each in a PNG file. A JPEG
+/// file has at least one bit for a block of 64 pixels.
 const MOST_PIXELS_PER_BYTE: u64 = 8 * 1032;
 const MAX_SIDE: u32 = 1 << 15;
 const LAYOUT: &str = "one sub-folder of png or jpeg files per class (or train/ and test/ with those)";
@@ -124,11 +124,11 @@ fn read_all(listed: &Listed, size: usize) -> Result<Images> {
     Ok(images)
 }
 
-/// The PNG or JPEG file at `path`, whole, scaled to `height` x `width`: bytes `[C][H][W]` of `channels` channels,
-/// three or one (then its grey values).
+/// The whole PNG or JPEG file at `path`, scaled to `height` x `width`: bytes `[C][H][W]` of `channels` channels, which
+/// is three or one (grey values).
 ///
 /// # Errors
-/// [`Error::File`] for a file that is no whole image of these types, [`Error::Io`] if it cannot be read.
+/// [`Error::File`] for a file that is no complete image of these types, [`Error::Io`] if the file cannot be read.
 pub fn read_scaled(path: &Path, channels: usize, height: usize, width: usize) -> Result<Vec<u8>> {
     let rgb = scaled(decode(path)?, height as u32, width as u32);
     if channels == 1 {
@@ -148,7 +148,7 @@ fn scaled(rgb: image::RgbImage, height: u32, width: u32) -> image::RgbImage {
     imageops::resize(&rgb, width, height, imageops::FilterType::Triangle)
 }
 
-/// What the header says, without more memory than that takes. Damaged headers say nothing; decoding tells why.
+/// The size in the header, read with little memory. `None` for a damaged header; decoding reports the damage.
 fn dimensions(bytes: &[u8], limits: Limits) -> Option<(u32, u32)> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok()?;
     reader.limits(limits);

@@ -1,7 +1,7 @@
 //! IDX files (the MNIST family, gzipped or not) → images.
 //!
 //! An IDX file is a big-endian header (two zero bytes, the element type, the number of dimensions,
-//! then each dimension as u32) and the elements. Offsets in errors count the unpacked bytes.
+//! then each dimension as u32), followed by the elements. Offsets in errors count the unpacked bytes.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ use crate::error::{Error, Result};
 const IMAGES_MAGIC: u32 = 0x0803;
 /// Type u8 (0x08), one dimension: labels.
 const LABELS_MAGIC: u32 = 0x0801;
-/// No image set that is meant to fit in memory is larger, and a gzip bomb stops here.
+/// No image set that should fit in memory is larger. The limit also stops a gzip bomb.
 const MAX_BYTES: u64 = 2 << 30;
 const AGAIN: &str = "download or copy the file again";
 
-/// Reads `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same with `t10k-` or `test-`,
-/// each with or without `.gz`. The number of classes is the highest training label plus one.
+/// Reads `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the files with `t10k-` or `test-` in place of
+/// `train-`, each with or without `.gz`. The number of classes is the highest training label plus one.
 pub(super) fn load(dir: &Path) -> Result<(Images, Images, Vec<String>)> {
     files::check_dir(
         dir,
@@ -49,9 +49,9 @@ pub(super) fn load(dir: &Path) -> Result<(Images, Images, Vec<String>)> {
     Ok((train, test, (0..n_classes).map(|class| class.to_string()).collect()))
 }
 
-/// The number of classes. IDX does not say it, so a label beyond a gap is taken for damage: with 20 images
-/// per class or more, every class from 1 up to the highest must occur (some sets count from 1); with
-/// fewer, at least half of them.
+/// The number of classes. IDX files do not contain it, so a label beyond a gap is treated as damage. With 20 images
+/// per class or more, every class from 1 up to the highest must occur (some sets count from 1). With fewer images, at
+/// least half of the classes must occur.
 fn check_labels(path: &Path, labels: &[u16]) -> Result<usize> {
     let mut first: Vec<Option<usize>> = vec![None; 256];
     for (i, &label) in labels.iter().enumerate() {
@@ -93,7 +93,7 @@ fn load_part(dir: &Path, prefixes: &[&str]) -> Result<(Images, PathBuf)> {
     Ok((assemble(&image_path, images, &label_path, labels)?, label_path))
 }
 
-/// The first spelling that exists, or the usual one for the error message.
+/// The first of the possible file names that exists, or the usual name for the error message.
 fn find(dir: &Path, prefixes: &[&str], what: &str, dims: usize) -> PathBuf {
     let spellings = prefixes.iter().flat_map(|prefix| {
         ["-", "."].into_iter().flat_map(move |sep| {
@@ -104,7 +104,7 @@ fn find(dir: &Path, prefixes: &[&str], what: &str, dims: usize) -> PathBuf {
     spellings.into_iter().find(|path| files::exists(path)).unwrap_or(usual)
 }
 
-/// Images and labels of one part, which must be as many.
+/// Joins the images and labels of one part. Their numbers must be equal.
 pub(super) fn assemble(
     image_path: &Path,
     ([n, height, width], pixels): ([usize; 3], Vec<u8>),
@@ -171,7 +171,7 @@ fn parse<const D: usize>(path: &Path, bytes: &[u8], magic: u32, what: &str) -> R
             return Err(Error::file(path, Some(4 + 4 * i as u64), expected, "0", AGAIN));
         }
     }
-    // The header's claim is only a limit for reading, never an allocation.
+    // The size in the header only limits reading. It is never used as the size of an allocation.
     let Some(claimed) = claimed.filter(|&len| len <= MAX_BYTES) else {
         let expected = format!("{what} of at most {MAX_BYTES} bytes");
         return Err(Error::file(path, Some(4), expected, format!("dimensions {dims:?}"), AGAIN));
@@ -190,7 +190,7 @@ fn parse<const D: usize>(path: &Path, bytes: &[u8], magic: u32, what: &str) -> R
     Ok((dims, data))
 }
 
-/// At most `max` bytes from `reader`, which stands at `offset` of the unpacked content.
+/// At most `max` bytes from `reader`, whose position is `offset` of the unpacked content.
 fn fill(path: &Path, reader: &mut dyn Read, max: u64, offset: u64) -> Result<Vec<u8>> {
     let mut data = Vec::new();
     let read = reader.take(max).read_to_end(&mut data);

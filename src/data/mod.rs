@@ -1,7 +1,7 @@
 //! A data specification (`embedded`, `cifar10:DIR`, …) → images, their identity, and batches by step number.
 //!
-//! Every source ends in the same plain arrays of bytes ([`Images`]); normalisation and augmentation
-//! happen when a batch is made, and a batch is a pure function of the data, the seed and the step
+//! Every source ends in the same plain arrays of bytes ([`Images`]). Normalisation and augmentation
+//! happen when a batch is made. A batch is a pure function of the data, the seed and the step
 //! ([`BatchSource::batch`]), so that neither a resume nor the number of threads can change it.
 //!
 //! Left out on purpose: downloading, and image sets that do not fit in memory as bytes.
@@ -59,16 +59,16 @@ impl Images {
     }
 }
 
-/// A data set in memory: a training part, a held-out part, and what identifies them.
+/// A data set in memory: a training part, a held-out part, and the identity of both.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// What the search and train splits are cut from.
+    /// The training part, which is cut into the search and the train split.
     pub train: Images,
     /// The held-out part.
     pub test: Images,
-    /// One name per class; its length is the number of classes.
+    /// One name per class. Its length is the number of classes.
     pub class_names: Vec<String>,
-    /// Goes into a run's manifest.
+    /// The identity that a run's manifest records.
     pub identity: Identity,
 }
 
@@ -79,14 +79,14 @@ impl Dataset {
     }
 }
 
-/// What a data set is, apart from where it lies: two loads of the same data are equal.
+/// Identity of a data set, without its location: two loads of the same data are equal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The kind in the specification: `embedded`, `cifar10`, …
     pub kind: String,
-    /// Images of the training part.
+    /// Number of images in the training part.
     pub n_train: usize,
-    /// Images of the held-out part.
+    /// Number of images in the held-out part.
     pub n_test: usize,
     /// Channels of every image.
     pub channels: usize,
@@ -122,7 +122,7 @@ impl Identity {
         }
     }
 
-    /// The first difference as (what, value here, value there), or `None` if both are the same data.
+    /// The first difference as (name, value here, value there), or `None` if both are the same data.
     pub fn difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
         let fields = |id: &Self| {
             [
@@ -141,19 +141,19 @@ impl Identity {
     }
 }
 
-/// What a source may need to know beside its specification.
+/// Options of a source besides its specification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Side in pixels to which `folder:` resizes its images; [`DEFAULT_SIZE`] if not given. Other
-    /// sources have a size of their own and ignore it.
+    /// sources have a fixed size and ignore this option.
     pub size: Option<usize>,
 }
 
 /// Reads the data that `spec` names, in one of the [`FORMS`].
 ///
 /// # Errors
-/// [`Error::Usage`](crate::Error::Usage) for a specification that is none, [`Error::File`](crate::Error::File) for data that
-/// are missing or not what they should be, [`Error::Io`](crate::Error::Io) where the operating system refuses.
+/// [`Error::Usage`](crate::Error::Usage) for a text that is no specification, [`Error::File`](crate::Error::File) for
+/// missing or wrong data, [`Error::Io`](crate::Error::Io) where the operating system refuses.
 pub fn load(spec: &str, opts: &LoadOptions) -> Result<Dataset> {
     let Spec { source, dir } = spec.parse()?;
     let (train, test, class_names) = (source.load)(&dir, opts)?;

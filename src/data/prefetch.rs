@@ -1,7 +1,7 @@
 //! Batch sources → the batches of each step in order, prepared on other threads.
 //!
-//! Each step is prepared by one thread as a pure function of its number, and steps are handed out in
-//! order, so that the number of threads changes nothing but the time.
+//! One thread prepares each step as a pure function of the step's number, and steps are handed out in
+//! order. The number of threads therefore changes nothing but the time.
 
 use crate::host::thread::{Builder, JoinHandle};
 use std::any::Any;
@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::batch::{Batch, BatchSource};
 use crate::error::{Error, Result};
 
-/// Steps prepared ahead of the one in use: enough to hide an epoch's reshuffle, little memory.
+/// Number of steps prepared ahead. Four hide the reshuffle of an epoch and need little memory.
 const AHEAD: u64 = 4;
 
 /// Batches of consecutive steps, prepared ahead.
@@ -36,7 +36,7 @@ struct State {
     to_prepare: u64,
     /// The next step to hand out.
     to_deliver: u64,
-    /// Batches, or the message of the panic that came instead.
+    /// The batches of a step, or the message of the panic while they were prepared.
     ready: BTreeMap<u64, Result<Vec<Batch>, String>>,
     stop: bool,
 }
@@ -61,7 +61,7 @@ impl Prefetch {
         Self::from_fn(move |step| sources.iter().map(|source| source.batch(step)).collect(), start, threads)
     }
 
-    /// The same with any function of the step.
+    /// Like [`Self::new`], with any function of the step.
     ///
     /// # Errors
     /// [`Error::Io`] if a thread cannot be started.
@@ -83,10 +83,10 @@ impl Prefetch {
         Ok(prefetch)
     }
 
-    /// The next step's number and its batches, one per source in their order. There is no last step.
+    /// The number of the next step and its batches, one per source in the order of the sources. There is no last step.
     ///
     /// # Errors
-    /// [`Error::Io`] if preparing this step panicked; every later call says the same.
+    /// [`Error::Io`] if preparing this step panicked. Every later call returns the same error.
     #[allow(clippy::should_implement_trait)] // It never ends and it can fail: no iterator.
     pub fn next(&mut self) -> Result<(u64, Vec<Batch>)> {
         let mut state = self.shared.lock();
@@ -119,7 +119,7 @@ impl Drop for Prefetch {
         self.shared.lock().stop = true;
         self.shared.changed.notify_all();
         for thread in self.threads.drain(..) {
-            // A panic has already been handed out as an error.
+            // The panic of a thread has already been returned as an error.
             let _ = thread.join();
         }
     }

@@ -7,15 +7,15 @@ use super::cifar::{CIFAR10, CIFAR100};
 use super::{Images, LoadOptions, cifar, embedded, folder, idx};
 use crate::error::{Error, Result};
 
-/// What a source gives: the training part, the held-out part, the names of the classes.
+/// The content of a source: the training part, the held-out part, the names of the classes.
 pub type Loaded = (Images, Images, Vec<String>);
 
 /// A source of images.
 #[derive(Debug)]
 pub struct Source {
-    /// How it is asked for: its name, and `:DIR` where it reads a folder.
+    /// The form of its specification: the name, and `:DIR` if the source reads a folder.
     pub form: &'static str,
-    /// Reads it.
+    /// Reads the images.
     pub(super) load: fn(&Path, &LoadOptions) -> Result<Loaded>,
 }
 
@@ -24,14 +24,14 @@ macro_rules! forms {
     ($form:literal, $($rest:literal),+) => { concat!($form, ", ", forms!($($rest),+)) };
 }
 
-/// Defines the list of sources, and what is said of it.
+/// Defines the list of sources and the texts about them.
 macro_rules! sources {
     ($($form:literal $load:expr;)+) => {
         /// All sources.
         pub const SOURCES: &[Source] = &[$(Source { form: $form, load: $load }),+];
-        /// Their forms.
+        /// The forms of all sources.
         pub const FORMS: &str = forms!($($form),+);
-        /// The same for the help of a flag.
+        /// The forms of all sources, for the help of a flag.
         pub const HELP: &str = concat!("Images: ", forms!($($form),+));
     };
 }
@@ -60,7 +60,7 @@ impl Source {
 pub struct Spec {
     /// The source.
     pub source: &'static Source,
-    /// Its folder; empty where it has none.
+    /// The folder of the source. Empty if the source has none.
     pub dir: PathBuf,
 }
 

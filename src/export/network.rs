@@ -1,8 +1,8 @@
-//! Named tensors + structure → a trained network, checked name by name; and the safetensors file of it.
+//! Named tensors + structure → a trained network, checked name by name, and its safetensors file.
 //!
-//! Names, shapes and types are those of the reference implementation's state dictionaries: the file of
-//! a final network loads there with `strict=True`, that of a search parent with `strict=False` (its
-//! affine-free batch norms own buffers there).
+//! Names, shapes and types are those of the reference implementation's state dictionaries. The reference loads
+//! the file of a final network with `strict=True`, and the file of a search parent with `strict=False` (because
+//! batch norms without parameters have buffers in the reference).
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,34 +15,34 @@ use crate::network::{ParamRole, ParamSpec};
 use crate::space::{Alpha, Paths, Space};
 use crate::space::{NetworkKind, NetworkSpec};
 
-/// What a network is used with, as far as it is known.
+/// Facts for the use of a network, if they are known.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct About {
-    /// Mean of pixel/255 that was subtracted, one per channel; may be empty.
+    /// Mean of pixel/255, one per channel, which training subtracted. May be empty.
     pub mean: Vec<f32>,
-    /// Standard deviation of pixel/255 that was divided by, one per channel; may be empty.
+    /// Standard deviation of pixel/255, one per channel, by which training divided. May be empty.
     pub std: Vec<f32>,
     /// One name per class; may be empty.
     pub class_names: Vec<String>,
 }
 
-/// Weights and running statistics with the structure they belong to.
+/// Weights and running statistics, with the structure of their network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trained {
-    /// Its architecture; of a search parent the mode of the prior.
+    /// Architecture of the network. For a search parent it is the mode of the prior.
     pub alpha: Alpha,
-    /// Its structure.
+    /// Structure of the network.
     pub spec: NetworkSpec,
-    /// Exactly the entries of its state dictionary. F32; counters I64 without dimensions.
+    /// Exactly the entries of the network's state dictionary. They are F32; counters are I64 without dimensions.
     pub tensors: Tensors,
-    /// Normalisation and names.
+    /// Normalisation and class names.
     pub about: About,
 }
 
-/// What a network's tensors do not say of it.
+/// Facts about a network that its tensors do not contain.
 #[derive(Clone, Debug)]
 pub struct Extents {
-    /// What it is built of.
+    /// The space that builds the network.
     pub space: Arc<dyn Space>,
     /// Search parent or final network.
     pub kind: NetworkKind,
@@ -52,17 +52,17 @@ pub struct Extents {
     pub size: [usize; 2],
 }
 
-/// Settings of a space that its tensors or its architecture say.
+/// Settings of a space that follow from the tensors or from the architecture.
 const HIDDEN: [&str; 2] = ["auxiliary", "primitives"];
 
 impl Trained {
-    /// The network of `alpha` with the `tensors` of the file `path`. Running statistics of a search parent are left out,
-    /// since children use batch statistics.
+    /// The network of `alpha` with the `tensors` of the file `path`. Running statistics of a search parent are dropped,
+    /// because children use batch statistics.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a structure that cannot be built; [`Error::File`] for the first tensor that
-    /// is missing, is of another network, or has another shape or type. Counters may be missing (files
-    /// of old versions of PyTorch have none): they are 0 then.
+    /// [`Error::Usage`] for a structure that cannot be built. [`Error::File`] for the first tensor that is missing,
+    /// belongs to another network, or has another shape or type. Counters may be missing (files of old versions of
+    /// PyTorch have none); missing counters are 0.
     pub fn new(
         alpha: Alpha,
         spec: NetworkSpec,
@@ -89,17 +89,17 @@ impl Trained {
         Ok(Self { alpha, spec, tensors, about })
     }
 
-    /// The network in the safetensors file at `path`; the channels of the images, the classes and the
-    /// auxiliary head are found there.
+    /// The network in the safetensors file at `path`. The channels of the images, the classes and the auxiliary head
+    /// are derived from the file.
     ///
     /// # Errors
-    /// As [`Self::new`], and [`Error::Io`] for a file that cannot be read.
+    /// The errors of [`Self::new`], and [`Error::Io`] for a file that cannot be read.
     pub fn read(path: &Path, alpha: Alpha, extents: &Extents, about: About) -> Result<Self> {
         let (tensors, _) = tensors::read(path)?;
         Self::of_tensors(alpha, extents, tensors, about, path)
     }
 
-    /// The same with the `tensors` of the file `path`.
+    /// Like [`Self::read`], with the `tensors` of the file `path`.
     pub fn of_tensors(
         alpha: Alpha,
         extents: &Extents,
@@ -111,22 +111,22 @@ impl Trained {
         Self::new(alpha, spec, tensors, about, path)
     }
 
-    /// Its architecture as text.
+    /// Architecture of the network as text.
     pub fn genotype(&self) -> String {
         self.spec.space.print(&self.alpha)
     }
 
-    /// Its layers.
+    /// Layers of the network.
     pub fn net(&self) -> Net {
         self.spec.net(Paths::Child(&self.alpha))
     }
 
-    /// Its safetensors file.
+    /// The bytes of the network's safetensors file.
     pub fn to_safetensors(&self, path: &Path) -> Result<Vec<u8>> {
         tensors::to_bytes(&self.tensors, &self.metadata(), path)
     }
 
-    /// What else a user of the network must know, as text. Lists are JSON; what is not known is absent.
+    /// The other facts that a user of the network needs, as text. Lists are JSON. Unknown facts are absent.
     pub fn metadata(&self) -> Metadata {
         let spec = &self.spec;
         let mut out = Metadata::new();
@@ -162,7 +162,7 @@ impl Trained {
 }
 
 impl Extents {
-    /// The whole structure, with what the `tensors` of the file `path` say.
+    /// The whole structure, completed from the `tensors` of the file `path`.
     pub fn spec(&self, tensors: &Tensors, path: &Path) -> Result<NetworkSpec> {
         let extent = |name: &str, axis: usize, rank: usize| match tensors::f32s(tensors, path, name)?.0 {
             shape if shape.len() == rank => Ok(shape[axis]),
@@ -184,8 +184,8 @@ impl Extents {
     }
 }
 
-/// The entries of the network's state dictionary among those of a checkpoint: `v.{name}` and
-/// `state.{name}` without their first part. Momentum, prior and its moments stay behind.
+/// The entries of a checkpoint that belong to the network's state dictionary: `v.{name}` and `state.{name}`, without
+/// their first part. Momentum, the prior and the prior's moments are dropped.
 pub fn of_checkpoint(state: Tensors) -> Tensors {
     let inner = |name: &str| Some(name.strip_prefix("v.").or(name.strip_prefix("state."))?.to_owned());
     state.into_iter().filter_map(|(name, tensor)| Some((inner(&name)?, tensor))).collect()
@@ -195,13 +195,13 @@ fn is_running(name: &str) -> bool {
     ["running_mean", "running_var", "num_batches_tracked"].iter().any(|end| name.ends_with(end))
 }
 
-/// Numbers and names as JSON, which is also what Python reads.
+/// Numbers and names as JSON, which is also valid Python.
 pub(super) fn json<T: serde::Serialize>(values: &[T]) -> String {
-    // Numbers and texts always have a JSON form; what is not finite becomes null.
+    // Numbers and texts always have a JSON form. A number that is not finite becomes null.
     serde_json::to_string(values).unwrap_or_default()
 }
 
-/// There are none of something, or one for each of `n`.
+/// Checks that there are no values, or one for each of `n`.
 fn fits(what: &str, found: usize, per: &str, n: usize) -> Result<()> {
     if found == 0 || found == n {
         return Ok(());
@@ -210,7 +210,8 @@ fn fits(what: &str, found: usize, per: &str, n: usize) -> Result<()> {
     Err(Error::usage(format!("{what}s"), format!("{n}, one per {per}"), found.to_string(), try_this))
 }
 
-/// Every entry is there with its shape and type, and nothing else; the first difference is the error.
+/// Checks that every entry exists with its shape and type, and that there is no other entry. The first difference is
+/// the error.
 fn check(params: &[ParamSpec], tensors: &Tensors, path: &Path) -> Result<()> {
     let wrong = |expected: String, found: String, try_this: &str| {
         Err(Error::file(path, None, expected, found, try_this))
@@ -245,7 +246,7 @@ fn check(params: &[ParamSpec], tensors: &Tensors, path: &Path) -> Result<()> {
     extra.map_or(Ok(()), |name| unexpected(name))
 }
 
-/// What puts names in the order of the network: cell 10 comes after cell 2.
+/// Key that sorts names in the order of the network: cell 10 comes after cell 2.
 fn order(name: &str) -> Vec<(u32, &str)> {
     name.split('.').map(|part| part.parse().map_or((0, part), |number| (number, ""))).collect()
 }

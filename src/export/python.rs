@@ -1,7 +1,7 @@
-//! A network's structure → a Python file that defines it in PyTorch and loads its weights.
+//! A network's structure → a Python file that defines the network in PyTorch and loads its weights.
 //!
-//! The file is `assets/python/network.py` with this network's values, and of its marked parts
-//! (`#@if WHAT` to `#@end`) those that the network has.
+//! The file is `assets/python/network.py` with the values of this network. Of the marked parts (`#@if WHAT` to `#@end`)
+//! the file contains those that the network needs.
 
 use super::Trained;
 use super::network::json;
@@ -11,7 +11,7 @@ use crate::space::NetworkKind;
 
 const TEMPLATE: &str = include_str!("../../assets/python/network.py");
 
-/// The text of the file.
+/// The text of the Python file.
 ///
 /// # Errors
 /// [`Error::Usage`] for a search parent, which is no single network.
@@ -40,7 +40,7 @@ pub fn to_text(network: &Trained) -> Result<String> {
         ("@AUXILIARY_LOGITS@", net.auxiliary_logits.unwrap_or(0).to_string()),
         ("@MEAN@", json(&about.mean)),
         ("@STD@", json(&about.std)),
-        // Last, since a name may hold anything.
+        // This value is replaced last, because a name may contain any text.
         ("@CLASS_NAMES@", json(&about.class_names)),
     ];
     let mut text = parts(TEMPLATE, |what| match what.strip_prefix("no_") {
@@ -88,7 +88,7 @@ fn line(net: &Net, layer: &Layer) -> String {
         Kind::Linear => (true, format!("Linear({c_in}, {c})")),
     };
     let name = if named { format!("\"{}\"", layer.name) } else { "None".to_owned() };
-    // Zeros have the number of images, whatever is summed elsewhere.
+    // Zeros take the number of images from the input.
     let inputs: Vec<String> = if layer.inputs.is_empty() {
         vec!["0".into()]
     } else {
@@ -98,8 +98,7 @@ fn line(net: &Net, layer: &Layer) -> String {
     format!("        ({name}, {compute}, [{}]{what}),", inputs.join(", "))
 }
 
-/// The lines of `template` outside its marked parts, and those inside the parts that are `wanted`; parts
-/// may stand in parts.
+/// The lines of `template` outside its marked parts, and the lines inside the `wanted` parts. Parts may be nested.
 fn parts(template: &str, wanted: impl Fn(&str) -> bool) -> String {
     let mut out = String::new();
     let mut within = vec![];

@@ -1,4 +1,4 @@
-//! Bytes → files that are there whole or not at all; files of tensors.
+//! Bytes → files that are complete or absent; files of tensors.
 
 pub mod tensors;
 
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// Writes `bytes` to `path`: into a file beside it, synced to the disk, then renamed over it. On any
-/// failure, what was at `path` before is untouched.
+/// Writes `bytes` to `path`: first to a file beside it, which is synced to the disk and then renamed to `path`. After
+/// any failure the old content of `path` is unchanged.
 pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<()> {
     let partial = partial_name(path);
     let written = write_synced(&partial, bytes)
@@ -36,13 +36,13 @@ thread_local! {
     static ROOM: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// For trying what a full disk does: after so many more bytes of this thread the disk counts as full, at
-/// whichever write, in its middle too. `None`: as long as there is room.
+/// Simulates a full disk for tests: after `bytes` more bytes of this thread a write fails, in its middle if necessary.
+/// `None` ends the simulation.
 pub fn limit_writes(bytes: Option<usize>) {
     ROOM.set(bytes);
 }
 
-/// Writes all of `bytes`, or as much as there is room for and then fails.
+/// Writes all of `bytes`. If the space is too small, it writes the bytes that fit and then fails.
 pub(super) fn write_all(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
     let Some(room) = ROOM.get() else { return file.write_all(bytes) };
     let written = room.min(bytes.len());
@@ -53,14 +53,14 @@ pub(super) fn write_all(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
 
 /// Waits until the names in `folder` are on the disk.
 pub fn sync_folder(folder: &Path) -> Result<()> {
-    // Windows has no such call; there, the rename itself goes through the journal.
+    // Windows has no such call. There the rename itself goes through the journal.
     if cfg!(unix) {
         File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync", folder, e))?;
     }
     Ok(())
 }
 
-/// Removes what an earlier process was writing in `folder` when it was killed.
+/// Removes the files that an earlier process was writing in `folder` when it was killed.
 pub(super) fn remove_partials(folder: &Path) -> Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
@@ -79,13 +79,13 @@ pub(super) fn remove_partials(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The hidden name beside `path` under which it is written first.
+/// The hidden name beside `path` under which the file is written first.
 pub fn partial_name(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.partial"))
 }
 
-/// The folder that holds `path`; `.` for a bare name.
+/// The folder that holds `path`. It is `.` for a bare name.
 pub fn parent(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -1,7 +1,7 @@
 //! Named tensors ↔ a safetensors file.
 //!
-//! Reading checks everything before it allocates: no more memory is taken than the file is long.
-//! Writing gives equal bytes for equal tensors and metadata, which is why the header is written here:
+//! Reading checks everything before it allocates, so that it takes no more memory than the file is long.
+//! Writing gives equal bytes for equal tensors and metadata. Therefore the header is written here:
 //! the `safetensors` crate keeps metadata in an order that differs from run to run.
 
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ pub enum Data {
 }
 
 impl Data {
-    /// How many numbers there are.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         match self {
             Self::F32(v) => v.len(),
@@ -38,12 +38,12 @@ impl Data {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The type's name in the format.
+    /// Name of the type in the format.
     pub fn dtype(&self) -> &'static str {
         match self {
             Self::F32(_) => "F32",
@@ -78,7 +78,7 @@ impl Data {
 pub struct Tensor {
     /// Extents, outermost axis first.
     pub shape: Vec<usize>,
-    /// As many numbers as the product of the extents.
+    /// The numbers of the tensor. Their number is the product of the extents.
     pub data: Data,
 }
 
@@ -110,7 +110,7 @@ pub fn read(path: &Path) -> Result<(Tensors, Metadata)> {
     parse(&bytes, path)
 }
 
-/// The tensors and the metadata in `bytes`, the content of a file; errors call it `path`.
+/// The tensors and the metadata in `bytes`, the content of a file. Errors name the file `path`.
 pub fn parse(bytes: &[u8], path: &Path) -> Result<(Tensors, Metadata)> {
     let bad = |e: safetensors::SafeTensorError| {
         let found = format!("{} bytes of which this is wrong: {e}", bytes.len());
@@ -148,13 +148,13 @@ fn numbers<const N: usize, T>(raw: &[u8], from: fn([u8; N]) -> T) -> Vec<T> {
     raw.as_chunks::<N>().0.iter().map(|item| from(*item)).collect()
 }
 
-/// Writes the file at `path` whole or not at all: beside it, synced, renamed.
+/// Writes the file at `path` completely or not at all: beside it, synced, renamed.
 pub fn write_atomic(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<()> {
     super::atomic_write(path, &to_bytes(tensors, metadata, path)?)
 }
 
-/// The file's bytes, equal for equal tensors and metadata: metadata first, then the tensors, those
-/// with the widest numbers first (so that all are aligned), by name within a width.
+/// The bytes of the file, equal for equal tensors and metadata. The metadata come first, then the tensors. Tensors with
+/// wider numbers come first (so that all are aligned), and tensors of the same width are sorted by name.
 pub fn to_bytes(tensors: &Tensors, metadata: &Metadata, path: &Path) -> Result<Vec<u8>> {
     let mut ordered: Vec<(&String, &Tensor)> = tensors.iter().collect();
     ordered.sort_by_key(|(_, t)| std::cmp::Reverse(t.data.item_bytes()));
@@ -177,7 +177,7 @@ pub fn to_bytes(tensors: &Tensors, metadata: &Metadata, path: &Path) -> Result<V
         entries.push(((*name).clone(), entry));
     }
     header.extend(entries);
-    // serde_json sorts the keys, or keeps them as inserted: either way the order is fixed.
+    // serde_json sorts the keys or keeps them as inserted. The order is fixed in both cases.
     let mut text = serde_json::Value::Object(header).to_string();
     while !text.len().is_multiple_of(8) {
         text.push(' ');

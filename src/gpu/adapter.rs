@@ -1,14 +1,14 @@
-//! What the machine has → a list of adapters, and the one a selector means.
+//! Adapters of the machine → a list, and the adapter that a selector names.
 
 use serde::Serialize;
 
 use super::wait::wait;
 use crate::{Error, Result};
 
-/// An adapter as users see it and as the manifest records it.
+/// An adapter, as it is shown to users and recorded in the manifest.
 #[derive(Clone, Debug, Serialize)]
 pub struct AdapterInfo {
-    /// Position in the list; a selector.
+    /// Position in the list. The position can be used as a selector.
     pub index: usize,
     /// Name given by the driver.
     pub name: String,
@@ -22,25 +22,25 @@ pub struct AdapterInfo {
     pub driver_info: String,
     /// Whether the "GPU" is a program on the CPU.
     pub is_software: bool,
-    /// Limits that matter here.
+    /// Limits of the adapter that matter to this program.
     pub limits: AdapterLimits,
 }
 
-/// Classes of adapters that want different kernels.
+/// Classes of adapters, which need different kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
     /// A program on the CPU.
     Software,
-    /// A GPU that shares the CPU's memory, Apple's among them; whatever does not say what it is.
+    /// A GPU that shares the CPU's memory, as Apple's do. Adapters of unknown type belong to this class too.
     Integrated,
-    /// A GPU with memory of its own, or what a virtual machine shows of one.
+    /// A GPU with its own memory, or a virtual machine's view of such a GPU.
     Discrete,
 }
 
-/// The class that the variable `PARSEC_CLASS` names, if it is set.
+/// The class that the environment variable `PARSEC_CLASS` names, if the variable is set.
 ///
-/// Error: [`Error::Usage`] for another word.
+/// Error: [`Error::Usage`] for any other word.
 pub fn class_from_env() -> Result<Option<Class>> {
     match std::env::var("PARSEC_CLASS").as_deref() {
         Err(_) | Ok("") => Ok(None),
@@ -60,8 +60,8 @@ pub fn class_from_env() -> Result<Option<Class>> {
 }
 
 impl AdapterInfo {
-    /// The class that decides which kernels run without a trial; the variable `PARSEC_CLASS` (`software`, `integrated`
-    /// or `discrete`) overrules it, to try the kernels of another class.
+    /// The class that decides which kernels run without a trial. The environment variable `PARSEC_CLASS`
+    /// (`software`, `integrated` or `discrete`) overrules the adapter's class, to try the kernels of another class.
     pub fn class(&self) -> Class {
         if let Ok(Some(class)) = class_from_env() {
             return class;
@@ -74,10 +74,10 @@ impl AdapterInfo {
     }
 }
 
-/// The limits of an adapter that bear on this program.
+/// The limits of an adapter that matter to this program.
 #[derive(Clone, Debug, Serialize)]
 pub struct AdapterLimits {
-    /// Largest range of a buffer that a kernel can see.
+    /// Largest range of a buffer that a kernel can access.
     pub max_storage_buffer_binding_size: u64,
     /// Largest range bound as a uniform.
     pub max_uniform_buffer_binding_size: u64,
@@ -104,10 +104,12 @@ pub fn adapters() -> Vec<AdapterInfo> {
     list().iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect()
 }
 
-/// The adapter that `selector` means: an index, else a part of a name (any case); without one the variable
-/// `PARSEC_DEVICE` is taken, and without that the fastest class there is, a software adapter last.
+/// The adapter that `selector` names: an index, or else a part of a name in upper or lower case. Without a selector
+/// the environment variable `PARSEC_DEVICE` is used. Without both, the adapter of the fastest class is used, a
+/// software adapter last.
 ///
-/// Errors: [`Error::Usage`] listing the devices if none matches, [`Error::Device`] if there is none at all.
+/// Errors: [`Error::Usage`], which lists the devices, if no adapter matches; [`Error::Device`] if there is no
+/// adapter.
 pub fn choose(selector: Option<&str>) -> Result<AdapterInfo> {
     pick(selector).map(|(info, _)| info)
 }
@@ -122,7 +124,7 @@ pub(super) fn pick(selector: Option<&str>) -> Result<(AdapterInfo, wgpu::Adapter
     let (what, wanted) = match (selector, &from_env) {
         (Some(s), _) => ("--device", s),
         (None, Some(s)) => ("PARSEC_DEVICE", s.as_str()),
-        (None, None) => ("", ""), // part of every name: the best of all
+        (None, None) => ("", ""), // The empty text is part of every name, so this is the best of all adapters.
     };
     let by_index = wanted.parse::<usize>().ok().filter(|i| *i < found.len());
     let best = by_index.or_else(|| {
@@ -155,7 +157,8 @@ pub(super) fn no_adapter() -> Error {
 }
 
 fn list() -> Vec<wgpu::Adapter> {
-    // OpenGL is left out: its compute is a subset with traps, and every machine with it has better.
+    // OpenGL is left out: its compute shaders are a subset with pitfalls, and every machine with OpenGL has a
+    // better choice.
     let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends,
@@ -165,7 +168,7 @@ fn list() -> Vec<wgpu::Adapter> {
     wait(instance.enumerate_adapters(backends))
 }
 
-/// Order of preference, the fastest class first.
+/// Rank of an adapter's type, the fastest type first.
 fn class(info: &AdapterInfo) -> usize {
     let order = ["discrete", "integrated", "virtual", "other", "cpu"];
     order.iter().position(|t| *t == info.device_type).unwrap_or(order.len())

@@ -1,4 +1,5 @@
-//! What the children of a step have in common: the part that no architecture changes, and the sum of their gradients.
+//! The work that the children of a step share: the trunk, which is the same for every architecture, and the sum of
+//! their gradients.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ impl Network {
         Trunk::of(net, batch, &self.lowering).is_some()
     }
 
-    /// Buffers for what the trunk gives children of `batch` examples.
+    /// Makes buffers for the outputs of the trunk, for children of `batch` examples.
     pub(super) fn ensure_trunk(&mut self, net: &Net, batch: u32) -> Result<()> {
         let Some(trunk) = Trunk::of(net, batch, &self.lowering) else { return Ok(()) };
         let mut wanted = vec![(Buf::TrunkCoefs, trunk.coefs_bytes)];
@@ -33,8 +34,9 @@ impl Network {
         Ok(())
     }
 
-    /// Submits the trunk of a child, which is that of every child, on the batch of `split`. Children with
-    /// [`Extent::Branch`] start from what it gives, and those in [`Mode::Train`] sum up their gradients there, from zero.
+    /// Submits the trunk, which is the same for every child, on the batch of `split`. Children with
+    /// [`Extent::Branch`] start from its outputs. Children in [`Mode::Train`] add up the gradients of the outputs,
+    /// starting from zero.
     pub fn run_trunk(&mut self, net: &Arc<Net>, mode: Mode, split: u8) -> Result<()> {
         self.run(trunk(net, Mode::Likelihood, split))?;
         if mode == Mode::Train {
@@ -46,18 +48,19 @@ impl Network {
         Ok(())
     }
 
-    /// Submits the trunk's backward pass from the sum of the children's gradients, which are weighted already.
+    /// Submits the trunk's backward pass from the sum of the children's gradients. The gradients are already
+    /// weighted.
     pub fn run_trunk_backward(&mut self, net: &Arc<Net>, split: u8) -> Result<()> {
         self.run(trunk(net, Mode::Train, split))
     }
 
-    /// Makes room for the partial sums of so many lanes.
+    /// Makes buffers for the partial sums of this number of lanes.
     pub fn reserve_lanes(&mut self, lanes: usize) -> Result<()> {
         (0..lanes.next_power_of_two().ilog2()).try_for_each(|level| self.ensure_lanes(level as u8))
     }
 
-    /// Lane `lane` of the children's gradients is complete; see [`lane::close`]. After the last one the gradient and those
-    /// of the trunk are the sums over all lanes.
+    /// Adds up the partial sums that are complete after lane `lane`; see [`lane::close`]. After the last lane, the
+    /// gradient and the gradients of the trunk are the sums over all lanes.
     pub fn close_lane(&mut self, lane: usize, is_last: bool) -> Result<()> {
         let level = lane.trailing_ones() as u8;
         if !is_last {
@@ -66,20 +69,20 @@ impl Network {
         self.submit_sums(|range, offset, piece| lane::close(lane, is_last, range, offset, piece))
     }
 
-    /// Puts the gradient of the parts of a batch so far aside; the next part begins at zero.
+    /// Puts aside the gradient of the earlier parts of a batch, so that the next part starts at zero.
     pub fn put_gradient_aside(&mut self) -> Result<()> {
         self.ensure_lanes(lane::EARLIER)?;
         self.submit_sums(|range, offset, piece| lane::put(range, lane::EARLIER, offset, piece))
     }
 
-    /// Adds the gradient of the parts before to that of this part.
+    /// Adds the gradient of the earlier parts to the gradient of this part.
     pub fn add_gradient_aside(&mut self) -> Result<()> {
         let all = self.summed();
         let piece = self.gpu.max_binding_bytes();
         self.submit(&lane::add(all[0].0, lane::EARLIER, 0, piece))
     }
 
-    /// What is summed over children, and where its partial sums lie.
+    /// The ranges that are summed over children, each with the offset of its partial sums.
     fn summed(&self) -> Vec<(Range, u64)> {
         let trunk = self.trunk_bytes.iter().filter(|(buf, _)| matches!(buf, Buf::TrunkGrad(_)));
         let all = std::iter::once((Buf::Grad, u64::from(self.layout.v_len) * 4));

@@ -1,8 +1,9 @@
-//! An adapter and limits → an open device whose failures come back as errors.
+//! An adapter and limits → an open device that reports failures as errors.
 //!
-//! A [`Device`] has what is compiled once per device; the buffers are a [`super::Gpu`]'s, of which any number work on one
-//! device. wgpu reports most failures through callbacks and error scopes. A lost device is lost for all who use it; every
-//! other failure is caught in an error scope around the call, and belongs to whoever made the call.
+//! A [`Device`] holds everything that is compiled once per device. The buffers are in [`super::Gpu`]s, and any
+//! number of them work on one device. wgpu reports most failures through callbacks and error scopes. A lost device
+//! is lost for all of its users. Every other failure is caught in an error scope around the call, and is returned
+//! to the caller.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -14,12 +15,12 @@ use super::wait::wait;
 use crate::kernel::Dispatch;
 use crate::{Error, Result};
 
-/// Which limits the device is opened with.
+/// The limits that the device is opened with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LimitsChoice {
     /// WebGPU's defaults, which every conforming adapter has.
     Floor,
-    /// The defaults, but buffers and bindings as large as the adapter can.
+    /// WebGPU's defaults, except that buffers and bindings may be as large as the adapter allows.
     #[default]
     Adapter,
 }
@@ -32,34 +33,34 @@ pub enum Reads {
     Auto,
     /// From buffers.
     Buffers,
-    /// Through textures that stand for the buffers.
+    /// Through textures that replace the buffers.
     Textures,
 }
 
-/// Alters a dispatch before it is compiled and bound.
+/// A function that changes a dispatch before the dispatch is compiled and bound.
 pub type Alter = fn(&mut Dispatch);
 
 /// How a device is opened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Which limits.
+    /// Limits of the device.
     pub limits: LimitsChoice,
-    /// Whether kernels are compiled with bounds checks and loop bounds. They stay in bounds without
-    /// (the suite runs both ways), and some adapters are twice as fast without.
+    /// Whether kernels are compiled with bounds checks and loop bounds. Kernels stay in bounds without the checks
+    /// (the suite runs both ways), and some adapters are twice as fast without them.
     pub checks: bool,
-    /// How kernels read activations; the results are the same to the bit.
+    /// How kernels read activations. The results have the same bits either way.
     pub reads: Reads,
-    /// Whether kernels are compiled as they are written: `override`s as pipeline constants, loops as
-    /// loops. Slower; the suite shows that the results are the same.
+    /// Whether kernels are compiled as they are written, with `override`s as pipeline constants and with loops as
+    /// loops. This is slower. The suite shows that the results are the same.
     pub plain: bool,
-    /// What a driver that gets a kernel wrong would do to it: for trying what happens then.
+    /// Changes dispatches as a faulty driver would, for tests of such drivers.
     pub alter: Option<Alter>,
-    /// How long the adapter may work on what was submitted before it counts as lost; none: a minute for GPUs, ten for
-    /// software adapters, whose compilers work inside a submission.
+    /// Time that the adapter may take for submitted work before it is treated as lost. `None` means one minute for
+    /// GPUs, and ten minutes for software adapters, which compile inside a submission.
     pub patience: Option<Duration>,
 }
 
-/// See [`super::Gpu::listen`].
+/// The listener of [`super::Gpu::listen`].
 #[derive(Clone)]
 pub(super) struct Listener(Arc<dyn Fn(usize, usize) + Send + Sync>);
 
@@ -79,7 +80,7 @@ impl std::fmt::Debug for Listener {
     }
 }
 
-/// Whether kernels must be compiled as they are written on an adapter, and what its user should know of that.
+/// Whether the kernels for an adapter must be compiled as they are written, and remarks for the user about this.
 fn plain_kernels(info: &AdapterInfo) -> (bool, Vec<String>) {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(std::path::Path::to_owned));
@@ -91,16 +92,17 @@ fn plain_kernels(info: &AdapterInfo) -> (bool, Vec<String>) {
                       DirectX Shader Compiler's releases";
         return (true, vec![remark.into()]);
     }
-    // SwiftShader takes minutes to compile one convolution whose loops are written out.
+    // SwiftShader takes minutes to compile a convolution whose loops are written out.
     (info.name.contains("SwiftShader"), Vec::new())
 }
 
-/// Whether one of these folders has the compiler without which Direct3D 12 takes minutes for loops written out.
+/// Whether one of these folders has the newer compiler of Direct3D 12. The older one takes minutes for loops that
+/// are written out.
 pub fn has_dxc(folders: impl IntoIterator<Item = std::path::PathBuf>) -> bool {
     folders.into_iter().any(|folder| folder.join("dxcompiler.dll").is_file())
 }
 
-/// What makes contents of the device's memory worthless.
+/// A failure after which the contents of the device's memory cannot be trusted.
 #[derive(Clone, Debug)]
 pub(super) enum Fault {
     OutOfMemory,
@@ -117,13 +119,13 @@ impl From<wgpu::Error> for Fault {
     }
 }
 
-/// The failure that counts, if there was one.
+/// The failure that is reported, if there was one.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Mutex<Option<Fault>>);
 
 impl Faults {
-    /// The first failure counts; those after it are its consequences. That the device is lost may be told
-    /// after what fails because of it.
+    /// Stores the first failure, because later failures are its consequences. A lost device replaces any other
+    /// failure, because the loss may be reported after its consequences.
     pub fn put(&self, fault: Fault) {
         let mut slot = self.slot();
         if slot.is_none() || (matches!(fault, Fault::Lost(_)) && !matches!(*slot, Some(Fault::Lost(_)))) {
@@ -131,7 +133,7 @@ impl Faults {
         }
     }
 
-    /// The failure that counts.
+    /// The failure that is reported.
     pub fn get(&self) -> Option<Fault> {
         self.slot().clone()
     }
@@ -143,30 +145,32 @@ impl Faults {
 
 /// An open device with the kernels compiled on it. A clone is another handle of the same device.
 ///
-/// It has no buffers: a [`super::Gpu`] on it has. Handles may be used on several threads at once.
+/// The device has no buffers; a [`super::Gpu`] on the device has them. Handles may be used on several threads at
+/// once.
 #[derive(Clone, Debug)]
 pub struct Device(Arc<Opened>);
 
-/// What the handles of a device share.
+/// The data that the handles of a device share.
 #[derive(Debug)]
 struct Opened {
     info: AdapterInfo,
     device: wgpu::Device,
     queue: wgpu::Queue,
     limits: wgpu::Limits,
-    /// As it was opened, to be opened again.
+    /// The options of opening, for opening the adapter again.
     options: Options,
     /// Whether kernels are compiled as they are written.
     plain: bool,
     faults: Arc<Faults>,
     pipelines: Pipelines,
-    /// Read by those who wait for the adapter, written by those who wait for all of them.
+    /// Locked for reading while a thread waits for the adapter, and for writing by a thread that needs all waits to
+    /// end.
     waits: RwLock<()>,
-    /// Whether work was given up that may still run.
+    /// Whether work that may still run was given up.
     hung: AtomicBool,
-    /// What its user should know.
+    /// Remarks for the user.
     remarks: Vec<String>,
-    /// Pipelines that have run.
+    /// Number of pipelines that have run.
     n_ran: AtomicUsize,
     listener: Mutex<Option<Listener>>,
     /// The driver's own cache of compiled kernels.
@@ -174,10 +178,10 @@ struct Opened {
 }
 
 impl Device {
-    /// Open the adapter that `selector` means (see [`super::choose`]).
+    /// Opens the adapter that `selector` names (see [`super::choose`]).
     ///
-    /// Errors: [`Error::Usage`] for an unknown selector, [`Error::Device`] if there is no adapter or it
-    /// lacks a limit.
+    /// Errors: [`Error::Usage`] for an unknown selector; [`Error::Device`] if there is no adapter, or if the
+    /// adapter lacks a limit.
     pub fn open(selector: Option<&str>, options: Options) -> Result<Self> {
         let (info, adapter) = adapter::pick(selector)?;
         let mut limits = wgpu::Limits::default();
@@ -192,7 +196,7 @@ impl Device {
             required_features: adapter.features()
                 & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE),
             required_limits: limits.clone(),
-            // Pages are large and few; blocks kept in reserve would double the memory shown.
+            // Pages are large and few. Memory that wgpu keeps in reserve would double the memory that is shown.
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         });
@@ -205,11 +209,11 @@ impl Device {
 
         let faults = Arc::new(Faults::default());
         let seen = Arc::clone(&faults);
-        // Calls that may fail stand in error scopes. Nobody knows whose call it was that fails outside of them, so it
-        // counts for all.
+        // Calls that may fail are inside error scopes. A failure outside of error scopes has no known caller, so it
+        // is reported to all users of the device.
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| seen.put(error.into())));
         let seen = Arc::clone(&faults);
-        // This is also called when the device is dropped; then nobody asks any more.
+        // This callback also runs when the device is dropped. Nobody reads the fault then.
         device.set_device_lost_callback(move |reason, message| {
             let destroyed = reason == wgpu::DeviceLostReason::Destroyed;
             seen.put(Fault::Lost(if destroyed { "it was destroyed".into() } else { message }));
@@ -233,18 +237,18 @@ impl Device {
         })))
     }
 
-    /// The same adapter, opened once more in the same way: a device of its own, with nothing compiled.
+    /// A new device on the same adapter, opened in the same way, with nothing compiled.
     ///
-    /// Errors: as [`Device::open`].
+    /// Errors: the errors of [`Device::open`].
     pub(super) fn apart(&self) -> Result<Self> {
         Self::open(Some(&self.info().index.to_string()), self.options())
     }
 
-    /// The same adapter, opened once more in the same way: after this device was lost.
+    /// Opens the same adapter again in the same way after this device was lost.
     ///
-    /// Errors: as [`Device::open`]; [`Error::Device`] if it is not there any more.
+    /// Errors: the errors of [`Device::open`]; [`Error::Device`] if the adapter is gone.
     pub(super) fn open_again(&self) -> Result<Self> {
-        // What the lost device held may still count as taken.
+        // Memory of the lost device may still be counted as used.
         self.pipelines().clear();
         let again = self.apart()?;
         if again.info().name != self.info().name {
@@ -262,7 +266,7 @@ impl Device {
         &self.0.info
     }
 
-    /// What its user should know about the adapter.
+    /// Remarks about the adapter for the user.
     pub fn remarks(&self) -> &[String] {
         &self.0.remarks
     }
@@ -308,18 +312,18 @@ impl Device {
         *self.0.cache.lock().unwrap_or_else(PoisonError::into_inner) = Some(cache);
     }
 
-    /// Counts `n` more pipelines that have run, and returns how many have.
+    /// Adds `n` to the number of pipelines that have run, and returns the new number.
     pub(super) fn have_run(&self, n: usize) -> usize {
         n + self.0.n_ran.fetch_add(n, Ordering::Relaxed)
     }
 
-    /// How long the adapter may take for what was submitted.
+    /// Time that the adapter may take for submitted work.
     pub(super) fn patience(&self) -> Duration {
         let usual = if self.info().is_software { Duration::from_secs(600) } else { Duration::from_secs(60) };
         self.options().patience.unwrap_or(usual)
     }
 
-    /// The adapter has not finished its work in time: it counts as lost.
+    /// Treats the adapter as lost, because it has not finished its work in time.
     pub(super) fn give_up(&self) -> Error {
         let message = format!("it has not finished its work for {:.0?}", self.patience());
         self.0.faults.put(Fault::Lost(message.clone()));
@@ -330,21 +334,22 @@ impl Device {
         Error::Lost { adapter: self.info().name.clone(), message }
     }
 
-    /// The failure of the device that counts for all who use it.
+    /// The failure of the device that is reported to all of its users.
     pub(super) fn fault(&self) -> Option<Fault> {
         self.0.faults.get()
     }
 
-    /// Waits for a submission, for no longer than the adapter's patience.
+    /// Waits for a submission, but not longer than [`Self::patience`].
     pub(super) fn wait_for(&self, index: wgpu::SubmissionIndex) -> Result<(), wgpu::PollError> {
         let _wait = self.0.waits.read().unwrap_or_else(PoisonError::into_inner);
         let poll = wgpu::PollType::Wait { submission_index: Some(index), timeout: Some(self.patience()) };
         self.wgpu().poll(poll).map(|_| ())
     }
 
-    /// Lets callbacks run: that the device was lost is told when its work has ended.
+    /// Polls the device, so that the device-lost callback can run. The callback runs when the device's work has
+    /// ended.
     pub(super) fn hear(&self) {
-        // Another thread may be about to run the callback.
+        // Another thread may be about to run the callback, so this waits until no other thread polls.
         let _no_other = self.0.waits.write().unwrap_or_else(PoisonError::into_inner);
         if self.0.hung.load(Ordering::Relaxed) {
             return;
@@ -353,8 +358,8 @@ impl Device {
         _ = self.wgpu().poll(wgpu::PollType::Wait { submission_index: None, timeout });
     }
 
-    /// Runs `work` and returns what wgpu holds against it. Error scopes belong to the thread that opens them, so what
-    /// others do on the device at the same time is not held against `work`.
+    /// Runs `work` and returns the error that wgpu reports for `work`. Error scopes belong to the thread that opens
+    /// them, so errors of other threads on the same device are not included.
     pub(super) fn scoped<T>(&self, work: impl FnOnce(&wgpu::Device) -> T) -> (T, Option<wgpu::Error>) {
         let memory = self.wgpu().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.wgpu().push_error_scope(wgpu::ErrorFilter::Validation);
@@ -366,7 +371,7 @@ impl Device {
         (made, memory.or(validation).or(internal))
     }
 
-    /// The error for an allocation of `more_bytes` for `what` beside `have_bytes` that its user has.
+    /// The error for an allocation of `more_bytes` for `what`, by a user that already has `have_bytes`.
     pub(super) fn out_of_memory(&self, what: &str, have_bytes: u64, more_bytes: u64) -> Error {
         Error::Memory {
             what: format!("{what} on {}", self.info().name),

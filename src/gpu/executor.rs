@@ -1,4 +1,4 @@
-//! Buffers by role, submission of recorded dispatches, and results back on the host.
+//! Buffers by role, submission of recorded dispatches, and read-back of results.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -18,14 +18,15 @@ use crate::kernel::{Buf, Range};
 use crate::ops::UNIFORM_BYTES;
 use crate::{Error, Result};
 
-/// Room behind every buffer for a uniform array that is larger than the range it is bound to.
+/// Bytes behind every buffer, because a uniform array may be larger than the range that it is bound to.
 const SLACK_BYTES: u64 = 65_536;
-/// Dispatches of the first submission to an idle adapter; later ones hold four times as many as the one before.
+/// Dispatches of the first submission to an idle adapter. Each later submission may hold four times as many as the
+/// one before.
 const FIRST_PART: usize = 32;
-/// Submissions the host may be ahead. The queue is never empty, and memory for commands stays bounded.
+/// Submissions that may be in flight. So the queue is never empty, and the memory for commands stays bounded.
 const MAX_FLIGHTS: usize = 4;
 
-/// A buffer and the length that was asked for.
+/// A buffer, and its length without the bytes behind it.
 #[derive(Debug)]
 pub(super) struct Held {
     pub buffer: wgpu::Buffer,
@@ -37,7 +38,7 @@ pub(super) struct Held {
 pub(super) struct Flight {
     index: wgpu::SubmissionIndex,
     units: f64,
-    /// Kernels that run for the first time.
+    /// Number of kernels that run for the first time in this submission.
     n_new: usize,
 }
 
@@ -45,35 +46,36 @@ pub(super) struct Flight {
 #[derive(Debug)]
 pub struct Gpu {
     pub(super) device: Device,
-    /// Failures of its own calls.
+    /// Failures of the calls of this `Gpu`.
     faults: Faults,
     pub(super) buffers: BTreeMap<Buf, Held>,
     /// Whether kernels read activations through textures.
     pub(super) textures: bool,
     pub(super) mirrors: BTreeMap<Buf, Mirror>,
-    /// Counts replaced buffers: what was recorded before holds ranges of the old ones.
+    /// Number of buffers that were replaced. Dispatches that were recorded before a replacement hold ranges of the
+    /// old buffer.
     pub(super) generation: u64,
-    /// Staging buffer for read-backs, as large as the largest so far.
+    /// Staging buffer for read-backs, large enough for the largest read-back so far.
     staging: Option<wgpu::Buffer>,
     flights: VecDeque<Flight>,
-    /// The last submission of all.
+    /// The latest submission.
     last: Option<wgpu::SubmissionIndex>,
     pace: Pace,
     /// Time that the host has waited for the adapter.
     pub(super) waited: Duration,
-    /// For [`Gpu::times`], made when first asked for.
+    /// Time stamps for [`Gpu::times`], made at the first use.
     pub(super) stamps: Option<Stamps>,
 }
 
 impl Gpu {
-    /// Open the adapter that `selector` means (see [`super::choose`]): a [`Device`] of its own, with buffers on it.
+    /// Opens a [`Device`] on the adapter that `selector` names (see [`super::choose`]), with buffers on it.
     ///
-    /// Errors: those of [`Device::open`] and [`Gpu::on`].
+    /// Errors: the errors of [`Device::open`] and [`Gpu::on`].
     pub fn open(selector: Option<&str>, options: Options) -> Result<Self> {
         Self::on(&Device::open(selector, options)?)
     }
 
-    /// Buffers of its own on a device, whose compiled kernels it shares with all others there.
+    /// New buffers on a device. All users of the device share its compiled kernels.
     ///
     /// Errors: [`Error::Lost`] if the device was lost, [`Error::Memory`].
     pub fn on(device: &Device) -> Result<Self> {
@@ -96,33 +98,33 @@ impl Gpu {
             waited: Duration::ZERO,
             stamps: None,
         };
-        // (mean, scale, beta, rstd) of each channel.
+        // Each channel has (mean, scale, beta, rstd).
         let identity = [[0f32, 1.0, 0.0, 1.0]].repeat(UNIFORM_BYTES as usize / 16);
         gpu.allocate(Buf::Identity, UNIFORM_BYTES)?;
         gpu.write(Buf::Identity, 0, bytemuck::cast_slice(&identity))?;
         Ok(gpu)
     }
 
-    /// Other buffers on the same device.
+    /// New buffers on the same device.
     ///
-    /// Errors: as [`Gpu::on`].
+    /// Errors: the errors of [`Gpu::on`].
     pub fn another(&self) -> Result<Self> {
         Self::on(&self.device)
     }
 
-    /// The adapter opened once more in the same way: buffers on a device of their own, which kernels that nobody has
-    /// tried yet may break.
+    /// New buffers on a new device of the same adapter, opened in the same way. Untested kernels run there, because
+    /// they may break the device.
     ///
-    /// Errors: as [`Gpu::open`].
+    /// Errors: the errors of [`Gpu::open`].
     pub fn apart(&self) -> Result<Self> {
         Self::on(&self.device.apart()?)
     }
 
-    /// The same adapter, opened once more in the same way: after this device was lost.
+    /// Opens the same adapter again in the same way after this device was lost.
     ///
-    /// Errors: as [`Gpu::open`]; [`Error::Device`] if it is not there any more.
+    /// Errors: the errors of [`Gpu::open`]; [`Error::Device`] if the adapter is gone.
     pub(super) fn open_again(&mut self) -> Result<Self> {
-        // What the lost device held may still count as taken.
+        // Memory of the lost device may still be counted as used.
         (self.staging, self.flights) = (None, VecDeque::new());
         self.buffers.clear();
         self.mirrors.clear();
@@ -131,7 +133,7 @@ impl Gpu {
         Ok(again)
     }
 
-    /// The device that it works on.
+    /// The device that holds the buffers.
     pub fn device(&self) -> &Device {
         &self.device
     }
@@ -141,24 +143,23 @@ impl Gpu {
         self.device.info()
     }
 
-    /// What its user should know about the adapter.
+    /// Remarks about the adapter for the user.
     pub fn remarks(&self) -> &[String] {
         self.device.remarks()
     }
 
-    /// Calls `listener` whenever kernels were compiled on the device: with how many are ready, and how many are known so
-    /// far.
+    /// Calls `listener` whenever kernels were compiled on the device, with the number of kernels that are ready and
+    /// the number that is known so far.
     pub fn listen(&mut self, listener: impl Fn(usize, usize) + Send + Sync + 'static) {
         self.device.listen(Some(Listener::new(listener)));
     }
 
-    /// How networks are lowered for this adapter: with the fixed choice of kernels.
+    /// How networks are lowered for this adapter with the fixed choice of kernels.
     pub fn lowering(&self) -> Lowering {
         Lowering { tuning: Variants::fixed(self).tuning, ..Lowering::default() }
     }
 
-    /// What takes the device away in the middle of its work, as the reset of a driver does: for trying what
-    /// happens then.
+    /// A function that destroys the device in the middle of its work, as the reset of a driver does. Tests use it.
     pub fn breaker(&self) -> impl Fn() + Send + use<> {
         let device = self.device.wgpu().clone();
         move || device.destroy()
@@ -169,7 +170,7 @@ impl Gpu {
         self.textures
     }
 
-    /// Changes how kernels read activations. What was prepared before stays as it is.
+    /// Changes how kernels read activations. Dispatches that were prepared before keep their way of reading.
     pub fn read_through_textures(&mut self, textures: bool) {
         if self.textures != textures {
             self.textures = textures;
@@ -182,7 +183,8 @@ impl Gpu {
         self.device.limits().max_storage_buffer_binding_size
     }
 
-    /// A failure of the device or of an earlier call. It stays: what the buffers hold cannot be trusted after it.
+    /// Returns a failure of the device or of an earlier call. Every later check returns the failure again, because
+    /// the contents of the buffers cannot be trusted after it.
     pub(super) fn check(&self) -> Result<()> {
         if self.faults.get().is_none() && self.device.fault().is_none() {
             return Ok(());
@@ -203,7 +205,7 @@ impl Gpu {
         }
     }
 
-    /// `error`, or [`Error::Lost`] where that is the reason of it.
+    /// Returns `error`, or [`Error::Lost`] if a lost device is the reason for `error`.
     pub(super) fn reason(&self, error: Error) -> Error {
         self.device.hear();
         match self.check() {
@@ -216,8 +218,8 @@ impl Gpu {
         self.device.out_of_memory(what, self.allocated_bytes(), more_bytes)
     }
 
-    /// Run `work` and return what wgpu holds against it: `Memory` for an allocation of `more_bytes`
-    /// for `what`, `Kernel` for a validation error.
+    /// Runs `work` and returns the error that wgpu reports for `work`: `Memory` for an allocation of `more_bytes`
+    /// for `what`, or `Kernel` for a validation error.
     pub(super) fn scoped<T>(
         &self,
         what: &str,
@@ -233,7 +235,8 @@ impl Gpu {
         }
     }
 
-    /// Runs `work`. What wgpu holds against it is the next [`Self::check`]'s to return, on this `Gpu` and on no other.
+    /// Runs `work`. An error that wgpu reports for `work` is returned by the next [`Self::check`] of this `Gpu`
+    /// only.
     pub(super) fn noted<T>(&self, work: impl FnOnce(&wgpu::Device) -> T) -> T {
         let (made, error) = self.device.scoped(work);
         if let Some(error) = error {
@@ -242,14 +245,14 @@ impl Gpu {
         made
     }
 
-    /// Submits `commands` after all that was submitted before.
+    /// Submits `commands` after all earlier submissions.
     pub(super) fn send(&mut self, commands: wgpu::CommandBuffer) -> wgpu::SubmissionIndex {
         let index = self.noted(|_| self.device.queue().submit([commands]));
         self.last = Some(index.clone());
         index
     }
 
-    /// Submits what `record` encodes.
+    /// Submits the commands that `record` encodes.
     pub(super) fn send_one(&mut self, record: impl FnOnce(&mut wgpu::CommandEncoder)) {
         let commands = self.noted(|device| {
             let mut encoder = device.create_command_encoder(&Default::default());
@@ -259,9 +262,11 @@ impl Gpu {
         self.send(commands);
     }
 
-    /// Give role `buf` a zeroed buffer of `len_bytes` (rounded up to 256), in place of the one it has.
+    /// Gives role `buf` a zeroed buffer of `len_bytes` (rounded up to 256). The buffer replaces the previous buffer
+    /// of the role.
     ///
-    /// What was prepared before a buffer was replaced cannot be submitted any more. Error: [`Error::Memory`].
+    /// Dispatches that were prepared before a buffer was replaced can no longer be submitted. Error:
+    /// [`Error::Memory`].
     pub fn allocate(&mut self, buf: Buf, len_bytes: u64) -> Result<()> {
         self.check()?;
         let len_bytes = len_bytes.max(1).next_multiple_of(256);
@@ -300,7 +305,7 @@ impl Gpu {
         self.buffers.get(&buf).is_some_and(|held| held.len_bytes >= len_bytes)
     }
 
-    /// [`Gpu::allocate`], unless the role already has a buffer at least as long.
+    /// Calls [`Gpu::allocate`], unless the role already has a buffer of at least `len_bytes`.
     pub fn ensure(&mut self, buf: Buf, len_bytes: u64) -> Result<()> {
         if self.has(buf, len_bytes) { Ok(()) } else { self.allocate(buf, len_bytes) }
     }
@@ -310,7 +315,8 @@ impl Gpu {
         self.buffers.values().map(|held| held.buffer.size()).sum()
     }
 
-    /// Write `data` at byte `offset` (both multiples of 4). In order with submissions; waits for nothing.
+    /// Writes `data` at byte `offset` (length and offset are multiples of 4), in order with submissions. Does not
+    /// wait.
     pub fn write(&mut self, buf: Buf, offset: u64, data: &[u8]) -> Result<()> {
         self.check()?;
         let held = self.held(buf, offset, data.len() as u64)?;
@@ -318,7 +324,7 @@ impl Gpu {
         Ok(())
     }
 
-    /// Set `len` bytes at `offset` (multiples of 4) to zero. In order with submissions; waits for nothing.
+    /// Sets `len` bytes at `offset` (multiples of 4) to zero, in order with submissions. Does not wait.
     pub fn fill_zero(&mut self, buf: Buf, offset: u64, len: u64) -> Result<()> {
         self.check()?;
         let buffer = self.held(buf, offset, len)?.buffer.clone();
@@ -326,8 +332,7 @@ impl Gpu {
         self.check()
     }
 
-    /// Copy a range to `offset` (a multiple of 4) of another buffer. In order with submissions; waits for
-    /// nothing.
+    /// Copies a range to `offset` (a multiple of 4) of another buffer, in order with submissions. Does not wait.
     pub fn copy(&mut self, from: Range, to: Buf, offset: u64) -> Result<()> {
         self.check()?;
         if from.buf == to {
@@ -342,7 +347,7 @@ impl Gpu {
         self.check()
     }
 
-    /// Wait for everything submitted, and return `len` bytes at `offset` (multiples of 4).
+    /// Waits for everything submitted, and returns `len` bytes at `offset` (multiples of 4).
     pub fn read(&mut self, buf: Buf, offset: u64, len: u64) -> Result<Vec<u8>> {
         self.check()?;
         self.held(buf, offset, len)?;
@@ -362,7 +367,7 @@ impl Gpu {
         };
         let buffer = self.held(buf, offset, len)?.buffer.clone();
         self.send_one(|encoder| encoder.copy_buffer_to_buffer(&buffer, offset, &staging, 0, len));
-        // A failure to map shows when the mapped range is asked for.
+        // If mapping fails, the request for the mapped range below returns the failure.
         self.noted(|_| staging.map_async(wgpu::MapMode::Read, 0..len, |_| {}));
         self.wait()?;
         let fail = |e: &dyn std::fmt::Display| {
@@ -375,13 +380,13 @@ impl Gpu {
         Ok(bytes)
     }
 
-    /// Run `recorded` after all that was submitted before. Returns before it is done; waits only when
-    /// four submissions are ahead.
+    /// Runs `recorded` after all earlier submissions. Returns before `recorded` is done, and waits only while four
+    /// submissions are in flight.
     pub fn submit(&mut self, recorded: &Recorded) -> Result<()> {
         self.must_be_current(recorded)?;
         let steps: Vec<&Step> = recorded.steps.iter().collect();
         let mut rest = steps.as_slice();
-        // An adapter with nothing to do starts while the host still encodes the rest.
+        // An idle adapter starts on a small first part while the host still encodes the rest.
         let mut most = if self.flights.is_empty() { FIRST_PART } else { usize::MAX };
         while !rest.is_empty() {
             let (n, units) = self.part(rest, most);
@@ -398,7 +403,7 @@ impl Gpu {
         self.check()
     }
 
-    /// Errors where `recorded` holds buffers that are gone.
+    /// Returns an error if `recorded` holds buffers that were replaced.
     pub(super) fn must_be_current(&self, recorded: &Recorded) -> Result<()> {
         self.check()?;
         if recorded.generation != self.generation {
@@ -408,8 +413,8 @@ impl Gpu {
         Ok(())
     }
 
-    /// The longest prefix of `steps` (not empty) that one submission may hold, at least one and at most `most`: how many, and
-    /// their units.
+    /// The longest prefix of `steps` (not empty) that one submission may hold: at least one step, at most `most`
+    /// steps. Returns the number of steps and their units.
     pub(super) fn part(&self, steps: &[&Step], most: usize) -> (usize, f64) {
         let budget = self.pace.budget();
         let (mut n, mut units) = (1, steps[0].units);
@@ -420,7 +425,7 @@ impl Gpu {
         (n, units)
     }
 
-    /// Submits what [`Self::encode`] gave, with the units of each.
+    /// Submits the commands that [`Self::encode`] returned, each with its units.
     pub(super) fn submit_parts(&mut self, parts: Vec<(wgpu::CommandBuffer, f64)>) -> Result<()> {
         for (commands, units) in parts {
             while self.flights.len() >= MAX_FLIGHTS {
@@ -435,14 +440,15 @@ impl Gpu {
         if self.flights.is_empty() {
             self.pace.started();
         }
-        // Some drivers run the work before they return.
+        // Some drivers run the work before this call returns.
         let start = Instant::now();
         let index = self.send(commands);
         self.waited += start.elapsed();
         self.flights.push_back(Flight { index, units, n_new });
     }
 
-    /// Wait until all that was submitted is done. What others submit on the device later is not waited for.
+    /// Waits until everything submitted so far is done. Submissions that other users of the device make later are
+    /// not waited for.
     pub fn wait(&mut self) -> Result<()> {
         while !self.flights.is_empty() {
             self.land()?;
@@ -453,7 +459,7 @@ impl Gpu {
         }
     }
 
-    /// `stamps`: those written before the first pass and after the last.
+    /// Encodes `steps`. `stamps` are the time stamps to write before the first pass and after the last pass.
     pub(super) fn encode(&self, steps: &[&Step], stamps: [Option<&Stamps>; 2]) -> wgpu::CommandBuffer {
         self.noted(|device| self.encode_passes(device, steps, stamps))
     }
@@ -465,7 +471,7 @@ impl Gpu {
         stamps: [Option<&Stamps>; 2],
     ) -> wgpu::CommandBuffer {
         let mut encoder = device.create_command_encoder(&Default::default());
-        // A pass goes on until something must be copied.
+        // A pass ends before a step that needs copies.
         let passes: Vec<_> = steps.chunk_by(|_, next| next.copies.is_empty()).collect();
         for (i, steps) in passes.iter().enumerate() {
             for copy in &steps[0].copies {
@@ -494,7 +500,7 @@ impl Gpu {
         encoder.finish()
     }
 
-    /// Wait for the oldest submission.
+    /// Waits for the oldest submission.
     fn land(&mut self) -> Result<()> {
         if let Some(flight) = self.flights.pop_front() {
             let start = Instant::now();
@@ -502,7 +508,7 @@ impl Gpu {
             self.pace.finished(flight.units, start.elapsed() > Duration::from_millis(1));
             if flight.n_new > 0 {
                 let n_ran = self.device.have_run(flight.n_new);
-                // Other drivers compile when a pipeline is made, which has been told.
+                // Other drivers compile when a pipeline is made. [`Self::pipelines`] has reported that.
                 let listener = self.device.listener().filter(|_| self.info().is_software);
                 listener.iter().for_each(|listener| listener.tell(n_ran, self.n_pipelines()));
             }
@@ -524,7 +530,7 @@ impl Gpu {
         })
     }
 
-    /// The buffer of `buf` if the host may touch these bytes of it.
+    /// The buffer of `buf`, if the host may access these bytes.
     fn held(&self, buf: Buf, offset: u64, len: u64) -> Result<&Held> {
         let held = self.buffers.get(&buf).ok_or_else(|| host_access(buf, "it has no buffer".into()))?;
         let inside = offset.checked_add(len).is_some_and(|end| end <= held.len_bytes);
@@ -536,7 +542,7 @@ impl Gpu {
         Err(host_access(buf, message))
     }
 
-    /// Makes the texture of `buf`, if there is none yet.
+    /// Makes the texture of `buf`, unless it exists.
     pub(super) fn ensure_mirror(&mut self, buf: Buf) -> Result<()> {
         let Some(held) = self.buffers.get(&buf) else {
             return Ok(());

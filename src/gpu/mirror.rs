@@ -1,9 +1,10 @@
-//! Textures that stand for buffers: the same quads, for kernels that read through textures.
+//! Textures that replace buffers, with the same quads, for kernels that read through textures.
 //!
-//! Some adapters load from textures several times faster than from buffers (software adapters, whose
-//! buffer loads go lane by lane; some mobile GPUs). Kernels write buffers as ever; before a kernel reads a
-//! range that was written since, its rows are copied to the texture. Loads give the same bits either way.
-//! They are storage textures: a sampled one costs software adapters a look-up of mip levels per load.
+//! Some adapters load from textures several times faster than from buffers (software adapters, which load from
+//! buffers lane by lane, and some mobile GPUs). Kernels still write buffers. Before a kernel reads a range that was
+//! written in the meantime, the rows of the range are copied to the texture. Loads give the same bits either way.
+//! The textures are storage textures, because a sampled texture costs software adapters a look-up of mip levels per
+//! load.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +29,7 @@ pub(super) struct Copy {
     pub n_rows: u32,
 }
 
-/// Which rows of which buffers hold the same in texture and buffer while a list of dispatches runs.
+/// The rows that are the same in texture and buffer at the present point of a list of dispatches.
 #[derive(Default)]
 pub(super) struct Fresh(BTreeMap<Buf, Vec<bool>>);
 
@@ -38,7 +39,7 @@ fn rows(range: &Range) -> std::ops::Range<usize> {
 }
 
 impl Fresh {
-    /// The buffer's range was written.
+    /// Records that the range of the buffer was written.
     pub fn written(&mut self, range: &Range) {
         if let Some(fresh) = self.0.get_mut(&range.buf) {
             let len = fresh.len();
@@ -47,7 +48,7 @@ impl Fresh {
         }
     }
 
-    /// The texture's range is about to be read: what must be copied first.
+    /// Records that the range of the texture will be read, and adds the copies that are needed first to `copies`.
     pub fn read(&mut self, range: &Range, copies: &mut Vec<Copy>) {
         let fresh = self.0.entry(range.buf).or_default();
         let rows = rows(range);

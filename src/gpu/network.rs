@@ -1,7 +1,7 @@
-//! A network on an adapter: the shared weights, the arena, and children run one after another in it.
+//! A network on an adapter: the shared weights, the arena, and children that run one after another in the arena.
 //!
-//! Plans are made per architecture and kept; the arena is that of the largest child seen, whatever the
-//! number of children. Nothing here waits for the GPU except the functions that return results.
+//! A plan is made per architecture and kept. The arena is as large as the largest child seen needs, whatever the
+//! number of children. Only functions that return results wait for the GPU.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::network::{Net, Shape};
 use crate::ops::optimizer::{self, scalar};
 use crate::ops::{Map, Tuning};
 
-/// Plans kept; the least recently used goes first.
+/// Number of plans that are kept. The least recently used plan is dropped first.
 const MAX_PLANS: usize = 64;
 
-/// What makes two plans the same.
+/// Two requests with equal keys have the same plan.
 #[derive(Clone, Debug, PartialEq)]
 struct Key {
     net: Arc<Net>,
@@ -36,7 +36,7 @@ struct Key {
     drop_path: bool,
 }
 
-/// A child ready to run.
+/// A child that is ready to run.
 struct Prepared {
     key: Key,
     recorded: Recorded,
@@ -46,15 +46,15 @@ struct Prepared {
 /// One child to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Child<'a> {
-    /// Its layers: those of one architecture, or of a mixed network, which reads the factors uploaded last.
+    /// Layers of one architecture or of a mixed network. A mixed network reads the factors that were uploaded last.
     pub net: &'a Arc<Net>,
     /// Likelihood, evaluation or training.
     pub mode: Mode,
-    /// Which part of it.
+    /// The part of the child to run.
     pub extent: Extent,
-    /// Which uploaded batch.
+    /// The uploaded batch to run on.
     pub split: u8,
-    /// Whether drop-path factors were uploaded.
+    /// Whether the child reads the uploaded drop-path factors.
     pub drop_path: bool,
 }
 
@@ -74,20 +74,20 @@ pub struct Update {
     pub momentum: f64,
     /// Weight decay.
     pub weight_decay: f64,
-    /// Largest norm of the gradient.
+    /// Largest norm of the gradient; a larger gradient is clipped.
     pub max_norm: f64,
 }
 
-/// What the GPU found in an update.
+/// Measurements of an update by the GPU.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clip {
     /// Factor that the gradient was multiplied with.
     pub factor: f64,
-    /// Norm of the gradient before.
+    /// Norm of the gradient before clipping.
     pub norm: f64,
 }
 
-/// See the module's description.
+/// The weights, the arena and the children's plans on an adapter.
 pub struct Network {
     pub(super) gpu: Gpu,
     pub(super) layout: Layout,
@@ -104,10 +104,10 @@ pub struct Network {
 }
 
 impl Network {
-    /// Takes `gpu` for networks of images of these extents, whose parameters lie as `layout` says; all of them start at
-    /// zero.
+    /// Takes `gpu` for networks that read images of these extents and whose parameters have the places of `layout`.
+    /// All parameters start at zero.
     ///
-    /// Errors: [`crate::Error::Memory`] where the weights do not fit.
+    /// Errors: [`crate::Error::Memory`] if the weights do not fit.
     pub fn new(mut gpu: Gpu, image: Shape, layout: Layout, lowering: Lowering) -> Result<Self> {
         let n_classes = layout.param("classifier.bias").len as usize;
         let bytes = u64::from(layout.v_len) * 4;
@@ -134,7 +134,7 @@ impl Network {
         Ok(network)
     }
 
-    /// Where its parameters lie.
+    /// The places of the parameters.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -144,13 +144,14 @@ impl Network {
         &mut self.gpu
     }
 
-    /// The same adapter opened once more, after its device was lost; [`crate::Error::Device`] if it is gone.
+    /// Opens the same adapter again after its device was lost. Error: [`crate::Error::Device`] if the adapter is
+    /// gone.
     pub fn open_again(&mut self) -> Result<Gpu> {
         self.forget();
         self.gpu.open_again()
     }
 
-    /// Which form of each kernel runs.
+    /// The form of each kernel that runs.
     pub(super) fn tuning(&self) -> Tuning {
         self.lowering.tuning
     }
@@ -160,14 +161,14 @@ impl Network {
         self.forget();
     }
 
-    /// Bytes of the arena as allocated: pages, and what the trunk keeps for all children.
+    /// Bytes of the allocated arena: the pages, and the buffers of the trunk.
     pub fn arena_bytes(&self) -> u64 {
         self.pages.iter().chain(self.trunk_bytes.values()).sum()
     }
 
     /// Makes the arena large enough for these children before anything runs.
     ///
-    /// Errors: [`crate::Error::Memory`] with what is needed.
+    /// Errors: [`crate::Error::Memory`] with the bytes that are needed.
     pub fn reserve<'a>(
         &mut self,
         nets: impl IntoIterator<Item = &'a Arc<Net>>,
@@ -179,7 +180,7 @@ impl Network {
             let key = Key { batch, ..self.key(Child { extent, ..Child::new(net, mode, 0) }) };
             let plan = self.plan(&key)?;
             self.make_room(&key, &plan)?;
-            // Accumulated into, so it must not move later.
+            // Gradients are added to this buffer, so it must not be replaced later.
             if net.n_factors > 0 {
                 self.ensure(Buf::MixGrad, net.n_factors as u64 * 4)?;
             }
@@ -200,7 +201,7 @@ impl Network {
         })
     }
 
-    /// The plan of a child at the size of the uploaded batch.
+    /// The plan of a child for the uploaded batch.
     pub fn plan_of(&self, child: Child<'_>) -> Result<Plan> {
         self.plan(&self.key(child))
     }
@@ -237,7 +238,7 @@ impl Network {
         Ok(())
     }
 
-    /// What was recorded names buffers that are gone.
+    /// Drops everything recorded, because it names buffers that are gone.
     pub(super) fn forget(&mut self) {
         self.prepared.clear();
         self.update = None;
@@ -246,7 +247,7 @@ impl Network {
     pub(super) fn ensure(&mut self, buf: Buf, bytes: u64) -> Result<()> {
         let before = self.gpu.allocated_bytes();
         if !self.gpu.has(buf, bytes) {
-            // Some room to grow, so that what is recorded stays valid for longer.
+            // The buffer gets some room to grow, so that recorded launches stay valid longer.
             self.gpu.allocate(buf, bytes.max(256).next_power_of_two())?;
         }
         if self.gpu.allocated_bytes() != before {
@@ -255,14 +256,14 @@ impl Network {
         Ok(())
     }
 
-    /// Submits a child on the batch of its split. Its per-example results are in `Results` afterwards; in
-    /// [`Mode::Train`] its gradient was added to the accumulated one, times the child's weight.
+    /// Submits a child on the batch of its split. The results per example are in `Results` afterwards. In
+    /// [`Mode::Train`] the child's gradient, times the child's weight, is added to the accumulated gradient.
     pub fn run(&mut self, child: Child<'_>) -> Result<()> {
         let key = self.key(child);
         self.on_host(|network| network.launch(key))
     }
 
-    /// Does `work` and counts its time, without that of waiting for the adapter.
+    /// Does `work` and adds up its time, without the time of waiting for the adapter.
     pub(super) fn on_host(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         let (start, waited) = (Instant::now(), self.gpu.waited);
         let done = work(self);
@@ -270,13 +271,13 @@ impl Network {
         done
     }
 
-    /// Seconds since the last call in which the host planned, prepared (pipelines included) and encoded
-    /// children and updates. The adapter may have been at work meanwhile.
+    /// Seconds since the last call in which the host planned, prepared (including pipelines) and encoded children
+    /// and updates. The adapter may have worked at the same time.
     pub fn take_host_secs(&mut self) -> f64 {
         std::mem::take(&mut self.host).as_secs_f64()
     }
 
-    /// Plans that are kept; bounded, whatever runs.
+    /// Number of plans that are kept. The number is bounded, whatever runs.
     pub fn n_plans(&self) -> usize {
         self.prepared.len()
     }
@@ -289,15 +290,15 @@ impl Network {
         done
     }
 
-    /// Everything that [`Self::run`] does before it submits: memory for the child, its pipelines.
+    /// Does everything that [`Self::run`] does before submitting: makes memory and pipelines for the child.
     pub fn prepare(&mut self, child: Child<'_>) -> Result<()> {
         let prepared = self.take_prepared(self.key(child))?;
         self.prepared.push(prepared);
         Ok(())
     }
 
-    /// Seconds of the first launch of each of these groups of the child's dispatches, the making of its pipelines included:
-    /// compilation, where none of them has run before.
+    /// Seconds of the first launch of each of these groups of the child's dispatches. The seconds include making
+    /// the pipelines, and compilation if none of the kernels has run before.
     pub fn first_launches(&mut self, child: Child<'_>, groups: &[Vec<Dispatch>]) -> Result<Vec<f64>> {
         let key = self.key(child);
         let plan = self.plan(&key)?;
@@ -313,8 +314,8 @@ impl Network {
         Ok(secs)
     }
 
-    /// Seconds that the launches of `child` take, with `update` those of the update of v after them (by a learning rate of
-    /// 0); see [`Gpu::times`]. The gradient is cleared afterwards.
+    /// Seconds that the launches of `child` take; see [`Gpu::times`]. With `update` the launches of the update of v
+    /// follow, with a learning rate of 0. The gradient is cleared afterwards.
     pub fn times(&mut self, child: Child<'_>, update: bool, repeats: usize) -> Result<Vec<f64>> {
         let prepared = self.take_prepared(self.key(child))?;
         let mut lists = vec![&prepared.recorded];
@@ -329,7 +330,7 @@ impl Network {
         secs
     }
 
-    /// [`Self::prepare`] for several children at once, on all cores.
+    /// Does [`Self::prepare`] for several children at once, on all cores.
     pub fn prepare_all(&mut self, children: &[Child<'_>]) -> Result<()> {
         self.on_host(|network| network.make_ready(children))
     }
@@ -346,7 +347,7 @@ impl Network {
         }
         let network = &*self;
         let plans = in_parallel(&keys, |key| network.plan(key)).into_iter().collect::<Result<Vec<_>>>()?;
-        // A page that grows makes what was prepared before worthless.
+        // When a page grows, everything prepared before is dropped. So all pages grow first.
         for (key, plan) in keys.iter().zip(&plans) {
             self.make_room(key, plan)?;
         }
@@ -360,7 +361,8 @@ impl Network {
         Ok(())
     }
 
-    /// The child ready to run, taken out of the list; the most recently used belongs at its end.
+    /// Takes the child, ready to run, out of the list. The caller puts it back at the end, so that the most
+    /// recently used child is last.
     fn take_prepared(&mut self, key: Key) -> Result<Prepared> {
         if let Some(at) = self.prepared.iter().position(|p| p.key == key) {
             return Ok(self.prepared.remove(at));
@@ -374,12 +376,12 @@ impl Network {
         Ok(Prepared { key, recorded, pages: plan.regions.pages })
     }
 
-    /// Sets the factor of the gradients that follow: ω̃_k.
+    /// Sets the weight ω̃_k that later gradients are multiplied with.
     pub fn set_child_weight(&mut self, weight: f64) -> Result<()> {
         self.gpu.write(Buf::Scalars, scalar::CHILD as u64 * 4, cast_slice(&[weight as f32]))
     }
 
-    /// Keeps the results of the child that ran last in `slot`, to be read with [`Self::results`].
+    /// Keeps the results of the child that ran last in `slot`. [`Self::results`] reads them.
     pub fn keep_results(&mut self, slot: usize, n_slots: usize, split: u8) -> Result<()> {
         let bytes = u64::from(self.batches[usize::from(split)]) * 8;
         self.ensure(Buf::Kept, bytes * n_slots as u64)?;
@@ -387,7 +389,7 @@ impl Network {
         self.gpu.copy(from, Buf::Kept, bytes * slot as u64)
     }
 
-    /// The results kept in the first `n_slots` slots: log-likelihood and correctness per example. Waits.
+    /// The results in the first `n_slots` slots: log-likelihood and correctness per example. Waits.
     pub fn results(&mut self, n_slots: usize, split: u8) -> Result<Vec<ChildResult>> {
         let n = self.batches[usize::from(split)] as usize;
         let values = self.read(Buf::Kept, n * 2 * n_slots)?;
@@ -401,7 +403,8 @@ impl Network {
         Ok(ChildResult::new(&both, n))
     }
 
-    /// Logits \[N\]\[classes\] of the child that ran last; `which` 1: those of the auxiliary head. Waits.
+    /// Logits \[N\]\[classes\] of the child that ran last: of the classifier (`which` 0) or the auxiliary head (1).
+    /// Waits.
     pub fn logits(&mut self, which: u8, split: u8) -> Result<Vec<f32>> {
         let n = self.batches[usize::from(split)] as usize;
         self.read(Buf::Logits(which), n * self.n_classes)
@@ -409,7 +412,7 @@ impl Network {
 
     /// Uploads the factors of a mixed network for the batch of `split`.
     pub fn upload_factors(&mut self, factors: &[f32], split: u8) -> Result<()> {
-        // By example, as kernels read drop-path factors.
+        // Kernels read a factor per example, as with drop-path.
         let n = self.batches[usize::from(split)] as usize;
         let mut all: Vec<f32> = factors.iter().flat_map(|f| std::iter::repeat_n(*f, n)).collect();
         all.resize(all.len().next_multiple_of(4), 0.0);
@@ -418,7 +421,7 @@ impl Network {
         self.gpu.write(Buf::Mix, 0, cast_slice(&all))
     }
 
-    /// The accumulated gradient of `count` factors, which is cleared. Waits.
+    /// Returns the accumulated gradient of `count` factors, and clears it. Waits.
     pub fn take_factor_gradient(&mut self, count: usize) -> Result<Vec<f32>> {
         let gradient = self.read(Buf::MixGrad, count)?;
         self.gpu.write(Buf::MixGrad, 0, cast_slice(&vec![0f32; count]))?;
@@ -431,7 +434,7 @@ impl Network {
         Ok(bytemuck::pod_collect_to_vec(&bytes))
     }
 
-    /// All of `V`, `Grad` or `Momentum`. Waits.
+    /// All of `V`, `Grad`, `Momentum` or `State`. Waits.
     pub fn read_all(&mut self, buf: Buf) -> Result<Vec<f32>> {
         let len = if buf == Buf::State { self.layout.state_len } else { self.layout.v_len };
         self.read(buf, len as usize)
@@ -442,12 +445,13 @@ impl Network {
         self.gpu.write(buf, 0, cast_slice(values))
     }
 
-    /// Submits the update of v from the accumulated gradient, which is cleared.
+    /// Submits the update of v from the accumulated gradient, and clears the gradient.
     pub fn step(&mut self, update: Update) -> Result<()> {
         self.on_host(|network| network.launch_update(update))
     }
 
-    /// The launches of an update, taken out; they read `update` from the adapter's memory.
+    /// Takes the recorded launches of an update. The launches read the values of `update` from the adapter's
+    /// memory.
     fn prepare_update(&mut self, update: Update) -> Result<Recorded> {
         let Update { lr, momentum, weight_decay, max_norm } = update;
         let scalars = [lr, momentum, weight_decay, max_norm].map(|x| x as f32);

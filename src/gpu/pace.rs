@@ -1,18 +1,19 @@
-//! How much work one submission may hold, learnt from how long earlier ones took.
+//! The amount of work that one submission may hold, estimated from the times of earlier submissions.
 //!
-//! Windows resets a GPU that works about 2 s on one submission, and a desktop stutters long before that.
-//! Work is counted in units (a unit is one flop at the adapter's measured mix); the rate in units per second
-//! starts low, and follows what was measured.
+//! Windows resets a GPU that works about 2 s on one submission, and a desktop stutters long before that. Work is
+//! measured in units, where a unit is one flop at the adapter's measured mix. The rate in units per second starts
+//! low, and follows the measurements.
 
 use crate::host::Instant;
 
-/// Aimed at per submission; estimates are off by up to a factor of two, and 0.2 s is the most wanted.
+/// Time that a submission should take. Estimates are off by up to a factor of two, and 0.2 s is the longest
+/// acceptable time.
 const TARGET_SECS: f64 = 0.1;
-/// Below what any adapter does, so that the first submissions are short rather than long.
+/// Initial rate. Every adapter is faster, so the first submissions are short rather than long.
 const FIRST_RATE: f64 = 2e9;
-/// One byte of memory traffic costs as much as this many flops; 2.5 on lavapipe, 20 on a large GPU.
+/// Number of flops that cost as much as one byte of memory traffic: 2.5 on lavapipe, 20 on a large GPU.
 const UNITS_PER_BYTE: f64 = 8.0;
-/// The launch itself, tens of microseconds at the first rate.
+/// Cost of a launch itself: tens of microseconds at the first rate.
 const UNITS_PER_DISPATCH: f64 = 1e5;
 
 /// Work of one dispatch in units.
@@ -24,7 +25,7 @@ pub fn units(flops: u64, bytes: u64) -> f64 {
 #[derive(Debug)]
 pub struct Pace {
     rate: f64,
-    /// The work submitted since `since` that is known to be done.
+    /// Work that was submitted since `since` and is known to be done.
     done: f64,
     since: Instant,
 }
@@ -39,20 +40,20 @@ impl Pace {
         self.rate * TARGET_SECS
     }
 
-    /// The adapter is idle and gets work now.
+    /// Records that the idle adapter gets work now.
     pub fn started(&mut self) {
         (self.done, self.since) = (0.0, Instant::now());
     }
 
-    /// The oldest submission, of `units`, was found done; `waited` if the host had to wait for it, so
-    /// that "now" is when it ended. Without that, the elapsed time is only an upper bound, which may
-    /// raise the rate but says nothing against it.
+    /// Records that the oldest submission, of `units`, is done. `waited` says that the host had to wait for it, so
+    /// that it ended just now. Otherwise the elapsed time is only an upper bound, which may raise the rate but
+    /// never lowers it.
     pub fn finished(&mut self, units: f64, waited: bool) {
         self.done += units;
         let elapsed = self.since.elapsed().as_secs_f64().max(1e-3);
         let measured = self.done / elapsed;
         if waited {
-            // At most a factor of four up at a time: launches of different kinds differ that much.
+            // The rate rises by at most a factor of four at a time: launches of different kinds differ that much.
             self.rate = (0.5 * self.rate + 0.5 * measured).clamp(FIRST_RATE * 0.01, 4.0 * self.rate);
             self.started();
         } else {

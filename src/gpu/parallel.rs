@@ -1,8 +1,8 @@
-//! Independent pieces of work → their results, in order, by all cores.
+//! Independent pieces of work → their results in order, computed on all cores.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// `work` of each item, in order. Each core takes the next item that nobody has.
+/// The results of `work` on each item, in order. Each core takes the next item that no other core has taken.
 pub(super) fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let n_threads = crate::host::threads(0).min(items.len());
     if n_threads < 2 {

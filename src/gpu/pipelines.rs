@@ -1,7 +1,7 @@
 //! (shader, entry point, overrides, reads) → a compiled pipeline with its bind-group layout, made once per device.
 //!
-//! The key has nothing of an architecture in it: a new child compiles nothing new, nor does another network on the same
-//! device. How activations are read is part of it, since those who share a device may read in different ways.
+//! The key contains nothing of an architecture, so a new child or another network on the same device soon compiles
+//! nothing new. The key contains how activations are read, because users of one device may read in different ways.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -22,15 +22,15 @@ pub(super) struct Pipeline {
     pub layout: wgpu::BindGroupLayout,
     pub kernel: &'static Kernel,
     pub entry: &'static Entry,
-    /// Variables of the shader that stand as textures, in the order of their bases; empty where the entry
-    /// point reads none of them.
+    /// Variables of the shader that are bound as textures, in the order of their bases. Empty if the entry point
+    /// reads none of them.
     pub textures: Vec<String>,
-    /// Whether it was launched.
+    /// Whether the pipeline was launched.
     pub ran: Arc<AtomicBool>,
 }
 
 impl Pipeline {
-    /// The variables that stand as textures where kernels read through them.
+    /// The variables that are bound as textures if kernels read through textures.
     fn may_read_textures(&self) -> &'static [String] {
         may_read_textures(self.kernel, self.entry)
     }
@@ -41,11 +41,11 @@ impl Pipeline {
     }
 }
 
-/// A compiled entry point and what it was compiled for.
+/// A compiled entry point, and the key that it was compiled for.
 #[derive(Debug)]
 struct Variant {
     overrides: Vec<(&'static str, u32)>,
-    /// Whether for a [`Gpu`] that reads through textures.
+    /// Whether the pipeline is for a [`Gpu`] that reads through textures.
     textures: bool,
     pipeline: Arc<Pipeline>,
 }
@@ -57,10 +57,10 @@ impl Variant {
     }
 }
 
-/// Compiled entry points; a handful of variants per entry point, so a list does.
+/// Compiled entry points. An entry point has few variants, so a list is enough.
 type ByEntry = HashMap<(&'static str, &'static str), Vec<Variant>>;
 
-/// The pipelines of a device. A hash map's order never reaches a result.
+/// The pipelines of a device. The order of the hash map never reaches a result.
 #[derive(Debug, Default)]
 pub(super) struct Pipelines(Mutex<ByEntry>);
 
@@ -77,7 +77,7 @@ impl Pipelines {
         self.lock().values().map(Vec::len).sum()
     }
 
-    /// What there is for each of these dispatches, read through textures or from buffers.
+    /// The existing pipelines of these dispatches, for reading through textures or from buffers.
     fn get_all(&self, dispatches: &[Dispatch], textures: bool) -> Vec<Option<Arc<Pipeline>>> {
         let by_entry = self.lock();
         let get = |d: &Dispatch| {
@@ -87,7 +87,7 @@ impl Pipelines {
         dispatches.iter().map(get).collect()
     }
 
-    /// Keeps the pipeline, unless another thread has made the same one meanwhile.
+    /// Keeps the pipeline, unless another thread has made the same pipeline in the meantime.
     fn keep(&self, d: &Dispatch, textures: bool, pipeline: Pipeline) {
         let mut by_entry = self.lock();
         let variants = by_entry.entry((d.shader, d.entry)).or_default();
@@ -98,46 +98,47 @@ impl Pipelines {
     }
 }
 
-/// What compiling needs of a [`Gpu`]; may outlive a call on a thread of its own.
+/// The data of a [`Gpu`] that compiling needs. A compiler may outlive the call on its own thread.
 #[derive(Clone)]
 struct Compiler {
     device: Device,
     textures: bool,
-    /// What the [`Gpu`] has in buffers.
+    /// Bytes of the buffers of the [`Gpu`].
     have_bytes: u64,
 }
 
 impl Gpu {
-    /// How many pipelines were compiled on the device so far.
+    /// Number of pipelines that were compiled on the device so far.
     pub fn n_pipelines(&self) -> usize {
         self.device.pipelines().len()
     }
 
-    /// The pipeline of each dispatch. Those not met before are compiled on all cores.
+    /// The pipeline of each dispatch. New pipelines are compiled on all cores.
     pub(super) fn pipelines(&mut self, dispatches: &[Dispatch]) -> Result<Vec<Arc<Pipeline>>> {
         let missing = self.missing(dispatches);
         let compiler = self.compiler();
-        // Those that wait for their first launch on a driver that compiles then count when they have run.
+        // Software adapters compile a pipeline at its first launch. They report a pipeline when it has run, not
+        // here.
         let known = self.n_pipelines() + missing.len();
         let listener = self.device.listener().filter(|_| !self.info().is_software);
         let compiled = in_parallel(&missing, |d| {
             self.device.pipelines().keep(d, self.textures, compiler.compile(d)?);
             let ready = self.n_pipelines();
-            // More than was known where others compile on the device too.
+            // `ready` may be larger than `known` if other users compile on the device too.
             listener.iter().for_each(|listener| listener.tell(ready, known.max(ready)));
             Ok(())
         });
         compiled.into_iter().collect::<Result<()>>().map_err(|e| self.reason(e))?;
         let pipelines = self.device.pipelines().get_all(dispatches, self.textures);
         let there = |(d, pipeline): (&Dispatch, Option<_>)| {
-            // They go where the device was lost.
+            // Pipelines disappear if the device was lost.
             let message = || self.reason(reflect::error(d.shader, format!("{} was not compiled", d.entry)));
             pipeline.ok_or_else(message)
         };
         dispatches.iter().zip(pipelines).map(there).collect()
     }
 
-    /// Those that need a pipeline that is not there, one for each.
+    /// The dispatches whose pipelines do not exist yet, one dispatch for each missing pipeline.
     fn missing(&self, dispatches: &[Dispatch]) -> Vec<Dispatch> {
         let there = self.device.pipelines().get_all(dispatches, self.textures);
         let mut missing: Vec<Dispatch> = Vec::new();
@@ -154,18 +155,18 @@ impl Gpu {
         Compiler { device: self.device.clone(), textures: self.textures, have_bytes }
     }
 
-    /// Compiles what `dispatches` need, on all cores.
+    /// Compiles the pipelines that `dispatches` need, on all cores.
     pub fn compile(&mut self, dispatches: &[Dispatch]) -> Result<()> {
         self.pipelines(dispatches).map(|_| ())
     }
 
-    /// Compiles what `dispatches` need, unless that takes longer than `most`: then false, and the driver is left to it on a
-    /// thread of its own.
+    /// Compiles the pipelines that `dispatches` need. Returns false if that takes longer than `most`; the driver
+    /// then goes on compiling on its own thread.
     pub fn compile_within(&mut self, dispatches: &[Dispatch], most: Duration) -> Result<bool> {
         let missing = self.missing(dispatches);
         let (compiler, list) = (self.compiler(), missing.clone());
         let (done, compiled) = mpsc::channel();
-        // Nobody may be there any more to hear of it.
+        // The receiver may be gone when the thread sends.
         crate::host::thread::spawn(move || _ = done.send(in_parallel(&list, |d| compiler.compile(d))));
         match compiled.recv_timeout(most) {
             Ok(compiled) => {
@@ -179,8 +180,8 @@ impl Gpu {
         }
     }
 
-    /// Starts from what [`Self::compiled_kernels`] gave on the same adapter and driver; nothing: from an empty cache. No
-    /// effect where the driver has no such cache.
+    /// Starts from the data that [`Self::compiled_kernels`] returned on the same adapter and driver, or from an
+    /// empty cache if `kept` is `None`. Has no effect if the driver has no such cache.
     pub fn use_compiled_kernels(&mut self, kept: Option<&[u8]>) {
         if !self.device.wgpu().features().contains(wgpu::Features::PIPELINE_CACHE) {
             return;
@@ -188,17 +189,18 @@ impl Gpu {
         let descriptor = wgpu::PipelineCacheDescriptor {
             label: Some("kernels"),
             data: kept,
-            // What the driver does not take is as if nothing had been kept.
+            // Data that the driver does not accept are ignored.
             fallback: true,
         };
-        // SAFETY: the data come from `compiled_kernels` on an adapter and driver of the same names; the caller has compared
-        // their checksum. The driver checks its own header besides.
+        // SAFETY: the data come from `compiled_kernels` on an adapter and driver of the same names, and the caller
+        // has compared their checksum. The driver also checks its own header.
         #[expect(unsafe_code, reason = "a driver trusts its own data")]
         let cache = unsafe { self.device.wgpu().create_pipeline_cache(&descriptor) };
         self.device.use_cache(cache);
     }
 
-    /// What the driver would like to be given again at the next start; nothing where it has no such cache.
+    /// The driver's data to pass to [`Self::use_compiled_kernels`] at the next start. `None` if the driver has no
+    /// such cache.
     pub fn compiled_kernels(&self) -> Option<Vec<u8>> {
         self.device.cache()?.get_data()
     }
@@ -233,7 +235,7 @@ impl Compiler {
         Ok(Pipeline { pipeline, layout, kernel, entry, textures, ran: Arc::default() })
     }
 
-    /// Runs `work` and returns what wgpu holds against it.
+    /// Runs `work` and returns the error that wgpu reports for `work`.
     fn scoped<T>(&self, what: &str, work: impl FnOnce(&wgpu::Device) -> T) -> Result<T> {
         match self.device.scoped(work) {
             (made, None) => Ok(made),
@@ -245,14 +247,14 @@ impl Compiler {
     }
 }
 
-/// The variables that stand as textures for an entry point whose kernels read through textures: all of the shader's, in
-/// the order of their bases, or none where the entry point reads none of them.
+/// The variables that are bound as textures if kernels read through textures: all marked variables of the shader,
+/// in the order of their bases, or none if the entry point reads none of them.
 fn may_read_textures(kernel: &'static Kernel, entry: &Entry) -> &'static [String] {
     let is_used = |name: &String| entry.bindings.iter().any(|b| b.name == *name);
     if kernel.textures.iter().any(is_used) { &kernel.textures } else { &[] }
 }
 
-/// Whether the two need the same pipeline.
+/// Whether the two dispatches need the same pipeline.
 fn same(a: &Dispatch, b: &Dispatch) -> bool {
     (a.shader, a.entry, &a.overrides) == (b.shader, b.entry, &b.overrides)
 }
@@ -265,8 +267,8 @@ fn shader_module(device: &wgpu::Device, kernel: &Kernel, text: &str, checks: boo
     if checks {
         return device.create_shader_module(desc);
     }
-    // SAFETY: the text is one of the program's own shaders, never a user's. They guard their stores, clamp
-    // their loads and bound their loops; the suite compares the results with and without checks.
+    // SAFETY: the text is one of the program's own shaders, never a user's. The shaders guard their stores, clamp
+    // their loads and bound their loops. The suite compares the results with and without checks.
     #[expect(unsafe_code, reason = "bounds checks cost up to half the speed on some adapters")]
     unsafe {
         device.create_shader_module_trusted(desc, wgpu::ShaderRuntimeChecks::unchecked())
@@ -290,7 +292,7 @@ fn compile(
     let buffer = |ty, min_bytes| wgpu::BindingType::Buffer {
         ty,
         has_dynamic_offset: false,
-        // Stated, so that it is checked once per bind group and not at every dispatch.
+        // The size is stated, so that it is checked once per bind group and not at every dispatch.
         min_binding_size: std::num::NonZero::new(min_bytes),
     };
     let texture = wgpu::BindingType::StorageTexture {

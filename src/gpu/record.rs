@@ -1,5 +1,5 @@
-//! A list of dispatches → checked, with pipelines, bind groups and parameters ready to be encoded; how long it takes, by
-//! the adapter's own clock where it has one.
+//! A list of dispatches → a checked list with pipelines, bind groups and parameters that is ready to be encoded.
+//! Also the time that a list takes, by the adapter's own clock if it has one.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -17,65 +17,66 @@ use crate::kernel::specialise::BASES_BINDING;
 use crate::kernel::{Binding, Buf, Dispatch, Kind, Range, reflect};
 use crate::ops::{Array, probe};
 
-/// Parameters stand at multiples of this, the largest offset alignment WebGPU allows.
+/// Parameters start at multiples of this size, the largest offset alignment that WebGPU allows.
 const SLOT_BYTES: u64 = 256;
-/// Workgroups per dimension that every adapter takes.
+/// Workgroups per dimension that every adapter accepts.
 const MAX_GRID: u32 = 65_535;
 
-/// Dispatches ready to be submitted any number of times, in order.
+/// Dispatches that can be submitted, in order, any number of times.
 #[derive(Debug)]
 pub struct Recorded {
     pub(super) steps: Vec<Step>,
     pub(super) generation: u64,
-    /// Multiplications plus additions in all.
+    /// Multiplications plus additions of all dispatches.
     pub flops: u64,
-    /// Bytes read and written in all, each touched once.
+    /// Bytes that all dispatches read and write, each counted once per dispatch.
     pub bytes: u64,
 }
 
-/// Where the parameters of a dispatch lie in their buffer, in bytes.
+/// The place of a dispatch's parameters in their buffer, in bytes.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     params: u64,
-    /// The first texel of each texture.
+    /// The place of the first texel of each texture.
     bases: u64,
 }
 
-/// What textures need of a dispatch.
+/// The data that a dispatch needs for textures.
 #[derive(Clone, Debug, Default)]
 struct Mirrored {
     /// The first texel of each texture.
     bases: Vec<u32>,
-    /// Rows to bring up to date first.
+    /// Rows to copy before the dispatch.
     copies: Vec<Copy>,
 }
 
 #[derive(Debug)]
 pub(super) struct Step {
-    /// Rows of textures to bring up to date first.
+    /// Rows of textures to copy before the dispatch.
     pub copies: Vec<Copy>,
     pub pipeline: wgpu::ComputePipeline,
     pub bind_group: wgpu::BindGroup,
     pub grid: [u32; 3],
     pub units: f64,
-    /// Whether the kernel has run before: many drivers compile at the first launch.
+    /// Whether the kernel has run before. Many drivers compile at the first launch.
     pub ran: Arc<AtomicBool>,
 }
 
-/// A group of runs that is timed as one, where the host's clock is used: longer than what submitting and waiting cost.
+/// Minimum time of a group of runs that is timed as one by the host's clock. It is longer than submitting and
+/// waiting take.
 const LEAST_BY_HOST: Duration = Duration::from_millis(20);
-/// Likewise where the adapter's clock is used.
+/// Minimum time of a group by the adapter's clock.
 const LEAST_BY_ADAPTER: Duration = Duration::from_millis(5);
-/// Runs in a group, at most.
+/// Most runs in a group.
 const MOST_RUNS: usize = 1000;
-/// Warming up ends when two groups agree to this part,
+/// Warming up ends when the times of two groups differ by less than this part.
 const AGREE: f64 = 0.03;
-/// or after this time.
+/// Warming up ends after this time even if no two groups agree.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// How long an idle GPU is given work before anything is timed.
+/// Time that an idle GPU works before anything is timed.
 const CLOCKS: Duration = Duration::from_millis(500);
 
-/// The two time stamps around a group, on the adapter.
+/// The two time stamps of the adapter around a group.
 #[derive(Debug)]
 pub(super) struct Stamps {
     pub set: wgpu::QuerySet,
@@ -83,27 +84,27 @@ pub(super) struct Stamps {
     staging: wgpu::Buffer,
 }
 
-/// What is run again and again to be timed, and how often it runs in a group.
+/// The lists that are timed, and the number of runs in a group.
 pub struct Group<'a> {
     lists: &'a [&'a Recorded],
     runs: usize,
 }
 
 impl Recorded {
-    /// How many dispatches.
+    /// Number of dispatches.
     pub fn len(&self) -> usize {
         self.steps.len()
     }
 
-    /// Whether there is nothing to do.
+    /// Whether there are no dispatches.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 }
 
 impl Gpu {
-    /// Check `dispatches` against their shaders and the allocated buffers, and make them ready. Costs a few
-    /// microseconds per dispatch, plus a compilation for each (shader, entry, overrides) not met before.
+    /// Checks `dispatches` against their shaders and the allocated buffers, and makes them ready. The cost is a few
+    /// microseconds per dispatch, and a compilation for each new (shader, entry, overrides).
     ///
     /// Errors: [`crate::Error::Kernel`] for wrong names, sizes, alignments, grids and roles without a buffer;
     /// [`crate::Error::Memory`].
@@ -117,9 +118,9 @@ impl Gpu {
         self.prepare_as_it_is(dispatches)
     }
 
-    /// [`Self::prepare`] for several lists at once, on all cores.
+    /// Does [`Self::prepare`] for several lists at once, on all cores.
     pub(super) fn prepare_all(&mut self, lists: &[&[Dispatch]]) -> Result<Vec<Recorded>> {
-        // Alterations and textures change what is kept here: one list after the other.
+        // Alterations and textures change the state of this `Gpu`, so the lists are prepared one after another.
         if self.device.options().alter.is_some() || self.textures {
             return lists.iter().map(|dispatches| self.prepare(dispatches)).collect();
         }
@@ -136,7 +137,8 @@ impl Gpu {
         self.bind_all(dispatches, &pipelines, mirrored)
     }
 
-    /// What textures need: the first texel of each texture of each dispatch, and the copies before it.
+    /// The data for textures: for each dispatch the first texel of each texture, and the copies before the
+    /// dispatch.
     fn mirrored(&mut self, dispatches: &[Dispatch], pipelines: &[Arc<Pipeline>]) -> Result<Vec<Mirrored>> {
         let mut fresh = Fresh::default();
         let mut out = Vec::with_capacity(dispatches.len());
@@ -161,8 +163,8 @@ impl Gpu {
         Ok(out)
     }
 
-    /// Parameters and bind groups of dispatches whose pipelines are there.
-    // Long: descriptors of WebGPU, field by field.
+    /// Makes parameters and bind groups for dispatches whose pipelines exist.
+    // Long, because the descriptors of WebGPU are written out field by field.
     fn bind_all(
         &self,
         dispatches: &[Dispatch],
@@ -170,7 +172,7 @@ impl Gpu {
         mirrored: Option<Vec<Mirrored>>,
     ) -> Result<Recorded> {
         let mirrored = mirrored.unwrap_or_else(|| vec![Mirrored::default(); dispatches.len()]);
-        // All parameters go into one buffer, each at its slot, and so do the first texels of textures.
+        // All parameters and all first texels of textures go into one buffer. Each has its slot there.
         let mut words: Vec<u32> = Vec::new();
         let mut slots = Vec::with_capacity(dispatches.len());
         for ((d, pipeline), mirrored) in dispatches.iter().zip(pipelines).zip(&mirrored) {
@@ -230,7 +232,8 @@ impl Gpu {
         })
     }
 
-    /// The entry point's bindings by name; `slot` says where in `params` its parameters lie.
+    /// The bindings of the entry point, matched by name. `slot` is the place in `params` of the dispatch's
+    /// parameters.
     fn match_bindings<'a>(
         &'a self,
         d: &Dispatch,
@@ -246,7 +249,7 @@ impl Gpu {
             wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
         };
         let mut add = |binding, resource| entries.push(wgpu::BindGroupEntry { binding, resource });
-        // A buffer may be bound several times in one dispatch only in one way: wgpu tracks whole buffers.
+        // wgpu tracks whole buffers, so one dispatch may bind a buffer several times only with the same kind.
         let mut ways: Vec<(Buf, Kind, &str)> = Vec::with_capacity(bindings.len());
         for b in bindings {
             if b.name == "params" {
@@ -291,7 +294,7 @@ impl Gpu {
         Ok(entries)
     }
 
-    /// The buffer and the length bound for `range`.
+    /// The buffer of `range`, and the length to bind.
     fn bind(&self, b: &Binding, range: &Range) -> Result<(&wgpu::Buffer, u64), String> {
         let Range { buf, offset_bytes, len_bytes } = *range;
         let held: &Held =
@@ -303,7 +306,7 @@ impl Gpu {
         if offset_bytes.checked_add(len_bytes).is_none_or(|end| end > held.len_bytes) {
             return Err(format!("{}: {range:?} ends outside the buffer's {} bytes", b.name, held.len_bytes));
         }
-        // A uniform array has a fixed size in the shader; what lies behind the range is bound, never used.
+        // A uniform array has a fixed size in the shader. The bytes behind the range are bound too, but never used.
         let len_bytes = if b.kind == Kind::Uniform { len_bytes.max(b.min_bytes) } else { len_bytes };
         let most = match b.kind {
             Kind::Uniform => self.device.limits().max_uniform_buffer_binding_size,
@@ -315,11 +318,12 @@ impl Gpu {
         Ok((&held.buffer, len_bytes))
     }
 
-    /// Seconds that all of `lists` take, one after another: `repeats` timings (at least one), in ascending order.
+    /// Seconds that all of `lists` take together, run one after another: `repeats` timings (at least one), in
+    /// ascending order.
     ///
-    /// Each timing is that of a group of runs, long enough for the clock: the adapter's where it has time stamps, which
-    /// leaves out submitting and waiting, else the host's. Groups before them are not counted: drivers compile at the
-    /// first launch, and an idle adapter raises its clocks.
+    /// Each timing is taken from a group of runs that is long enough for the clock. The clock is the adapter's if
+    /// it has time stamps, which leaves out submitting and waiting; otherwise the clock is the host's. Earlier
+    /// groups are not used, because drivers compile at the first launch, and an idle adapter raises its clocks.
     pub fn times(&mut self, lists: &[&Recorded], repeats: usize) -> Result<Vec<f64>> {
         let group = self.warm_up(lists, Duration::ZERO)?;
         let mut secs = Vec::with_capacity(repeats.max(1));
@@ -330,7 +334,7 @@ impl Gpu {
         Ok(secs)
     }
 
-    /// Whether [`Self::times`] goes by the adapter's clock.
+    /// Whether [`Self::times`] uses the adapter's clock.
     pub fn has_clock(&self) -> bool {
         self.device.wgpu().features().contains(wgpu::Features::TIMESTAMP_QUERY)
     }
@@ -348,11 +352,12 @@ impl Gpu {
         Ok(())
     }
 
-    /// Runs `lists` until two groups agree. A group takes at least `least`, and what the clock needs.
+    /// Runs `lists` until the times of two groups agree. A group takes at least `least`, and at least the time that
+    /// the clock needs.
     pub fn warm_up<'a>(&mut self, lists: &'a [&'a Recorded], least: Duration) -> Result<Group<'a>> {
         let least = least.max(if self.has_clock() { LEAST_BY_ADAPTER } else { LEAST_BY_HOST }).as_secs_f64();
         let mut group = Group { lists, runs: 1 };
-        // Once for the driver's compiler.
+        // The first run is for the driver's compiler.
         self.run_group(&group, false)?;
         self.wait()?;
         let started = Instant::now();
@@ -383,12 +388,12 @@ impl Gpu {
         self.run_group(group, true)?;
         self.wait()?;
         let by_host = start.elapsed().as_secs_f64();
-        // Stamps that cannot be: of a driver that does not fill them, or a clock that began anew.
+        // Impossible stamps are ignored: a driver may not fill them, or the clock may start again.
         let secs = Some(self.read_stamps()?).filter(|secs| *secs > 0.0 && *secs < 2.0 * by_host + 1e-3);
         Ok(secs.unwrap_or(by_host) / group.runs as f64)
     }
 
-    /// All commands are encoded before the first is submitted, so that the adapter does not wait for the host.
+    /// All commands are encoded before the first submission, so that the adapter does not wait for the host.
     fn run_group(&mut self, group: &Group<'_>, stamped: bool) -> Result<()> {
         for recorded in group.lists {
             self.must_be_current(recorded)?;

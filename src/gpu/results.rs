@@ -1,11 +1,11 @@
-//! What a child leaves on the adapter → numbers on the host.
+//! Results of a child on the adapter → numbers on the host.
 
 /// Per-example results of one child.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChildResult {
     /// log p(y_n | x_n, v, α), natural log.
     pub log_likelihood: Vec<f32>,
-    /// How many examples were classified correctly.
+    /// Number of examples that were classified correctly.
     pub n_correct: usize,
 }
 

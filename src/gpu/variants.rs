@@ -1,9 +1,11 @@
-//! An adapter → the form of each kernel that runs there: fixed by the adapter's class, or found by a short trial.
+//! An adapter → the form of each kernel that runs there. The form is fixed by the adapter's class, or found by a
+//! short trial.
 //!
-//! The trial goes through the settings one after the other, each with the choices made before. A form takes part only if
-//! its results are right on this adapter, and if the driver compiles it in reasonable time. What it times is the
-//! dispatches of one child that depend on the setting, the forms in turn, so that rising clocks and other programs meet
-//! all of them alike. A form must be clearly faster to replace the one in use: noise alone moves nothing.
+//! The trial goes through the settings one after another, and keeps the choices made before. A form takes part only
+//! if its results are right on this adapter, and if the driver compiles the form in reasonable time. The trial
+//! times the dispatches of one child that depend on the setting. The forms take turns, so that rising clocks and
+//! other programs affect all forms alike. A form must be clearly faster to replace the form in use, so that noise
+//! alone changes nothing.
 
 use std::time::Duration;
 
@@ -19,10 +21,10 @@ use crate::kernel::Dispatch;
 use crate::ops::Tuning;
 use crate::{Error, Result};
 
-/// Which form of each kernel runs, and how activations are read.
+/// The form of each kernel, and how activations are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Variants {
-    /// The kernels' forms.
+    /// The forms of the kernels.
     #[serde(flatten)]
     pub tuning: Tuning,
     /// 1 to read activations through textures, 0 to read them from buffers.
@@ -33,40 +35,40 @@ pub struct Variants {
 /// A form that must not or cannot run on an adapter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Excluded {
-    /// The setting and its values.
+    /// The setting, and its values.
     pub form: String,
-    /// What is wrong with it.
+    /// The fault of the form.
     pub reason: String,
 }
 
-/// The outcome of a trial.
+/// Result of a trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tuned {
     /// The forms to run.
     pub variants: Variants,
-    /// Those that were left out.
+    /// The forms that were left out.
     pub excluded: Vec<Excluded>,
 }
 
-/// Says what is wrong with the results of these forms on the adapter, in the kernels of the shaders that are named;
-/// nothing where they are right.
+/// Checks the results of these forms on the adapter, in the kernels of the named shaders. Returns the faults, and an
+/// empty list if the results are right.
 pub type Prove<'a> = &'a mut dyn FnMut(Variants, &[&str]) -> Result<Vec<String>>;
 
-/// A candidate must take less than this part of the time of the best so far.
+/// A candidate replaces the best candidate so far only if it takes less than this part of the best time.
 const CLEARLY: f64 = 0.95;
-/// Turns that each candidate gets; its fastest counts, since other programs only ever add time.
+/// Turns of each candidate. The fastest turn is used, because other programs can only add time.
 const TURNS: usize = 3;
-/// What a turn takes, at least.
+/// Minimum time of a turn.
 const TURN: Duration = Duration::from_millis(50);
-/// A driver may take so long for the kernels of a candidate that are new to it.
+/// Time that a driver may take to compile the kernels of a candidate that are new to the driver.
 const COMPILATION: Duration = Duration::from_secs(30);
-/// Registers of which GPUs have 255 or fewer: estimates above this spill.
+/// Largest estimate of registers. GPUs have 255 registers or fewer, and kernels with larger estimates spill.
 const MOST_REGISTERS: u32 = 200;
 
-/// One thing to choose.
+/// One setting to choose.
 struct Axis {
     name: &'static str,
-    /// The dispatches that depend on it.
+    /// Whether a dispatch depends on the setting.
     concerns: fn(&Dispatch) -> bool,
     /// The shaders whose results are compared before a candidate runs.
     shaders: &'static [&'static str],
@@ -85,16 +87,16 @@ fn is_pointwise_weight(d: &Dispatch) -> bool {
     d.shader == "pointwise" && d.entry == "backward_weight"
 }
 
-/// In this order; `reads` first, since it decides what a load costs.
+/// The settings in the order of the trial. `reads` is first, because it decides what a load costs.
 const AXES: &[Axis] = &[
     Axis {
         name: "reads",
         concerns: |_| true,
-        // Kernels that read through textures and have no other forms.
+        // These kernels read through textures and have no other forms.
         shaders: &["apply", "batch_norm"],
         set: |v, [textures, _]| v.textures = textures,
         software: &[[0, 0], [1, 0]],
-        // Copies into textures never pay where loads from buffers are coalesced.
+        // Copies into textures never pay off if loads from buffers are coalesced.
         hardware: &[[0, 0]],
     },
     Axis {
@@ -158,7 +160,7 @@ const AXES: &[Axis] = &[
 ];
 
 impl Axis {
-    /// The candidates on a class of adapter, with the other settings as in `best`, which comes first.
+    /// The candidates on a class of adapter, with the other settings as in `best`. `best` is the first candidate.
     fn candidates(&self, class: Class, best: Variants) -> Vec<Variants> {
         let list = if class == Class::Software { self.software } else { self.hardware };
         let mut out = vec![best];
@@ -173,8 +175,8 @@ impl Axis {
         out
     }
 
-    /// The first of `candidates`, which is known to be right, and those of the others that are; the rest goes to
-    /// `excluded`.
+    /// Returns the first of `candidates`, which is known to be right, and the other candidates that are right.
+    /// Wrong candidates are added to `excluded`.
     fn right(
         &self,
         candidates: Vec<Variants>,
@@ -204,7 +206,7 @@ impl std::fmt::Display for Excluded {
 }
 
 impl Variants {
-    /// The fixed choice for an adapter: what runs without a trial.
+    /// The fixed choice for an adapter, which runs without a trial.
     pub fn fixed(gpu: &Gpu) -> Self {
         Self::of_class(gpu.info().class())
     }
@@ -218,22 +220,23 @@ impl Variants {
         }
     }
 
-    /// Whether there is a form of every kernel for this.
+    /// Whether every kernel has the form that is asked for.
     pub fn is_known(&self) -> bool {
         self.tuning.is_known() && self.textures <= 1
     }
 
-    /// Every form that a trial on a class of adapters looks at, with the shaders whose results decide about it.
+    /// Every form that a trial on a class of adapters considers, with the shaders whose results are compared.
     pub fn candidates(class: Class) -> Vec<(Self, &'static [&'static str])> {
         let fixed = Self::of_class(class);
         let of = |axis: &'static Axis| axis.candidates(class, fixed).into_iter().map(|v| (v, axis.shaders));
         AXES.iter().flat_map(of).collect()
     }
 
-    /// `wanted`, with the settings whose kernels are wrong on this adapter replaced by the first that is right.
+    /// `wanted` with wrong settings replaced. A setting is wrong if its kernels give wrong results on this adapter;
+    /// its replacement is the first form that gives right results.
     ///
     /// # Errors
-    /// [`Error::Device`] where no form is right; those of `prove`.
+    /// [`Error::Device`] if no form is right; the errors of `prove`.
     pub fn right(wanted: Self, class: Class, prove: Prove<'_>) -> Result<Tuned> {
         let (mut variants, mut excluded) = (wanted, Vec::new());
         let mut shaders: Vec<&str> = Vec::new();
@@ -244,7 +247,7 @@ impl Variants {
         }
         for &shader in &shaders {
             let Some(reason) = prove(variants, &[shader])?.into_iter().next() else { continue };
-            // Any of the settings that the shader depends on may be the one at fault.
+            // Any of the settings that the shader depends on may be the wrong one.
             let axes = AXES.iter().filter(|axis| axis.shaders.contains(&shader));
             let others = axes.flat_map(|axis| {
                 axis.candidates(class, variants).split_off(1).into_iter().map(move |other| (axis, other))
@@ -267,7 +270,7 @@ impl Variants {
             excluded.push(axis.exclude(variants, other, reason));
             variants = other;
         }
-        // A setting that was changed for one shader may be one of another that was right before.
+        // A setting that was changed for one shader may also belong to another shader that was right before.
         if variants != wanted
             && let Some(reason) = prove(variants, &shaders)?.first()
         {
@@ -281,7 +284,7 @@ impl Variants {
 }
 
 impl Network {
-    /// Runs the kernels in these forms from now on. Results agree to rounding, not to the bit.
+    /// Runs the kernels in these forms from now on. The results of two forms agree to rounding, not to the bit.
     pub fn use_variants(&mut self, variants: Variants) {
         self.set_tuning(variants.tuning);
         self.gpu().read_through_textures(variants.textures == 1);
@@ -292,11 +295,11 @@ impl Network {
         Variants { tuning: self.tuning(), textures: u32::from(self.gpu().reads_through_textures()) }
     }
 
-    /// Times the candidates that `prove` finds right on the passes of `child` (in training mode, on the batch of its
-    /// split), and leaves the fastest in use. Starts from the fixed choice. `tell` is told what is timed and what is left
-    /// out.
+    /// Times the candidates that `prove` finds right, on the passes of `child` (in training mode, on the batch of
+    /// its split), and leaves the fastest in use. The trial starts from the fixed choice. `tell` gets a line for
+    /// each form that is timed or left out.
     ///
-    /// Compiles every candidate: a minute or more on a software adapter.
+    /// Every candidate is compiled, which takes a minute or more on a software adapter.
     pub fn tune(&mut self, child: Child<'_>, prove: Prove<'_>, tell: &mut dyn FnMut(&str)) -> Result<Tuned> {
         let class = self.gpu().info().class();
         let Tuned { variants: mut best, mut excluded } =
@@ -320,8 +323,8 @@ impl Network {
         Ok(Tuned { variants: best, excluded })
     }
 
-    /// Seconds that the dispatches of interest take in each form; nothing where the child has none. Forms that take too
-    /// long to compile go to `excluded`.
+    /// Seconds that the dispatches of the setting take in each form. The list is empty if the child has no such
+    /// dispatches. Forms that take too long to compile are added to `excluded`.
     fn trial(
         &mut self,
         axis: &Axis,
@@ -329,7 +332,7 @@ impl Network {
         forms: &[Variants],
         excluded: &mut Vec<Excluded>,
     ) -> Result<Vec<(Variants, f64)>> {
-        // Forms that read in the same way take turns; a change of it makes textures and bindings anew.
+        // Forms that read in the same way take turns. A change of the way makes new textures and bindings.
         let (in_use, mut out) = (forms[0], Vec::new());
         for forms in forms.chunk_by(|a, b| a.textures == b.textures) {
             let mut compiled = Vec::new();
@@ -343,11 +346,12 @@ impl Network {
                     self.gpu().compile_within(&dispatches, COMPILATION)?
                 };
                 if in_time {
-                    // The whole child once, so that the kernels find sound numbers and the memory is as large as it gets.
+                    // The whole child runs once, so that the kernels read finite numbers and the memory is as large
+                    // as it gets.
                     self.run(child)?;
                     self.gpu().wait()?;
                 }
-                // The form in use is the one to compare with, however long it takes.
+                // The form in use is kept for comparison, however long it takes.
                 if variants != in_use && (!in_time || started.elapsed() > COMPILATION) {
                     let reason = format!("more than {} s to compile and to run once", COMPILATION.as_secs());
                     excluded.push(axis.exclude(variants, in_use, reason));
@@ -381,7 +385,7 @@ impl Network {
     }
 }
 
-/// The settings in which `v` differs from what was in use, or all of them where it does not.
+/// The settings in which `v` differs from the form in use, or "as it is" if there is no difference.
 fn describe(v: Variants, start: Variants) -> String {
     let json = |v: Variants| serde_json::to_value(v).unwrap_or_default();
     let (is, was) = (json(v), json(start));

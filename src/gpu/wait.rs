@@ -1,8 +1,8 @@
-//! Where the host waits for the adapter: nothing else in the program does.
+//! The only place where the host blocks on a future of wgpu.
 
 use std::future::Future;
 
-/// What `future` gives once the adapter has it.
+/// Waits until `future` is ready, and returns its result.
 pub fn wait<T>(future: impl Future<Output = T>) -> T {
     pollster::block_on(future)
 }

@@ -1,5 +1,5 @@
-//! Initial values of v: PyTorch's defaults, U(−1/√fan_in, 1/√fan_in) for convolutions and the linear layer,
-//! 1 and 0 for batch norms; each tensor from its own stream.
+//! Initial values of v, as in PyTorch: U(−1/√fan_in, 1/√fan_in) for convolutions and the linear layer, 1 and 0 for
+//! batch norms. Each tensor is drawn from its own stream.
 
 use rand::Rng;
 
@@ -7,7 +7,7 @@ use super::Layout;
 use crate::network::ParamRole;
 use crate::rng::{Purpose, stream};
 
-/// All of `v` in the layout's order.
+/// All values of `v` in the layout's order.
 pub fn initial(layout: &Layout, seed: u64) -> Vec<f32> {
     let mut v = vec![0f32; layout.v_len as usize];
     for (index, (_, entry)) in layout.iter().enumerate() {
@@ -26,7 +26,7 @@ pub fn initial(layout: &Layout, seed: u64) -> Vec<f32> {
     v
 }
 
-/// The running statistics of batch norms at the start: means 0, variances 1.
+/// The initial running statistics of batch norms: means 0, variances 1.
 pub fn initial_state(layout: &Layout) -> Vec<f32> {
     let mut state = vec![0f32; layout.state_len as usize];
     for (_, entry) in layout.running().filter(|(_, e)| e.spec.role == ParamRole::RunningVar) {

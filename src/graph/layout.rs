@@ -1,9 +1,8 @@
-//! Parameter names and shapes → places in the one buffer `v`, and values back and forth.
+//! Parameter names and shapes → places in the one buffer `v`, and conversion of values in both directions.
 //!
-//! Names and shapes are the reference's; inside `v` each tensor starts at a 256-byte boundary and the
-//! rows of convolution weights (one per output channel) are padded with zeros to whole quads, which is what
-//! the kernels load.
-//! Gradient and momentum have the same layout. Running statistics lie in a buffer of their own.
+//! Names and shapes are those of the reference implementation. In `v` each tensor starts at a multiple of 256
+//! bytes. Rows of convolution weights (one row per output channel) are padded with zeros to whole quads, because
+//! the kernels load quads. Gradient and momentum have the same layout. Running statistics have their own buffer.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +13,14 @@ use crate::ops::Param;
 /// Elements between the starts of tensors: 256 bytes.
 const ALIGN: u32 = 64;
 
-/// One named tensor and where it lies.
+/// One named tensor and its place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// Shape in the reference.
+    /// Shape in the reference implementation.
     pub spec: ParamSpec,
     /// Place in `v` (trained parameters) or in the state buffer (running statistics).
     pub param: Param,
-    /// Elements per row in the reference, and in `v`.
+    /// Elements per row in the reference implementation, and in `v`.
     pub row: (u32, u32),
 }
 
@@ -39,7 +38,7 @@ pub struct Layout {
 impl Layout {
     /// Lays the tensors out in their order.
     ///
-    /// Errors: [`Error::Memory`] where `v` would not fit 32-bit indices.
+    /// Errors: [`Error::Memory`] if `v` would not fit 32-bit indices.
     pub fn new(params: Vec<ParamSpec>) -> Result<Self> {
         let (mut v_len, mut state_len) = (0u64, 0u64);
         let mut entries = BTreeMap::new();
@@ -73,7 +72,7 @@ impl Layout {
         self.entries.get(name)
     }
 
-    /// Where `name` lies. A name that is not there is a bug of the caller, so this panics.
+    /// The place of the tensor `name`. A missing name is a bug of the caller, so this function panics.
     pub fn param(&self, name: &str) -> Param {
         match self.entries.get(name) {
             Some(entry) => entry.param,
@@ -99,7 +98,8 @@ impl Layout {
 }
 
 impl Entry {
-    /// Copies values in the reference's layout into `buffer` (all of `v`, or of the state buffer).
+    /// Copies values in the reference implementation's layout into `buffer` (all of `v`, or all of the state
+    /// buffer).
     pub fn pack(&self, values: &[f32], buffer: &mut [f32]) {
         let (row, padded) = (self.row.0 as usize, self.row.1 as usize);
         let target = &mut buffer[self.param.offset as usize..][..self.param.len as usize];
@@ -108,7 +108,7 @@ impl Entry {
         }
     }
 
-    /// The values in the reference's layout, from `buffer`.
+    /// Reads the values from `buffer`, in the reference implementation's layout.
     pub fn unpack(&self, buffer: &[f32]) -> Vec<f32> {
         let (row, padded) = (self.row.0 as usize, self.row.1 as usize);
         let source = &buffer[self.param.offset as usize..][..self.param.len as usize];

@@ -1,8 +1,8 @@
 //! Dispatches on named tensors → the same dispatches on ranges of pages.
 //!
-//! When a tensor is first and last used follows from the bindings; tensors whose lives do not overlap
-//! share memory. Largest first, each at the lowest free offset of the first page with room; or in another
-//! order, if that needs less. Pages hold at most 128 MiB, the largest range that every WebGPU adapter can bind.
+//! The bindings show when a tensor is first and last used, and tensors whose lives do not overlap share memory.
+//! Tensors are placed largest first, each at the lowest free offset of the first page with room. Another order is
+//! used if it needs less memory. Pages hold at most 128 MiB, the largest range that every WebGPU adapter can bind.
 
 use std::collections::BTreeMap;
 
@@ -10,35 +10,35 @@ use crate::error::{Error, Result};
 use crate::kernel::{Buf, Dispatch};
 use crate::ops::{BINDING_BYTES, UNIFORM_BYTES};
 
-/// Along one axis of a grid.
+/// Most workgroups along one axis of a grid.
 const MOST_WORKGROUPS: u32 = 65_535;
 
-/// Largest page in bytes: what every adapter can bind.
+/// Largest page in bytes: the largest range that every adapter can bind.
 pub const PAGE_BYTES: u64 = BINDING_BYTES;
 
-/// Where a tensor lies and when it lives (dispatch indices, both inclusive).
+/// The place of a tensor, and its life (indices of dispatches, both inclusive).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
-    /// Which page.
+    /// Number of the page.
     pub page: u16,
-    /// First byte.
+    /// First byte in the page.
     pub offset_bytes: u64,
-    /// Bytes.
+    /// Length in bytes.
     pub len_bytes: u64,
-    /// First dispatch that binds it.
+    /// First dispatch that binds the tensor.
     pub first: usize,
-    /// Last dispatch that binds it.
+    /// Last dispatch that binds the tensor.
     pub last: usize,
 }
 
 /// The layout of all tensors of a plan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Regions {
-    /// By tensor number.
+    /// Region of each tensor, by tensor number.
     pub regions: BTreeMap<u32, Region>,
     /// Bytes of each page.
     pub pages: Vec<u64>,
-    /// Bytes of all coefficients; they are small and never share memory.
+    /// Bytes of all coefficients. Coefficients are small and never share memory.
     pub coefs_bytes: u64,
 }
 
@@ -52,8 +52,8 @@ impl Regions {
 /// Lays out the tensors of `dispatches` (`sizes` in bytes, by tensor number) in pages of at most `page_bytes`
 /// and rewrites their bindings.
 ///
-/// Errors: [`Error::Memory`] where a single tensor is larger than a page, or a range that a dispatch binds
-/// larger than every adapter can bind.
+/// Errors: [`Error::Memory`] if a tensor is larger than a page, or if a dispatch needs more than every adapter can
+/// bind or launch.
 pub fn place(dispatches: &mut [Dispatch], sizes: &[u64], page_bytes: u64) -> Result<Regions> {
     let mut lives: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
     for (i, d) in dispatches.iter().enumerate() {
@@ -94,7 +94,7 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64], page_bytes: u64) -> Res
     Ok(out)
 }
 
-/// Whether every adapter can launch `d` and bind what it reads and writes.
+/// Checks that every adapter can launch `d` and bind its ranges.
 fn check(d: &Dispatch) -> Result<()> {
     let too_much = |what, found: u64, most: u64| Err(too_large(what, found, most, "fewer --channels"));
     let most = d.grid.into_iter().max().unwrap_or(0);
@@ -105,7 +105,7 @@ fn check(d: &Dispatch) -> Result<()> {
         if range.len_bytes > BINDING_BYTES {
             return too_much("what one kernel reads or writes", range.len_bytes, BINDING_BYTES);
         }
-        // Coefficients, and packed weights after the packing itself, are read as uniforms.
+        // Coefficients are read as uniforms, and so are packed weights after the packing itself.
         let is_uniform = matches!(range.buf, Buf::Small(_) | Buf::Identity)
             || (range.buf == Buf::Packed && d.shader != "pack");
         if is_uniform && range.len_bytes > UNIFORM_BYTES {
@@ -115,8 +115,8 @@ fn check(d: &Dispatch) -> Result<()> {
     Ok(())
 }
 
-/// Places tensors in two orders and takes the one that needs less: largest first, and those that take most
-/// of memory and time first.
+/// Places the tensors in two orders, and takes the order that needs less memory: largest first, and largest product
+/// of size and life first.
 fn layout(lives: &BTreeMap<u32, (usize, usize)>, sizes: &[u64], page_bytes: u64) -> Regions {
     let size = |id: u32| sizes[id as usize].next_multiple_of(256);
     let longest = |id: u32| {
@@ -128,7 +128,7 @@ fn layout(lives: &BTreeMap<u32, (usize, usize)>, sizes: &[u64], page_bytes: u64)
     if by_area.arena_bytes() < by_size.arena_bytes() { by_area } else { by_size }
 }
 
-/// Each tensor in turn, those with the largest key first, at the lowest free offset of the first page with room.
+/// Places one tensor after another, largest key first, at the lowest free offset of the first page with room.
 fn in_order(
     lives: &BTreeMap<u32, (usize, usize)>,
     page_bytes: u64,
@@ -136,7 +136,7 @@ fn in_order(
     size: &dyn Fn(u32) -> u64,
 ) -> Regions {
     let mut order: Vec<u32> = lives.keys().copied().collect();
-    // Stable: equal keys keep the order of creation, so that equal inputs give equal plans.
+    // The sort is stable: equal keys keep the order of creation, so that equal inputs give equal plans.
     order.sort_by_key(|id| std::cmp::Reverse(key(*id)));
     let mut out = Regions::default();
     for id in order {

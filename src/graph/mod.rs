@@ -1,6 +1,6 @@
-//! (layers of a network, batch) → a plan: which kernels run in which order on which memory.
+//! (layers of a network, batch) → a plan, which says which kernels run in which order on which memory.
 //!
-//! Plans are plain data without any GPU type: they can be made, printed, compared and counted anywhere.
+//! Plans are plain data without any GPU type, so they can be made, printed, compared and counted anywhere.
 
 pub mod init;
 pub mod layout;

@@ -6,16 +6,16 @@ use super::recompute::recompute;
 use crate::error::Result;
 use crate::kernel::Dispatch;
 
-/// One child's work as plain data: equal requests give equal plans.
+/// The work of one child as plain data. Equal requests give equal plans.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// Launches in order, bound to pages and buffers.
     pub dispatches: Vec<Dispatch>,
-    /// Where each tensor lies and when it lives.
+    /// The place and the life of each tensor.
     pub regions: Regions,
     /// Bytes of the packed weights.
     pub packed_bytes: u64,
-    /// Multiplications plus additions.
+    /// Multiplications plus additions of all launches.
     pub flops: u64,
     /// Bytes moved if every operand of every launch is touched once.
     pub bytes: u64,
@@ -24,7 +24,7 @@ pub struct Plan {
 impl Plan {
     /// Plans one child.
     ///
-    /// Errors: [`crate::Error::Memory`] where a tensor is larger than a page.
+    /// Errors: [`crate::Error::Memory`] if a tensor is larger than a page.
     pub fn new(request: Request<'_>) -> Result<Self> {
         let lowered = recompute(lower(request)?)?;
         let (mut dispatches, packed_bytes) = (lowered.dispatches, lowered.packed_bytes);

@@ -1,8 +1,9 @@
 //! Tensors of the forward pass that are computed again in the backward pass instead of being kept.
 //!
-//! The launches that wrote such a tensor are repeated before the first launch of the backward pass that
-//! binds it, into a tensor of its own: the same kernels on the same operands, so the same bits. What they
-//! read and is not kept either is computed again before them. Coefficients of batch norms are always kept.
+//! The launches that wrote such a tensor are repeated before the first launch of the backward pass that binds the
+//! tensor. They write a new tensor. They are the same kernels on the same operands, so the new tensor has the same
+//! bits. If their operands were not kept either, the operands are computed again first. Coefficients of batch norms
+//! are always kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,7 @@ use crate::kernel::{Buf, Dispatch, Range, kernel};
 /// Repeats the launches that `lowered.again` asks for.
 ///
 /// # Errors
-/// [`crate::Error::Kernel`] for a launch of a kernel that there is not.
+/// [`crate::Error::Kernel`] for a launch of a kernel that does not exist.
 pub fn recompute(lowered: Lowered) -> Result<Lowered> {
     let Lowered { dispatches, sizes, packed_bytes, backward, again } = lowered;
     let (before, after) = dispatches.split_at(backward);
@@ -31,7 +32,7 @@ pub fn recompute(lowered: Lowered) -> Result<Lowered> {
     Ok(Lowered { backward, again, packed_bytes, dispatches: work.out, sizes: work.sizes })
 }
 
-/// The tensors that a launch writes, by its shader.
+/// The tensors that a launch writes, according to its shader.
 fn outputs(d: &Dispatch) -> Result<Vec<u32>> {
     let entry = kernel(d.shader)?.entry(d.entry)?;
     let tensor = |(name, range): &(&str, Range)| match range.buf {
@@ -43,16 +44,16 @@ fn outputs(d: &Dispatch) -> Result<Vec<u32>> {
 
 struct Work<'a> {
     before: &'a [Dispatch],
-    /// The launches that write each tensor that is not kept.
+    /// For each tensor that is not kept, the launches that write it.
     writers: BTreeMap<u32, Vec<usize>>,
-    /// The tensors that stand for them in the backward pass.
+    /// For each tensor that is not kept, the tensor that replaces it in the backward pass.
     twins: BTreeMap<u32, u32>,
     sizes: Vec<u64>,
     out: Vec<Dispatch>,
 }
 
 impl Work<'_> {
-    /// The launch with twins for the tensors that are not kept, which are computed first.
+    /// The launch with tensors that are not kept replaced by their twins. The twins are computed first.
     fn renamed(&mut self, d: &Dispatch) -> Result<Dispatch> {
         let mut d = d.clone();
         for (_, range) in &mut d.bindings {
@@ -73,7 +74,7 @@ impl Work<'_> {
         Ok(self.twins[&id])
     }
 
-    /// Computes `id` again, and what else its launches write and is not kept.
+    /// Computes `id` again, with the other tensors that the same launches write and that are not kept.
     fn compute(&mut self, id: u32) -> Result<()> {
         let (mut ids, mut launches) = (BTreeSet::new(), BTreeSet::new());
         let mut waiting = vec![id];
@@ -94,7 +95,7 @@ impl Work<'_> {
         for i in launches {
             let mut d = self.renamed(&self.before[i])?;
             let (entry, written) = (kernel(d.shader)?.entry(d.entry)?, outputs(&self.before[i])?);
-            // What is kept must not be written again.
+            // A tensor that is kept must not be written again, so the launch writes a spare tensor instead.
             for (_, range) in d.bindings.iter_mut().filter(|(name, _)| entry.writes(name)) {
                 if let Buf::Tensor(id) = range.buf
                     && written.contains(&id)

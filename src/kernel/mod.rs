@@ -1,7 +1,7 @@
-//! WGSL text → validated modules with reflected bindings; launches as plain data.
+//! WGSL text → validated modules with reflected bindings. Also launches as plain data.
 //!
-//! Names decide everything here: a shader by its stem, a binding by its variable's name, a constant
-//! by its `override` name. Nothing in this module knows a GPU.
+//! Everything here goes by names: a shader by its stem, a binding by its variable's name, a constant by its
+//! `override` name. Nothing in this module knows a GPU.
 
 pub mod dispatch;
 pub mod params;

@@ -1,17 +1,17 @@
 //! Values by the names of a shader's `Params` → the words of its uniform.
 //!
-//! The shader's struct is the only place that says where a member lies. A launch names every member and no other;
-//! anything else is an error, found before the launch runs.
+//! The place of a member is defined by the shader's struct only. A launch must name every member and no other name.
+//! Any mismatch is an error that is found before the launch runs.
 
 use super::reflect::Kernel;
 
-/// A value of a member, 32-bit words.
+/// A value of a member, in 32-bit words.
 #[derive(Clone, Debug, PartialEq)]
 enum Value {
     One(u32),
     /// A `Map`.
     Eight([u32; 8]),
-    /// The first rows of an array; the others are zeros.
+    /// The first rows of an array. The other rows are zeros.
     Rows(Vec<u32>),
 }
 
@@ -32,38 +32,38 @@ pub struct Params(Vec<(&'static str, Value)>);
 /// A member of a shader's `Params`, in words.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Member {
-    /// Its name.
+    /// Name of the member.
     pub name: String,
-    /// Its first word.
+    /// First word of the member.
     pub first: usize,
-    /// How many words it has.
+    /// Number of words of the member.
     pub len: usize,
 }
 
 impl Params {
-    /// None.
+    /// No parameters.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// `name` is this number.
+    /// Sets `name` to the number `word`.
     pub fn set(mut self, name: &'static str, word: u32) -> Self {
         self.0.push((name, Value::One(word)));
         self
     }
 
-    /// `name` is this number.
+    /// Sets `name` to the number `x`.
     pub fn float(self, name: &'static str, x: f32) -> Self {
         self.set(name, x.to_bits())
     }
 
-    /// `name` is a `Map` of these words.
+    /// Sets `name`, a `Map`, to these words.
     pub fn map(mut self, name: &'static str, words: [u32; 8]) -> Self {
         self.0.push((name, Value::Eight(words)));
         self
     }
 
-    /// The first rows of the array `name`; the others are zeros.
+    /// Sets the first rows of the array `name`. The other rows are zeros.
     pub fn rows<const N: usize>(
         mut self,
         name: &'static str,
@@ -73,12 +73,12 @@ impl Params {
         self
     }
 
-    /// The words given for `name`; none where it is not set.
+    /// The words of `name`, or `None` if `name` is not set.
     pub fn get(&self, name: &str) -> Option<&[u32]> {
         self.0.iter().find(|(n, _)| *n == name).map(|(_, value)| value.words())
     }
 
-    /// The words given for `name`, to be altered: for trying what a wrong one does.
+    /// The words of `name`, to be changed. Tests use this to see what a wrong parameter does.
     pub fn get_mut(&mut self, name: &str) -> Option<&mut [u32]> {
         let (_, value) = self.0.iter_mut().find(|(n, _)| *n == name)?;
         Some(match value {
@@ -88,7 +88,7 @@ impl Params {
         })
     }
 
-    /// Whether there are none.
+    /// Whether there are no parameters.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -101,7 +101,7 @@ impl Params {
         let mut words = vec![0; kernel.params_words];
         let mut is_set = vec![false; members.len()];
         for (i, (name, value)) in self.0.iter().enumerate() {
-            // They are mostly given in the shader's order.
+            // Parameters are mostly given in the shader's order.
             let at = if members.get(i).is_some_and(|m| m.name == *name) {
                 i
             } else {

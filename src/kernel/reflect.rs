@@ -1,8 +1,8 @@
-//! A shader's text → a validated naga module and, per entry point, what `gpu` must bind.
+//! A shader's text → a validated naga module and, per entry point, the bindings that `gpu` must provide.
 //!
-//! The shader is the only place that says workgroup sizes, binding numbers and kinds; Rust reads them
-//! here. Validation grants no capability beyond core WebGPU, and every entry point is held to WebGPU's
-//! default limits, so that a shader that passes on one machine passes on all.
+//! Workgroup sizes, binding numbers and kinds are defined by the shader only, and Rust reads them here. Validation
+//! grants no capability beyond core WebGPU, and every entry point must keep within WebGPU's default limits. So a
+//! shader that passes on one machine passes on all.
 
 use std::sync::OnceLock;
 
@@ -32,27 +32,27 @@ pub struct Binding {
     pub name: String,
     /// The `@binding` number in group 0.
     pub number: u32,
-    /// How it is bound.
+    /// How the variable is bound.
     pub kind: Kind,
-    /// The least bytes a bound range must have: the type's size; one element for a runtime-sized array.
+    /// Minimum bytes of a bound range: the size of the type, where a runtime-sized array counts as one element.
     pub min_bytes: u64,
-    /// Whether the entry point writes it, with some values of its overrides.
+    /// Whether the entry point writes the variable with some values of its overrides.
     pub is_written: bool,
 }
 
 /// One compute entry point.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// Its name.
+    /// Name of the entry point.
     pub name: String,
     /// Invocations per workgroup in x, y, z.
     pub workgroup_size: [u32; 3],
-    /// What it uses, `params` included, by binding number.
+    /// Variables that the entry point uses, including `params`, by binding number.
     pub bindings: Vec<Binding>,
 }
 
 impl Entry {
-    /// Whether it writes the variable.
+    /// Whether the entry point writes the variable `name`.
     pub fn writes(&self, name: &str) -> bool {
         self.bindings.iter().any(|b| b.name == name && b.is_written)
     }
@@ -65,24 +65,24 @@ pub struct Kernel {
     pub name: String,
     /// The full text: libs, then the file.
     pub text: String,
-    /// naga's module.
+    /// The module that naga parsed.
     pub module: naga::Module,
-    /// naga's validation result.
+    /// Result of naga's validation.
     pub info: ModuleInfo,
     /// The entry points, in the file's order.
     pub entries: Vec<Entry>,
     /// Variables that may be read through textures, in the file's order.
     pub textures: Vec<String>,
-    /// The `override` constants: name and whether there is a default.
+    /// The `override` constants: the name, and whether there is a default.
     pub overrides: Vec<(String, bool)>,
-    /// The members of the uniform `params`, in the shader's order; none where there is no such uniform.
+    /// The members of the uniform `params`, in the shader's order; empty if there is no such uniform.
     pub params: Vec<Member>,
-    /// Words of `params` in all.
+    /// Length of `params` in words.
     pub params_words: usize,
 }
 
 impl Kernel {
-    /// The entry point called `name`. Error: [`Error::Kernel`] that lists those there are.
+    /// The entry point called `name`. Error: [`Error::Kernel`], which lists the entry points that exist.
     pub fn entry(&self, name: &str) -> Result<&Entry> {
         self.entries.iter().find(|e| e.name == name).ok_or_else(|| {
             let there: Vec<_> = self.entries.iter().map(|e| e.name.as_str()).collect();
@@ -90,7 +90,7 @@ impl Kernel {
         })
     }
 
-    /// The text of one entry point with these values of `override` constants and its marked loops written out.
+    /// The text of one entry point, with these values of `override` constants and with marked loops written out.
     /// Error: [`Error::Kernel`].
     pub fn specialised(&self, entry: &str, overrides: &[(&str, u32)]) -> Result<String> {
         specialise(&self.text, entry, overrides).map_err(|m| error(&self.name, m))
@@ -115,7 +115,7 @@ pub fn kernel(name: &str) -> Result<&'static Kernel> {
     parsed.as_ref().map_err(|message| error(name, message.clone()))
 }
 
-/// Parse, validate and reflect one shader. Error: [`Error::Kernel`] with file, line and column.
+/// Parses, validates and reflects one shader. Error: [`Error::Kernel`] with file, line and column.
 pub fn reflect(source: &Source) -> Result<Kernel> {
     let mut parts = Vec::new();
     for (path, text) in source.parts() {
@@ -174,7 +174,7 @@ fn entry(
     let (mut bindings, mut shared_bytes) = (Vec::new(), 0);
     for (handle, is_written) in globals {
         let var = &module.global_variables[handle];
-        // naga counts a runtime-sized array as one element.
+        // naga treats a runtime-sized array as one element.
         let min_bytes = u64::from(module.types[var.ty].inner.size(module.to_ctx()));
         let kind = match var.space {
             AddressSpace::Uniform => Kind::Uniform,
@@ -209,7 +209,7 @@ fn entry(
     Ok(Entry { name: point.name.clone(), workgroup_size: point.workgroup_size, bindings })
 }
 
-/// The members of the uniform `params`, and its length in words.
+/// The members of the uniform `params`, and the length of the uniform in words.
 fn params(module: &naga::Module) -> (Vec<Member>, usize) {
     let uniform = module.global_variables.iter().find(|(_, var)| var.name.as_deref() == Some("params"));
     let Some((_, uniform)) = uniform else { return Default::default() };
@@ -224,7 +224,7 @@ fn params(module: &naga::Module) -> (Vec<Member>, usize) {
     (members.iter().map(member).collect(), *span as usize / 4)
 }
 
-/// Byte `offset` of the joined text as file:line:column and that line.
+/// The place of byte `offset` of the joined text: file:line:column, and the line.
 fn locate(parts: &[(String, &str)], mut offset: usize) -> String {
     for (path, text) in parts {
         if offset < text.len() {
@@ -239,7 +239,7 @@ fn locate(parts: &[(String, &str)], mut offset: usize) -> String {
     "at the end".into()
 }
 
-/// An error with its sources on one line.
+/// An error and its sources on one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,7 +1,7 @@
 //! Stem of a file in `shaders/` → its WGSL text, compiled into the program.
 //!
-//! A shader is the texts of its `libs` joined by concatenation, then its own file. To add one: a line in
-//! [`SOURCES`] (and one in [`LIBS`] for a shared part).
+//! A shader consists of the texts of its `libs` and then its own file, concatenated. A new shader needs a line in
+//! [`SOURCES`], and a new shared part needs a line in [`LIBS`].
 
 /// One file of `shaders/`.
 #[derive(Clone, Copy, Debug)]
@@ -10,7 +10,7 @@ pub struct Source {
     pub name: &'static str,
     /// Text of the file.
     pub text: &'static str,
-    /// Stems of the files in `shaders/lib/` that stand before it, in this order.
+    /// Stems of the files in `shaders/lib/` that come before the file, in this order.
     pub libs: &'static [&'static str],
 }
 
@@ -60,8 +60,8 @@ pub fn fingerprint() -> u64 {
 }
 
 impl Source {
-    /// The files that make up this shader, in order: (path for messages, text). A lib that does not
-    /// exist comes as `None`.
+    /// The files that make up this shader, in order: (path for messages, text). The text is `None` if a lib does
+    /// not exist.
     pub fn parts(&self) -> Vec<(String, Option<&'static str>)> {
         let lib = |name: &str| LIBS.iter().find(|(stem, _)| *stem == name).map(|(_, text)| *text);
         let mut parts: Vec<_> =

@@ -1,19 +1,19 @@
-//! WGSL with `override`s → WGSL with those values as constants and marked loops written out.
+//! WGSL with `override`s → WGSL with these values as constants, and with marked loops written out.
 //!
-//! Drivers do not reliably unroll loops over register arrays, and a register array that is indexed by a
-//! loop variable lives in memory. A line `//@unroll` above a plain `for (var i = 0u; i < N; i++)` writes
-//! the loop out with `const i`; `//@if CONDITION` above a plain `if` keeps or drops its block. Both are
-//! comments to every other reader: the text is valid WGSL, with the same meaning, without this step.
-//! Nothing else is rewritten, and there is no other templating.
+//! Drivers do not reliably unroll loops over register arrays, and a register array that is indexed by a loop
+//! variable is kept in memory. A line `//@unroll` above a plain `for (var i = 0u; i < N; i++)` writes the loop out
+//! with `const i`. A line `//@if CONDITION` above a plain `if` keeps or drops its block. Both marks are comments to
+//! every other reader: without this step the text is valid WGSL with the same meaning. Nothing else is rewritten,
+//! and there is no other templating.
 
 use std::collections::BTreeMap;
 
 type Env = BTreeMap<String, i64>;
 
-/// `text` without its entry points other than `entry`, with each `override NAME: u32 = EXPR;` turned into a `const` (value from `overrides`, else the
-/// default) and the marked blocks written out.
+/// `text` with only the entry point `entry`. Each `override NAME: u32 = EXPR;` becomes a `const` (with the value
+/// from `overrides`, otherwise the default), and the marked blocks are written out.
 ///
-/// Errors: a message naming the construct that does not have the expected form.
+/// Errors: a message that names the construct that does not have the expected form.
 pub fn specialise(text: &str, entry: &str, overrides: &[(&str, u32)]) -> Result<String, String> {
     let text = only(text, entry)?;
     let mut env = Env::new();
@@ -47,7 +47,8 @@ pub fn specialise(text: &str, entry: &str, overrides: &[(&str, u32)]) -> Result<
     Ok(out)
 }
 
-/// The text without its entry points other than `entry`: their register arrays may not fit the overrides.
+/// The text without the entry points other than `entry`. The register arrays of other entry points may not fit the
+/// overrides.
 fn only(text: &str, entry: &str) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -62,7 +63,7 @@ fn only(text: &str, entry: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// Names of the variables marked `//@texture`: activations that a kernel reads and never writes.
+/// Names of the variables marked `//@texture`: activations that a kernel reads and does not write.
 pub fn texture_names(text: &str) -> Vec<String> {
     let name = |(marked, line): (&str, &str)| {
         let name = line.split("var<storage, read_write> ").nth(1)?.split(':').next()?;
@@ -71,13 +72,13 @@ pub fn texture_names(text: &str) -> Vec<String> {
     text.lines().zip(text.lines().skip(1)).filter_map(name).collect()
 }
 
-/// Texels per row of the textures that stand for buffers.
+/// Texels per row of the textures that replace buffers.
 pub const TEXTURE_WIDTH: u32 = 4096;
-/// Binding of the first texel of each texture's range.
+/// Binding number of the uniform with the first texel of each texture's range.
 pub const BASES_BINDING: u32 = 31;
 
-/// `text` with the variables marked `//@texture` as textures of quads, `TEXTURE_WIDTH` in a row. What a
-/// variable's range starts at comes in a uniform, since a texture cannot be bound from an offset.
+/// `text` with the variables marked `//@texture` as textures of quads, `TEXTURE_WIDTH` in a row. The first texel of
+/// each variable's range is in a uniform, because a texture cannot be bound from an offset.
 pub fn with_textures(text: &str) -> Result<String, String> {
     let names = texture_names(text);
     let mut out = text.to_owned();
@@ -104,7 +105,7 @@ pub fn with_textures(text: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// Each `name[i]` as `fetch_name(i)`.
+/// Replaces each `name[i]` by `fetch_name(i)`.
 fn reads_as_calls(text: &str, name: &str) -> Result<String, String> {
     let pattern = format!("{name}[");
     let mut out = String::with_capacity(text.len());
@@ -181,7 +182,7 @@ fn loop_head(head: &str) -> Result<(&str, &str), String> {
     if step != Some(name) { Err(wrong()) } else { Ok((name, bound)) }
 }
 
-/// Index of the brace that closes the one at the start of `text`.
+/// Index of the brace that closes the brace at the start of `text`.
 fn matching(text: &str) -> Result<usize, String> {
     let mut depth = 0;
     for (i, c) in text.char_indices() {
@@ -200,7 +201,7 @@ fn matching(text: &str) -> Result<usize, String> {
 }
 
 /// The value of an expression of unsigned literals, names in `env`, parentheses and
-/// `* / % + - < > <= >= == != && ||`; comparisons give 0 or 1.
+/// `* / % + - < > <= >= == != && ||`. Comparisons give 0 or 1.
 pub fn evaluate(text: &str, env: &BTreeMap<String, i64>) -> Result<i64, String> {
     let tokens = tokens(text)?;
     let mut at = 0;

@@ -1,7 +1,7 @@
-//! An entry point with its constants set → SPIR-V, MSL, HLSL and GLSL, with no GPU at hand.
+//! An entry point with its constants set → SPIR-V, MSL, HLSL and GLSL, without a GPU.
 //!
-//! These are the translations wgpu makes on Linux, Apple and Windows (GLSL is a further witness), so a test
-//! that makes them for every kernel finds what only another platform would have refused.
+//! wgpu makes these translations on Linux, Apple and Windows (GLSL is an additional check). A test that translates
+//! every kernel finds errors that would otherwise appear on another platform only.
 
 use naga::back::{PipelineConstants, glsl, hlsl, msl, pipeline_constants, spv};
 
@@ -15,14 +15,14 @@ pub struct Translations {
     pub spirv: Vec<u32>,
     /// Metal 2.1.
     pub msl: String,
-    /// HLSL for shader model 5.1, which the slow but always present compiler of Windows takes.
+    /// HLSL for shader model 5.1, the form that the slow but always present compiler of Windows accepts.
     pub hlsl: String,
     /// OpenGL ES 3.1.
     pub glsl: String,
 }
 
-/// Translate entry point `entry` with these values of `override` constants (the others keep their
-/// defaults). Error: [`crate::Error::Kernel`] naming the language.
+/// Translates entry point `entry` with these values of `override` constants. The other constants keep their
+/// defaults. Error: [`crate::Error::Kernel`], which names the language.
 pub fn translate(kernel: &Kernel, entry: &str, overrides: &[(&str, u32)]) -> Result<Translations> {
     kernel.entry(entry)?;
     let stage = naga::ShaderStage::Compute;

@@ -1,21 +1,21 @@
-//! Layers one after another → a network.
+//! Layers, added one after another → a network.
 
 use super::{Kind, Layer, Net, Shape, Term, Window};
 
-/// A network in the making. Layers are named by their positions.
+/// A network that is being built. Layers are identified by their positions.
 #[derive(Debug)]
 pub struct Builder {
     layers: Vec<Layer>,
-    /// Whether batch norms keep running statistics: those of final networks do.
+    /// Whether batch norms keep running statistics, as in final networks.
     running: bool,
     block: usize,
-    /// Whether what is added now differs between architectures.
+    /// Whether layers that are added now differ between architectures.
     chosen: bool,
     auxiliary: bool,
 }
 
 impl Builder {
-    /// A network that reads images of this shape; `running`: whether its batch norms keep running statistics.
+    /// A network that reads images of this shape. `running` says whether its batch norms keep running statistics.
     pub fn new(image: Shape, running: bool) -> Self {
         let images = Layer {
             name: "images".into(),
@@ -30,18 +30,18 @@ impl Builder {
         Self { layers: vec![images], running, block: 0, chosen: false, auxiliary: false }
     }
 
-    /// What follows is in the next block; its number.
+    /// Begins the next block, and returns its number.
     pub fn next_block(&mut self) -> usize {
         self.block = self.layers.iter().map(|l| l.block).max().unwrap_or(0) + 1;
         self.block
     }
 
-    /// Whether what follows differs between architectures; what was the case before.
+    /// Sets whether the next layers differ between architectures. Returns the previous setting.
     pub fn set_chosen(&mut self, chosen: bool) -> bool {
         std::mem::replace(&mut self.chosen, chosen)
     }
 
-    /// What `add` adds is the auxiliary head behind layer `x`, in the block of `x`.
+    /// Adds the layers of `add` as the auxiliary head behind layer `x`, in the block of `x`.
     pub fn auxiliary<T>(&mut self, x: usize, add: impl FnOnce(&mut Self) -> T) -> T {
         let block = std::mem::replace(&mut self.block, self.layers[x].block);
         self.auxiliary = true;
@@ -74,7 +74,7 @@ impl Builder {
         self.push("", Kind::Relu, vec![x], self.shape(x))
     }
 
-    /// A convolution of all channels into `c`, without bias.
+    /// A convolution of all channels into `c` channels, without bias.
     pub fn conv(&mut self, name: impl Into<String>, x: usize, c: usize, window: Window) -> usize {
         let shape = Shape { c, ..self.shape(x).behind(window) };
         self.push(name, Kind::Conv(window), vec![x], shape)
@@ -85,7 +85,7 @@ impl Builder {
         self.push(name, Kind::Depthwise(window), vec![x], self.shape(x).behind(window))
     }
 
-    /// A 1x1 convolution of stride 2 in two halves, see [`Kind::FactorizedReduce`].
+    /// A 1x1 convolution of stride 2 in two halves; see [`Kind::FactorizedReduce`].
     pub fn factorized_reduce(&mut self, name: impl Into<String>, x: usize, c: usize) -> usize {
         let shape = Shape { c, ..self.shape(x).behind(Window { stride: 2, ..Window::POINT }) };
         self.push(name, Kind::FactorizedReduce, vec![x], shape)
@@ -97,20 +97,20 @@ impl Builder {
         self.push(name, Kind::Norm { affine, running }, vec![x], self.shape(x))
     }
 
-    /// The largest of each window, or its mean.
+    /// A pool: the maximum or the mean of each window.
     pub fn pool(&mut self, name: impl Into<String>, x: usize, max: bool, window: Window) -> usize {
         let kind = if max { Kind::MaxPool(window) } else { Kind::AvgPool(window) };
         self.push(name, kind, vec![x], self.shape(x).behind(window))
     }
 
-    /// The sum of layers of this shape; a joint.
+    /// The sum of layers of this shape. The sum is a joint.
     pub fn sum(&mut self, name: impl Into<String>, terms: Vec<(usize, Term)>, shape: Shape) -> usize {
         let (inputs, terms) = terms.into_iter().unzip();
         let sum = self.push(name, Kind::Sum(terms), inputs, shape);
         self.joint(sum)
     }
 
-    /// Layers side by side in channels; a joint.
+    /// Layers side by side in channels. The concatenation is a joint.
     pub fn concat(&mut self, name: impl Into<String>, parts: Vec<usize>) -> usize {
         let c = parts.iter().map(|x| self.shape(*x).c).sum();
         let shape = Shape { c, ..self.shape(parts[0]) };
@@ -118,7 +118,7 @@ impl Builder {
         self.joint(concat)
     }
 
-    /// Means that leave 2x2 maps, see [`Kind::PoolTo2x2`].
+    /// Means that result in maps of 2x2; see [`Kind::PoolTo2x2`].
     pub fn pool_to_2x2(&mut self, name: impl Into<String>, x: usize, window: Option<usize>) -> usize {
         let shape = Shape { h: 2, w: 2, ..self.shape(x) };
         self.push(name, Kind::PoolTo2x2 { window }, vec![x], shape)

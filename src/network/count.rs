@@ -8,15 +8,15 @@ impl Net {
         self.layers.iter().flat_map(|layer| self.layer_params(layer)).collect()
     }
 
-    /// Trained parameters, the auxiliary head's or the others.
+    /// Number of trained parameters, either of the auxiliary head or of all other layers.
     pub fn parameter_count(&self, auxiliary: bool) -> u64 {
         let params = self.params();
         let counted = params.iter().filter(|p| p.role.is_trained() && p.auxiliary == auxiliary);
         counted.map(|p| p.len() as u64).sum()
     }
 
-    /// Multiply-adds of the convolutions and linear layers for one image, the auxiliary head left out: it does not run
-    /// at inference.
+    /// Multiply-adds of the convolutions and linear layers for one image. The auxiliary head is left out, because
+    /// it does not run at inference.
     pub fn macs(&self) -> u64 {
         self.layers.iter().filter(|l| !l.auxiliary).map(|l| self.layer_macs(l)).sum()
     }
@@ -32,7 +32,7 @@ impl Net {
         (weights * layer.shape.h * layer.shape.w) as u64
     }
 
-    /// The entries of a layer in a state dictionary: parameters, then buffers.
+    /// The entries of a layer in a state dictionary, parameters before buffers.
     pub fn layer_params(&self, layer: &Layer) -> Vec<ParamSpec> {
         let entry = |suffix: &str, shape: &[usize], role| ParamSpec {
             name: format!("{}.{suffix}", layer.name),

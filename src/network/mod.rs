@@ -1,8 +1,8 @@
 //! The one description of a network: its layers in order, with names, inputs and shapes.
 //!
-//! A space builds it from an architecture, or with all that any architecture may use. Parameters, multiply-adds,
-//! launches, the ONNX graph, the Python file and the structure that the f64 reference walks are read from it. How a
-//! layer is computed is not said here.
+//! A space builds the network from an architecture, or with everything that any architecture may use. Parameters,
+//! multiply-adds, launches, the ONNX graph, the Python file and the structure that the f64 reference walks are read
+//! from this description. How a layer is computed is not described here.
 
 mod build;
 mod count;
@@ -30,7 +30,8 @@ impl Shape {
     }
 }
 
-/// The window of a convolution or a pool. Operations of one level run in the order of these fields.
+/// The window of a convolution or a pool. Operations of one level are ordered by these fields, the first field
+/// first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Window {
     /// Distance between taps.
@@ -39,7 +40,7 @@ pub struct Window {
     pub k: usize,
     /// Distance between outputs.
     pub stride: usize,
-    /// Zeros around the map.
+    /// Zeros on each side of the map.
     pub pad: usize,
 }
 
@@ -47,41 +48,41 @@ impl Window {
     /// One pixel.
     pub const POINT: Self = Self { dilation: 1, k: 1, stride: 1, pad: 0 };
 
-    /// A window of odd side that keeps the extents, or halves them with stride 2.
+    /// A window of odd side that keeps the extents, or halves the extents with stride 2.
     pub const fn same(k: usize, stride: usize, dilation: usize) -> Self {
         Self { dilation, k, stride, pad: dilation * (k / 2) }
     }
 
-    /// Pixels from its first to its last tap.
+    /// Number of pixels from the first to the last tap.
     fn span(self) -> usize {
         self.dilation * (self.k - 1) + 1
     }
 }
 
-/// How an input of a sum counts.
+/// How an input enters a sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Term {
-    /// How often: 2 where a child of a search drew the same operation twice.
+    /// Number of times that the input is added: 2 if a child of a search drew the same operation twice.
     pub times: u32,
-    /// Which row of the drop-path factors it is multiplied with.
+    /// Row of the drop-path factors that the input is multiplied with.
     pub drop: Option<usize>,
-    /// Which factor of a mixed network it is multiplied with.
+    /// Factor of a mixed network that the input is multiplied with.
     pub factor: Option<usize>,
 }
 
-/// What a layer computes. Operations of one level run in this order.
+/// The operation of a layer. Operations of one level run in the order of these variants.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// The batch itself; always the first layer.
     Images,
-    /// The largest of a window.
+    /// The maximum of a window.
     MaxPool(Window),
-    /// The mean of a window's pixels, zeros around the map left out.
+    /// The mean of the pixels of a window. Zeros around the map are left out.
     AvgPool(Window),
     /// max(x, 0).
     Relu,
-    /// Two 1x1 convolutions of stride 2, of the pixels at even and at odd places, each giving half the channels. Their
-    /// weights are called `conv_1` and `conv_2`.
+    /// Two 1x1 convolutions of stride 2, one of the pixels at even places and one of the pixels at odd places. Each
+    /// gives half of the channels. The weights are called `conv_1` and `conv_2`.
     FactorizedReduce,
     /// A convolution of each channel by itself, without bias.
     Depthwise(Window),
@@ -94,11 +95,11 @@ pub enum Kind {
         /// Whether it keeps running statistics.
         running: bool,
     },
-    /// The sum of its inputs; zeros without any.
+    /// The sum of the inputs; zeros if there are no inputs.
     Sum(Vec<Term>),
-    /// Its inputs side by side in channels.
+    /// The inputs side by side in channels.
     Concat,
-    /// Means over what leaves 2x2 maps: a 5x5 window with this stride, or adaptive ones.
+    /// Means that result in maps of 2x2: of a 5x5 window with this stride, or of adaptive windows.
     PoolTo2x2 {
         /// The stride of the 5x5 window.
         window: Option<usize>,
@@ -112,32 +113,33 @@ pub enum Kind {
 /// One layer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Layer {
-    /// The name of its module in PyTorch, e.g. `cells.3.preprocess0.op.1`.
+    /// The name of the layer's module in PyTorch, e.g. `cells.3.preprocess0.op.1`.
     pub name: String,
-    /// What it computes.
+    /// The operation of the layer.
     pub kind: Kind,
-    /// The layers that it reads, by position.
+    /// The layers that the layer reads, by position.
     pub inputs: Vec<usize>,
-    /// The extents of its value.
+    /// The extents of the layer's value.
     pub shape: Shape,
-    /// Which block of the network it is in: the stem, a cell, the head. Blocks run in order.
+    /// The block that the layer is in: the stem, a cell, the head. Blocks run in order.
     pub block: usize,
-    /// Whether paths begin here: any number of layers may read it. What is no joint has one reader.
+    /// Whether paths begin at the layer. Any number of layers may read a joint; every other layer has one reader.
     pub joint: bool,
-    /// Whether every architecture has it, with the same value.
+    /// Whether every architecture has the layer, with the same value.
     pub fixed: bool,
-    /// Whether it belongs to the auxiliary head, which only training runs.
+    /// Whether the layer belongs to the auxiliary head, which runs in training only.
     pub auxiliary: bool,
 }
 
 /// A network as plain data.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Net {
-    /// The layers, each after those it reads; those with parameters in the order in which PyTorch registers them.
+    /// The layers, each after the layers that it reads. Layers with parameters are in the order in which PyTorch
+    /// registers them.
     pub layers: Vec<Layer>,
-    /// The layer whose value are the logits.
+    /// The layer whose values are the logits.
     pub logits: usize,
-    /// The same of the auxiliary head.
+    /// The layer whose values are the logits of the auxiliary head.
     pub auxiliary_logits: Option<usize>,
     /// Rows of drop-path factors.
     pub n_drops: usize,
@@ -151,12 +153,12 @@ impl Net {
         self.layers[0].shape
     }
 
-    /// Outputs of the classifier.
+    /// Number of outputs of the classifier.
     pub fn n_classes(&self) -> usize {
         self.layers[self.logits].shape.c
     }
 
-    /// The extents of what a layer reads first.
+    /// The extents of the first input of a layer.
     pub fn input_shape(&self, layer: &Layer) -> Shape {
         self.layers[layer.inputs[0]].shape
     }

@@ -1,6 +1,6 @@
 //! Named tensors of a network.
 
-/// What a named tensor is, which decides how it is initialised and whether it is trained.
+/// Role of a named tensor, which decides how the tensor is initialised and whether it is trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ParamRole {
     /// Weight of a convolution or a linear layer; drawn from U(±1/√fan_in).
@@ -26,7 +26,7 @@ pub enum ParamRole {
 }
 
 impl ParamRole {
-    /// Whether the optimiser updates it; the others are buffers.
+    /// Whether the optimiser updates the tensor. The other tensors are buffers.
     pub fn is_trained(self) -> bool {
         !matches!(self, Self::RunningMean | Self::RunningVar | Self::NumBatchesTracked)
     }
@@ -37,11 +37,11 @@ impl ParamRole {
 pub struct ParamSpec {
     /// Name in PyTorch's state dictionary.
     pub name: String,
-    /// Shape there: [C_out, C_in / groups, K, K], [n_out, n_in], \[C\] or [].
+    /// Shape in PyTorch: [C_out, C_in / groups, K, K], [n_out, n_in], \[C\] or [].
     pub shape: Vec<usize>,
-    /// What it is.
+    /// Role of the tensor.
     pub role: ParamRole,
-    /// Whether it belongs to the auxiliary head.
+    /// Whether the tensor belongs to the auxiliary head.
     pub auxiliary: bool,
 }
 
@@ -51,7 +51,7 @@ impl ParamSpec {
         self.shape.iter().product()
     }
 
-    /// Whether it has no elements.
+    /// Whether the tensor has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

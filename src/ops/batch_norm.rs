@@ -1,20 +1,19 @@
-//! Batch norm → dispatches of `batch_norm.wgsl`: statistics and coefficients forward, sums and
-//! coefficients backward. The normalised values themselves are never stored: consumers apply the
-//! coefficients while loading.
+//! Batch norm → dispatches of `batch_norm.wgsl`: statistics and coefficients forward, sums and coefficients
+//! backward. The normalised values are never stored, because consumers apply the coefficients while loading.
 
 use super::{
     Array, GradView, MAX_TASKS, NOWHERE, Param, Tensor, Tuning, WORKGROUP, chunked, dispatch, groups,
 };
 use crate::kernel::{Buf, Dispatch, Params, Range};
 
-/// What a block of channels gets.
+/// Normalisation of a block of channels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Norm {
-    /// Nothing: the coefficients are those of the identity.
+    /// No normalisation: the coefficients are those of the identity.
     Identity,
     /// Batch norm without affine parameters (search cells).
     Plain,
-    /// Batch norm with gamma and beta, and running statistics where given (offsets in `State`).
+    /// Batch norm with gamma and beta. Running statistics are updated where their offsets are given.
     Affine {
         /// gamma \[C\].
         gamma: Param,
@@ -26,7 +25,7 @@ pub enum Norm {
 }
 
 impl Norm {
-    /// The same for `channels` of its channels from `first` on.
+    /// The same normalisation for `channels` of the channels, from channel `first` on.
     pub fn part(self, first: u32, channels: u32) -> Self {
         let part = |p: Param| Param { offset: p.offset + first, len: channels };
         match self {
@@ -39,14 +38,14 @@ impl Norm {
     }
 }
 
-/// Where a block's gradient comes from.
+/// The place of a block's gradient.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GradSource {
     /// First channel of the gradient tensor.
     pub channel: u32,
-    /// How often the block counts (a pair drawn twice: 2).
+    /// Number of times that the block is a term (2 for a pair drawn twice).
     pub multiplier: f32,
-    /// First drop-path factor.
+    /// First drop-path factor of the block.
     pub drop: u32,
 }
 
@@ -55,30 +54,31 @@ pub struct GradSource {
 pub struct BatchNorm {
     /// The tensor that is normalised.
     pub x: Tensor,
-    /// Its coefficients, one quad per channel.
+    /// Coefficients of x, one quad per channel.
     pub coefs: Array,
-    /// First channel served.
+    /// First channel of x that is normalised.
     pub first: u32,
     /// Channels per block.
     pub block: u32,
-    /// What each block gets.
+    /// Normalisation of each block.
     pub blocks: Vec<Norm>,
     /// The buffer of running statistics.
     pub state: Range,
 }
 
 impl BatchNorm {
-    /// Channels served.
+    /// Number of channels that are normalised.
     pub fn channels(&self) -> u32 {
         self.block * self.blocks.len() as u32
     }
 
-    /// Bytes of the partial sums of either direction.
+    /// Bytes of the partial sums, forward or backward.
     pub fn partial_bytes(&self) -> u64 {
         u64::from(self.channels()) * u64::from(chunked(self.x.map.quads(), self.channels()).1) * 16
     }
 
-    /// Bytes that either finalize touches: partial sums, coefficients, and some numbers per channel.
+    /// Bytes that `finalize` or `backward_finalize` touches: partial sums, coefficients, and a few numbers per
+    /// channel.
     fn finalize_bytes(&self) -> u64 {
         self.partial_bytes() + 48 * u64::from(self.channels())
     }
@@ -99,7 +99,7 @@ impl BatchNorm {
     fn params(&self, sources: &[GradSource]) -> (Params, Range) {
         assert!(self.blocks.len() <= MAX_TASKS);
         let affine = self.affine_params();
-        // Without affine parameters something must still be bound.
+        // A range must be bound even if there are no affine parameters.
         let (w, w_first) = if affine.is_empty() {
             (Range { buf: Buf::V, offset_bytes: 0, len_bytes: 16 }, 0)
         } else {
@@ -126,7 +126,7 @@ impl BatchNorm {
         (params, w)
     }
 
-    /// Coefficients from the batch's statistics (and an update of the running ones where given).
+    /// Coefficients from the statistics of the batch. Running statistics are updated where they are given.
     pub fn forward(&self, partial: Array, tuning: &Tuning) -> [Dispatch; 2] {
         let (params, w) = self.params(&[]);
         let chunks = chunked(self.x.map.quads(), self.channels()).1;
@@ -174,8 +174,8 @@ impl BatchNorm {
         )
     }
 
-    /// Coefficients of the backward pass (`g.bn`) and dgamma, dbeta, from the gradients of norm(x) that
-    /// `sources` names block by block.
+    /// Coefficients of the backward pass (`g.bn`), dgamma and dbeta, from the gradients of norm(x). `sources` has
+    /// the place of each block's gradient.
     pub fn backward(
         &self,
         g: &GradView,
@@ -225,8 +225,8 @@ impl BatchNorm {
         ]
     }
 
-    /// dx = a·dz + b·(x − mean) + c of the channels served, where `g.bn` holds the coefficients: the
-    /// gradient itself, for consumers that do not apply them while loading.
+    /// Stores dx = a·dz + b·(x − mean) + c for the normalised channels, with the coefficients in `g.bn`. dx is for
+    /// consumers that do not apply the coefficients while loading.
     pub fn backward_apply(&self, g: &GradView, sources: &[GradSource], dx: Tensor) -> Dispatch {
         let (params, _) = self.params(sources);
         let overrides = vec![("DROP", u32::from(g.drop.is_some()))];

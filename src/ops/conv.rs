@@ -13,9 +13,9 @@ pub struct Conv {
     pub stride: u32,
     /// Padding.
     pub pad: u32,
-    /// The input, \[CI\]\[N\]\[H\]\[W\], or a part of its channels.
+    /// The input, \[CI\]\[N\]\[H\]\[W\], or some of its channels.
     pub x: View,
-    /// Which part.
+    /// The input channels that x holds.
     pub part: Part,
     /// The output, \[CO\]\[N\]\[OH\]\[OW\].
     pub y: Tensor,
@@ -41,7 +41,7 @@ impl Conv {
         self.y.channels * self.part_row()
     }
 
-    /// Where the rows of that gradient belong.
+    /// The place of the rows of that gradient in the parameter.
     pub fn rows(&self) -> Rows {
         Rows { len: self.part_row(), pitch: self.row(), column: self.part.first * self.k * self.k }
     }
@@ -74,11 +74,11 @@ impl Conv {
             .set("part", self.part_row())
     }
 
-    /// The same convolution in pieces of output channels whose weights fit a uniform binding, with the
-    /// first channel of each.
+    /// The same convolution in pieces of output channels, so that the weights of a piece fit a uniform binding.
+    /// Each piece comes with its first output channel.
     fn pieces(&self) -> Vec<(u32, Self)> {
         let most = UNIFORM_BYTES as u32 / (4 * self.row());
-        // Pieces start at multiples of 256 bytes.
+        // The weights of a piece start at a multiple of 256 bytes.
         let rows = if most >= self.y.channels { self.y.channels } else { (most / 16 * 16).max(16) };
         let piece = |first: u32| {
             let channels = rows.min(self.y.channels - first);
@@ -88,7 +88,7 @@ impl Conv {
         (0..self.y.channels).step_by(rows as usize).map(piece).collect()
     }
 
-    /// y from x.
+    /// Computes y from x.
     pub fn forward(&self) -> Vec<Dispatch> {
         self.pieces()
             .iter()
@@ -113,7 +113,7 @@ impl Conv {
         }
     }
 
-    /// dx (+)= from dy.
+    /// Writes dx, or adds to dx, from dy.
     pub fn backward_data(&self, g: &GradView, dx: Tensor, accumulate: bool) -> Vec<Dispatch> {
         let one = |(first, piece): &(u32, Self)| {
             let y = self.y.block(*first, piece.y.channels);
@@ -151,7 +151,7 @@ impl Conv {
         }
     }
 
-    /// Chunks of partial sums that `backward_weight` leaves, each of `elements()` numbers.
+    /// Chunks of partial sums that `backward_weight` leaves. Each chunk has `elements()` numbers.
     pub fn chunks(&self) -> u32 {
         chunked(self.y.map.quads(), self.y.channels.div_ceil(4) * self.x.x.channels).1
     }

@@ -1,6 +1,7 @@
 //! Depthwise convolution → dispatches of `depthwise.wgsl`.
 //!
-//! y\[t\]\[c\]\[n\]\[i\]\[j\] = Σ_{u,v} w\[t\]\[c\]\[u\]\[v\] · view(x)\[src(t)+c\]\[n\]\[iS+uD−P\]\[jS+vD−P\], P = D(K−1)/2.
+//! y\[t\]\[c\]\[n\]\[i\]\[j\] = Σ_{u,v} w\[t\]\[c\]\[u\]\[v\] · view(x)\[src(t)+c\]\[n\]\[iS+uD−P\]\[jS+vD−P\],
+//! P = D(K−1)/2.
 
 use super::{
     Array, Map, Param, Tensor, Tuning, UNIFORM_BYTES, View, blocks_bytes, chunked, cover, dispatch, groups,
@@ -14,11 +15,12 @@ pub struct Geometry {
     pub k: u32,
     /// Stride, 1 or 2.
     pub stride: u32,
-    /// Dilation, 1 or 2; 1 where the kernel side is 7, whose taps would otherwise lie outside of the quads beside a tile.
+    /// Dilation, 1 or 2. A kernel of side 7 has dilation 1: at dilation 2 its taps would lie outside of the quads
+    /// beside a tile.
     pub dilation: u32,
 }
 
-/// One convolution: which block of x it reads and its weights \[C\]\[K·K padded to quads\].
+/// One convolution of a block of x. The weights are \[C\]\[K·K padded to quads\].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Task {
     /// First channel of x.
@@ -29,7 +31,7 @@ pub struct Task {
     pub v: Param,
 }
 
-/// A group of convolutions with outputs side by side in y.
+/// A group of convolutions whose outputs lie side by side in y.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Depthwise {
     /// Kernel, stride, dilation.
@@ -49,7 +51,7 @@ impl Depthwise {
         let g = self.geometry;
         let mut o = self.x.overrides();
         o.extend([("K", g.k), ("S", g.stride), ("D", g.dilation), ("R", rows), ("Q", quads)]);
-        // One flag serves both maps.
+        // One flag serves the maps of x and y.
         if self.y.map.ragged() == 1 {
             o.iter_mut().filter(|(n, _)| *n == "RAGGED").for_each(|(_, v)| *v = 1);
         }
@@ -92,19 +94,20 @@ impl Depthwise {
         self.tasks.iter().map(|t| t.source)
     }
 
-    /// Bytes of x that are read, and of y or its gradient.
+    /// (Bytes of x, bytes of y or of the gradient of y) that a launch touches.
     fn bytes(&self) -> (u64, u64) {
         let y = self.y.channel_bytes() * u64::from(self.parallel());
         (blocks_bytes(self.x.x, self.channels, self.sources()), y)
     }
 
-    /// The same convolutions in pieces whose weights fit a uniform binding: (first channel, first task, piece), where the
-    /// channel is the piece's first one of its only task. One piece where all weights fit.
+    /// The same convolutions in pieces whose weights fit a uniform binding. A piece has one task, and comes as
+    /// (first channel of the piece in the task, index of the task, piece). If all weights fit, there is one piece
+    /// with all tasks.
     fn pieces(&self) -> Vec<(u32, usize, Self)> {
         if cover(Buf::Packed, &self.weights()).0.len_bytes <= UNIFORM_BYTES {
             return vec![(0, 0, self.clone())];
         }
-        // Sixteen rows of weights are a multiple of 256 bytes, where bindings may start.
+        // Sixteen rows of weights are a multiple of 256 bytes, and a binding may start there.
         let most = (UNIFORM_BYTES as u32 / (4 * self.row()) / 16 * 16).min(self.channels);
         let piece = |index: usize, first: u32| {
             let mut task = self.tasks[index];
@@ -127,20 +130,21 @@ impl Depthwise {
         if self.y.map.h < wanted { wanted.min(self.y.map.h.next_power_of_two()) } else { wanted }
     }
 
-    /// (tiles, tiles per image column, tiles per image row), rows and quads of a tile over a map like y.
+    /// (tiles, tiles per image column, tiles per image row), then rows and quads of a tile, for a map like that of
+    /// y.
     fn tiling(&self, tuning: &Tuning) -> ((u32, u32, u32), u32, u32) {
         let rows = self.rows(tuning.depthwise_rows);
         let Map { n, h, .. } = self.y.map;
-        // Seven rows of seven taps at stride 2 need six quads of x under two of y beside 49 sums or taps. With one of y
-        // lavapipe takes 0.45 ms instead of 0.61 forward and 0.94 instead of 1.29 for the weights' gradient (48 channels,
-        // 16 images of 16x16), and GPUs need 24 registers less.
+        // A 7x7 kernel at stride 2 needs six quads of x for two quads of y, beside 49 sums or taps. With one quad
+        // of y, lavapipe takes 0.45 ms instead of 0.61 ms forward and 0.94 ms instead of 1.29 ms for the weights'
+        // gradient (48 channels, 16 images of 16x16), and GPUs need 24 registers less.
         let most = if (self.geometry.k, self.geometry.stride) == (7, 2) { 1 } else { u32::MAX };
         let quads = most.min(tuning.depthwise_quads).min(self.y.map.wq());
         let (row_tiles, col_tiles) = (h.div_ceil(rows), self.y.map.wq().div_ceil(quads));
         ((n * row_tiles * col_tiles, row_tiles, col_tiles), rows, quads)
     }
 
-    /// y from x.
+    /// Computes y from x.
     pub fn forward(&self, tuning: &Tuning) -> Vec<Dispatch> {
         let pieces = self.pieces();
         let y = |first: u32, index: usize, piece: &Self| {
@@ -169,7 +173,8 @@ impl Depthwise {
         }
     }
 
-    /// dx (+)= for each source block; `accumulate(source)` says whether it already holds something.
+    /// Writes dx, or adds to dx, for each source block. `accumulate(source)` says whether the block already holds
+    /// something.
     pub fn backward_data(
         &self,
         dy: Tensor,
@@ -180,7 +185,8 @@ impl Depthwise {
         let mut written = Vec::new();
         let mut out = Vec::new();
         for (first, index, piece) in self.pieces() {
-            // A piece has the first channel of its own in x; whether that block holds something is known by the task's.
+            // The source of a piece is the piece's own first channel in x. `accumulate` knows a block by the source
+            // of its task.
             let add = |source: u32| written.contains(&source) || accumulate(source - first);
             let from = index as u32 * self.channels + first;
             out.push(piece.backward_data_piece(dy, from, dx, &add, tuning));
@@ -189,7 +195,7 @@ impl Depthwise {
         out
     }
 
-    /// The piece's outputs are the channels of dy from `from` on.
+    /// The outputs of the piece are the channels of dy from `from` on.
     fn backward_data_piece(
         &self,
         dy: Tensor,
@@ -233,7 +239,7 @@ impl Depthwise {
         }
     }
 
-    /// Chunks of partial sums that `backward_weight` leaves, each of `elements()` numbers.
+    /// Chunks of partial sums that `backward_weight` leaves. Each chunk has `elements()` numbers.
     pub fn chunks(&self, tuning: &Tuning) -> u32 {
         chunked(self.tiling(tuning).0.0, self.parallel()).1
     }
@@ -262,7 +268,8 @@ impl Depthwise {
     }
 }
 
-/// Groups entries by their source: ([source, first entry, entries] in order of first appearance, entries).
+/// Groups entries by their source. The result is ([source, first entry, number of entries] in order of first
+/// appearance, entries).
 pub fn by_source(tasks: impl Iterator<Item = (u32, [u32; 4])>) -> (Vec<[u32; 3]>, Vec<[u32; 4]>) {
     let mut grouped: Vec<(u32, Vec<[u32; 4]>)> = Vec::new();
     for (source, entry) in tasks {

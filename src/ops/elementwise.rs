@@ -1,4 +1,4 @@
-//! Node sums and views made real → dispatches of `node.wgsl` and `apply.wgsl`.
+//! Node sums, and views that are stored as tensors → dispatches of `node.wgsl` and `apply.wgsl`.
 
 use super::{Array, NO_COEFS, Tensor, View, dispatch, groups};
 use crate::kernel::{Dispatch, Params};
@@ -12,13 +12,13 @@ pub struct Term {
     pub first: u32,
     /// Coefficients of the tensor's channels, where the term is norm(x).
     pub coefs: Option<Array>,
-    /// How often the term counts.
+    /// Number of times that the term is added.
     pub scale: f32,
-    /// Drop-path factors and the first of this term's.
+    /// Drop-path factors, and the index of this term's first factor.
     pub drop: Option<(Array, u32)>,
 }
 
-/// y\[first..first+channels\] = the sum of up to two terms (none: zero).
+/// y\[first..first+channels\] = the sum of up to two terms. Without terms the sum is zero.
 pub fn node(y: Tensor, first: u32, channels: u32, terms: &[Term]) -> Dispatch {
     let target = y.block(first, channels);
     let mode = |t: Option<&Term>| match t {
@@ -27,7 +27,7 @@ pub fn node(y: Tensor, first: u32, channels: u32, terms: &[Term]) -> Dispatch {
         Some(_) => 2,
     };
     let (a, b) = (terms.first(), terms.get(1));
-    // What a missing term binds is not read.
+    // The binding of a missing term is not read.
     let block = |t: Option<&Term>| t.map_or(target, |t| t.x.block(t.first, channels));
     let coefs = |t: Option<&Term>| t.and_then(|t| t.coefs).map_or(NO_COEFS, Array::range);
     let drop = |t: Option<&Term>| t.and_then(|t| t.drop);
@@ -78,7 +78,7 @@ pub fn apply(view: &View, from: u32, y: Tensor, to: u32, channels: u32) -> Dispa
     dispatch("apply", "forward", view.overrides(), bindings, apply_params(y, false, 1.0, from), grid)
 }
 
-/// The gradient of `apply`: dx\[from..\] (+)= dy\[to..\] through ReLU.
+/// Arguments of [`apply_backward`].
 #[derive(Clone, Copy, Debug)]
 pub struct ApplyBackward {
     /// First channel of x and dx.
@@ -91,7 +91,7 @@ pub struct ApplyBackward {
     pub accumulate: bool,
 }
 
-/// See [`ApplyBackward`].
+/// The gradient of [`apply`] for the channels in [`ApplyBackward`]: dx\[from..\] (+)= dy\[to..\] through ReLU.
 pub fn apply_backward(view: &View, dy: Tensor, dx: Tensor, at: ApplyBackward) -> Dispatch {
     let x = view.x.block(at.from, at.channels);
     let bindings = vec![

@@ -3,14 +3,14 @@
 use super::{Array, Param, Tensor, Tuning, View, cover, dispatch, groups};
 use crate::kernel::{Buf, Dispatch, Params, Range};
 
-/// Classes that a workgroup of `forward_by_example` computes; as in the shader.
+/// Classes that a workgroup of `forward_by_example` computes. The shader has the same constant.
 const CLASSES: u32 = 16;
 
 fn pool_params(x: Tensor, accumulate: bool, first: u32) -> Params {
     Params::new().map("x", x.map.words()).set("accumulate", u32::from(accumulate)).set("first", first)
 }
 
-/// pooled\[C\]\[N\] = mean of view(x) over each image; the channels of x are those of `pooled` from `first` on.
+/// pooled\[C\]\[N\] = mean of view(x) over each image. Channel c of x is channel `first` + c of `pooled`.
 pub fn global_pool(view: &View, pooled: Array, first: u32) -> Dispatch {
     let x = view.x;
     let grid = [groups(x.map.n), x.channels, 1];
@@ -24,8 +24,8 @@ pub fn global_pool(view: &View, pooled: Array, first: u32) -> Dispatch {
     dispatch("global_pool", "forward_view", view.overrides(), bindings, params, grid)
 }
 
-/// dx (+)= dpooled / (H·W) through ReLU, where the view has one: the gradient of norm(x), or of x where it has no
-/// coefficients.
+/// dx (+)= dpooled / (H·W), through ReLU if the view has one. dx is the gradient of norm(x) if the view has
+/// coefficients, otherwise the gradient of x.
 pub fn global_pool_backward(
     view: &View,
     dpooled: Array,
@@ -83,7 +83,7 @@ impl Linear {
         2 * u64::from(self.n) * u64::from(self.c) * u64::from(self.k)
     }
 
-    /// Logits from features.
+    /// Computes logits from features.
     pub fn forward(&self, x: Range, y: Array, tuning: &Tuning) -> Dispatch {
         let (w, first) = self.weights();
         let bindings = vec![("x", x), ("w", w), ("y", y.range())];
@@ -97,7 +97,7 @@ impl Linear {
         }
     }
 
-    /// dx from dy.
+    /// Computes dx from dy.
     pub fn backward_data(&self, dy: Array, dx: Range) -> Dispatch {
         let (w, first) = self.weights();
         let bindings = vec![("w", w), ("dy", dy.range()), ("dx", dx)];
@@ -108,7 +108,7 @@ impl Linear {
         }
     }
 
-    /// dW \[K\]\[C\] and then dbias \[K\] into `partial`.
+    /// Writes dW \[K\]\[C\] and then dbias \[K\] into `partial`.
     pub fn backward_weight(&self, x: Range, dy: Array, partial: Array) -> Dispatch {
         let bindings = vec![("x", x), ("dy", dy.range()), ("partial", partial.range())];
         let grid = [groups(self.k * self.c + self.k), 1, 1];
@@ -124,8 +124,8 @@ fn loss_params(n: u32, k: u32, scale: f32, smoothing: f32) -> Params {
     Params::new().set("n", n).set("k", k).float("scale", scale).float("smoothing", smoothing)
 }
 
-/// Log-likelihood and correctness of each example, f32 \[2\]\[N\], into `result`; with `smoothing` ε the
-/// smoothed one, (1-ε)·log p(y) + ε·mean_k log p(k).
+/// Writes log-likelihood and correctness of each example, f32 \[2\]\[N\], into `result`. With `smoothing` ε the
+/// log-likelihood is the smoothed one, (1-ε)·log p(y) + ε·mean_k log p(k).
 pub fn cross_entropy(
     n: u32,
     k: u32,
@@ -139,7 +139,7 @@ pub fn cross_entropy(
     dispatch("cross_entropy", "forward", vec![], bindings, params, [groups(n), 1, 1])
 }
 
-/// dlogits\[N\]\[K\] = ω̃ · scale · (softmax − (1-ε)·one-hot − ε/K), with the child's weight ω̃ from `Scalars`.
+/// dlogits\[N\]\[K\] = ω̃ · scale · (softmax − (1-ε)·one-hot − ε/K), where ω̃ is the child's weight in `Scalars`.
 pub fn cross_entropy_backward(
     n: u32,
     k: u32,

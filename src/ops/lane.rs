@@ -1,19 +1,20 @@
-//! Sums over lanes: a tree that depends on the number of lanes alone → dispatches of `lane.wgsl`.
+//! Sums over lanes by a tree that depends on nothing but the number of lanes → dispatches of `lane.wgsl`.
 //!
-//! Children are dealt out to lanes by their index; the gradients of a lane are added in order, and those of the lanes by
-//! a fixed tree: ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)). So the sum does not depend on where lanes are computed.
+//! Children are dealt out to lanes by their index. The gradients of a lane are added in order, and the sums of the
+//! lanes are added by a fixed tree: ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)). So the sum does not depend on where
+//! lanes are computed.
 
 use super::{WORKGROUP, dispatch, groups};
 use crate::kernel::{Buf, Dispatch, Params, Range};
 
-/// The partial sum that waits while all of another part of the batch is added up.
+/// Level of the partial sum that holds the gradient of earlier parts of the batch while another part is added up.
 pub const EARLIER: u8 = u8::MAX;
 
-/// What follows when lane `lane` of `gradient` is complete: the partial sums that it completes are added, the lower ones
-/// first, and the result waits for the next ones; after the last lane it stays in `gradient`. Partial sums lie at
-/// `offset` in the buffers of their level.
+/// Launches that follow when `gradient` holds the complete sum of lane `lane`. The partial sums that the lane
+/// completes are added, lower levels first. The result is then stored as a partial sum for later lanes; after the
+/// last lane the result stays in `gradient`. Partial sums lie at `offset` in the buffers of their levels.
 pub fn close(lane: usize, is_last: bool, gradient: Range, offset: u64, piece_bytes: u64) -> Vec<Dispatch> {
-    // As a binary counter counts lanes: level j is taken if bit j of the number of the lane is set.
+    // The levels work like the bits of a binary counter: level j holds a partial sum if bit j of `lane` is set.
     let levels = if is_last { usize::BITS } else { lane.trailing_ones() };
     let taken = (0..levels).filter(|j| lane >> j & 1 == 1);
     let mut out: Vec<Dispatch> =
@@ -24,12 +25,12 @@ pub fn close(lane: usize, is_last: bool, gradient: Range, offset: u64, piece_byt
     out
 }
 
-/// `gradient` waits as the partial sum of `level`, and is zero.
+/// Moves `gradient` to the partial sum of `level`, and clears `gradient`.
 pub fn put(gradient: Range, level: u8, offset: u64, piece_bytes: u64) -> Vec<Dispatch> {
     launch("put", gradient, Buf::Lanes(level), offset, piece_bytes)
 }
 
-/// The partial sum of `level` comes before what is in `gradient`.
+/// `gradient` = partial sum of `level` + `gradient`, in this order.
 pub fn add(gradient: Range, level: u8, offset: u64, piece_bytes: u64) -> Vec<Dispatch> {
     launch("add", gradient, Buf::Lanes(level), offset, piece_bytes)
 }

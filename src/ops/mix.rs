@@ -1,4 +1,4 @@
-//! Node sums of mixed cells, every path with a factor of its own → dispatches of `mix.wgsl`.
+//! Node sums of mixed cells, where every path has its own factor → dispatches of `mix.wgsl`.
 
 use super::{Array, MAX_TASKS, NO_COEFS, Tensor, chunked, dispatch, groups};
 use crate::kernel::{Dispatch, Params};
@@ -6,9 +6,9 @@ use crate::kernel::{Dispatch, Params};
 /// One path into a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Term {
-    /// First channel of its block of x.
+    /// First channel of the path's block of x.
     pub source: u32,
-    /// Its number: factors \[number\]\[N\].
+    /// Number of the path. The factors are \[number\]\[N\].
     pub number: u32,
 }
 
@@ -17,7 +17,7 @@ pub struct Term {
 pub struct Mix {
     /// The tensor.
     pub x: Tensor,
-    /// Coefficients of its channels, where the terms are norm(x).
+    /// Coefficients of the channels of x, where the terms are norm(x).
     pub coefs: Option<Array>,
     /// The tensor of nodes; same map as x.
     pub z: Tensor,
@@ -32,19 +32,19 @@ pub struct Mix {
 }
 
 impl Mix {
-    /// First channel of x that any term needs, and how many from there.
+    /// First channel of x that any term needs, and the number of channels from there on.
     fn block(&self) -> (u32, u32) {
         let first = self.terms.iter().map(|t| t.source).min().unwrap_or(0);
         let last = self.terms.iter().map(|t| t.source).max().unwrap_or(0);
         (first, last + self.channels - first)
     }
 
-    /// Chunks into which each channel of each term is split.
+    /// (Rounds, chunks) into which each channel of each term is split.
     fn split(&self) -> (u32, u32) {
         chunked(self.x.map.quads(), self.channels * self.terms.len() as u32)
     }
 
-    /// Partial sums per term, next to each other, that [`Self::backward_factors`] leaves.
+    /// Number of partial sums per term that [`Self::backward_factors`] leaves next to each other.
     pub fn partials(&self) -> u32 {
         self.channels * self.split().1
     }
@@ -85,7 +85,7 @@ impl Mix {
         self.terms.iter().map(move |t| [t.source - first, t.number * self.x.map.n, 0, 0])
     }
 
-    /// z (+)= the terms.
+    /// z = the sum of the terms, or z += the sum of the terms with `add`.
     pub fn forward(&self, add: bool) -> Dispatch {
         let (first, count) = self.block();
         let bindings = vec![
@@ -98,7 +98,7 @@ impl Mix {
         self.dispatch("forward", bindings, self.params(&self.terms, add).rows("tasks", self.tasks()), grid)
     }
 
-    /// Partial sums of the gradients of the terms' factors, each shared by all examples: \[terms\]\[partials\].
+    /// Partial sums of the gradients of the terms' factors, \[terms\]\[partials\]. All examples share a factor.
     pub fn backward_factors(&self, dz: Tensor, partial: Array) -> Dispatch {
         let (first, count) = self.block();
         let bindings = vec![

@@ -1,9 +1,9 @@
 //! Operations on tensors → dispatches as plain data. One file per op, forward and backward together.
 //!
-//! A tensor here is a name with a shape; where it lies in the arena is decided later by the planner,
-//! which sees from the bindings when each tensor is first and last used. Kernels serve several
-//! convolutions of the same shape at once ("tasks"): inputs are channel blocks of one tensor, outputs
-//! blocks of another. No op allocates, and none knows an architecture.
+//! A tensor here is a name with a shape. The planner decides later where the tensor lies in the arena: the bindings
+//! show when each tensor is first and last used. A kernel serves several convolutions of the same shape at once
+//! ("tasks"): the inputs are channel blocks of one tensor, the outputs are blocks of another. No op allocates, and
+//! no op knows an architecture.
 
 pub mod batch_norm;
 pub mod conv;
@@ -23,7 +23,7 @@ pub mod window_pool;
 
 use crate::kernel::{Buf, Dispatch, Params, Range};
 
-/// Invocations per workgroup of every kernel.
+/// Invocations per workgroup of every kernel except `fill`, which has 256.
 pub const WORKGROUP: u32 = 64;
 /// Entries of a kernel's task table.
 pub const MAX_TASKS: usize = 16;
@@ -31,9 +31,9 @@ pub const MAX_TASKS: usize = 16;
 pub const BINDING_BYTES: u64 = 128 << 20;
 /// Largest range that can be bound as a uniform.
 pub const UNIFORM_BYTES: u64 = 65_536;
-/// What is bound where there are no coefficients; not read.
+/// Range that is bound where there are no coefficients. The kernel does not read the range.
 pub(crate) const NO_COEFS: Range = Range { buf: Buf::Coefs, offset_bytes: 0, len_bytes: 16 };
-/// A word that stands for "no offset" in task tables.
+/// A word that means "no offset" in task tables.
 pub const NOWHERE: u32 = u32::MAX;
 
 /// The spatial layout of an activation: `n` images of `h` x `w`, rows padded to quads of four.
@@ -64,7 +64,7 @@ impl Map {
     pub fn count(self) -> u32 {
         self.n * self.h * self.w
     }
-    /// The map after a stride-`s` operation with "same" padding.
+    /// The map after an operation of stride `s` with "same" padding.
     pub fn strided(self, s: u32) -> Self {
         Self { n: self.n, h: self.h.div_ceil(s), w: self.w.div_ceil(s) }
     }
@@ -82,7 +82,7 @@ impl Map {
 /// An activation (or its gradient): `channels` channel maps, channel-major.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tensor {
-    /// Where it lives: `Buf::Tensor(id)` until planned, or an input buffer.
+    /// The buffer that holds the tensor: `Buf::Tensor(id)` until the tensor is placed, or an input buffer.
     pub buf: Buf,
     /// Channels.
     pub channels: u32,
@@ -116,9 +116,9 @@ impl Tensor {
 /// A plain array in the arena: coefficients, partial sums, pooled features, logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Array {
-    /// Where it lives.
+    /// The buffer that holds the array.
     pub buf: Buf,
-    /// First byte there; a multiple of 256.
+    /// First byte in the buffer; a multiple of 256.
     pub offset_bytes: u64,
     /// Length in bytes; a multiple of 16.
     pub bytes: u64,
@@ -131,20 +131,20 @@ impl Array {
     }
 }
 
-/// How an op reads a tensor: relu(norm(x)), both optional.
+/// How an op reads a tensor: relu(norm(x)), where both ReLU and norm are optional.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
     /// The tensor.
     pub x: Tensor,
-    /// Batch-norm coefficients of its channels, where its consumers see norm(x).
+    /// Batch-norm coefficients of the channels of x, where consumers read norm(x).
     pub coefs: Option<Array>,
     /// Whether ReLU is applied on top.
     pub relu: bool,
 }
 
 impl View {
-    /// What is rectified counts as normalised too, by the identity where it is not: half as many pipelines for
-    /// three operations per element.
+    /// ReLU without norm is compiled as ReLU with norm, with the coefficients of the identity. That halves the
+    /// number of pipelines and costs three operations per element.
     fn overrides(&self) -> Vec<(&'static str, u32)> {
         vec![
             ("NORM", u32::from(self.relu || self.coefs.is_some())),
@@ -152,8 +152,8 @@ impl View {
             ("RAGGED", self.x.map.ragged()),
         ]
     }
-    /// Bytes of a gradient in blocks at `firsts`, of which those that `accumulate` names are read too; and those of x
-    /// where ReLU asks for them.
+    /// Bytes of a gradient in blocks at `firsts`. Blocks that `accumulate` names are read as well as written. With
+    /// ReLU, the same blocks of x are read too.
     fn gradient_bytes(
         &self,
         channels: u32,
@@ -164,7 +164,7 @@ impl View {
         let read = blocks_bytes(self.x, channels, firsts.filter(|first| accumulate(*first)));
         written + read + if self.relu { written } else { 0 }
     }
-    /// The coefficients, those of the identity where there are none.
+    /// The coefficients of the view, or those of the identity.
     fn coefs_range(&self) -> Range {
         let len_bytes = u64::from(self.x.channels) * 16;
         self.coefs.map_or(Range { buf: Buf::Identity, offset_bytes: 0, len_bytes }, Array::range)
@@ -174,7 +174,7 @@ impl View {
 /// How an op reads the gradient of its output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GradView {
-    /// The tensor that holds it: gradients of norm(y) where `bn` is set, of y otherwise.
+    /// The tensor that holds the gradient of norm(y) where `bn` is set, otherwise the gradient of y.
     pub dz: Tensor,
     /// Coefficients of batch norm's backward pass, by channel of y.
     pub bn: Option<Array>,
@@ -192,7 +192,8 @@ impl GradView {
     fn drop_range(&self) -> Range {
         self.drop.map_or_else(|| self.dz.range(), Array::range)
     }
-    /// Bytes read for the gradients of `channels` channels of y in blocks at `firsts`, as (channel of dz, channel of y).
+    /// Bytes read for the gradients of `channels` channels of y, in blocks at `firsts` = (channel of dz, channel of
+    /// y).
     fn bytes(&self, y: Tensor, channels: u32, firsts: impl Iterator<Item = (u32, u32)> + Clone) -> u64 {
         let dz = blocks_bytes(self.dz, channels, firsts.clone().map(|(dz, _)| dz));
         let y = if self.bn.is_some() { blocks_bytes(y, channels, firsts.map(|(_, y)| y)) } else { 0 };
@@ -200,7 +201,7 @@ impl GradView {
     }
 }
 
-/// Where a parameter lies in `v`: offset and padded length in elements, both multiples of 64 and 4.
+/// The place of a parameter in `v`: the offset is a multiple of 64 elements, the padded length of 4 elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Param {
     /// First element; a multiple of 64.
@@ -209,19 +210,19 @@ pub struct Param {
     pub len: u32,
 }
 
-/// Which of a convolution's input channels its x holds: all of them, or a part, where a tensor of all would
-/// be larger than a page. Parts but the last have a multiple of four channels; the first writes the output,
-/// the others add to it.
+/// The input channels of a convolution that its x holds. x holds a part of the channels if a tensor of all channels
+/// would be larger than a page. Every part but the last has a multiple of four channels. The first part writes the
+/// output, and the others add to the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// First input channel in x.
+    /// First input channel that x holds.
     pub first: u32,
     /// Input channels of the convolution.
     pub of: u32,
 }
 
 impl Part {
-    /// All of `ci` channels.
+    /// All of the `ci` input channels.
     pub fn all(ci: u32) -> Self {
         Self { first: 0, of: ci }
     }
@@ -230,18 +231,19 @@ impl Part {
     }
 }
 
-/// The range of `v` (or a buffer laid out like it) that covers `params`, and its first element.
+/// The range of `v` (or of a buffer with the same layout) that covers `params`, and the first element of the range.
 pub fn cover(buf: Buf, params: &[Param]) -> (Range, u32) {
-    // Part of a parameter may start anywhere, a binding may not.
+    // A part of a parameter may start anywhere, but a binding must start at a multiple of 64 elements.
     let first = params.iter().map(|p| p.offset).min().unwrap_or(0) / 64 * 64;
     let end = params.iter().map(|p| p.offset + p.len).max().unwrap_or(4).next_multiple_of(4);
     let range = Range { buf, offset_bytes: u64::from(first) * 4, len_bytes: u64::from(end - first) * 4 };
     (range, first)
 }
 
-/// Splits `items` among invocations: (rounds per invocation, chunks = workgroups), where `parallel`
-/// workgroups run side by side anyway. As few chunks as keep a large GPU busy: each costs a reduction and
-/// partial sums. The rounds stay far from lavapipe's limit of 65,535 iterations.
+/// Splits `items` among invocations. The result is (rounds per invocation, chunks), with one workgroup per chunk.
+/// `parallel` is the number of workgroups that run side by side for each chunk. There are only as many chunks as
+/// keep a large GPU busy, because each chunk costs a reduction and partial sums. The rounds stay far below
+/// lavapipe's limit of 65,535 iterations.
 pub fn chunked(items: u32, parallel: u32) -> (u32, u32) {
     let waves = items.div_ceil(WORKGROUP);
     let wanted = (512 / parallel.max(1)).clamp(1, 16);
@@ -253,7 +255,7 @@ fn groups(items: u32) -> u32 {
     items.div_ceil(WORKGROUP)
 }
 
-/// Which form of a kernel runs; chosen per adapter, recorded in a run's manifest.
+/// The form of each kernel that runs. The form is chosen per adapter and recorded in a run's manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct Tuning {
@@ -265,20 +267,23 @@ pub struct Tuning {
     pub pool_rows: u32,
     /// Pointwise: output channels per invocation (4 to 64).
     pub pointwise_channels: u32,
-    /// Pointwise: quads per invocation (1 to 4; with the channels at most 64 quads in registers).
+    /// Pointwise: quads per invocation (1 to 4). Channels times quads is at most 64, because the quads are in
+    /// registers.
     pub pointwise_quads: u32,
     /// Pointwise weight gradient: side of the register tile (4, 8 or 16).
     pub weight_tile: u32,
-    /// Batch norm's backward: 1 to store its result, 0 to apply it wherever it is loaded.
+    /// Batch norm's backward: 1 to store its result, 0 to apply batch norm's backward wherever the result would be
+    /// loaded.
     pub stored_dy: u32,
-    /// Loads that an invocation has under way at once, in units of the least (1, 2 or 4): pointwise, and batch norm's sums.
+    /// Loads that an invocation has under way at once, as a multiple of the least number (1, 2 or 4). Used by
+    /// pointwise and by batch norm's sums.
     pub unroll: u32,
     /// Linear layer, forward: 1 for a workgroup per example and 16 classes, 0 for an invocation per output.
     pub linear_by_example: u32,
 }
 
 impl Tuning {
-    /// Whether every number is one that the kernels have a form for.
+    /// Whether the kernels have a form for every number.
     pub fn is_known(&self) -> bool {
         [1, 2, 4].contains(&self.depthwise_rows)
             && [1, 2].contains(&self.depthwise_quads)
@@ -292,7 +297,8 @@ impl Tuning {
             && self.linear_by_example <= 1
     }
 
-    /// For adapters that are programs on the CPU: few launches and few, wide loads; registers cost nothing.
+    /// For adapters that are programs on the CPU: few launches, and few but wide loads. Registers cost nothing
+    /// there.
     pub const SOFTWARE: Self = Self {
         depthwise_rows: 4,
         depthwise_quads: 2,
@@ -305,7 +311,7 @@ impl Tuning {
         linear_by_example: 0,
     };
 
-    /// For discrete GPUs: small tiles, so that a launch has workgroups for every multiprocessor and neighbouring
+    /// For discrete GPUs: small tiles, so that a launch has workgroups for every multiprocessor, and neighbouring
     /// invocations read neighbouring quads.
     pub const DISCRETE: Self = Self {
         depthwise_rows: 4,
@@ -319,29 +325,29 @@ impl Tuning {
         linear_by_example: 1,
     };
 
-    /// For GPUs that share the CPU's memory: fewer multiprocessors, less bandwidth, so that each load of the input
-    /// serves more output channels.
+    /// For GPUs that share the CPU's memory. They have fewer multiprocessors and less bandwidth, so each load of
+    /// the input serves more output channels.
     pub const INTEGRATED: Self = Self { pointwise_channels: 16, unroll: 2, ..Self::DISCRETE };
 
-    /// Registers of 32 bits that the largest kernel keeps per invocation, by counting what is live in its innermost
-    /// loop: accumulators, loaded values, and [`Self::ADDRESSES`] for addresses and counters. What is the same for a
-    /// whole workgroup (weights, coefficients) is left out: GPUs keep it in scalar registers or a constant cache.
-    /// An estimate for choosing forms.
+    /// Estimate, for choosing forms, of the 32-bit registers that the largest kernel keeps per invocation. The
+    /// values that are live in the innermost loop are counted: accumulators, loaded values, and [`Self::ADDRESSES`]
+    /// for addresses and counters. Values that are the same for a whole workgroup (weights, coefficients) are left
+    /// out, because GPUs keep them in scalar registers or a constant cache.
     pub fn registers(&self) -> u32 {
         let (tc, tq, tile) = (self.pointwise_channels, self.pointwise_quads, self.weight_tile);
         let (rows, quads) = (self.depthwise_rows, self.depthwise_quads);
         [
-            // Pointwise: TC·TQ sums, U times four channels of TQ quads.
+            // Pointwise: TC·TQ sums, and U times four channels of TQ quads.
             4 * tc * tq + 16 * tq * self.unroll,
-            // Its weight gradient: a square of sums, a column of x, one quad of dy.
+            // Weight gradient of pointwise: a square of sums, a column of x, one quad of dy.
             tile * tile + 4 * tile + 4,
-            // Depthwise at stride 2: R·Q sums, a row of 2 + 2Q quads.
+            // Depthwise at stride 2: R·Q sums, and a row of 2 + 2Q quads.
             4 * rows * quads + 4 * (2 + 2 * quads),
-            // Its weight gradient: 25 sums, R·Q quads of dy, a row of x; for a kernel of side 7 49 sums, and Q is 1 at
-            // stride 2.
+            // Weight gradient of depthwise: 25 sums, R·Q quads of dy, and a row of x. A kernel of side 7 has 49
+            // sums, and its Q is 1 at stride 2.
             25 + 4 * rows * quads + 4 * (2 + 2 * quads),
             49 + 4 * rows * quads + 4 * (2 + quads),
-            // Pool backward at stride 2: two quads per row, three of dy and three of taps.
+            // Backward pass of pools at stride 2: two quads per row, three quads of dy and three of taps.
             8 * self.pool_rows + 24,
         ]
         .into_iter()
@@ -349,24 +355,26 @@ impl Tuning {
             + Self::ADDRESSES
     }
 
-    /// See [`Self::registers`].
+    /// Registers for addresses and counters in [`Self::registers`].
     pub const ADDRESSES: u32 = 16;
 }
 
-/// The forms that version 0.1.0 ran everywhere: what its manifests do not name.
+/// The forms that version 0.1.0 ran on every adapter. A setting that a manifest of version 0.1.0 does not name has
+/// this value.
 impl Default for Tuning {
     fn default() -> Self {
         Self::SOFTWARE
     }
 }
 
-/// Bytes of a block of `channels` channels of `x` at each of `firsts`, blocks that occur several times counted once.
+/// Bytes of a block of `channels` channels of `x` at each of `firsts`. A block that occurs several times is counted
+/// once.
 fn blocks_bytes(x: Tensor, channels: u32, firsts: impl IntoIterator<Item = u32>) -> u64 {
     let distinct: std::collections::BTreeSet<u32> = firsts.into_iter().collect();
     distinct.len() as u64 * u64::from(channels) * x.channel_bytes()
 }
 
-/// A dispatch without flops that touches all it binds; ops fill in what differs.
+/// A dispatch without flops, whose bytes are those of all bindings. An op replaces the fields that differ.
 fn dispatch(
     shader: &'static str,
     entry: &'static str,

@@ -1,9 +1,9 @@
-//! The update of v: global norm, clip, SGD with momentum and weight decay → dispatches of `sgd.wgsl`.
+//! The update of v (global norm, clip, SGD with momentum and weight decay) → dispatches of `sgd.wgsl`.
 
 use super::{WORKGROUP, chunked, dispatch, groups};
 use crate::kernel::{Buf, Dispatch, Params, Range};
 
-/// Scalars that `sgd.wgsl` and `reduce.wgsl` read and write, by position in the `Scalars` buffer.
+/// Scalars that `sgd.wgsl` and `cross_entropy.wgsl` read or write, by position in the `Scalars` buffer.
 pub mod scalar {
     /// Weight of the child whose gradient is being accumulated.
     pub const CHILD: usize = 0;
@@ -13,9 +13,9 @@ pub mod scalar {
     pub const MOMENTUM: usize = 2;
     /// Weight decay.
     pub const DECAY: usize = 3;
-    /// Largest norm of the gradient.
+    /// Largest norm of the gradient; a larger gradient is clipped.
     pub const MAX_NORM: usize = 4;
-    /// The clip factor as applied (written by the GPU).
+    /// The clip factor that was applied (written by the GPU).
     pub const CLIP: usize = 5;
     /// The norm of the gradient (written by the GPU).
     pub const NORM: usize = 6;
@@ -23,17 +23,17 @@ pub mod scalar {
     pub const COUNT: usize = 64;
 }
 
-/// Length of the `Norms` buffer, which starts as zeros: room for the chunks of 64 pieces.
+/// Length of the `Norms` buffer in bytes: enough for the chunks of 64 pieces. The buffer starts as zeros.
 pub const NORMS_BYTES: u64 = 1 << 16;
 
 fn params(quads: u32, rounds: u32, chunks: u32) -> Params {
     Params::new().set("quads", quads).set("rounds", rounds).set("chunks", chunks)
 }
 
-/// Updates `elements` numbers of v (a multiple of 64) from the accumulated gradient, which is cleared.
+/// Updates `elements` numbers of v (a multiple of 64) from the accumulated gradient, and clears the gradient.
 ///
-/// v may be larger than one binding, or than the 65,535 workgroups of one launch reach: the update then
-/// goes piece by piece of at most `piece_bytes`.
+/// v may be larger than one binding, or larger than the 65,535 workgroups of one launch reach. Then the update runs
+/// in pieces of at most `piece_bytes`.
 pub fn update(elements: u32, piece_bytes: u64) -> Vec<Dispatch> {
     let reach = u64::from(65_535 * 4 * WORKGROUP);
     let piece = (piece_bytes / 4).min(reach).min(u64::from(elements)) as u32 / 64 * 64;
@@ -50,7 +50,7 @@ pub fn update(elements: u32, piece_bytes: u64) -> Vec<Dispatch> {
     let mut all_chunks = 0;
     for &p in &pieces {
         let (rounds, chunks) = chunked(p.1 / 4, 1);
-        // Each piece's sums start at a fresh 256-byte boundary of `Norms`.
+        // The sums of each piece start at a multiple of 256 bytes in `Norms`.
         let target = Range {
             offset_bytes: u64::from(all_chunks) * 4,
             len_bytes: (u64::from(chunks) * 4).next_multiple_of(256),
@@ -61,7 +61,7 @@ pub fn update(elements: u32, piece_bytes: u64) -> Vec<Dispatch> {
         out.push(dispatch("sgd", "norm_chunks", vec![], bindings, params, [chunks, 1, 1]));
         all_chunks += chunks.next_multiple_of(64);
     }
-    // The gaps between pieces were cleared when the buffer was made and stay zero.
+    // The gaps between pieces were cleared when the buffer was made, and they stay zero.
     let all = params(0, 0, all_chunks);
     out.push(dispatch("sgd", "clip", vec![], vec![scalars, ("partial", norms)], all, [1, 1, 1]));
     for &p in &pieces {

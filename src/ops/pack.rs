@@ -1,11 +1,11 @@
-//! The weights of a child, side by side → dispatches of `pack.wgsl`.
+//! Copies of a child's weights, side by side → dispatches of `pack.wgsl`.
 
 use super::{BINDING_BYTES, Param, WORKGROUP, cover, dispatch};
 use crate::kernel::{Buf, Dispatch, Params};
 
 const MAX_COPIES: usize = 256;
 
-/// Copies parameters of v to their places in `Packed`: (from, to), lengths alike.
+/// Copies parameters of v to their places in `Packed`. A copy is (from, to), both of the same length.
 pub fn copy(copies: &[(Param, Param)]) -> Vec<Dispatch> {
     let one = |copies: &[(Param, Param)]| {
         let sources: Vec<Param> = copies.iter().map(|c| c.0).collect();
@@ -17,12 +17,13 @@ pub fn copy(copies: &[(Param, Param)]) -> Vec<Dispatch> {
         let params = Params::new().rows("tasks", copies.iter().map(task));
         let largest = copies.iter().map(|c| c.0.len / 4).max().unwrap_or(0);
         let grid = [largest.div_ceil(WORKGROUP), copies.len() as u32, 1];
-        // What lies between the weights that a child uses is bound, and stays where it is.
+        // The ranges also cover gaps between the child's weights. The kernel does not touch the gaps, so they are
+        // left out here.
         let bytes = copies.iter().map(|(from, _)| 2 * 4 * u64::from(from.len)).sum();
         let bindings = vec![("v", v), ("packed", packed)];
         Dispatch { bytes, ..dispatch("pack", "copy", vec![], bindings, params, grid) }
     };
-    // What one dispatch reads of v must fit a binding.
+    // The part of v that one dispatch reads must fit a binding.
     let mut sorted = copies.to_vec();
     sorted.sort_by_key(|c| c.0.offset);
     let mut out = Vec::new();
@@ -30,7 +31,7 @@ pub fn copy(copies: &[(Param, Param)]) -> Vec<Dispatch> {
         let first = u64::from(sorted[0].0.offset);
         let fits = |c: &(Param, Param)| (u64::from(c.0.offset + c.0.len) - first) * 4 <= BINDING_BYTES - 256;
         let mut here: Vec<_> = sorted.drain(..sorted.iter().take_while(|c| fits(c)).count().max(1)).collect();
-        // Alike sizes together, so that few workgroups have nothing to do.
+        // Similar sizes share a dispatch, so that few workgroups have nothing to do.
         here.sort_by_key(|c| (c.0.len, c.0.offset));
         let groups = here.chunk_by(|a, b| b.0.len < 4 * a.0.len.max(256));
         out.extend(groups.flat_map(|group| group.chunks(MAX_COPIES)).map(one));

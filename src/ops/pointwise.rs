@@ -29,15 +29,15 @@ pub struct Task {
 /// A group of convolutions of the same shape.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pointwise {
-    /// Input channels of each, or those of the part in x.
+    /// Number of input channels of each convolution that x holds.
     pub ci: u32,
-    /// Which part.
+    /// The input channels that x holds.
     pub part: Part,
-    /// Output channels of each.
+    /// Output channels of each convolution.
     pub co: u32,
     /// The input.
     pub x: View,
-    /// The output; same map as x.
+    /// The output, with the map of x.
     pub y: Tensor,
     /// The convolutions.
     pub tasks: Vec<Task>,
@@ -53,7 +53,7 @@ impl Pointwise {
         self.part.of.div_ceil(4)
     }
 
-    /// Where the rows of the gradient of x's part of the weights belong.
+    /// The place, in the parameter, of the rows of the gradient of the weights of x's part.
     pub fn rows(&self) -> Rows {
         Rows { len: 4 * self.ci4(), pitch: 4 * self.row4(), column: self.part.first }
     }
@@ -79,7 +79,7 @@ impl Pointwise {
         self.tasks.iter().map(|t| t.source)
     }
 
-    /// Bytes of the gradients that are read.
+    /// Bytes that are read for the gradients of y.
     fn grad_bytes(&self, g: &GradView) -> u64 {
         g.bytes(self.y, self.co, self.tasks.iter().map(|t| (t.dz, t.target)))
     }
@@ -101,7 +101,8 @@ impl Pointwise {
             .rows("modes", self.tasks.iter().map(|t| [u32::from(accumulate(t.source)), t.drop, 0, 0]))
     }
 
-    /// Channels per invocation: no more than there are, and few different numbers, since each is compiled.
+    /// Channels per invocation: no more than there are channels. Only few different numbers occur, because each
+    /// number is compiled.
     fn channels(wanted: u32, there: u32) -> u32 {
         if wanted <= there { wanted.max(4) } else { there.next_multiple_of(4).min(wanted).clamp(4, 16) }
     }
@@ -114,13 +115,14 @@ impl Pointwise {
         self.tasks.iter().map(|t| t.w).collect()
     }
 
-    /// The same convolutions in pieces of output channels whose weights fit a uniform binding.
+    /// The same convolutions in pieces of output channels, so that the weights of a piece fit a uniform binding.
     fn pieces(&self) -> Vec<Self> {
         let rows = UNIFORM_BYTES as u32 / (16 * self.row4());
         if cover(Buf::Packed, &self.weights()).0.len_bytes <= UNIFORM_BYTES {
             return vec![self.clone()];
         }
-        // Pieces start at multiples of 256 bytes, and have few different numbers of rows, since each is compiled.
+        // A piece starts at a multiple of 256 bytes. Only few different numbers of rows occur, because each number
+        // is compiled.
         let aligned = 16 >> self.row4().trailing_zeros().min(4);
         let unit = [16, aligned.max(4), aligned].into_iter().find(|unit| *unit <= rows).unwrap_or(aligned);
         let rows = (rows / unit * unit).max(unit).min(self.co);
@@ -137,7 +139,7 @@ impl Pointwise {
         self.tasks.iter().flat_map(|task| starts.clone().map(move |row| piece(task, row))).collect()
     }
 
-    /// y from x.
+    /// Computes y from x.
     pub fn forward(&self, tuning: &Tuning) -> Vec<Dispatch> {
         self.pieces().iter().map(|piece| piece.forward_piece(tuning)).collect()
     }
@@ -159,7 +161,7 @@ impl Pointwise {
         }
     }
 
-    /// dx (+)= Wᵀ dy; `accumulate(source)` says whether that block of dx already holds something.
+    /// dx (+)= Wᵀ dy. `accumulate(source)` says whether that block of dx already holds something.
     pub fn backward_data(
         &self,
         g: &GradView,
@@ -189,7 +191,8 @@ impl Pointwise {
         let mut overrides = self.x.overrides();
         overrides.extend(g.overrides());
         let adds = self.tasks.iter().any(|t| accumulate(t.source));
-        // A quad for each output channel, where forward has four for each of its units.
+        // This pass loads one quad per unit of U (an output channel). Forward loads four (a quad of input
+        // channels).
         let unroll = if tuning.unroll == 1 { 1 } else { (2 * tuning.unroll).min(16 / tq) };
         overrides.extend([("TC", tc), ("TQ", tq), ("U", unroll), ("ADD", u32::from(adds))]);
         let bindings = vec![
@@ -217,7 +220,7 @@ impl Pointwise {
         self.co.div_ceil(tile) * self.ci.div_ceil(tile) * self.tasks.len() as u32
     }
 
-    /// Chunks of partial sums that `backward_weight` leaves, each of `elements()` numbers.
+    /// Chunks of partial sums that `backward_weight` leaves. Each chunk has `elements()` numbers.
     pub fn chunks(&self, tuning: &Tuning) -> u32 {
         chunked(self.x.x.map.quads(), self.weight_tiles(tuning)).1
     }

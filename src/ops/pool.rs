@@ -17,27 +17,27 @@ pub struct Task {
     pub drop: u32,
 }
 
-/// Pools of the same kind and stride of several blocks of x.
+/// Pools of the same kind and stride, each of a block of x.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
-    /// Max (true) or average.
+    /// True for max, false for average.
     pub max: bool,
-    /// 1 or 2.
+    /// Stride, 1 or 2.
     pub stride: u32,
-    /// Channels of each.
+    /// Channels of each pool.
     pub channels: u32,
     /// The input.
     pub x: View,
     /// The output.
     pub y: Tensor,
-    /// Taps of the maxima, u32 \[T·C\]\[quads\] (max only).
+    /// Taps of the maxima, u32 \[T·C\]\[quads\] (max pools only).
     pub index: Option<Array>,
     /// The pools.
     pub tasks: Vec<Task>,
 }
 
 impl Pool {
-    /// Bytes of `index` for `channels` channels in all of a map like y's.
+    /// Bytes of `index` for `channels` channels of all tasks together, with a map like that of y.
     pub fn index_bytes(y: Tensor, channels: u32) -> u64 {
         u64::from(y.map.pitch()) * 4 * u64::from(channels)
     }
@@ -63,7 +63,7 @@ impl Pool {
         self.index.map_or_else(|| self.y.range(), Array::range)
     }
 
-    /// y (and the taps of the maxima) from x.
+    /// Computes y, and the taps of the maxima, from x.
     pub fn forward(&self, tuning: &Tuning) -> Dispatch {
         let rows = tuning.pool_rows.min(self.y.map.h.next_power_of_two());
         let row_tiles = self.y.map.h.div_ceil(rows);
@@ -91,7 +91,7 @@ impl Pool {
         self.tasks.iter().map(|t| t.source)
     }
 
-    /// Bytes of the taps, a byte per output.
+    /// Bytes of the taps. A tap is one byte per output.
     fn taps_bytes(&self) -> u64 {
         self.index.map_or(0, |index| index.bytes)
     }
@@ -100,7 +100,7 @@ impl Pool {
         9 * u64::from(self.channels) * self.tasks.len() as u64 * u64::from(self.y.map.count())
     }
 
-    /// dx (+)= for each source block.
+    /// Writes dx, or adds to dx, for each source block.
     pub fn backward(
         &self,
         g: &GradView,

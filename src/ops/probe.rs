@@ -8,7 +8,8 @@ fn params(x: Array, rounds: u32, a: f32, b: f32) -> Params {
     Params::new().set("n_quads", n_quads).set("rounds", rounds).float("a", a).float("b", b)
 }
 
-/// `groups` workgroups of 64 chains of multiply-adds, 96·`rounds` quads each; `out` gets a quad per invocation.
+/// `groups` workgroups of 64 invocations. Each invocation does 96·`rounds` multiply-adds of quads and writes a quad
+/// to `out`.
 pub fn arithmetic(out: Array, groups: u32, rounds: u32) -> Dispatch {
     let flops = u64::from(groups) * 64 * u64::from(rounds) * 8 * 12 * 8;
     let words = params(out, rounds, 0.5, 1.0);
@@ -27,14 +28,14 @@ pub fn copy(x: Array, out: Array) -> Dispatch {
     dispatch("probe", "copy", vec![], bindings, params(x, 0, 0.0, 0.0), grid)
 }
 
-/// `groups` workgroups that load 16 quads of x per invocation, `apart` from one another; the quads of x are a power of
-/// two.
+/// `groups` workgroups whose invocations load 16 quads of x each, at distances of `apart` quads. The number of
+/// quads of x must be a power of two.
 pub fn load(x: Array, out: Array, groups: u32, apart: u32) -> Dispatch {
     let bindings = vec![("x", x.range()), ("out", out.range())];
     dispatch("probe", "load", vec![], bindings, params(x, apart, 0.0, 0.0), [groups, 1, 1])
 }
 
-/// Parameters of `fill.wgsl`: so many quads of this value.
+/// Parameters of `fill.wgsl`: the number of quads and their value.
 pub fn fill_params(n_quads: u32, value: f32) -> Params {
     Params::new().set("n_quads", n_quads).float("value", value)
 }

@@ -1,4 +1,5 @@
-//! Weight gradients of a child → the accumulated gradient.
+//! Partial sums of a child's weight gradients → dispatches of `reduce.wgsl` that add them to the accumulated
+//! gradient.
 
 use super::{Array, BINDING_BYTES, Param, WORKGROUP, cover, dispatch};
 use crate::kernel::{Buf, Dispatch, Params};
@@ -8,7 +9,7 @@ use crate::kernel::{Buf, Dispatch, Params};
 pub struct Task {
     /// First element in the partial sums.
     pub first: u32,
-    /// Chunks to add up.
+    /// Number of chunks to add up.
     pub chunks: u32,
     /// Elements from one chunk to the next.
     pub stride: u32,
@@ -16,7 +17,7 @@ pub struct Task {
     pub elements: u32,
     /// The parameter.
     pub target: Param,
-    /// Which of its columns, where these are the sums of a part of them.
+    /// The columns of the parameter that the sums belong to, if they do not belong to all columns.
     pub rows: Option<Rows>,
 }
 
@@ -31,12 +32,12 @@ pub struct Rows {
     pub column: u32,
 }
 
-/// grad\[target\] += Σ_chunks partial, for parameters whose partial sums lie in one array.
+/// grad\[target\] += Σ_chunks partial, for parameters whose partial sums are in one array.
 pub fn accumulate(partial: Array, tasks: &[Task]) -> Vec<Dispatch> {
     accumulate_into(Buf::Grad, partial, tasks)
 }
 
-/// The same for targets in another buffer than the gradient of v.
+/// The same as [`accumulate`], for targets in the buffer `buf` instead of the gradient of v.
 pub fn accumulate_into(buf: Buf, partial: Array, tasks: &[Task]) -> Vec<Dispatch> {
     let one = |tasks: &[Task]| {
         let targets: Vec<Param> = tasks.iter().map(|t| t.target).collect();
@@ -50,7 +51,7 @@ pub fn accumulate_into(buf: Buf, partial: Array, tasks: &[Task]) -> Vec<Dispatch
         let largest = tasks.iter().map(|t| t.elements).max().unwrap_or(0);
         let bindings = vec![("partial", partial.range()), ("grad", grad)];
         let grid = [largest.div_ceil(WORKGROUP), tasks.len() as u32, 1];
-        // Each partial sum is read, and each element of the gradient read and written.
+        // Each partial sum is read. Each element of the gradient is read and written.
         let touched = |t: &Task| 4 * u64::from(t.elements) * u64::from(t.chunks + 2);
         let bytes = tasks.iter().map(touched).sum();
         Dispatch { bytes, ..dispatch("reduce", "accumulate", vec![], bindings, params, grid) }

@@ -1,7 +1,8 @@
 //! Every second row and column → dispatches of `subsample.wgsl`.
 //!
-//! y\[t\] has C channels, x at even rows and columns: what a 1x1 convolution of stride 2 reads. Or it has 2C, those and
-//! then x at odd rows and columns: the two half-resolution inputs of FactorizedReduce.
+//! y\[t\] has C channels: x at even rows and columns, which a 1x1 convolution of stride 2 reads. With two offsets,
+//! y\[t\] has 2C channels: the same C channels, then x at odd rows and columns. These are the two half-resolution
+//! inputs of FactorizedReduce.
 
 use super::depthwise::by_source;
 use super::{Tensor, View, blocks_bytes, dispatch, groups};
@@ -12,9 +13,9 @@ use crate::kernel::{Dispatch, Params};
 pub struct Subsample {
     /// Channels of each block of x.
     pub channels: u32,
-    /// 1 for even places only, 2 for even and then odd ones.
+    /// 1 for even places only, 2 for even places and then odd places.
     pub offsets: u32,
-    /// The input; even height and width where there are two offsets.
+    /// The input. Height and width are even if there are two offsets.
     pub x: View,
     /// The output, \[T·offsets·C\]\[N\]\[⌈H/2⌉\]\[⌈W/2⌉\].
     pub y: Tensor,
@@ -30,7 +31,7 @@ impl Subsample {
             .set("channels", self.channels)
     }
 
-    /// Two offsets are the shader's default, and go without saying.
+    /// `OFFSETS` is left out for two offsets, because 2 is the shader's default.
     fn overrides(&self) -> Vec<(&'static str, u32)> {
         let mut overrides = self.x.overrides();
         if self.offsets != 2 {
@@ -39,21 +40,21 @@ impl Subsample {
         overrides
     }
 
-    /// y from x.
+    /// Computes y from x.
     pub fn forward(&self) -> Dispatch {
         let params =
             self.params().rows("tasks", self.sources.iter().map(|&s| [s, 0, 0, 0])).rows::<4>("entries", []);
         let bindings =
             vec![("x", self.x.x.range()), ("coefs", self.x.coefs_range()), ("out", self.y.range())];
         let grid = [groups(self.y.map.quads()), self.channels, self.sources.len() as u32];
-        // With one offset every second row is read.
+        // With one offset, only every second row is read.
         let rows = u64::from(self.offsets * self.y.map.h);
         let x = blocks_bytes(self.x.x, self.channels, self.sources.iter().copied());
         let bytes = x * rows / u64::from(self.x.x.map.h) + self.y.bytes();
         Dispatch { bytes, ..dispatch("subsample", "forward", self.overrides(), bindings, params, grid) }
     }
 
-    /// dx (+)= for each source block.
+    /// Writes dx, or adds to dx, for each source block.
     pub fn backward(&self, dy: Tensor, dx: Tensor, accumulate: impl Fn(u32) -> bool) -> Dispatch {
         let tasks = self.sources.iter().enumerate().map(|(i, &s)| (s, [i as u32, 0, 0, 0]));
         let (sources, entries) = by_source(tasks);

@@ -3,10 +3,10 @@
 use super::{Tensor, dispatch, groups};
 use crate::kernel::{Dispatch, Params};
 
-/// Windows of `window` pixels every `stride`, or (`window` 0) adaptive ones.
+/// Windows of `window` pixels at every `stride` pixels, or adaptive windows if `window` is 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WindowPool {
-    /// Side of the window; 0: adaptive.
+    /// Side of the window; 0 for adaptive windows.
     pub window: u32,
     /// Stride of fixed windows.
     pub stride: u32,
@@ -28,14 +28,14 @@ impl WindowPool {
             .set("accumulate", u32::from(accumulate))
     }
 
-    /// y from x.
+    /// Computes y from x.
     pub fn forward(&self) -> Dispatch {
         let bindings = vec![("x", self.x.range()), ("out", self.y.range())];
         let grid = [groups(self.y.map.quads()), self.y.channels, 1];
         dispatch("window_pool", "forward", self.overrides(), bindings, self.params(false), grid)
     }
 
-    /// dx (+)= from dy.
+    /// Writes dx, or adds to dx, from dy.
     pub fn backward(&self, dy: Tensor, dx: Tensor, accumulate: bool) -> Dispatch {
         let bindings = vec![("x", self.x.range()), ("dy", dy.range()), ("dx", dx.range())];
         let grid = [groups(self.x.map.quads()), self.x.channels, 1];

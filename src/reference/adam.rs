@@ -1,17 +1,17 @@
-//! Adam on the logits of π: bias-corrected, eps 1e-8, no decay, ascending.
+//! Adam on the logits of π, ascending: bias-corrected, eps 1e-8, no decay.
 
-/// What the step needs besides the tensors.
+/// Settings of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
     /// Learning rate.
     pub lr: f64,
-    /// Decay of the first and of the second moment.
+    /// Decay of the first moment and of the second moment.
     pub betas: (f64, f64),
-    /// Added to the root of the second moment.
+    /// Number that is added to the root of the second moment.
     pub eps: f64,
 }
 
-/// Step number `t` (from 1): `m = β₁·m + (1−β₁)·g`, `v = β₂·v + (1−β₂)·g²`,
+/// Step number `t` (counted from 1): `m = β₁·m + (1−β₁)·g`, `v = β₂·v + (1−β₂)·g²`,
 /// `x += lr · (m/(1−β₁ᵗ)) / (√(v/(1−β₂ᵗ)) + eps)`.
 pub fn ascend(x: &mut [f64], m: &mut [f64], v: &mut [f64], g: &[f64], t: u64, adam: Adam) {
     let (beta1, beta2) = adam.betas;

@@ -1,6 +1,6 @@
 //! Average pool: the mean of the elements under the window; padding is not counted in the divisor.
 //!
-//! 3x3 with pad 1 is the primitive; 5x5 with stride 3 or 2 and no pad is the auxiliary head's.
+//! The primitive is 3x3 with pad 1. The auxiliary head's pool is 5x5 with stride 3 or 2 and without padding.
 
 use super::{T4, Window};
 
@@ -56,7 +56,7 @@ pub fn backward(x: &T4, dy: &T4, win: Window) -> T4 {
     dx
 }
 
-/// How many taps of output `out` lie inside a side of `n` inputs.
+/// Number of taps of output `out` that lie inside a side of `n` inputs.
 fn inside(win: Window, out: usize, n: usize) -> f64 {
     (0..win.k).filter(|&tap| win.input(out, tap, n).is_some()).count() as f64
 }

@@ -1,13 +1,13 @@
 //! Batch norm: `y = γ·(x − mean)·rstd + β` per channel, `rstd = 1/√(var + 1e-5)`.
 //!
-//! In training (and in the whole search) `mean` and the biased `var` are those of the batch and depend on
-//! `x`; at evaluation they are given constants. Without `γ` and `β` these are 1 and 0.
+//! In training (and in the whole search) `mean` and the biased `var` are those of the batch and depend on `x`. At
+//! evaluation they are given constants. Without affine parameters `γ` is 1 and `β` is 0.
 
 use super::T4;
 
-/// Added to the variance.
+/// Number that is added to the variance.
 pub const EPS: f64 = 1e-5;
-/// Share of the batch in a running statistic's update.
+/// Share of the batch in the update of a running statistic.
 pub const MOMENTUM: f64 = 0.1;
 
 /// Mean and variance of each channel.
@@ -15,7 +15,7 @@ pub const MOMENTUM: f64 = 0.1;
 pub struct Stats {
     /// `[C]`.
     pub mean: Vec<f64>,
-    /// `[C]`; of a batch, biased (divided by N·H·W).
+    /// `[C]`. The variance of a batch is the biased one (divided by N·H·W).
     pub var: Vec<f64>,
 }
 
@@ -49,7 +49,7 @@ pub fn statistics(x: &T4) -> Stats {
 }
 
 /// The running statistics after a batch of `m` = N·H·W elements per channel with statistics `batch`:
-/// `0.9·running + 0.1·batch`, with the batch's unbiased variance (0 stays 0 when `m` is 1).
+/// `0.9·running + 0.1·batch`, with the unbiased variance of the batch (a variance of 0 stays 0 if `m` is 1).
 pub fn update_running(running: &Stats, batch: &Stats, m: usize) -> Stats {
     let unbias = m as f64 / (m as f64 - 1.0).max(1.0);
     let mix = |old: &[f64], new: &[f64], scale: f64| {
@@ -58,7 +58,7 @@ pub fn update_running(running: &Stats, batch: &Stats, m: usize) -> Stats {
     Stats { mean: mix(&running.mean, &batch.mean, 1.0), var: mix(&running.var, &batch.var, unbias) }
 }
 
-/// Normalises `x` `[C][N][H][W]` with `stats` (the batch's or the running ones); `affine` is `(γ, β)`, `[C]` each.
+/// Normalises `x` `[C][N][H][W]` with `stats` (of the batch, or running). `affine` is `(γ, β)`, `[C]` each.
 pub fn forward(x: &T4, stats: &Stats, affine: Option<(&[f64], &[f64])>) -> T4 {
     let m = x.per_channel();
     let mut y = x.zeros_like();
@@ -88,7 +88,8 @@ pub fn backward(x: &T4, stats: &Stats, gamma: Option<&[f64]>, dy: &T4) -> Grads 
     grads
 }
 
-/// Backward with given statistics, which do not depend on `x`: `dx = γ·rstd·dy`; `dγ` and `dβ` as above.
+/// Backward with given statistics, which do not depend on `x`: `dx = γ·rstd·dy`. `dγ` and `dβ` are as in
+/// [`backward`].
 pub fn backward_eval(x: &T4, stats: &Stats, gamma: Option<&[f64]>, dy: &T4) -> Grads {
     let m = x.per_channel();
     let mut grads = Grads { dx: x.zeros_like(), dgamma: vec![0.0; x.c], dbeta: vec![0.0; x.c] };

@@ -1,4 +1,4 @@
-//! Accumulation of a child's gradient, the norm over all of `v`, and the factor that clips it.
+//! Accumulation of a child's gradient, the norm over all of `v`, and the factor that clips the gradient.
 
 /// `acc += scale·g`, element by element.
 pub fn accumulate(acc: &mut [f64], scale: f64, g: &[f64]) {

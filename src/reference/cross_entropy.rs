@@ -1,4 +1,4 @@
-//! Log-softmax cross-entropy: `log p(y_n) = z[y_n] − log Σ_k exp z[k]`; the loss is minus its mean over N.
+//! Log-softmax cross-entropy: `log p(y_n) = z[y_n] − log Σ_k exp z[k]`. The loss is minus the mean of this over N.
 
 use super::T4;
 
@@ -7,7 +7,7 @@ pub fn log_likelihood(z: &T4, labels: &[usize]) -> Vec<f64> {
     labels.iter().enumerate().map(|(n, &label)| z.at(label, n, 0, 0) - log_sum_exp(z, n)).collect()
 }
 
-/// The same with the target spread by ε: `(1 − ε) log p(y_n) + ε/K Σ_k log p(k)`, minus PyTorch's
+/// The log-likelihood with the target spread by ε: `(1 − ε) log p(y_n) + ε/K Σ_k log p(k)`. This is minus PyTorch's
 /// `CrossEntropyLoss(label_smoothing=ε, reduction='none')`.
 pub fn smoothed(z: &T4, labels: &[usize], smoothing: f64) -> Vec<f64> {
     let example = |(n, &label): (usize, &usize)| {

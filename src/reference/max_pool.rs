@@ -1,6 +1,6 @@
-//! Max pool 3x3, pad 1: the largest element under the window; the padding never wins.
+//! Max pool 3x3, pad 1: the largest element under the window. The padding never wins.
 //!
-//! A tie goes to the first maximum in row-major order, which decides where the gradient goes.
+//! If several elements are the largest, the first in row-major order wins and gets the gradient.
 
 use super::{T4, Window};
 
@@ -9,7 +9,7 @@ pub fn window(stride: usize) -> Window {
     Window { k: 3, stride, pad: 1, dilation: 1 }
 }
 
-/// `x` `[C][N][H][W]` → `y` `[C][N][H'][W']` and, for each of its elements, the winner's index in `x.data`.
+/// `x` `[C][N][H][W]` → `y` `[C][N][H'][W']` and, for each element of `y`, the winner's index in `x.data`.
 pub fn forward(x: &T4, stride: usize) -> (T4, Vec<usize>) {
     let win = window(stride);
     let mut y = T4::zeros(x.c, x.n, win.outputs(x.h), win.outputs(x.w));
@@ -30,7 +30,7 @@ pub fn forward(x: &T4, stride: usize) -> (T4, Vec<usize>) {
                             }
                         }
                     }
-                    // With pad 1 the window's centre is always inside, so there is a winner.
+                    // With pad 1 the centre of the window is always inside, so there is a winner.
                     let winner = best.unwrap_or_default();
                     *y.at_mut(c, n, i, j) = x.data[winner];
                     winners.push(winner);

@@ -2,7 +2,7 @@
 
 use super::T4;
 
-/// Terms `[C][N][H][W]` of one shape, each with its factor, at least one → `y` of that shape.
+/// One or more terms `[C][N][H][W]` of one shape, each with its factor → `y` of that shape.
 pub fn forward(terms: &[(&T4, f64)]) -> T4 {
     let mut y = terms[0].0.zeros_like();
     for (x, factor) in terms {

@@ -1,9 +1,10 @@
-//! Every operation in f64 as plain nested loops, forward and backward: what the kernels are compared with.
+//! Every operation in f64 as plain nested loops, forward and backward. The kernels are compared with these
+//! operations.
 //!
-//! Nothing here is clever and nothing here knows the kernels, the plan or a device: a loop follows the
-//! formula it stands for. [`network`] composes the operations into whole networks, [`search_step`] into
-//! one step of Algorithm 1. Shapes that do not agree are a bug of the caller and panic in the operations;
-//! [`network`] and [`search_step`] check what comes from outside and return errors.
+//! Every loop follows its formula plainly, and nothing here knows the kernels, the plan or a device. [`network`]
+//! composes the operations into whole networks, and [`search_step`] composes them into one step of Algorithm 1.
+//! Operations panic if shapes do not agree, because that is a bug of the caller. [`network`] and [`search_step`]
+//! check their arguments and return errors.
 
 pub mod adam;
 pub mod adaptive_pool;
@@ -94,7 +95,7 @@ impl T4 {
         self.data[self.index(c, n, i, j)]
     }
 
-    /// The same element, to be written.
+    /// The element of channel `c`, example `n`, row `i`, column `j`, for writing.
     pub fn at_mut(&mut self, c: usize, n: usize, i: usize, j: usize) -> &mut f64 {
         let index = self.index(c, n, i, j);
         &mut self.data[index]
@@ -123,21 +124,21 @@ impl T4 {
 pub struct Window {
     /// Side in taps.
     pub k: usize,
-    /// Distance of two outputs' windows in the input.
+    /// Distance, in the input, of the windows of two neighbouring outputs.
     pub stride: usize,
-    /// Zeros (or nothing, in a pool) on each side of the input.
+    /// Zeros on each side of the input. In a pool, the padding has no elements.
     pub pad: usize,
-    /// Distance of two taps in the input.
+    /// Distance, in the input, of two neighbouring taps.
     pub dilation: usize,
 }
 
 impl Window {
-    /// Outputs along a side of `n` inputs.
+    /// Number of outputs along a side of `n` inputs.
     pub fn outputs(&self, n: usize) -> usize {
         (n + 2 * self.pad - self.dilation * (self.k - 1) - 1) / self.stride + 1
     }
 
-    /// The input under tap `tap` of output `out` along a side of `n` inputs; none in the padding.
+    /// The input under tap `tap` of output `out` along a side of `n` inputs. `None` if the tap is in the padding.
     pub fn input(&self, out: usize, tap: usize, n: usize) -> Option<usize> {
         (out * self.stride + tap * self.dilation).checked_sub(self.pad).filter(|&i| i < n)
     }

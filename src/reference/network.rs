@@ -1,8 +1,8 @@
 //! A network, its weights and a batch → logits, log-likelihoods, gradients, running statistics.
 //!
-//! Forward computes the layers of [`Net`] one after another and keeps every value; backward goes through them from the
-//! end and adds each layer's gradients to those of what it read. The layers are those that the device runs; every number
-//! is computed apart from it.
+//! Forward computes the layers of [`Net`] one after another and keeps every value. Backward goes through the layers
+//! from the last to the first, and adds the gradients of each layer to the gradients of the layer's inputs. The
+//! layers are the same as those on the device, but every number is computed independently of the device.
 
 mod backward;
 mod check;
@@ -17,33 +17,32 @@ use super::{
 use crate::Result;
 use crate::network::{self, Kind, Net};
 
-/// Tensors by the names of the reference implementation's files: shape and elements in C order.
+/// Tensors by their names in the reference implementation's files: shape, and elements in C order.
 pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f64>)>;
 
-/// The tensor of a mixed network's factors.
+/// Name of the tensor with the factors of a mixed network.
 pub const FACTORS: &str = "factors";
 
 /// Weight of the auxiliary head's cross-entropy in the loss.
 pub const AUX_WEIGHT: f64 = 0.4;
 
-/// Whether a final network normalises with the batch's or the running statistics.
+/// The statistics that a final network normalises with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Batch statistics, drop-path, auxiliary head.
     Train,
-    /// Running statistics, neither drop-path nor auxiliary head. A search child has no such mode: its
-    /// batch norms use batch statistics always.
+    /// Running statistics, no drop-path, no auxiliary head. A search child uses batch statistics in this mode too.
     Eval,
 }
 
-/// A batch as it is fed to a network.
+/// The batch that a network reads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// `[Cin][N][H][W]`.
     pub images: T4,
     /// `[N]`.
     pub labels: Vec<usize>,
-    /// Drop-path: by row of its factors, the mask `[N]` already divided by the keep probability.
+    /// Drop-path masks `[N]` by row of the factors. The masks are already divided by the keep probability.
     pub drop_path: BTreeMap<usize, Vec<f64>>,
 }
 
@@ -56,40 +55,42 @@ impl Batch {
     }
 }
 
-/// What a forward pass, and the backward pass if asked for, gives.
+/// Result of a forward pass, and of the backward pass if there is one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// `[N][classes]`.
     pub logits: Vec<f64>,
-    /// `[N][classes]`, with an auxiliary head in training.
+    /// `[N][classes]`, if there is an auxiliary head in training.
     pub aux_logits: Option<Vec<f64>>,
-    /// `[N]`, in nats, of the main head.
+    /// `[N]`, in nats, of the classifier.
     pub log_likelihood: Vec<f64>,
-    /// Mean cross-entropy, plus 0.4 times the auxiliary head's.
+    /// Mean cross-entropy, plus 0.4 times the mean cross-entropy of the auxiliary head.
     pub loss: f64,
-    /// Gradient of `loss` for every parameter used; empty if not asked for.
+    /// Gradient of `loss` for every parameter. Empty without a backward pass.
     pub grads: Tensors,
-    /// Running statistics after a training step of a final network, for those given.
+    /// Running statistics after a training step of a final network, for the statistics that are given.
     pub running: Tensors,
 }
 
-/// Names and shapes of what has a gradient: the parameters of `net`, and [`FACTORS`] of a mixed network.
+/// Names and shapes of the tensors that have a gradient: the parameters of `net`, and [`FACTORS`] of a mixed
+/// network.
 pub fn parameter_shapes(net: &Net) -> BTreeMap<String, Vec<usize>> {
     let trained = net.params().into_iter().filter(|p| p.role.is_trained());
     let factors = (net.n_factors > 0).then(|| (FACTORS.to_owned(), vec![net.n_factors]));
     trained.map(|p| (p.name, p.shape)).chain(factors).collect()
 }
 
-/// Names and shapes of the running statistics of a final network's batch norms; a search child has none.
+/// Names and shapes of the running statistics of a final network's batch norms. A search child has none.
 pub fn running_shapes(net: &Net) -> BTreeMap<String, Vec<usize>> {
     let is_running = |role| matches!(role, network::ParamRole::RunningMean | network::ParamRole::RunningVar);
     net.params().into_iter().filter(|p| is_running(p.role)).map(|p| (p.name, p.shape)).collect()
 }
 
-/// Runs `net` with `weights` on `batch`, backward too if `want_gradient`.
+/// Runs `net` with `weights` on `batch`, forward and, with `want_gradient`, backward.
 ///
 /// # Errors
-/// A tensor that is needed but missing or of another shape; a label that is no class; images of another shape.
+/// A tensor that is needed but is missing or has another shape; a label that is no class; images of another shape;
+/// a drop-path mask of another length.
 pub fn evaluate(
     net: &Net,
     weights: &Tensors,
@@ -122,7 +123,7 @@ struct Run<'a> {
     mode: Mode,
 }
 
-/// Everything that backward needs of the forward pass.
+/// The values of the forward pass that backward needs.
 struct Tape {
     values: Vec<T4>,
     /// Statistics that each batch norm used, by layer.
@@ -131,13 +132,13 @@ struct Tape {
     winners: BTreeMap<usize, Vec<usize>>,
 }
 
-/// The window of the reference's own ops.
+/// The window as the reference ops take it.
 fn window(w: network::Window) -> Window {
     Window { k: w.k, stride: w.stride, pad: w.pad, dilation: w.dilation }
 }
 
 impl Run<'_> {
-    /// The elements of a tensor that [`Self::check`] has seen.
+    /// The elements of a tensor. [`Self::check`] has checked that the tensor exists.
     fn param(&self, name: &str) -> &[f64] {
         &self.weights[name].1
     }
@@ -151,13 +152,13 @@ impl Run<'_> {
         affine.then(|| (self.param(&format!("{name}.weight")), self.param(&format!("{name}.bias"))))
     }
 
-    /// How each example of a term counts.
+    /// The drop-path factor of each example of a term, if there is one.
     fn mask(&self, term: &network::Term) -> Option<&[f64]> {
         let row = term.drop.filter(|_| self.mode == Mode::Train)?;
         self.batch.drop_path.get(&row).map(Vec::as_slice)
     }
 
-    /// The layers that run: the auxiliary head in training only.
+    /// Whether a layer runs. The auxiliary head runs in training only.
     fn runs(&self, layer: &network::Layer) -> bool {
         self.mode == Mode::Train || !layer.auxiliary
     }
@@ -171,8 +172,8 @@ impl Run<'_> {
         tape
     }
 
-    /// The value of layer `l`, from those before it.
-    // Long: an arm for each kind of layer.
+    /// The value of layer `l`, from the values of earlier layers.
+    // Long, because each kind of layer has an arm.
     fn layer(&self, l: usize, layer: &network::Layer, tape: &mut Tape) -> T4 {
         let input = |i: usize| &tape.values[layer.inputs[i]];
         match &layer.kind {
@@ -237,7 +238,7 @@ impl Run<'_> {
         }
     }
 
-    /// Running statistics after a training step; the count of batches too, where it is given.
+    /// Running statistics after a training step, and the count of batches if it is given.
     fn running_after(&self, tape: &Tape) -> Tensors {
         let mut after = Tensors::new();
         if self.mode == Mode::Eval {

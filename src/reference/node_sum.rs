@@ -1,8 +1,8 @@
-//! A node (Eq. 1): `y = f_a·a + f_b·b`, with a factor per example for terms under drop-path, else 1.
+//! A node (Eq. 1): `y = f_a·a + f_b·b`. A term under drop-path has a factor per example; otherwise the factor is 1.
 
 use super::T4;
 
-/// `a`, `b` `[C][N][H][W]`; `factors` `[N]` each, or none → `y` of the same shape.
+/// `a`, `b` `[C][N][H][W]`; `factors` `[N]` for each of them, or none → `y` of the same shape.
 pub fn forward(a: &T4, b: &T4, factors: [Option<&[f64]>; 2]) -> T4 {
     let mut y = scale(a, factors[0]);
     y.add(&scale(b, factors[1]));

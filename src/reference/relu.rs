@@ -2,11 +2,11 @@
 
 use super::T4;
 
-/// `y = max(x, 0)`, the shape of `x`.
+/// `y = max(x, 0)`, with the shape of `x`.
 pub fn forward(x: &T4) -> T4 {
     let mut y = x.clone();
     for v in &mut y.data {
-        // Not `max`, which would hide a number that is none.
+        // `max` is not used, because `max` would hide a NaN.
         if *v <= 0.0 {
             *v = 0.0;
         }

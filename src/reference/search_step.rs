@@ -1,7 +1,7 @@
-//! One step of Algorithm 1 in f64, literally: no child is left out, none is merged.
+//! One step of Algorithm 1 in f64, literally: no child is left out, and no children are merged.
 //!
-//! `ℓ_k = Σ_n log p(y_n|x_n, v, α_k)` on the search batch, `ω̃ = softmax(β·ℓ)`; the same children on the
-//! train batch; `v` by SGD with `Σ_k ω̃_k g_k`, π by Adam with `Σ_k (ω̃_k − b) ∇_π log p(α_k|π)`.
+//! On the search batch: `ℓ_k = Σ_n log p(y_n|x_n, v, α_k)`, `ω̃ = softmax(β·ℓ)`. On the train batch, with the same
+//! children: `v` is updated by SGD with `Σ_k ω̃_k g_k`, and π by Adam with `Σ_k (ω̃_k − b) ∇_π log p(α_k|π)`.
 
 use std::collections::BTreeMap;
 
@@ -12,15 +12,15 @@ use super::{T4, clip};
 use crate::network::Net;
 use crate::{Error, Result};
 
-/// Numbers of π's shape: of each slot, one per choice.
+/// Numbers in the shape of π: for each slot, one number per choice.
 pub type PriorShaped = Vec<Vec<f64>>;
 
-/// All that a step changes.
+/// The state that a step changes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
-    /// Parameters of the search parent, all of which decay.
+    /// Parameters of the search parent. All of them decay.
     pub v: Tensors,
-    /// Their momentum, under the same names; a missing one is zero.
+    /// Momentum of the parameters, under the same names. A missing momentum is zero.
     pub momentum: Tensors,
     /// Logits of π.
     pub pi: PriorShaped,
@@ -28,49 +28,49 @@ pub struct State {
     pub adam_m: PriorShaped,
     /// Adam's second moment.
     pub adam_v: PriorShaped,
-    /// Steps done.
+    /// Number of steps done.
     pub step: u64,
 }
 
-/// What a step needs besides state, children and data.
+/// Settings of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Of `v`.
+    /// Settings of the update of `v`.
     pub sgd: Sgd,
     /// Largest norm of the gradient of the mean cross-entropy.
     pub max_norm: f64,
-    /// Of π.
+    /// Settings of the update of π.
     pub adam: Adam,
     /// Exponent of the weights; 1 is the paper's algorithm.
     pub beta: f64,
     /// Whether 1/K is subtracted from each weight in the gradient of π.
     pub baseline_mean: bool,
-    /// Examples that batch norm's statistics are taken over, if not all of the batch: it runs in parts of so
-    /// many, which must divide it.
+    /// Number of examples over which batch norm takes its statistics, or `None` for the whole batch. The batch runs
+    /// in parts of this size, so the size must divide the batch.
     pub micro_batch: Option<usize>,
 }
 
-/// What a step computed on its way.
+/// Intermediate results of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// `[K]`, in nats, summed over the search batch.
+    /// `[K]`, in nats, each summed over the search batch.
     pub log_likelihood: Vec<f64>,
-    /// `[K]`.
+    /// `[K]`, the importance weights ω̃.
     pub weights: Vec<f64>,
     /// Norm of the gradient before clipping.
     pub norm: f64,
-    /// As applied.
+    /// The clip factor that was applied.
     pub clip_factor: f64,
 }
 
-/// `softmax(β·ℓ)`, by log-sum-exp.
+/// `softmax(β·ℓ)`, computed by log-sum-exp.
 pub fn importance_weights(log_likelihood: &[f64], beta: f64) -> Vec<f64> {
     let max = log_likelihood.iter().map(|l| beta * l).fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = log_likelihood.iter().map(|l| (beta * l - max).exp()).sum();
     log_likelihood.iter().map(|l| (beta * l - max).exp() / sum).collect()
 }
 
-/// `Σ_k scale_k ∇_π log p(α_k|π)`: `onehot(α_k) − softmax(logits)` for each slot.
+/// `Σ_k scale_k ∇_π log p(α_k|π)`. For each slot the gradient of `log p` is `onehot(α_k) − softmax(logits)`.
 ///
 /// # Errors
 /// A child with a choice that π does not have.
@@ -99,7 +99,7 @@ pub fn prior_gradient(pi: &[Vec<f64>], alphas: &[Vec<usize>], scales: &[f64]) ->
     Ok(gradient)
 }
 
-/// `batch` in parts of `n` examples, one after another.
+/// Splits `batch` into parts of `n` examples, one after another.
 fn parts(batch: &Batch, n: Option<usize>) -> Result<Vec<Batch>> {
     let all = &batch.images;
     let n = n.unwrap_or(all.n);
@@ -121,10 +121,12 @@ fn parts(batch: &Batch, n: Option<usize>) -> Result<Vec<Batch>> {
     Ok((0..all.n).step_by(n).map(part).collect())
 }
 
-/// One step: `state` after it, and what it computed. `children`: the choices of each, and its layers.
+/// Does one step. Returns the state after the step, and intermediate results. `children` has the choices and the
+/// network of each child.
 ///
 /// # Errors
-/// Those of [`network::evaluate`] and [`prior_gradient`]; a `micro_batch` that does not divide the batches.
+/// The errors of [`network::evaluate`] and [`prior_gradient`], and a `micro_batch` that does not divide the
+/// batches.
 pub fn search_step(
     children: &[(Vec<usize>, Net)],
     state: &State,
@@ -151,7 +153,7 @@ pub fn search_step(
             let outcome = network::evaluate(net, &state.v, part, Mode::Train, true)?;
             for (name, (_, g)) in &outcome.grads {
                 if let Some(sum) = gradient.get_mut(name) {
-                    // The mean over the batch is the mean of the parts' means.
+                    // The mean over the batch is the mean of the means of the parts.
                     clip::accumulate(sum, weight / train.len() as f64, g);
                 }
             }

@@ -1,13 +1,13 @@
-//! SGD with momentum and weight decay, as PyTorch has it.
+//! SGD with momentum and weight decay, as in PyTorch.
 
-/// What the step needs besides the tensors.
+/// Settings of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sgd {
     /// Learning rate.
     pub lr: f64,
     /// Factor of the old momentum.
     pub momentum: f64,
-    /// Factor of the weights in the gradient; not clipped.
+    /// Factor of the weights that are added to the gradient. This part is not clipped.
     pub weight_decay: f64,
 }
 

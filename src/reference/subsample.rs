@@ -1,5 +1,5 @@
-//! FactorizedReduce's two samplings of even sides: `y[0..C] = x[:, 0::2, 0::2]`, `y[C..2C] = x[:, 1::2, 1::2]`; and the
-//! first of them alone, of any sides, which is what a 1x1 convolution of stride 2 reads.
+//! FactorizedReduce's two samplings, for even sides: `y[0..C] = x[:, 0::2, 0::2]`, `y[C..2C] = x[:, 1::2, 1::2]`.
+//! Also the first sampling alone, for any sides, which a 1x1 convolution of stride 2 reads.
 
 use super::T4;
 
@@ -38,7 +38,7 @@ pub fn backward(dy: &T4) -> T4 {
     dx
 }
 
-/// Even places alone: `x` `[C][N][H][W]` → `y` `[C][N][⌈H/2⌉][⌈W/2⌉]`.
+/// The even places only: `x` `[C][N][H][W]` → `y` `[C][N][⌈H/2⌉][⌈W/2⌉]`.
 pub fn even(x: &T4) -> T4 {
     let mut y = T4::zeros(x.c, x.n, x.h.div_ceil(2), x.w.div_ceil(2));
     for c in 0..x.c {
@@ -53,7 +53,7 @@ pub fn even(x: &T4) -> T4 {
     y
 }
 
-/// Gradient of `x` (its shape) from `dy` of [`even`].
+/// Gradient of `x` (in its shape) from the gradient `dy` of [`even`]'s output.
 pub fn even_backward(x: &T4, dy: &T4) -> T4 {
     let mut dx = x.zeros_like();
     for c in 0..x.c {

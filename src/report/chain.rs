@@ -1,4 +1,4 @@
-//! A chain of layers → its drawing: a row of blocks, one line per stage, as high as they are wide in channels.
+//! A chain of layers → its drawing: one row of blocks per stage.
 
 use super::svg::{Anchor, FAINT, GREY, INK, Svg, n};
 use crate::space::Link;
@@ -8,7 +8,7 @@ const BLOCK: (f64, f64) = (74.0, 26.0);
 const GAP: f64 = 18.0;
 const ROW: f64 = 66.0;
 const CAPTION: f64 = 28.0;
-/// Room for what is said of a stage, left of its blocks.
+/// Width of the text about a stage, left of the stage's blocks.
 const SAID: f64 = 124.0;
 
 /// Fill and frame of a block: one colour per kernel side, stronger with the expansion.
@@ -21,12 +21,12 @@ fn tint(block: Option<(usize, usize)>) -> (&'static str, &'static str) {
     }
 }
 
-/// Stages of a chain: the first layer of each halves the map.
+/// Stages of a chain. The first layer of each stage halves the map.
 fn stages(links: &[Link]) -> Vec<&[Link]> {
     links.chunk_by(|_, next| !next.halves).collect()
 }
 
-/// Chains below each other, each with a caption, which may be empty.
+/// Draws chains below each other, each with a caption, which may be empty.
 pub fn chains_svg(rows: &[(String, Vec<Link>)]) -> String {
     let widest = rows.iter().flat_map(|(_, links)| stages(links)).map(<[Link]>::len).max().unwrap_or(0);
     let width = 2.0 * BORDER + SAID + widest as f64 * (BLOCK.0 + GAP) - GAP;
@@ -35,7 +35,7 @@ pub fn chains_svg(rows: &[(String, Vec<Link>)]) -> String {
         caption + ROW * (stages(links).len() + 1) as f64 + BLOCK.1
     };
     let total: f64 = rows.iter().map(height).sum();
-    // Between chains as much room as around them.
+    // The space between chains is as large as the border.
     let between = BORDER * rows.len().saturating_sub(1) as f64;
     let mut svg = Svg::new(width, 2.0 * BORDER + total + between);
     let mut y = BORDER;
@@ -49,12 +49,12 @@ pub fn chains_svg(rows: &[(String, Vec<Link>)]) -> String {
     svg.finish()
 }
 
-/// One chain from `y` on; where it ends.
+/// Draws one chain from `y` on and returns the lower end of the chain.
 fn chain(svg: &mut Svg, links: &[Link], mut y: f64) -> f64 {
     let left = BORDER + SAID;
     let first = left + BLOCK.0 / 2.0;
     end(svg, left, y, "stem", "#e6f4ea", "#5b9a6f");
-    // Where the line from the row before begins.
+    // Start of the line from the row before.
     let mut from = first;
     for (at, stage) in stages(links).into_iter().enumerate() {
         turn(svg, from, first, y);

@@ -5,37 +5,38 @@ use serde::Serialize;
 use super::plot::{Axis, COLOURS, number};
 use super::svg::{Anchor, FAINT, GREY, INK, Svg, n};
 
-/// What a table of published numbers says of an architecture.
+/// Numbers of an architecture in a table of published numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct ByTable {
-    /// Its number, in the table's unit; none where the table does not hold it.
+    /// Number of the architecture, in the table's unit. `None` if the architecture is not in the table.
     pub published: Option<f64>,
-    /// The best number of the table within the space minus it, in the same unit.
+    /// The best number of the table within the space minus this number, in the same unit.
     pub regret: Option<f64>,
 }
 
-/// A search by one method with one seed, and the training of what it found.
+/// A search by one method with one seed, and the training of the architecture that it found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Entry {
     /// The method.
     pub method: String,
     /// The seed of both runs.
     pub seed: u64,
-    /// What was found.
+    /// The architecture that the search found.
     pub genotype: String,
-    /// Part of the test images that the last weights class rightly, with running statistics; none where nothing is trained.
+    /// Fraction of the test images that the last weights classify correctly, with running statistics. `None` where
+    /// nothing is trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<f64>,
-    /// Where there is a table.
+    /// Numbers from the table, where there is a table.
     #[serde(flatten)]
     pub by_table: Option<ByTable>,
-    /// Of the final network, without the auxiliary head.
+    /// Parameters of the final network, without the auxiliary head.
     pub parameters: u64,
     /// Multiply-adds per image.
     pub macs: u64,
-    /// Seconds in the steps of the search; 0 where none was needed.
+    /// Seconds in the steps of the search; 0 if no search was needed.
     pub search_seconds: f64,
-    /// Largest arena of the search; 0 where none was needed.
+    /// Bytes of the largest arena of the search; 0 if no search was needed.
     pub arena_bytes: u64,
 }
 
@@ -54,12 +55,12 @@ impl Entry {
 pub struct Spread {
     /// Arithmetic mean.
     pub mean: f64,
-    /// Standard deviation with n − 1; none of a single value.
+    /// Standard deviation with n − 1. `None` for a single value.
     pub sd: Option<f64>,
 }
 
 impl Spread {
-    /// Of at least one value; of none it is no number.
+    /// The spread of at least one value. Without a value the mean is NaN.
     pub fn of(values: &[f64]) -> Self {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
@@ -68,14 +69,14 @@ impl Spread {
     }
 }
 
-/// What a table says of one method's architectures, over the seeds at which it holds them.
+/// Numbers of one method's architectures in a table, over the seeds whose architectures are in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RowByTable {
-    /// Their numbers; none where the table holds none of them.
+    /// Published numbers of the architectures. `None` if none of them is in the table.
     pub published: Option<Spread>,
-    /// How much better the best of the table is.
+    /// The best number of the table minus the numbers of the architectures.
     pub regret: Option<Spread>,
-    /// Seeds whose architecture the table does not hold.
+    /// Number of seeds whose architecture is not in the table.
     pub n_not_held: usize,
 }
 
@@ -84,25 +85,25 @@ pub struct RowByTable {
 pub struct Row {
     /// The method.
     pub method: String,
-    /// How many seeds.
+    /// Number of seeds.
     pub n: usize,
-    /// Part of the test images; none where nothing is trained.
+    /// Fraction of the test images that is classified correctly. `None` where nothing is trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<Spread>,
-    /// Where there is a table.
+    /// Numbers from the table, where there is a table.
     #[serde(flatten)]
     pub by_table: Option<RowByTable>,
-    /// Without the auxiliary head.
+    /// Parameters without the auxiliary head.
     pub parameters: Spread,
     /// Multiply-adds per image.
     pub macs: Spread,
     /// Seconds in the steps of the search.
     pub search_seconds: Spread,
-    /// Largest arena of the search.
+    /// Bytes of the largest arena of the search.
     pub arena_bytes: Spread,
 }
 
-/// What is told of a run, in the unit in which it is told. A column that has no value in any run is left out.
+/// A reported metric of a run, in the unit of the report. A column without a value in any run is left out.
 struct Column {
     title: &'static str,
     digits: usize,
@@ -124,7 +125,7 @@ fn columns(entries: &[Entry]) -> Vec<&'static Column> {
     COLUMNS.iter().filter(|c| entries.iter().any(|e| (c.value)(e).is_some())).collect()
 }
 
-/// The methods in the order in which they first come.
+/// The methods in the order of their first entries.
 fn by_method(entries: &[Entry]) -> Vec<(&str, Vec<&Entry>)> {
     let mut groups: Vec<(&str, Vec<&Entry>)> = vec![];
     for entry in entries {
@@ -136,13 +137,13 @@ fn by_method(entries: &[Entry]) -> Vec<(&str, Vec<&Entry>)> {
     groups
 }
 
-/// Over the runs that have a value.
+/// Spread over the runs that have a value.
 fn spread(group: &[&Entry], value: impl Fn(&Entry) -> Option<f64>) -> Option<Spread> {
     let values: Vec<f64> = group.iter().filter_map(|e| value(e)).collect();
     (!values.is_empty()).then(|| Spread::of(&values))
 }
 
-/// The table, a row per method in the order in which they first come.
+/// The rows of the table, one per method, in the order of the methods' first entries.
 pub fn comparison_rows(entries: &[Entry]) -> Vec<Row> {
     let row = |(method, group): (&str, Vec<&Entry>)| {
         let all = |value: fn(&Entry) -> f64| Spread::of(&group.iter().map(|e| value(e)).collect::<Vec<_>>());
@@ -189,13 +190,13 @@ pub fn comparison_text(entries: &[Entry]) -> String {
 }
 
 const SIZE: (f64, f64) = (460.0, 60.0);
-/// Left and right ends of the axis, with room for the longest method before it, and the height of a method's line.
+/// Left and right ends of the axis, and the height of a method's line. The longest method name fits left of the axis.
 const LEFT: f64 = 110.0;
 const RIGHT: f64 = SIZE.0 - 24.0;
 const LINE: f64 = 34.0;
 
-/// A panel per column and a line per method: a dot for each seed, the mean as a stroke, a bar of one standard
-/// deviation to either side.
+/// One panel per column and one line per method, with a dot for each seed, a stroke for the mean, and a bar of one
+/// standard deviation to either side.
 pub fn comparison_svg(entries: &[Entry]) -> String {
     let (groups, columns) = (by_method(entries), columns(entries));
     let height = SIZE.1 + LINE * groups.len() as f64;

@@ -1,23 +1,23 @@
-//! Which classes are taken for which → a picture and a table in text.
+//! Counts of (class, predicted class) → a picture and a table in text.
 
 use std::fmt::Write;
 
 use super::svg::{Anchor, GREY, INK, Svg};
 use crate::error::{Error, Result};
 
-/// More classes than this make no picture that can be read.
+/// A picture with more classes than this cannot be read.
 const MAX_CLASSES: usize = 400;
-/// Wider tables are no help in a terminal.
+/// A table with more classes than this is too wide for a terminal.
 const MAX_TABLE: usize = 20;
 const BORDER: f64 = 24.0;
 const NAMES: f64 = 110.0;
 const HEAD: f64 = 30.0;
 
-/// `matrix` \[class\]\[class it was taken for\] as a picture: rows are the true classes, the colour is the part of the
-/// row, the number the count.
+/// `matrix` \[class\]\[predicted class\] as a picture. Rows are the true classes. The colour of a field is its fraction
+/// of the row, the number is the count.
 ///
 /// # Errors
-/// [`Error::Usage`] for more classes than a picture shows.
+/// [`Error::Usage`] if there are more classes than a picture can show.
 pub fn confusion_svg(names: &[String], matrix: &[Vec<u64>]) -> Result<String> {
     let n = matrix.len();
     if n > MAX_CLASSES {
@@ -54,7 +54,7 @@ pub fn confusion_svg(names: &[String], matrix: &[Vec<u64>]) -> Result<String> {
     Ok(svg.finish())
 }
 
-/// White at 0; blue on the diagonal, orange beside it. The root spreads the small ones.
+/// White at 0, full blue on the diagonal and full orange elsewhere at 1. The square root makes small fractions visible.
 fn shade(share: f64, right: bool) -> String {
     let full = if right { [20.0, 74.0, 140.0] } else { [190.0, 80.0, 10.0] };
     let mix = |from: f64, to: f64| (from + share.clamp(0.0, 1.0).sqrt() * (to - from)).round() as u8;
@@ -67,7 +67,7 @@ fn short(names: &[String], class: usize) -> String {
     if name.chars().count() <= 16 { name } else { name.chars().take(15).chain(['…']).collect() }
 }
 
-/// The same as text: a table for few classes, the most frequent errors for many.
+/// The matrix as text: a table for few classes, the most frequent errors for many.
 pub fn confusion_text(names: &[String], matrix: &[Vec<u64>]) -> String {
     let mut text = String::new();
     let n = matrix.len();
@@ -78,7 +78,7 @@ pub fn confusion_text(names: &[String], matrix: &[Vec<u64>]) -> String {
         for (class, row) in matrix.iter().enumerate() {
             let _ = write!(text, "\n{:>wide$} ", short(names, class));
             for (taken_for, count) in row.iter().enumerate() {
-                // The right ones stand in brackets.
+                // The correct predictions are in brackets.
                 let (open, close) = if class == taken_for { ('[', ']') } else { (' ', ' ') };
                 let _ = write!(text, "{open}{count:>digits$}{close}");
             }

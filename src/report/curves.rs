@@ -5,10 +5,10 @@ use std::path::Path;
 use super::plot::{Panel, Series, panels_svg};
 use crate::error::{Error, Result};
 
-/// Curves of what `metrics.jsonl` holds; `None` while it holds no step.
+/// Curves of the metrics in `metrics.jsonl`. `None` while the file holds no step.
 ///
 /// # Errors
-/// [`Error::Io`] where the file cannot be read. Lines that are no objects are passed over.
+/// [`Error::Io`] if the file cannot be read. Lines that are no objects are skipped.
 pub fn metrics_svg(path: &Path) -> Result<Option<String>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
     let records: Vec<serde_json::Value> =
@@ -26,7 +26,7 @@ pub fn metrics_svg(path: &Path) -> Result<Option<String>> {
         y_label: y_label.into(),
         series: series.into_iter().filter(|s| !s.points.is_empty()).collect(),
     };
-    // What the search space is made of.
+    // The groups of slots of the search space.
     let entropies = records.iter().find_map(|r| r.get("entropy")?.as_object());
     let groups: Vec<&String> = entropies.into_iter().flat_map(|groups| groups.keys()).collect();
     // Only a search has importance weights.

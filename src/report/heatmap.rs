@@ -1,13 +1,13 @@
-//! π → one small map per slot: inputs down, primitives across, probability as colour and number.
+//! π → one small map per slot: one row per input, one column per primitive, the probability as colour and number.
 
 use crate::space::{N_NODES, N_SLOTS, Prior, Space};
 
 use super::svg::{Anchor, GREY, INK, Svg};
 
-/// Extent of one choice's field.
+/// Extent of the field of one choice.
 const FIELD: (f64, f64) = (32.0, 19.0);
 const BORDER: f64 = 24.0;
-/// Room for the names of rows, of columns, and for headings.
+/// Space for the names of rows, for the names of columns, and for headings.
 const INPUTS: f64 = 46.0;
 const NAMES: f64 = 84.0;
 const HEAD: f64 = 26.0;
@@ -18,23 +18,23 @@ struct Map<'a> {
     rows: Vec<String>,
     columns: Vec<String>,
     values: &'a [f64],
-    /// The field that is framed.
+    /// The field with a frame.
     best: Option<usize>,
 }
 
-/// Maps below each other that share their columns.
+/// Maps below each other with the same columns.
 struct Column<'a> {
     heading: String,
     maps: Vec<Map<'a>>,
 }
 
-/// Columns side by side, under a title per group.
+/// Columns side by side, under the title of their group.
 struct Group<'a> {
     title: String,
     columns: Vec<Column<'a>>,
 }
 
-/// The probabilities of all slots; the mode of each is framed.
+/// The probabilities of all slots. The mode of each slot has a frame.
 pub fn prior_svg(space: &dyn Space, prior: &Prior) -> String {
     let (probabilities, mode) = (prior.probabilities(), prior.mode());
     let map = |slot: usize, title: String| {
@@ -112,7 +112,7 @@ fn chain_maps<'a>(space: &dyn Space, sets: &[usize], factors: &'a [f64]) -> Vec<
     maps
 }
 
-/// Slots beside each other: the two of a node, or one.
+/// Number of slots beside each other: the two of a node in a space of cells, otherwise one.
 fn columns_of(space: &dyn Space) -> usize {
     if space.alpha_shape().len() > 1 { N_SLOTS } else { 1 }
 }
@@ -129,7 +129,7 @@ fn title(space: &dyn Space, group: usize) -> String {
     }
 }
 
-/// Rows and columns of a slot's map: inputs and primitives of pairs, or one row of choices.
+/// Names of the rows and columns of a slot's map: inputs and primitives of pairs, or one row of choices.
 fn names(space: &dyn Space, slot: usize) -> (Vec<String>, Vec<String>) {
     let choices: Vec<String> =
         (0..space.slots()[slot].n_choices).map(|c| space.choice_name(slot, c)).collect();
@@ -151,7 +151,7 @@ fn draw(groups: &[Group<'_>], note: &str) -> String {
         |group: &Group<'_>| group.columns.iter().map(|c| INPUTS + map_width(c) + 18.0).sum::<f64>() + BORDER;
     let tallest = groups.iter().flat_map(|g| &g.columns).map(rows).fold(0.0, f64::max);
     let bottom = top + tallest + NAMES + BORDER;
-    // The line below may be longer than a short chain's maps are wide.
+    // The note below may be longer than the maps of a short chain are wide.
     let noted = 2.0 * BORDER + 5.8 * note.chars().count() as f64;
     let mut svg = Svg::new(noted.max(BORDER + groups.iter().map(width).sum::<f64>()), bottom);
     let mut left = BORDER;
@@ -204,7 +204,7 @@ fn draw_map(svg: &mut Svg, (x, y): (f64, f64), map: &Map<'_>) {
         let [left, top, w, h] = place(index);
         svg.rect([left, top, w, h], 0.0, &shade(p), "#ffffff");
         let ink = if p > 0.5 { "#ffffff" } else { INK };
-        // Two decimals of a percent would not fit; one says enough.
+        // Two decimals of a percent would not fit, and one is enough.
         let text = if p >= 0.0995 { format!("{:.0}", 100.0 * p) } else { format!("{:.1}", 100.0 * p) };
         svg.text((left + w / 2.0, top + h / 2.0), 9.0, Anchor::Middle, ink, &text);
     }
@@ -214,7 +214,7 @@ fn draw_map(svg: &mut Svg, (x, y): (f64, f64), map: &Map<'_>) {
     }
 }
 
-/// White at 0 to dark blue at 1; the root spreads the small ones.
+/// White at 0 to dark blue at 1. The square root makes small probabilities visible.
 fn shade(p: f64) -> String {
     let share = if p.is_finite() { p.clamp(0.0, 1.0).sqrt() } else { 0.0 };
     let mix = |from: f64, to: f64| (from + share * (to - from)).round() as u8;

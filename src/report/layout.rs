@@ -1,14 +1,14 @@
-//! A cell → places of its nodes, labels and arrows, from left to right.
+//! A cell → positions of its nodes, labels and arrows, from left to right.
 //!
-//! Nodes stand in layers by their longest path from the inputs; between two layers of nodes stands one
-//! of labels, and an arrow that passes a layer holds a place there. So nothing can overlap: arrows bend
-//! only between the layers, and lie flat inside them.
+//! Nodes are in layers by their longest path from the inputs. Between two layers of nodes there is a layer of labels,
+//! and an arrow that passes a layer has a place of its own in that layer. Therefore nothing can overlap: arrows bend
+//! only between the layers and are flat inside them.
 
 use crate::space::{CellArch, N_NODES, Primitive};
 
 use super::order::Layered;
 
-/// What is drawn at an item's place.
+/// The thing that is drawn at an item's position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ItemKind {
     /// Output of cell k-2 (0) or k-1 (1).
@@ -24,11 +24,11 @@ pub enum ItemKind {
 /// A box with its middle at (`x`, `y`), in pixels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
-    /// What it is.
+    /// Kind of the item.
     pub kind: ItemKind,
-    /// Middle.
+    /// Horizontal position of the middle.
     pub x: f64,
-    /// Middle.
+    /// Vertical position of the middle.
     pub y: f64,
     /// Width.
     pub w: f64,
@@ -36,14 +36,14 @@ pub struct Item {
     pub h: f64,
 }
 
-/// A line through `points`, flat at each of them; with a tip at its end where it enters a node.
+/// A line through `points` that is flat at each point. A line into a node ends in a tip.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arrow {
-    /// From left to right.
+    /// The points, from left to right.
     pub points: Vec<(f64, f64)>,
-    /// Whether it ends in a tip.
+    /// Whether the line ends in a tip.
     pub tip: bool,
-    /// Whether it carries an operation (the others lead to the output).
+    /// Whether the line carries an operation. The other lines lead to the output.
     pub labelled: bool,
 }
 
@@ -52,7 +52,7 @@ pub struct Arrow {
 pub struct Layout {
     /// Nodes and labels.
     pub items: Vec<Item>,
-    /// Lines between them.
+    /// Lines between nodes and labels.
     pub arrows: Vec<Arrow>,
     /// Extent in pixels.
     pub width: f64,
@@ -60,9 +60,9 @@ pub struct Layout {
     pub height: f64,
 }
 
-/// Distance between boxes of a layer.
+/// Distance between the boxes of a layer.
 const MARGIN: f64 = 10.0;
-/// What an arrow that passes a layer takes there.
+/// Height of an arrow that passes a layer.
 const PASS: f64 = 12.0;
 const LABEL: (f64, f64) = (108.0, 22.0);
 
@@ -76,12 +76,12 @@ fn extent(kind: Option<ItemKind>) -> (f64, f64) {
     }
 }
 
-/// The graph while it is built: `None` stands for an arrow passing a layer.
+/// The graph while it is built. `None` is an arrow that passes a layer.
 #[derive(Default)]
 struct Draft {
     kinds: Vec<Option<ItemKind>>,
     layer: Vec<usize>,
-    /// Items along each line, and whether it is labelled.
+    /// The items along each line, and whether the line is labelled.
     lines: Vec<(Vec<usize>, bool)>,
 }
 
@@ -92,7 +92,7 @@ impl Draft {
         self.kinds.len() - 1
     }
 
-    /// A line between two items, with a place in each layer between.
+    /// Adds a line between two items, with a place in each layer between them.
     fn join(&mut self, from: usize, to: usize, labelled: bool) {
         let mut line = vec![from];
         for layer in self.layer[from] + 1..self.layer[to] {
@@ -126,7 +126,7 @@ fn draft(cell: &CellArch) -> Draft {
     d
 }
 
-/// Places everything; equal for equal cells.
+/// Places all items and arrows. Equal cells get equal layouts.
 pub fn layout(cell: &CellArch) -> Layout {
     let d = draft(cell);
     let n_layers = d.layer.iter().max().map_or(0, |l| l + 1);
@@ -172,7 +172,7 @@ pub fn layout(cell: &CellArch) -> Layout {
     }
 }
 
-/// Left and right ends of each layer; the gaps grow with the heights that lines climb in them.
+/// Left and right ends of each layer. A gap between layers grows with the heights that its lines climb.
 fn columns(d: &Draft, graph: &Layered, y: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let (mut lefts, mut rights, mut x) = (Vec::new(), Vec::new(), 0.0);
     for (l, layer) in graph.layers.iter().enumerate() {
@@ -188,7 +188,7 @@ fn columns(d: &Draft, graph: &Layered, y: &[f64]) -> (Vec<f64>, Vec<f64>) {
     (lefts, rights)
 }
 
-/// For each line, how far from the middle of its last item it ends, so that tips stand apart.
+/// For each line the distance of its end from the middle of its last item, so that tips do not overlap.
 fn ports(d: &Draft, y: &[f64]) -> Vec<f64> {
     let before = |line: &[usize]| y[line[line.len() - 2]];
     let port = |(this, (line, _)): (usize, &(Vec<usize>, bool))| {

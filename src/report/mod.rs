@@ -1,7 +1,7 @@
-//! Records → pictures and text: drawings of cells, the prior as a heat map, curves, summaries. SVG is
-//! the same for the same input, and PNG is made from it.
+//! Records → pictures and text: drawings of architectures, the prior as a heat map, curves, summaries. The SVG is
+//! the same for the same input, and the PNG is made from the SVG.
 //!
-//! Functions return what they made; writing it is the caller's business.
+//! The functions return their results. The caller writes them to files.
 
 pub mod cells;
 pub mod chain;
@@ -21,7 +21,7 @@ pub mod trust;
 
 use crate::space::{Alpha, Diagram, Space};
 
-/// Architectures below each other, each with a caption, which may be empty.
+/// Draws architectures below each other, each with a caption, which may be empty.
 pub fn architectures_svg(space: &dyn Space, rows: &[(String, Alpha)]) -> String {
     let (mut cells, mut chains) = (Vec::new(), Vec::new());
     for (caption, alpha) in rows {
@@ -33,7 +33,7 @@ pub fn architectures_svg(space: &dyn Space, rows: &[(String, Alpha)]) -> String 
     if chains.is_empty() { sheet_svg(&cells) } else { chains_svg(&chains) }
 }
 
-/// One architecture.
+/// Draws one architecture.
 pub fn architecture_svg(space: &dyn Space, alpha: &Alpha) -> String {
     architectures_svg(space, &[(String::new(), alpha.clone())])
 }

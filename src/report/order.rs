@@ -1,25 +1,25 @@
-//! A layered graph → the order of the items in each layer with few crossings, and their heights.
+//! A layered graph → the order of the items in each layer with few crossings, and the vertical positions of the items.
 //!
-//! Barycentre sweeps (Sugiyama, Tagawa, Toda 1981); the best order seen is kept. Heights are the least
-//! squares fit to the neighbours' under the order and the least distances.
+//! Barycentre sweeps (Sugiyama, Tagawa, Toda 1981); the best order found is kept. The positions are the least-squares
+//! fit to the positions of the neighbours, under the constraints of the order and of the least distances.
 
-/// Sweeps over the layers; the order settles within a few.
+/// Number of sweeps over the layers. The order settles within a few.
 const N_SWEEPS: usize = 24;
 
 /// Items in layers, joined by links from one layer to the next.
 pub struct Layered {
     /// Items of each layer.
     pub layers: Vec<Vec<usize>>,
-    /// (from, to) in adjacent layers.
+    /// Links as (from, to), between adjacent layers.
     pub links: Vec<(usize, usize)>,
     /// Height of each item with its margin.
     pub heights: Vec<f64>,
-    /// How strongly a link is drawn straight.
+    /// Weight of each link. A link with a large weight is drawn straighter.
     pub weights: Vec<f64>,
 }
 
 impl Layered {
-    /// Orders the layers after the first, which stays as it is.
+    /// Orders all layers except the first, which keeps its order.
     pub fn reduce_crossings(&mut self) {
         let mut best = (self.n_crossings(), self.layers.clone());
         for sweep in 0..N_SWEEPS {
@@ -51,7 +51,7 @@ impl Layered {
             if near.is_empty() { position[item] as f64 } else { near.iter().sum::<f64>() / near.len() as f64 }
         };
         let mut keyed: Vec<(f64, usize)> = self.layers[at].iter().map(|&i| (key(i), i)).collect();
-        // Stable: equal keys keep their order.
+        // The sort is stable: items with equal keys keep their order.
         keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
         self.layers[at] = keyed.into_iter().map(|(_, item)| item).collect();
     }
@@ -89,7 +89,7 @@ impl Layered {
         n
     }
 
-    /// Height of each item's middle; the whole starts at 0.
+    /// Vertical position of each item's middle. The smallest upper end of an item is 0.
     pub fn place(&self) -> Vec<f64> {
         let mut y = vec![0.0; self.heights.len()];
         for layer in &self.layers {
@@ -110,11 +110,11 @@ impl Layered {
         y.into_iter().map(|y| y - top).collect()
     }
 
-    /// Moves a layer's items to the weighted means of their neighbours as far as the distances allow:
-    /// isotonic regression by pooling adjacent violators.
+    /// Moves the items of a layer to the weighted means of their neighbours, as far as the distances allow.
+    /// This is isotonic regression by pooling adjacent violators.
     fn place_layer(&self, at: usize, y: &mut [f64]) {
         let layer = &self.layers[at];
-        // Distance of each middle from the first one when all touch.
+        // Distance of each middle from the first middle when all items touch.
         let mut offsets = Vec::with_capacity(layer.len());
         let mut offset = 0.0;
         for (i, &item) in layer.iter().enumerate() {

@@ -1,24 +1,25 @@
 //! Results of methods that share seeds → the mean difference of two methods, with an interval.
 //!
-//! A seed decides the batches and the first weights of both methods' runs, so that the difference within a seed varies less
-//! than the results do. The interval is Student's: it takes the differences for draws from one normal distribution.
+//! A seed decides the batches and the first weights of both methods' runs. Therefore the difference within a seed
+//! varies less than the results do. The interval is Student's, which assumes that the differences are draws from one
+//! normal distribution.
 
 use serde::Serialize;
 
 use super::comparison::{Entry, Spread};
 
-/// What a difference is of.
+/// The measured number in a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
-    /// Part of the test images that the trained network classes rightly, 0 to 1.
+    /// Fraction of the test images that the trained network classifies correctly, 0 to 1.
     Accuracy,
-    /// The number of a table for the architecture, in the table's unit.
+    /// The number of the architecture in a table, in the table's unit.
     Published,
 }
 
 impl Measure {
-    /// Of a run; none where it was not measured.
+    /// The measured number of a run. `None` if it was not measured.
     fn of(self, entry: &Entry) -> Option<f64> {
         match self {
             Self::Accuracy => entry.accuracy,
@@ -27,29 +28,30 @@ impl Measure {
     }
 }
 
-/// How much better one method does than another.
+/// Difference between the results of two methods.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
     /// The method.
     pub method: String,
     /// The other method.
     pub against: String,
-    /// What was measured.
+    /// The measured number.
     pub of: Measure,
-    /// Seeds that both have.
+    /// Number of seeds that both methods have.
     pub n: usize,
-    /// Mean over the seeds of the method's number minus the other's.
+    /// Mean over the seeds of the method's number minus the other method's number.
     pub mean: f64,
-    /// Standard deviation of the differences with n − 1; none of a single one.
+    /// Standard deviation of the differences with n − 1. `None` for a single difference.
     pub sd: Option<f64>,
-    /// Lower end of the 95 % interval of the mean; none of a single difference.
+    /// Lower end of the 95 % interval of the mean. `None` for a single difference.
     pub low: Option<f64>,
-    /// Upper end of it.
+    /// Upper end of the 95 % interval of the mean. `None` for a single difference.
     pub high: Option<f64>,
 }
 
-/// The first method among `entries` against each other one, in the order in which they come: of accuracy, then of the
-/// table's numbers. Two methods without a common seed at which both were measured have none.
+/// The first method among `entries` against each other method, in the order of the entries. Differences of accuracy
+/// come first, then differences of the table's numbers. A pair of methods is left out if both were measured at no
+/// common seed.
 pub fn differences(entries: &[Entry]) -> Vec<Difference> {
     let mut methods: Vec<&str> = Vec::new();
     for entry in entries {
@@ -91,7 +93,7 @@ fn difference(entries: &[Entry], method: &str, against: &str, of: Measure) -> Op
 }
 
 impl Difference {
-    /// In plain words; accuracies in percentage points, other numbers as those of `key`.
+    /// The difference in plain words. Accuracies are in percentage points, other numbers in the unit of `key`.
     pub fn text(&self, key: &str) -> String {
         let (scale, unit) = match self.of {
             Measure::Accuracy => (100.0, "points".to_owned()),
@@ -107,10 +109,9 @@ impl Difference {
     }
 }
 
-/// The number that bounds a two-sided interval of 95 % of Student's t with `df` degrees of freedom, at least 1: the
-/// quantile of 0.975.
+/// The 0.975 quantile of Student's t with `df` degrees of freedom, at least 1. It bounds a two-sided interval of 95 %.
 pub fn student95(df: u32) -> f64 {
-    // Of one degree of freedom it is 12.7, and it falls towards 1.96.
+    // The quantile is 12.7 for one degree of freedom and falls towards 1.96.
     let (mut low, mut high) = (1.0, 16.0);
     while high - low > 1e-13 * high {
         let middle = 0.5 * (low + high);
@@ -119,9 +120,9 @@ pub fn student95(df: u32) -> f64 {
     0.5 * (low + high)
 }
 
-/// P(|T| < t) of Student's t with `df` degrees of freedom: the finite sums of Abramowitz and Stegun, 26.7.3 and 26.7.4, with
-/// θ = atan(t/√df). Odd: 2/π (θ + sin θ (cos θ + 2/3 cos³ θ + ...)); even: sin θ (1 + 1/2 cos² θ + 1·3/(2·4) cos⁴ θ + ...);
-/// the last power is df − 2.
+/// P(|T| < t) of Student's t with `df` degrees of freedom, by the finite sums of Abramowitz and Stegun, 26.7.3 and
+/// 26.7.4, with θ = atan(t/√df). For odd `df`: 2/π (θ + sin θ (cos θ + 2/3 cos³ θ + ...)). For even `df`: sin θ (1 +
+/// 1/2 cos² θ + 1·3/(2·4) cos⁴ θ + ...). The last power is df − 2.
 fn student_within(t: f64, df: u32) -> f64 {
     let theta = (t / f64::from(df).sqrt()).atan();
     let (sin, cos) = theta.sin_cos();

@@ -2,12 +2,12 @@
 
 use super::svg::{Anchor, FAINT, GREY, INK, Svg, n};
 
-/// One line of a plot; points that are not finite leave a gap.
+/// One line of a plot. Points that are not finite leave a gap.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
     /// Name in the legend.
     pub name: String,
-    /// (x, y) in drawing order.
+    /// Points (x, y) in the order of drawing.
     pub points: Vec<(f64, f64)>,
 }
 
@@ -16,16 +16,16 @@ pub struct Series {
 pub struct Panel {
     /// Heading.
     pub title: String,
-    /// What stands along the horizontal axis, with its unit.
+    /// Label of the horizontal axis, with its unit.
     pub x_label: String,
-    /// What stands along the vertical axis, with its unit.
+    /// Label of the vertical axis, with its unit.
     pub y_label: String,
-    /// Its lines.
+    /// The lines of the plot.
     pub series: Vec<Series>,
 }
 
 const SIZE: (f64, f64) = (460.0, 290.0);
-/// Left, top, right and bottom of the axes inside a panel.
+/// Distances of the axes from the left, top, right and bottom of the panel.
 const INSET: [f64; 4] = [68.0, 40.0, 18.0, 50.0];
 pub(super) const COLOURS: [&str; 6] = ["#2f6fb7", "#d1722b", "#3c9155", "#8a5bb5", "#b8434e", "#66727f"];
 
@@ -73,13 +73,13 @@ fn draw(svg: &mut Svg, panel: &Panel) {
     }
 }
 
-/// The names from the right above the axes.
+/// Draws the names above the axes, from the right end to the left.
 fn legend(svg: &mut Svg, panel: &Panel, right: f64) {
     let mut x = right;
     for (i, series) in panel.series.iter().enumerate().rev() {
         let colour = COLOURS[i % COLOURS.len()];
         svg.text((x, 18.0), 11.0, Anchor::End, GREY, &series.name);
-        // The width of a name is not known here: this is more than enough for the bundled font.
+        // The width of a name is not known here. This estimate is more than enough for the bundled font.
         x -= 6.4 * series.name.chars().count() as f64 + 6.0;
         svg.path(&format!("M{} 18h14", n(x - 14.0)), colour, 2.5);
         x -= 28.0;
@@ -96,7 +96,7 @@ fn curve(svg: &mut Svg, points: &[(f64, f64)], at: impl Fn((f64, f64)) -> (f64, 
         }
         let (x, y) = at(point);
         d += &format!("{}{} {}", if pen_down { "L" } else { "M" }, n(x), n(y));
-        // A line of no length with round ends shows a point that stands alone.
+        // A line of length 0 with round ends shows a point without neighbours.
         d += if pen_down { "" } else { "h0" };
         pen_down = true;
     }
@@ -107,7 +107,7 @@ fn curve(svg: &mut Svg, points: &[(f64, f64)], at: impl Fn((f64, f64)) -> (f64, 
     }
 }
 
-/// The range of an axis; never empty.
+/// The range of an axis. It is never empty.
 pub(super) struct Axis {
     low: f64,
     high: f64,
@@ -115,7 +115,7 @@ pub(super) struct Axis {
 
 impl Axis {
     pub(super) fn over(values: impl Iterator<Item = f64>) -> Self {
-        // Beyond this, differences could overflow.
+        // Differences of larger numbers could overflow.
         let values = values.map(|v| v.clamp(-1e100, 1e100));
         let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
         if low > high {
@@ -130,12 +130,12 @@ impl Axis {
 
     pub(super) fn padded(self) -> Self {
         let pad = 0.05 * (self.high - self.low);
-        // A quantity that is never negative does not get an axis below 0.
+        // The axis of numbers that are never negative does not begin below 0.
         let low = if self.low >= 0.0 { (self.low - pad).max(0.0) } else { self.low - pad };
         Self { low, high: self.high + pad }
     }
 
-    /// Where `value` lies, as a share of the axis.
+    /// Position of `value` on the axis: 0 at the lower end, 1 at the upper end.
     pub(super) fn share(&self, value: f64) -> f64 {
         ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
@@ -151,7 +151,7 @@ impl Axis {
     }
 }
 
-/// A tick's number: short, without the noise of binary fractions.
+/// The text of a tick's number. It is short and without the rounding errors of binary fractions.
 pub(super) fn number(value: f64) -> String {
     let size = value.abs();
     if size != 0.0 && !(1e-3..1e6).contains(&size) {

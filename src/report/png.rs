@@ -1,4 +1,4 @@
-//! SVG → PNG with the bundled font, so that it looks the same on every machine.
+//! SVG → PNG with the bundled font, so that the picture is the same on every machine.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ const FONT: &[u8] = include_bytes!("../../assets/fonts/DejaVuSans-subset.ttf");
 /// The picture at `scale` pixels per SVG pixel.
 ///
 /// # Errors
-/// [`Error::Usage`] if `svg` is no SVG, or the picture would have no pixels or too many.
+/// [`Error::Usage`] if `svg` is no valid SVG, or if the picture would have no pixels or too many.
 pub fn png(svg: &str, scale: f32) -> Result<Vec<u8>> {
     let tree = usvg::Tree::from_str(svg, &options())
         .map_err(|e| Error::usage("drawing", "valid SVG", e.to_string(), ""))?;
     let side = |length: f32| (length * scale).ceil() as u32;
     let (width, height) = (side(tree.size().width()), side(tree.size().height()));
-    // Larger pictures than this take gigabytes.
+    // A larger picture would take gigabytes of memory.
     let pixmap = Pixmap::new(width, height).filter(|_| width <= 30_000 && height <= 30_000);
     let mut pixmap = pixmap.ok_or_else(|| {
         let found = format!("{width}x{height}");
@@ -35,7 +35,7 @@ pub fn png(svg: &str, scale: f32) -> Result<Vec<u8>> {
         .map_err(|e| Error::usage("drawing", "a picture that can be encoded", e.to_string(), ""))
 }
 
-/// What usvg needs to lay out our texts: the bundled font for every family.
+/// Options of usvg for the layout of our texts: the bundled font for every family.
 pub fn options() -> usvg::Options<'static> {
     let mut fonts = usvg::fontdb::Database::new();
     fonts.load_font_data(FONT.to_vec());

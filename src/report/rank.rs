@@ -1,11 +1,11 @@
-//! Two numbers for each of some things → how far they agree in the order: rank correlations, with an interval.
+//! Two numbers for each of several items → agreement of the two orders: rank correlations, with an interval.
 //!
-//! Pure functions of their arguments. Equal values share the mean of their ranks (mid-ranks).
+//! The results depend only on the arguments. Equal values share the mean of their ranks (mid-ranks).
 
 /// The quantile of the standard normal distribution that bounds a two-sided interval of 95 %.
 const Z95: f64 = 1.959_963_984_540_054;
 
-/// The rank of each value, from 1 for the smallest; equal values have the mean of their ranks.
+/// The rank of each value, from 1 for the smallest. Equal values have the mean of their ranks.
 pub fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
@@ -21,8 +21,8 @@ pub fn ranks(values: &[f64]) -> Vec<f64> {
     ranks
 }
 
-/// Spearman's rank correlation ρ of two lists of one length: the correlation of their ranks, −1 to 1. None where all
-/// values of a list are equal.
+/// Spearman's rank correlation ρ of two lists of the same length: the correlation of their ranks, −1 to 1. `None` if
+/// all values of a list are equal.
 pub fn spearman(x: &[f64], y: &[f64]) -> Option<f64> {
     let centred = |values: &[f64]| {
         let mean = (values.len() as f64 + 1.0) / 2.0;
@@ -34,9 +34,9 @@ pub fn spearman(x: &[f64], y: &[f64]) -> Option<f64> {
     (norm > 0.0).then(|| (dot(&x, &y) / norm).clamp(-1.0, 1.0))
 }
 
-/// The 95 % interval of a rank correlation `rho` of `n` pairs: Fisher's z = artanh ρ ± 1.96 σ, with the variance
-/// σ² = (1 + ρ²/2)/(n − 3) of Bonett and Wright (Psychometrika 65, 2000). None for fewer than four pairs. A correlation of
-/// exactly ±1 has no width here, however few pairs there are.
+/// The 95 % interval of a rank correlation `rho` of `n` pairs: Fisher's z = artanh ρ ± 1.96 σ, with the variance σ² =
+/// (1 + ρ²/2)/(n − 3) of Bonett and Wright (Psychometrika 65, 2000). `None` for fewer than four pairs. The interval of
+/// a correlation of exactly ±1 has width 0, however few the pairs are.
 pub fn spearman_interval(rho: f64, n: usize) -> Option<[f64; 2]> {
     if n < 4 {
         return None;
@@ -45,8 +45,9 @@ pub fn spearman_interval(rho: f64, n: usize) -> Option<[f64; 2]> {
     Some([-half, half].map(|side| (rho.atanh() + side).tanh()))
 }
 
-/// Kendall's τ_b of two lists of one length: pairs in the same order minus pairs in opposite order, over the geometric mean
-/// of the numbers of pairs that each list tells apart; −1 to 1. None where all values of a list are equal.
+/// Kendall's τ_b of two lists of the same length, −1 to 1: the number of pairs in the same order minus the number of
+/// pairs in opposite order, divided by the geometric mean of the numbers of pairs with different values in each list.
+/// `None` if all values of a list are equal.
 pub fn kendall(x: &[f64], y: &[f64]) -> Option<f64> {
     let (mut balance, mut apart_x, mut apart_y) = (0i64, 0u64, 0u64);
     for i in 0..x.len() {

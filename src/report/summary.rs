@@ -10,27 +10,28 @@ use super::trust::Trust;
 use crate::error::{Error, Result};
 use crate::graph::{Extent, Layout, Lowering, Memory, Mode, Plan, Request};
 use crate::network::ParamSpec;
+use crate::search::best::Best;
 use crate::search::evidence::{Effect, Evidence};
 use crate::space::{Alpha, Paths, Prior, Space, Tally};
 use crate::space::{NetworkKind, NetworkSpec};
 
-/// Choices listed per slot, the most probable first.
+/// Number of choices listed per slot, the most probable first.
 const N_LISTED: usize = 3;
 
-/// What a network costs.
+/// Costs of a network.
 pub struct Counts {
-    /// Of the final network; of the whole parent for a search network.
+    /// Parameters of the final network, or of the whole parent for a search network.
     pub parameters: u64,
-    /// Of the auxiliary head, 0 without one.
+    /// Parameters of the auxiliary head; 0 without such a head.
     pub auxiliary: u64,
     /// Multiply-adds for one image.
     pub macs: u64,
-    /// Of the parent's parameters, those the child uses; search networks only.
+    /// Number of the parent's parameters that the child uses. `None` for a final network.
     pub child: Option<u64>,
 }
 
 impl Counts {
-    /// Counts an architecture's network.
+    /// Counts the network of an architecture.
     pub fn of(spec: &NetworkSpec, alpha: &Alpha) -> Self {
         let child = spec.net(Paths::Child(alpha));
         let trained = |params: Vec<ParamSpec>| -> u64 {
@@ -46,11 +47,11 @@ impl Counts {
     }
 }
 
-/// What one forward and backward pass of a child costs, as planned.
+/// Planned costs of one forward and backward pass of a child.
 pub struct Training {
-    /// Images at once.
+    /// Number of images at once.
     pub batch: u32,
-    /// The plan, or why there is none.
+    /// The plan, or the reason why there is none.
     pub plan: Result<Plan>,
 }
 
@@ -67,28 +68,30 @@ impl Training {
     }
 }
 
-/// What is known of a network.
+/// The information about a network.
 pub struct Known<'a> {
-    /// The network but for its architecture.
+    /// The network without its architecture.
     pub spec: &'a NetworkSpec,
     /// The architecture.
     pub alpha: &'a Alpha,
-    /// What it costs.
+    /// Costs of the network.
     pub counts: Counts,
-    /// What its training costs.
+    /// Costs of training the network.
     pub training: Training,
-    /// The run's newest prior, with the space it is over.
+    /// The run's newest prior, with its space.
     pub prior: Option<&'a (Arc<dyn Space>, Prior)>,
-    /// What the run saw of the choices.
+    /// The evidence of the run about the choices.
     pub evidence: Option<&'a Evidence>,
-    /// How far its result is to be trusted.
+    /// The best architecture according to the run's children, if there is one.
+    pub best: Option<&'a Best>,
+    /// The trust in the result of the run.
     pub trust: Option<Trust>,
-    /// Architectures drawn from it, with their log-probabilities.
+    /// Architectures drawn from the prior, with their log-probabilities.
     pub samples: &'a [(Alpha, f64)],
 }
 
 impl Known<'_> {
-    /// As JSON; with a prior also its entropies and the probability of every choice.
+    /// The information as JSON. If there is a prior, it includes the entropies and the probability of every choice.
     pub fn to_json(&self) -> Result<String> {
         let Self { counts, training, .. } = self;
         let mut value = json!({
@@ -124,6 +127,10 @@ impl Known<'_> {
                 let (agreement, noise) = (evidence.agreement, evidence.noise);
                 let n = evidence.n_children;
                 value["evidence"] = json!({ "n_children": n, "noise": noise, "agreement": agreement });
+                if let Some(best) = self.best {
+                    value["evidence"]["genotype"] = space.print(&best.alpha).into();
+                    value["evidence"]["prediction"] = best.prediction.into();
+                }
                 per_slot(&mut value["evidence"]["effects"], &**space, of(|e| e.effect));
                 per_slot(&mut value["evidence"]["errors"], &**space, of(|e| e.error));
             }
@@ -142,7 +149,7 @@ impl Known<'_> {
             .map_err(|e| Error::usage("output", "values that JSON can hold", e.to_string(), ""))
     }
 
-    /// As text for people.
+    /// The information as text for people.
     pub fn to_text(&self) -> String {
         let Self { spec, counts, training, .. } = self;
         let mut text = format!("{}\n\n", spec.space.print(self.alpha));
@@ -182,6 +189,14 @@ impl Known<'_> {
         }
         if let Some((space, prior)) = self.prior {
             text += &prior_text(&**space, prior, self.evidence);
+            let (mode, shown) = (prior.mode(), space.print(self.alpha));
+            for (what, alpha) in
+                [("the prior's mode", Some(&mode)), ("the children's choice", self.best.map(|b| &b.alpha))]
+            {
+                if let Some(other) = alpha.map(|alpha| space.print(alpha)).filter(|other| *other != shown) {
+                    let _ = writeln!(text, "\n{what} is another: {other}");
+                }
+            }
         }
         if let Some(trust) = self.trust {
             let _ = write!(text, "\n{}\n", trust.text());
@@ -194,7 +209,7 @@ impl Known<'_> {
     }
 }
 
-/// A network but for its architecture.
+/// Description of a network without its architecture.
 fn described(spec: &NetworkSpec) -> String {
     let kind = if spec.kind == NetworkKind::Search { "search" } else { "final" };
     let images = format!("images {}x{}x{}", spec.in_channels, spec.height, spec.width);
@@ -202,7 +217,7 @@ fn described(spec: &NetworkSpec) -> String {
     format!("{kind}, {form}, {} channels, {} classes, {images}", spec.channels, spec.n_classes)
 }
 
-/// How a network of a space is stacked.
+/// Description of how the networks of a space are stacked.
 fn form(space: &dyn Space) -> String {
     let settings = space.settings();
     let value = |key: &str| settings.iter().find(|(k, _)| *k == key).map(|(_, value)| value.as_str());
@@ -213,7 +228,7 @@ fn form(space: &dyn Space) -> String {
     }
 }
 
-/// Numbers of all choices, in the form in which a trace has logits.
+/// Writes one number per choice into `value`, in the form of the logits in a trace.
 fn per_slot(value: &mut Value, space: &dyn Space, numbers: Vec<Vec<f64>>) {
     let mut slots = numbers.into_iter();
     for table in space.prior_tables() {
@@ -221,7 +236,7 @@ fn per_slot(value: &mut Value, space: &dyn Space, numbers: Vec<Vec<f64>>) {
         let here: Vec<Vec<f64>> = slots.by_ref().take(n_slots).collect();
         let here = if table.shape.len() > 1 { json!(here) } else { json!(here.concat()) };
         match table.name.split_once('.') {
-            // Lists of what is numbered.
+            // Tables with numbers in their names become lists.
             Some((group, _)) => match value[group].as_array_mut() {
                 Some(list) => list.push(here),
                 None => value[group] = json!([here]),
@@ -234,7 +249,7 @@ fn per_slot(value: &mut Value, space: &dyn Space, numbers: Vec<Vec<f64>>) {
     }
 }
 
-/// The entropy of each group of slots and the most probable choices of each slot, with what they were worth.
+/// The entropy of each group of slots and the most probable choices of each slot, with the effects of these choices.
 fn prior_text(space: &dyn Space, prior: &Prior, evidence: Option<&Evidence>) -> String {
     let mut text = String::new();
     if let Some(evidence) = evidence {

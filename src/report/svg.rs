@@ -9,14 +9,14 @@ pub const GREY: &str = "#66727f";
 /// Frames and grid lines.
 pub const FAINT: &str = "#d5dbe1";
 
-/// An SVG document being written; lengths in pixels.
+/// An SVG document that is being written. Lengths are in pixels.
 pub struct Svg {
     width: f64,
     height: f64,
     body: String,
 }
 
-/// How a text stands at its point.
+/// The part of a text that is at the given point.
 #[derive(Clone, Copy)]
 pub enum Anchor {
     Start,
@@ -50,18 +50,18 @@ impl Svg {
         ));
     }
 
-    /// A text whose middle height is at `y`.
+    /// Writes a text whose middle height is at `y`.
     pub fn text(&mut self, (x, y): (f64, f64), size: f64, anchor: Anchor, fill: &str, text: &str) {
         self.raw_text((x, y), size, anchor, fill, "", &escape(text));
     }
 
-    /// A text turned by `degrees` about its point.
+    /// Writes a text turned by `degrees` about its point.
     pub fn turned(&mut self, (x, y): (f64, f64), size: f64, anchor: Anchor, degrees: f64, text: &str) {
         let turn = format!(r#" transform="rotate({} {} {})""#, n(degrees), n(x), n(y));
         self.raw_text((x, y), size, anchor, GREY, &turn, &escape(text));
     }
 
-    /// As [`Self::text`], with further attributes and content that is SVG already.
+    /// Like [`Self::text`], with more attributes and with content that is already SVG.
     pub fn raw_text(
         &mut self,
         (x, y): (f64, f64),
@@ -76,7 +76,7 @@ impl Svg {
             Anchor::Middle => "middle",
             Anchor::End => "end",
         };
-        // A third of the size below the middle: the base line of digits and small letters.
+        // The base line of digits and small letters is about a third of the size below the middle.
         let (x, y) = (n(x), n(y + 0.35 * size));
         self.line(&format!(
             r#"<text x="{x}" y="{y}" font-size="{}" text-anchor="{anchor}" fill="{fill}"{more}>{content}</text>"#,
@@ -84,7 +84,7 @@ impl Svg {
         ));
     }
 
-    /// The document, on white.
+    /// The finished document, with a white background.
     pub fn finish(self) -> String {
         let (w, h) = (n(self.width.ceil()), n(self.height.ceil()));
         let mut text = String::new();
@@ -98,14 +98,14 @@ impl Svg {
     }
 }
 
-/// A number with at most two decimals; the same text on every machine. What is not finite becomes 0.
+/// A number with at most two decimals. The text is the same on every machine. A number that is not finite becomes 0.
 pub fn n(value: f64) -> String {
     let rounded = if value.is_finite() { (value * 100.0).round() / 100.0 } else { 0.0 };
-    // No "-0".
+    // The sum avoids "-0".
     format!("{}", rounded + 0.0)
 }
 
-/// Text that is safe in content and attributes; control characters, which XML forbids, are left out.
+/// Text that is safe in content and attributes. Control characters are removed, because XML forbids them.
 pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {

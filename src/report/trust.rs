@@ -1,4 +1,4 @@
-//! What a search saw → whether its result is more than chance, as numbers and in plain words.
+//! Evidence of a search → whether its result is more than chance, as numbers and in plain words.
 
 use std::path::Path;
 
@@ -6,50 +6,72 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::search::best::Best;
 use crate::search::evidence::{Evidence, Seen};
 use crate::space::{Alpha, Space};
 
-/// Standard deviations by which the halves of the evidence must agree more than two lists of noise do.
-const LEAST_AGREEMENT: f64 = 3.0;
+/// The halves of the steps must predict each other better than chance by this many standard deviations.
+const LEAST_PREDICTION: f64 = 3.0;
 
-/// How far a search's result is to be trusted. All of it is by the shared weights: it says nothing of errors that they
-/// make alike for all children of a kind.
+/// Trust in the result of a search. All of it is measured with the shared weights, so errors that the shared weights
+/// make equally for all children of a kind do not show.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trust {
-    /// Random architectures that were evaluated beside the result.
+    /// Number of random architectures that were evaluated for comparison with the result.
     pub n_random: usize,
-    /// How many of them it is better than.
+    /// Number of these random architectures that are worse than the result.
     pub better_than: usize,
-    /// Correlation of the effects of choices that were found from odd and from even steps; none without both.
+    /// Correlation of the effects of choices in odd steps with those in even steps. `None` without both.
     pub agreement: Option<f64>,
-    /// What its choices are worth in all against the mean architecture, nats per image.
+    /// Correlation of the children's likelihoods with those predicted from the other half of the steps. `None` without
+    /// both.
+    #[serde(default)]
+    pub prediction: Option<f64>,
+    /// Sum of the effects of the result's choices against the mean architecture, in nats per image.
     pub advantage: f64,
-    /// Its standard error.
+    /// Standard error of the advantage.
     pub advantage_error: f64,
-    /// Whether all of that is beyond chance.
+    /// Whether the result is more than chance: it is ahead of the random architectures and the halves predict each
+    /// other.
     pub more_than_chance: bool,
 }
 
 impl Trust {
-    /// Of an architecture that is better than `better_than` of `n_random` random ones.
-    pub fn of(evidence: Option<&Evidence>, alpha: &Alpha, [better_than, n_random]: [usize; 2]) -> Self {
+    /// The trust in an architecture that is better than `better_than` of `n_random` random architectures.
+    pub fn of(
+        evidence: Option<&Evidence>,
+        best: Option<&Best>,
+        alpha: &Alpha,
+        [better_than, n_random]: [usize; 2],
+    ) -> Self {
         let (advantage, advantage_error) = evidence.map_or((0.0, 0.0), |e| e.advantage(alpha));
         let agreement = evidence.and_then(|e| e.agreement);
-        // By chance it would be so in fewer than one of eight searches.
+        // By chance this would happen in fewer than one of eight searches.
         let is_ahead = 8 * (n_random - better_than) < n_random;
-        // The correlation of two lists of n random numbers has a deviation of about 1/√n. The advantage itself proves nothing:
-        // the result was chosen by the same children.
-        let n: usize = evidence.map_or(0, |e| e.effects.iter().map(Vec::len).sum());
-        let is_steady = agreement.is_some_and(|r| r * (n as f64).sqrt() > LEAST_AGREEMENT);
-        let more_than_chance = is_ahead && is_steady;
-        Self { n_random, better_than, agreement, advantage, advantage_error, more_than_chance }
+        // The advantage itself proves nothing, because the result was chosen with the same children.
+        let prediction = best.map(|best| best.prediction);
+        let is_predicted =
+            best.is_some_and(|b| b.prediction * (b.n_children as f64).sqrt() > LEAST_PREDICTION);
+        let more_than_chance = is_ahead && is_predicted;
+        Self { n_random, better_than, agreement, prediction, advantage, advantage_error, more_than_chance }
     }
 
-    /// In plain words, with what to do where the result is chance.
+    /// The trust in plain words, with a suggestion if the result is chance.
     pub fn text(&self) -> String {
-        let agreement = match self.agreement {
-            Some(r) => format!("two halves of what was seen agree on them with a correlation of {r:.2}"),
-            None => "too few children were seen to compare two halves".into(),
+        let agreement = match (self.prediction, self.agreement) {
+            (Some(p), Some(r)) => format!(
+                "each half of the steps predicts the likelihoods of the other's children with a correlation of {p:.2}, and their \
+                 effects of single choices have one of {r:.2}"
+            ),
+            (Some(p), None) => {
+                format!(
+                    "each half of the steps predicts the likelihoods of the other's children with a correlation of {p:.2}"
+                )
+            }
+            (None, Some(r)) => {
+                format!("two halves of what was seen agree on them with a correlation of {r:.2}")
+            }
+            (None, None) => "too few children were seen to compare two halves".into(),
         };
         let found = format!(
             "with the shared weights it is better than {} of {} random architectures; its choices are worth {:.3} +- {:.3} \
@@ -66,12 +88,13 @@ impl Trust {
     }
 }
 
-/// What the metrics at `path` say of the choices of a search whose search batches had `n_images` images. None where no
-/// step compared different children, as in a warm-up, or where a version wrote them that did not say which children it drew.
+/// The children in the metrics at `path`, for a search whose search batches had `n_images` images. Warm-up steps are
+/// left out. The list is empty if there were only such steps, or if an older version wrote the metrics without the
+/// children.
 ///
 /// # Errors
-/// [`Error::Io`] where the file cannot be read. Lines that are no objects are passed over.
-pub fn evidence(path: &Path, space: &dyn Space, n_images: usize) -> Result<Option<Evidence>> {
+/// [`Error::Io`] if the file cannot be read. Lines that are no objects are skipped.
+pub fn seen(path: &Path, space: &dyn Space, n_images: usize) -> Result<Vec<Seen>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut seen = Vec::new();
@@ -86,6 +109,12 @@ pub fn evidence(path: &Path, space: &dyn Space, n_images: usize) -> Result<Optio
             score: score / n_images.max(1) as f64,
         }));
     }
+    Ok(seen)
+}
+
+/// The effects of the choices of `space`, from the children that a search saw. `None` if no step had two different
+/// children.
+pub fn evidence(space: &dyn Space, seen: &[Seen]) -> Option<Evidence> {
     let n_choices: Vec<usize> = space.slots().iter().map(|slot| slot.n_choices).collect();
-    Ok(Evidence::of(&n_choices, &seen))
+    Evidence::of(&n_choices, seen)
 }

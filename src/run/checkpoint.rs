@@ -1,5 +1,5 @@
-//! The state of a job ↔ `checkpoints/step-NNNNNNNN/`: `state.safetensors` and `state.json`, which
-//! holds checksums of both. No times, no paths: equal states give equal bytes.
+//! The state of a job ↔ `checkpoints/step-NNNNNNNN/` with the files `state.safetensors` and `state.json`. The latter
+//! holds checksums of both. There are no times and no paths in it, so that equal states give equal bytes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,21 +22,21 @@ pub struct Checkpoints {
     folder: PathBuf,
 }
 
-/// A checkpoint that was read and found good.
+/// A checkpoint that was read and is undamaged.
 #[derive(Debug)]
 pub struct Checkpoint {
-    /// Its folder.
+    /// Folder of the checkpoint.
     pub path: PathBuf,
-    /// Steps done.
+    /// Number of steps done.
     pub step: u64,
-    /// How good the job was; larger is better.
+    /// Score of the job. Larger is better.
     pub score: Option<f64>,
     /// The job's state.
     pub state: Tensors,
 }
 
 impl Checkpoint {
-    /// The file of the tensors, for messages.
+    /// Path of the file of tensors, for messages.
     pub fn state_path(&self) -> PathBuf {
         self.path.join(STATE)
     }
@@ -49,7 +49,7 @@ struct Info {
     step: u64,
     score: Option<f64>,
     files: BTreeMap<String, FileSum>,
-    /// Checksum of this very file with an empty text here.
+    /// Checksum of this file with an empty text in place of the checksum.
     check: String,
 }
 
@@ -61,7 +61,7 @@ struct FileSum {
 }
 
 impl Info {
-    /// The file's bytes, with its own checksum filled in.
+    /// The bytes of the file, with the checksum of the file.
     fn to_bytes(&self) -> Result<Vec<u8>> {
         let open = Self { check: String::new(), ..self.clone() };
         let check = sha256(&super::dir::json(&open)?);
@@ -75,7 +75,7 @@ impl Checkpoints {
         Self { folder }
     }
 
-    /// The steps of which there is a checkpoint, good or not, in increasing order.
+    /// The steps with a checkpoint, damaged or not, in increasing order.
     pub fn steps(&self) -> Result<Vec<u64>> {
         let entries = match fs::read_dir(&self.folder) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
@@ -97,7 +97,7 @@ impl Checkpoints {
         self.folder.join(format!("step-{step:08}"))
     }
 
-    /// Writes a checkpoint: beside, synced, renamed. A good one of the same step is left as it is.
+    /// Writes a checkpoint beside its place, syncs it and renames it. An undamaged checkpoint of the same step is kept.
     pub fn save(&self, step: u64, score: Option<f64>, state: &Tensors) -> Result<()> {
         let path = self.path_of(step);
         if path.exists() {
@@ -136,8 +136,8 @@ impl Checkpoints {
         files::sync_folder(&self.folder)
     }
 
-    /// Removes all up to that of `step` but the first, the last `keep` and the one of the best score (the
-    /// earliest of equals). Later ones are damaged, or the run would not stand at `step`: they count for nothing.
+    /// Keeps the first checkpoint, the one with the best score (the earliest of equals) and the last `keep`, and
+    /// removes the others. Checkpoints after `step` are leftovers of a damaged run and are ignored.
     pub fn prune(&self, step: u64, keep: usize) -> Result<()> {
         let steps: Vec<u64> = self.steps()?.into_iter().filter(|s| *s <= step).collect();
         let score = |step: &u64| {
@@ -149,7 +149,7 @@ impl Checkpoints {
             if Some(step) == steps.first() || Some(*step) == best.map(|b| b.1) {
                 continue;
             }
-            // Renamed first: a checkpoint is never seen half removed.
+            // The folder is renamed first, so that no reader sees a half-removed checkpoint.
             let (path, hidden) = (self.path_of(*step), files::partial_name(&self.path_of(*step)));
             fs::rename(&path, &hidden).map_err(|e| Error::io("remove", &path, e))?;
             fs::remove_dir_all(&hidden).map_err(|e| Error::io("remove", &hidden, e))?;
@@ -157,7 +157,7 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// The newest checkpoint that is whole, and a warning for each newer one that is not.
+    /// The newest undamaged checkpoint, and a warning for each newer one that is damaged.
     pub fn newest_good(&self) -> Result<(Checkpoint, Vec<Warning>)> {
         let mut warnings = vec![];
         for step in self.steps()?.into_iter().rev() {
@@ -193,7 +193,7 @@ impl Checkpoints {
     }
 }
 
-/// The checkpoint in the folder `path`, if sizes and checksums are right.
+/// The checkpoint in the folder `path`, if sizes and checksums are correct.
 pub fn read(path: &Path) -> Result<Checkpoint> {
     let info = read_info(path)?;
     let file = path.join(STATE);

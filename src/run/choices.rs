@@ -1,6 +1,6 @@
-//! What was found out about adapters, kept on disk by adapter, driver, class and kernels.
+//! Results of trials and comparisons on adapters, kept on disk by adapter, driver, class and kernels.
 //!
-//! All of it can be made again: a file that cannot be read counts as empty.
+//! All of these results can be computed again. A file that cannot be read is treated as empty.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -17,7 +17,7 @@ use crate::{Error, Result};
 pub enum Store {
     /// The kernel variants that trials chose.
     Variants,
-    /// Which kernel variants were found right.
+    /// The kernel variants whose results were found correct.
     Proofs,
 }
 
@@ -42,21 +42,21 @@ impl Store {
         }
     }
 
-    /// What is kept for `adapter`, and what is wrong with the file.
+    /// The value kept for `adapter`, and a warning if the file is damaged.
     pub fn kept(self, adapter: &str) -> (Option<Value>, Option<Warning>) {
         let (mut entries, warning) = self.read();
         (entries.remove(adapter), warning)
     }
 
-    /// That what is kept for `adapter` is of no use.
+    /// A warning that the value kept for `adapter` is useless.
     pub fn unknown(self, adapter: &str, value: &Value) -> Warning {
         let path = self.path().unwrap_or_default();
         Warning { path, problem: format!("ignored, there are no such kernels for {adapter}: {value}") }
     }
 
-    /// Keeps `value` for `adapter`; returns where.
+    /// Keeps `value` for `adapter` and returns the path of the file.
     ///
-    /// Errors: [`Error::Io`] where the file cannot be written, [`Error::Usage`] where the system names no folder.
+    /// Errors: [`Error::Io`] if the file cannot be written, [`Error::Usage`] if the system names no folder.
     pub fn keep(self, adapter: &str, value: Value) -> Result<PathBuf> {
         let path = self.path().ok_or_else(|| {
             Error::usage("PARSEC_CACHE", "a folder for what is known of adapters", "nothing", "set it")
@@ -73,7 +73,7 @@ impl Store {
     }
 }
 
-/// Replaces the file as a whole; other processes may do so at the same time, and the last one counts.
+/// Replaces the file as a whole. Other processes may do so at the same time. The last one wins.
 fn write_shared(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
     let write = || {
         let mut file = tempfile::NamedTempFile::new_in(crate::files::parent(path))?;
@@ -83,7 +83,7 @@ fn write_shared(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
     write().map(|_| ()).map_err(|e| Error::io("write", path, e))
 }
 
-/// Compiled kernels of one adapter and driver: a line of JSON that says whose they are, then the driver's bytes.
+/// Compiled kernels of one adapter and driver: a line of JSON that names the adapter, then the bytes of the driver.
 #[derive(Debug, Serialize, Deserialize)]
 struct Compiled {
     adapter: String,
@@ -96,8 +96,8 @@ fn compiled_path(adapter: &str) -> Option<PathBuf> {
     cache_folder().map(|folder| folder.join(name))
 }
 
-/// The compiled kernels kept for `adapter` (its name, driver and this program's version). Whatever else there is, of
-/// another adapter or damaged, counts as none: drivers trust what they are given.
+/// The compiled kernels kept for `adapter` (its name, its driver and this program's version). Kernels of another
+/// adapter and damaged files are ignored, because drivers do not check the bytes that they receive.
 pub fn compiled_kernels(adapter: &str) -> Option<Vec<u8>> {
     let file = std::fs::read(compiled_path(adapter)?).ok()?;
     let end = file.iter().position(|byte| *byte == b'\n')?;
@@ -106,9 +106,9 @@ pub fn compiled_kernels(adapter: &str) -> Option<Vec<u8>> {
     (whole && header.adapter == adapter).then(|| data.to_vec())
 }
 
-/// Keeps compiled kernels for `adapter`, in place of those that are there.
+/// Keeps compiled kernels for `adapter`, in place of the old ones.
 ///
-/// Errors: [`Error::Io`] where the file cannot be written.
+/// Errors: [`Error::Io`] if the file cannot be written.
 pub fn keep_compiled_kernels(adapter: &str, data: &[u8]) -> Result<()> {
     let Some(path) = compiled_path(adapter) else { return Ok(()) };
     let folder = crate::files::parent(&path);
@@ -122,7 +122,7 @@ pub fn keep_compiled_kernels(adapter: &str, data: &[u8]) -> Result<()> {
     write_shared(&path, &file)
 }
 
-/// The user's folder for what can be made again: `PARSEC_CACHE`, or the system's place for it.
+/// The user's folder for files that can be made again: `PARSEC_CACHE`, or the system's folder for them.
 pub fn cache_folder() -> Option<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     if let Some(folder) = var("PARSEC_CACHE") {

@@ -1,4 +1,4 @@
-//! A path → a run folder: created whole, opened, locked.
+//! A path → a run folder: created as a whole, opened, locked.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Write};
@@ -19,20 +19,20 @@ const METRICS: &str = "metrics.jsonl";
 const RESULT: &str = "result.json";
 const LOCK: &str = ".lock";
 
-/// A run folder. Writers hold its lock, which the system releases with the process.
+/// A run folder. Writers hold its lock, which the system releases when the process ends.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    /// Held for as long as this lives.
+    /// The lock, held for as long as this value exists.
     _lock: Option<File>,
 }
 
 impl RunDir {
-    /// Creates a run folder that holds `config` and `manifest`, and locks it. The folder appears whole:
-    /// a process killed in between leaves none.
+    /// Creates a run folder with `config` and `manifest`, and locks it. The folder appears as a whole:
+    /// a process that is killed during the creation leaves no folder.
     ///
     /// # Errors
-    /// [`Error::Usage`] if something is at `path` already (an empty folder is welcome).
+    /// [`Error::Usage`] if anything but an empty folder exists at `path`.
     pub fn create<C: Resolved>(path: &Path, config: &C, manifest: &Manifest) -> Result<Self> {
         Self::check_free(path)?;
         let parent = files::parent(path);
@@ -62,7 +62,7 @@ impl RunDir {
         Ok(Self { _lock: Some(lock(path)?), path: path.to_owned() })
     }
 
-    /// Whether a run folder could be created at `path`: nothing or an empty folder is there.
+    /// Checks that a run folder can be created at `path`: nothing or an empty folder is there.
     pub fn check_free(path: &Path) -> Result<()> {
         let found = match fs::read_dir(path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -80,7 +80,7 @@ impl RunDir {
         Err(Error::usage(what, "a folder that does not exist yet", found, try_this))
     }
 
-    /// The first of `runs/search-0001`, `runs/search-0002`, … that is free.
+    /// The first free path of `runs/search-0001`, `runs/search-0002`, … (for the kind `search`).
     pub fn next_free(kind: &str) -> PathBuf {
         let mut number = 1u32;
         loop {
@@ -113,7 +113,7 @@ impl RunDir {
         ))
     }
 
-    /// Opens the run at `path` for going on with it: locked, and checked to be unchanged.
+    /// Opens the run at `path` to continue it: locks it, and checks that it is unchanged.
     pub fn open_for_writing(path: &Path) -> Result<Self> {
         let mut run = Self::open(path)?;
         run._lock = Some(lock(path)?);
@@ -125,7 +125,8 @@ impl RunDir {
         } else {
             (config_json(&run.config()?)?, in_words::<Config>(manifest.config.clone()))
         };
-        // A setting that is younger than the run has the value of the time before it.
+        // A setting that is newer than the run is in neither file. It keeps the behaviour from before the setting
+        // existed, and is not compared.
         if let (Value::Object(is), Value::Object(was)) = (&mut is, &was) {
             let written: toml::Table = fs::read_to_string(run.file(CONFIG))
                 .ok()
@@ -151,7 +152,7 @@ impl RunDir {
         &self.path
     }
 
-    /// The path of something in the folder.
+    /// The path of a file in the folder.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
@@ -174,7 +175,7 @@ impl RunDir {
     /// Refuses a consensus where shared weights are needed.
     ///
     /// # Errors
-    /// [`Error::File`] naming the runs that have them.
+    /// [`Error::File`] naming the runs that have shared weights.
     pub fn check_weights(&self) -> Result<()> {
         if self.manifest()?.kind != CONSENSUS {
             return Ok(());
@@ -197,14 +198,14 @@ impl RunDir {
         self.read_config()
     }
 
-    /// What the run was started on.
+    /// The manifest: the program, adapter, data and configuration with which the run was started.
     pub fn manifest(&self) -> Result<Manifest> {
         let path = self.file(MANIFEST);
         let text = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
         Manifest::parse(&text, &path)
     }
 
-    /// Whether the run is over: its result is the last thing that is written.
+    /// Whether the run is over. Its result is written last.
     pub fn is_finished(&self) -> bool {
         self.file(RESULT).is_file()
     }
@@ -217,18 +218,18 @@ impl RunDir {
             .map_err(|e| Error::file(&path, None, "a result as JSON", e.to_string(), ""))
     }
 
-    /// Writes `result.json`, which says that the run is over.
+    /// Writes `result.json`, which marks the run as over.
     pub fn write_result(&self, result: &impl Serialize) -> Result<()> {
         self.write(RESULT, &json(result)?)
     }
 
-    /// Writes a file of the folder, whole or not at all.
+    /// Writes a file of the folder, completely or not at all.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         files::atomic_write(&self.file(name), bytes)
     }
 }
 
-/// Readable JSON with a newline at its end.
+/// Readable JSON that ends with a newline.
 pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(value)
         .map_err(|e| Error::usage("a JSON file", "values that JSON can hold", e.to_string(), ""))?;
@@ -236,7 +237,7 @@ pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// A process that was killed keeps its locks until the system has freed its memory: worth two seconds.
+/// A killed process keeps its locks until the system has freed its memory, so the lock is tried for two seconds.
 fn try_lock(file: &File) -> std::result::Result<(), TryLockError> {
     for _ in 0..20 {
         match file.try_lock() {
@@ -252,14 +253,14 @@ fn try_lock(file: &File) -> std::result::Result<(), TryLockError> {
 /// Takes the lock of the run at `path`.
 fn lock(path: &Path) -> Result<File> {
     let name = path.join(LOCK);
-    // Not truncated on opening: until the lock is ours, the file holds its owner's id.
+    // The file is not truncated when it is opened: until the lock is ours, it holds the id of its owner.
     let open = File::options().read(true).write(true).create(true).truncate(false).open(&name);
     let mut file = open.map_err(|e| Error::io("open", &name, e))?;
     match try_lock(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut owner = String::new();
-            // Windows does not let others read a locked file; then the id stays unknown.
+            // On Windows others cannot read a locked file. The id stays unknown there.
             let found = match file.read_to_string(&mut owner) {
                 Ok(n) if n > 0 => format!("process {} working on it", owner.trim()),
                 _ => "another process working on it".into(),
@@ -272,7 +273,7 @@ fn lock(path: &Path) -> Result<File> {
                 "wait for it, or stop it",
             ));
         }
-        // Some network file systems have no locks; a run there goes without.
+        // Some network file systems have no locks. A run there is not locked.
         Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => {}
         Err(TryLockError::Error(e)) => return Err(Error::io("lock", &name, e)),
     }

@@ -1,19 +1,19 @@
-//! A job → steps, metrics and checkpoints in a run folder, from wherever it stands.
+//! A job → steps, metrics and checkpoints in a run folder, from the current step of the job.
 
 use super::metrics::{self, Metrics};
 use super::{Control, Event, Events, Job, RunDir, Warning};
 use crate::{Error, Result};
 
-/// How a job is driven.
+/// Options for driving a job.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Steps between checkpoints; 0 = only the first and the last.
+    /// Number of steps between checkpoints; 0 = only the first and the last.
     pub checkpoint_every: u64,
-    /// How many of the last checkpoints are kept.
+    /// Number of last checkpoints that are kept.
     pub keep: usize,
 }
 
-/// How driving ended, if not with an error.
+/// Result of driving a job without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// All steps were already done.
@@ -22,11 +22,11 @@ pub enum Outcome {
     Done,
 }
 
-/// Sets `job` to the newest good checkpoint of `run` and cuts the metrics back to it. A run that was
+/// Sets `job` to the newest undamaged checkpoint of `run` and cuts the metrics back to it. A run that
 /// ended before its first checkpoint starts from its beginning.
 ///
 /// # Errors
-/// [`Error::File`] if no checkpoint is whole, or none is there although steps were done.
+/// [`Error::File`] if no checkpoint is undamaged, or if there is none although steps were done.
 pub fn resume<J: Job>(job: &mut J, run: &RunDir) -> Result<Vec<Warning>> {
     let (checkpoints, path) = (run.checkpoints(), run.metrics_path());
     if checkpoints.steps()?.is_empty() && !metrics::has_lines(&path)? {
@@ -38,15 +38,15 @@ pub fn resume<J: Job>(job: &mut J, run: &RunDir) -> Result<Vec<Warning>> {
     Ok(warnings)
 }
 
-/// Drives `job` to its last step: a line of metrics for each step; a checkpoint before the first step,
-/// every so many steps, at the end, and when `control` asks to stop.
+/// Drives `job` to its last step. It writes a line of metrics for each step, and a checkpoint before the first step,
+/// at the configured interval, at the end, and when `control` asks to stop.
 ///
-/// A lost adapter is opened again and the run goes on from its newest checkpoint, with the same bits; an
-/// adapter that is lost twice at one step stops the run.
+/// A lost adapter is opened again, and the run continues from its newest checkpoint with the same bits. An
+/// adapter that is lost twice at the same step stops the run.
 ///
 /// # Errors
-/// [`Error::Interrupted`] after saving, if it was asked to stop before the last step. [`Error::NonFinite`].
-/// [`Error::Stopped`] where a step or a write failed otherwise; the checkpoints are as they were.
+/// [`Error::Interrupted`] after saving, if `control` asked to stop before the last step. [`Error::NonFinite`].
+/// [`Error::Stopped`] if a step or a write failed for another reason; the checkpoints are unchanged.
 pub fn drive<J: Job>(
     job: &mut J,
     run: &RunDir,
@@ -61,7 +61,7 @@ pub fn drive<J: Job>(
             done => return done,
         };
         let step = job.step_index();
-        // Without a checkpoint there is nothing to go on from.
+        // Without a checkpoint the run cannot continue.
         let again = matches!(error, Error::Lost { .. })
             && lost_at != Some(step)
             && run.checkpoints().steps().is_ok_and(|steps| !steps.is_empty());
@@ -85,14 +85,14 @@ fn steps<J: Job>(
     if job.step_index() == 0 {
         save(job, run, options)?;
     } else {
-        // A run that was ended between saving and removing has one too many.
+        // If the run ended between saving and pruning, there is one checkpoint too many.
         run.checkpoints().prune(job.step_index(), options.keep)?;
     }
     if job.step_index() >= job.total_steps() {
         return Ok(Outcome::AlreadyDone);
     }
     let mut metrics = Metrics::open(&run.metrics_path())?;
-    // What a job learns may bring its end forward.
+    // A step may reduce the total number of steps.
     while job.step_index() < job.total_steps() {
         let record = match job.step() {
             Ok(record) => record,
@@ -108,10 +108,10 @@ fn steps<J: Job>(
         events.tell(Event::Step { progress: job.progress(&record), line });
         let (step, total) = (job.step_index(), job.total_steps());
         let stopped = control.wait();
-        // With 0 this is never so.
+        // This is never true if `checkpoint_every` is 0.
         let due = step.is_multiple_of(options.checkpoint_every);
         if due || stopped || step >= total {
-            // The lines first: a checkpoint must find those of all its steps.
+            // The lines are synced first, because a checkpoint needs the lines of all its steps.
             metrics.sync()?;
             save(job, run, options)?;
         }
@@ -122,7 +122,7 @@ fn steps<J: Job>(
     Ok(Outcome::Done)
 }
 
-/// `error` with how to go on, where going on is of use.
+/// `error` with the way to continue, if continuing makes sense.
 fn stopped(error: Error, run: &RunDir) -> Error {
     // The same step would give the same loss again.
     if matches!(error, Error::Interrupted { .. } | Error::NonFinite { .. }) {

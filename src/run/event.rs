@@ -1,27 +1,27 @@
-//! What a run tells while it goes on, and what it may be asked for, from any thread.
+//! Events that a run reports from any thread, and requests to a run from any thread.
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::Progress;
 
-/// Something that happened.
+/// An event of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A remark for people.
     Note(String),
-    /// Something is not as it should be, and the run goes on.
+    /// A problem that does not stop the run.
     Warning(String),
-    /// So many of the kernels known so far are compiled, which is what the first step spends its time on.
+    /// Number of compiled kernels among the kernels known so far. The first step spends its time on compiling.
     Compiling {
-        /// Compiled.
+        /// Number of compiled kernels.
         ready: usize,
-        /// Known.
+        /// Number of known kernels.
         known: usize,
     },
     /// A step is done.
     Step {
-        /// Where the run stands.
+        /// Progress of the run.
         progress: Progress,
         /// The step's line in the metrics: a JSON object.
         line: String,
@@ -30,32 +30,32 @@ pub enum Event {
     Stepped,
 }
 
-/// Whom events are told.
+/// The listener to events.
 #[derive(Clone)]
 pub struct Events(Arc<dyn Fn(Event) + Send + Sync>);
 
 impl Events {
-    /// Tells `listener`, which is called on the threads that do the work.
+    /// Events for `listener`, which is called on the threads that do the work.
     pub fn new(listener: impl Fn(Event) + Send + Sync + 'static) -> Self {
         Self(Arc::new(listener))
     }
 
-    /// Tells nobody.
+    /// Events without a listener.
     pub fn none() -> Self {
         Self::new(|_| ())
     }
 
-    /// Tells of `event`.
+    /// Reports `event` to the listener.
     pub fn tell(&self, event: Event) {
         (self.0)(event);
     }
 
-    /// A remark for people.
+    /// Reports a remark for people.
     pub fn note(&self, text: impl Into<String>) {
         self.tell(Event::Note(text.into()));
     }
 
-    /// A warning.
+    /// Reports a warning.
     pub fn warn(&self, warning: impl fmt::Display) {
         self.tell(Event::Warning(warning.to_string()));
     }
@@ -67,7 +67,7 @@ impl fmt::Debug for Events {
     }
 }
 
-/// What a run is asked for; it looks after every step.
+/// Requests to a run. The run looks at them after every step.
 #[derive(Debug, Default)]
 pub struct Control {
     state: Mutex<State>,
@@ -83,36 +83,36 @@ enum State {
 }
 
 impl Control {
-    /// One that asks for nothing.
+    /// A control without a request.
     pub const fn new() -> Self {
         Self { state: Mutex::new(State::Going), changed: Condvar::new() }
     }
 
-    /// Asks the run to save and to end after the step at hand.
+    /// Asks the run to save and to end after the current step.
     pub fn stop(&self) {
         self.set(State::Stopping);
     }
 
-    /// Asks the run to wait after the step at hand.
+    /// Asks the run to wait after the current step.
     pub fn pause(&self) {
         if !self.is_stopping() {
             self.set(State::Paused);
         }
     }
 
-    /// Lets a run that waits go on.
+    /// Lets a waiting run continue.
     pub fn go_on(&self) {
         if !self.is_stopping() {
             self.set(State::Going);
         }
     }
 
-    /// Whether the run is to end.
+    /// Whether the run was asked to end.
     pub fn is_stopping(&self) -> bool {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) == State::Stopping
     }
 
-    /// Waits as long as the run is paused; then says whether it is to end.
+    /// Waits while the run is paused, then returns whether the run was asked to end.
     pub fn wait(&self) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         while *state == State::Paused {

@@ -1,4 +1,4 @@
-//! What a run was started on: the program, the adapter, the data, the configuration.
+//! The origin of a run: the program, the adapter, the data, the configuration.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use serde_json::Value;
 use crate::config::Resolved;
 use crate::{Error, Result};
 
-/// The kind of a run that is the consensus of searches: a prior without shared weights.
+/// The kind of a run that is the consensus of searches. Such a run has a prior without shared weights.
 pub const CONSENSUS: &str = "consensus";
 
-/// The content of `manifest.json`. Equal manifests (and equal seeds) give equal bits.
+/// The content of `manifest.json`. Runs with equal manifests (and equal seeds) give the same bits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// `search`, `train` or `consensus`: what the run does.
+    /// Kind of the run: `search`, `train` or `consensus`.
     #[serde(default = "search")]
     pub kind: String,
     /// The program's version.
@@ -25,7 +25,7 @@ pub struct Manifest {
     pub driver: String,
     /// Vulkan, Metal or DirectX 12.
     pub backend: String,
-    /// The limits the device was opened with.
+    /// The limits with which the device was opened.
     pub limits: BTreeMap<String, u64>,
     /// Key of every random stream.
     pub seed: u64,
@@ -34,25 +34,25 @@ pub struct Manifest {
     /// Names of the data's classes, in the order of their labels.
     #[serde(default)]
     pub class_names: Vec<String>,
-    /// Mean and standard deviation per channel that were used.
+    /// Mean and standard deviation per channel of the normalisation.
     pub normalisation: Value,
-    /// The kernel variants that run, by setting: the fixed ones of the adapter or those of a trial.
+    /// The kernel variants of the run, by setting: the fixed ones of the adapter or those of a trial.
     pub variants: BTreeMap<String, String>,
-    /// Kernel variants that were left out because their results were wrong on this adapter, or that its driver took too
-    /// long to compile.
+    /// Kernel variants that were excluded, because their results were wrong on this adapter or because its driver took
+    /// too long to compile them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded: Vec<String>,
-    /// Steps in all.
+    /// Number of all steps.
     pub total_steps: u64,
-    /// The configuration, to be compared with `config.toml` at resume.
+    /// The configuration. A resume compares it with `config.toml`.
     pub config: Value,
-    /// Checksum of the file with an empty text here; only in the file.
+    /// Checksum of the file with an empty text in place of the checksum. It is only in the file.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub check: String,
 }
 
 impl Manifest {
-    /// A manifest of this program for `config`; the rest is the caller's to fill in.
+    /// A manifest of this program for `config`. The caller fills in the other fields.
     pub fn new<C: Resolved>(config: &C) -> Result<Self> {
         Ok(Self {
             kind: C::KIND.into(),
@@ -74,20 +74,20 @@ impl Manifest {
     /// The manifest in `bytes`, the content of the file `path`.
     ///
     /// # Errors
-    /// [`Error::File`] where it is none, or is not as it was written.
+    /// [`Error::File`] if the content is no manifest, or was changed after it was written.
     pub fn parse(bytes: &[u8], path: &std::path::Path) -> Result<Self> {
         let damaged = |found: String| {
             Error::file(path, None, "a manifest of this version", found, "restore it, or start a new run")
         };
         let manifest: Self = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
-        // Earlier versions wrote none.
+        // Earlier versions wrote no checksum.
         if !manifest.check.is_empty() && manifest.to_bytes()? != bytes {
             return Err(damaged("a checksum that does not fit it: it was changed or damaged".into()));
         }
         Ok(Self { check: String::new(), ..manifest })
     }
 
-    /// Whether `data`, read now, is what the run was started on.
+    /// Checks that `data`, read now, is the data with which the run was started.
     pub fn check_data(&self, data: &Value, path: &std::path::Path) -> Result<()> {
         match first_change(&self.data, data) {
             None => Ok(()),
@@ -102,7 +102,7 @@ impl Manifest {
     }
 }
 
-/// The kind of runs of before there were others.
+/// The kind of a manifest without a kind. Such a manifest is from a version that had only searches.
 fn search() -> String {
     crate::config::Config::KIND.into()
 }
@@ -118,13 +118,13 @@ pub fn config_json<C: Resolved>(config: &C) -> Result<Value> {
 pub struct Change {
     /// The key that differs; `value` if the values are no objects.
     pub key: String,
-    /// What it was, `nothing` if it was absent.
+    /// The old value, `nothing` if it was absent.
     pub was: String,
-    /// What it is.
+    /// The new value, `nothing` if it is absent.
     pub is: String,
 }
 
-/// The first key, in alphabetical order, whose value in `is` differs from that in `was`.
+/// The first key, in alphabetical order, whose value in `is` differs from its value in `was`.
 pub fn first_change(was: &Value, is: &Value) -> Option<Change> {
     let show = |v: Option<&Value>| v.map_or_else(|| "nothing".into(), Value::to_string);
     if let (Value::Object(a), Value::Object(b)) = (was, is) {

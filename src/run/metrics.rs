@@ -23,7 +23,7 @@ impl Metrics {
         Ok(Self { file: file.map_err(|e| Error::io("open", path, e))?, path: path.to_owned() })
     }
 
-    /// Appends `record`, an object with a `step`, in one write. The line without its end.
+    /// Appends `record`, an object with a `step`, in one write. Returns the line without its newline.
     pub fn append(&mut self, record: &impl Serialize) -> Result<String> {
         let mut line = serde_json::to_string(record)
             .map_err(|e| Error::file(&self.path, None, "a record that JSON can hold", e.to_string(), ""))?;
@@ -35,7 +35,7 @@ impl Metrics {
 
     /// Waits until all lines are on the disk.
     pub fn sync(&mut self) -> Result<()> {
-        // Not everything that can stand at the path is a disk file; those that are not have nothing to sync.
+        // The path may lead to something other than a disk file, which cannot be synced.
         match self.file.sync_data() {
             Err(e) if e.kind() != std::io::ErrorKind::InvalidInput => Err(Error::io("sync", &self.path, e)),
             _ => Ok(()),
@@ -43,7 +43,7 @@ impl Metrics {
     }
 }
 
-/// Whether the metrics at `path` have a whole line.
+/// Whether the metrics at `path` have a complete line.
 pub fn has_lines(path: &Path) -> Result<bool> {
     match fs::read(path) {
         Ok(bytes) => Ok(bytes.contains(&b'\n')),
@@ -52,8 +52,8 @@ pub fn has_lines(path: &Path) -> Result<bool> {
     }
 }
 
-/// Cuts the metrics at `path` back to steps 1..=`step`, byte for byte as they were, and drops a line
-/// that was torn by the end of a process. Written beside and renamed.
+/// Cuts the metrics at `path` back to steps 1..=`step`, byte for byte unchanged, and drops a line that is incomplete
+/// because a process ended. The new file is written beside the old one and renamed.
 pub fn cut_back(path: &Path, step: u64) -> Result<Vec<Warning>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
@@ -64,7 +64,7 @@ pub fn cut_back(path: &Path, step: u64) -> Result<Vec<Warning>> {
     let mut warn = |problem| warnings.push(Warning { path: path.to_owned(), problem });
     let (mut kept, mut last) = (Vec::with_capacity(bytes.len()), 0);
     for (i, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
-        // A line without its newline was torn, and belongs to a step after the checkpoint.
+        // A line without its newline is incomplete and belongs to a step after the checkpoint.
         match step_of(line).filter(|_| line.ends_with(b"\n")) {
             Some(s) if s <= step => {
                 if s != last + 1 {

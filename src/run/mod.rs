@@ -1,9 +1,9 @@
-//! The run folder: what a run writes, and how it goes on from it.
+//! The run folder: the files of a run, from which it can be continued.
 //!
-//! `config.toml` and `manifest.json` say what the run is, `metrics.jsonl` what happened at each step,
-//! `checkpoints/` hold the state from which it goes on. Everything is written beside, synced and
-//! renamed, so that a run killed at any moment, or a full disk, damages nothing that was there.
-//! [`drive()`] ties these together for anything that is a [`Job`].
+//! `config.toml` and `manifest.json` describe the run, `metrics.jsonl` has a line for each step, and `checkpoints/`
+//! holds the states from which the run can continue. Every file is written beside its place, synced and renamed, so
+//! that a run killed at any moment, or a full disk, damages no existing file. [`drive()`] ties these together for
+//! anything that is a [`Job`].
 
 pub mod checkpoint;
 pub mod choices;
@@ -26,12 +26,12 @@ pub use manifest::{CONSENSUS, Manifest};
 use crate::Result;
 use crate::files::tensors::Tensors;
 
-/// Something that was repaired or passed over, to be told to the user.
+/// A repair or an omission that is reported to the user.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Warning {
     /// The file or folder.
     pub path: PathBuf,
-    /// What is wrong with it, and what was done.
+    /// The problem, and the reaction to it.
     pub problem: String,
 }
 
@@ -41,7 +41,8 @@ impl std::fmt::Display for Warning {
     }
 }
 
-/// The prior's logits in the newest good checkpoint of the run at `path`: the tensors named `pi.*`, with their names.
+/// The prior's logits in the newest undamaged checkpoint of the run at `path`: the tensors named `pi.*`, with their
+/// names.
 pub fn read_prior(path: &Path) -> Result<(Tensors, Vec<Warning>)> {
     let run = RunDir::open(path)?;
     let (newest, warnings) = run.checkpoints().newest_good()?;

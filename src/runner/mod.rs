@@ -1,7 +1,8 @@
-//! A configuration, or the folder of a run → a run, driven to its end: what all kinds of runs have in common.
+//! A configuration, or the folder of a run → a run that is driven to its end. This module has the parts that all kinds
+//! of runs share.
 //!
-//! [`start`] and [`resume`] give a [`Running`], whose [`Running::drive`] ends with what was found. What happens meanwhile is
-//! told as [`Event`]s; a [`Control`] pauses and stops it from any thread. Nothing is printed.
+//! [`start`] and [`resume`] return a [`Running`], whose [`Running::drive`] returns the result. Meanwhile the run
+//! reports [`Event`]s, and a [`Control`] pauses or stops it from any thread. Nothing is printed.
 
 pub mod open;
 pub mod search;
@@ -24,58 +25,58 @@ use crate::{Error, Result};
 
 /// A kind of run.
 pub trait Runnable: Job + Sized {
-    /// What it is configured by.
+    /// Configuration of the run.
     type Config: Resolved;
-    /// What it ends with: the content of `result.json`, and what is said of it.
+    /// Result of the run: the content of `result.json`, and the text about it.
     type Outcome: Serialize + Display;
 
-    /// The job at its beginning, and what its manifest says. One that is resumed is opened by the manifest of its run.
+    /// The job before its first step, and its manifest. A resumed job is opened with the manifest of its run.
     ///
     /// # Errors
-    /// Those of the data, the adapter and the settings.
+    /// The errors of the data, the adapter and the settings.
     fn open(config: Self::Config, resumed: Option<&Manifest>, events: &Events) -> Result<(Self, Manifest)>;
 
-    /// What it was configured by, with what follows from the data.
+    /// The configuration, completed with values that follow from the data.
     fn configuration(&self) -> &Self::Config;
 
     /// The network on its adapter.
     fn network(&mut self) -> &mut Network;
 
-    /// Steps of an epoch.
+    /// Number of steps of an epoch.
     fn epoch(&self) -> u64;
 
-    /// Writes what is known before the first step.
+    /// Writes the files that are known before the first step.
     ///
     /// # Errors
-    /// Those of the folder.
+    /// The errors of the folder.
     fn begin(&self, _run: &RunDir) -> Result<()> {
         Ok(())
     }
 
-    /// Draws where it stands.
+    /// Draws the current state.
     ///
     /// # Errors
-    /// Those of the folder.
+    /// The errors of the folder.
     fn draw(&mut self, run: &RunDir) -> Result<()>;
 
-    /// What it ends with.
+    /// The result of the run.
     ///
     /// # Errors
-    /// Those of the adapter and the folder.
+    /// The errors of the adapter and the folder.
     fn outcome(&mut self, run: &RunDir, about: About) -> Result<Self::Outcome>;
 }
 
-/// What a result says of how it was made.
+/// Circumstances of a run, for its result.
 pub struct About {
-    /// Seconds of this process since the run was started or gone on with.
+    /// Seconds of this process since the run was started or resumed.
     pub seconds: f64,
     /// Name of the adapter.
     pub adapter: String,
 }
 
-/// A run that stands ready.
+/// A run that is ready to be driven.
 pub struct Running<J> {
-    /// What it does.
+    /// The job of the run.
     pub job: J,
     run: RunDir,
     adapter: String,
@@ -85,7 +86,7 @@ pub struct Running<J> {
 /// A new run in the folder `path`, which is created.
 ///
 /// # Errors
-/// Those of [`Runnable::open`] and of the folder.
+/// The errors of [`Runnable::open`] and of the folder.
 pub fn start<J: Runnable>(mut config: J::Config, path: &Path, events: &Events) -> Result<Running<J>> {
     config.session_mut().run = Some(path.to_owned());
     let (job, manifest) = J::open(config, None, events)?;
@@ -94,10 +95,11 @@ pub fn start<J: Runnable>(mut config: J::Config, path: &Path, events: &Events) -
     Ok(Running { job, run, adapter: manifest.adapter, events: events.clone() })
 }
 
-/// The run in the folder `path`, which is locked as `run`, from its newest good checkpoint; on `device` where one is named.
+/// The run in the folder `path`, which is locked as `run`, from its newest undamaged checkpoint. The adapter is
+/// `device` if one is named.
 ///
 /// # Errors
-/// Those of [`Runnable::open`]; [`Error::File`] where the data are others or no checkpoint is whole.
+/// The errors of [`Runnable::open`]. [`Error::File`] if the data have changed or no checkpoint is undamaged.
 pub fn resume<J: Runnable>(
     path: &Path,
     run: RunDir,
@@ -105,12 +107,13 @@ pub fn resume<J: Runnable>(
     events: &Events,
 ) -> Result<Running<J>> {
     let mut config: J::Config = run.read_config()?;
-    // What the run started from may be gone, and is only needed if not even the first checkpoint was written.
+    // The files from which the run started may be gone. They are only needed if not even the first checkpoint was
+    // written.
     if !run.checkpoints().steps()?.is_empty() {
         config.forget_origin();
     }
     let session = config.session_mut();
-    // The folder may have been moved since.
+    // The folder may have been moved.
     session.run = Some(path.to_owned());
     if let Some(device) = device {
         session.device = Some(device.to_owned());
@@ -123,10 +126,10 @@ pub fn resume<J: Runnable>(
 }
 
 impl<J: Runnable> Running<J> {
-    /// Drives the run to its end, as far as `control` lets it.
+    /// Drives the run to its end, unless `control` stops it.
     ///
     /// # Errors
-    /// Those of [`run::drive()`].
+    /// The errors of [`run::drive()`].
     pub fn drive(mut self, control: &Control) -> Result<J::Outcome> {
         let started = Instant::now();
         let Self { job, run, adapter, events } = &mut self;

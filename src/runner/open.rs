@@ -1,4 +1,4 @@
-//! What every run needs before it starts: its data, its adapter, and what the manifest says of both.
+//! Preparation of every run: its data, its adapter, and the facts about both in the manifest.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::gpu::{AdapterInfo, Gpu, Options, Tuned};
 use crate::run::{Events, Manifest, RunDir};
 use crate::{Error, Result};
 
-/// What to open, as configured.
+/// The data and the adapter of a configuration.
 pub struct Wanted<'a> {
     /// Specification of the data.
     pub data: &'a str,
@@ -19,9 +19,9 @@ pub struct Wanted<'a> {
     pub size: Option<u32>,
     /// Mean per channel, if given.
     pub mean: Option<&'a [f64]>,
-    /// Deviation per channel, if given.
+    /// Standard deviation per channel, if given.
     pub std: Option<&'a [f64]>,
-    /// The adapter.
+    /// Name of the adapter, if given.
     pub device: Option<&'a str>,
 }
 
@@ -29,7 +29,7 @@ pub struct Wanted<'a> {
 pub struct Opened {
     /// The images.
     pub dataset: Arc<Dataset>,
-    /// As given, or computed from the training images.
+    /// The given normalisation, or one computed from the training images.
     pub normalisation: Normalisation,
     /// The adapter.
     pub gpu: Gpu,
@@ -43,7 +43,7 @@ pub fn open(wanted: &Wanted<'_>, events: &Events) -> Result<Opened> {
     Ok(Opened { dataset: Arc::new(dataset), normalisation, gpu })
 }
 
-/// Opens the adapter that is named, or the one of the fastest class.
+/// Opens the named adapter, or the one of the fastest class.
 pub fn adapter(configured: Option<&str>, events: &Events) -> Result<Gpu> {
     let mut gpu = Gpu::open(configured, Options::default())?;
     events.note(format!("on {} ({})", gpu.info().name, gpu.info().driver));
@@ -67,11 +67,11 @@ fn normalisation(wanted: &Wanted<'_>, dataset: &Dataset) -> Result<Normalisation
     Ok(out)
 }
 
-/// What the manifest of a run says besides its configuration.
+/// The content of a run's manifest besides its configuration.
 pub struct Facts(Manifest);
 
 impl Facts {
-    /// Of a run on these data and this adapter.
+    /// The facts of a run on these data and this adapter.
     pub fn of(
         dataset: &Dataset,
         normalisation: &Normalisation,
@@ -95,14 +95,14 @@ impl Facts {
         }))
     }
 
-    /// The manifest, with `config` resolved.
+    /// The manifest for the resolved `config`.
     pub fn manifest<C: Resolved>(self, config: &C) -> Result<Manifest> {
         let Manifest { kind, version, seed, total_steps, config, .. } = Manifest::new(config)?;
         Ok(Manifest { kind, version, seed, total_steps, config, ..self.0 })
     }
 }
 
-/// Whether what `now` says is what `run` was started on: data, adapter and driver.
+/// Compares `now` with the manifest of `run`. Other data are an error; another adapter or driver is a warning.
 pub fn check(now: &Manifest, run: &RunDir, events: &Events) -> Result<()> {
     let was = run.manifest()?;
     was.check_data(&now.data, &run.file("manifest.json"))?;

@@ -8,7 +8,7 @@ use super::open::{self, Facts, Opened, Wanted};
 use super::{About, Runnable, variants};
 use crate::Result;
 use crate::bench::Shape;
-use crate::config::{Config, Method, Resolved};
+use crate::config::{Choose, Config, Method, Outcome, Resolved};
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::files::tensors;
@@ -17,41 +17,46 @@ use crate::graph::Lowering;
 use crate::report;
 use crate::report::trust::{self, Trust};
 use crate::run::{self, Events, Manifest, RunDir};
+use crate::search::best::best;
+use crate::search::evidence::Seen;
 use crate::search::{Evaluation, Search, Settings, take_prior};
 use crate::space::transfer::carry;
 use crate::space::{Alpha, ByGroup, Prior, Space};
 
-/// Random architectures that a result is compared with, and the batches of held-out images for that.
+/// Number of random architectures with which a result is compared, and number of batches of held-out images for this.
 const N_RANDOM: usize = 16;
 const N_BATCHES: usize = 4;
 
-/// What a search found: the content of `result.json`.
+/// Result of a search: the content of `result.json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Found {
     /// The architecture as text.
     pub genotype: String,
-    /// How it was searched for.
+    /// The most probable architecture of the prior. `None` if there is no prior.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// The method of the search.
     pub method: String,
     /// Accuracy of the genotype with the shared weights on the held-out images.
     pub accuracy: f64,
-    /// Its evaluation.
+    /// Evaluation of the genotype.
     #[serde(flatten)]
     pub evaluation: Evaluation,
     /// Entropy of the prior, nats.
     pub entropy: ByGroup<f64>,
-    /// That of the uniform prior.
+    /// Entropy of the uniform prior, nats.
     pub entropy_uniform: f64,
-    /// Steps done.
+    /// Number of steps done.
     pub steps: u64,
-    /// Seconds that they took in this process.
+    /// Seconds of the steps in this process.
     pub seconds: f64,
     /// Key of the random numbers.
     pub seed: u64,
-    /// Where.
+    /// Name of the adapter.
     pub adapter: String,
-    /// Memory of activations.
+    /// Bytes of activation memory.
     pub arena_bytes: u64,
-    /// Of a search by draws from a prior that moved.
+    /// Trust in the result. `None` unless the search drew children from a prior that moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust: Option<Trust>,
     /// The run folder.
@@ -64,7 +69,8 @@ impl Runnable for Search {
     type Config = Config;
     type Outcome = Found;
 
-    /// Loads the data, opens the adapter and builds the search; one that is resumed runs the kernel variants of its manifest.
+    /// Loads the data, opens the adapter and builds the search. A resumed search uses the kernel variants of its
+    /// manifest.
     fn open(config: Config, resumed: Option<&Manifest>, events: &Events) -> Result<(Self, Manifest)> {
         let Opened { dataset, normalisation, mut gpu } = open::open(
             &Wanted {
@@ -123,10 +129,10 @@ impl Runnable for Search {
         self.steps_per_epoch()
     }
 
-    /// Genotype, drawings and plots.
+    /// Writes genotype, drawings and plots.
     fn draw(&mut self, run: &RunDir) -> Result<()> {
+        let mode = chosen(self, seen(self, run)?.as_deref());
         let space = self.space();
-        let mode = self.architecture();
         run.write("genotype.txt", format!("{}\n", space.print(&mode)).as_bytes())?;
         let svg = report::architecture_svg(space, &mode);
         run.write("cells.svg", svg.as_bytes())?;
@@ -144,12 +150,17 @@ impl Runnable for Search {
     }
 
     fn outcome(&mut self, run: &RunDir, about: About) -> Result<Found> {
-        let mode = self.architecture();
-        let evaluation = self.evaluate(&mode)?;
-        let trust = trust(self, run, &mode)?;
+        let seen = seen(self, run)?;
+        let chosen = chosen(self, seen.as_deref());
+        let evaluation = self.evaluate(&chosen)?;
+        let trust = match &seen {
+            Some(seen) => Some(trust(self, seen, &chosen)?),
+            None => None,
+        };
         let space = std::sync::Arc::clone(&self.spec().space);
         Ok(Found {
-            genotype: space.print(&mode),
+            genotype: space.print(&chosen),
+            mode: self.prior().map(|prior| space.print(&prior.mode())),
             method: self.config().algorithm.method.to_string(),
             accuracy: evaluation.accuracy(),
             evaluation,
@@ -167,19 +178,32 @@ impl Runnable for Search {
     }
 }
 
-/// Whether the result is more than chance.
-fn trust(search: &mut Search, run: &RunDir, mode: &Alpha) -> Result<Option<Trust>> {
+/// The children that the search has seen. `None` unless the search has a prior that moves.
+fn seen(search: &Search, run: &RunDir) -> Result<Option<Vec<Seen>>> {
     let config = search.config();
     if config.algorithm.method != Method::Parsec || config.prior.freeze_prior {
         return Ok(None);
     }
-    let images = config.search_batch();
-    let evidence = trust::evidence(&run.metrics_path(), search.space(), images)?;
-    let better = search.better_than_random(mode, N_RANDOM, N_BATCHES)?;
-    Ok(Some(Trust::of(evidence.as_ref(), mode, [better, N_RANDOM])))
+    trust::seen(&run.metrics_path(), search.space(), config.search_batch()).map(Some)
 }
 
-/// The prior of the run `from`, over the slots and choices of `space` that it has.
+/// The result of the search: the best architecture according to its children, or the one of its strategy.
+fn chosen(search: &Search, seen: Option<&[Seen]>) -> Alpha {
+    let Outcome { choose, max_skips, .. } = search.config().outcome;
+    let seen = seen.filter(|_| choose == Choose::Evidence);
+    let best = seen.and_then(|seen| best(search.space(), seen, max_skips));
+    best.map_or_else(|| search.architecture(), |best| best.alpha)
+}
+
+/// The trust in the result: whether it is more than chance.
+fn trust(search: &mut Search, seen: &[Seen], chosen: &Alpha) -> Result<Trust> {
+    let evidence = trust::evidence(search.space(), seen);
+    let best = best(search.space(), seen, None);
+    let better = search.better_than_random(chosen, N_RANDOM, N_BATCHES)?;
+    Ok(Trust::of(evidence.as_ref(), best.as_ref(), chosen, [better, N_RANDOM]))
+}
+
+/// The prior of the run `from`, for the slots and choices of `space` that the run has.
 fn carried(from: &Path, space: &dyn Space, events: &Events) -> Result<Prior> {
     let run = RunDir::open(from)?;
     let kind = run.manifest()?.kind;

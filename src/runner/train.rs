@@ -14,35 +14,35 @@ use crate::space::read_architecture;
 use crate::train::weights::Weights;
 use crate::train::{Evaluation, Settings, Training};
 
-/// What a training ended with: the content of `result.json`.
+/// Result of a training: the content of `result.json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Trained {
     /// The architecture as text.
     pub genotype: String,
     /// Accuracy of the last weights on the held-out images, with running statistics.
     pub accuracy: f64,
-    /// Its evaluation.
+    /// Evaluation of the last weights.
     #[serde(flatten)]
     pub evaluation: Evaluation,
-    /// The best held-out accuracy among the checkpoints, and its step.
+    /// The best held-out accuracy among the checkpoints.
     pub best_accuracy: f64,
-    /// That step.
+    /// The step of the best held-out accuracy.
     pub best_step: u64,
-    /// Without the auxiliary head.
+    /// Number of parameters, without the auxiliary head.
     pub parameters: u64,
-    /// Those of the auxiliary head.
+    /// Number of parameters of the auxiliary head.
     pub auxiliary_parameters: u64,
-    /// Multiply-adds of an image.
+    /// Multiply-adds for one image.
     pub macs: u64,
-    /// Steps done.
+    /// Number of steps done.
     pub steps: u64,
-    /// Seconds that they took in this process.
+    /// Seconds of the steps in this process.
     pub seconds: f64,
     /// Key of the random numbers.
     pub seed: u64,
-    /// Where.
+    /// Name of the adapter.
     pub adapter: String,
-    /// Memory of activations.
+    /// Bytes of activation memory.
     pub arena_bytes: u64,
     /// The run folder.
     pub run: String,
@@ -55,7 +55,7 @@ impl Runnable for Training {
     fn open(config: TrainConfig, resumed: Option<&Manifest>, events: &Events) -> Result<(Self, Manifest)> {
         let space = config.space()?;
         let alpha = read_architecture(&*space, &config.architecture.genotype)?;
-        // Weights that are none are told before the data are read.
+        // An error in the file of weights is reported before the data are read.
         let weights = config
             .architecture
             .weights
@@ -101,7 +101,7 @@ impl Runnable for Training {
         run.write("genotype.txt", format!("{}\n", self.genotype()).as_bytes())
     }
 
-    /// The curves of the metrics.
+    /// Draws the curves of the metrics.
     fn draw(&mut self, run: &RunDir) -> Result<()> {
         match report::metrics_svg(&run.metrics_path())? {
             Some(svg) => run.write("metrics.svg", svg.as_bytes()),

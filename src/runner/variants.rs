@@ -1,4 +1,4 @@
-//! `--tune`, what is kept on disk, the manifest → the kernel variants of a run, right on its adapter.
+//! `--tune`, the results kept on disk, the manifest → the kernel variants of a run, checked on its adapter.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,12 @@ use crate::run::choices::{self, Store};
 use crate::selftest::proof;
 use crate::{Error, Result};
 
-/// The variants of a new run: of a fresh trial if `tune` says so, else of the trial kept on disk for this
-/// adapter, driver and these kernels, else (and where `tune` is false) the fixed choice.
+/// The variants of a new run. If `tune` is true they come from a new trial. If `tune` is absent they come from the
+/// trial kept on disk for this adapter, driver and these kernels. If there is none, or if `tune` is false, they are the
+/// fixed ones.
 ///
 /// # Errors
-/// [`Error::Device`] where no form of a kernel gives right results on the adapter.
+/// [`Error::Device`] if no variant of a kernel gives correct results on the adapter.
 pub fn choose(tune: Option<bool>, gpu: &Gpu, shape: &Shape, events: &Events) -> Result<Tuned> {
     match tune {
         Some(false) => proven(Variants::fixed(gpu), Vec::new(), gpu, events),
@@ -27,8 +28,9 @@ pub fn choose(tune: Option<bool>, gpu: &Gpu, shape: &Shape, events: &Events) -> 
             events.note(
                 "timing kernel variants, which compiles each of them: a minute or more on a software adapter",
             );
-            // Devices of their own: kernels that are wrong may break the one they run on, the trial's must meet each form
-            // uncompiled to see how long it takes, and nothing of either is left on the run's.
+            // The comparison and the trial have devices of their own, for three reasons: wrong kernels may break the
+            // device on which they run, the trial must see each variant uncompiled to measure its compilation, and
+            // neither may leave anything on the device of the run.
             let mut other = gpu.apart()?;
             let mut prove = |variants, shaders: &[&str]| proof::prove(&mut other, variants, shaders);
             let tuned = bench::tune(gpu.apart()?, shape, &mut prove, &mut |line: &str| events.note(line))?;
@@ -36,21 +38,22 @@ pub fn choose(tune: Option<bool>, gpu: &Gpu, shape: &Shape, events: &Events) -> 
                 Ok(path) => events.note(format!("kept for later runs in {}", path.display())),
                 Err(e) => events.warn(format!("the choice serves this run and is not kept: {e}")),
             }
-            // The whole choice once more, and remembered with what was left out.
+            // Check the whole choice once more, and keep it together with the excluded variants.
             proven(tuned.variants, tuned.excluded, gpu, events)
         }
     }
 }
 
-/// The variants of a command that makes no run of its own: those kept on disk, or the fixed ones.
+/// The variants for a command without a run: those kept on disk, or the fixed ones.
 ///
 /// # Errors
-/// Those of [`choose`].
+/// The errors of [`choose`].
 pub fn of_adapter(gpu: &Gpu, events: &Events) -> Result<Tuned> {
     proven(kept_or_fixed(gpu, events), Vec::new(), gpu, events)
 }
 
-/// The variants of the trial kept on disk, or else, and where the file has none that there are, the fixed ones.
+/// The variants of the trial kept on disk. The fixed ones if there is no trial, or if it names variants that do not
+/// exist.
 fn kept_or_fixed(gpu: &Gpu, events: &Events) -> Variants {
     let key = key(gpu.info());
     let (kept, warning) = Store::Variants.kept(&key);
@@ -65,16 +68,16 @@ fn kept_or_fixed(gpu: &Gpu, events: &Events) -> Variants {
     }
 }
 
-/// One comparison with the reference: what was asked about and what came out.
+/// One comparison with the reference: the variants that were wanted and the variants that were found.
 #[derive(Serialize, Deserialize)]
 struct Proof {
     wanted: Variants,
     found: Tuned,
 }
 
-/// `wanted`, or where its kernels are wrong on this GPU others that are right. The comparison takes some seconds and is
-/// made once per [`key`]; software adapters are those that the suite runs on. `excluded`:
-/// what a trial has left out before.
+/// `wanted`, or other variants that are correct on this GPU if the kernels of `wanted` are wrong. The comparison takes
+/// some seconds and is made once per [`key`]. It is not made on software adapters, because the test suite runs on them.
+/// `excluded`: the variants that a trial has already excluded.
 fn proven(wanted: Variants, mut excluded: Vec<Excluded>, gpu: &Gpu, events: &Events) -> Result<Tuned> {
     if gpu.info().is_software && gpu.info().class() == Class::Software {
         return Ok(Tuned { variants: wanted, excluded });
@@ -95,7 +98,7 @@ fn proven(wanted: Variants, mut excluded: Vec<Excluded>, gpu: &Gpu, events: &Eve
         return Ok(known.found.clone());
     }
     events.note("comparing the kernels with their reference on this adapter, once per driver: some seconds");
-    // Kernels that are wrong may break the device, which must not be the run's.
+    // Wrong kernels may break the device, so the comparison does not use the device of the run.
     let mut other = gpu.apart()?;
     let class = gpu.info().class();
     let mut found = Variants::right(wanted, class, &mut |v, shaders| proof::prove(&mut other, v, shaders))?;
@@ -117,7 +120,7 @@ pub fn load_compiled(gpu: &mut Gpu) {
     gpu.use_compiled_kernels(kept.as_deref());
 }
 
-/// Keeps the kernels that the adapter's driver has compiled, where it gives them away and there are new ones.
+/// Keeps the kernels that the adapter's driver has compiled, if the driver hands them out and there are new ones.
 pub fn keep_compiled(gpu: &Gpu, events: &Events) {
     let key = key(gpu.info());
     let Some(data) = gpu.compiled_kernels() else { return };
@@ -129,7 +132,8 @@ pub fn keep_compiled(gpu: &Gpu, events: &Events) {
     }
 }
 
-/// Under what things are kept of an adapter: they hold for one driver, one class, and the kernels of this program.
+/// The key of results kept for an adapter. The results are valid for one driver, one class, and the kernels of this
+/// program.
 pub fn key(info: &AdapterInfo) -> String {
     let (class, kernels) = (info.class(), fingerprint());
     format!(
@@ -143,17 +147,17 @@ fn to_value(variants: Variants) -> Result<Value> {
         .map_err(|e| Error::usage("kernel variants", "what JSON can hold", e.to_string(), ""))
 }
 
-/// As the manifest of a run holds them: by name.
+/// The variants by name, as in the manifest of a run.
 pub fn to_manifest(variants: Variants) -> Result<BTreeMap<String, String>> {
     let value = to_value(variants)?;
     let entries = value.as_object().into_iter().flatten();
     Ok(entries.map(|(name, value)| (name.clone(), value.to_string())).collect())
 }
 
-/// From the manifest of a run, which a resumed run must use; what it does not name is as in version 0.1.0.
+/// The variants in the manifest of a run, which a resumed run must use. A missing name has its value of version 0.1.0.
 ///
 /// # Errors
-/// [`Error::Usage`] for what are no variants; [`Error::Device`] where they are wrong on this adapter.
+/// [`Error::Usage`] for entries that are no variants. [`Error::Device`] if the variants are wrong on this adapter.
 pub fn from_manifest(entries: &BTreeMap<String, String>, gpu: &Gpu, events: &Events) -> Result<Tuned> {
     let textures = u32::from(gpu.info().class() == Class::Software);
     let mut all = to_manifest(Variants { tuning: Tuning::default(), textures })?;

@@ -1,4 +1,4 @@
-//! Algorithm 1, beside the paper's box.
+//! Algorithm 1, in the order of the paper's box.
 
 use std::path::Path;
 
@@ -14,40 +14,40 @@ use crate::files::tensors::{self, Tensor, Tensors};
 use crate::gpu::Update;
 use crate::space::{Alpha, Prior, Space};
 
-/// How π is drawn from and how it moves.
+/// Rules for drawing from π and for moving π.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rules {
-    /// Architectures per step, K.
+    /// Number K of architectures per step.
     pub samples: Samples,
     /// Tempering of the importance weights.
     pub temper: Temper,
-    /// What is subtracted from them in π's gradient.
+    /// Number that is subtracted from the weights in π's gradient.
     pub baseline: Baseline,
-    /// Of π.
+    /// Settings of Adam for π.
     pub adam: Adam,
-    /// How the architectures are drawn.
+    /// The way in which the architectures are drawn.
     pub draws: Draws,
-    /// Part ε of each slot's draws that are uniform.
+    /// Fraction ε of each slot's draws that are uniform.
     pub explore: f64,
-    /// What each adds to the gradient of v.
+    /// Weight of each child in the gradient of v.
     pub train_weights: TrainWeights,
-    /// Steps before π moves, in which all children add alike; none: it never does.
+    /// Number of steps before π moves, in which all children have equal weight. `None` if π never moves.
     pub warm_up: Option<u64>,
-    /// Steps of the warm-up that compute likelihoods although nothing needs them but a trace.
+    /// Number of steps of the warm-up that compute likelihoods only for a trace.
     pub trace_steps: u64,
-    /// Identities that a group of slots of the result may have; none: any number.
+    /// Largest number of identities in a group of slots of the result. `None` for any number.
     pub max_skips: Option<usize>,
-    /// Steps without a change of the mode after which the search ends; 0: it goes on.
+    /// The search ends when the mode has not changed for this number of steps. 0 for no such end.
     pub patience: u64,
     /// Key of the random numbers.
     pub seed: u64,
 }
 
-/// The tensor that counts them.
+/// Name of the tensor with the number of steps since the mode changed.
 const SETTLED: &str = "settled";
 
 impl Rules {
-    /// Those of a configuration whose epochs have so many steps.
+    /// The rules of a configuration, where an epoch has `steps_per_epoch` steps.
     pub fn of(config: &Config, steps_per_epoch: u64) -> Self {
         Self {
             samples: config.algorithm.samples,
@@ -77,12 +77,12 @@ pub struct Parsec {
     pub prior: Prior,
     moments: Moments,
     pub(super) rules: Rules,
-    /// Steps since the mode changed.
+    /// Number of steps since the mode changed.
     settled: u64,
 }
 
 impl Parsec {
-    /// Uniform π.
+    /// A search with uniform π.
     pub fn new(space: &dyn Space, rules: Rules) -> Self {
         let prior = Prior::uniform(space);
         Self { moments: Moments::zeros(&prior), prior, rules, settled: 0 }
@@ -107,7 +107,7 @@ impl Strategy for Parsec {
         let Self { prior, moments, rules, settled } = self;
         let Drawn { alphas, ratios } = draws::draw(prior, rules, t);
 
-        // 3: a fair start. v is trained by all children alike, and π waits.
+        // 3: a fair start. All children train v with equal weight, and π waits.
         if rules.warm_up.is_some_and(|warm_up| t < warm_up) {
             let traced = t < rules.trace_steps;
             return train_alike(evaluator, alphas, [search, train], update, traced);
@@ -116,7 +116,8 @@ impl Strategy for Parsec {
         // 9: ω_k = p(y|X, v, α_k) on a batch of the search split (5), as logarithms.
         let log_omega = evaluator.log_likelihoods(&alphas, search)?;
 
-        // 10: ω̃_k = ω_k^β / Σ_j ω_j^β; β = 1 is the paper's. Corrected where children were not drawn from π itself.
+        // 10: ω̃_k = ω_k^β / Σ_j ω_j^β; β = 1 is the paper's. Children that were not drawn from π itself are corrected
+        // for.
         let temper = rules.temper.within(rules.samples, alphas.len());
         let beta = importance::exponent(temper, &log_omega, &ratios);
         let weights = importance::corrected(&log_omega, beta, &ratios);
@@ -165,7 +166,7 @@ impl Strategy for Parsec {
         Some(&self.prior)
     }
 
-    /// Adam starts anew.
+    /// Also resets Adam.
     fn set_prior(&mut self, prior: Prior) {
         self.moments = Moments::zeros(&prior);
         self.prior = prior;
@@ -200,12 +201,12 @@ impl Strategy for Parsec {
     }
 }
 
-/// 1/K for each of K children.
+/// The weight 1/K for each of K children.
 pub(super) fn alike(alphas: &[Alpha]) -> Vec<f64> {
     vec![1.0 / alphas.len() as f64; alphas.len()]
 }
 
-/// A step that trains v by all children alike. Only a trace needs their likelihoods on the search batch.
+/// A step in which all children train v with equal weight. Only a trace needs their likelihoods on the search batch.
 pub(super) fn train_alike(
     evaluator: &mut Evaluator,
     alphas: Vec<Alpha>,

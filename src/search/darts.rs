@@ -1,8 +1,8 @@
-//! The deterministic approach (Eq. 2), first order, as DARTS does it: the baseline beside Algorithm 1.
+//! The deterministic approach (Eq. 2), first order, as in DARTS. It is a baseline of Algorithm 1.
 //!
-//! One network has all paths; in the DARTS space node k is Σ_{i<k} Σ_o softmax(α)_o o(z_i). A step moves α by Adam on a
+//! One network has all paths. In the DARTS space node k is Σ_{i<k} Σ_o softmax(α)_o o(z_i). A step moves α by Adam on a
 //! batch of the search split, then v by SGD on a batch of the train split. The weights are those of Algorithm 1, in the
-//! same buffer. α starts at 0, where the reference starts at small random numbers.
+//! same buffer. α starts at 0, whereas the reference starts at small random numbers.
 
 use std::path::Path;
 
@@ -16,10 +16,10 @@ use crate::gpu::Update;
 use crate::graph::Mode;
 use crate::space::{Alpha, Mixture, Space};
 
-/// The reference's weight decay of α, part of the gradient that Adam sees.
+/// The reference's weight decay of α. It is part of the gradient that Adam receives.
 pub const ALPHA_DECAY: f64 = 1e-3;
 
-/// α and Adam's moments, set of paths by set.
+/// α and Adam's moments, one set of paths after the other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Relaxation {
     /// The logits.
@@ -39,25 +39,26 @@ impl Relaxation {
     }
 }
 
-/// The `t`-th step (from 1) of α: Adam down the gradient of the loss, given for the factors, and of the decay.
+/// The `t`-th step (from 1) of α: Adam down the gradient of the loss and of the decay. `of_factors` is the gradient of
+/// the loss with respect to the factors.
 pub fn descend(darts: &mut Relaxation, of_factors: &[f64], t: u64, settings: Adam) {
     let of_loss = darts.alpha.gradient(of_factors);
     let up: Vec<f64> = of_loss.iter().zip(&darts.alpha.logits).map(|(g, a)| -(g + ALPHA_DECAY * a)).collect();
     adam(&mut darts.alpha.logits, &mut darts.m, &mut darts.v, &up, t, settings);
 }
 
-/// All paths at once.
+/// The strategy that runs all paths at once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AllPaths {
-    /// The state.
+    /// α and Adam's moments.
     pub darts: Relaxation,
     adam: Adam,
-    /// Steps before α moves; none: it never does.
+    /// Number of steps before α moves. `None` if α never moves.
     warm_up: Option<u64>,
 }
 
 impl AllPaths {
-    /// α = 0.
+    /// A search with α = 0.
     pub fn new(space: &dyn Space, adam: Adam, warm_up: Option<u64>) -> Self {
         Self { darts: Relaxation::new(space), adam, warm_up }
     }
@@ -81,7 +82,7 @@ impl Strategy for AllPaths {
         [search, train]: [&Batch; 2],
         update: Update,
     ) -> Result<Step> {
-        // The state stays as it is until all has gone well.
+        // The state stays unchanged until everything has succeeded.
         let mut darts = self.darts.clone();
 
         // α moves along ∇_α of the loss on the search batch.

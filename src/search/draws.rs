@@ -1,10 +1,11 @@
 //! π → the K children of a step.
 //!
-//! A child's choice in a slot is where a number u in \[0, 1) falls among the cumulated probabilities of the slot. Drawn
-//! independently each u is a random number of its own. Stratified, a round of B numbers has exactly one in each of the B
-//! equal parts of \[0, 1), in random order: each u by itself is still uniform, so a child has the same distribution, but the
-//! children of a round share the choices evenly. In the warm-up a round is as long as a slot has choices, whatever K is: a
-//! uniform π then draws every choice equally often (FairNAS's strict fairness). Later a round is the K children of a step.
+//! The choice of a child in a slot is the one whose interval of the cumulated probabilities contains a number u in \[0,
+//! 1). In independent draws each u is a separate random number. In stratified draws a round of B numbers has exactly
+//! one in each of the B equal parts of \[0, 1), in random order. Each u by itself is still uniform, so a child has the
+//! same distribution, but the children of a round share the choices evenly. In the warm-up a round has one number per
+//! choice of the slot, whatever K is: a uniform π then draws every choice equally often (FairNAS's strict fairness).
+//! Later a round is the K children of a step.
 
 use rand::seq::SliceRandom;
 
@@ -14,16 +15,17 @@ use crate::rng::{Purpose, stream};
 use crate::space::prior::unit;
 use crate::space::{Alpha, Prior};
 
-/// The children of a step, and how much rarer each is under what it was drawn from than under π.
+/// The children of a step, and for each child the ratio of its probabilities under π and under the distribution from
+/// which it was drawn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawn {
     /// α_k, K of them.
     pub alphas: Vec<Alpha>,
-    /// π(α_k) / q(α_k), all 1 where q is π.
+    /// π(α_k) / q(α_k). All ratios are 1 if q is π.
     pub ratios: Vec<f64>,
 }
 
-/// The children of step `t` (from 0), from q = (1 − ε) π + ε uniform in each slot.
+/// The children of step `t` (from 0), drawn from q = (1 − ε) π + ε uniform in each slot.
 pub fn draw(prior: &Prior, rules: &Rules, t: u64) -> Drawn {
     let k = u64::from(rules.samples.count(prior.entropy().iter().sum()));
     let warming = rules.warm_up.is_none_or(|warm_up| t < warm_up);

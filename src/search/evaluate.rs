@@ -9,25 +9,25 @@ use crate::error::{Error, Result};
 use crate::rng::{Purpose, stream};
 use crate::space::{Alpha, Prior};
 
-/// How well an architecture does with the shared weights.
+/// Accuracy and likelihood of an architecture with the shared weights.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Evaluation {
-    /// Images.
+    /// Number of images.
     pub n: usize,
-    /// Images classified correctly.
+    /// Number of images classified correctly.
     pub n_correct: usize,
     /// Mean log-likelihood per image, nats.
     pub mean_log_likelihood: f64,
 }
 
 impl Evaluation {
-    /// Part of the images classified correctly.
+    /// Fraction of the images classified correctly.
     pub fn accuracy(&self) -> f64 {
         self.n_correct as f64 / self.n.max(1) as f64
     }
 }
 
-/// Batches that take more bytes than this are not kept: each network gets them made anew.
+/// Batches with more bytes than this are not kept. They are made again for each network.
 const MOST_KEPT_BYTES: usize = 1 << 30;
 
 /// Held-out images in batches, made once for any number of networks.
@@ -36,17 +36,17 @@ pub struct HeldOut {
     normalisation: Normalisation,
     batch: usize,
     n_images: usize,
-    /// None where they would take too much memory.
+    /// `None` if the batches would take too much memory.
     kept: Option<Vec<Batch>>,
 }
 
 impl HeldOut {
-    /// The batches one after another, made now.
+    /// Makes the batches one after another.
     fn batches(&self) -> Result<Box<dyn Iterator<Item = Batch> + '_>> {
         first_mixed_batches(&self.dataset.test, &self.normalisation, self.batch, self.n_images)
     }
 
-    /// With the batches made, unless they are too large.
+    /// Makes the batches and keeps them, unless they are too large.
     fn keep(mut self) -> Result<Self> {
         let bytes = self.n_images * self.dataset.test.image_len() * size_of::<f32>();
         if bytes <= MOST_KEPT_BYTES {
@@ -56,23 +56,23 @@ impl HeldOut {
         Ok(self)
     }
 
-    /// How many images there are.
+    /// Number of images.
     pub fn n_images(&self) -> usize {
         self.n_images
     }
 
-    /// How many batches there are.
+    /// Number of batches.
     pub fn n_batches(&self) -> usize {
         (self.n_images / self.batch.max(1)).max(1)
     }
 }
 
 impl Search {
-    /// The held-out images in batches of the configured size, or of its parts: all, or the first `n_images`. Images are
-    /// taken in file order (the remainder joined to the last batch), unless that is class by class.
+    /// The held-out images in batches of the configured size, or of its parts: all images, or the first `n_images`.
+    /// Images are in file order (the remainder is joined to the last batch), unless the files are sorted by class.
     ///
     /// # Errors
-    /// [`Error::Usage`] where there are fewer images.
+    /// [`Error::Usage`] if there are fewer images.
     pub fn held_out(&self, n_images: Option<usize>) -> Result<HeldOut> {
         self.unkept(n_images)?.keep()
     }
@@ -89,7 +89,7 @@ impl Search {
         Ok(HeldOut { dataset, normalisation, batch, n_images, kept: None })
     }
 
-    /// Evaluates `alpha` on all held-out images, with each batch's statistics.
+    /// Evaluates `alpha` on all held-out images, with the statistics of each batch.
     ///
     /// # Errors
     /// [`Error::Device`] if the adapter fails.
@@ -98,7 +98,7 @@ impl Search {
         self.evaluate_on(alpha, &held_out, &mut || {})
     }
 
-    /// The same on images that were put into batches before; `done` is called after each batch.
+    /// Evaluates `alpha` on `held_out`. `done` is called after each batch.
     ///
     /// # Errors
     /// [`Error::Device`] if the adapter fails.
@@ -126,8 +126,9 @@ impl Search {
         Ok(total)
     }
 
-    /// Of `n` random architectures, how many have a smaller likelihood than `alpha` with the shared weights, on as many
-    /// held-out images as `n_batches` batches of the search split have, in such batches.
+    /// The number of architectures among `n` random ones that have a smaller likelihood than `alpha` with the shared
+    /// weights. The likelihoods are those of `n_batches` batches of held-out images, with the batch size of the search
+    /// split.
     ///
     /// # Errors
     /// [`Error::Device`] if the adapter fails.
@@ -146,13 +147,13 @@ impl Search {
         Ok(better)
     }
 
-    /// Accuracy of the mode if it was evaluated after the step that was done last.
+    /// Accuracy of the architecture, if it was evaluated after the last step.
     pub fn score_now(&self) -> Option<f64> {
         self.mode_accuracy.filter(|(step, _)| *step == self.step).map(|(_, accuracy)| accuracy)
     }
 }
 
-/// Evaluates the mode at the steps at which it is wanted.
+/// Evaluates the architecture at the configured steps.
 pub(super) struct EvaluateMode;
 
 impl Observer for EvaluateMode {

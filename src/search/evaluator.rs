@@ -1,16 +1,17 @@
 //! The two passes of a step over its children: likelihoods on the search batch, gradients on the train batch.
 //!
 //! Equal children run once. A batch runs whole, or in parts of M examples (`micro_batch`): a part is uploaded, all
-//! children run on it one after another in the same memory, then comes the next part. ℓ_k is the sum over the parts, and
-//! the gradients of the parts, each of a mean over M examples, are added with weight M/N: the gradient of the mean over
-//! all N. Batch norm sees a part at a time, which is all that tells this from the whole batch.
+//! children run on it one after another in the same memory, and then the next part follows. ℓ_k is the sum over the
+//! parts. The gradient of each part is that of a mean over M examples; these gradients are added with weight M/N, which
+//! gives the gradient of the mean over all N. The only difference from the whole batch is that batch norm sees one part
+//! at a time.
 //!
-//! Gradients are added in lanes: the children that have one are dealt out to a fixed number of lanes in turn, a lane adds
-//! its own in order, and the sums of the lanes are added as a fixed tree ([`crate::ops::lane`]). So the bits do not depend
-//! on which adapter computes which lane.
+//! Gradients are added in lanes: the children with a gradient are distributed in turn over a fixed number of lanes, a
+//! lane adds its children in order, and the sums of the lanes are added as a fixed tree ([`crate::ops::lane`]).
+//! Therefore the bits do not depend on which adapter computes which lane.
 //!
-//! What no architecture changes is computed once for all children of a pass, and so is its backward pass, from the sum
-//! of the children's weighted gradients (`graph::Extent`).
+//! The part of the network that no architecture changes is computed once for all children of a pass. Its backward pass
+//! runs once too, from the sum of the children's weighted gradients (`graph::Extent`).
 
 use crate::host::Instant;
 use std::collections::BTreeMap;
@@ -26,77 +27,77 @@ use crate::kernel::Buf;
 use crate::network::Net;
 use crate::space::{Alpha, NetworkSpec, Paths};
 
-/// The buffers that hold the two batches.
+/// Data splits (buffers) of the two batches.
 pub(super) const SEARCH: u8 = 0;
 pub(super) const TRAIN: u8 = 1;
 
-/// Children that are planned together; two groups are kept by the network at once.
+/// Number of children that are planned together. The network keeps two groups at once.
 const GROUP: usize = 4;
 
-/// Seconds of a step that were the evaluator's, by what was done.
+/// Seconds of a step in the evaluator, by kind of work.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Timings {
     /// The host's work on plans, pipelines and launches.
     pub plan: f64,
-    /// Likelihoods, without that.
+    /// Likelihoods, without the time in `plan`.
     pub search: f64,
-    /// Gradients and the update, without that.
+    /// Gradients and the update, without the time in `plan`.
     pub train: f64,
 }
 
-/// What the backward passes of a step found.
+/// Results of the backward passes of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trained {
-    /// Mean cross-entropy on the train batch, by weight.
+    /// Weighted mean cross-entropy on the train batch.
     pub loss: f64,
-    /// Part of the train batch classified correctly, by weight.
+    /// Weighted fraction of the train batch that was classified correctly.
     pub accuracy: f64,
     /// The clipping of the gradient.
     pub clip: Clip,
-    /// log p(y|X, v, α_k) on the train batch, nats, of each child; empty where some had no backward pass.
+    /// log p(y|X, v, α_k) of each child on the train batch, nats. Empty if some children had no backward pass.
     pub log_likelihood: Vec<f64>,
 }
 
-/// A gradient that was submitted: whose it is, and where its results will be.
+/// A gradient that was submitted, with the weights of its children and the place of its results.
 struct Submitted {
     pass: Pass,
     weights: Vec<f64>,
     name: String,
-    /// For each child that of its results, where all have some.
+    /// For each child the index of its result. Empty if some children have no result.
     result_of: Vec<usize>,
 }
 
-/// What was submitted, and where its results will be.
+/// A submitted pass and the place of its results.
 struct Pass {
     split: u8,
     n_children: usize,
     n_parts: usize,
 }
 
-/// Carries out the passes of a step on one adapter: it has v, its gradient and momentum.
+/// Runs the passes of a step on one adapter. The adapter holds v, its gradient and momentum.
 pub struct Evaluator {
     network: Network,
     spec: NetworkSpec,
-    /// Examples of a train batch that run at a time, and of one of the search split.
+    /// Number of examples of a train batch that run at a time, and the same for a search batch.
     part: usize,
     search_part: usize,
-    /// Examples of a whole train batch.
+    /// Number of examples of a whole train batch.
     batch: usize,
-    /// Children with this much weight in all have no backward pass.
+    /// Children whose weights sum to at most this have no backward pass.
     drop_mass: f64,
-    /// Every child runs whole and by itself.
+    /// Whether every child runs whole and by itself.
     literal: bool,
     lanes: usize,
     /// Layers of the children of the last pass, by architecture.
     nets: BTreeMap<Alpha, Arc<Net>>,
-    /// Layers of any child: all have the same trunk.
+    /// Layers of any child. All children have the same trunk.
     any: Arc<Net>,
     submitted: Option<Submitted>,
     timings: Timings,
-    /// The step that failures are told of, from 1.
+    /// Number of the current step, from 1, for error messages.
     pub(super) step: u64,
-    /// Of the last step: what its children classified correctly, children that ran with another, and without a
-    /// backward pass.
+    /// Counts of the last step: correctly classified examples of each child, children that ran together with an equal
+    /// child, and children without a backward pass.
     n_correct: Vec<usize>,
     n_shared: usize,
     n_skipped: usize,
@@ -106,7 +107,7 @@ impl Evaluator {
     /// A search parent of `spec` with random weights, on an adapter.
     ///
     /// # Errors
-    /// [`Error::Memory`] where the weights do not fit the adapter.
+    /// [`Error::Memory`] if the weights do not fit the adapter's memory.
     pub fn new(gpu: Gpu, spec: NetworkSpec, config: &Config, lowering: Lowering) -> Result<Self> {
         let layout = Layout::new(spec.parent_params())?;
         let v = initial(&layout, config.session.seed);
@@ -146,7 +147,7 @@ impl Evaluator {
         self.network.arena_bytes()
     }
 
-    /// The network but for its architecture.
+    /// The network without its architecture.
     pub fn spec(&self) -> &NetworkSpec {
         &self.spec
     }
@@ -159,7 +160,7 @@ impl Evaluator {
         }
     }
 
-    /// Makes room for any child.
+    /// Allocates memory for any child.
     pub fn reserve(&mut self) -> Result<()> {
         let nets: Vec<Arc<Net>> = self.spec.space.largest().iter().map(|alpha| self.net(alpha)).collect();
         let extent = self.extent();
@@ -172,11 +173,11 @@ impl Evaluator {
         self.network.reserve_lanes(self.lanes)
     }
 
-    /// Makes room for the mixed network.
+    /// Allocates memory for the mixed network.
     pub(super) fn reserve_mixed(&mut self) -> Result<()> {
         let net = Arc::new(self.spec.net(Paths::All));
         self.network.reserve([&net], Mode::Train, self.part as u32, Extent::Whole)?;
-        // What computes the gradient of the factors keeps other tensors.
+        // The pass for the gradient of the factors keeps other tensors.
         self.network.reserve([&net], Mode::Factors, self.search_part as u32, Extent::Whole)
     }
 
@@ -201,14 +202,14 @@ impl Evaluator {
         Ok(found)
     }
 
-    /// Submits Σ_k ω̃_k ∇_v log p(y|X, v, α_k) on a batch of the train split. Children of little weight are left out.
+    /// Submits Σ_k ω̃_k ∇_v log p(y|X, v, α_k) on a batch of the train split. Children with little weight are left out.
     ///
     /// # Errors
     /// [`Error::Device`] if the adapter fails.
     pub fn accumulate(&mut self, alphas: &[Alpha], weights: &[f64], batch: &Batch) -> Result<()> {
         let start = self.start();
         let children = Distinct::of(self, alphas);
-        // Where all children count alike none counts little, however many there are.
+        // If all weights are equal no child is left out, however small the weights are.
         let alike = weights.windows(2).all(|pair| pair[0] == pair[1]);
         let kept = super::importance::kept(weights, if alike { 0.0 } else { self.drop_mass });
         self.n_skipped = kept.iter().filter(|kept| !**kept).count();
@@ -230,7 +231,7 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Moves v along the accumulated gradient, which is cleared. Waits.
+    /// Moves v along the accumulated gradient and clears the gradient. Waits for the adapter.
     ///
     /// # Errors
     /// [`Error::NonFinite`] before v is changed, [`Error::Device`] if the adapter fails.
@@ -255,7 +256,8 @@ impl Evaluator {
         Ok(Trained { loss, accuracy, clip, log_likelihood })
     }
 
-    /// The mixed network on a batch, with these factors: the results, and in [`Mode::Factors`] the gradient of the factors.
+    /// Runs the mixed network on a batch with these factors. Returns the results, and in [`Mode::Factors`] the gradient
+    /// of the factors.
     pub(super) fn mixed(
         &mut self,
         factors: &[f64],
@@ -278,7 +280,7 @@ impl Evaluator {
         let found = join(self.network.results(n_parts, split)?.iter());
         let mut of_factors = Vec::new();
         if mode == Mode::Factors {
-            // Taken before anything is checked, so that a step that fails leaves nothing behind.
+            // The gradient is taken before any check, so that a failed step leaves nothing behind.
             let taken = self.network.take_factor_gradient(factors.len())?;
             of_factors = taken.into_iter().map(f64::from).collect();
         }
@@ -296,14 +298,14 @@ impl Evaluator {
         clip
     }
 
-    /// How a child does on images that no batch of the search has, with each batch's statistics.
+    /// The result of a child on images that are not in the search's batches, with the statistics of each batch.
     pub(super) fn result(&mut self, net: &Arc<Net>, batch: &Batch) -> Result<ChildResult> {
         self.network.upload(SEARCH, &batch.images, &batch.labels)?;
         self.network.run(Child::new(net, Mode::Likelihood, SEARCH))?;
         self.network.last_result(SEARCH)
     }
 
-    /// Begins a step, the `step`-th from 1: what was counted and timed of the one before is forgotten.
+    /// Begins the `step`-th step (from 1) and resets the counts and times of the step before.
     pub(super) fn begin(&mut self, step: u64) {
         self.step = step;
         self.timings = Timings::default();
@@ -311,29 +313,29 @@ impl Evaluator {
         (self.n_shared, self.n_skipped) = (0, 0);
     }
 
-    /// Seconds since the last call, by what was done.
+    /// Seconds since the last call, by kind of work.
     pub(super) fn take_timings(&mut self) -> Timings {
         std::mem::take(&mut self.timings)
     }
 
-    /// What the children of the last step classified correctly, how many of them ran with another, and how many had no
-    /// backward pass.
+    /// Counts of the last step: correctly classified examples of each child, children that ran together with an equal
+    /// child, and children without a backward pass.
     pub(super) fn counts(&self) -> (&[usize], usize, usize) {
         (&self.n_correct, self.n_shared, self.n_skipped)
     }
 
-    /// The same of a step with the mixed network, which has no children.
+    /// Sets the counts of a step with the mixed network, which has no children.
     pub(super) fn count_mixed(&mut self, n_correct: usize) {
         (self.n_correct, self.n_shared, self.n_skipped) = (vec![n_correct], 0, 0);
     }
 
     fn start(&mut self) -> Instant {
-        // What ran before is not of this pass.
+        // Time from before this pass is discarded.
         self.network.take_host_secs();
         Instant::now()
     }
 
-    /// Seconds since the start without the host's, which are added to those of planning.
+    /// Seconds since the start without the host's seconds, which are added to the planning time.
     fn stop(&mut self, start: Instant) -> f64 {
         let all = start.elapsed().as_secs_f64();
         let planned = self.network.take_host_secs().min(all);
@@ -345,12 +347,12 @@ impl Evaluator {
         Error::NonFinite { step: self.step, child, genotype: self.spec.space.print(alpha), value }
     }
 
-    /// Submits the children, with the weights of their gradients, on a batch. Waits for nothing.
+    /// Submits the children on a batch, with the weights of their gradients. Does not wait.
     fn pass(&mut self, mode: Mode, split: u8, batch: &Batch, children: &[(&Arc<Net>, f64)]) -> Result<Pass> {
         let part = self.part_of(mode);
         let (n_children, n_parts) = (children.len(), batch.n / part);
         let lanes = if mode == Mode::Train { self.lanes.min(n_children).max(1) } else { 1 };
-        // Which child runs when: lane by lane.
+        // The order of the children, lane by lane.
         let order: Vec<usize> = (0..lanes).flat_map(|lane| (lane..n_children).step_by(lanes)).collect();
         let set_aside = mode == Mode::Train && self.lanes > 1;
         let share = part as f64 / batch.n as f64;
@@ -364,7 +366,7 @@ impl Evaluator {
                 self.network.put_gradient_aside()?;
             }
             for (at, &k) in order.iter().enumerate() {
-                // Those of a group are planned side by side, while the adapter is at work on the group before.
+                // The children of a group are planned side by side, while the adapter works on the group before.
                 if at.is_multiple_of(GROUP) {
                     let group = &order[at..n_children.min(at + GROUP)];
                     let child = |k: &usize| Child { extent, ..Child::new(children[*k].0, mode, split) };
@@ -391,18 +393,18 @@ impl Evaluator {
         Ok(Pass { split, n_children, n_parts })
     }
 
-    /// Examples that run at a time.
+    /// Number of examples that run at a time.
     fn part_of(&self, mode: Mode) -> usize {
         if mode == Mode::Train { self.part } else { self.search_part }
     }
 
-    /// What of a child runs once per child.
+    /// Whether a child runs whole or only from the trunk on.
     fn extent(&self) -> Extent {
         let whole = self.literal || !self.network.has_trunk(&self.any, self.part as u32);
         if whole { Extent::Whole } else { Extent::Branch }
     }
 
-    /// Results of each child of a pass on its whole batch: one read-back.
+    /// Results of each child of a pass on its whole batch, with one read-back.
     fn results(&mut self, pass: &Pass) -> Result<Vec<ChildResult>> {
         let by_part = self.network.results(pass.n_parts * pass.n_children, pass.split)?;
         let child = |k| join(by_part.iter().skip(k).step_by(pass.n_children));
@@ -410,17 +412,17 @@ impl Evaluator {
     }
 }
 
-/// K children, and which of them are the same network.
+/// K children and their distinct networks.
 struct Distinct {
-    /// The distinct ones, in one form, in order of first appearance.
+    /// The distinct children in canonical form, in the order of first appearance.
     alphas: Vec<Alpha>,
     nets: Vec<Arc<Net>>,
-    /// For each child its network.
+    /// For each child the index of its network.
     network_of: Vec<usize>,
 }
 
 impl Distinct {
-    /// The networks of `alphas`; taken literally each child has one of its own.
+    /// The networks of `alphas`. In the literal mode each child has its own network.
     fn of(evaluator: &Evaluator, alphas: &[Alpha]) -> Self {
         let (mut distinct, mut nets, mut network_of) = (Vec::new(), Vec::new(), Vec::new());
         for alpha in alphas {
@@ -436,13 +438,13 @@ impl Distinct {
     }
 }
 
-/// A batch in parts: images and labels of `part` examples each.
+/// A batch in parts of `part` examples each: images and labels.
 fn parts(batch: &Batch, part: usize) -> impl Iterator<Item = (&[f32], &[u32])> {
     let image_len = batch.channels * batch.height * batch.width;
     batch.images.chunks(part * image_len).zip(batch.labels.chunks(part))
 }
 
-/// The results of one child on the parts of a batch, in their order, as those on the whole of it.
+/// Joins the results of one child on the parts of a batch, in the order of the parts, to the result on the whole batch.
 fn join<'a>(parts: impl Iterator<Item = &'a ChildResult>) -> ChildResult {
     let mut whole = ChildResult { log_likelihood: Vec::new(), n_correct: 0 };
     for part in parts {
@@ -452,7 +454,7 @@ fn join<'a>(parts: impl Iterator<Item = &'a ChildResult>) -> ChildResult {
     whole
 }
 
-/// A lack of memory for parts of `part` examples, with the parts and the batch that would fit.
+/// An error of memory for parts of `part` examples, with a suggestion of the parts and the batch that would fit.
 pub(super) fn suggest_smaller(e: Error, batch: usize, part: usize) -> Error {
     match e {
         Error::Memory { what, need_bytes, have_bytes, try_this } if try_this.contains("--batch") => {

@@ -1,9 +1,9 @@
-//! All children that a search saw → what each choice was worth.
+//! All children that a search saw → the effect of each choice.
 //!
-//! The likelihood of a child, less the mean of its step, is regressed on its choices: ℓ_tk − ℓ̄_t = Σ_s (β_s(α_tk) − mean
-//! over the step) + noise. It uses all K children of every step, where an importance weight uses little but the winner's.
-//! The model is additive: what two choices are worth only together is noise to it. A ridge of one observation that says
-//! "no effect" holds choices that were hardly seen near 0.
+//! The likelihood of a child minus the mean of its step is regressed on its choices: ℓ_tk − ℓ̄_t = Σ_s (β_s(α_tk) −
+//! mean over the step) + noise. The regression uses all K children of every step, whereas an importance weight uses
+//! little but the best child's. The model is additive: an effect that only two choices together have is noise for it. A
+//! ridge of one observation without an effect keeps rarely seen choices near 0.
 
 use crate::space::Alpha;
 
@@ -12,41 +12,42 @@ use crate::space::Alpha;
 pub struct Seen {
     /// The step, from 1.
     pub step: u64,
-    /// What it chose.
+    /// Choices of the child.
     pub alpha: Alpha,
     /// Mean log-likelihood on the search batch, nats per image.
     pub score: f64,
 }
 
-/// What one choice is worth.
+/// Effect of one choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Effect {
-    /// Against the mean over the choices of its slot, nats per image.
+    /// Difference from the mean over the choices of the slot, nats per image.
     pub effect: f64,
-    /// Its standard error.
+    /// Standard error of the effect.
     pub error: f64,
-    /// Children that had it.
+    /// Number of children with the choice.
     pub n: usize,
 }
 
-/// What all choices are worth.
+/// Effects of all choices.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evidence {
-    /// By slot and choice.
+    /// Effects by slot and choice.
     pub effects: Vec<Vec<Effect>>,
-    /// Children seen.
+    /// Number of children seen.
     pub n_children: usize,
-    /// Standard deviation of what the choices do not explain, nats per image.
+    /// Standard deviation of the residuals, nats per image.
     pub noise: f64,
-    /// Correlation of the effects found from the odd steps with those found from the even steps: 1 if the evidence is all
-    /// signal, 0 if it is all noise. None where one of the two has nothing to say.
+    /// Correlation of the effects found from the odd steps with those found from the even steps: 1 if the evidence is
+    /// all signal, 0 if it is all noise. `None` if one half of the steps has no evidence.
     pub agreement: Option<f64>,
     /// Covariance of the coefficients.
     covariance: Vec<Vec<f64>>,
 }
 
 impl Evidence {
-    /// From the children of a search whose slots have so many choices each. None where no step had two that differ.
+    /// The evidence of the children of a search, where slot i has `n_choices[i]` choices. `None` if no step had two
+    /// different children.
     pub fn of(n_choices: &[usize], seen: &[Seen]) -> Option<Self> {
         let all = Regression::of(n_choices, seen.iter());
         let (solution, covariance) = all.solve()?;
@@ -73,7 +74,8 @@ impl Evidence {
         Some(Self { effects, n_children: all.n_children, noise: all.noise(&solution), agreement, covariance })
     }
 
-    /// What an architecture is worth against the mean of all, and the standard error of that, in nats per image.
+    /// The sum of the effects of an architecture's choices, and its standard error, in nats per image. The mean over
+    /// all architectures is 0.
     pub fn advantage(&self, alpha: &Alpha) -> (f64, f64) {
         let mut contrast = Vec::new();
         let mut sum = 0.0;
@@ -91,7 +93,7 @@ impl Evidence {
 
 /// The normal equations of the additive model.
 struct Regression {
-    /// Xᵀ X of the features less their means by step.
+    /// Xᵀ X of the features, with their means by step subtracted.
     gram: Vec<Vec<f64>>,
     /// Xᵀ y.
     moment: Vec<f64>,
@@ -137,7 +139,7 @@ impl Regression {
         let features = |s: &Seen| -> Vec<usize> {
             starts.iter().zip(&s.alpha.0).map(|(start, choice)| start + usize::from(*choice)).collect()
         };
-        // How often each feature was there: its mean is that over K.
+        // Number of times that each feature occurs. Its mean is this number over K.
         let mut times = std::collections::BTreeMap::new();
         for child in step {
             let y = child.score - mean;
@@ -183,7 +185,7 @@ impl Regression {
     }
 }
 
-/// Less the mean over the choices of each slot.
+/// Subtracts the mean over the choices of each slot.
 fn centred(n_choices: &[usize], values: &[f64]) -> Vec<f64> {
     let (mut out, mut rest) = (Vec::new(), values);
     for &n in n_choices {
@@ -195,7 +197,7 @@ fn centred(n_choices: &[usize], values: &[f64]) -> Vec<f64> {
     out
 }
 
-/// Pearson's correlation; none where one of the two is constant.
+/// Pearson's correlation. `None` if one of the two lists is constant.
 fn correlation(a: &[f64], b: &[f64]) -> Option<f64> {
     let n = a.len() as f64;
     let [mean_a, mean_b] = [a, b].map(|x| x.iter().sum::<f64>() / n);
@@ -207,7 +209,7 @@ fn correlation(a: &[f64], b: &[f64]) -> Option<f64> {
     (aa > 0.0 && bb > 0.0).then(|| ab / (aa * bb).sqrt())
 }
 
-/// The inverse of a symmetric positive definite matrix, by Gauss and Jordan without pivoting.
+/// The inverse of a symmetric positive definite matrix, by Gauss-Jordan elimination without pivoting.
 fn inverse(mut a: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
     for p in 0..a.len() {
         let pivot = 1.0 / a[p][p];

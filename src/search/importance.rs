@@ -1,17 +1,18 @@
-//! Log-likelihoods of K children → importance weights, their effective number, and the children that
+//! Log-likelihoods of K children → importance weights, their effective sample size, and the children that
 //! need no backward pass.
 
 use crate::config::Temper;
 
-/// ω̃ = softmax(β ℓ), by log-sum-exp; ℓ \[K\] in nats summed over the batch, so that a weight is a product
+/// ω̃ = softmax(β ℓ), computed by log-sum-exp. ℓ \[K\] is in nats, summed over the batch, so that a weight is a product
 /// of likelihoods over examples. β = 1 is the paper's estimator.
 pub fn weights(log_likelihood: &[f64], beta: f64) -> Vec<f64> {
     corrected(log_likelihood, beta, &[])
 }
 
-/// The same for children that were drawn from q instead of π: ω̃_k ∝ ω_k^β π(α_k) / q(α_k). No ratios are all 1.
+/// The weights of children that were drawn from q instead of π: ω̃_k ∝ ω_k^β π(α_k) / q(α_k). An empty `ratios` means
+/// that all ratios are 1.
 pub fn corrected(log_likelihood: &[f64], beta: f64, ratios: &[f64]) -> Vec<f64> {
-    // A child that π cannot draw has no weight, however likely it is.
+    // A child that π cannot draw has weight 0, however likely it is.
     let ratio = |k: usize| ratios.get(k).copied().unwrap_or(1.0);
     let possible = log_likelihood.iter().enumerate().filter(|(k, _)| ratio(*k) > 0.0);
     let top = possible.map(|(_, l)| *l).fold(f64::NEG_INFINITY, f64::max);
@@ -24,18 +25,18 @@ pub fn corrected(log_likelihood: &[f64], beta: f64, ratios: &[f64]) -> Vec<f64> 
     raw.into_iter().map(|w| w / total).collect()
 }
 
-/// exp(`log`) times `ratio`; 0 where the ratio is.
+/// exp(`log`) times `ratio`. The result is 0 if `ratio` is 0.
 fn weigh(log: f64, ratio: f64) -> f64 {
     if ratio > 0.0 { log.exp() * ratio } else { 0.0 }
 }
 
-/// Effective sample size 1 / Σ ω̃², from 1 (one child counts) to K (all count alike).
+/// Effective sample size 1 / Σ ω̃²: from 1 (one child has all the weight) to K (all weights are equal).
 pub fn ess(weights: &[f64]) -> f64 {
     1.0 / weights.iter().map(|w| w * w).sum::<f64>()
 }
 
-/// The exponent β that `temper` asks for, of weights corrected by `ratios`. A target size is met by bisection over \[0, 1\]: the size falls
-/// from K at β = 0 as β grows; if even β = 1 leaves more than the target, β is 1.
+/// The exponent β of `temper`, for weights corrected by `ratios`. A target size is met by bisection over \[0, 1\]: the
+/// size falls from K at β = 0 as β grows. If even β = 1 gives a size above the target, β is 1.
 pub fn exponent(temper: Temper, log_likelihood: &[f64], ratios: &[f64]) -> f64 {
     let target = match temper {
         Temper::None => return 1.0,
@@ -55,9 +56,9 @@ pub fn exponent(temper: Temper, log_likelihood: &[f64], ratios: &[f64]) -> f64 {
     low
 }
 
-/// Which children keep their backward pass: those of smallest weight are left out as long as the weights
-/// left out sum to at most `drop_mass`. Children of equal weight go in the order of their index. At least
-/// one child is kept.
+/// Whether each child keeps its backward pass. The children with the smallest weights are left out as long as these
+/// weights sum to at most `drop_mass`. Children of equal weight are in the order of their index. At least one child is
+/// kept.
 pub fn kept(weights: &[f64], drop_mass: f64) -> Vec<bool> {
     let mut order: Vec<usize> = (0..weights.len()).collect();
     order.sort_by(|&a, &b| weights[a].total_cmp(&weights[b]));

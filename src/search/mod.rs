@@ -1,10 +1,11 @@
-//! Algorithm 1: importance-weighted Monte-Carlo empirical Bayes over child networks; beside it its baselines.
+//! Algorithm 1: importance-weighted Monte-Carlo empirical Bayes over child networks. Its baselines are here too.
 //!
-//! [`algorithm`] stands beside the paper's box; [`importance`] has the weights, [`prior_update`] the update of π. A
-//! [`Strategy`] says what a step does: `Parsec`, the searches of [`random`], or all paths at once in [`darts`]. An
-//! [`Evaluator`] carries out its passes with the weights v on the adapter; π lives on the host.
+//! [`algorithm`] follows the paper's box; [`importance`] has the weights, [`prior_update`] the update of π. A
+//! [`Strategy`] defines the steps: `Parsec`, the searches of [`random`], or all paths at once in [`darts`]. An
+//! [`Evaluator`] runs the passes of a step with the weights v on the adapter; π is on the host.
 
 pub mod algorithm;
+pub mod best;
 pub mod darts;
 pub mod draws;
 mod evaluate;

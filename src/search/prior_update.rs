@@ -34,8 +34,9 @@ impl Moments {
     }
 }
 
-/// Σ_k (ω̃_k − b_k) ∇_π log p(α_k|π), with b_k = 0 or (1/K) π(α_k)/q(α_k), where the children were drawn from q; no
-/// ratios are all 1. The baseline leaves the expectation as it is, since E_q\[π/q ∇ log p\] = 0, and lowers the variance.
+/// Σ_k (ω̃_k − b_k) ∇_π log p(α_k|π), with b_k = 0 or (1/K) π(α_k)/q(α_k) for children that were drawn from q. An empty
+/// `ratios` means that all ratios are 1. The baseline does not change the expectation, since E_q\[π/q ∇ log p\] = 0,
+/// and lowers the variance.
 pub fn gradient(
     prior: &Prior,
     children: &[Alpha],
@@ -58,7 +59,7 @@ pub fn gradient(
     total
 }
 
-/// One ascending step of all logits, the `t`-th (from 1).
+/// The `t`-th ascending step (from 1) of all logits.
 pub fn ascend(prior: &mut Prior, moments: &mut Moments, gradient: &PerSlot, t: u64, settings: Adam) {
     let moments = moments.m.iter_mut().zip(&mut moments.v);
     for ((logits, (m, v)), g) in prior.logits.iter_mut().zip(moments).zip(gradient) {
@@ -66,7 +67,7 @@ pub fn ascend(prior: &mut Prior, moments: &mut Moments, gradient: &PerSlot, t: u
     }
 }
 
-/// One bias-corrected ascending step, the `t`-th (from 1): x += lr · m̂ / (√v̂ + 1e-8).
+/// The `t`-th ascending step (from 1), bias-corrected: x += lr · m̂ / (√v̂ + 1e-8).
 pub fn adam(x: &mut [f64], m: &mut [f64], v: &mut [f64], gradient: &[f64], t: u64, settings: Adam) {
     let Adam { lr, beta1, beta2 } = settings;
     let correction = |beta: f64| 1.0 - beta.powf(t as f64);

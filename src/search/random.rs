@@ -1,7 +1,8 @@
 //! Searches whose π never moves: the baselines of Algorithm 1.
 //!
-//! [`Random`] draws children as Algorithm 1 does and ends with a draw. [`RandomSearch`] is random search with shared weights:
-//! all children train v alike, and the search ends with the child that did best on the search batches.
+//! [`Random`] draws children as Algorithm 1 does and ends with a draw. [`RandomSearch`] is random search with shared
+//! weights: all children train v with equal weight, and the search ends with the child that was best on the search
+//! batches.
 
 use std::path::Path;
 
@@ -16,12 +17,13 @@ use crate::gpu::Update;
 use crate::rng::{Purpose, stream};
 use crate::space::{Alpha, Prior, Space};
 
-/// A π that never moves; the result is a draw from it that only the seed decides, since it has no mode worth the name.
+/// A search whose π never moves. The result is a draw from π that only the seed decides, because such a π has no
+/// meaningful mode.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Random(pub Parsec);
 
 impl Random {
-    /// A random search by these rules, but for π's moving.
+    /// A random search with these rules, except that π does not move.
     pub fn new(space: &dyn Space, rules: Rules) -> Self {
         Self(Parsec::new(space, Rules { warm_up: None, ..rules }))
     }
@@ -71,7 +73,7 @@ impl Strategy for Random {
     }
 }
 
-/// What a random search ends with: a draw from π.
+/// The result of a random search: a draw from π.
 pub fn random_architecture(prior: &Prior, seed: u64) -> Alpha {
     prior.sample(&mut stream(seed, Purpose::Result, 0, 0))
 }
@@ -79,15 +81,16 @@ pub fn random_architecture(prior: &Prior, seed: u64) -> Alpha {
 /// The best child that a random search has seen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Best {
-    /// Its log-likelihood per image of the search batch less the mean over the children of its step, nats. The children of a
-    /// step have one batch, and the mean takes away how hard that batch is.
+    /// Log-likelihood of the child per image of the search batch, minus the mean over the children of its step, nats.
+    /// The children of a step share one batch, and subtracting the mean removes the difficulty of that batch.
     pub score: f64,
-    /// Its architecture.
+    /// Architecture of the child.
     pub alpha: Alpha,
 }
 
 impl Best {
-    /// The best of the children of a step, whose log-likelihoods (nats) are of `n_images` images; of equal children the first.
+    /// The best child of a step whose log-likelihoods (nats) are sums over `n_images` images. The first of equal
+    /// children.
     fn of(alphas: &[Alpha], log_likelihood: &[f64], n_images: usize) -> Option<Self> {
         let mean = log_likelihood.iter().sum::<f64>() / log_likelihood.len() as f64;
         let mut best: Option<(f64, &Alpha)> = None;
@@ -101,21 +104,21 @@ impl Best {
     }
 }
 
-/// Random search with shared weights. After the warm-up a step has the passes of a step of Algorithm 1.
+/// Random search with shared weights. After the warm-up its steps have the same passes as those of Algorithm 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RandomSearch {
     random: Random,
-    /// Steps that only train v.
+    /// Number of steps that only train v.
     warm_up: u64,
-    /// None before the first likelihood.
+    /// `None` before the first likelihood.
     best: Option<Best>,
 }
 
 impl RandomSearch {
-    /// Uniform π, and nothing seen.
+    /// A search with uniform π that has seen no child.
     pub fn new(space: &dyn Space, rules: Rules) -> Self {
         let warm_up = rules.warm_up.unwrap_or(0);
-        // π never moves, so that the draws stay those of a warm-up: stratified, every choice comes equally often.
+        // π never moves, so the draws stay those of a warm-up: stratified draws take every choice equally often.
         Self { random: Random::new(space, rules), warm_up, best: None }
     }
 }
@@ -137,13 +140,13 @@ impl Strategy for RandomSearch {
         let weights = alike(&alphas);
         evaluator.accumulate(&alphas, &weights, train)?;
         let trained = evaluator.update(update)?;
-        // Nothing has failed: the step is done.
+        // All passes have succeeded, so the step is done.
         let here = Best::of(&alphas, &log_likelihood, search.n);
         let is_better = |here: &Best| self.best.as_ref().is_none_or(|best| here.score > best.score);
         if let Some(here) = here.filter(is_better) {
             self.best = Some(here);
         }
-        // All weights are alike, as with an exponent of 0.
+        // All weights are equal, as with an exponent of 0.
         let (beta, lr) = (0.0, update.lr);
         Ok(Step { alphas, log_likelihood, weights, beta, lr, warm_up: false, traced: None, trained })
     }
@@ -152,7 +155,7 @@ impl Strategy for RandomSearch {
         self.random.reserve(evaluator)
     }
 
-    /// The best child seen; before there is one a draw, as of [`Random`].
+    /// The best child seen. Before the first likelihood it is a draw, as in [`Random`].
     fn architecture(&self, space: &dyn Space) -> Alpha {
         self.best.as_ref().map_or_else(|| self.random.architecture(space), |best| best.alpha.clone())
     }
@@ -190,7 +193,7 @@ impl Strategy for RandomSearch {
     }
 }
 
-/// The tensors of the best child, with none or one of it.
+/// Names of the tensors of the best child. They hold no child or one.
 const SCORE: &str = "best.score";
 const ALPHA: &str = "best.alpha";
 

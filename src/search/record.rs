@@ -1,4 +1,4 @@
-//! What one step leaves in the metrics.
+//! The metrics of one step.
 
 use serde::Serialize;
 
@@ -12,19 +12,19 @@ use crate::space::{Alpha, ByGroup};
 pub struct Phases {
     /// Waiting for batches.
     pub data: f64,
-    /// Sampling, planning, preparing (with the compilation of kernels not met before) and encoding children
-    /// on the host. The adapter may be at work meanwhile.
+    /// Sampling, planning, preparing (with the compilation of new kernels) and encoding children on the host. The
+    /// adapter may be working at the same time.
     pub plan: f64,
     /// Log-likelihoods of the children on the search batch: uploading and waiting for the adapter.
     pub search: f64,
-    /// Gradients of the kept children on the train batch and the update of v, likewise.
+    /// Gradients of the kept children on the train batch and the update of v: uploading and waiting for the adapter.
     pub train: f64,
     /// The update of π, tracing and evaluation.
     pub host: f64,
 }
 
 impl Phases {
-    /// Seconds of the step.
+    /// Seconds of the whole step.
     pub fn total(&self) -> f64 {
         self.data + self.plan + self.search + self.train + self.host
     }
@@ -33,15 +33,15 @@ impl Phases {
 /// One line of the metrics.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepRecord {
-    /// Steps done, from 1.
+    /// Number of steps done, from 1.
     pub step: u64,
     /// Epoch of the train split, from 1.
     pub epoch: u64,
-    /// Children drawn, K.
+    /// Number K of drawn children.
     pub samples: usize,
-    /// The children α_k: a choice per slot.
+    /// The children α_k, as one choice per slot.
     pub alpha: Vec<Alpha>,
-    /// Whether the step only trained v. Then likelihoods and accuracy are those of the train batch.
+    /// Whether the step only trained v. In that case likelihoods and accuracy are those of the train batch.
     pub warm_up: bool,
     /// log p(y|X, v, α_k) of each child on the search batch, nats.
     pub log_likelihood: Vec<f64>,
@@ -49,13 +49,13 @@ pub struct StepRecord {
     pub weights: Vec<f64>,
     /// Effective sample size of the weights.
     pub ess: f64,
-    /// Exponent of the weights (1: the paper's).
+    /// Exponent of the weights; the paper's is 1.
     pub beta: f64,
     /// Entropy of π in nats, by group of slots.
     pub entropy: ByGroup<f64>,
-    /// Identities in the mode of π.
+    /// Number of identities in the current architecture ([`Search::architecture`]).
     pub skips: ByGroup<usize>,
-    /// Pools in the mode of π.
+    /// Number of pools in the current architecture ([`Search::architecture`]).
     pub pools: ByGroup<usize>,
     /// Weighted mean cross-entropy of the kept children on the train batch.
     pub train_loss: f64,
@@ -63,18 +63,18 @@ pub struct StepRecord {
     pub train_accuracy: f64,
     /// Weighted accuracy of all children on the search batch, which never trains v.
     pub accuracy: f64,
-    /// Accuracy of the mode on the held-out images, where it was evaluated at this step.
+    /// Accuracy of the current architecture on the held-out images, if it was evaluated at this step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode_accuracy: Option<f64>,
     /// Learning rate of v.
     pub lr: f64,
     /// Norm of the gradient of v before clipping.
     pub grad_norm: f64,
-    /// Factor by which it was clipped.
+    /// Factor by which the gradient was clipped.
     pub clip_factor: f64,
-    /// Children without a backward pass.
+    /// Number of children without a backward pass.
     pub skipped: usize,
-    /// Children that were the same network as another and ran once with it.
+    /// Number of children that were the same network as another child and ran once with it.
     pub shared: usize,
     /// Bytes of activation memory.
     pub arena_bytes: u64,
@@ -83,7 +83,7 @@ pub struct StepRecord {
 }
 
 impl StepRecord {
-    /// Of the step that was done last, but for its seconds and what observers add.
+    /// The record of the last step, without its seconds and the values that observers add.
     pub(super) fn of(search: &Search, step: &Step) -> Self {
         let (n_correct, shared, skipped) = search.evaluator.counts();
         let n = search.settings.config.search_batch() as f64;

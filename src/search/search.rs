@@ -1,4 +1,4 @@
-//! A search: the strategy's steps on batches of the two splits, its state, and who watches it.
+//! A search: the strategy's steps on batches of the two splits, the state, and the observers.
 
 use crate::host::Instant;
 use std::sync::Arc;
@@ -19,21 +19,21 @@ use crate::gpu::{Gpu, Network, Update};
 use crate::graph::Lowering;
 use crate::space::{Alpha, Mixture, NetworkKind, NetworkSpec, Prior, Space};
 
-/// What a search depends on besides its data, its adapter and its state.
+/// Settings of a search, apart from its data, its adapter and its state.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The resolved configuration.
     pub config: Config,
-    /// What is searched.
+    /// The space of the search.
     pub space: Arc<dyn Space>,
     /// Normalisation of the images.
     pub normalisation: Normalisation,
-    /// How children are lowered.
+    /// The lowering of children.
     pub lowering: Lowering,
 }
 
 impl Settings {
-    /// Those of a search of the space that the configuration names.
+    /// The settings of a search of the space that the configuration names.
     ///
     /// # Errors
     /// [`Error::Usage`] for settings that the space refuses.
@@ -56,16 +56,16 @@ impl Settings {
     }
 }
 
-/// Who is told of every step.
+/// Observer of every step.
 pub(super) trait Observer: Send {
-    /// Whether the state from before the step is to be kept, for what is seen after it.
+    /// Whether the observer needs the state from before the step.
     fn wants_before(&self, search: &Search) -> bool;
 
-    /// The step is done; what there is to say about it goes into its record.
+    /// Called when a step is done. The observer may add values to the record.
     fn seen(&self, search: &mut Search, done: &Done<'_>, record: &mut StepRecord) -> Result<()>;
 }
 
-/// A step that was done.
+/// A step that is done.
 pub(super) struct Done<'a> {
     pub before: Option<&'a Tensors>,
     pub search: &'a Batch,
@@ -87,11 +87,11 @@ pub struct Search {
 }
 
 impl Search {
-    /// A search at its beginning: random v, uniform π.
+    /// A search before its first step: random v, uniform π.
     ///
     /// # Errors
-    /// [`Error::Usage`] for extents that cannot be built and batches larger than a split,
-    /// [`Error::Memory`] where a child does not fit the adapter.
+    /// [`Error::Usage`] for extents that cannot be built and for batches larger than a split,
+    /// [`Error::Memory`] if a child does not fit the adapter's memory.
     pub fn new(mut settings: Settings, dataset: Arc<Dataset>, gpu: Gpu) -> Result<Self> {
         let spec = settings.spec(&dataset);
         spec.check()?;
@@ -126,10 +126,10 @@ impl Search {
         })
     }
 
-    /// The search at its beginning on its adapter opened again, after that was lost.
+    /// After the adapter was lost: opens the adapter again and starts the search from its beginning.
     ///
     /// # Errors
-    /// Those of [`Self::new`] and of [`Network::open_again`].
+    /// The errors of [`Self::new`] and of [`Network::open_again`].
     pub fn reopen(&mut self) -> Result<()> {
         let gpu = self.evaluator.network().open_again()?;
         *self = Self::new(self.settings.clone(), Arc::clone(&self.dataset), gpu)?;
@@ -143,7 +143,7 @@ impl Search {
     pub fn step(&mut self) -> Result<StepRecord> {
         let done = self.iteration();
         if done.is_err() {
-            // The step was not done: its batches are still to come.
+            // The step was not done, so its batches are needed again.
             self.prefetch = None;
         }
         done
@@ -195,13 +195,13 @@ impl Search {
         }
     }
 
-    /// Sets the state's step; the loader starts there.
+    /// Sets the step. The loader starts there.
     pub(super) fn go_to(&mut self, step: u64) {
         self.step = step;
         self.prefetch = None;
     }
 
-    /// The update of v at this step: a cosine from `lr` to `lr_min` over all steps.
+    /// The update of v at this step. The learning rate is a cosine from `lr` to `lr_min` over all steps.
     fn update(&self) -> Update {
         let c = &self.settings.config;
         let part = self.step as f64 / c.length.steps.max(1) as f64;
@@ -209,7 +209,8 @@ impl Search {
         Update { lr, momentum: c.sgd.momentum, weight_decay: c.sgd.weight_decay, max_norm: c.sgd.grad_clip }
     }
 
-    /// Work of the step done last and of those left, in forward passes of an example; a backward pass counts as two.
+    /// Work of the last step and of the remaining steps. The unit is a forward pass of one example; a backward pass is
+    /// two units.
     pub fn work(&self) -> [f64; 2] {
         let c = &self.settings.config;
         let train = 3.0 * c.length.batch as f64;
@@ -225,12 +226,12 @@ impl Search {
         [last, warming as f64 * train + (left - warming) as f64 * after]
     }
 
-    /// Batches of the train split.
+    /// Number of batches in an epoch of the train split.
     pub fn steps_per_epoch(&self) -> u64 {
         self.sources[1].batches_per_epoch()
     }
 
-    /// Epoch of the train split that the step done last was in, from 1.
+    /// Epoch of the train split in which the last step was, from 1.
     pub(super) fn epoch(&self) -> u64 {
         (self.step - 1) / self.steps_per_epoch() + 1
     }
@@ -240,13 +241,14 @@ impl Search {
         self.strategy.draws(self.step)
     }
 
-    /// The architecture that the search would end with now. By method: of `parsec` the mode of π; of `random` a draw from π
-    /// that only the seed decides; of `random_search` the best child seen; of `darts` what α is decoded to.
+    /// The architecture with which the strategy would end now. For `parsec` it is the mode of π, for `random` a draw
+    /// from π that only the seed decides, for `random_search` the best child seen, and for `darts` the architecture
+    /// decoded from α.
     pub fn architecture(&self) -> Alpha {
         self.strategy.architecture(&*self.settings.space)
     }
 
-    /// The same as text.
+    /// The architecture with which the strategy would end now, as text.
     pub fn genotype(&self) -> String {
         self.settings.space.print(&self.architecture())
     }
@@ -256,7 +258,7 @@ impl Search {
         self.strategy.entropy()
     }
 
-    /// The same where a search begins.
+    /// The entropy at the start of a search from scratch, over each group of slots.
     pub fn entropy_uniform(&self) -> Vec<f64> {
         let space = &*self.settings.space;
         match self.strategy.mixture() {
@@ -265,32 +267,32 @@ impl Search {
         }
     }
 
-    /// π, where there is one.
+    /// π, if the method has one.
     pub fn prior(&self) -> Option<&Prior> {
         self.strategy.prior()
     }
 
-    /// Replaces π, for instance by that of another run; Adam starts anew.
+    /// Replaces π, for instance by that of another run, and resets Adam.
     pub fn set_prior(&mut self, prior: Prior) {
         self.strategy.set_prior(prior);
     }
 
-    /// α, where all paths run at once.
+    /// α, if all paths run at once.
     pub fn mixture(&self) -> Option<&Mixture> {
         self.strategy.mixture()
     }
 
-    /// What is searched.
+    /// The space of the search.
     pub fn space(&self) -> &dyn Space {
         &*self.settings.space
     }
 
-    /// The network but for its architecture.
+    /// The network without its architecture.
     pub fn spec(&self) -> &NetworkSpec {
         self.evaluator.spec()
     }
 
-    /// What carries out the passes of a step.
+    /// The evaluator, which runs the passes of a step.
     pub fn evaluator(&mut self) -> &mut Evaluator {
         &mut self.evaluator
     }
@@ -300,12 +302,12 @@ impl Search {
         self.evaluator.network()
     }
 
-    /// Steps done.
+    /// Number of steps done.
     pub fn steps_done(&self) -> u64 {
         self.step
     }
 
-    /// Whether the architecture has not changed for as long as the configuration waits.
+    /// Whether the mode has not changed for the number of steps in `patience`.
     pub fn has_settled(&self) -> bool {
         let patience = self.settings.config.outcome.patience;
         patience > 0 && self.strategy.settled() >= patience

@@ -1,4 +1,4 @@
-//! The whole state of a search as named tensors, and back: `v.*`, `momentum.*`, and the strategy's (`pi.*` or `alpha.*`,
+//! The whole state of a search ↔ named tensors: `v.*`, `momentum.*`, and those of the strategy (`pi.*` or `alpha.*`,
 //! `adam.{m,v}.*`).
 
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::files::tensors::{self, Tensor, Tensors};
 use crate::kernel::Buf;
 
 impl Search {
-    /// Everything that a step changes, with the same bits.
+    /// All values that a step changes, with the same bits.
     pub fn snapshot(&mut self) -> Result<Tensors> {
         let mut out = Tensors::new();
         for (prefix, buf) in [("v", Buf::V), ("momentum", Buf::Momentum)] {
@@ -22,17 +22,17 @@ impl Search {
         Ok(out)
     }
 
-    /// Takes on the state that [`Self::snapshot`] gave after `step` steps.
+    /// Restores the state that [`Self::snapshot`] returned after `step` steps.
     ///
     /// # Errors
-    /// [`Error::File`] where a tensor is missing or has another shape.
+    /// [`Error::File`] if a tensor is missing or has another shape.
     pub fn restore(&mut self, step: u64, state: &Tensors) -> Result<()> {
         let path = Path::new("checkpoint");
         for (prefix, buf) in [("v.", Buf::V), ("momentum.", Buf::Momentum)] {
             let values = self.take_all(state, path, prefix)?;
             self.evaluator.network().write_all(buf, &values)?;
         }
-        // A step that failed may have left some.
+        // A step that failed may have left gradients.
         let none = vec![0.0; self.evaluator.layout().v_len as usize];
         self.evaluator.network().write_all(Buf::Grad, &none)?;
         self.strategy.load(&*self.settings.space, state)?;
@@ -40,17 +40,18 @@ impl Search {
         Ok(())
     }
 
-    /// Takes the shared weights of another search of the same network: the tensors `v.*` of its [`Self::snapshot`] with
-    /// the prefix `v.`, those of an exported file with none. Whatever else there is, momentum among it, is left behind.
+    /// Takes the shared weights of another search of the same network. With the prefix `v.` these are the tensors `v.*`
+    /// of its [`Self::snapshot`]; without a prefix, the tensors of an exported file. Other tensors, such as momentum,
+    /// are ignored.
     ///
     /// # Errors
-    /// [`Error::File`] where a tensor is missing or has another shape.
+    /// [`Error::File`] if a tensor is missing or has another shape.
     pub fn set_weights(&mut self, tensors: &Tensors, path: &Path, prefix: &str) -> Result<()> {
         let values = self.take_all(tensors, path, prefix)?;
         self.evaluator.network().write_all(Buf::V, &values)
     }
 
-    /// All of `v`, or what is laid out like it, from the tensors whose names start with `prefix`.
+    /// All of `v`, or of a buffer with the same layout, from the tensors whose names start with `prefix`.
     fn take_all(&self, state: &Tensors, path: &Path, prefix: &str) -> Result<Vec<f32>> {
         let layout = self.evaluator.layout();
         let mut values = vec![0f32; layout.v_len as usize];

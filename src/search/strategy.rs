@@ -1,4 +1,4 @@
-//! What a search does in a step, and what it ends with: a strategy. Its state as named tensors.
+//! A strategy: the steps of a search and its result. The state of a strategy ↔ named tensors.
 
 use std::path::Path;
 
@@ -10,30 +10,31 @@ use crate::gpu::Update;
 use crate::space::prior::PerSlot;
 use crate::space::{Alpha, Mixture, Prior, Space, Table};
 
-/// What one step did.
+/// Results of one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// The architectures drawn, α_k; none where all paths run at once.
+    /// The drawn architectures α_k. Empty if all paths run at once.
     pub alphas: Vec<Alpha>,
-    /// log ω_k of each on the search batch, nats.
+    /// log ω_k of each architecture on the search batch, nats.
     pub log_likelihood: Vec<f64>,
-    /// ω̃_k.
+    /// Importance weights ω̃_k.
     pub weights: Vec<f64>,
     /// Exponent of the weights.
     pub beta: f64,
     /// Learning rate of v.
     pub lr: f64,
-    /// Whether it only trained v, by all children alike. Then ω̃_k are 1/K, and log ω_k are on the train batch.
+    /// Whether the step only trained v, with equal weights. In that case ω̃_k is 1/K, and log ω_k is on the train
+    /// batch.
     pub warm_up: bool,
-    /// log ω_k on the search batch of such a step, where it is traced.
+    /// log ω_k on the search batch, if the step only trained v and is traced.
     pub traced: Option<Vec<f64>>,
-    /// The backward passes and the update of v.
+    /// Results of the backward passes and of the update of v.
     pub trained: Trained,
 }
 
-/// A way of searching. Its state is what a step changes besides v and momentum.
+/// A method of searching. Its state is everything that a step changes besides v and momentum.
 pub trait Strategy: Send {
-    /// One step, the `t`-th from 0, on a batch of the search split and one of the train split.
+    /// The `t`-th step (from 0), on a batch of the search split and one of the train split.
     ///
     /// # Errors
     /// [`Error::NonFinite`] before anything is changed, [`Error::Device`] if the adapter fails.
@@ -45,16 +46,16 @@ pub trait Strategy: Send {
         update: Update,
     ) -> Result<Step>;
 
-    /// Makes room for whatever a step may run.
+    /// Allocates memory for all passes of a step.
     ///
     /// # Errors
-    /// [`Error::Memory`] with what is needed.
+    /// [`Error::Memory`] with the needed bytes.
     fn reserve(&self, evaluator: &mut Evaluator) -> Result<()>;
 
-    /// The architecture that the search would end with now.
+    /// The architecture with which the strategy would end now.
     fn architecture(&self, space: &dyn Space) -> Alpha;
 
-    /// Steps since the architecture that it would end with last changed, since π moves.
+    /// Number of steps since the mode of π last changed, counted after the warm-up.
     fn settled(&self) -> u64 {
         0
     }
@@ -62,7 +63,7 @@ pub trait Strategy: Send {
     /// Entropy in nats of each group of slots.
     fn entropy(&self) -> Vec<f64>;
 
-    /// π, where there is one.
+    /// π, if the strategy has one.
     fn prior(&self) -> Option<&Prior> {
         None
     }
@@ -75,18 +76,18 @@ pub trait Strategy: Send {
         Vec::new()
     }
 
-    /// The softmax over all paths, where that takes the place of π.
+    /// The softmax over all paths, if the strategy has it in place of π.
     fn mixture(&self) -> Option<&Mixture> {
         None
     }
 
-    /// Adds its state to a checkpoint.
+    /// Adds the state of the strategy to a checkpoint.
     fn save(&self, space: &dyn Space, out: &mut Tensors);
 
-    /// Takes on the state of a checkpoint.
+    /// Restores the state from a checkpoint.
     ///
     /// # Errors
-    /// [`Error::File`] where a tensor is missing or has another shape.
+    /// [`Error::File`] if a tensor is missing or has another shape.
     fn load(&mut self, space: &dyn Space, state: &Tensors) -> Result<()>;
 }
 
@@ -122,7 +123,7 @@ pub(super) fn take_tables(state: &Tensors, path: &Path, prefix: &str, tables: &[
     Ok(values)
 }
 
-/// A number per logit of π: the tensors `{prefix}.*`.
+/// One number per logit of π, from the tensors `{prefix}.*`.
 pub(super) fn take(state: &Tensors, path: &Path, prefix: &str, space: &dyn Space) -> Result<PerSlot> {
     let values = take_tables(state, path, prefix, &space.prior_tables())?;
     let mut rest = values.as_slice();
@@ -138,7 +139,7 @@ pub(super) fn take(state: &Tensors, path: &Path, prefix: &str, space: &dyn Space
 /// The prior among the tensors of a checkpoint, if it is over this space.
 ///
 /// # Errors
-/// [`Error::File`] where a tensor is missing or has another number of choices.
+/// [`Error::File`] if a tensor is missing or has another number of choices.
 pub fn take_prior(state: &Tensors, path: &Path, space: &dyn Space) -> Result<Prior> {
     Ok(Prior::uniform(space).with(take(state, path, "pi", space)?))
 }

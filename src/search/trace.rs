@@ -1,4 +1,4 @@
-//! Everything about one step as a file, so that anyone can recompute it elsewhere.
+//! One step of a search → a file with all its values, from which anyone can recompute the step elsewhere.
 
 use super::importance;
 use super::record::StepRecord;

@@ -1,8 +1,8 @@
-//! Whole children, and steps of Algorithm 1 with them, against the f64 reference.
+//! Whole children, and steps of Algorithm 1 with these children, against the f64 reference.
 //!
-//! A ReLU or a max pool whose inputs nearly tie may decide one way in f32 and another in f64; then a
-//! gradient differs by some thousandths although every kernel is right. So each child runs with several
-//! sets of weights: most must agree to f32's accuracy, and none may be further off than such a flip goes.
+//! A ReLU or a max pool whose inputs are nearly equal may decide one way in f32 and another way in f64 (a flip).
+//! Then a gradient differs by some thousandths although every kernel is right. So each child runs with several sets
+//! of weights: most of them must agree to the accuracy of f32, and none may differ by more than a flip can cause.
 
 use crate::host::Instant;
 use std::collections::BTreeMap;
@@ -29,17 +29,17 @@ use crate::space::{
     StemKind,
 };
 
-/// Gives buffers on the adapter under test.
+/// Makes buffers on the adapter under test.
 pub type Open<'a> = &'a dyn Fn() -> Result<Gpu>;
 
-/// Agreement to f32's accuracy through some 60 layers.
+/// Largest relative error without a flip: agreement to the accuracy of f32 through some 60 layers.
 pub(super) const CLOSE: f64 = 1e-4;
-/// What a flipped ReLU or maximum can do to a small network's gradient.
+/// Largest relative error that a flip of a ReLU or a maximum can cause in a small network's gradient.
 const FLIPPED: f64 = 1e-2;
-/// Sets of weights per child.
+/// Number of sets of weights per child.
 const N_DRAWS: u64 = 3;
 
-/// Every primitive in both cells, both strides, and a pair drawn twice.
+/// Cells with every primitive in both cells, both strides, and a pair drawn twice.
 pub fn everything() -> Genotype {
     use Primitive::{
         AvgPool3x3 as A, DilConv3x3 as D3, DilConv5x5 as D5, MaxPool3x3 as M, SepConv3x3 as S3,
@@ -51,7 +51,7 @@ pub fn everything() -> Genotype {
     }
 }
 
-/// The rest of what a reduction cell can have, and a node of zeros.
+/// Cells with the remaining primitives that a reduction cell can have, and a node of zeros.
 pub fn the_rest() -> Genotype {
     use Primitive::{
         AvgPool3x3 as A, DilConv3x3 as D3, DilConv5x5 as D5, MaxPool3x3 as M, None as Z, SepConv3x3 as S3,
@@ -68,7 +68,7 @@ fn cell(pairs: [(Primitive, usize); 8]) -> CellArch {
     std::array::from_fn(|node| [pair(pairs[2 * node]), pair(pairs[2 * node + 1])])
 }
 
-/// A network to be tested; its name says all.
+/// A network to be tested. All fields are in its name.
 #[derive(Clone, Copy, Debug)]
 struct Whole {
     network: NetworkKind,
@@ -80,14 +80,14 @@ struct Whole {
     forms: Forms,
 }
 
-/// What the network is built of.
+/// The cells or the chain of the network.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Of {
     /// Cells with [`everything`].
     Everything,
     /// Cells with [`the_rest`].
     TheRest,
-    /// The latter behind the stem of ImageNet.
+    /// Cells with [`the_rest`], behind the stem of ImageNet.
     ImageNet,
     /// A chain with identities and kernels of all sides.
     Chain,
@@ -108,12 +108,12 @@ impl Of {
     }
 }
 
-/// Which kernels run.
+/// The forms of the kernels that run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Forms {
     /// The fixed choice for this adapter.
     Own,
-    /// That of a class of adapters.
+    /// The fixed choice for a class of adapters.
     Software,
     Integrated,
     Discrete,
@@ -139,7 +139,7 @@ struct Steps {
     steps: u64,
 }
 
-/// What a child gave.
+/// Results of a child.
 #[derive(Clone, Debug, PartialEq)]
 struct Got {
     log_likelihood: Vec<f32>,
@@ -148,10 +148,10 @@ struct Got {
     running: BTreeMap<String, Vec<f32>>,
 }
 
-/// Runs what `wanted` names.
+/// Runs the cases that `wanted` accepts.
 ///
 /// # Errors
-/// Those of [`Gpu`]; wrong results are in [`Outcome::problems`].
+/// The errors of [`Gpu`]. Wrong results are in [`Outcome::problems`].
 pub fn run(open: Open<'_>, wanted: &dyn Fn(&str) -> bool, seen: &mut dyn FnMut(Outcome)) -> Result<()> {
     let search = Whole {
         network: NetworkKind::Search,
@@ -168,12 +168,12 @@ pub fn run(open: Open<'_>, wanted: &dyn Fn(&str) -> bool, seen: &mut dyn FnMut(O
         Whole { of: Of::TheRest, channels: 6, side: 12, batch: 3, ..search },
         last,
         Whole { of: Of::ImageNet, side: 64, batch: 2, ..last },
-        // From 15 pixels to 8 and 4.
+        // Sides of 15, 8 and 4 pixels.
         Whole { of: Of::Chain, channels: 5, side: 15, batch: 4, ..search },
         Whole { of: Of::Chain, channels: 4, side: 12, batch: 4, ..last },
-        // At CIFAR's size.
+        // The sizes of CIFAR.
         Whole { channels: 16, side: 32, batch: 2, ..search },
-        // In the forms of each class of adapters: what another machine runs.
+        // The forms of each class of adapters, which other machines run.
         Whole { channels: 10, side: 16, batch: 3, forms: Forms::Software, ..search },
         Whole { channels: 10, side: 16, batch: 3, forms: Forms::Integrated, ..search },
         Whole { channels: 10, side: 16, batch: 3, forms: Forms::Discrete, ..search },
@@ -205,9 +205,9 @@ fn timed(case: String, work: impl FnOnce(&mut Outcome) -> Result<()>) -> Result<
 }
 
 impl Outcome {
-    /// Records an error, and the problem if it is too large.
+    /// Records an error, and a problem if the error is too large.
     pub(super) fn measured(&mut self, what: &str, error: f64, tolerance: f64) {
-        // Not a number is too large as well.
+        // A NaN is too large as well.
         if error.is_nan() || error > tolerance {
             self.problems.push(format!("{what}: relative error {error:.1e}, accepted {tolerance:.1e}"));
         }
@@ -215,7 +215,8 @@ impl Outcome {
         self.found.push(Found { kernel: what.into(), error, tolerance });
     }
 
-    /// Records errors of several sets of weights: the median must be close, the worst a flip at most.
+    /// Records the errors of several sets of weights. The median must be close, and the worst may be a flip at
+    /// most.
     pub(super) fn measured_all(&mut self, what: &str, mut errors: Vec<f64>) {
         errors.sort_by(f64::total_cmp);
         self.measured(&format!("{what} (median)"), errors[errors.len() / 2], CLOSE);
@@ -344,7 +345,7 @@ impl Steps {
         };
         let settings = Settings {
             sgd,
-            // Small enough to clip.
+            // This norm is small enough that the gradient is clipped.
             max_norm: 1.0,
             adam: Adam { lr: 0.03, betas: (0.5, 0.999), eps: 1e-8 },
             beta: 1.0,
@@ -372,7 +373,7 @@ impl Steps {
             if step == 0 {
                 likelihood = error;
             } else {
-                // With weights that may have seen a flip.
+                // From the second step on, the weights have moved along a gradient that may have a flip.
                 later = later.max(if error.is_nan() { f64::INFINITY } else { error });
             }
             norm = norm.max((network.clip()?.norm / record.norm - 1.0).abs());
@@ -388,7 +389,7 @@ impl Steps {
     }
 }
 
-/// Children with the numbers of their choices.
+/// The children of `genotypes`: the numbers of their choices, and their networks.
 fn children(spec: &NetworkSpec, genotypes: &[Genotype]) -> Result<Vec<(Vec<usize>, Arc<Net>)>> {
     let child = |genotype: &Genotype| {
         let alpha = Darts::all().alpha(genotype)?;
@@ -398,7 +399,7 @@ fn children(spec: &NetworkSpec, genotypes: &[Genotype]) -> Result<Vec<(Vec<usize
     genotypes.iter().map(child).collect()
 }
 
-/// Their log-likelihoods, and the sum of their weighted gradients.
+/// Returns the log-likelihoods of the children, and adds up their weighted gradients.
 fn passes(network: &mut Network, children: &[(Vec<usize>, Arc<Net>)]) -> Result<Vec<f64>> {
     let mut got = Vec::new();
     for (_, net) in children {
@@ -412,7 +413,7 @@ fn passes(network: &mut Network, children: &[(Vec<usize>, Arc<Net>)]) -> Result<
     Ok(got)
 }
 
-/// How far v and momentum are off, against how far they have come.
+/// The errors of v and of momentum. The error of v is relative to its change, the error of momentum to its size.
 fn off(network: &mut Network, first: &Draw, state: &State) -> Result<[f64; 2]> {
     let (v, momentum) = (network.read_all(Buf::V)?, network.read_all(Buf::Momentum)?);
     let mut errors = [0.0; 4];
@@ -434,7 +435,7 @@ fn reference(spec: &NetworkSpec, net: &Net, draw: &Draw, mode: network::Mode) ->
     network::evaluate(net, &draw.weights, &draw.batch(spec), mode, mode == network::Mode::Train)
 }
 
-/// Weights and running statistics onto the adapter; the gradient starts at zero.
+/// Loads weights and running statistics onto the adapter. The gradient is set to zero.
 pub(super) fn load(network: &mut Network, draw: &Draw) -> Result<()> {
     let layout = network.layout();
     let (mut v, mut state) = (vec![0f32; layout.v_len as usize], vec![0f32; layout.state_len as usize]);
@@ -449,7 +450,7 @@ pub(super) fn load(network: &mut Network, draw: &Draw) -> Result<()> {
 fn forward_backward(network: &mut Network, net: &Arc<Net>, draw: &Draw, mode: Mode) -> Result<Got> {
     load(network, draw)?;
     network.upload(0, &draw.images_f32(), &draw.labels_u32())?;
-    // Evaluation drops nothing.
+    // Evaluation has no drop-path.
     let drop_path = mode != Mode::Evaluate && draw.drop_path.is_some();
     if let Some(factors) = &draw.drop_path {
         network.upload_drop_path(&factors.iter().map(|f| *f as f32).collect::<Vec<f32>>())?;

@@ -1,4 +1,4 @@
-//! How far f32 results are from f64 ones.
+//! Distance of f32 results from f64 results.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub fn distance(got: &[f32], want: &[f64]) -> f64 {
     (off / size.max(f64::MIN_POSITIVE)).sqrt()
 }
 
-/// The same over all tensors of a gradient together; both must have the same names.
+/// ‖got − want‖ / ‖want‖ over all tensors of a gradient together. Both gradients must have the same names.
 pub fn gradient_distance(got: &BTreeMap<String, Vec<f32>>, want: &BTreeMap<&String, Vec<f64>>) -> f64 {
     if !got.keys().eq(want.keys().copied()) {
         return f64::INFINITY;

@@ -1,13 +1,13 @@
-//! Random weights and a random batch for a network, the same numbers for the adapter and the reference.
+//! Random weights and a random batch for a network. The adapter and the reference get the same numbers.
 
 use super::setup::Setup;
 use crate::network::{ParamRole, ParamSpec};
 use crate::reference::network::{Batch, Tensors};
 use crate::space::{NetworkSpec, Paths};
 
-/// A network's weights and a batch, for both sides.
+/// A network's weights and a batch, for the adapter and the reference.
 pub struct Draw {
-    /// By the reference's names.
+    /// Weights by the reference implementation's names.
     pub weights: Tensors,
     /// \[N\]\[C\]\[H\]\[W\].
     pub images: Vec<f64>,
@@ -24,7 +24,7 @@ pub fn draw(spec: &NetworkSpec, params: &[ParamSpec], n: usize, drop_path: bool,
     for param in params {
         let around = |s: &mut Setup, middle: f64, spread: f64| {
             let values = s.noise(param.len() as u32);
-            // What f32 holds is the value for both sides.
+            // Values are rounded to f32, so that both sides have the same numbers.
             values.iter().map(|v| f64::from((middle + spread * v) as f32)).collect::<Vec<f64>>()
         };
         let values = match param.role {
@@ -46,17 +46,17 @@ pub fn draw(spec: &NetworkSpec, params: &[ParamSpec], n: usize, drop_path: bool,
 }
 
 impl Draw {
-    /// The images as the adapter gets them.
+    /// The images in the form that the adapter reads.
     pub fn images_f32(&self) -> Vec<f32> {
         self.images.iter().map(|v| *v as f32).collect()
     }
 
-    /// The labels as the adapter gets them.
+    /// The labels in the form that the adapter reads.
     pub fn labels_u32(&self) -> Vec<u32> {
         self.labels.iter().map(|l| *l as u32).collect()
     }
 
-    /// The batch as the reference gets it.
+    /// The batch in the form that the reference reads.
     pub fn batch(&self, spec: &NetworkSpec) -> Batch {
         let n = self.labels.len();
         let shape = [n, spec.in_channels, spec.height, spec.width];

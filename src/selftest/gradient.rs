@@ -1,17 +1,17 @@
-//! Random gradients as kernels read them, and their values by definition.
+//! Random gradients in the form that kernels read, and their values by definition.
 
 use super::setup::Setup;
 use crate::ops::{GradView, Map, Tensor};
 use crate::reference::T4;
 
-/// How an op reads the gradient of `channels` channels of y, and its value by definition.
+/// How an op reads the gradient of `channels` channels of y, and the value of that gradient by definition.
 #[derive(Debug)]
 pub struct Gradient {
-    /// y as the backward pass reads it.
+    /// The tensor y that the backward pass reads.
     pub y: Tensor,
-    /// The gradient.
+    /// How the op reads the gradient.
     pub view: GradView,
-    /// What stands in `view.dz`, by its channels.
+    /// The values in `view.dz`, by channel.
     pub dz: T4,
     values: T4,
     coefs: Option<Vec<f64>>,
@@ -32,8 +32,8 @@ impl Gradient {
         Self { y: s.input(&values), view, dz, values, coefs, factors: list.map(|(_, values)| values) }
     }
 
-    /// a·f·dz + b·(y − mean) + c for `count` channels of y from `first` on, dz from channel `dz` on, with
-    /// the factors from `drop` on.
+    /// a·f·dz + b·(y − mean) + c for `count` channels of y from `first` on. dz is read from channel `dz` on, and
+    /// the factors are read from `drop` on.
     pub fn dy(&self, first: u32, count: u32, dz: u32, drop: u32) -> T4 {
         let mut out = crate::reference::concat::slice(&self.dz, dz as usize, count as usize);
         let (m, image) = (out.per_channel(), out.h * out.w);

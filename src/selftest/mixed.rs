@@ -1,5 +1,5 @@
-//! The mixed network (Eq. 2) against the f64 reference: logits, every gradient of the weights, the gradient
-//! of the factors; several sets of weights, as for children.
+//! The mixed network (Eq. 2) against the f64 reference: logits, every gradient of the weights, and the gradient of
+//! the factors. It runs with several sets of weights, as children do.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::network::Net;
 use crate::reference::network::{self, FACTORS, evaluate};
 use crate::space::{Darts, NetworkKind, NetworkSpec, Paths, Primitive, StemKind};
 
-/// Sets of weights.
+/// Number of sets of weights.
 const N_DRAWS: u64 = 3;
 
 /// A mixed network of three cells over all primitives.
@@ -28,11 +28,12 @@ pub struct Mixed {
 }
 
 impl Mixed {
-    /// The one that is tested.
+    /// The network that is tested.
     pub const CASE: Self = Self { channels: 4, side: 8, batch: 3 };
 
     fn spec(&self) -> NetworkSpec {
-        // An order that is not the reference's: factors go by the user's list.
+        // The order differs from the reference implementation's, because factors follow the order of the user's
+        // list.
         let mut primitives = Primitive::ALL.to_vec();
         primitives.rotate_left(3);
         NetworkSpec {
@@ -46,7 +47,7 @@ impl Mixed {
         }
     }
 
-    /// Runs it, fused and not.
+    /// Runs the network, fused and unfused.
     pub fn run(&self, open: Open<'_>, outcome: &mut Outcome) -> Result<()> {
         let spec = self.spec();
         let net = Arc::new(spec.net(Paths::All));
@@ -55,7 +56,7 @@ impl Mixed {
             .map(|i| {
                 let draw = draw(&spec, &params, self.batch, false, 40 + i);
                 let factors = Setup::new(&format!("factors {i}")).noise(net.n_factors as u32);
-                // As a softmax over eight gives them, and some near 0.
+                // The factors are as large as those of a softmax over eight, and some are near 0.
                 (draw, factors.iter().map(|f| f64::from((0.125 * (1.0 + f)) as f32)).collect())
             })
             .collect();

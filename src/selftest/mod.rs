@@ -1,8 +1,8 @@
-//! Every kernel, and whole children, on an adapter against the f64 reference → a report.
+//! Every kernel, and whole children, on an adapter compared with the f64 reference → a report.
 //!
-//! [`cases`] says what is computed and what must come out, [`setup`] lays it out in memory, [`run`] runs and
-//! compares; [`child`] does the same for whole networks. No tolerance is set after the fact: each stands
-//! beside its reason.
+//! [`cases`] has inputs and expected outputs, [`setup`] lays them out in memory, and [`run`] runs and compares
+//! them. [`child`] does the same for whole networks. Tolerances are not adjusted to results: each tolerance has a
+//! reason beside it.
 
 pub mod cases;
 pub mod child;
@@ -25,14 +25,14 @@ use crate::gpu::{Device, Gpu, Options};
 use crate::kernel::kernel;
 use crate::{Error, Result};
 
-/// One case in so many also runs with activations read the other way.
+/// One in this number of cases also runs with activations read the other way.
 const OTHER_READS: usize = 4;
 
-/// Runs all cases whose names contain `filter`; `seen` gets each outcome as it comes.
+/// Runs all cases whose names contain `filter`. `seen` gets each outcome as soon as the case is done.
 ///
 /// # Errors
-/// [`Error::Usage`] where no case has such a name, and those of [`Gpu`]. Wrong results are no error here:
-/// they are in [`Report::failures`].
+/// [`Error::Usage`] if no case has such a name, and the errors of [`Gpu`]. Wrong results are no error here: they
+/// are in [`Report::failures`].
 pub fn selftest(
     device: Option<&str>,
     options: Options,
@@ -80,7 +80,7 @@ fn reads(gpu: &Gpu) -> &'static str {
     if gpu.reads_through_textures() { "textures" } else { "buffers" }
 }
 
-/// Runs some of the cases with activations read the other way, which `--tune` may choose.
+/// Runs some of the cases with activations read the other way, because `--tune` may choose that way.
 fn other_reads(gpu: &mut Gpu, wanted: &dyn Fn(&str) -> bool, seen: &mut dyn FnMut(Outcome)) -> Result<()> {
     gpu.read_through_textures(!gpu.reads_through_textures());
     let reads = reads(gpu);
@@ -94,7 +94,7 @@ fn other_reads(gpu: &mut Gpu, wanted: &dyn Fn(&str) -> bool, seen: &mut dyn FnMu
             reading.push(case);
         }
     }
-    // A part is enough: these kernels differ in how they load, in nothing else.
+    // A part of the cases is enough, because these kernels differ only in how they load.
     for case in reading.iter().step_by(OTHER_READS) {
         let name = format!("{} reads={reads}", case.name());
         if wanted(&name) {

@@ -1,26 +1,26 @@
-//! A form of the kernels → whether its results are right on an adapter: what must hold before its speed counts.
+//! A form of the kernels → whether its results are right on an adapter. Only right forms are timed.
 //!
-//! The cases are the self-test's, in the form that is asked about: forward, gradients of data and of weights, at odd sizes
-//! and at those of a child, against the f64 reference. A case that is wrong, gives other bits a second time or writes
-//! where it must not is a problem.
+//! The cases are those of the self-test, in the given form: forward, gradients of data and of weights, at odd sizes
+//! and at the sizes of a child, against the f64 reference. A case is a problem if it is wrong, if a second run
+//! gives other bits, or if it writes where it must not.
 
 use super::{cases, run};
 use crate::gpu::{Gpu, Variants};
 use crate::{Error, Result};
 
-/// The first thing that is wrong with the kernels of `shaders` in these forms on `gpu`, whose buffers are overwritten;
-/// nothing where all are right.
+/// The problems of the first case that fails, of the kernels of `shaders` in these forms on `gpu`. Empty if all
+/// cases are right. The buffers of `gpu` are overwritten.
 ///
 /// # Errors
-/// Those of [`Gpu`], but for a kernel that the driver refuses: that is a problem of the form.
+/// The errors of [`Gpu`], except that a kernel that the driver refuses is a problem of the form.
 pub fn prove(gpu: &mut Gpu, variants: Variants, shaders: &[&str]) -> Result<Vec<String>> {
     gpu.read_through_textures(variants.textures == 1);
     for (shader, cases) in cases::of(&variants.tuning) {
         if !shaders.contains(&shader) {
             continue;
         }
-        // On all cores, where each case would have its few kernels compiled alone. A kernel that the driver refuses is
-        // found below, with the case that needs it.
+        // All kernels are compiled at once, on all cores; each case alone would compile only its few kernels. A
+        // kernel that the driver refuses is found below, with the case that needs it.
         let dispatches: Vec<_> = cases.iter().flat_map(|case| case.setup().dispatches).collect();
         match gpu.compile(&dispatches) {
             Ok(()) | Err(Error::Kernel { .. }) => {}

@@ -11,26 +11,26 @@ use crate::gpu::AdapterInfo;
 /// The worst error of one kernel.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Line {
-    /// How many outputs of it were compared.
+    /// Number of compared outputs of the kernel.
     pub outputs: usize,
-    /// The error that came nearest to its tolerance, or furthest beyond.
+    /// The error that is nearest to its tolerance, or farthest beyond its tolerance.
     pub worst_error: f64,
-    /// Its tolerance.
+    /// Tolerance of the worst error.
     pub tolerance: f64,
-    /// The case it was found in.
+    /// The case with the worst error.
     pub case: String,
 }
 
 /// A case that failed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Failure {
-    /// Its name.
+    /// Name of the case.
     pub case: String,
-    /// Why.
+    /// Reasons of the failure.
     pub problems: Vec<String>,
 }
 
-/// What a self-test found.
+/// Result of a self-test.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Version of this program.
@@ -39,17 +39,17 @@ pub struct Report {
     pub adapter: AdapterInfo,
     /// Operating system and architecture.
     pub system: String,
-    /// How kernels read activations here without a trial: from `buffers` or through `textures`.
+    /// How kernels read activations on this adapter without a trial: from `buffers` or through `textures`.
     pub reads: &'static str,
-    /// What the user should know about the adapter.
+    /// Remarks about the adapter for the user.
     pub remarks: Vec<String>,
-    /// Cases that ran.
+    /// Number of cases that ran.
     pub cases: usize,
-    /// By `shader::entry`, or by what was measured of a whole child.
+    /// Lines by `shader::entry`, or by the quantity that was measured of a whole child.
     pub kernels: BTreeMap<String, Line>,
-    /// What failed; empty if all is well.
+    /// The cases that failed; empty if all passed.
     pub failures: Vec<Failure>,
-    /// How long it took.
+    /// Seconds that the self-test took.
     pub seconds: f64,
 }
 
@@ -69,13 +69,13 @@ impl Report {
         }
     }
 
-    /// Adds one case.
+    /// Adds the outcome of one case.
     pub fn add(&mut self, outcome: &Outcome) {
         self.cases += 1;
         for found in &outcome.found {
             let line = self.kernels.entry(found.kernel.clone()).or_default();
             line.outputs += 1;
-            // Where rounding is not allowed at all, any error is past every other.
+            // With a tolerance of 0, any error is worse than every error with another tolerance.
             let share =
                 |error: f64, tolerance: f64| if tolerance > 0.0 { error / tolerance } else { error * 1e30 };
             let nearer = share(found.error, found.tolerance) > share(line.worst_error, line.tolerance);

@@ -1,4 +1,4 @@
-//! A test → run twice on the adapter → errors and problems.
+//! A test, run twice on the adapter → errors and problems.
 
 use crate::host::Instant;
 
@@ -12,7 +12,7 @@ use crate::gpu::Gpu;
 /// The error of one output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
-    /// What was measured: `shader::entry`, or a name of a whole child.
+    /// The measured quantity: `shader::entry`, or a quantity of a whole child.
     pub kernel: String,
     /// Largest error, relative to the largest magnitude expected.
     pub error: f64,
@@ -20,23 +20,23 @@ pub struct Found {
     pub tolerance: f64,
 }
 
-/// What became of one test.
+/// Outcome of one test.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// The test's name, which runs it alone.
+    /// Name of the test. The name can be used to run the test alone.
     pub case: String,
-    /// Errors, good or bad.
+    /// All measured errors, also those within their tolerances.
     pub found: Vec<Found>,
-    /// Why it failed; empty if it passed.
+    /// Reasons of the failure; empty if the test passed.
     pub problems: Vec<String>,
-    /// How long it took.
+    /// Seconds that the test took.
     pub seconds: f64,
 }
 
 /// Runs a case.
 ///
 /// # Errors
-/// Those of [`Gpu`]; a wrong result is no error, but in [`Outcome::problems`].
+/// The errors of [`Gpu`]. A wrong result is no error; it is in [`Outcome::problems`].
 pub fn run(gpu: &mut Gpu, case: &Case) -> Result<Outcome> {
     let started = Instant::now();
     let name = case.name();
@@ -52,10 +52,10 @@ pub fn run(gpu: &mut Gpu, case: &Case) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// All memory after the dispatches of `setup`.
+/// Runs the dispatches of `setup`, and returns all memory afterwards.
 ///
 /// # Errors
-/// Those of [`Gpu`].
+/// The errors of [`Gpu`].
 pub fn execute(gpu: &mut Gpu, setup: &Setup) -> Result<Memory> {
     for (buf, words) in &setup.memory {
         gpu.ensure(*buf, words.len() as u64 * 4)?;
@@ -70,7 +70,7 @@ pub fn execute(gpu: &mut Gpu, setup: &Setup) -> Result<Memory> {
     Ok(after)
 }
 
-/// Outputs against what they must be, and every other word against what it was.
+/// Compares outputs with the expected values, and every other word with its previous value.
 pub fn compare(setup: &Setup, after: &Memory) -> Outcome {
     let mut outcome = Outcome::default();
     let mut may_change: std::collections::BTreeMap<_, Vec<bool>> =
@@ -93,7 +93,7 @@ pub fn compare(setup: &Setup, after: &Memory) -> Outcome {
             }
             let Some(want) = want else { continue };
             let error = (got - want).abs() / output.scale;
-            // What is no number is as wrong as can be.
+            // A NaN is the largest possible error.
             let error = if error.is_nan() { f64::INFINITY } else { error };
             if error > worst {
                 (worst, at) = (error, Some((first, got, want)));

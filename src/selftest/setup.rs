@@ -1,8 +1,8 @@
-//! Values in f64 → buffers, dispatches on them, and what every word must be afterwards.
+//! Values in f64 → buffers, dispatches on these buffers, and the expected words afterwards.
 //!
-//! Tensors lie in one arena, as in a plan, with guard words between them. Inputs carry huge values in
-//! their padding, outputs start as guard words: what counts padding, writes past its end or leaves a
-//! hole shows. A word that no expectation names must not change.
+//! Tensors lie in one arena, as in a plan, with guard words between them. Inputs have huge values in their padding,
+//! and outputs start as guard words. So a kernel that reads padding, writes past the end of its output or leaves a
+//! hole is found. A word that has no expectation must not change.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,9 @@ use crate::ops::{Array, Map, Param, Tensor, View};
 use crate::reference::{T4, relu};
 use crate::rng::{Purpose, stream};
 
-/// Stands in every word that nothing has written; as an f32 it is finite and huge.
+/// The word in every place that nothing has written. As an f32 it is finite and huge.
 pub const GUARD: u32 = 0x7B5A_5A5A;
-/// Stands in the padding of inputs.
+/// The value in the padding of inputs.
 pub const PADDING: f32 = 1e30;
 /// The buffer of all tensors and arrays.
 pub const ARENA: Buf = Buf::Extra(0);
@@ -28,33 +28,33 @@ const ALIGN: usize = 64;
 /// Words by buffer.
 pub type Memory = BTreeMap<Buf, Vec<u32>>;
 
-/// The largest error, relative to the largest magnitude expected in the output, and why that much.
+/// The largest error, relative to the largest magnitude expected in the output, and the reason for this tolerance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
-    /// Relative error.
+    /// Largest relative error.
     pub relative: f64,
-    /// Where it comes from.
+    /// Reason for the tolerance.
     pub reason: &'static str,
 }
 
-/// Values are moved, or their arithmetic is exact in f32.
+/// For outputs whose values are only moved, or whose arithmetic is exact in f32.
 pub const EXACT: Tolerance = Tolerance { relative: 0.0, reason: "no rounding happens" };
-/// A few operations per element.
+/// For outputs with a few operations per element.
 pub const FEW: Tolerance = Tolerance { relative: 1e-6, reason: "a few roundings of 6e-8 each" };
-/// Up to some hundreds of products per element.
+/// For outputs with up to some hundreds of products per element.
 pub const SUM: Tolerance =
     Tolerance { relative: 4e-6, reason: "sums of up to hundreds of products, each rounded to 6e-8" };
-/// Sums over whole maps.
+/// For sums over whole maps.
 pub const LONG_SUM: Tolerance =
     Tolerance { relative: 1e-5, reason: "sums over maps, whose terms largely cancel, in f32" };
-/// Functions that WebGPU lets adapters approximate.
+/// For functions that WebGPU lets adapters approximate.
 pub const APPROXIMATE: Tolerance = Tolerance {
     relative: 1e-5,
     reason: "exp, log, sqrt and division are accurate to some units in the last place",
 };
 
 impl Tolerance {
-    /// What is accepted where the driver compiles with fast math, as Metal's does by default.
+    /// The tolerance for drivers that compile with fast math, as Metal does by default.
     pub fn with_fast_math(self) -> Self {
         if self != APPROXIMATE {
             return self;
@@ -67,33 +67,33 @@ impl Tolerance {
     }
 }
 
-/// What one output must be.
+/// Expected values of one output.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// The dispatch that wrote it.
     pub kernel: String,
-    /// Where it lies.
+    /// The buffer of the output.
     pub buf: Buf,
-    /// Word and value; none where anything may stand (padding, scratch).
+    /// Words and their values. `None` where any value is accepted (padding, scratch).
     pub items: Vec<(usize, Option<f64>)>,
-    /// The value is the sum over this many words, `stride` apart: partial sums.
+    /// Number of partial sums. The expected value is the sum of this many words, `stride` apart.
     pub chunks: usize,
-    /// See `chunks`.
+    /// Distance of the words that are summed, see `chunks`.
     pub stride: usize,
-    /// What errors are relative to.
+    /// Errors are divided by this magnitude.
     pub scale: f64,
-    /// The largest error.
+    /// The accepted error.
     pub tolerance: Tolerance,
 }
 
 /// One test, ready to run.
 #[derive(Debug)]
 pub struct Setup {
-    /// Before the dispatches.
+    /// Memory before the dispatches.
     pub memory: Memory,
-    /// In order.
+    /// The dispatches in order.
     pub dispatches: Vec<Dispatch>,
-    /// After them.
+    /// Outputs after the dispatches.
     pub outputs: Vec<Output>,
     /// Whether the adapter computes with fast math.
     pub fast_math: bool,
@@ -104,12 +104,12 @@ pub struct Setup {
 impl Setup {
     /// An empty test whose random values follow from `name`.
     pub fn new(name: &str) -> Self {
-        // FNV-1a: a case keeps its data when others are added.
+        // FNV-1a of the name: a case keeps its data when other cases are added.
         let seed = name
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
         let rng = stream(seed, Purpose::Test, 0, 0);
-        // A kernel without coefficients has something bound in their place.
+        // A kernel without coefficients binds this range in their place.
         let memory = Memory::from([(COEFS, vec![GUARD; ALIGN])]);
         Self {
             memory,
@@ -131,8 +131,8 @@ impl Setup {
         (0..len).map(|_| f64::from(self.rng.next_u32() >> 8) / f64::from(1 << 23) - 1.0).collect()
     }
 
-    /// Multiples of 1/16 in [-1, 1]: zeros and ties happen, and norm(x) is exact, so that ReLU and max
-    /// decide alike in f32 and f64.
+    /// Multiples of 1/16 in [-1, 1]. Zeros and ties occur, and norm(x) is exact, so that ReLU and max decide in the
+    /// same way in f32 and f64.
     pub fn grid(&mut self, len: u32) -> Vec<f64> {
         (0..len).map(|_| f64::from(self.below(33)) / 16.0 - 1.0).collect()
     }
@@ -155,7 +155,7 @@ impl Setup {
         Self::shaped(channels, map, data)
     }
 
-    /// Room for `len` words of `buf`, guards before and behind; its first word.
+    /// Makes room for `len` words in `buf`, with guards before and behind. Returns the first word.
     pub fn room(&mut self, buf: Buf, len: usize) -> usize {
         let words = self.memory.entry(buf).or_default();
         let start = words.len().next_multiple_of(ALIGN) + ALIGN;
@@ -163,14 +163,14 @@ impl Setup {
         start
     }
 
-    /// A buffer whose content begins at its first word, guards behind.
+    /// Sets the content of a buffer from its first word on, with guards behind.
     pub fn whole(&mut self, buf: Buf, values: &[f64]) {
         let mut words: Vec<u32> = values.iter().map(|v| (*v as f32).to_bits()).collect();
         words.resize((words.len() + ALIGN).next_multiple_of(ALIGN), GUARD);
         self.memory.insert(buf, words);
     }
 
-    /// `len` words of guards, to be written; bound as [`Array`].
+    /// An [`Array`] of `len` guard words that a kernel will write.
     pub fn blank(&mut self, len: u32) -> Array {
         let start = self.room(ARENA, len as usize);
         self.starts.push(start);
@@ -178,7 +178,7 @@ impl Setup {
         Array { buf: Buf::Tensor(self.starts.len() as u32 - 1), offset_bytes: 0, bytes }
     }
 
-    /// Guards where `channels` channels' coefficients are to be written.
+    /// Guard words where a kernel will write the coefficients of `channels` channels.
     pub fn blank_coefs(&mut self, channels: u32) -> Array {
         let start = self.room(COEFS, 4 * channels as usize);
         self.starts.push(start);
@@ -235,7 +235,7 @@ impl Setup {
         tensor
     }
 
-    /// Writes `data` into the channels from `first` on, and [`PADDING`] around it.
+    /// Writes `data` into the channels from `first` on, and [`PADDING`] into their padding.
     pub fn put(&mut self, tensor: Tensor, first: u32, data: &T4) {
         let channel = tensor.map.pitch() as usize * 4;
         let mut words = vec![PADDING.to_bits(); data.c * channel];
@@ -247,17 +247,17 @@ impl Setup {
         self.set(tensor.buf, first as usize * channel, &words);
     }
 
-    /// A parameter in `V`, guards around it.
+    /// A parameter in `V`, with guards around it.
     pub fn weights(&mut self, values: &[f64]) -> Param {
         self.parameter(Buf::V, values)
     }
 
-    /// A parameter in `Packed`, its rows of `row` elements padded to quads with zeros, guards around it.
+    /// A parameter in `Packed`, with guards around it. Its rows of `row` elements are padded to quads with zeros.
     pub fn packed(&mut self, values: &[f64], row: u32) -> Param {
         self.parameter(Buf::Packed, &padded(values, row))
     }
 
-    /// Several of them, the last one first in memory.
+    /// Several parameters in `Packed`, in the reverse order in memory.
     pub fn packed_reversed(&mut self, lists: &[Vec<f64>], row: u32) -> Vec<Param> {
         let mut params: Vec<Param> = lists.iter().rev().map(|list| self.packed(list, row)).collect();
         params.reverse();
@@ -274,7 +274,7 @@ impl Setup {
         Param { offset: start as u32, len: values.len() as u32 }
     }
 
-    /// Adds a dispatch; expectations that follow are its outputs.
+    /// Adds a dispatch. The expectations that follow are outputs of this dispatch.
     pub fn push(&mut self, mut dispatch: Dispatch) {
         for (_, range) in &mut dispatch.bindings {
             range.offset_bytes += self.start(range.buf) as u64 * 4;
@@ -283,13 +283,13 @@ impl Setup {
         self.dispatches.push(dispatch);
     }
 
-    /// The range of an array where it lies.
+    /// The range of an array in its buffer.
     pub fn placed(&self, array: Array) -> Range {
         let offset_bytes = array.offset_bytes + self.start(array.buf) as u64 * 4;
         Range { buf: home(array.buf), offset_bytes, len_bytes: array.bytes }
     }
 
-    /// What words of `buf` must be; returns the output for further settings.
+    /// Sets the expected words of `buf`. Returns the output for further settings.
     pub fn expect_words(
         &mut self,
         buf: Buf,
@@ -307,33 +307,33 @@ impl Setup {
         &mut self.outputs[at]
     }
 
-    /// The channels of `tensor` from `first` on must be `want`.
+    /// Expects `want` in the channels of `tensor` from `first` on.
     pub fn must_be(&mut self, tensor: Tensor, first: u32, want: &T4, tolerance: Tolerance) -> &mut Output {
         let skip = (first * tensor.map.pitch() * 4) as usize;
         let items = positions(tensor, want).map(|(at, value)| (skip + at, value)).collect();
         self.expect_words(tensor.buf, items, tolerance)
     }
 
-    /// The first elements of `array` must be `want`.
+    /// Expects `want` in the first elements of `array`.
     pub fn expect_array(&mut self, array: Array, want: &[f64], tolerance: Tolerance) {
         let items = want.iter().copied().map(Some).enumerate().collect();
         self.expect_words(array.buf, items, tolerance);
     }
 
-    /// The sum of `chunks` runs of `array` must be `want`.
+    /// Expects `want` as the sum of `chunks` runs of `array`.
     pub fn expect_chunks(&mut self, array: Array, want: &[f64], chunks: u32, tolerance: Tolerance) {
         let items = want.iter().copied().map(Some).enumerate().collect();
         let output = self.expect_words(array.buf, items, tolerance);
         (output.chunks, output.stride) = (chunks as usize, want.len());
     }
 
-    /// Anything may stand in `array` afterwards.
+    /// Accepts any values in `array` afterwards.
     pub fn scratch(&mut self, array: Array) {
         let items = (0..array.bytes as usize / 4).map(|at| (at, None)).collect();
         self.expect_words(array.buf, items, EXACT);
     }
 
-    /// relu(norm(x)), both on request: the view, norm(x) and the view's values.
+    /// relu(norm(x)), where `relu` and `norm` are optional. Returns the view, norm(x) and the values of the view.
     pub fn view(&mut self, data: &T4, norm: bool, relu: bool) -> (View, T4, T4) {
         let x = self.input(data);
         let (mut coefs, mut normed) = (None, data.clone());
@@ -342,7 +342,7 @@ impl Setup {
             for c in 0..data.c {
                 let (mean, beta) = (self.grid(1)[0], self.grid(1)[0]);
                 let scale = [0.5, 1.0, 2.0, -1.0][self.below(4) as usize];
-                // (mean, scale, beta, rstd); nobody who reads a view needs rstd.
+                // (mean, scale, beta, rstd). No reader of a view needs rstd.
                 list.extend([mean, scale, beta, f64::from(PADDING)]);
                 let m = data.per_channel();
                 normed.data[c * m..(c + 1) * m].iter_mut().for_each(|v| *v = (*v - mean) * scale + beta);
@@ -353,8 +353,8 @@ impl Setup {
         (View { x, coefs, relu }, normed, seen)
     }
 
-    /// A gradient that is added to in the blocks marked in `add`: the tensor and what it holds (zeros
-    /// where it is written for the first time).
+    /// A gradient that already holds something in the blocks marked in `add`. Returns the tensor and its present
+    /// values (zeros in the blocks that are written for the first time).
     pub fn target(&mut self, channels: u32, map: Map, add: &[bool]) -> (Tensor, Vec<T4>) {
         let tensor = self.tensor(channels * add.len() as u32, map);
         let mut before = Vec::new();
@@ -368,14 +368,14 @@ impl Setup {
         (tensor, before)
     }
 
-    /// `count` lists of drop-path factors, \[count\]\[N\]; the array and its values.
+    /// `count` lists of drop-path factors, \[count\]\[N\]. Returns the array and its values.
     pub fn drop_factors(&mut self, count: u32, n: u32) -> (Array, Vec<f64>) {
         let factors: Vec<f64> = (0..count * n).map(|_| [0.0, 1.25, 0.5][self.below(3) as usize]).collect();
         (self.array(&factors), factors)
     }
 }
 
-/// The buffer in which a tensor or an array lies.
+/// The buffer that holds a tensor or an array.
 fn home(buf: Buf) -> Buf {
     match buf {
         Buf::Tensor(_) => ARENA,
@@ -397,8 +397,8 @@ pub fn sum(a: &T4, b: &T4) -> T4 {
     out
 }
 
-/// Word (from the first channel) and value of each place of `data` in `tensor`'s layout; none for the
-/// padding of rows. What lies behind a channel's last quad is left out: nothing writes there.
+/// Word (from the first channel on) and value of each place of `data` in the layout of `tensor`. The value is
+/// `None` in the padding of rows. Words behind a channel's last quad are left out, because no kernel writes them.
 fn positions(tensor: Tensor, data: &T4) -> impl Iterator<Item = (usize, Option<f64>)> {
     let (channel, row) = (tensor.map.pitch() as usize * 4, tensor.map.wq() as usize * 4);
     let rows = data.n * data.h;

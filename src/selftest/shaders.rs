@@ -1,6 +1,7 @@
-//! Representative plans and all cases → every kernel that runs anywhere, by override set, and the texts it is compiled from.
+//! Representative plans and all cases → every kernel that runs on any adapter, by override set, and the texts that
+//! the kernel is compiled from.
 //!
-//! What is tested without running (translation, other compilers) is tested on these.
+//! Tests without an adapter (translation, other compilers) use these kernels.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::space::{Alpha, Chain, Darts, NetworkKind, NetworkSpec, Paths, Space, 
 /// Shader, entry point and values of its `override` constants.
 pub type Set = (&'static str, &'static str, Vec<(&'static str, u32)>);
 
-/// What the kernels of a plan may be tuned to; together these have every value of every setting.
+/// Forms of the kernels in plans. Together they have every value of every setting that a trial considers.
 fn tunings() -> [Tuning; 7] {
     let fixed = Tuning::SOFTWARE;
     [
@@ -43,7 +44,7 @@ fn tunings() -> [Tuning; 7] {
     ]
 }
 
-/// Networks of representative plans: a space, the side of the images, architectures.
+/// Networks of representative plans: a space, the side of the images, and architectures.
 type Networks = (Arc<dyn Space>, usize, Vec<Alpha>);
 
 fn networks() -> Result<Vec<Networks>> {
@@ -52,14 +53,14 @@ fn networks() -> Result<Vec<Networks>> {
     alphas
         .extend(["DARTS_V1", "DARTS_V2", "PC_DARTS_CIFAR"].into_iter().filter_map(|name| cells.named(name)));
     let mut out: Vec<Networks> = Vec::new();
-    // 28: maps of 7 columns, and the adaptive pool of the auxiliary head.
+    // Side 28 gives maps of 7 columns, and the adaptive pool of the auxiliary head.
     for (stem, side) in [(StemKind::Cifar, 32), (StemKind::Cifar, 28), (StemKind::ImageNet, 224)] {
         out.push((Arc::new(Darts::all().stacked(5, stem)), side, alphas.clone()));
     }
     let blocks = [(1, 3), (3, 3), (3, 5), (6, 5), (2, 7)].map(|(e, k)| Choice::Block { e, k });
     let chain = Chain::over(&[2, 2, 2], &[&[Choice::Identity], &blocks[..]].concat(), None);
     let alphas = [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0]].map(|choices| Alpha(choices.to_vec()));
-    // 30: odd sides.
+    // Side 30 gives odd sides.
     out.extend([32, 30].map(|side| (Arc::new(chain.clone()) as Arc<dyn Space>, side, alphas.to_vec())));
     Ok(out)
 }
@@ -67,7 +68,7 @@ fn networks() -> Result<Vec<Networks>> {
 /// The dispatches of representative plans.
 ///
 /// # Errors
-/// None that a correct program gives.
+/// None in a correct program.
 pub fn planned() -> Result<Vec<Dispatch>> {
     let whole = Extent::Whole;
     let of_a_final =
@@ -95,7 +96,8 @@ pub fn planned() -> Result<Vec<Dispatch>> {
             out.extend(plans(&search.net(Paths::Child(alpha)), &of_a_child)?);
             out.extend(plans(&last.net(Paths::Child(alpha)), &of_a_final)?);
         }
-        // The memory of all paths on large images is no concern here.
+        // All paths are planned for small images only. Whether all paths of large images fit the memory is not
+        // tested here.
         if side == 28 || side == 30 {
             out.extend(plans(&search.net(Paths::All), &of_all_paths)?);
         }
@@ -103,7 +105,7 @@ pub fn planned() -> Result<Vec<Dispatch>> {
     Ok(out)
 }
 
-/// Those of one network in every form of every kernel.
+/// The plans of one network in every form of every kernel.
 fn plans(net: &Net, modes: &[(Mode, bool, Extent)]) -> Result<Vec<Dispatch>> {
     let layout = Layout::new(net.params())?;
     let mut out = Vec::new();
@@ -122,22 +124,22 @@ fn plans(net: &Net, modes: &[(Mode, bool, Extent)]) -> Result<Vec<Dispatch>> {
 /// Every override set that plans and cases use.
 ///
 /// # Errors
-/// Those of [`planned`].
+/// The errors of [`planned`].
 pub fn sets() -> Result<BTreeSet<Set>> {
     let mut all = planned()?;
     all.extend(cases::all().iter().flat_map(|c| c.setup().dispatches));
     Ok(all.into_iter().map(|d| (d.shader, d.entry, d.overrides)).collect())
 }
 
-/// The forms in which an adapter may get a kernel, by name: `written` with its loops, overrides as pipeline
-/// constants; `specialised` with overrides as constants and loops written out; `textures` the latter with activations
-/// read through textures, where the shader has any.
+/// The forms in which an adapter may get a kernel, by name. `written`: loops as they are, overrides as pipeline
+/// constants. `specialised`: overrides as constants, and loops written out. `textures`: as `specialised`, with
+/// activations read through textures; only if the shader has such activations.
 ///
 /// # Errors
 /// [`crate::Error::Kernel`].
 pub fn forms((shader, entry, overrides): &Set) -> Result<Vec<(&'static str, Kernel)>> {
     let written = kernel(shader)?;
-    // The text is leaked: a source is made for the life of the program.
+    // The text is leaked, because a source lives as long as the program.
     let parse = |text: String| reflect(&Source { name: shader, text: text.leak(), libs: &[] });
     let text = written.specialised(entry, overrides)?;
     let mut out = vec![("written", parse(written.text.clone())?)];

@@ -1,8 +1,8 @@
 //! The chain ("macro") space: a chain of layers in stages, each an identity or a MobileNetV2 block `mbE_kK`.
 //!
-//! Stem: conv 3x3 in → W, BN, ReLU. The first layer of a stage has stride 2 and doubles the channels. Head: conv 1x1
-//! C → H, BN, ReLU, global average pool, linear. Source: NAS-Bench-Macro (Su et al., CVPR 2021). Each layer is a slot of
-//! π. In a search batch norms have no parameters but for the stem's, and a layer's choices have weights of their own.
+//! Stem: conv 3x3 in → W, BN, ReLU. The first layer of a stage has stride 2 and doubles the channels. Head: conv 1x1 C
+//! → H, BN, ReLU, global average pool, linear. Source: NAS-Bench-Macro (Su et al., CVPR 2021). Each layer is a slot of
+//! π. In a search only the stem's batch norm has parameters, and each choice of a layer has its own weights.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::{
 use crate::error::{Error, Result};
 use crate::network::{Builder, Net, Term, Window};
 
-/// In the list of spaces.
+/// The entry of this space in the list of spaces.
 pub const ENTRY: Entry = Entry {
     name: "macro",
     keys: &["stages", "choices", "head"],
@@ -29,23 +29,23 @@ pub const ENTRY: Entry = Entry {
 
 /// Layers of each stage in the published benchmark.
 pub const STAGES: [usize; 3] = [2, 3, 3];
-/// The choices of each layer there.
+/// The choices of each layer in the published benchmark.
 pub const CHOICES: [Choice; 3] =
     [Choice::Identity, Choice::Block { e: 3, k: 3 }, Choice::Block { e: 6, k: 5 }];
-/// Channels of the head, in those of the first layers, unless they are given.
+/// Channels of the head as a multiple of W, the channels of the stem, unless the settings give the channels.
 const HEAD: usize = 40;
 
-/// For a text that the space does not hold.
+/// Hint of the error for a text that describes no architecture of the space.
 const OTHER: &str =
     "a run folder, which knows its choices; --choices with all that it names; --space darts for cells";
 
-/// What a layer may be.
+/// A choice of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Choice {
-    /// Nothing where the shape stays; conv 1x1 of stride 2 and BN in the first layer of a stage.
+    /// No operation where the shape stays; conv 1x1 of stride 2 and BN in the first layer of a stage.
     Identity,
-    /// conv 1x1 c → h = e·c, BN, ReLU; depthwise k x k, BN, ReLU; conv 1x1 h → c', BN; plus its input where the shape
-    /// stays. With e = 1 there is no first convolution.
+    /// conv 1x1 c → h = e·c, BN, ReLU; depthwise k x k, BN, ReLU; conv 1x1 h → c', BN. Where the shape stays, the input
+    /// of the block is added. With e = 1 there is no first convolution.
     Block {
         /// Expansion, 1 to 8.
         e: usize,
@@ -90,7 +90,7 @@ pub struct Chain {
 }
 
 impl Default for Chain {
-    /// The published benchmark's.
+    /// The chain of the published benchmark.
     fn default() -> Self {
         Self::over(&STAGES, &CHOICES, None)
     }
@@ -99,16 +99,16 @@ impl Default for Chain {
 /// A layer's place in the chain.
 #[derive(Clone, Copy)]
 struct Place {
-    /// From 0 over all layers.
+    /// Position among all layers, from 0.
     index: usize,
-    /// Whether it is the first of its stage.
+    /// Whether the layer is the first of its stage.
     first: bool,
-    /// Channels of its output.
+    /// Channels of the layer's output.
     c: usize,
 }
 
 impl Chain {
-    /// Stages of so many layers, each of which is one of `choices`; `head`: channels of the head.
+    /// A chain with `stages[i]` layers in stage i. Each layer is one of `choices`; `head`: channels of the head.
     pub fn over(stages: &[usize], choices: &[Choice], head: Option<usize>) -> Self {
         let slot = Slot { group: 0, n_choices: choices.len() };
         let slots = vec![slot; stages.iter().sum()];
@@ -134,7 +134,7 @@ impl Chain {
         Ok(Self::over(&stages, &choices, settings.head))
     }
 
-    /// What a layer may be, in order.
+    /// The choices of a layer, in order.
     pub fn choices(&self) -> &[Choice] {
         &self.choices
     }
@@ -149,7 +149,7 @@ impl Chain {
         self.head.unwrap_or(HEAD * spec.channels)
     }
 
-    /// The layers, for `w` channels of the stem.
+    /// The layers, where the stem has `w` channels.
     fn places(&self, w: usize) -> Vec<Place> {
         let mut places = Vec::new();
         let mut c = w;
@@ -167,7 +167,7 @@ impl Chain {
     }
 }
 
-/// The choices called so: at least one, each once.
+/// The choices with these names: at least one, each once.
 fn choices(names: &[String]) -> Result<Vec<Choice>> {
     let mut list = Vec::new();
     let try_this = "--choices identity,mb3_k3,mb6_k5";
@@ -187,7 +187,7 @@ fn choices(names: &[String]) -> Result<Vec<Choice>> {
     Ok(list)
 }
 
-/// A network in the making.
+/// A network that is being built.
 struct Layers<'s> {
     b: Builder,
     affine: bool,
@@ -195,8 +195,8 @@ struct Layers<'s> {
 }
 
 impl Layers<'_> {
-    /// One choice of a layer behind `x`, named after `prefix`; `x` itself where nothing is computed. With it whether `x` is
-    /// to be added.
+    /// Adds one choice of a layer behind `x`, with names that begin with `prefix`, and returns the result: `x` itself
+    /// if the choice computes nothing. The second value says whether `x` is to be added to the result.
     fn choice(&mut self, x: usize, place: Place, choice: Choice, prefix: &str) -> (usize, bool) {
         let (b, affine) = (&mut self.b, self.affine);
         let stride = if place.first { 2 } else { 1 };
@@ -240,7 +240,7 @@ impl Layers<'_> {
         self.b.sum(format!("{prefix}.sum"), vec![(y, term), (x, term)], shape)
     }
 
-    /// A layer with all its choices, each with its factor.
+    /// A layer with all its choices, each multiplied by its factor.
     fn mixed_layer(&mut self, x: usize, place: Place) -> usize {
         let n = self.chain.choices.len();
         let mut terms = Vec::new();
@@ -284,7 +284,7 @@ impl Space for Chain {
         format!("layer {slot}")
     }
 
-    /// Stage and place in the stage.
+    /// The stage, and the position of the layer in the stage.
     fn slot_key(&self, slot: usize) -> String {
         let mut place = slot;
         for (stage, n) in self.stages.iter().enumerate() {
@@ -296,7 +296,7 @@ impl Space for Chain {
         self.slot_name(slot)
     }
 
-    /// An identity that changes the shape is a convolution.
+    /// An identity that changes the shape is no skip, because that identity is a convolution.
     fn is_skip(&self, slot: usize, choice: usize) -> bool {
         let is_first = self.places(1).get(slot).is_none_or(|place| place.first);
         !is_first && self.choices.get(choice) == Some(&Choice::Identity)
@@ -307,7 +307,7 @@ impl Space for Chain {
         self.slots.iter().enumerate().map(table).collect()
     }
 
-    /// The strongest choice of each layer; the earlier one of equals.
+    /// The choice with the largest factor in each layer; the earlier one where choices tie.
     fn decode(&self, factors: &[f64]) -> Alpha {
         let best = |factors: &[f64]| {
             let mut best = 0;
@@ -453,7 +453,7 @@ impl Space for Chain {
 }
 
 impl Layers<'_> {
-    /// What `add` adds is of the architecture.
+    /// Marks the layers that `add` adds as part of the chosen architecture.
     fn chosen<T>(&mut self, add: impl FnOnce(&mut Self) -> T) -> T {
         let before = self.b.set_chosen(true);
         let added = add(self);

@@ -1,6 +1,7 @@
-//! α of the mixed network (Eq. 2): for each set of paths that exclude each other in a child, logits over them.
+//! α of the mixed network (Eq. 2): logits over each set of paths, where a child has one path of each set.
 //!
-//! A path's factor is the softmax over its set. Everything flat goes set by set, in the order of [`Space::mixture`].
+//! The factor of a path is the softmax over its set. Flat lists hold one set after the other, in the order of
+//! [`Space::mixture`].
 
 use super::prior::log_softmax;
 use super::{Alpha, Space};
@@ -8,9 +9,9 @@ use super::{Alpha, Space};
 /// Logits of all sets of paths.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mixture {
-    /// Set by set.
+    /// The logits, one set after the other.
     pub logits: Vec<f64>,
-    /// Paths of each set, and the set's group.
+    /// Number of paths and group of each set.
     sets: Vec<(usize, usize)>,
 }
 
@@ -21,7 +22,7 @@ impl Mixture {
         Self { logits: vec![0.0; sets.iter().map(|(n, _)| n).sum()], sets }
     }
 
-    /// `values`, which go set by set, as one slice per set.
+    /// Splits `values`, which hold one set after the other, into one slice per set.
     fn by_set<'a>(&'a self, values: &'a [f64]) -> impl Iterator<Item = &'a [f64]> {
         let mut rest = values;
         self.sets.iter().map(move |(n, _)| {
@@ -36,7 +37,8 @@ impl Mixture {
         self.by_set(&self.logits).flat_map(log_softmax).map(f64::exp).collect()
     }
 
-    /// The gradient of the logits from that of the factors: of one set `f_j (g_j − Σ_i f_i g_i)`.
+    /// The gradient of the logits from the gradient `g` of the factors `f`. In each set it is
+    /// `f_j (g_j − Σ_i f_i g_i)`.
     pub fn gradient(&self, of_factors: &[f64]) -> Vec<f64> {
         let factors = self.factors();
         let sets = self.by_set(&factors).zip(self.by_set(of_factors));
@@ -47,7 +49,7 @@ impl Mixture {
         sets.flat_map(of_set).collect()
     }
 
-    /// Entropy in nats of the softmax, summed over the sets of each group.
+    /// Entropy of the softmax in nats, summed over the sets of each group.
     pub fn entropy(&self) -> Vec<f64> {
         let mut sums = vec![0.0; self.sets.iter().map(|(_, group)| group + 1).max().unwrap_or(0)];
         for (logits, (_, group)) in self.by_set(&self.logits).zip(&self.sets) {
@@ -58,7 +60,7 @@ impl Mixture {
         sums
     }
 
-    /// The architecture that the factors stand for.
+    /// The architecture that the space reads from the factors.
     pub fn decode(&self, space: &dyn Space) -> Alpha {
         space.decode(&self.factors())
     }

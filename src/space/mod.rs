@@ -1,7 +1,7 @@
 //! Search spaces: the slots of π, architectures α as text and as networks, and the prior π over them.
 //!
-//! A space is one file (or folder) that implements [`Space`], and one line of [`SPACES`]. Everything else works on its
-//! slots and on the networks that it builds.
+//! A space is one file (or folder) that implements [`Space`], and one line of [`SPACES`]. All other code works on the
+//! slots of a space and on the networks that the space builds.
 
 pub mod chain;
 pub mod darts;
@@ -32,45 +32,45 @@ pub use text::{ParseError, read_architecture, read_genotype, text_of};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct Alpha(pub Vec<u16>);
 
-/// Which paths of the search parent a network has.
+/// The paths of the search parent that a network has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paths<'a> {
-    /// Those of one architecture (Eq. 1).
+    /// The paths of one architecture (Eq. 1).
     Child(&'a Alpha),
-    /// All, each with a factor (Eq. 2).
+    /// All paths, each with a factor (Eq. 2).
     All,
 }
 
-/// Where one choice is made: one categorical distribution of π.
+/// The place of one choice: one categorical distribution of π.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Slot {
-    /// Position of its group in [`Space::groups`].
+    /// Position of the slot's group in [`Space::groups`].
     pub group: usize,
-    /// Choices.
+    /// Number of choices.
     pub n_choices: usize,
 }
 
-/// A tensor of a checkpoint or a trace: some numbers of a list, in order.
+/// A tensor of a checkpoint or a trace. It holds consecutive numbers of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// The last parts of its name.
+    /// The last parts of the tensor's name.
     pub name: String,
-    /// Its axes.
+    /// The lengths of the tensor's axes.
     pub shape: Vec<usize>,
 }
 
-/// Operations of one group of slots of an architecture, by what they cost.
+/// Numbers of identities, of pools and of all operations in one group of slots of an architecture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Identities.
+    /// Number of identities.
     pub skips: usize,
-    /// Pools.
+    /// Number of pools.
     pub pools: usize,
-    /// All operations.
+    /// Number of all operations.
     pub of: usize,
 }
 
-/// What a drawing shows of an architecture.
+/// The content of a drawing of an architecture.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Diagram {
     /// The two cells of the DARTS space.
@@ -82,45 +82,55 @@ pub enum Diagram {
 /// A layer of a chain.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Link {
-    /// What it is.
+    /// Name of the layer's choice.
     pub name: String,
-    /// How its maps change: channels relative to the first layer, and whether it halves.
+    /// Channels of the layer's output as a multiple of the channels of the stem.
     pub widening: usize,
-    /// Whether it has stride 2.
+    /// Whether the layer has stride 2.
     pub halves: bool,
-    /// Its expansion and kernel side; none for an identity or a layer outside of the space.
+    /// Expansion and kernel side of the layer's block. `None` for an identity or a layer outside the space.
     pub block: Option<(usize, usize)>,
 }
 
 /// A search space.
 pub trait Space: Debug + Send + Sync {
-    /// Its name.
+    /// Name of the space.
     fn name(&self) -> &'static str;
 
-    /// What tells it from others of its name: configuration keys with their values.
+    /// The settings that distinguish the space from others with the same name: configuration keys with their values.
     fn settings(&self) -> Vec<(&'static str, String)>;
 
     /// The slots of π, in order.
     fn slots(&self) -> &[Slot];
 
-    /// Names of the groups of slots, for which entropies are told apart.
+    /// Names of the groups of slots. Entropies are reported for each group.
     fn groups(&self) -> &[&'static str];
 
-    /// A choice for people.
+    /// Name of a choice in output for people.
     fn choice_name(&self, slot: usize, choice: usize) -> String;
 
-    /// A slot for people.
+    /// Name of a slot in output for people.
     fn slot_name(&self, slot: usize) -> String;
 
-    /// A name by which other settings of the space have the same slot, where they have it.
+    /// A name that the slot also has in the same space with other settings, if that space has the slot.
     fn slot_key(&self, slot: usize) -> String {
         format!("{} {}", self.groups()[self.slots()[slot].group], self.slot_name(slot))
     }
 
-    /// Whether a choice passes its input on as it is.
+    /// Names of the kinds to which the choice belongs. Choices of the same kind are expected to have similar effects.
+    fn kin(&self, slot: usize, choice: usize) -> Vec<String> {
+        vec![self.choice_name(slot, choice)]
+    }
+
+    /// Pairs of slots in which equal choices are the same operation, drawn twice.
+    fn twins(&self) -> Vec<[usize; 2]> {
+        Vec::new()
+    }
+
+    /// Whether a choice returns its input unchanged.
     fn is_skip(&self, slot: usize, choice: usize) -> bool;
 
-    /// The tensors of π's logits, one slot after the other.
+    /// The tensors of π's logits, in the order of the slots.
     fn prior_tables(&self) -> Vec<Table>;
 
     /// The axes of an architecture's choices in a trace.
@@ -128,7 +138,7 @@ pub trait Space: Debug + Send + Sync {
         vec![self.slots().len()]
     }
 
-    /// The sets of paths over which the deterministic method has a softmax each, as slots of its own.
+    /// The sets of paths, as slots. The deterministic method has one softmax over each set.
     fn mixture(&self) -> &[Slot] {
         self.slots()
     }
@@ -144,10 +154,10 @@ pub trait Space: Debug + Send + Sync {
     /// An architecture as text.
     fn print(&self, alpha: &Alpha) -> String;
 
-    /// The architecture that `text` says.
+    /// The architecture that `text` describes.
     ///
     /// # Errors
-    /// Where the text departs from the form, or describes something outside the space.
+    /// The place where the text departs from the form or describes something outside the space.
     fn parse(&self, text: &str) -> std::result::Result<Alpha, ParseError>;
 
     /// A published architecture by name, upper or lower case.
@@ -155,21 +165,21 @@ pub trait Space: Debug + Send + Sync {
         None
     }
 
-    /// The same network in one form: what is computed alike has equal forms.
+    /// A representative of the architectures that compute the same network. Two such architectures have equal forms.
     fn canonical(&self, alpha: &Alpha) -> Alpha {
         alpha.clone()
     }
 
-    /// Architectures of which one needs as much memory as any.
+    /// A few architectures. One of them needs as much memory as any architecture of the space.
     fn largest(&self) -> Vec<Alpha>;
 
-    /// What one group of an architecture's slots consists of.
+    /// Numbers of identities, of pools and of all operations in one group of slots.
     fn tally(&self, alpha: &Alpha, group: usize) -> Tally;
 
-    /// What a drawing of an architecture shows.
+    /// The content of a drawing of an architecture.
     fn diagram(&self, alpha: &Alpha) -> Diagram;
 
-    /// How many cells or layers lie behind each other.
+    /// Number of cells or layers that follow each other.
     fn depth(&self) -> usize {
         self.slots().len()
     }
@@ -188,23 +198,24 @@ pub trait Space: Debug + Send + Sync {
         self.net(Paths::All, spec).params()
     }
 
-    /// The same space with or without an auxiliary head, where it can have one.
+    /// The same space with or without an auxiliary head. `None` if the space has no such head.
     fn auxiliary(&self, _on: bool) -> Option<Arc<dyn Space>> {
         None
     }
 
-    /// The space of those paths of a search parent that have a tensor among `names`, where paths may be missing.
+    /// The space that has only the paths of a search parent with a tensor among `names`. `None` if no path may be
+    /// missing.
     fn of_tensors(&self, _names: &mut dyn Iterator<Item = &str>) -> Option<Arc<dyn Space>> {
         None
     }
 
-    /// The tensor whose second axis are the channels of the images.
+    /// The tensor whose second axis is the channels of the images.
     fn first_weight(&self) -> &'static str {
         "stem.0.weight"
     }
 }
 
-/// Spaces are the same if their settings are.
+/// Two spaces are the same if their names and settings are the same.
 impl PartialEq for dyn Space {
     fn eq(&self, other: &Self) -> bool {
         self.name() == other.name() && self.settings() == other.settings()
@@ -212,12 +223,12 @@ impl PartialEq for dyn Space {
 }
 
 impl dyn Space + '_ {
-    /// Numbers per slot, summed by group, with the names of the groups.
+    /// `per_group`, one number for each group of slots, by the names of the groups.
     pub fn by_group(&self, per_group: &[f64]) -> ByGroup<f64> {
         self.groups().iter().map(|name| (*name).to_owned()).zip(per_group.iter().copied()).collect()
     }
 
-    /// What each group of an architecture has of something.
+    /// One number of the [`Tally`] of each group, by the names of the groups.
     pub fn tallies(&self, alpha: &Alpha, what: impl Fn(Tally) -> usize) -> ByGroup<usize> {
         let of = |(g, name): (usize, &&str)| ((*name).to_owned(), what(self.tally(alpha, g)));
         self.groups().iter().enumerate().map(of).collect()
@@ -230,15 +241,15 @@ impl dyn Space + '_ {
     }
 }
 
-/// Something for each group of slots, by its name.
+/// One value for each group of slots, by the name of the group.
 pub type ByGroup<T> = BTreeMap<String, T>;
 
-/// What a configuration says of a space; which of it counts is the space's business.
+/// The settings of a space in a configuration. Each space uses the settings that it knows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SpaceSettings {
-    /// Cells of the DARTS space.
+    /// Number of cells of the DARTS space.
     pub layers: usize,
-    /// What stands before the first cell.
+    /// The layers before the first cell.
     pub stem: Option<StemKind>,
     /// Whether there is an auxiliary head.
     pub auxiliary: bool,
@@ -252,19 +263,19 @@ pub struct SpaceSettings {
     pub head: Option<usize>,
 }
 
-/// A space that can be asked for by name.
+/// A space that a configuration can name.
 pub struct Entry {
-    /// Its name.
+    /// Name of the space.
     pub name: &'static str,
-    /// The settings that only it has.
+    /// The settings that only this space has.
     pub keys: &'static [&'static str],
-    /// Whether a text is one of its architectures, as far as a glance says.
+    /// Whether a text looks like an architecture of the space, from a quick look at it.
     pub claims: fn(&str) -> bool,
-    /// The space of some settings.
+    /// Builds the space with some settings.
     pub build: fn(&SpaceSettings) -> Result<Arc<dyn Space>>,
 }
 
-/// The spaces that can be asked for.
+/// The spaces that a configuration can name.
 pub const SPACES: &[Entry] = &[darts::ENTRY, chain::ENTRY];
 
 /// The space called `name` with these settings.
@@ -278,12 +289,12 @@ pub fn space(name: &str, settings: &SpaceSettings) -> Result<Arc<dyn Space>> {
     }
 }
 
-/// The name of the space that `text` is an architecture of: the first one, where nothing tells.
+/// The name of the space to which the architecture in `text` belongs. The first space if no space claims the text.
 pub fn space_of(text: &str) -> &'static str {
     SPACES.iter().find(|entry| (entry.claims)(text)).unwrap_or(&SPACES[0]).name
 }
 
-/// The other space that has a setting which the space called `name` has not.
+/// Another space that has the setting `key`, if the space called `name` does not have it.
 pub fn owner(key: &str, name: &str) -> Option<&'static str> {
     let has = |entry: &&Entry| entry.keys.contains(&key);
     let owners = || SPACES.iter().filter(has);

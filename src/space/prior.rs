@@ -1,13 +1,13 @@
-//! π: for each slot, a categorical distribution over its choices, given by logits.
+//! π: logits of one categorical distribution per slot, over the choices of the slot.
 //!
 //! The slots are independent, so log p(α|π) is a sum over them, and its gradient with respect to one slot's logits is
-//! onehot(α) − softmax(logits). How π is updated is the search's business.
+//! onehot(α) − softmax(logits). The search decides how π is updated.
 
 use rand::Rng;
 
 use super::{Alpha, Space};
 
-/// A number per logit: a list per slot.
+/// One number per logit, as one list per slot.
 pub type PerSlot = Vec<Vec<f64>>;
 
 /// The prior p(α|π), as logits.
@@ -29,7 +29,7 @@ impl Prior {
         }
     }
 
-    /// The same slots with other logits.
+    /// A prior over the same slots with other logits.
     pub fn with(&self, logits: PerSlot) -> Self {
         Self { logits, groups: self.groups.clone() }
     }
@@ -49,13 +49,14 @@ impl Prior {
         self.logits.iter().map(|logits| log_softmax(logits).into_iter().map(f64::exp).collect()).collect()
     }
 
-    /// Draws one child: a number from `rng` per slot, in order.
+    /// Draws one child. `rng` gives one number per slot, in the order of the slots.
     pub fn sample(&self, rng: &mut impl Rng) -> Alpha {
         self.at(0.0, |_, _| unit(rng)).0
     }
 
-    /// The child at a number u in \[0, 1) per slot: where it falls among the cumulated probabilities of
-    /// q = (1 − ε) π + ε uniform. `u` gets the slot and its number of choices. With it π(α) / q(α).
+    /// The child at one number u in \[0, 1) per slot: the choice is the one whose interval of the cumulated
+    /// probabilities of q = (1 − ε) π + ε uniform contains u. `u` receives the slot and its number of choices. Also
+    /// returns π(α) / q(α).
     pub fn at(&self, explore: f64, mut u: impl FnMut(usize, usize) -> f64) -> (Alpha, f64) {
         let (mut slot, mut ratio) = (0, 1.0);
         let alpha = self.choose(|logits| {
@@ -73,7 +74,7 @@ impl Prior {
                     break;
                 }
             }
-            // Rounding can leave the sum below u: then the last possible choice is meant.
+            // Rounding can leave the sum below u. The last possible choice is taken then.
             ratio *= last.1;
             last.0
         });
@@ -93,8 +94,8 @@ impl Prior {
         })
     }
 
-    /// The most probable child with at most `most` identities in each group of slots: where the mode has more, those give
-    /// way whose best alternative costs least. Identities without an alternative stay.
+    /// The most probable child with at most `most` identities in each group of slots. Where the mode has more, the
+    /// identities whose best alternative loses least are replaced. Identities without an alternative stay.
     pub fn mode_with_skips(&self, space: &dyn Space, most: usize) -> Alpha {
         let mut mode = self.mode();
         for group in 0..space.groups().len() {
@@ -107,7 +108,7 @@ impl Prior {
                 }
                 n_skips += 1;
                 let others = (0..logits.len()).filter(|choice| !space.is_skip(slot, *choice));
-                // Of equals the first.
+                // The first of equal alternatives.
                 let best = others.min_by(|a, b| logits[*b].total_cmp(&logits[*a]));
                 swaps.extend(best.map(|best| (logits[chosen] - logits[best], slot, best)));
             }
@@ -128,7 +129,7 @@ impl Prior {
         slots.map(log_p).sum()
     }
 
-    /// ∇_π log p(α|π), in the layout of the logits: onehot(α) − softmax(logits); each slot sums to 0.
+    /// ∇_π log p(α|π) in the layout of the logits: onehot(α) − softmax(logits). Each slot sums to 0.
     pub fn grad_log_prob(&self, alpha: &Alpha) -> PerSlot {
         let grad = |(logits, chosen): (&Vec<f64>, &u16)| {
             let minus_p = log_softmax(logits).into_iter().map(|log_p| -log_p.exp());
@@ -147,16 +148,16 @@ impl Prior {
         sums
     }
 
-    /// π_T ∝ π^(1/T) in every slot, T being `temperature`: the logits divided by it. Above 1 it is closer to uniform,
-    /// below 1 sharper; 1 leaves every bit. The mode stays the same.
+    /// π_T ∝ π^(1/T) in every slot, with T = `temperature`: the logits are divided by T. T above 1 brings the prior
+    /// closer to uniform, T below 1 makes it sharper, and T = 1 keeps every bit. The mode stays the same.
     pub fn softened(&self, temperature: f64) -> Self {
         let mut prior = self.clone();
         prior.logits.iter_mut().flatten().for_each(|logit| *logit /= temperature);
         prior
     }
 
-    /// The normalised product of this prior and `others` over the same slots, to the power 1/n of their number n: each
-    /// logit is the mean over the priors of log p(choice), nats.
+    /// The normalised product of n priors over the same slots (this one and `others`), to the power 1/n: each logit is
+    /// the mean over the priors of log p(choice), in nats.
     pub fn pooled(&self, others: &[Self]) -> Self {
         let n = 1.0 + others.len() as f64;
         let mut sums: PerSlot = self.logits.iter().map(|logits| log_softmax(logits)).collect();
@@ -169,7 +170,7 @@ impl Prior {
         self.with(sums)
     }
 
-    /// One choice per slot. There are never more of them than 16 bits number.
+    /// Makes one choice per slot. The index of a choice always fits in 16 bits.
     fn choose(&self, mut choice: impl FnMut(&[f64]) -> usize) -> Alpha {
         Alpha(self.logits.iter().map(|logits| choice(logits) as u16).collect())
     }
@@ -180,14 +181,14 @@ pub fn unit(rng: &mut impl Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// log softmax with the maximum taken out, so that no logit can overflow.
+/// log softmax. The maximum is subtracted first, so that no logit can overflow.
 pub(super) fn log_softmax(logits: &[f64]) -> Vec<f64> {
     let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let log_sum = logits.iter().map(|l| (l - max).exp()).sum::<f64>().ln();
     logits.iter().map(|l| l - max - log_sum).collect()
 }
 
-/// −Σ p log p in nats; choices of probability zero add nothing.
+/// −Σ p log p in nats. Choices of probability zero contribute nothing.
 pub(super) fn entropy(logits: &[f64]) -> f64 {
     let log_p = log_softmax(logits);
     -log_p.iter().filter(|l| l.is_finite()).map(|l| l.exp() * l).sum::<f64>()

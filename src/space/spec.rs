@@ -1,4 +1,4 @@
-//! A network but for its architecture.
+//! A network without its architecture.
 
 use std::sync::Arc;
 
@@ -6,20 +6,20 @@ use super::{Alpha, Paths, Space};
 use crate::error::Result;
 use crate::network::{Net, ParamSpec, Shape};
 
-/// Which of the two networks of an architecture.
+/// Kind of network that is built from an architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NetworkKind {
-    /// The over-parameterised parent and its children: batch norms without parameters, but for the stem's, and with the
-    /// batch's statistics always.
+    /// The over-parameterised parent and its children. Only the stem's batch norms have parameters, and batch norms
+    /// always use the statistics of the batch.
     Search,
     /// The network of one architecture: affine batch norms with running statistics.
     Final,
 }
 
-/// A network but for its architecture.
+/// A network without its architecture.
 #[derive(Clone, Debug)]
 pub struct NetworkSpec {
-    /// What it is built of.
+    /// The space that builds the layers.
     pub space: Arc<dyn Space>,
     /// Search parent or final network.
     pub kind: NetworkKind,
@@ -31,7 +31,7 @@ pub struct NetworkSpec {
     pub width: usize,
     /// Number of classes.
     pub n_classes: usize,
-    /// Channels of the first layers of the space.
+    /// Channels of the first layers of the network.
     pub channels: usize,
 }
 
@@ -44,12 +44,12 @@ impl PartialEq for NetworkSpec {
 }
 
 impl NetworkSpec {
-    /// Refuses what cannot be built, before anything runs.
+    /// Refuses sizes that cannot be built, before anything runs.
     ///
     /// # Errors
     /// [`crate::Error::Usage`] naming the value.
     pub fn check(&self) -> Result<()> {
-        // The upper ends keep every count inside 64 bits, and every loop of a kernel (over the pixels of an
+        // The upper ends keep every count within 64 bits. They also keep every loop of a kernel (over the pixels of an
         // image in the pools, over the classes in the cross-entropy) under the 65,535 iterations after which
         // some drivers stop silently.
         let ranges = [
@@ -65,7 +65,7 @@ impl NetworkSpec {
         self.space.check(self)
     }
 
-    /// The same with or without an auxiliary head, where the space can have one.
+    /// The same network with or without an auxiliary head, if the space can have one.
     #[must_use]
     pub fn with_auxiliary(self, on: bool) -> Self {
         let space = self.space.auxiliary(on && self.kind == NetworkKind::Final).unwrap_or(self.space);
@@ -77,7 +77,7 @@ impl NetworkSpec {
         Shape { c: self.in_channels, h: self.height, w: self.width }
     }
 
-    /// The layers of a child or of a final network, or, with all paths, of the mixed network.
+    /// The layers of a child, of a final network or, with all paths, of the mixed network.
     pub fn net(&self, paths: Paths<'_>) -> Net {
         self.space.net(paths, self)
     }
@@ -87,7 +87,7 @@ impl NetworkSpec {
         self.space.parent_params(self)
     }
 
-    /// Every named tensor of a network that is whole: of the search parent, or of an architecture's final network.
+    /// Every named tensor of the whole search parent, or of the final network of an architecture.
     pub fn params(&self, alpha: &Alpha) -> Vec<ParamSpec> {
         match self.kind {
             NetworkKind::Search => self.parent_params(),
@@ -95,17 +95,17 @@ impl NetworkSpec {
         }
     }
 
-    /// Multiply-adds of the convolutions and linear layers for one image, auxiliary head left out. An operation that a
-    /// child of a search drew twice counts twice, as its node sums two terms.
+    /// Multiply-adds of the convolutions and linear layers for one image, without the auxiliary head. If a child of a
+    /// search drew an operation twice, the operation is counted twice, because its node sums two terms.
     pub fn macs(&self, alpha: &Alpha) -> u64 {
-        // In a final network every slot has an operation of its own.
+        // A final network has a separate operation in every slot.
         Self { kind: NetworkKind::Final, ..self.clone() }.net(Paths::Child(alpha)).macs()
     }
 
-    /// The architecture whose final network has the most multiply-adds; of equal choices of a slot the first.
+    /// The architecture whose final network has the most multiply-adds. Among equal choices of a slot it is the first.
     ///
-    /// Each slot in turn takes its best choice while the others stay, until none changes. Where every slot adds multiply-adds of
-    /// its own, as in both spaces, no architecture has more.
+    /// Each slot in turn takes its best choice while the others stay, until no slot changes. In both spaces every slot
+    /// adds its own multiply-adds, and then no architecture has more.
     pub fn most_macs(&self) -> Alpha {
         let slots = self.space.slots();
         let mut alpha = Alpha(vec![0; slots.len()]);

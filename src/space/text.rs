@@ -1,4 +1,4 @@
-//! What a user means by an architecture: a published name, a file that holds one, or its text.
+//! Argument of a user → architecture: a published name, a file that holds an architecture, or its text.
 
 use std::fmt;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use super::{Alpha, Darts, Genotype, Space, genotype};
 use crate::error::{Error, Result};
 
-/// Longer files hold no architecture.
+/// A file longer than this holds no architecture.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Where a text stops being an architecture, what should stand there and what does.
+/// The place at which a text stops being an architecture, the expected text and the text found there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseError {
     /// Byte offset.
@@ -18,21 +18,21 @@ pub struct ParseError {
     pub line: usize,
     /// Character of the line, from 1.
     pub column: usize,
-    /// What should stand there.
+    /// The text that is expected at this place.
     pub expected: String,
-    /// What stands there.
+    /// The text at this place.
     pub found: String,
-    /// What to try; may be empty.
+    /// Suggestion for the user; may be empty.
     pub hint: String,
 }
 
 impl ParseError {
-    /// At byte `offset` of `text`, where `expected` should stand.
+    /// An error at byte `offset` of `text`, where `expected` was expected.
     pub fn at(text: &str, offset: usize, expected: impl Into<String>) -> Self {
         let before = text.get(..offset).unwrap_or("");
         let line_start = before.rfind('\n').map_or(0, |i| i + 1);
         let rest = text.get(offset..).unwrap_or("");
-        // As much as names the thing: a word, or one character.
+        // Show enough to recognise the place: one word, or one character.
         let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
         let shown: String = rest.chars().take(rest[..word].chars().count().clamp(1, 24)).collect();
         Self {
@@ -56,11 +56,10 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
-/// What a user means by `arg`: a published name, a file that holds an architecture, or its text.
+/// The architecture that a user names by `arg`: a published name, a file that holds an architecture, or its text.
 ///
-/// # Errors
-/// [`Error::Usage`] for a text that is no architecture of the space, [`Error::File`] for such a file, [`Error::Io`] for a
-/// file that cannot be read.
+/// [`Error::Usage`] for a text that is no architecture of the space, [`Error::File`] for a file with such a text,
+/// [`Error::Io`] for a file that cannot be read.
 pub fn read_architecture(space: &dyn Space, arg: &str) -> Result<Alpha> {
     let parse = |text: &str| match space.named(text.trim()) {
         Some(alpha) => Ok(alpha),
@@ -69,10 +68,10 @@ pub fn read_architecture(space: &dyn Space, arg: &str) -> Result<Alpha> {
     parsed(arg, parse)
 }
 
-/// The same for a genotype of the DARTS space over any primitives.
+/// The genotype that a user names by `arg`, of the DARTS space over all primitives.
 ///
 /// # Errors
-/// Those of [`read_architecture`].
+/// The errors of [`read_architecture`].
 pub fn read_genotype(arg: &str) -> Result<Genotype> {
     let all = Darts::all();
     let parse = |text: &str| match genotype::named(text.trim()) {
@@ -82,10 +81,10 @@ pub fn read_genotype(arg: &str) -> Result<Genotype> {
     parsed(arg, parse)
 }
 
-/// The text that `arg` stands for: itself, or that of the file it names.
+/// The text of the file that `arg` names, or `arg` itself.
 ///
 /// # Errors
-/// Those of [`read_architecture`] but for what the text says.
+/// The errors of [`read_architecture`], except those about the content of the text.
 pub fn text_of(arg: &str) -> Result<String> {
     parsed(arg, |text| Ok(text.to_owned()))
 }
@@ -110,8 +109,8 @@ fn parsed<T>(arg: &str, parse: impl Fn(&str) -> std::result::Result<T, ParseErro
     })
 }
 
-/// A word with a dot or a separator and nothing of a genotype's punctuation is a path that does not
-/// exist, not a text that does not parse.
+/// A word with a dot or a separator, and without the punctuation of a genotype, is taken for the path of a file that
+/// does not exist, not for a text with an error.
 fn looks_like_path(arg: &str) -> bool {
     let text = |c: char| c.is_control() || "()[]'\"=,".contains(c);
     arg.contains(['/', '\\', '.']) && !arg.contains(text)

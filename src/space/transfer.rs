@@ -1,23 +1,24 @@
-//! π over one space → π over another, wherever slots and choices agree by name.
+//! π over one space → π over another, for the slots and choices with equal names.
 
 use super::prior::{PerSlot, log_softmax};
 use super::{Prior, Space};
 
-/// A prior that came from another space.
+/// A prior that was carried over from another space.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Carried {
     /// The prior.
     pub prior: Prior,
-    /// Slots that were found, of all.
+    /// Number of slots found in the other space, and number of all slots.
     pub n_slots: [usize; 2],
-    /// Choices that were found in those slots, of all that they have.
+    /// Number of choices found in the found slots, and number of all choices of these slots.
     pub n_choices: [usize; 2],
 }
 
-/// `prior` over `from` as a prior over `to`; none where no slot has a choice in common.
+/// `prior` over `from` as a prior over `to`. `None` if no slot has a choice in common.
 ///
-/// Where all choices of a slot are found its logits are the same numbers. Otherwise those that are not found get their
-/// share of a uniform prior, and those that are found share the rest as they did. Slots that are not found are uniform.
+/// If all choices of a slot are found, its logits are the same numbers. Otherwise each choice that is not found gets
+/// its share of a uniform prior, and the found choices share the rest in their old proportions. Slots that are not
+/// found get a uniform prior.
 pub fn carry(from: &dyn Space, prior: &Prior, to: &dyn Space) -> Option<Carried> {
     let names = |space: &dyn Space, slot: usize| -> Vec<String> {
         (0..space.slots()[slot].n_choices).map(|choice| space.choice_name(slot, choice)).collect()
@@ -45,7 +46,7 @@ pub fn carry(from: &dyn Space, prior: &Prior, to: &dyn Space) -> Option<Carried>
     (carried.n_slots[0] > 0).then_some(carried)
 }
 
-/// Logits of a slot whose choices are those of `source` at these places.
+/// Logits of a slot whose choices are at these positions of `source`.
 fn placed(source: &[f64], found: &[Option<usize>]) -> Vec<f64> {
     let n = found.len() as f64;
     let all_new_are_old = found.iter().all(Option::is_some);
@@ -56,7 +57,7 @@ fn placed(source: &[f64], found: &[Option<usize>]) -> Vec<f64> {
     let known: f64 = found.iter().flatten().map(|&i| log_p[i].exp()).sum();
     let share = found.iter().flatten().count() as f64 / n;
     let logit = |place: &Option<usize>| match place {
-        // What was ruled out altogether stays so, unless nothing else is left.
+        // A choice with probability zero keeps it, unless no other choice is left.
         Some(i) if known > 0.0 => (share / known).ln() + log_p[*i],
         _ => -n.ln(),
     };

@@ -1,4 +1,4 @@
-//! A network and labelled images → how well it does, with running statistics.
+//! A network and labelled images → accuracy and likelihood, with running statistics.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,29 +12,29 @@ use crate::gpu::{Child, Network};
 use crate::graph::Mode;
 use crate::network::Net;
 
-/// How well a network does.
+/// Accuracy and likelihood of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
-    /// Images.
+    /// Number of images.
     pub n: usize,
-    /// Images classified correctly.
+    /// Number of images classified correctly.
     pub n_correct: usize,
     /// Mean log-likelihood per image, nats.
     pub mean_log_likelihood: f64,
 }
 
 impl Evaluation {
-    /// Part of the images classified correctly.
+    /// Fraction of the images classified correctly.
     pub fn accuracy(&self) -> f64 {
         self.n_correct as f64 / self.n.max(1) as f64
     }
 }
 
-/// Takes a batch with its logits \[N\]\[classes\].
+/// Function that receives a batch with its logits \[N\]\[classes\].
 pub(super) type See<'a> = &'a mut dyn FnMut(&Batch, &[f32]);
 
-/// Evaluates on `images` in file order, in batches of `batch` (the remainder joined to the last). `see`, if
-/// given, gets every batch with its logits \[N\]\[classes\].
+/// Evaluates on `images` in file order, in batches of `batch`. The remainder is joined to the last batch. `see`, if
+/// given, receives every batch with its logits \[N\]\[classes\].
 pub(super) fn evaluate(
     network: &mut Network,
     net: &Arc<Net>,
@@ -59,24 +59,24 @@ pub(super) fn evaluate(
     Ok(total)
 }
 
-/// Which classes are taken for which.
+/// Counts of classes and predicted classes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Detail {
     /// Number of classes K.
     pub n_classes: usize,
-    /// Images whose class is among the five of the largest logits.
+    /// Number of images whose class is among the five with the largest logits.
     pub n_top5: usize,
-    /// (class, class that it was taken for) → images; absent where there are none.
+    /// (class, predicted class) → number of images. Pairs without images are absent.
     pub confusion: BTreeMap<(u32, u32), u64>,
 }
 
 impl Detail {
-    /// Nothing seen yet of `n_classes` classes.
+    /// A detail of `n_classes` classes without images.
     pub fn new(n_classes: usize) -> Self {
         Self { n_classes, ..Self::default() }
     }
 
-    /// Adds a batch: labels \[N\], logits \[N\]\[K\]. Of equal logits the first counts as the larger.
+    /// Adds a batch: labels \[N\], logits \[N\]\[K\]. The first of equal logits is treated as the larger.
     pub fn add(&mut self, labels: &[u32], logits: &[f32]) {
         for (&label, logits) in labels.iter().zip(logits.chunks_exact(self.n_classes)) {
             let own = logits[label as usize];
@@ -87,7 +87,7 @@ impl Detail {
         }
     }
 
-    /// Images of every class, and how many of them were classified correctly.
+    /// For every class the number of its images and the number of those classified correctly.
     pub fn per_class(&self) -> Vec<(u64, u64)> {
         let mut classes = vec![(0, 0); self.n_classes];
         for (&(class, taken_for), &n) in &self.confusion {
@@ -97,7 +97,7 @@ impl Detail {
         classes
     }
 
-    /// \[class\]\[class that it was taken for\].
+    /// Number of images by \[class\]\[predicted class\].
     pub fn matrix(&self) -> Vec<Vec<u64>> {
         let mut rows = vec![vec![0; self.n_classes]; self.n_classes];
         for (&(class, taken_for), &n) in &self.confusion {
@@ -107,7 +107,7 @@ impl Detail {
     }
 }
 
-/// The `top` classes of the largest logits, largest first, the first of equals first.
+/// The `top` classes with the largest logits, the largest first. Of equal logits the first is first.
 pub fn order(logits: &[f32], top: usize) -> Vec<usize> {
     let mut classes: Vec<usize> = (0..logits.len()).collect();
     classes.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));

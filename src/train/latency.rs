@@ -7,23 +7,23 @@ use serde::Serialize;
 use super::Trained;
 use crate::error::Result;
 
-/// Runs that are timed at least, and seconds that they take at least.
+/// Least number of timed runs. There are more until they have taken `SECONDS` seconds, but at most 1000.
 const RUNS: usize = 5;
 const SECONDS: f64 = 1.0;
 
-/// Times from images in memory to logits in memory, the way to the adapter and back included.
+/// Times from images in memory to logits in memory, including the transfers to the adapter and back.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Speed {
-    /// Median seconds of one image by itself.
+    /// Median seconds of one single image.
     pub latency_seconds: f64,
-    /// Images per second in batches of `batch`, by the median.
+    /// Images per second in batches of `batch`, from the median time.
     pub images_per_second: f64,
     /// Images per batch.
     pub batch: usize,
 }
 
 impl Trained {
-    /// Measures on black images; a run before the timed ones makes what they need.
+    /// Measures on black images. A run before the timed ones prepares plans and kernels.
     pub fn speed(&mut self, batch: usize) -> Result<Speed> {
         let latency_seconds = self.median_seconds(1)?;
         let seconds = self.median_seconds(batch)?;

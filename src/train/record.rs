@@ -1,11 +1,11 @@
-//! What one step of a training leaves in the metrics.
+//! The metrics of one step of a training.
 
 use serde::Serialize;
 
 /// Seconds by phase of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Phases {
-    /// Waiting for and uploading the batch.
+    /// Waiting for the batch and uploading it.
     pub data: f64,
     /// Forward, backward and update.
     pub train: f64,
@@ -16,14 +16,14 @@ pub struct Phases {
 /// One line of the metrics.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TrainRecord {
-    /// Steps done, from 1.
+    /// Number of steps done, from 1.
     pub step: u64,
     /// Epoch, from 1.
     pub epoch: u64,
-    /// Mean loss of the classifier on the batch before the update, with label smoothing where it is on,
-    /// without the auxiliary head.
+    /// Mean loss of the classifier on the batch before the update, without the auxiliary head. Label smoothing is
+    /// included if it is on.
     pub loss: f64,
-    /// Part of the batch that was classified correctly.
+    /// Fraction of the batch that was classified correctly.
     pub accuracy: f64,
     /// Learning rate.
     pub lr: f64,
@@ -31,12 +31,12 @@ pub struct TrainRecord {
     pub drop_path: f64,
     /// Norm of the gradient before clipping.
     pub grad_norm: f64,
-    /// Factor by which it was clipped.
+    /// Factor by which the gradient was clipped.
     pub clip_factor: f64,
-    /// Accuracy on the held-out images with running statistics, where it was evaluated after this step.
+    /// Accuracy on the held-out images with running statistics, if the network was evaluated after this step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out_accuracy: Option<f64>,
-    /// Mean cross-entropy there.
+    /// Mean cross-entropy on the held-out images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out_loss: Option<f64>,
     /// Bytes of activation memory.

@@ -1,7 +1,7 @@
 //! (genotype, weights, batch) as files → logits, log-likelihoods and gradients as a file.
 //!
-//! It runs the same plans and kernels as search and training on tensors that anyone can make, so that
-//! equality with another implementation can be shown from outside.
+//! A replay runs the plans and kernels of search and training on tensors that anyone can make, so that equality with
+//! another implementation can be shown from outside.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,30 +16,31 @@ use crate::network::ParamSpec;
 use crate::space::{Alpha, Paths, Space};
 use crate::space::{NetworkKind, NetworkSpec};
 
-/// What to replay.
+/// Settings of a replay.
 #[derive(Clone, Debug)]
 pub struct Replay {
-    /// What the network is built of.
+    /// The space that builds the network.
     pub space: Arc<dyn Space>,
     /// The architecture.
     pub alpha: Alpha,
-    /// Weights by the reference's names.
+    /// File of weights with the reference's names.
     pub weights: PathBuf,
-    /// `images` F32 \[N,C,H,W\] and `labels` I64 \[N\]; `drop_path.{cell}.{op}` F32 \[N\].
+    /// File with `images` F32 \[N,C,H,W\], `labels` I64 \[N\] and `drop_path.{cell}.{op}` F32 \[N\].
     pub batch: PathBuf,
-    /// Where the results go.
+    /// File for the results.
     pub out: PathBuf,
     /// Channels of the first cells.
     pub channels: usize,
     /// Search parent or final network.
     pub kind: NetworkKind,
-    /// Train: gradients and updated running statistics; otherwise running statistics are used.
+    /// Whether the pass trains: it gives gradients and updated running statistics. Otherwise running statistics are
+    /// used.
     pub train: bool,
-    /// Plain kernels, each op by itself.
+    /// Whether plain kernels run, without fusion of operations.
     pub reference_kernels: bool,
-    /// Kernel variants; none: the fixed ones of the adapter.
+    /// Kernel variants. `None` means the fixed variants of the adapter.
     pub variants: Option<Variants>,
-    /// Adapter.
+    /// Name of the adapter.
     pub device: Option<String>,
 }
 
@@ -60,10 +61,10 @@ pub fn replay(r: &Replay) -> Result<()> {
     replay_on(r, || Gpu::open(r.device.as_deref(), options))
 }
 
-/// [`replay`] on the adapter that `open` gives, once the files have been read.
+/// Like [`replay`], on the adapter that `open` returns. `open` is called after the files were read.
 ///
 /// # Errors
-/// Those of [`replay`] and of `open`.
+/// The errors of [`replay`] and of `open`.
 pub fn replay_on(r: &Replay, open: impl FnOnce() -> Result<Gpu>) -> Result<()> {
     let (weights, _) = tensors::read(&r.weights)?;
     let (batch, of_batch) = read_batch(r)?;
@@ -75,7 +76,7 @@ pub fn replay_on(r: &Replay, open: impl FnOnce() -> Result<Gpu>) -> Result<()> {
     let used = net.params();
     let drop_path = read_drop_path(r, &of_batch, batch.labels.len(), net.n_drops)?;
     check_weights(r, &weights, &params, &used)?;
-    // A search child needs no more of the parent than it uses.
+    // A search child needs only the parameters of the parent that it uses.
     let layout = Layout::new(used)?;
 
     let mut gpu = open()?;
@@ -132,7 +133,7 @@ fn results(r: &Replay, network: &mut Network, net: &Net, n: usize, weights: &Ten
     Ok(out)
 }
 
-/// Running statistics after the pass; evaluation leaves them as they were.
+/// Running statistics after the pass. Evaluation leaves them unchanged.
 fn add_running(r: &Replay, network: &mut Network, weights: &Tensors, out: &mut Tensors) -> Result<()> {
     let state = network.read_all(Buf::State)?;
     for (name, entry) in network.layout().running() {
@@ -177,7 +178,7 @@ fn read_batch(r: &Replay) -> Result<(Batch, Tensors)> {
     Ok((read, batch))
 }
 
-/// `drop_path.{cell}.{op}` → [cells * 8][N]; operations that are not named keep everything.
+/// `drop_path.{cell}.{op}` → [cells * 8][N]. Operations without a tensor have factor 1.
 fn read_drop_path(r: &Replay, batch: &Tensors, n: usize, rows: usize) -> Result<Option<Vec<f32>>> {
     let cells = rows / 8;
     let mut factors = None;
@@ -237,7 +238,7 @@ fn class_labels(r: &Replay, batch: &Batch, n_classes: usize) -> Result<Vec<u32>>
     batch.labels.iter().enumerate().map(wrong_at).collect()
 }
 
-/// Every name that is needed is there with the right shape, and every name belongs to the network.
+/// Checks that every needed name exists, that shapes are right, and that every name belongs to the network.
 fn check_weights(r: &Replay, weights: &Tensors, params: &[ParamSpec], used: &[ParamSpec]) -> Result<()> {
     for spec in used {
         let needed = spec.role.is_trained()

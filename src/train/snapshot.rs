@@ -1,4 +1,4 @@
-//! The whole state of a training as named tensors, and back: `v.*`, `momentum.*`, `state.*` (running statistics).
+//! The whole state of a training ↔ named tensors: `v.*`, `momentum.*`, `state.*` (running statistics).
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::files::tensors::{self, Tensor, Tensors};
 use crate::kernel::Buf;
 
 impl Training {
-    /// Everything that a step changes, with the same bits.
+    /// All values that a step changes, with the same bits.
     pub fn snapshot(&mut self) -> Result<Tensors> {
         let weights = self.weights()?;
         let momentum = self.network.read_all(Buf::Momentum)?;
@@ -22,10 +22,10 @@ impl Training {
         Ok(out)
     }
 
-    /// Takes on the state that [`Self::snapshot`] gave after `step` steps.
+    /// Restores the state that [`Self::snapshot`] returned after `step` steps.
     ///
     /// # Errors
-    /// [`Error::File`] where a tensor is missing or has another shape.
+    /// [`Error::File`] if a tensor is missing or has another shape.
     pub fn restore(&mut self, step: u64, state: &Tensors) -> Result<()> {
         let path = Path::new("checkpoint");
         let layout = self.network.layout();
@@ -42,19 +42,19 @@ impl Training {
         }
         self.set_weights(&weights)?;
         self.network.write_all(Buf::Momentum, &momentum)?;
-        // A step that failed may have left some.
+        // A step that failed may have left gradients.
         self.network.write_all(Buf::Grad, &vec![0.0; momentum.len()])?;
         self.go_to(step);
         Ok(())
     }
 
-    /// The network as it is now.
+    /// The current weights and running statistics.
     pub fn weights(&mut self) -> Result<Weights> {
         let (v, state) = (self.network.read_all(Buf::V)?, self.network.read_all(Buf::State)?);
         Ok(Weights { v, state, batches_tracked: self.batches_tracked })
     }
 
-    /// Starts from `weights`; momentum stays as it is.
+    /// Replaces weights and running statistics by `weights`. The momentum stays unchanged.
     pub fn set_weights(&mut self, weights: &Weights) -> Result<()> {
         self.network.write_all(Buf::V, &weights.v)?;
         self.network.write_all(Buf::State, &weights.state)?;

@@ -1,4 +1,4 @@
-//! (genotype, weights) → a network that is used: logits, evaluation.
+//! (genotype, weights) → a network for use: logits, evaluation.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,11 +25,11 @@ pub struct Trained {
 }
 
 impl Trained {
-    /// Puts the weights among `tensors`, which were read from `path`, on `gpu`. The auxiliary head is left out.
+    /// Uploads the weights among `tensors`, which were read from `path`, to `gpu`. The auxiliary head is left out.
     ///
     /// # Errors
     /// [`crate::Error::Usage`] for extents that cannot be built, [`crate::Error::File`] with the first tensor that
-    /// does not fit, [`crate::Error::Memory`] where the weights do not fit the adapter.
+    /// does not fit, [`crate::Error::Memory`] if the weights do not fit the adapter's memory.
     pub fn new(
         spec: NetworkSpec,
         alpha: Alpha,
@@ -58,12 +58,12 @@ impl Trained {
         &self.alpha
     }
 
-    /// Its layers.
+    /// Layers of the network.
     pub fn net(&self) -> &Net {
         &self.net
     }
 
-    /// Numbers of one image: C·H·W.
+    /// Number of values in one image: C·H·W.
     pub fn image_len(&self) -> usize {
         let spec = &self.spec;
         spec.in_channels * spec.height * spec.width
@@ -77,7 +77,7 @@ impl Trained {
         self.network.logits(0, HELD_OUT)
     }
 
-    /// How well it does on `images`, in file order, in batches of `batch`.
+    /// Evaluates on `images`, in file order, in batches of `batch`.
     pub fn evaluate(
         &mut self,
         images: &Images,
@@ -91,7 +91,7 @@ impl Trained {
         Ok((evaluation, detail))
     }
 
-    /// Bytes of the arena as allocated.
+    /// Allocated bytes of the arena.
     pub fn arena_bytes(&self) -> u64 {
         self.network.arena_bytes()
     }

@@ -15,16 +15,16 @@ use crate::graph::{Layout, Loss, Lowering, Memory, Mode};
 use crate::network::{Net, Shape};
 use crate::space::{Alpha, NetworkKind, NetworkSpec, Paths, Space};
 
-/// The buffers that hold the training batch and the batch that is evaluated.
+/// Data splits (buffers) of the training batch and of the batch that is evaluated.
 const TRAIN: u8 = 0;
 pub(super) const HELD_OUT: u8 = 1;
 
-/// What a training depends on besides its data, its adapter and its state.
+/// Settings of a training, apart from its data, its adapter and its state.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The resolved configuration.
     pub config: TrainConfig,
-    /// What the network is built of.
+    /// The space that builds the network.
     pub space: Arc<dyn Space>,
     /// The architecture.
     pub alpha: Alpha,
@@ -32,7 +32,7 @@ pub struct Settings {
     pub normalisation: Normalisation,
 }
 
-/// A running training: weights, momentum and running statistics on the adapter, the step here.
+/// A running training. Weights, momentum and running statistics are on the adapter, the step is here.
 pub struct Training {
     settings: Settings,
     spec: NetworkSpec,
@@ -46,7 +46,7 @@ pub struct Training {
     held_out: Option<(u64, Evaluation)>,
 }
 
-/// The network that `config` trains on images of this data set.
+/// The network that `config` trains on the images of `dataset`.
 pub fn network_spec(config: &TrainConfig, space: &Arc<dyn Space>, dataset: &Dataset) -> NetworkSpec {
     let images = &dataset.train;
     NetworkSpec {
@@ -60,7 +60,7 @@ pub fn network_spec(config: &TrainConfig, space: &Arc<dyn Space>, dataset: &Data
     }
 }
 
-/// How the networks of `config` are lowered.
+/// The lowering of the networks of `config`.
 pub fn lowering(config: &TrainConfig) -> Lowering {
     let loss = Loss {
         label_smoothing: config.regularisation.label_smoothing as f32,
@@ -74,7 +74,7 @@ pub fn lowering(config: &TrainConfig) -> Lowering {
     }
 }
 
-/// The planner's name for what a configuration asks.
+/// The planner's value for a setting of the configuration.
 pub fn memory(memory: config::Memory) -> Memory {
     match memory {
         config::Memory::Normal => Memory::Normal,
@@ -83,16 +83,16 @@ pub fn memory(memory: config::Memory) -> Memory {
 }
 
 impl Training {
-    /// Runs the kernels in these forms from now on.
+    /// Uses these variants of the kernels from now on.
     pub fn use_variants(&mut self, variants: Variants) {
         self.network.use_variants(variants);
     }
 
-    /// A training at its beginning: random weights, on all training images.
+    /// A training before its first step: random weights, all training images.
     ///
     /// # Errors
-    /// [`Error::Usage`] for extents that cannot be built and batches larger than the data,
-    /// [`Error::Memory`] where the network does not fit the adapter.
+    /// [`Error::Usage`] for extents that cannot be built and for batches larger than the data,
+    /// [`Error::Memory`] if the network does not fit the adapter's memory.
     pub fn new(mut settings: Settings, dataset: Arc<Dataset>, gpu: Gpu) -> Result<Self> {
         let config = &settings.config;
         let spec = network_spec(config, &settings.space, &dataset);
@@ -140,10 +140,10 @@ impl Training {
         Ok(training)
     }
 
-    /// The training at its beginning on its adapter opened again, after that was lost.
+    /// After the adapter was lost: opens the adapter again and starts the training from its beginning.
     ///
     /// # Errors
-    /// Those of [`Self::new`] and of [`Network::open_again`].
+    /// The errors of [`Self::new`] and of [`Network::open_again`].
     pub fn reopen(&mut self) -> Result<()> {
         let (gpu, variants) = (self.network.open_again()?, self.network.variants());
         *self = Self::new(self.settings.clone(), Arc::clone(&self.dataset), gpu)?;
@@ -151,12 +151,12 @@ impl Training {
         Ok(())
     }
 
-    /// Makes room for everything that a training runs, so that what does not fit says so before the first step.
+    /// Allocates memory for all passes of a training, so that a lack of memory is reported before the first step.
     fn reserve(&mut self) -> Result<()> {
         let Shape { c, h, w } = self.net.image();
         let image_len = c * h * w;
         let batch = self.settings.config.length.batch;
-        // The largest batch of an evaluation has the remainder in it.
+        // The largest batch of an evaluation contains the remainder.
         let held_out = self.dataset.test.n;
         let last = if held_out <= batch { held_out } else { batch + held_out % batch };
         for (split, n, mode) in [(TRAIN, batch, Mode::Train), (HELD_OUT, last, Mode::Evaluate)] {
@@ -170,14 +170,14 @@ impl Training {
         Ok(())
     }
 
-    /// One step: forward, backward, update; then the evaluation where it is due.
+    /// One step: forward, backward and update, then the evaluation if it is due.
     ///
     /// # Errors
     /// [`Error::NonFinite`] before the weights are changed, [`Error::Device`] if the adapter fails.
     pub fn step(&mut self) -> Result<TrainRecord> {
         let done = self.iteration();
         if done.is_err() {
-            // The step was not done: its batch is still to come.
+            // The step was not done, so its batch is needed again.
             self.prefetch = None;
         }
         done
@@ -254,7 +254,7 @@ impl Training {
         batch.ok_or_else(|| Error::device("the loader gave no batch", "resume the run"))
     }
 
-    /// Evaluates the network as it is now on the held-out images, with running statistics.
+    /// Evaluates the current network on the held-out images, with running statistics.
     pub fn evaluate(&mut self) -> Result<Evaluation> {
         if let Some((step, evaluation)) = self.held_out
             && step == self.step
@@ -277,24 +277,24 @@ impl Training {
         Ok(None)
     }
 
-    /// Batches of the training images.
+    /// Number of batches in an epoch of the training images.
     pub fn steps_per_epoch(&self) -> u64 {
         self.source.batches_per_epoch()
     }
 
-    /// Held-out accuracy if it was evaluated after the step that was done last.
+    /// Held-out accuracy, if the network was evaluated after the last step.
     pub fn score_now(&self) -> Option<f64> {
         self.held_out.filter(|(step, _)| *step == self.step).map(|(_, e)| e.accuracy())
     }
 
-    /// Sets the state's step; the loader starts there.
+    /// Sets the step. The loader starts there.
     pub(super) fn go_to(&mut self, step: u64) {
         self.step = step;
         self.prefetch = None;
         self.held_out = None;
     }
 
-    /// The network but for its architecture.
+    /// The network without its architecture.
     pub fn spec(&self) -> &NetworkSpec {
         &self.spec
     }
@@ -309,7 +309,7 @@ impl Training {
         &self.settings.alpha
     }
 
-    /// Its layers.
+    /// Layers of the network.
     pub fn net(&self) -> &Net {
         &self.net
     }
@@ -323,7 +323,7 @@ impl Training {
         &mut self.network
     }
 
-    /// Steps done.
+    /// Number of steps done.
     pub fn steps_done(&self) -> u64 {
         self.step
     }

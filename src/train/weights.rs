@@ -8,33 +8,33 @@ use crate::graph::Layout;
 use crate::graph::init::{initial, initial_state};
 use crate::network::{ParamRole, ParamSpec};
 
-/// Everything that a state dictionary holds.
+/// The content of a state dictionary.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
-    /// All of `v`.
+    /// All values of `v`.
     pub v: Vec<f32>,
     /// All running means and variances.
     pub state: Vec<f32>,
-    /// Batches that the running statistics have seen.
+    /// Number of batches in the running statistics.
     pub batches_tracked: i64,
 }
 
-/// How a file names its tensors.
+/// Prefixes of the tensor names in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefixes {
-    /// Before names of parameters.
+    /// Prefix of the names of parameters.
     pub v: &'static str,
-    /// Before names of running statistics.
+    /// Prefix of the names of running statistics.
     pub state: &'static str,
 }
 
 impl Prefixes {
-    /// A state dictionary: the reference's names as they are.
+    /// A state dictionary: the reference's names without prefixes.
     pub const PLAIN: Self = Self { v: "", state: "" };
     /// A checkpoint of a training.
     pub const CHECKPOINT: Self = Self { v: "v.", state: "state." };
 
-    /// Those of `tensors`.
+    /// The prefixes of `tensors`.
     pub fn of(tensors: &Tensors) -> Self {
         if tensors.contains_key("v.classifier.weight") { Self::CHECKPOINT } else { Self::PLAIN }
     }
@@ -48,16 +48,16 @@ impl Prefixes {
 const TRY: &str = "weights of this genotype's network: check the genotype, layers, channels, stem, classes";
 
 impl Weights {
-    /// Where a training begins: random weights, no statistics.
+    /// The weights before the first step: random weights, no statistics.
     pub fn initial(layout: &Layout, seed: u64) -> Self {
         Self { v: initial(layout, seed), state: initial_state(layout), batches_tracked: 0 }
     }
 
-    /// The weights of a network laid out as `layout` from `tensors`, read from `path`. Running statistics
-    /// may be left out as a whole unless `evaluated`; an auxiliary head that the network lacks is ignored.
+    /// The weights of a network with the layout `layout`, from `tensors` that were read from `path`. Unless
+    /// `evaluated`, all running statistics may be missing. An auxiliary head that the network does not have is ignored.
     ///
     /// # Errors
-    /// [`Error::File`] with the first name that is missing, has another shape, or is not the network's.
+    /// [`Error::File`] with the first name that is missing, has another shape, or does not belong to the network.
     pub fn from_tensors(tensors: &Tensors, path: &Path, layout: &Layout, evaluated: bool) -> Result<Self> {
         let prefixes = Prefixes::of(tensors);
         let mut weights =
@@ -93,7 +93,7 @@ impl Weights {
         Ok(weights)
     }
 
-    /// The same as tensors, named with `prefixes`; the shapes are the reference's.
+    /// The weights as tensors, named with `prefixes`. The shapes are those of the reference.
     pub fn to_tensors(&self, layout: &Layout, prefixes: Prefixes) -> Tensors {
         let tensor = |spec: &ParamSpec, entry: &crate::graph::layout::Entry| match spec.role {
             ParamRole::NumBatchesTracked => Tensor::i64(&[], vec![self.batches_tracked]),
@@ -104,14 +104,14 @@ impl Weights {
     }
 }
 
-/// No name is of another network.
+/// Checks that no name belongs to another network.
 fn check_names(tensors: &Tensors, path: &Path, layout: &Layout, prefixes: Prefixes) -> Result<()> {
     for name in tensors.keys() {
         let plain = if prefixes == Prefixes::PLAIN {
             name.as_str()
         } else {
             let of_network = [prefixes.v, prefixes.state].iter().find_map(|p| name.strip_prefix(p));
-            // A checkpoint has an optimiser's state besides.
+            // A checkpoint also contains the state of an optimiser.
             let Some(plain) = of_network else { continue };
             plain
         };

@@ -8,6 +8,7 @@ mod compare;
 mod config;
 mod consensus;
 mod data;
+mod docs;
 mod export;
 mod faults;
 mod golden;

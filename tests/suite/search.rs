@@ -13,6 +13,7 @@ use parsec_nas::space::{Darts, Genotype, Primitive, Prior, Space, StemKind};
 use super::replay::open;
 
 mod adaptive;
+mod best;
 mod darts;
 mod draws;
 mod ending;

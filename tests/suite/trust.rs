@@ -1,13 +1,14 @@
 //! The verdict on a search's result, on evidence whose truth is known.
 
-use parsec_nas::report::trust::{Trust, evidence};
+use parsec_nas::report::trust::{Trust, evidence, seen};
 use parsec_nas::rng::{Purpose, stream};
+use parsec_nas::search::best::{Best, best};
 use parsec_nas::search::evidence::{Evidence, Seen};
 use parsec_nas::space::{Alpha, Chain, Space};
 use rand::RngExt;
 
 /// Children of a chain whose layers are worth `worth` times their choice, with noise.
-fn found(worth: f64, seed: u64) -> Evidence {
+fn found(worth: f64, seed: u64) -> (Evidence, Best) {
     let mut rng = stream(seed, Purpose::Test, 79, 0);
     let mut seen = Vec::new();
     for step in 1..=100 {
@@ -17,33 +18,32 @@ fn found(worth: f64, seed: u64) -> Evidence {
             seen.push(Seen { step, alpha: Alpha(alpha), score: worth * sum + rng.random_range(-0.1..0.1) });
         }
     }
-    Evidence::of(&[3; 8], &seen).unwrap()
+    (Evidence::of(&[3; 8], &seen).unwrap(), best(&Chain::default(), &seen, None).unwrap())
 }
 
 #[test]
 fn signal_is_more_than_chance_and_noise_is_not() {
     let best = Alpha(vec![2; 8]);
     for seed in 0..10 {
-        let signal = Trust::of(Some(&found(0.05, seed)), &best, [16, 16]);
+        let (evidence, of_children) = found(0.05, seed);
+        assert_eq!(of_children.alpha, best);
+        let trust = |better| Trust::of(Some(&evidence), Some(&of_children), &best, [better, 16]);
+        let signal = trust(16);
         assert!(signal.more_than_chance && signal.advantage > 0.3, "{signal:?}");
         assert!(signal.text().starts_with("more than chance: "), "{}", signal.text());
         // No better than random ones with the shared weights: whatever the evidence says, it is not.
-        assert!(!Trust::of(Some(&found(0.05, seed)), &best, [14, 16]).more_than_chance);
-        assert!(Trust::of(Some(&found(0.05, seed)), &best, [15, 16]).more_than_chance);
+        assert!(!trust(14).more_than_chance);
+        assert!(trust(15).more_than_chance);
     }
     // Even what noise makes look best.
     let verdicts = (0..40).filter(|seed| {
-        let noise = found(0.0, *seed);
-        let best = noise.effects.iter().map(|slot| {
-            let best = (0..3).max_by(|a, b| slot[*a].effect.total_cmp(&slot[*b].effect));
-            best.unwrap_or(0) as u16
-        });
-        let trust = Trust::of(Some(&noise), &Alpha(best.collect()), [16, 16]);
+        let (noise, best) = found(0.0, *seed);
+        let trust = Trust::of(Some(&noise), Some(&best), &best.alpha, [16, 16]);
         assert!(trust.advantage > 0.0);
         trust.more_than_chance
     });
     assert!(verdicts.count() <= 2);
-    let nothing = Trust::of(None, &best, [16, 16]);
+    let nothing = Trust::of(None, None, &best, [16, 16]);
     assert!(!nothing.more_than_chance && nothing.text().contains("parsec consensus"), "{}", nothing.text());
 }
 
@@ -66,15 +66,15 @@ fn evidence_is_read_from_metrics() {
         "{\"st".into(),
     ];
     std::fs::write(&path, lines.join("\n")).unwrap();
-    let found = evidence(&path, &chain, 10).unwrap().unwrap();
+    let found = evidence(&chain, &seen(&path, &chain, 10).unwrap()).unwrap();
     assert_eq!(found.n_children, 4);
     // Ten nats over ten images: 1 nat an image between the two choices, less what the ridge holds back.
     let [none, two] = [found.effects[0][0], found.effects[0][2]];
     assert!(two.effect > 0.2 && none.effect < -0.2 && two.n == 2 && none.n == 2, "{:?}", found.effects[0]);
-    assert_eq!(evidence(&path, &chain, 10).unwrap().unwrap(), found);
+    assert_eq!(evidence(&chain, &seen(&path, &chain, 10).unwrap()).unwrap(), found);
 
     std::fs::write(&path, line(1, true)).unwrap();
-    assert_eq!(evidence(&path, &chain, 10).unwrap(), None);
-    assert_eq!(evidence(&folder.path().join("none"), &chain, 10).unwrap_err().exit_code(), 1);
+    assert_eq!(evidence(&chain, &seen(&path, &chain, 10).unwrap()), None);
+    assert_eq!(seen(&folder.path().join("none"), &chain, 10).unwrap_err().exit_code(), 1);
     assert_eq!(chain.slots().len(), 8);
 }

@@ -1,22 +1,22 @@
-//! Operators, one after another → the nodes and constants of a graph.
+//! Operators, added one after another → the nodes and constants of a graph.
 //!
-//! A node and the value it makes have one name.
+//! A node has the name of the value that it computes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::proto::{self, Attribute, Node, Tensor};
 
-/// A graph in the making.
+/// A graph that is being built.
 #[derive(Default)]
 pub struct Builder {
     nodes: Vec<Node>,
     constants: BTreeMap<String, Tensor>,
-    /// Values of which there is a ReLU already.
+    /// Names of the ReLU nodes that exist already.
     relus: BTreeSet<String>,
 }
 
 impl Builder {
-    /// `op` applied to the values `inputs`; gives the name of the result, which is `name`.
+    /// Applies `op` to the values `inputs`. Returns the name of the result, which is `name`.
     pub fn node(&mut self, op: &str, name: &str, inputs: &[&str], attribute: Vec<Attribute>) -> String {
         self.nodes.push(Node {
             input: inputs.iter().map(|&i| i.to_owned()).collect(),
@@ -28,7 +28,7 @@ impl Builder {
         name.to_owned()
     }
 
-    /// max(x, 0): one node however many operations read it.
+    /// max(x, 0). There is one node for it, however many operations read it.
     pub fn relu(&mut self, x: &str) -> String {
         let name = format!("{x}.relu");
         if self.relus.insert(name.clone()) {
@@ -37,13 +37,13 @@ impl Builder {
         name
     }
 
-    /// A constant of 32-bit floats; gives its name.
+    /// Adds a constant of 32-bit floats and returns its name.
     pub fn floats(&mut self, name: &str, shape: &[usize], numbers: &[f32]) -> String {
         let raw = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
         self.constant(name, proto::FLOAT, shape, raw)
     }
 
-    /// A constant list of 64-bit integers; gives its name.
+    /// Adds a constant list of 64-bit integers and returns its name.
     pub fn integers(&mut self, name: &str, numbers: &[i64]) -> String {
         let raw = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
         self.constant(name, proto::INT64, &[numbers.len()], raw)
@@ -55,7 +55,7 @@ impl Builder {
         name.to_owned()
     }
 
-    /// The nodes and constants that `output` depends on, in the order in which they were added.
+    /// The nodes and constants on which `output` depends, in the order in which they were added.
     pub fn finish(mut self, output: &str) -> (Vec<Node>, Vec<Tensor>) {
         let mut needed = BTreeSet::from([output.to_owned()]);
         let mut nodes: Vec<Node> = Vec::new();
@@ -70,12 +70,12 @@ impl Builder {
     }
 }
 
-/// The setting `name` with one integer.
+/// The attribute `name` with one integer.
 pub fn int(name: &str, value: i64) -> Attribute {
     Attribute { name: name.into(), i: Some(value), r#type: proto::ATTRIBUTE_INT, ..Attribute::default() }
 }
 
-/// The setting `name` with several integers.
+/// The attribute `name` with several integers.
 pub fn ints(name: &str, values: &[i64]) -> Attribute {
     Attribute {
         name: name.into(),
@@ -85,7 +85,7 @@ pub fn ints(name: &str, values: &[i64]) -> Attribute {
     }
 }
 
-/// The setting `name` with one float.
+/// The attribute `name` with one float.
 pub fn float(name: &str, value: f32) -> Attribute {
     Attribute { name: name.into(), f: Some(value), r#type: proto::ATTRIBUTE_FLOAT, ..Attribute::default() }
 }

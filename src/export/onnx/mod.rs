@@ -1,8 +1,8 @@
-//! A trained network → an ONNX model: input `images` F32 [N, C, H, W], normalised; output `logits` F32
-//! [N, classes]; N is free.
+//! A trained network → an ONNX model. Its input is `images` F32 [N, C, H, W], normalised; its output is `logits` F32
+//! [N, classes]. N is free.
 //!
-//! What only training needs is absent: drop-path, the auxiliary head, batch statistics. So is everything
-//! that no logit depends on, such as a preprocessing that the genotype never reads.
+//! Parts that only training needs are absent: drop-path, the auxiliary head, batch statistics. Operations on which no
+//! logit depends are absent too, such as a preprocessing that the genotype never reads.
 
 mod graph;
 mod network;
@@ -19,13 +19,13 @@ use crate::space::NetworkKind;
 pub const OPSET: i64 = 17;
 /// Version of the file format.
 pub const IR_VERSION: i64 = 8;
-/// Protocol buffers end here; larger models would need their weights in files beside.
+/// Largest size of a protocol buffer. The weights of a larger model would need separate files.
 const MOST_BYTES: u64 = (1 << 31) - 1;
 
-/// What the graph is to look like.
+/// Options of the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Batch norms become a part of the convolution before them.
+    /// Whether batch norms are folded into the convolutions before them.
     pub fold: bool,
 }
 
@@ -38,8 +38,8 @@ impl Default for Options {
 /// The bytes of the ONNX file of `network`.
 ///
 /// # Errors
-/// [`Error::Usage`] for a search parent, which has no running statistics and is no single network, and
-/// for one of more than 2 GiB.
+/// [`Error::Usage`] for a search parent, which has no running statistics and is no single network, and for a model of
+/// more than 2 GiB.
 pub fn to_bytes(network: &Trained, options: Options) -> Result<Vec<u8>> {
     let bytes = model(network, options)?.encode_to_vec();
     if bytes.len() as u64 > MOST_BYTES {
@@ -50,7 +50,7 @@ pub fn to_bytes(network: &Trained, options: Options) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The same as messages.
+/// The ONNX model of `network` as messages. See [`to_bytes`].
 pub fn model(network: &Trained, options: Options) -> Result<proto::Model> {
     let spec = &network.spec;
     if spec.kind != NetworkKind::Final {
@@ -65,7 +65,7 @@ pub fn model(network: &Trained, options: Options) -> Result<proto::Model> {
         producer_version: env!("CARGO_PKG_VERSION").into(),
         graph: Some(graph),
         opset_import: vec![proto::OperatorSet { domain: String::new(), version: OPSET }],
-        // The format named there is that of tensor files.
+        // The `format` in the metadata is the format of tensor files, so it is left out.
         metadata_props: network.metadata().into_iter().filter(|(k, _)| k != "format").map(entry).collect(),
     })
 }

@@ -1,4 +1,4 @@
-//! A trained network → its graph, layer by layer, each named like its module in PyTorch.
+//! A trained network → its graph, layer by layer. Each node is named like its module in PyTorch.
 
 use std::ops::Range;
 
@@ -8,18 +8,18 @@ use crate::error::{Error, Result};
 use crate::export::Trained;
 use crate::network::{Kind, Layer, Net, Shape, Window};
 
-/// Added to the variance by every batch norm.
+/// Number that every batch norm adds to the variance.
 const EPS: f32 = 1e-5;
-/// Share of the new in running statistics; inference does not use it, but it is a setting of the operator.
+/// Weight of the old value in running statistics. Inference does not use it, but the operator has this attribute.
 const MOMENTUM: f32 = 0.9;
 
-/// The graph of `network`; with `fold`, batch norms are a part of the convolutions before them.
+/// The graph of `network`. With `fold`, batch norms are folded into the convolutions before them.
 pub fn graph(network: &Trained, fold: bool) -> Result<proto::Graph> {
     let net = network.net();
     let mut writer = Writer { network, net: &net, fold, b: Builder::default() };
     let mut names: Vec<String> = Vec::new();
     for at in 0..net.layers.len() {
-        // What only training needs has no value here.
+        // Layers that only training needs have no value here.
         let name = if net.layers[at].auxiliary { String::new() } else { writer.layer(at, &names)? };
         names.push(name);
     }
@@ -42,7 +42,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Adds a layer to the graph; gives the name of its value. `names` has those of the layers before it.
+    /// Adds a layer to the graph and returns the name of its value. `names` holds the names of the layers before it.
     fn layer(&mut self, at: usize, names: &[String]) -> Result<String> {
         let layer = &self.net.layers[at];
         let name = layer.name.as_str();
@@ -96,7 +96,7 @@ impl Writer<'_> {
         })
     }
 
-    /// One convolution reads the even pixels and one the odd ones.
+    /// Adds two convolutions: one reads the even pixels, the other the odd pixels.
     fn factorized_reduce(&mut self, at: usize, x: &str) -> Result<String> {
         let layer = &self.net.layers[at];
         let (name, half) = (&layer.name, layer.shape.c / 2);
@@ -113,13 +113,13 @@ impl Writer<'_> {
         Ok(self.b.node("Concat", &format!("{name}.concat"), &[&a, &b], vec![int("axis", 1)]))
     }
 
-    /// The batch norm that a convolution becomes one with, and which of its channels.
+    /// The batch norm that is folded into a convolution, and the range of its channels.
     fn norm_behind(&self, at: usize, channels: Range<usize>) -> Option<(String, Range<usize>)> {
         let next = self.net.layers.get(at + 1).filter(|next| next.inputs == [at])?;
         matches!(next.kind, Kind::Norm { .. }).then(|| (next.name.clone(), channels)).filter(|_| self.fold)
     }
 
-    /// A convolution, one with a batch norm if that is given.
+    /// Adds a convolution, with a batch norm folded into it if one is given.
     fn conv(
         &mut self,
         name: &str,
@@ -146,7 +146,7 @@ impl Writer<'_> {
         Ok(self.b.node("Conv", name, &inputs, settings))
     }
 
-    /// A batch norm, unless folding has put it into the convolution before it.
+    /// Adds a batch norm, unless it was folded into the convolution before it.
     fn norm(&mut self, at: usize, x: &str) -> Result<String> {
         let name = &self.net.layers[at].name;
         let before = &self.net.layers[self.net.layers[at].inputs[0]].kind;
@@ -164,7 +164,7 @@ impl Writer<'_> {
         Ok(self.b.node("BatchNormalization", name, &inputs, settings))
     }
 
-    /// The batch norm `name` at inference as `a·x + b`: (a, b) of every channel.
+    /// The coefficients (a, b) of every channel with which the batch norm `name` at inference is `a·x + b`.
     fn coefficients(&self, name: &str) -> Result<Vec<(f64, f64)>> {
         let [weight, bias, mean, var] = [
             self.network.f32s(&format!("{name}.weight"))?.1,
@@ -179,7 +179,7 @@ impl Writer<'_> {
         Ok((0..weight.len()).map(channel).collect())
     }
 
-    /// A sum of nothing.
+    /// Adds the sum of a node without terms: zeros.
     fn zeros(&mut self, layer: &Layer) -> String {
         let name = &layer.name;
         let n = self.b.node("Shape", &format!("{name}.n"), &["images"], vec![int("start", 0), int("end", 1)]);
@@ -190,7 +190,7 @@ impl Writer<'_> {
     }
 }
 
-/// A window as settings of an operator; `dilated` where it may have a dilation.
+/// A window as attributes of an operator. With `dilated`, the attributes include the dilation.
 fn settings(window: Window, dilated: bool) -> Vec<proto::Attribute> {
     let [side, stride, pad, dilation] =
         [window.k, window.stride, window.pad, window.dilation].map(|value| value as i64);
@@ -205,7 +205,7 @@ fn settings(window: Window, dilated: bool) -> Vec<proto::Attribute> {
     out
 }
 
-/// `a·(w * x) + b = (a·w) * x + b`: the weights, by output channel, and the bias.
+/// `a·(w * x) + b = (a·w) * x + b`: the weights, grouped by output channel, and the bias.
 fn fold(weight: &[f32], coefficients: &[(f64, f64)]) -> (Vec<f32>, Vec<f32>) {
     let per_channel = (weight.len() / coefficients.len().max(1)).max(1);
     let channels = weight.chunks(per_channel).zip(coefficients);

@@ -1,7 +1,7 @@
 //! The messages of ONNX that a network needs, with the field numbers of `onnx.proto`.
 //!
-//! What a network does not use (functions, sparse tensors, quantisation, external data) is absent. Where
-//! readers ask whether a field is there, it is optional here, so that a zero is written too.
+//! Features that a network does not use (functions, sparse tensors, quantisation, external data) are absent. If
+//! readers ask whether a field is there, the field is optional here, so that a zero is written too.
 
 use prost::{Message, Oneof};
 
@@ -16,16 +16,16 @@ pub const ATTRIBUTE_INT: i32 = 2;
 /// `AttributeProto.AttributeType`: several integers.
 pub const ATTRIBUTE_INTS: i32 = 7;
 
-/// A file: a graph and what it needs to be understood.
+/// A file: a graph and the versions and texts that describe it.
 #[derive(Clone, PartialEq, Message)]
 pub struct Model {
     /// Version of the file format.
     #[prost(int64, tag = "1")]
     pub ir_version: i64,
-    /// Program that made it.
+    /// Program that made the file.
     #[prost(string, tag = "2")]
     pub producer_name: String,
-    /// Its version.
+    /// Version of the program.
     #[prost(string, tag = "3")]
     pub producer_version: String,
     /// The graph.
@@ -34,7 +34,7 @@ pub struct Model {
     /// Versions of the operators.
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<OperatorSet>,
-    /// Free text entries.
+    /// Text entries with free keys.
     #[prost(message, repeated, tag = "14")]
     pub metadata_props: Vec<Entry>,
 }
@@ -42,7 +42,7 @@ pub struct Model {
 /// Operators of one domain in one version.
 #[derive(Clone, PartialEq, Message)]
 pub struct OperatorSet {
-    /// Empty for ONNX's own.
+    /// Name of the domain. Empty for the operators of ONNX itself.
     #[prost(string, tag = "1")]
     pub domain: String,
     /// The version.
@@ -53,10 +53,10 @@ pub struct OperatorSet {
 /// A text entry.
 #[derive(Clone, PartialEq, Message)]
 pub struct Entry {
-    /// Its key.
+    /// Key of the entry.
     #[prost(string, tag = "1")]
     pub key: String,
-    /// Its value.
+    /// Value of the entry.
     #[prost(string, tag = "2")]
     pub value: String,
 }
@@ -67,16 +67,16 @@ pub struct Graph {
     /// The nodes.
     #[prost(message, repeated, tag = "1")]
     pub node: Vec<Node>,
-    /// Its name.
+    /// Name of the graph.
     #[prost(string, tag = "2")]
     pub name: String,
     /// The constants.
     #[prost(message, repeated, tag = "5")]
     pub initializer: Vec<Tensor>,
-    /// What is given.
+    /// Inputs of the graph.
     #[prost(message, repeated, tag = "11")]
     pub input: Vec<ValueInfo>,
-    /// What comes out.
+    /// Outputs of the graph.
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<ValueInfo>,
 }
@@ -84,27 +84,27 @@ pub struct Graph {
 /// One operator applied to values by name.
 #[derive(Clone, PartialEq, Message)]
 pub struct Node {
-    /// Names of the values it reads.
+    /// Names of the values that the node reads.
     #[prost(string, repeated, tag = "1")]
     pub input: Vec<String>,
-    /// Names of the values it makes.
+    /// Names of the values that the node computes.
     #[prost(string, repeated, tag = "2")]
     pub output: Vec<String>,
-    /// Its own name.
+    /// Name of the node.
     #[prost(string, tag = "3")]
     pub name: String,
     /// The operator.
     #[prost(string, tag = "4")]
     pub op_type: String,
-    /// The operator's settings.
+    /// Attributes of the operator.
     #[prost(message, repeated, tag = "5")]
     pub attribute: Vec<Attribute>,
 }
 
-/// A setting of an operator.
+/// An attribute of an operator.
 #[derive(Clone, PartialEq, Message)]
 pub struct Attribute {
-    /// Its name.
+    /// Name of the attribute.
     #[prost(string, tag = "1")]
     pub name: String,
     /// One float.
@@ -116,7 +116,7 @@ pub struct Attribute {
     /// Several integers.
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
-    /// Which of them is meant.
+    /// Type of the attribute, which says which of the three fields holds the value.
     #[prost(int32, tag = "20")]
     pub r#type: i32,
 }
@@ -130,7 +130,7 @@ pub struct Tensor {
     /// [`FLOAT`] or [`INT64`].
     #[prost(int32, tag = "2")]
     pub data_type: i32,
-    /// Its name.
+    /// Name of the tensor.
     #[prost(string, tag = "8")]
     pub name: String,
     /// The numbers, row-major, little-endian.
@@ -141,10 +141,10 @@ pub struct Tensor {
 /// Name and type of a value.
 #[derive(Clone, PartialEq, Message)]
 pub struct ValueInfo {
-    /// Its name.
+    /// Name of the value.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// Its type.
+    /// Type of the value.
     #[prost(message, optional, tag = "2")]
     pub r#type: Option<Type>,
 }
@@ -152,7 +152,7 @@ pub struct ValueInfo {
 /// The type of a value.
 #[derive(Clone, PartialEq, Message)]
 pub struct Type {
-    /// That of a tensor, the only one here.
+    /// The type of a tensor. It is the only type here.
     #[prost(message, optional, tag = "1")]
     pub tensor_type: Option<TensorType>,
 }
@@ -163,7 +163,7 @@ pub struct TensorType {
     /// [`FLOAT`] or [`INT64`].
     #[prost(int32, tag = "1")]
     pub elem_type: i32,
-    /// Its extents.
+    /// Extents of the tensor.
     #[prost(message, optional, tag = "2")]
     pub shape: Option<Shape>,
 }
@@ -171,7 +171,7 @@ pub struct TensorType {
 /// Extents of a tensor.
 #[derive(Clone, PartialEq, Message)]
 pub struct Shape {
-    /// Outermost axis first.
+    /// Extents, outermost axis first.
     #[prost(message, repeated, tag = "1")]
     pub dim: Vec<Dimension>,
 }
@@ -184,13 +184,13 @@ pub struct Dimension {
     pub value: Option<Extent>,
 }
 
-/// A number or a name that stands for one.
+/// A number, or a name for a number.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum Extent {
-    /// Known.
+    /// The number is known.
     #[prost(int64, tag = "1")]
     Value(i64),
-    /// Known when the model runs.
+    /// The number is known when the model runs.
     #[prost(string, tag = "2")]
     Param(String),
 }

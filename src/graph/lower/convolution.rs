@@ -1,4 +1,4 @@
-//! Convolutions: of groups of operations on values of one tensor, or of one value that several pages hold.
+//! Convolutions of groups of operations on values of one tensor, or of one value that several pages hold.
 
 use super::partial::Chunks;
 use super::view::{Seen, view};
@@ -11,7 +11,7 @@ use crate::ops::pointwise::{self, Pointwise};
 use crate::ops::subsample::Subsample;
 use crate::ops::{Map, Param, Part, Tensor, View};
 
-/// Where a convolution of each value writes: channels of tensors from `targets` on.
+/// The place where a convolution of each value writes: channels of tensors, from `targets` on.
 #[derive(Clone, Debug)]
 pub(super) struct Output {
     pub y: Wide,
@@ -20,17 +20,17 @@ pub(super) struct Output {
     pub co: u32,
 }
 
-/// How a tensor is read, as a part of the channels of a value.
+/// A tensor that holds some channels of a value, and how the tensor is read.
 struct Source {
-    /// The first of them.
+    /// First channel of the value that the tensor holds.
     first: u32,
     view: View,
-    /// Where the values begin in the view.
+    /// First channel of each value in the view.
     firsts: Vec<u32>,
     channels: u32,
 }
 
-/// The tensors that x lies in: one, with all values in it, or several parts of one value.
+/// The tensors that hold x: one tensor with all values, or several tensors with parts of one value.
 fn sources(b: &mut Builder<'_>, x: &Seen) -> Result<Vec<Source>> {
     if x.firsts.len() > 1 {
         let (tensor, mut firsts) = x.single()?;
@@ -112,7 +112,7 @@ pub(super) fn pointwise(b: &mut Builder<'_>, x: &Seen, out: &Output, names: &[St
     Ok(())
 }
 
-/// 1x1 convolutions of one tensor into those of the output; `of`: channels of a value.
+/// 1x1 convolutions of one tensor into the tensors of the output. `of` is the number of channels of a value.
 fn launch(b: &mut Builder<'_>, source: &Source, of: u32, out: &Output, places: &[(Param, Param)]) {
     let part = Part { first: source.first, of };
     let task = |source: u32, target: u32, (w, v): (Param, Param)| pointwise::Task {
@@ -174,7 +174,8 @@ fn pointwise_back(b: &mut Builder<'_>, mut op: Pointwise) -> Result<()> {
     Ok(())
 }
 
-/// The pixels at even places, and with `both` those at odd places beside them, in a tensor that is not kept.
+/// Subsamples a value into a tensor that is not kept: the pixels at even places and, with `both`, then the pixels
+/// at odd places.
 fn subsample(b: &mut Builder<'_>, source: &Source, both: bool) -> Source {
     let Map { n, h, w } = source.view.x.map;
     let map = Map { n, h: h.div_ceil(2), w: w.div_ceil(2) };
@@ -199,7 +200,8 @@ fn subsample(b: &mut Builder<'_>, source: &Source, both: bool) -> Source {
     Source { first: source.first, view, firsts, channels: c }
 }
 
-/// FactorizedReduce of one value: the even pixels into the first half of the output, the odd ones into the second.
+/// FactorizedReduce of one value. Even pixels give the first half of the output's channels, odd pixels the second
+/// half.
 pub(super) fn factorized(b: &mut Builder<'_>, x: &Seen, out: &Output, name: &str) -> Result<()> {
     let sources = sources(b, x)?;
     let places = b.pack(&[1, 2].map(|i| format!("{name}.conv_{i}.weight")));
@@ -223,7 +225,7 @@ pub(super) fn strided_pointwise(b: &mut Builder<'_>, x: &Seen, out: &Output, nam
     Ok(())
 }
 
-/// A convolution of one value into all channels of tensors.
+/// A convolution of one value into all channels of y.
 pub(super) fn dense(
     b: &mut Builder<'_>,
     x: &Seen,

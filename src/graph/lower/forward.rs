@@ -1,7 +1,7 @@
-//! The forward pass: level by level, the paths of one kind side by side, then the sums that they complete.
+//! The forward pass: level by level, the paths of one kind side by side, then the sums that these paths complete.
 //!
 //! Outputs of a level lie side by side in one tensor, so that one batch norm serves all of them. The parts of a
-//! concatenation lie side by side too: it costs nothing.
+//! concatenation lie side by side too, so a concatenation costs nothing.
 
 use std::collections::BTreeMap;
 
@@ -49,17 +49,17 @@ pub(super) fn map(b: &Builder<'_>, shape: Shape) -> Map {
     Map { n: b.request.batch, h: shape.h as u32, w: shape.w as u32 }
 }
 
-/// The forward pass as far as it has come.
+/// The state of the forward pass.
 struct Pass<'n> {
     net: &'n Net,
-    /// Where the values of joints and of the ends of paths are.
+    /// Values of joints and of the ends of paths that are computed so far, by layer.
     seen: Vec<Option<Seen>>,
-    /// For each tensor the first of the layers whose values lie in it.
+    /// For each tensor, the first of the layers whose values are in the tensor.
     ranks: BTreeMap<Buf, usize>,
     route: Route,
 }
 
-/// A path whose output is stored, and where.
+/// A path whose output is stored, and the place of the output.
 struct Placed<'p> {
     path: &'p Path,
     y: Wide,
@@ -76,14 +76,14 @@ impl<'n> Pass<'n> {
         self.seen[at].as_ref().ok_or_else(missing)
     }
 
-    /// From here on the value of layer `at` is there.
+    /// Records that layer `at` has the value `seen`.
     fn see(&mut self, at: usize, seen: Seen) {
         let rank = self.ranks.entry(seen.wide.at(seen.firsts[0]).0.buf).or_insert(at);
         *rank = at.min(*rank);
         self.seen[at] = Some(seen);
     }
 
-    /// The values that the trunk gives.
+    /// Records the outputs of the trunk as values.
     fn know_trunk(&mut self, b: &Builder<'_>) {
         if b.request.extent != Extent::Branch {
             return;
@@ -95,7 +95,7 @@ impl<'n> Pass<'n> {
         }
     }
 
-    /// The value of the end of a path, which was stored before batch norm and ReLU.
+    /// The value at the end of a path. The tensor holds the value before batch norm and ReLU.
     fn value_of(&self, end: usize, y: Wide, first: u32) -> Seen {
         let layer = self.layer(end);
         Seen { relu: layer.kind == Kind::Relu, ..Seen::new(y, first, layer.shape.c as u32) }
@@ -121,7 +121,8 @@ impl<'n> Pass<'n> {
         heads.into_iter().try_for_each(|path| self.head(b, path))
     }
 
-    /// The tensors of a concatenation, and the first channel of one of its parts.
+    /// The tensors of the concatenation that `sum` is a part of, and the first channel of `sum` there. `None` if
+    /// `sum` is no part of a concatenation.
     fn part(&mut self, b: &mut Builder<'_>, sum: usize) -> Option<(Wide, u32)> {
         let &(concat, first) = self.route.part_of.get(&sum)?;
         if self.seen[concat].is_none() {
@@ -132,8 +133,8 @@ impl<'n> Pass<'n> {
         self.seen[concat].as_ref().map(|seen| (seen.wide.clone(), first))
     }
 
-    /// Places for the outputs of paths, in the order in which they run: a tensor for those of a level whose gradients
-    /// come from one tensor, or several where a page is too small.
+    /// Places the outputs of a level's paths, and returns the paths in the order in which they run. Outputs whose
+    /// gradients come from one tensor share a tensor, or several tensors if a page is too small.
     fn place<'p>(&mut self, b: &mut Builder<'_>, paths: Vec<&'p Path>) -> Result<Vec<Placed<'p>>> {
         let mut keyed = Vec::new();
         for path in paths {
@@ -144,7 +145,7 @@ impl<'n> Pass<'n> {
             let source = self.seen(path.source)?;
             let source = self.ranks.get(&source.wide.at(source.firsts[0]).0.buf).copied();
             let kinds: Vec<&Kind> = path.layers.iter().map(|l| &self.layer(*l).kind).collect();
-            // Kernels that write whole tensors have one of their own.
+            // A kernel that can only write whole tensors needs a tensor of its own.
             let own = matches!(
                 self.last_stored(path)?.kind,
                 Kind::Depthwise(_) | Kind::Conv(Window { k: 2.., .. })
@@ -153,14 +154,14 @@ impl<'n> Pass<'n> {
             let apart = path.sum.filter(|_| target.is_none());
             keyed.push(((target, self.layer(path.end()).shape, own, apart, kinds, source), path));
         }
-        // Stable: equal keys keep the order of the layers.
+        // The sort is stable, so equal keys keep the order of the layers.
         keyed.sort_by(|a, b| a.0.cmp(&b.0));
         let mut placed = Vec::new();
         let n_paths = keyed.len();
         for group in keyed.chunk_by(|a, b| (a.0.0, a.0.1, a.0.2, a.0.3) == (b.0.0, b.0.1, b.0.2, b.0.3)) {
             let ((target, shape, own, ..), _) = group[0];
             let (c, map) = (shape.c as u32, map(b, shape));
-            // One batch norm serves a tensor, whose coefficients are bound as one uniform.
+            // One batch norm serves a tensor, and the tensor's coefficients are bound as one uniform.
             let coefs = (UNIFORM_BYTES / 16) as u32 / c;
             let most = if own { 1 } else { b.fit(c, map).min(MAX_TASKS as u32).min(coefs.max(1)) };
             for some in group.chunks(even(group.len() as u32, most) as usize) {
@@ -193,13 +194,14 @@ impl<'n> Pass<'n> {
         }
     }
 
-    /// Paths that run side by side: with the same layers, from values in one tensor into one tensor.
+    /// Groups of paths that run side by side: they have the same kinds of layers, read one tensor and write one
+    /// tensor.
     fn groups<'a, 'p>(&self, b: &Builder<'_>, placed: &'a [Placed<'p>]) -> Result<Vec<Vec<&'a Placed<'p>>>> {
         let kinds = |p: &Placed<'_>| p.path.layers.iter().map(|l| &self.layer(*l).kind).collect::<Vec<_>>();
         let input = |p: &Placed<'_>| self.seen(p.path.source).map(|seen| seen.wide.at(seen.firsts[0]).0);
         let mut groups: Vec<Vec<&Placed<'p>>> = Vec::new();
         for next in placed {
-            // Kernels of other layers cannot read one value for several tasks.
+            // Only pools and depthwise convolutions can read one value for several tasks.
             let first = &self.layer(next.path.layers[0]).kind;
             let skips_relu = if *first == Kind::Relu { next.path.layers.get(1) } else { None };
             let first = skips_relu.map_or(first, |l| &self.layer(*l).kind);
@@ -222,7 +224,7 @@ impl<'n> Pass<'n> {
         Ok(groups)
     }
 
-    /// How many paths may share launches: as many as pointwise weights of their channels fit one uniform.
+    /// Largest number of paths that may share launches: the pointwise weights of the paths must fit one uniform.
     fn most_tasks(&self, path: &Path) -> usize {
         let bytes = |l: &usize| {
             let layer = self.layer(*l);
@@ -232,7 +234,7 @@ impl<'n> Pass<'n> {
         (UNIFORM_BYTES / most).max(1) as usize
     }
 
-    /// Runs the layers of paths of one kind.
+    /// Runs the layers of a group of paths of one kind.
     fn run(&self, b: &mut Builder<'_>, group: &[&Placed<'_>]) -> Result<()> {
         let path = group[0].path;
         let n_stored = path.n_stored(self.net);
@@ -252,8 +254,8 @@ impl<'n> Pass<'n> {
         Ok(())
     }
 
-    /// One layer of each path of a group: x and the layers of its paths → their values, in `place` if it is given.
-    // Long: an arm for each kind of layer.
+    /// Runs one layer of each path of a group: x and the layers → their values, in `place` if `place` is given.
+    // Long, because each kind of layer has an arm.
     fn step(
         &self,
         b: &mut Builder<'_>,
@@ -330,13 +332,13 @@ impl<'n> Pass<'n> {
         Ok(x)
     }
 
-    /// Batch norm of the outputs in one tensor (or of one output in several).
+    /// Batch norm of the outputs in one tensor, or of one output in several tensors.
     fn norm_outputs(&self, b: &mut Builder<'_>, outputs: &[Placed<'_>]) {
         let of = |p: &Placed<'_>| {
             let views = &p.path.layers[p.path.n_stored(self.net)..];
             views.iter().map(|l| self.layer(*l)).find(|l| l.kind != Kind::Relu)
         };
-        // A gradient's factors are applied by batch norm's backward, so a sum's terms always have one.
+        // Batch norm's backward applies the factors of a gradient, so the terms of a sum always have a batch norm.
         if outputs.iter().all(|p| of(p).is_none() && p.path.sum.is_none()) {
             return;
         }
@@ -378,7 +380,7 @@ impl<'n> Pass<'n> {
         sum(b, &z, &inputs)
     }
 
-    /// A path that ends in logits.
+    /// Runs a path that ends in logits.
     fn head(&self, b: &mut Builder<'_>, path: &Path) -> Result<()> {
         let mut x = self.seen(path.source)?.clone();
         let n = path.layers.len();

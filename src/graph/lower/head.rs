@@ -8,10 +8,10 @@ use crate::kernel::{Buf, Range};
 use crate::ops::head::{self, Linear};
 use crate::ops::{Array, Tensor, View};
 
-/// The reference's weight of the auxiliary head's cross-entropy in the loss.
+/// Weight of the auxiliary head's cross-entropy in the loss, as in the reference implementation.
 pub const AUXILIARY_WEIGHT: f32 = 0.4;
 
-/// What a linear layer reads.
+/// Input of a linear layer.
 #[derive(Clone, Copy)]
 pub(super) enum Features {
     /// Globally pooled features, [C][N].
@@ -21,7 +21,7 @@ pub(super) enum Features {
 }
 
 impl Features {
-    /// The range a linear layer reads (or whose gradient it writes).
+    /// The range that a linear layer reads, or whose gradient it writes.
     fn range(self) -> Range {
         match self {
             Self::Pooled(array) => array.range(),
@@ -61,7 +61,7 @@ pub(super) fn global_pool(b: &mut Builder<'_>, x: &Seen) -> Features {
     Features::Pooled(pooled)
 }
 
-/// Some channels of a view as a tensor of their own.
+/// Copies some channels of a view into a tensor of their own.
 fn whole(b: &mut Builder<'_>, view: View, first: u32, channels: u32) -> View {
     View { x: materialise(b, view, &[first], channels), coefs: None, relu: false }
 }
@@ -71,7 +71,7 @@ pub(super) fn maps(b: &mut Builder<'_>, x: &Seen) -> Features {
     Features::Maps(gathered(b, x))
 }
 
-/// The linear layer `name` and the loss on its logits: of the classifier, or the auxiliary head's.
+/// The linear layer `name` (the classifier or the auxiliary head) and the loss on its logits.
 pub(super) fn classify(b: &mut Builder<'_>, name: &str, x: Features, c: u32, auxiliary: bool) {
     let n = b.request.batch;
     let (x_channel, x_example) = match x {
@@ -130,7 +130,7 @@ fn labels(b: &Builder<'_>) -> Range {
     Range { buf: Buf::Labels(b.request.split), offset_bytes: 0, len_bytes }
 }
 
-/// Evaluation always asks for the plain likelihood.
+/// Label smoothing of the loss. Only training smooths labels; the other modes ask for the plain likelihood.
 fn label_smoothing(b: &Builder<'_>) -> f32 {
     if b.request.mode == Mode::Train { b.request.lowering.loss.label_smoothing } else { 0.0 }
 }

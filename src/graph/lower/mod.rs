@@ -1,11 +1,13 @@
 //! (network, batch) → dispatches in order, forward and backward.
 //!
-//! The layers run path by path (`route`, `forward`). Each op pushes what undoes it on a tape beside the launch that
-//! does it; the backward pass is the tape in reverse, each gradient written by the first that contributes to it and
-//! added to by the others. With `fuse`, batch norm and ReLU are views that consumers apply while loading, batch norm's
-//! backward is applied while its result is loaded, and convolutions of one kind that are ready at the same time share a
-//! dispatch. Without it, every op stands alone and stores its result: the plain form that the fused one is tested
-//! against.
+//! The layers run path by path (`route`, `forward`). Each op pushes its launch and, on a tape, the step that undoes
+//! the op. The backward pass is the tape in reverse. The first contribution to a gradient writes the gradient, and
+//! the others add to it.
+//!
+//! With `fuse`, batch norm and ReLU are views that consumers apply while loading. Batch norm's backward is stored
+//! once, or (a form of the kernels) applied while its result is loaded. Convolutions of one kind that are ready at
+//! the same time share a dispatch. Without `fuse`, every op is a launch by itself and stores its result. The fused
+//! form is tested against this plain form.
 
 mod convolution;
 mod forward;
@@ -32,12 +34,12 @@ pub use trunk::Trunk;
 use value::Value;
 use wide::{Block, Wide, even};
 
-/// What undoes an op: it passes on the gradient of the op's output.
+/// The step that undoes an op: it passes on the gradient of the op's output.
 type Backward = Box<dyn FnOnce(&mut Builder<'_>) -> Result<()>>;
 
 struct Builder<'a> {
     request: Request<'a>,
-    /// What is computed apart, where the request is for less than a whole child.
+    /// The part that is computed once for all children. `None` if the request is for a whole child.
     trunk: Option<Trunk>,
     dispatches: Vec<Dispatch>,
     /// Bytes of each tensor, by number.
@@ -45,24 +47,24 @@ struct Builder<'a> {
     values: BTreeMap<Buf, Value>,
     tape: Vec<Backward>,
     partials: Partials,
-    /// Weights that the child uses and their places in `Packed`, and that buffer's length in elements.
+    /// Weights that the child uses and their places in `Packed`; then the length of `Packed` in elements.
     copies: Vec<(Param, Param)>,
     packed: u32,
-    /// Tensors that the backward pass computes again instead of having them kept.
+    /// Tensors that are computed again in the backward pass instead of being kept.
     again: BTreeSet<u32>,
 }
 
-/// What a request is lowered to.
+/// Result of lowering a request.
 pub struct Lowered {
-    /// Launches in order, on tensors that are not placed yet.
+    /// Launches in order. Their tensors have no places yet.
     pub dispatches: Vec<Dispatch>,
     /// Bytes of each tensor, by number.
     pub sizes: Vec<u64>,
     /// Bytes of the packed weights.
     pub packed_bytes: u64,
-    /// The first launch of the backward pass, or how many launches there are.
+    /// Index of the first launch of the backward pass, or the number of launches if there is no backward pass.
     pub backward: usize,
-    /// Tensors, written before `backward`, that are to be computed again after it.
+    /// Tensors written before `backward` that are computed again after it.
     pub again: BTreeSet<u32>,
 }
 
@@ -114,7 +116,7 @@ impl Builder<'_> {
         self.request.lowering.tuning
     }
 
-    /// Whether gradients of weights are wanted, and not only what leads to those of factors.
+    /// Whether the plan computes gradients of weights. Otherwise it computes only those that lead to the factors.
     fn wants_weights(&self) -> bool {
         self.request.mode == Mode::Train
     }
@@ -127,12 +129,13 @@ impl Builder<'_> {
         self.dispatches.push(dispatch);
     }
 
-    /// Puts what undoes the last op on the tape.
+    /// Puts the step that undoes the last op on the tape.
     fn undo(&mut self, back: impl FnOnce(&mut Builder<'_>) -> Result<()> + 'static) {
         self.tape.push(Box::new(back));
     }
 
-    /// Places in `Packed` for parameters that one kernel reads together: (there, in v), side by side.
+    /// Places in `Packed` for parameters that one kernel reads together. They lie side by side, and come as (place
+    /// in `Packed`, place in v).
     fn pack(&mut self, names: &[String]) -> Vec<(Param, Param)> {
         self.packed = self.packed.next_multiple_of(64);
         let mut places = Vec::new();
@@ -152,7 +155,7 @@ impl Builder<'_> {
         Array { buf: Buf::Tensor(self.sizes.len() as u32 - 1), offset_bytes: 0, bytes }
     }
 
-    /// Coefficients of `channels` channels.
+    /// Coefficients for `channels` channels.
     fn coefs_array(&mut self, channels: u32) -> Array {
         let array = self.array(u64::from(channels) * 16);
         match array.buf {
@@ -167,24 +170,27 @@ impl Builder<'_> {
         tensor
     }
 
-    /// Room for `channels` channels, a multiple of `unit` but for the last, of which no unit is torn apart.
+    /// Tensors for `channels` channels. Each tensor but the last has a multiple of `unit` channels, so that no unit
+    /// is split.
     fn wide(&mut self, channels: u32, unit: u32, map: Map) -> Wide {
-        // Rows of weights are read in quads, so parts have a multiple of four channels.
+        // Rows of weights are read in quads, so each part has a multiple of four channels.
         let unit = if unit.is_multiple_of(4) { unit } else { 2 * unit };
-        // Batch norm binds a tensor's coefficients as one uniform.
+        // Batch norm binds the coefficients of a tensor as one uniform.
         let most = self.fit(unit, map).min(((UNIFORM_BYTES / 16) as u32 / unit).max(1));
         let each = even(channels.div_ceil(unit), most) * unit;
         let firsts = (0..channels).step_by(each as usize);
         Wide::side_by_side(firsts.map(|first| self.tensor(each.min(channels - first), map)).collect())
     }
 
-    /// How many blocks of `channels` channels fit a page; one that does not is refused when it is placed.
+    /// Number of blocks of `channels` channels that fit a page, at least one. A block that does not fit is refused
+    /// when it is placed.
     fn fit(&self, channels: u32, map: Map) -> u32 {
         let bytes = Tensor { buf: Buf::V, channels, map }.bytes();
         (self.request.lowering.page_bytes / bytes).max(1) as u32
     }
 
-    /// x is computed again in the backward pass: always if that costs next to nothing, or to save memory.
+    /// Marks x as computed again in the backward pass. `for_nothing` says that this costs next to nothing, so it is
+    /// always done; otherwise it is done only to save memory.
     fn again(&mut self, x: Buf, for_nothing: bool) {
         if let Buf::Tensor(id) = x
             && (for_nothing || self.request.lowering.memory == Memory::Low)

@@ -1,4 +1,5 @@
-//! Batch norm: statistics and coefficients forward, through which consumers read; sums and coefficients backward.
+//! Batch norm. Forward has statistics, and coefficients that consumers apply while reading; backward has sums and
+//! coefficients.
 
 use super::partial::Chunks;
 use super::{Block, Builder, Mode};
@@ -8,7 +9,7 @@ use crate::network::{Kind, Layer};
 use crate::ops::batch_norm::{BatchNorm, GradSource, Norm};
 use crate::ops::{GradView, Tensor, View, elementwise};
 
-/// What a layer of batch norm does to each channel, from the parameters that exist.
+/// The batch norm of a layer, with the parameters that the layout has.
 pub(super) fn of_layer(b: &Builder<'_>, layer: &Layer) -> Norm {
     let Kind::Norm { affine: true, .. } = layer.kind else { return Norm::Plain };
     let [gamma, beta] = ["weight", "bias"].map(|what| b.param(&format!("{}.{what}", layer.name)));
@@ -18,8 +19,8 @@ pub(super) fn of_layer(b: &Builder<'_>, layer: &Layer) -> Norm {
     Norm::Affine { gamma, beta, running }
 }
 
-/// Batch norm of the blocks that x consists of: afterwards views read it normalised. `store`: the kernel that wrote x
-/// cannot apply batch norm's backward while it loads.
+/// Batch norm of the blocks of x. Afterwards views read x normalised. `store` says that the kernel that wrote x
+/// cannot apply batch norm's backward while loading.
 pub(super) fn norm(b: &mut Builder<'_>, x: Tensor, blocks: Vec<Norm>, store: bool) {
     let coefs = match b.coefs(x.buf) {
         Some(coefs) => coefs,
@@ -57,7 +58,7 @@ fn backward(b: &mut Builder<'_>, op: &BatchNorm, store: bool) -> Result<()> {
             None if aliased => return Err(Error::internal("a block of a tensor has no gradient")),
             None => GradSource { channel: first, multiplier: 1.0, drop: 0 },
         });
-        // Nothing reads this block: its gradient is zero.
+        // Nothing reads this block, so its gradient is zero.
         if !aliased && !b.is_written(seen, first) {
             b.push(elementwise::clear(dz, first, op.block));
             b.mark(Block { tensor: seen, first, len: op.block });
@@ -85,7 +86,7 @@ fn backward(b: &mut Builder<'_>, op: &BatchNorm, store: bool) -> Result<()> {
     let tuning = b.tuning();
     b.dispatches.extend(op.backward(&g, &sources, partial, dparams, &tuning));
     if store || !b.fuse() || tuning.stored_dy == 1 {
-        // Not in place: several operations may read one dz.
+        // The result is not stored in place, because several operations may read one dz.
         let dx = b.tensor(op.x.channels, op.x.map);
         b.value(op.x.buf).dy = Some(dx);
         b.push(op.backward_apply(&g, &sources, dx));

@@ -1,22 +1,22 @@
-//! Partial sums of weight gradients: they wait in one array and are added to the gradient together.
+//! Partial sums of weight gradients. They are collected in one array and added to the gradient together.
 
 use super::{Builder, Mode};
 use crate::kernel::Buf;
 use crate::ops::reduce::Rows;
 use crate::ops::{Array, Param, reduce};
 
-/// Partial sums are added up when this many elements wait (1 MiB).
+/// Partial sums are added up when more than this many elements are collected (1 MiB).
 const FLUSH_ELEMENTS: u32 = 256 << 10;
 
-/// What waits.
+/// The partial sums collected so far.
 #[derive(Default)]
 pub(super) struct Partials {
-    /// The array's number, and its length in elements.
+    /// Tensor number of the array, and the length of the array in elements.
     array: Option<(u32, u32)>,
     reductions: Vec<reduce::Task>,
 }
 
-/// Sums that belong together: where they start, how many there are and how far apart.
+/// Partial sums that belong together: first element, number of chunks, and elements from one chunk to the next.
 #[derive(Clone, Copy)]
 pub(super) struct Chunks {
     pub first: u32,
@@ -25,7 +25,7 @@ pub(super) struct Chunks {
 }
 
 impl Builder<'_> {
-    /// Room for `elements` partial sums, and where they start in their array.
+    /// Room for `elements` partial sums. Returns their range and their first element in the array.
     pub(super) fn partial(&mut self, elements: u32) -> (Array, u32) {
         let most = self.request.lowering.page_bytes / 4;
         let padded = elements.next_multiple_of(64);
@@ -45,22 +45,22 @@ impl Builder<'_> {
         (Array { buf: Buf::Tensor(id), offset_bytes: u64::from(len) * 4, bytes }, len)
     }
 
-    /// The sum of chunks of `elements` numbers is a part of the gradient of `target`; of some of its columns, if `rows`
-    /// says so.
+    /// Registers that the sum of chunks of `elements` numbers is a part of the gradient of `target`. With `rows`
+    /// the sum belongs to some columns of `target` only.
     pub(super) fn reduction(&mut self, chunks: Chunks, elements: u32, target: Param, rows: Option<Rows>) {
         let rows = rows.filter(|rows| rows.len < rows.pitch);
         let Chunks { first, count, stride } = chunks;
         self.partials.reductions.push(reduce::Task { first, chunks: count, stride, elements, target, rows });
     }
 
-    /// Adds the sums to the accumulated gradient if many wait.
+    /// Adds the partial sums to the accumulated gradient if many are collected.
     pub(super) fn flush_if_many(&mut self) {
         if self.partials.array.is_some_and(|(_, elements)| elements > FLUSH_ELEMENTS) {
             self.flush();
         }
     }
 
-    /// Adds the waiting partial sums to the accumulated gradient.
+    /// Adds the collected partial sums to the accumulated gradient.
     pub(super) fn flush(&mut self) {
         let tasks = std::mem::take(&mut self.partials.reductions);
         if let Some((id, elements)) = self.partials.array.take() {

@@ -1,4 +1,4 @@
-//! Pools: 3x3 windows of groups of operations, and the auxiliary head's.
+//! Pools: 3x3 windows of groups of operations, and the pool of the auxiliary head.
 
 use super::view::{Seen, plain, view};
 use super::{Block, Builder, Wide};
@@ -22,7 +22,7 @@ pub(super) fn pool(
     let bytes = Pool::index_bytes(y, c * targets.len() as u32);
     let index = max.then(|| b.array(bytes));
     if let Some(index) = index {
-        // A launch writes both.
+        // One launch writes both y and the taps, so the taps are computed again if y is.
         b.again(index.buf, b.is_again(y.buf));
     }
     let task = |(&source, &target): (&u32, &u32)| pool::Task { source, target, dz: 0, drop: 0 };
@@ -49,7 +49,7 @@ pub(super) fn pool(
 pub(super) fn to_2x2(b: &mut Builder<'_>, x: &Seen, stride: Option<usize>) -> Seen {
     let (window, stride) = stride.map_or((0, 1), |stride| (5, stride as u32));
     let mut tensors = Vec::new();
-    // The kernel rectifies while it loads.
+    // The kernel applies ReLU while loading.
     let unrectified = Seen { relu: false, ..x.clone() };
     for (_, x) in plain(b, &unrectified) {
         let y = b.tensor(x.channels, Map { n: x.map.n, h: 2, w: 2 });

@@ -1,4 +1,4 @@
-//! What a plan depends on.
+//! Everything that a plan depends on.
 
 use super::head::AUXILIARY_WEIGHT;
 use crate::graph::layout::Layout;
@@ -6,56 +6,57 @@ use crate::graph::memory::PAGE_BYTES;
 use crate::network::Net;
 use crate::ops::Tuning;
 
-/// What a plan computes.
+/// The quantities that a plan computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// Log-likelihoods, with the batch's statistics in every batch norm.
     Likelihood,
     /// Log-likelihoods with running statistics (final networks).
     Evaluate,
-    /// Log-likelihoods (with label smoothing: minus each example's loss), then the gradient of the mean loss
-    /// ([`Loss`]), added to `Grad` times `scalars[0]`.
+    /// Log-likelihoods (with label smoothing: minus each example's loss). Then the gradient of the mean loss
+    /// ([`Loss`]), times `scalars[0]`, is added to `Grad`.
     Train,
-    /// Log-likelihoods, then the gradient of the mean loss with respect to the factors of a mixed network's
-    /// paths, each shared by all examples, added to `MixGrad` times `scalars[0]`.
+    /// Log-likelihoods. Then the gradient of the mean loss with respect to the factors of a mixed network's paths,
+    /// times `scalars[0]`, is added to `MixGrad`. All examples share a factor.
     Factors,
 }
 
-/// Which part of a child a plan computes.
+/// The part of a child that a plan computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Extent {
-    /// All of it.
+    /// The whole child.
     #[default]
     Whole,
-    /// What no architecture changes, such as the stem and what reads only it, into `Trunk`.
-    /// With [`Mode::Train`] this is computed again and then the backward pass, from `TrunkGrad`.
+    /// The part that is the same for every architecture, such as the stem and the layers that read only the stem.
+    /// The outputs go into `Trunk`. With [`Mode::Train`] the trunk is computed again, and then its backward pass
+    /// runs from `TrunkGrad`.
     Trunk,
-    /// The rest, from `Trunk`; its gradient is added to `TrunkGrad`.
+    /// The rest of the child, from `Trunk`. Its gradient with respect to `Trunk` is added to `TrunkGrad`.
     Branch,
 }
 
 /// How a plan is lowered.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lowering {
-    /// Views, batch norm's backward while loading, shared dispatches.
+    /// Whether ops are fused: views, shared dispatches, and (with `stored_dy` 0) batch norm's backward while loading.
     pub fuse: bool,
-    /// Which form of each kernel.
+    /// The form of each kernel.
     pub tuning: Tuning,
-    /// What is minimised.
+    /// The loss that training minimises.
     pub loss: Loss,
-    /// What the backward pass computes again.
+    /// Which tensors the backward pass computes again.
     pub memory: Memory,
-    /// Largest tensor, in bytes: at most [`PAGE_BYTES`].
+    /// Largest tensor in bytes, at most [`PAGE_BYTES`].
     pub page_bytes: u64,
 }
 
-/// What [`Mode::Train`] minimises: the mean over the batch of
-/// (1-ε)·CE(target) + ε·mean_k CE(k), of the classifier and, weighted, of the auxiliary head.
+/// The loss that [`Mode::Train`] minimises: the mean over the batch of (1-ε)·CE(target) + ε·mean_k CE(k) for the
+/// classifier, plus the weighted mean for the auxiliary head.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Loss {
     /// ε, PyTorch's `label_smoothing`.
     pub label_smoothing: f32,
-    /// Weight of the auxiliary head's part.
+    /// Weight of the auxiliary head's loss.
     pub auxiliary: f32,
 }
 
@@ -65,15 +66,15 @@ impl Default for Loss {
     }
 }
 
-/// What of the forward pass is kept for the backward pass. Gradients are the same, bit for bit.
+/// Which tensors of the forward pass are kept for the backward pass. Gradients have the same bits in both cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Memory {
-    /// All but what costs next to nothing to compute again: pools and subsampled maps.
+    /// Everything is kept except pools and subsampled maps, which cost next to nothing to compute again.
     #[default]
     Normal,
-    /// Inputs of cells and operations, nodes, and the middle of separable convolutions; the rest is
-    /// computed again when the backward pass comes to it.
+    /// Inputs of cells and operations, nodes, and the middle of separable convolutions are kept. The rest is
+    /// computed again when the backward pass needs it.
     Low,
 }
 
@@ -94,18 +95,18 @@ impl Default for Lowering {
 pub struct Request<'a> {
     /// The child, or the mixed network.
     pub net: &'a Net,
-    /// Where its parameters lie.
+    /// The places of the parameters.
     pub layout: &'a Layout,
-    /// Examples.
+    /// Examples of a batch.
     pub batch: u32,
-    /// What to compute.
+    /// The quantities to compute.
     pub mode: Mode,
-    /// Which part of the child.
+    /// The part of the child to compute.
     pub extent: Extent,
-    /// Which of the input buffers (`Images(split)`, `Labels(split)`) to read.
+    /// The input buffers to read (`Images(split)`, `Labels(split)`).
     pub split: u8,
     /// Whether drop-path factors are given in `DropPath`.
     pub drop_path: bool,
-    /// How.
+    /// How the plan is lowered.
     pub lowering: Lowering,
 }

@@ -1,8 +1,9 @@
 //! The layers of a network → the order in which they run: blocks, levels, paths.
 //!
-//! A path is a chain of layers from one joint to the next: it ends at a joint, in a sum, or at logits. It is ready when
-//! its joint is. Within a block, a joint of an earlier block is at level 0, the end of a path one above the path's
-//! joint, and a sum one above the highest of its terms. Paths of one level can run side by side.
+//! A path is a chain of layers from one joint to the next: the path ends at a joint, in a sum, or at logits. A path
+//! is ready when the joint that it reads is ready. Within a block, joints of earlier blocks are at level 0. The end
+//! of a path is one level above the joint that the path reads. A sum is one level above its highest term. Paths of
+//! one level can run side by side.
 
 use std::collections::BTreeMap;
 
@@ -11,29 +12,29 @@ use crate::network::{Kind, Layer, Net};
 /// A chain of layers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Path {
-    /// The joint that it reads.
+    /// The joint that the path reads.
     pub source: usize,
-    /// Its layers in order.
+    /// The layers of the path in order.
     pub layers: Vec<usize>,
-    /// The sum that it ends in.
+    /// The sum that the path ends in, if it ends in one.
     pub sum: Option<usize>,
     level: usize,
 }
 
 impl Path {
-    /// Its last layer.
+    /// The last layer of the path.
     pub fn end(&self) -> usize {
         self.layers[self.layers.len() - 1]
     }
 
-    /// How many of its layers compute something that is stored: all but batch norms and ReLUs at its end.
+    /// Number of layers whose values are stored: all but batch norms and ReLUs at the end of the path.
     pub fn n_stored(&self, net: &Net) -> usize {
         let is_view = |l: &&usize| matches!(net.layers[**l].kind, Kind::Norm { .. } | Kind::Relu);
         self.layers.len() - self.layers.iter().rev().take_while(is_view).count()
     }
 }
 
-/// What is ready at the same time.
+/// Paths and sums that are ready at the same time.
 #[derive(Debug, Default)]
 pub(super) struct Level {
     pub paths: Vec<Path>,
@@ -41,10 +42,10 @@ pub(super) struct Level {
     pub sums: Vec<usize>,
 }
 
-/// All levels by block and number, and where sums lie in concatenations.
+/// All levels by block and number, and the places of sums in concatenations.
 pub(super) struct Route {
     pub levels: BTreeMap<(usize, usize), Level>,
-    /// For a sum: the concatenation that it is a part of, and its first channel there.
+    /// For a sum that is a part of a concatenation: the concatenation, and the first channel of the sum there.
     pub part_of: BTreeMap<usize, (usize, u32)>,
 }
 
@@ -77,7 +78,8 @@ impl Route {
                             None => levels.push(from(x)),
                         }
                     }
-                    // A sum of nothing is ready with those that read the block's inputs only.
+                    // A sum without terms is at level 1, like a sum of paths that read the outputs of the block's
+                    // first level.
                     let level = levels.into_iter().max().unwrap_or(1);
                     joint_level[i] = level + 1;
                     route.levels.entry((layer.block, level)).or_default().sums.push(i);
@@ -104,7 +106,7 @@ impl Route {
         route
     }
 
-    /// Leaves only what `wanted` says of the layer that a path or a sum ends with.
+    /// Keeps only the paths and sums whose last layer is `wanted`.
     pub fn retain(&mut self, net: &Net, wanted: impl Fn(&Layer) -> bool) {
         for level in self.levels.values_mut() {
             level.paths.retain(|path| wanted(&net.layers[path.end()]));

@@ -1,6 +1,7 @@
-//! Sums of terms: a node's two, or those of a mixed network, each with its factor.
+//! Sums of terms: the two terms of a node, or the terms of a mixed network, each with its factor.
 //!
-//! The gradient of an operation's output that goes into a sum is the sum's own times a factor: an alias, not a copy.
+//! The gradient of an operation's output that is a term of a sum is the gradient of the sum times a factor. So the
+//! gradient is an alias, not a copy.
 
 use super::partial::Chunks;
 use super::value::Alias;
@@ -16,11 +17,11 @@ use crate::ops::{Param, Tensor, View, elementwise};
 pub(super) struct Input {
     pub value: Seen,
     pub term: Term,
-    /// Whether it is a joint, read as it is, and not the output of an operation.
+    /// Whether the input is a joint that is read as it is. Otherwise the input is the output of an operation.
     pub identity: bool,
 }
 
-/// z = the inputs, where z is `z.len` channels of a tensor.
+/// z = the sum of the inputs.
 pub(super) fn sum(b: &mut Builder<'_>, z: &Seen, inputs: &[Input]) -> Result<()> {
     let blocks = z.blocks();
     for (at, z) in &blocks {
@@ -36,7 +37,7 @@ pub(super) fn sum(b: &mut Builder<'_>, z: &Seen, inputs: &[Input]) -> Result<()>
                 let view = View { x: tensor, coefs: b.coefs(tensor.buf), relu: true };
                 x = materialise(b, view, &[x.first], x.len).into();
             }
-            // What is materialised passes its gradient on like a joint.
+            // A materialised term passes on its gradient like a joint.
             terms.push(Part { x, term: input.term, identity: input.identity || input.value.relu });
         }
         if inputs.iter().any(|input| input.term.factor.is_some()) {
@@ -55,7 +56,7 @@ struct Part {
     identity: bool,
 }
 
-/// The first factor of a term in the array of factors.
+/// Position of a term's first factor in the array of factors.
 fn first_factor(b: &Builder<'_>, number: Option<usize>) -> Option<u32> {
     number.map(|number| number as u32 * b.request.batch)
 }
@@ -101,8 +102,8 @@ fn node(b: &mut Builder<'_>, z: Block, parts: &[Part]) -> Result<()> {
     Ok(())
 }
 
-/// z_k = Σ factor · o(z_i) over all inputs i < k and all operations o (Eq. 2); by tensor, those without a batch norm of
-/// their own apart.
+/// z_k = Σ factor · o(z_i) over all inputs i < k and all operations o (Eq. 2). There is a launch per tensor of
+/// terms. Joints and outputs of operations never share a tensor.
 fn mixed(b: &mut Builder<'_>, z: Block, parts: &[Part]) {
     let mut sums: Vec<(Mix, bool)> = Vec::new();
     for part in parts {
@@ -144,7 +145,7 @@ fn mix_back(b: &mut Builder<'_>, op: &Mix, identities: bool) {
         let (partial, first) = b.partial(each * op.terms.len() as u32);
         b.push(op.backward_factors(dz, partial));
         for (i, term) in (0..).zip(&op.terms) {
-            // The sum of neighbours.
+            // The partial sums of a term lie next to each other, one element each.
             let chunks = Chunks { first: first + i * each, count: each, stride: 1 };
             b.reduction(chunks, 1, Param { offset: term.number, len: 1 }, None);
         }

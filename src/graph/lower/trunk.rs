@@ -1,8 +1,10 @@
-//! What no architecture changes, such as the stem and what reads only it.
+//! The trunk: the part of a network that is the same for every architecture, such as the stem and the layers that
+//! read only the stem.
 //!
-//! All children of a step read one batch with the same weights, so this part is computed once for all of them
-//! ([`Extent::Trunk`]); each child starts from it and adds its gradient to one sum ([`Extent::Branch`]), from
-//! which one backward pass goes on: ∂v of the trunk is linear in the gradient of what it gives.
+//! All children of a step read one batch with the same weights, so the trunk is computed once for all of them
+//! ([`Extent::Trunk`]). Each child starts from the trunk's outputs and adds its gradient to one sum
+//! ([`Extent::Branch`]). One backward pass of the trunk starts from that sum, because ∂v of the trunk is linear in
+//! the gradient of its outputs.
 
 use super::route::Route;
 use super::{Builder, Extent, Lowering};
@@ -15,31 +17,32 @@ use crate::ops::{Array, MAX_TASKS, Map, Tensor, UNIFORM_BYTES};
 pub struct TrunkOutput {
     /// The values, before batch norm.
     pub tensor: Tensor,
-    /// Their coefficients.
+    /// The coefficients of the values.
     pub coefs: Array,
-    /// The layers whose values these are, and the first channel of each.
+    /// The layers whose values are in the tensor, and the first channel of each layer.
     pub joints: Vec<(usize, u32)>,
 }
 
 /// The tensors between trunk and children.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trunk {
-    /// Each with its coefficients.
+    /// The tensors with their coefficients.
     pub outputs: Vec<TrunkOutput>,
     /// Bytes of all coefficients.
     pub coefs_bytes: u64,
 }
 
 impl Trunk {
-    /// The part of a network that is computed once for all children. None for a final network, whose running statistics
-    /// would move twice; none unfused, where what is read is not what is stored; none where an output is too large for
-    /// one page.
+    /// The part of a network that is computed once for all children. `None` in three cases: a final network,
+    /// because batch norm's running statistics would be updated twice; an unfused lowering, because children read
+    /// other tensors than the stored ones; and an output that is too large for one page.
     pub fn of(net: &Net, batch: u32, lowering: &Lowering) -> Option<Self> {
         let keeps_statistics = net.layers.iter().any(|l| matches!(l.kind, Kind::Norm { running: true, .. }));
         if keeps_statistics || !lowering.fuse {
             return None;
         }
-        // Outputs are what is read by the rest only, whichever architecture that is.
+        // An output is a fixed value that no fixed layer reads. Only the rest of a child reads the output,
+        // whichever architecture the child has.
         let mut inner = vec![false; net.layers.len()];
         for layer in net.layers.iter().filter(|l| l.fixed) {
             layer.inputs.iter().for_each(|x| inner[*x] = true);
@@ -72,7 +75,7 @@ impl Trunk {
         (!outputs.is_empty()).then_some(Self { outputs, coefs_bytes })
     }
 
-    /// Where the sum of the children's gradients of an output is.
+    /// The sum of the children's gradients of an output.
     pub fn gradient(output: Tensor) -> Tensor {
         let buf = match output.buf {
             Buf::Trunk(i) => Buf::TrunkGrad(i),
@@ -81,14 +84,15 @@ impl Trunk {
         Tensor { buf, ..output }
     }
 
-    /// The output that layer `end` begins, where the trunk itself is computed.
+    /// The output whose first joint is layer `end`, if the trunk itself is computed.
     pub(super) fn output(&self, extent: Extent, end: usize) -> Option<Tensor> {
         let begins = |o: &&TrunkOutput| o.joints[0].0 == end;
         self.outputs.iter().find(begins).filter(|_| extent == Extent::Trunk).map(|o| o.tensor)
     }
 }
 
-/// Outputs of the trunk are read, and their gradients added to, like any other tensor's.
+/// Registers the outputs of the trunk, so that they are read and their gradients are added to like those of any
+/// other tensor.
 pub(super) fn know(b: &mut Builder<'_>) {
     let outputs = b.trunk.as_ref().map(|t| t.outputs.clone()).unwrap_or_default();
     for TrunkOutput { tensor, coefs, .. } in outputs {

@@ -1,4 +1,5 @@
-//! What the lowering knows of a tensor, in one record: how it is read, and where its gradient is.
+//! One record per tensor with everything that the lowering knows: how the tensor is read, and where its gradient
+//! is.
 
 use super::{Block, Builder};
 use crate::Result;
@@ -6,42 +7,42 @@ use crate::error::Error;
 use crate::kernel::Buf;
 use crate::ops::{Array, GradView, Tensor};
 
-/// Where the gradient of a block of channels is to be found: in that of another tensor, times a factor.
+/// The place of the gradient of a block of channels: the gradient of another tensor, times a factor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Alias {
-    /// The channels.
+    /// The block of channels.
     pub of: Block,
-    /// The tensor whose gradient it is, and the first channel there.
+    /// The other tensor, and the first channel in its gradient.
     pub tensor: Tensor,
     pub channel: u32,
-    /// The factor.
+    /// Factor of the gradient.
     pub multiplier: f32,
-    /// The first drop-path factor, or factor of a mixed network.
+    /// The first drop-path factor, or the first factor of a mixed network.
     pub drop: Option<u32>,
 }
 
-/// A gradient and which of its channels hold something already.
+/// A gradient, and which of its channels already hold something.
 #[derive(Debug)]
 struct Gradient {
     tensor: Tensor,
     written: Vec<bool>,
 }
 
-/// What is known of a tensor.
+/// Everything that is known of a tensor.
 #[derive(Debug, Default)]
 pub(super) struct Value {
-    /// Batch-norm coefficients of its channels.
+    /// Batch-norm coefficients of the tensor's channels.
     pub coefs: Option<Array>,
-    /// Unfused: norm(x) made real.
+    /// Unfused only: the tensor that stores norm(x).
     pub normed: Option<Tensor>,
-    /// Blocks whose gradient is another tensor's.
+    /// Blocks whose gradient is a part of another tensor's gradient.
     pub aliases: Vec<Alias>,
     gradient: Option<Gradient>,
     /// Coefficients of batch norm's backward pass.
     pub grad_coefs: Option<Array>,
-    /// The gradient behind batch norm's backward pass, where it is stored.
+    /// The gradient after batch norm's backward pass, if it is stored.
     pub dy: Option<Tensor>,
-    /// Of pooled features: their gradient.
+    /// The gradient of pooled features.
     pub features: Option<Array>,
 }
 
@@ -52,7 +53,7 @@ impl Value {
 }
 
 impl Builder<'_> {
-    /// What is known of the tensor in `buf`.
+    /// The record of the tensor in `buf`.
     pub(super) fn value(&mut self, buf: Buf) -> &mut Value {
         self.values.entry(buf).or_default()
     }
@@ -61,12 +62,12 @@ impl Builder<'_> {
         self.values.get(&buf)?.coefs
     }
 
-    /// What consumers of x see of its batch norm: x itself, read through coefficients, or norm(x).
+    /// The tensor that consumers of x read: x itself, through coefficients, or the tensor that stores norm(x).
     pub(super) fn seen(&self, x: Tensor) -> Tensor {
         self.values.get(&x.buf).and_then(|v| v.normed).unwrap_or(x)
     }
 
-    /// The gradient tensor of x: of what its consumers see.
+    /// The gradient of x, or of norm(x) if consumers read x through coefficients.
     pub(super) fn gradient(&mut self, x: Tensor) -> Tensor {
         if let Some(gradient) = &self.value(x.buf).gradient {
             return gradient.tensor;
@@ -76,7 +77,7 @@ impl Builder<'_> {
         tensor
     }
 
-    /// Makes `tensor` the gradient of x; `written`: whether it holds something already.
+    /// Makes `tensor` the gradient of x. `written` says whether `tensor` already holds something.
     pub(super) fn set_gradient(&mut self, x: Tensor, tensor: Tensor, written: bool) {
         let written = vec![written; x.channels as usize];
         self.value(x.buf).gradient = Some(Gradient { tensor, written });
@@ -87,7 +88,7 @@ impl Builder<'_> {
         gradient.is_some_and(|g| g.written[channel as usize])
     }
 
-    /// The gradient of these channels holds something from now on.
+    /// Marks the gradient of these channels as written.
     pub(super) fn mark(&mut self, block: Block) {
         self.gradient(block.tensor);
         if let Some(g) = &mut self.value(block.tensor.buf).gradient {
@@ -99,8 +100,9 @@ impl Builder<'_> {
         self.values.get(&x.buf)?.alias(channel).copied()
     }
 
-    /// The gradient of all of x as it is: in one tensor, that of x or the one that all its blocks' gradients are in.
-    /// With it the factors of these blocks, if they have any.
+    /// The one tensor that holds the gradient of all of x before batch norm's backward pass: the gradient of x, or
+    /// the tensor that the gradients of all blocks of x are aliases of. If the blocks have factors, the array of
+    /// factors comes with the tensor.
     pub(super) fn raw_gradient(&mut self, x: Tensor) -> Result<(Tensor, Option<Array>)> {
         let aliases = std::mem::take(&mut self.value(x.buf).aliases);
         let found = match aliases.first() {
@@ -119,7 +121,7 @@ impl Builder<'_> {
         Ok(found)
     }
 
-    /// How the producer of y reads its gradient.
+    /// How the op that computed y reads the gradient of y.
     pub(super) fn grad_view(&mut self, y: Tensor) -> Result<GradView> {
         if let Some(dy) = self.value(y.buf).dy {
             return Ok(GradView { dz: dy, bn: None, drop: None });
@@ -129,7 +131,7 @@ impl Builder<'_> {
         Ok(GradView { dz, bn, drop })
     }
 
-    /// The channel of the gradient tensor that belongs to `channel` of y, and its first factor.
+    /// The channel of the gradient tensor that belongs to `channel` of y, and the first factor of that channel.
     pub(super) fn grad_channel(&self, y: Tensor, channel: u32) -> (u32, u32) {
         let stored = self.values.get(&y.buf).is_some_and(|v| v.dy.is_some());
         match self.alias(y, channel).filter(|_| !stored) {
@@ -138,7 +140,8 @@ impl Builder<'_> {
         }
     }
 
-    /// The factors that gradients of blocks may be multiplied with: a mixed network's, or those of drop-path.
+    /// The factors that gradients of blocks may be multiplied with: those of a mixed network, or those of
+    /// drop-path.
     pub(super) fn factors(&self) -> Array {
         let net = self.request.net;
         let (buf, count) =

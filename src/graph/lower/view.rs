@@ -1,15 +1,16 @@
-//! How an op reads a value: through batch norm's coefficients and ReLU, or, unfused, from a tensor made for it.
+//! How an op reads a value: through batch norm's coefficients and ReLU, or (unfused) from a tensor that stores the
+//! result.
 
 use super::{Block, Builder, Wide};
 use crate::error::{Error, Result};
 use crate::ops::elementwise::{self, ApplyBackward};
 use crate::ops::{Tensor, View};
 
-/// A value: channels of tensors, perhaps to be read through ReLU.
+/// A value: channels of tensors that may be read through ReLU.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub wide: Wide,
-    /// The first channel of each path's value, of as many channels each.
+    /// The first channel of each path's value. All values have the same number of channels.
     pub firsts: Vec<u32>,
     pub channels: u32,
     pub relu: bool,
@@ -21,12 +22,13 @@ impl Seen {
         Self { wide, firsts: vec![first], channels, relu: false }
     }
 
-    /// Its channels by tensor, each block with its distance from the first; of several values, of the first.
+    /// The blocks of the value in each tensor, each with its distance from the value's first channel. If there are
+    /// several values, these are the blocks of the first value.
     pub fn blocks(&self) -> Vec<(u32, Block)> {
         self.wide.blocks(self.firsts[0], self.channels)
     }
 
-    /// The one tensor that all values are in, and their first channels there.
+    /// The one tensor that holds all values, and the first channel of each value there.
     pub fn single(&self) -> Result<(Tensor, Vec<u32>)> {
         let (tensor, _) = self.wide.at(self.firsts[0]);
         let mut firsts = Vec::new();
@@ -40,8 +42,8 @@ impl Seen {
     }
 }
 
-/// A way to read values of `channels` channels from `firsts` on in x. Without fusion ReLU makes a new tensor of them;
-/// `firsts` then say where they are in it.
+/// A way to read values of `channels` channels from `firsts` on in x. Without fusion, ReLU stores the values in a
+/// new tensor, and `firsts` are changed to the positions there.
 pub(super) fn view(b: &mut Builder<'_>, x: Tensor, firsts: &mut [u32], channels: u32, relu: bool) -> View {
     let x = b.seen(x);
     let view = View { x, coefs: b.coefs(x.buf), relu };
@@ -59,7 +61,7 @@ pub(super) fn view(b: &mut Builder<'_>, x: Tensor, firsts: &mut [u32], channels:
     View { x: y, coefs: None, relu: false }
 }
 
-/// A tensor with the values of blocks of a view, side by side.
+/// Stores blocks of a view side by side in a new tensor.
 pub(super) fn materialise(b: &mut Builder<'_>, view: View, firsts: &[u32], channels: u32) -> Tensor {
     let y = b.tensor(firsts.len() as u32 * channels, view.x.map);
     let blocks: Vec<(u32, u32)> = (0..).map(|i| i * channels).zip(firsts).map(|(to, s)| (*s, to)).collect();
@@ -67,7 +69,7 @@ pub(super) fn materialise(b: &mut Builder<'_>, view: View, firsts: &[u32], chann
     y
 }
 
-/// Writes blocks of a view, as (first channel there, first channel of y), into y.
+/// Writes blocks of a view into y. A block is (first channel in the view, first channel in y).
 fn copy_into(b: &mut Builder<'_>, view: View, y: Tensor, blocks: Vec<(u32, u32)>, channels: u32) {
     for &(from, to) in &blocks {
         b.push(elementwise::apply(&view, from, y, to, channels));
@@ -85,13 +87,13 @@ fn copy_into(b: &mut Builder<'_>, view: View, y: Tensor, blocks: Vec<(u32, u32)>
     });
 }
 
-/// How the channels of a value in one tensor are read.
+/// How a block of a value is read.
 fn block_view(b: &Builder<'_>, block: Block, relu: bool) -> View {
     let seen = b.seen(block.tensor);
     View { x: seen, coefs: b.coefs(seen.buf), relu }
 }
 
-/// The value as a plain tensor or several: itself, where nothing is to be applied to it.
+/// The value as plain tensors: the tensors themselves where nothing has to be applied, otherwise new tensors.
 pub(super) fn plain(b: &mut Builder<'_>, x: &Seen) -> Vec<(u32, Tensor)> {
     let mut tensors = Vec::new();
     for (at, block) in x.blocks() {
@@ -107,7 +109,7 @@ pub(super) fn plain(b: &mut Builder<'_>, x: &Seen) -> Vec<(u32, Tensor)> {
     tensors
 }
 
-/// The value as a plain tensor.
+/// The value as one plain tensor.
 pub(super) fn gathered(b: &mut Builder<'_>, x: &Seen) -> Tensor {
     let blocks = x.blocks();
     let y = b.tensor(x.channels, blocks[0].1.tensor.map);

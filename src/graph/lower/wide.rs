@@ -1,8 +1,8 @@
-//! Channels of one map in as many tensors as pages of the arena make necessary.
+//! The channels of one map, in as many tensors as the pages of the arena make necessary.
 //!
-//! Ops never see more than one of them: a layer over a wide map is a launch per tensor. A convolution that
-//! reads several adds up its output, tensor by tensor; where all fits one page there is one, and no more launches
-//! than ever.
+//! Ops see one tensor at a time: a layer over a wide map is a launch per tensor. A convolution that reads several
+//! tensors adds up its output tensor by tensor. A map that fits one page is one tensor, and needs no additional
+//! launches.
 
 use crate::ops::Tensor;
 
@@ -20,7 +20,7 @@ impl From<Tensor> for Block {
     }
 }
 
-/// Some channels, in order, in tensors of at most a page.
+/// Some channels, in order, in tensors that fit a page.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Wide {
     tensors: Vec<Tensor>,
@@ -29,22 +29,22 @@ pub(super) struct Wide {
 }
 
 impl Wide {
-    /// Channels in all.
+    /// Number of channels of all tensors.
     pub fn channels(&self) -> u32 {
         self.tensors.iter().map(|t| t.channels).sum()
     }
 
-    /// Which tensor holds `channel`.
+    /// Index of the tensor that holds `channel`.
     pub fn part_of(&self, channel: u32) -> usize {
         (channel / self.each) as usize
     }
 
-    /// The tensor that holds `channel`, and the channel's number in it.
+    /// The tensor that holds `channel`, and the number of the channel in that tensor.
     pub fn at(&self, channel: u32) -> (Tensor, u32) {
         (self.tensors[self.part_of(channel)], channel % self.each)
     }
 
-    /// `len` channels from `first` on, by tensor, each with its distance from `first`.
+    /// The blocks of `len` channels from `first` on in each tensor, each block with its distance from `first`.
     pub fn blocks(&self, first: u32, len: u32) -> Vec<(u32, Block)> {
         let mut blocks = Vec::new();
         let mut done = 0;
@@ -57,12 +57,12 @@ impl Wide {
         blocks
     }
 
-    /// The one tensor, if it is one.
+    /// The tensor, if there is only one.
     pub fn single(&self) -> Option<Tensor> {
         if let [tensor] = *self.tensors { Some(tensor) } else { None }
     }
 
-    /// Tensors of as many channels, the last perhaps of fewer.
+    /// Tensors with the same number of channels. The last tensor may have fewer.
     pub fn side_by_side(tensors: Vec<Tensor>) -> Self {
         Self { each: tensors[0].channels, tensors }
     }
@@ -74,7 +74,7 @@ impl From<Tensor> for Wide {
     }
 }
 
-/// How many of `n` things go into each of the fewest groups of at most `most`, evenly.
+/// Size of each group if `n` things are divided evenly into the fewest groups of at most `most` things.
 pub(super) fn even(n: u32, most: u32) -> u32 {
     n.div_ceil(n.div_ceil(most))
 }

@@ -7,7 +7,7 @@ use crate::reference::{
     max_pool, mix, node_sum, pointwise, relu, subsample,
 };
 
-/// Gradients of a layer's inputs, in their order, and of its parameters by name.
+/// Gradients of a layer's inputs in their order, and gradients of the layer's parameters by name.
 struct Grads {
     inputs: Vec<T4>,
     params: Vec<(String, Vec<f64>)>,
@@ -26,7 +26,7 @@ impl Grads {
 impl Run<'_> {
     /// Gradient of the loss for every parameter.
     pub(super) fn backward(&self, tape: &Tape) -> Tensors {
-        // Gradients of the loss with respect to each layer's value, and of each parameter.
+        // Gradients of the loss with respect to each layer's value and to each parameter.
         let mut dvalues: Vec<T4> = tape.values.iter().map(T4::zeros_like).collect();
         let mut grads = Tensors::new();
         for (name, shape) in parameter_shapes(self.net) {
@@ -55,7 +55,7 @@ impl Run<'_> {
         grads
     }
 
-    // Long: an arm for each kind of layer.
+    // Long, because each kind of layer has an arm.
     fn layer_backward(&self, l: usize, layer: &Layer, tape: &Tape, dy: &T4) -> Grads {
         let input = |i: usize| &tape.values[layer.inputs[i]];
         match &layer.kind {

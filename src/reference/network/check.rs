@@ -1,10 +1,10 @@
-//! Weights and batch against what the layers need, before anything runs.
+//! Checks that weights and batch are as the layers need them, before anything runs.
 
 use super::{Mode, Run, parameter_shapes, running_shapes};
 use crate::{Error, Result};
 
 impl Run<'_> {
-    /// Checks everything that comes from outside, so that the passes need not.
+    /// Checks weights and batch, so that the passes need no checks.
     pub(super) fn check(&self) -> Result<()> {
         let x = &self.batch.images;
         let bad =
@@ -27,7 +27,7 @@ impl Run<'_> {
         let mut needed = parameter_shapes(self.net);
         if self.mode == Mode::Eval {
             needed.extend(optional.clone());
-            // Nothing but training runs the auxiliary head.
+            // The auxiliary head runs in training only.
             let auxiliary = self.net.params().into_iter().filter(|p| p.auxiliary);
             auxiliary.for_each(|p| _ = needed.remove(&p.name));
         }

@@ -1,4 +1,4 @@
-//! Batch norm: its coefficients in both directions, and what reads them.
+//! Batch norm: the coefficients forward and backward, and the kernels that read them.
 
 use super::{Case, Oracle};
 use crate::kernel::Buf;
@@ -9,7 +9,7 @@ use crate::reference::batch_norm::{EPS, Stats, backward, forward, statistics, up
 use crate::reference::{T4, concat};
 use crate::selftest::setup::{APPROXIMATE, FEW, LONG_SUM, Setup, Tolerance};
 
-/// What a block of channels gets.
+/// Normalisation of a block of channels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Identity,
@@ -32,11 +32,11 @@ struct BatchNorm {
     offset: f64,
     spread: f64,
     drop: bool,
-    /// Loads at once.
+    /// Loads that are under way at once.
     unroll: u32,
 }
 
-/// Values of a test's blocks.
+/// Values of the blocks of a test.
 struct Values {
     x: T4,
     gamma: Vec<f64>,
@@ -49,17 +49,18 @@ impl BatchNorm {
         self.block * self.kinds.len() as u32
     }
 
-    /// For each served channel: channel of x, its kind.
+    /// For each normalised channel: its channel in x, and its kind.
     fn served(&self) -> impl Iterator<Item = (usize, Kind)> + '_ {
         (0..self.channels()).map(|c| ((self.first + c) as usize, self.kinds[(c / self.block) as usize]))
     }
 
-    /// The op with its parameters, and their values by served channel (1 and 0 where there are none).
+    /// The op with its parameters, and the values by normalised channel (gamma 1 and beta 0 where there are no
+    /// parameters).
     fn op(&self, s: &mut Setup) -> (batch_norm::BatchNorm, Values) {
         let map = Map { n: self.n, h: self.h, w: self.w };
         let channels = self.first + self.channels() + 1;
         let data = s.noise(channels * map.count()).into_iter().map(|v| {
-            // What f32 holds is the value for both sides.
+            // Values are rounded to f32, so that both sides have the same numbers.
             f64::from((self.offset + self.spread * v) as f32)
         });
         let x = Setup::shaped(channels, map, data.collect());
@@ -99,7 +100,7 @@ impl BatchNorm {
         (op, Values { x, gamma, beta, running })
     }
 
-    /// Expects (mean, scale, beta, rstd) of each served channel, column by column.
+    /// Expects (mean, scale, beta, rstd) of each normalised channel, column by column.
     fn expect_coefs(&self, s: &mut Setup, coefs: Array, v: &Values, stats: &Stats, mean_scale: f64) {
         for column in 0..4 {
             let items = self.served().enumerate().map(|(i, (c, kind))| {
@@ -132,7 +133,7 @@ impl BatchNorm {
                 s.expect_words(op.state.buf, items, APPROXIMATE);
             }
         }
-        // norm(x) made real by the coefficients just found.
+        // norm(x) is stored with the coefficients that were just computed.
         let channels = self.channels();
         let y = s.tensor(channels, op.x.map);
         let view = View { x: op.x, coefs: Some(op.coefs), relu: false };
@@ -151,10 +152,10 @@ impl BatchNorm {
         s.must_be(y, 0, &want, tolerance);
     }
 
-    // Long: the formulas of one kernel's outputs, one after the other.
+    // Long, because the formulas of all outputs of one kernel follow one another.
     fn backward(&self, s: &mut Setup, op: &batch_norm::BatchNorm, v: &Values, stats: &Stats) {
         let (block, channels, total) = (self.block, self.channels(), self.channels() as usize);
-        // Coefficients as they are stored: rounded to f32.
+        // Coefficients are rounded to f32, as they are stored.
         let rounded =
             Stats { mean: stats.mean.iter().map(|m| f64::from(*m as f32)).collect(), var: stats.var.clone() };
         let mut quads = vec![0.0; 4 * v.x.c];
@@ -189,7 +190,7 @@ impl BatchNorm {
         op.backward(&g, &sources, partial, dparams, &self.tuning()).into_iter().for_each(|d| s.push(d));
         s.scratch(partial);
 
-        // The gradient of norm(x), by its definition.
+        // The gradient of norm(x) by its definition.
         let mut dy = T4::zeros(total, v.x.n, v.x.h, v.x.w);
         let (m, image) = (dy.per_channel(), dy.h * dy.w);
         for c in 0..total {
@@ -229,13 +230,13 @@ impl BatchNorm {
         if !params.is_empty() {
             s.expect_words(dparams.buf, params, LONG_SUM);
         }
-        // dx by the coefficients just found.
+        // dx is computed with the coefficients that were just computed.
         let dx = s.tensor(v.x.c as u32, op.x.map);
         s.push(op.backward_apply(&g, &sources, dx));
         for i in 0..n_blocks {
             let from = self.first + i * block;
             let want = concat::slice(&grads.dx, (i * block) as usize, block as usize);
-            // dx is a difference: its error is that of its terms, which are as large as scale * dy.
+            // dx is a difference. Its error is the error of its terms, and the terms are as large as scale * dy.
             let output = s.must_be(dx, from, &want, LONG_SUM);
             output.scale = output.scale.max(largest);
         }
@@ -282,7 +283,8 @@ const SAME: BatchNorm = BatchNorm {
     unroll: 1,
 };
 
-/// The form of `tuning`: odd sizes, several chunks, chunks that end within what is loaded at once.
+/// The form of `tuning`, at odd sizes, with several chunks, and with chunks that end within the quads that are
+/// loaded at once.
 pub(super) fn cases_of(tuning: &Tuning) -> Vec<Case> {
     use Kind::{Affine, Identity, Plain, Running};
     let same = BatchNorm { unroll: tuning.unroll, ..SAME };
@@ -304,17 +306,17 @@ pub(super) fn cases() -> Vec<Case> {
     let list = [
         BatchNorm { kinds: &[Affine, Plain, Identity, Running], first: 2, drop: true, ..same },
         BatchNorm { kinds: &[Running, Plain], block: 1, h: 8, w: 8, ..same },
-        // A variance that plain sums of squares would lose.
+        // Plain sums of squares would lose this variance.
         BatchNorm { offset: 1000.0, spread: 0.1, kinds: &[Plain, Affine], ..same },
         BatchNorm { offset: -50.0, spread: 1.0, n: 2, h: 32, w: 32, block: 16, ..same },
-        // One row of one image; two elements.
+        // One row of one image, with two elements.
         BatchNorm { n: 1, h: 1, w: 2, block: 1, ..same },
-        // Several chunks; more rounds than the least.
+        // Several chunks, and more rounds than the minimum.
         BatchNorm { n: 5, h: 17, w: 19, block: 1, first: 1, kinds: &[Affine, Plain], ..same },
         BatchNorm { n: 17, h: 32, w: 33, block: 1, kinds: &[Plain], offset: 3.0, ..same },
-        // More channels than a workgroup.
+        // More channels than a workgroup has invocations.
         BatchNorm { n: 2, h: 2, w: 4, block: 35, kinds: &[Plain, Affine], ..same },
-        // Several quads at once.
+        // Several quads are loaded at once.
         BatchNorm {
             n: 5,
             h: 17,

@@ -21,7 +21,7 @@ struct Depthwise {
     sources: &'static [u32],
     norm: bool,
     relu: bool,
-    /// Whether dx of block 0 is added to.
+    /// Whether dx of block 0 already holds something.
     add: bool,
 }
 
@@ -33,7 +33,7 @@ impl Oracle for Depthwise {
         let tuning = Tuning { depthwise_rows: self.rows, depthwise_quads: self.quads, ..Tuning::default() };
         let pad = (dilation * (k - 1) / 2) as usize;
         let win = Window { k: k as usize, stride: stride as usize, pad, dilation: dilation as usize };
-        // One block more than is read.
+        // x has one block more than is read.
         let n_blocks = sources.iter().max().map_or(1, |m| m + 2);
         let n_tasks = sources.len() as u32;
 
@@ -93,7 +93,7 @@ const SAME: Depthwise = Depthwise {
     add: false,
 };
 
-/// Every geometry in the form of `tuning`: odd sizes, and maps that are whole quads.
+/// Every geometry in the form of `tuning`, at odd sizes, and on maps of whole quads.
 pub(super) fn cases_of(tuning: &Tuning) -> Vec<Case> {
     let same = Depthwise { rows: tuning.depthwise_rows, quads: tuning.depthwise_quads, norm: true, ..SAME };
     let mut list = Vec::new();
@@ -105,16 +105,16 @@ pub(super) fn cases_of(tuning: &Tuning) -> Vec<Case> {
     }
     // Several chunks of partial sums.
     list.push(Depthwise { channels: 1, n: 5, h: 17, w: 19, ..same });
-    // What is normalised and not rectified, as behind a block without an expansion.
+    // x is normalised and not rectified, as behind a block without an expansion.
     list.extend([1, 2].map(|stride| Depthwise { stride, relu: false, add: true, ..same }));
     list.into_iter().map(Case::new).collect()
 }
 
-// Long: a list.
+// Long, because it is a list.
 pub(super) fn cases() -> Vec<Case> {
     let same = SAME;
     let mut list = Vec::new();
-    // Every geometry in every form, the other fields in turn.
+    // Every geometry in every form. The other fields vary too.
     for k in [3, 5] {
         for stride in [1, 2] {
             for dilation in [1, 2] {
@@ -148,12 +148,12 @@ pub(super) fn cases() -> Vec<Case> {
         Depthwise { stride: 2, rows: 2, relu: false, ..same },
         // Several chunks of partial sums.
         Depthwise { rows: 1, channels: 1, n: 5, h: 17, w: 19, norm: true, ..same },
-        // A child at CIFAR's size.
+        // Sizes of a child for CIFAR.
         Depthwise { k: 5, channels: 16, n: 2, h: 32, w: 32, norm: true, sources: &[0, 1], ..same },
         Depthwise { stride: 2, channels: 16, n: 2, h: 32, w: 32, norm: true, add: true, ..same },
         Depthwise { quads: 1, channels: 16, n: 2, h: 32, w: 32, norm: true, sources: &[0, 1], ..same },
     ]);
-    // Seven taps in every form, on maps smaller than the window too.
+    // A kernel of side 7 in every form, also on maps smaller than the window.
     for stride in [1, 2] {
         for rows in [1, 2, 4] {
             for quads in [1, 2] {
@@ -171,18 +171,18 @@ pub(super) fn cases() -> Vec<Case> {
         Depthwise { k: 7, stride: 2, quads: 1, channels: 1, n: 5, h: 17, w: 19, norm: true, ..same },
         Depthwise { k: 7, quads: 1, channels: 16, n: 2, h: 32, w: 32, norm: true, ..same },
         Depthwise { k: 7, stride: 2, channels: 16, n: 2, h: 32, w: 32, norm: true, ..same },
-        // More weights than a uniform binding holds, of one convolution and of two that share their input.
+        // More weights than a uniform binding holds: of one convolution, and of two that share their input.
         Depthwise { k: 7, channels: 320, n: 1, h: 3, w: 4, norm: true, ..same },
         Depthwise { k: 7, stride: 2, channels: 330, n: 1, h: 3, w: 5, sources: &[1, 1], add: true, ..same },
         Depthwise { k: 5, channels: 600, n: 1, h: 3, w: 4, sources: &[0, 0], add: true, norm: true, ..same },
     ]);
-    // Normalised and not rectified, and neither.
+    // x is normalised and not rectified, or neither.
     for (k, stride, quads) in [(3, 1, 2), (3, 2, 1), (5, 1, 1), (5, 2, 2), (7, 1, 2), (7, 2, 1)] {
         let plain = Depthwise { k, stride, quads, relu: false, ..same };
         list.push(Depthwise { norm: true, add: true, sources: &[1, 0, 1], ..plain });
         list.push(Depthwise { h: 7, w: 14, channels: 3, ..plain });
     }
-    // 28 pixels at stride 2, and what remains of them; sides of which one is odd.
+    // Sides of 28 at stride 2, and the sides that follow from them. Also maps with one odd side.
     for (i, (h, w)) in (0..).zip([(28, 28), (14, 14), (7, 7), (7, 8), (8, 7), (4, 4), (13, 4), (5, 9)]) {
         let k = [3, 5, 7][i % 3];
         let rows = [4, 1, 2][(i / 2) % 3];

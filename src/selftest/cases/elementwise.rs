@@ -1,4 +1,4 @@
-//! Node sums, views made real, identities, zeros.
+//! Node sums, views that are stored, identities, zeros.
 
 use super::{Case, Oracle};
 use crate::kernel::Dispatch;
@@ -8,7 +8,7 @@ use crate::ops::probe::fill_params;
 use crate::reference::{concat, node_sum, relu};
 use crate::selftest::setup::{EXACT, FEW, Setup, sum};
 
-/// What a term of a node is.
+/// Kind of a node's term.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Term {
     Plain,
@@ -134,7 +134,7 @@ pub(super) fn cases() -> Vec<Case> {
         node(2, (2, 5, 7), &[Normed, Plain], true, 2.0),
         node(2, (2, 4, 8), &[Plain, Normed], true, 1.0),
         node(16, (2, 32, 32), &[Normed, Normed], false, 1.0),
-        // One term, raw or normalised, and two of which one is: the sums of a chain.
+        // The sums of a chain: one term, plain or normalised, and two terms of which one is normalised.
         node(3, (3, 7, 7), &[Plain], false, 2.0),
         node(2, (1, 14, 14), &[Normed], false, 1.0),
         node(3, (2, 7, 7), &[Normed], true, 2.0),

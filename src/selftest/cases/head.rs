@@ -36,7 +36,7 @@ impl Oracle for GlobalPool {
     }
 }
 
-/// The mean of what is normalised, rectified or both; the channels of x are some of all that are pooled.
+/// The mean of a view that is normalised, rectified or both. x has some of the channels that are pooled.
 #[derive(Debug)]
 struct PoolOfView {
     channels: u32,
@@ -54,7 +54,7 @@ impl Oracle for PoolOfView {
         let map = Map { n, h, w };
         let data = s.grid_t4(c, map);
         let (view, normed, seen) = s.view(&data, self.norm, self.relu);
-        // Two channels more stand before those of x.
+        // Two other channels come before the channels of x.
         let pooled = s.blank((c + 2) * n);
         s.push(head::global_pool(&view, pooled, 2));
         let means = global_pool::forward(&seen).data;
@@ -77,7 +77,7 @@ struct Linear {
     n: u32,
     features: u32,
     classes: u32,
-    /// Whether features are maps of one pixel, or [C][N].
+    /// Whether the features are maps of one pixel; otherwise they are [C][N].
     maps: bool,
     by_example: u32,
 }
@@ -123,7 +123,7 @@ const CHILD_WEIGHT: f64 = 0.375;
 struct CrossEntropy {
     n: u32,
     classes: u32,
-    /// Logits lie within ± this.
+    /// Largest magnitude of the logits.
     size: f64,
     scale: f32,
     smoothing: f32,
@@ -146,7 +146,7 @@ impl Oracle for CrossEntropy {
             e => cross_entropy::smoothed(&z, &labels, e),
         };
         s.expect_array(result, &want, APPROXIMATE);
-        // The first of the largest logits decides; the grid has ties.
+        // The first of the largest logits decides. The grid has ties.
         let correct = labels.iter().enumerate().map(|(e, &label)| {
             let here = z.at(label, e, 0, 0);
             let wins =
@@ -174,7 +174,7 @@ fn by_example(x: &T4) -> Vec<f64> {
     x.to_nchw()
 }
 
-/// Those of a form.
+/// The cases of the linear layer in the form of `tuning`.
 pub(super) fn cases_of(tuning: &Tuning) -> Vec<Case> {
     let by_example = tuning.linear_by_example;
     [(5, 130, 37, false), (3, 9, 4, true)]
@@ -196,7 +196,7 @@ pub(super) fn cases() -> Vec<Case> {
         pool(3, (5, 7, 7), false),
         pool(1, (1, 1, 1), true),
         pool(64, (3, 8, 8), true),
-        // More images than a workgroup.
+        // More images than a workgroup has invocations.
         pool(2, (70, 2, 3), false),
         of_view(3, (5, 7, 7), [true, true, false]),
         of_view(1, (1, 1, 1), [true, true, true]),

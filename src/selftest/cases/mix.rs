@@ -15,7 +15,7 @@ struct Mix {
     /// Blocks of x that are terms, by number.
     blocks: &'static [u32],
     norm: bool,
-    /// Whether what is written holds something already.
+    /// Whether the target already holds something.
     add: bool,
 }
 
@@ -48,7 +48,7 @@ impl Oracle for Mix {
         let each = op.partials();
         let partial = s.blank(each * terms.len() as u32);
         s.push(op.backward_factors(dz, partial));
-        // One term at a time: its partial sums are neighbours.
+        // Each term is compared by itself. The partial sums of a term lie next to each other.
         for (i, (x, factor)) in values.iter().enumerate() {
             let first = i * each as usize;
             let want = mix::backward(x, *factor, &block).1;

@@ -1,7 +1,7 @@
-//! The tests of the kernels, one file per op: what a test is and what its outputs must be by `reference`.
+//! The tests of the kernels, one file per op. A test has inputs, and outputs that follow from `reference`.
 //!
-//! A test runs all directions of its op, each on inputs of its own, so that an error of one direction
-//! does not show in another.
+//! A test runs all passes of its op. Each pass has its own inputs, so that an error in one pass does not affect
+//! another.
 
 mod batch_norm;
 mod conv;
@@ -21,7 +21,7 @@ use std::fmt::Debug;
 use super::setup::Setup;
 use crate::ops::Tuning;
 
-/// A test as plain data: its `Debug` form is its name.
+/// A test as plain data. The `Debug` form of a test is its name.
 pub trait Oracle: Debug + Send + Sync {
     /// Inputs, dispatches and expected outputs.
     fn setup(&self, s: &mut Setup);
@@ -36,12 +36,12 @@ impl Case {
         Self(Box::new(oracle))
     }
 
-    /// `op field=value ...`.
+    /// The name of the test: `op field=value ...`.
     pub fn name(&self) -> String {
         name(&self.0)
     }
 
-    /// The test, ready to run.
+    /// The test with its data, ready to run.
     pub fn setup(&self) -> Setup {
         let mut setup = Setup::new(&self.name());
         self.0.setup(&mut setup);
@@ -49,7 +49,7 @@ impl Case {
     }
 }
 
-/// Every case, by op.
+/// All cases, ordered by op.
 pub fn all() -> Vec<Case> {
     let mut cases = conv::cases();
     cases.extend(depthwise::cases());
@@ -66,7 +66,8 @@ pub fn all() -> Vec<Case> {
     cases
 }
 
-/// The cases of the kernels that have forms, in those of `tuning`, and of kernels that every form rests on: by shader.
+/// Cases by shader: of the kernels that have several forms, in the forms of `tuning`, and of the kernels that every
+/// form depends on.
 pub fn of(tuning: &Tuning) -> Vec<(&'static str, Vec<Case>)> {
     vec![
         ("apply", elementwise::cases()),

@@ -12,7 +12,7 @@ use crate::selftest::setup::{APPROXIMATE, EXACT, LONG_SUM, SUM, Setup};
 struct Reduce {
     /// Elements and chunks of each parameter.
     shapes: &'static [(u32, u32)],
-    /// How often the list is repeated: more than 16 tasks need several dispatches.
+    /// Number of times that the list is repeated. More than 16 tasks need several dispatches.
     repeat: u32,
 }
 
@@ -54,11 +54,11 @@ impl Oracle for Reduce {
 
 #[derive(Debug)]
 struct Update {
-    /// A multiple of 64.
+    /// Number of elements, a multiple of 64.
     elements: u32,
-    /// What one binding may hold.
+    /// Bytes that one binding may hold.
     piece_bytes: u64,
-    /// Gradients lie within ± this.
+    /// Largest magnitude of the gradient.
     size: f64,
     momentum: f32,
     decay: f32,
@@ -86,7 +86,7 @@ impl Oracle for Update {
             let entry = dispatch.entry;
             s.push(dispatch);
             if entry == "clip" {
-                // The sums of squares have no words of their own to be compared: their root has.
+                // The sums of squares are not compared, but their root is.
                 let norm = clip::global_norm([grad.as_slice()]);
                 let factor = clip::clip_factor(norm, f64::from(self.max_norm));
                 s.expect_words(Buf::Scalars, vec![(scalar::NORM, Some(norm))], LONG_SUM);
@@ -108,19 +108,19 @@ impl Oracle for Update {
     }
 }
 
-/// What follows when a lane's gradient is complete.
+/// The launches that follow when a lane's gradient is complete.
 #[derive(Debug)]
 struct Lane {
     lane: usize,
     is_last: bool,
-    /// Floats; a multiple of 64.
+    /// Number of floats, a multiple of 64.
     elements: u32,
     piece_bytes: u64,
 }
 
 impl Oracle for Lane {
     fn setup(&self, s: &mut Setup) {
-        // Partial sums lie behind something else; they are the same at all levels.
+        // Partial sums do not start at the beginning of their buffers. They are the same at all levels.
         let behind = 128;
         let grad = s.noise(self.elements);
         let partial = s.noise(behind as u32 + self.elements);
@@ -164,7 +164,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(Lane { lane: 0, is_last: false, ..alone }),
         Case::new(Lane { lane: 3, is_last: false, piece_bytes: 256 * 10, ..alone }),
         Case::new(Lane { lane: 5, is_last: true, ..alone }),
-        // Three pieces, the last one short.
+        // Three pieces, the last one shorter.
         Case::new(Update { piece_bytes: 4 * 64 * 15, ..same }),
         Case::new(Update { size: 0.0, ..same }),
         Case::new(same),

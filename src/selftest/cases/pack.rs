@@ -7,9 +7,9 @@ use crate::selftest::setup::{EXACT, Setup};
 
 #[derive(Debug)]
 struct Pack {
-    /// Quads of each parameter, in the order of v; they are packed the other way round.
+    /// Quads of each parameter, in the order of v. The parameters are packed in reverse order.
     quads: &'static [u32],
-    /// How often the list is repeated: more than 256 copies need several dispatches.
+    /// Number of times that the list is repeated. More than 256 copies need several dispatches.
     repeat: u32,
 }
 

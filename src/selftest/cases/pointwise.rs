@@ -14,17 +14,17 @@ struct Pointwise {
     h: u32,
     w: u32,
     n_tasks: u32,
-    /// Channels and quads per invocation, side of the weight gradient's tile.
+    /// Channels and quads per invocation; then the side of the weight gradient's tile.
     tc: u32,
     tq: u32,
     tile: u32,
-    /// Loads at once.
+    /// Loads that are under way at once.
     unroll: u32,
     norm: bool,
     relu: bool,
     bn: bool,
     drop: bool,
-    /// Whether dx of the block at channel 0 is added to.
+    /// Whether dx of the block at channel 0 already holds something.
     add: bool,
 }
 
@@ -43,7 +43,7 @@ impl Oracle for Pointwise {
         let (x, normed, seen) = s.view(&data, self.norm, self.relu);
         let lists: Vec<Vec<f64>> = (0..n_tasks).map(|_| s.noise(co * ci)).collect();
         let params = s.packed_reversed(&lists, ci);
-        // Sources run against the targets, and the gradient's channels are apart from both.
+        // Sources are in the reverse order of targets, and the gradients have other channels than both.
         let g = Gradient::new(s, (n_tasks + 1) * co, (n_tasks + 2) * co, map, self.bn, self.drop);
         let task = |(t, w)| pointwise::Task {
             source: (n_tasks - 1 - t) * ci,
@@ -104,7 +104,8 @@ const SAME: Pointwise = Pointwise {
     add: false,
 };
 
-/// The form of `tuning`: odd sizes, several tiles of channels and of quads, and a level of a child at CIFAR's size.
+/// The form of `tuning`, at odd sizes, with several tiles of channels and quads, and at the sizes of a level of a
+/// child for CIFAR.
 pub(super) fn cases_of(tuning: &Tuning) -> Vec<Case> {
     let same = Pointwise {
         tc: tuning.pointwise_channels,
@@ -126,7 +127,7 @@ pub(super) fn cases_of(tuning: &Tuning) -> Vec<Case> {
     list.into_iter().map(Case::new).collect()
 }
 
-// Long: a list.
+// Long, because it is a list.
 pub(super) fn cases() -> Vec<Case> {
     let same = SAME;
     let mut list = vec![
@@ -135,14 +136,14 @@ pub(super) fn cases() -> Vec<Case> {
         Pointwise { ci: 13, co: 40, relu: true, norm: true, bn: true, drop: true, add: true, ..same },
         Pointwise { ci: 40, co: 13, relu: true, bn: true, n_tasks: 2, add: true, ..same },
         Pointwise { ci: 9, co: 10, norm: true, h: 8, w: 8, drop: true, n_tasks: 3, ..same },
-        // Fewer channels than an invocation would take.
+        // Fewer channels than an invocation computes.
         Pointwise { ci: 10, co: 11, tc: 16, tq: 1, norm: true, relu: true, add: true, ..same },
-        // Several chunks of partial sums; no multiple of a workgroup's quads.
+        // Several chunks of partial sums. The number of quads is no multiple of a workgroup's quads.
         Pointwise { ci: 3, co: 3, n: 5, h: 17, w: 19, norm: true, relu: true, bn: true, ..same },
-        // A child at CIFAR's size: preprocessing, and a level of a cell.
+        // Sizes of a child for CIFAR: the preprocessing, and a level of a cell.
         Pointwise { ci: 48, co: 16, n: 2, h: 32, w: 32, norm: true, relu: true, bn: true, ..same },
         Pointwise { ci: 16, co: 16, n: 2, h: 32, w: 32, n_tasks: 3, bn: true, drop: true, ..same },
-        // The same in the form that runs without a trial.
+        // The same sizes in the form that software adapters run without a trial.
         Pointwise { ci: 48, co: 16, n: 2, h: 32, w: 32, tc: 16, tq: 4, norm: true, relu: true, ..same },
         Pointwise {
             ci: 16,

@@ -20,7 +20,7 @@ struct Pool {
     norm: bool,
     bn: bool,
     drop: bool,
-    /// Whether dx of block 0 is added to.
+    /// Whether dx of block 0 already holds something.
     add: bool,
 }
 
@@ -32,7 +32,7 @@ impl Oracle for Pool {
         let tuning = Tuning { pool_rows: self.rows, ..Tuning::default() };
         let n_blocks = sources.iter().max().map_or(1, |m| m + 2);
         let n_tasks = sources.len() as u32;
-        // Five values: nearly every window has its maximum several times.
+        // x has only five different values, so nearly every window has its maximum several times.
         let values = (0..n_blocks * c * map.count()).map(|_| f64::from(s.below(5)) / 2.0 - 1.0).collect();
         let data = Setup::shaped(n_blocks * c, map, values);
         let (x, _, seen) = s.view(&data, self.norm, false);
@@ -89,7 +89,7 @@ const SAME: Pool = Pool {
     add: false,
 };
 
-/// Both pools at both strides in the form of `tuning`: odd sizes, and maps that are whole quads.
+/// Both pools at both strides in the form of `tuning`, at odd sizes, and on maps of whole quads.
 pub(super) fn cases_of(tuning: &Tuning) -> Vec<Case> {
     let same = Pool { rows: tuning.pool_rows, bn: true, ..SAME };
     let mut list = Vec::new();

@@ -1,4 +1,4 @@
-//! The probes compute what they say: otherwise a driver might leave the work out that they time.
+//! The probes must compute their formulas. Otherwise a driver might leave out the work that is timed.
 
 use super::{Case, Oracle};
 use crate::ops::probe;

@@ -1,4 +1,4 @@
-//! FactorizedReduce's samplings, that of a 1x1 convolution of stride 2, and the auxiliary head's pool.
+//! The samplings of FactorizedReduce, the sampling of a 1x1 convolution of stride 2, and the auxiliary head's pool.
 
 use super::{Case, Oracle};
 use crate::ops::{Map, subsample, window_pool};
@@ -15,7 +15,7 @@ struct Subsample {
     sources: &'static [u32],
     norm: bool,
     relu: bool,
-    /// Whether dx of block 0 is added to.
+    /// Whether dx of block 0 already holds something.
     add: bool,
 }
 
@@ -25,7 +25,7 @@ impl Oracle for Subsample {
     }
 }
 
-/// The same with even places only.
+/// The sampling of even places only.
 #[derive(Debug)]
 struct Even(Subsample);
 
@@ -80,7 +80,7 @@ impl Subsample {
 
 #[derive(Debug)]
 struct WindowPool {
-    /// 0: adaptive to 2x2.
+    /// Side of the window; 0 for an adaptive pool to 2x2.
     window: u32,
     stride: u32,
     channels: u32,

@@ -18,12 +18,12 @@ impl Genotype {
     /// Reads `Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[2, 3, 4, 5], reduce=[...],
     /// reduce_concat=[2, 3, 4, 5])`.
     ///
-    /// Pairs 2i and 2i+1 feed node i+2. Accepted besides: `range(2, 6)`, double quotes, any white space,
-    /// tuples for lists and lists for pairs, commas after the last item, another order of the fields and
+    /// Pairs 2i and 2i+1 feed node i+2. The text may also have: `range(2, 6)`, double quotes, any white space,
+    /// tuples for lists and lists for pairs, commas after the last item, another order of the fields, and
     /// `NAME =` in front.
     ///
     /// # Errors
-    /// Where the text departs from that, or describes a cell outside the space.
+    /// The place where the text departs from this form or describes a cell outside the space.
     pub fn parse(text: &str) -> std::result::Result<Self, ParseError> {
         parse(text, &[])
     }
@@ -43,7 +43,7 @@ impl Genotype {
     }
 }
 
-/// The DARTS form, on one line.
+/// The form that DARTS users exchange, on one line.
 impl fmt::Display for Genotype {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let pairs = |cell: &CellArch| {
@@ -59,7 +59,7 @@ impl fmt::Display for Genotype {
     }
 }
 
-/// Names that [`named`] knows.
+/// The names that [`named`] accepts.
 pub const NAMES: [&str; 3] = ["DARTS_V1", "DARTS_V2", "PC_DARTS_CIFAR"];
 
 /// A published genotype by name, upper or lower case.

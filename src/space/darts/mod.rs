@@ -1,8 +1,8 @@
-//! The DARTS space: stacked cells of two kinds, whose nodes sum two operations on earlier nodes each.
+//! The DARTS space: stacked cells of two kinds. Each node of a cell sums two operations on earlier nodes.
 //!
-//! Nodes are counted from 0 in code: `node` 0..4 is node 2..=5 of the cell, with `node + 2` inputs. A slot is one of the
-//! two terms of a node; its choices are pairs (input, primitive), numbered input·P + position of the primitive in the
-//! list of P.
+//! Nodes are counted from 0 in code: `node` 0..4 is node 2..=5 of the cell, with `node + 2` inputs. A slot is one of
+//! the two terms of a node. Its choices are pairs (input, primitive). The number of a pair is input·P + p, where p is
+//! the position of the primitive in the list of P primitives.
 
 pub mod genotype;
 mod net;
@@ -81,7 +81,7 @@ pub struct Genotype {
     pub reduce: CellArch,
 }
 
-/// What stands before the first cell.
+/// The layers before the first cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StemKind {
     /// One 3x3 convolution to 3C channels at full size; it feeds both inputs of cell 0.
@@ -90,14 +90,14 @@ pub enum StemKind {
     ImageNet,
 }
 
-/// Number `e` of the edge from `input` to `node` (0..4) in the parent's names: node 2's inputs 0, 1,
-/// then node 3's 0, 1, 2, and so on.
+/// Number `e` of the edge from `input` to `node` (0..4) in the parameter names of the search parent: first inputs 0, 1
+/// of node 2, then inputs 0, 1, 2 of node 3, and so on.
 pub fn edge(node: usize, input: usize) -> usize {
     // Nodes before this one have 2 + 3 + ... + (node + 1) inputs.
     node * (node + 3) / 2 + input
 }
 
-/// In the list of spaces.
+/// The entry of this space in the list of spaces.
 pub const ENTRY: Entry = Entry {
     name: "darts",
     keys: &["layers", "stem", "primitives", "auxiliary", "drop_path"],
@@ -105,12 +105,12 @@ pub const ENTRY: Entry = Entry {
     build: |settings| Ok(Arc::new(Darts::of(settings)?)),
 };
 
-/// The space over some primitives, in the order of the user's list, in networks of some form.
+/// The space over some primitives, in the order of the user's list. Its networks have `layers` cells behind a stem.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Darts {
-    /// Cells L.
+    /// Number L of cells.
     pub layers: usize,
-    /// What stands before the first cell.
+    /// The layers before the first cell.
     pub stem: StemKind,
     /// Whether there is an auxiliary head (final networks only).
     pub auxiliary: bool,
@@ -153,7 +153,7 @@ impl Darts {
         Self::over(&Primitive::ALL)
     }
 
-    /// The space that a configuration asks for.
+    /// The space with the settings of a configuration.
     fn of(settings: &SpaceSettings) -> Result<Self> {
         let base =
             if settings.primitives.is_empty() { Self::all() } else { Self::over(&settings.primitives) };
@@ -171,14 +171,14 @@ impl Darts {
         (node + 2) * self.primitives.len()
     }
 
-    /// The pair with number `index` (`0..n_pairs(node)`) of a slot of `node`; the remainder is taken of
-    /// a larger number.
+    /// The pair with number `index` (`0..n_pairs(node)`) of a slot of `node`. Of a larger number the remainder is
+    /// taken.
     pub fn pair(&self, node: usize, index: usize) -> Pair {
         let n_primitives = self.primitives.len();
         Pair { input: index / n_primitives % (node + 2), primitive: self.primitives[index % n_primitives] }
     }
 
-    /// The number of `pair` among those of a slot of `node`, if it is in the space.
+    /// The number of `pair` among the pairs of a slot of `node`, if the pair is in the space.
     pub fn index_of(&self, node: usize, pair: Pair) -> Option<usize> {
         let position = self.primitives.iter().position(|&p| p == pair.primitive)?;
         (pair.input < node + 2).then(|| pair.input * self.primitives.len() + position)
@@ -229,12 +229,12 @@ impl Darts {
         Ok(Alpha(alpha))
     }
 
-    /// Whether cell `index` is a reduction: those at L/3 and 2L/3 are (one cell, if they coincide).
+    /// Whether cell `index` is a reduction. The cells at L/3 and 2L/3 are reductions (one cell, if the two coincide).
     pub fn is_reduction(&self, index: usize) -> bool {
         index == self.layers / 3 || index == 2 * self.layers / 3
     }
 
-    /// Sides that are multiples of this can be halved wherever the network halves them.
+    /// The network can halve sides that are multiples of this number wherever it halves maps.
     pub fn size_unit(&self) -> usize {
         let n_reductions = (0..self.layers).filter(|&i| self.is_reduction(i)).count();
         (if self.stem == StemKind::ImageNet { 8 } else { 1 }) << n_reductions
@@ -254,8 +254,8 @@ impl Darts {
     fn check_halving(&self, spec: &NetworkSpec) -> Result<()> {
         let is_even = |(h, w): (usize, usize)| h.is_multiple_of(2) && w.is_multiple_of(2);
         for index in 0..self.layers {
-            // Behind a reduction, and behind the ImageNet stem, preprocess0 halves the output of cell k-2 too: that has the
-            // extents which the cell before was checked with.
+            // Behind a reduction, and behind the ImageNet stem, preprocess0 halves the output of cell k-2 too. Behind a
+            // reduction that output has the extents with which the cell before was checked.
             let (h, w) = self.sides((spec.height, spec.width), index);
             let before = (index == 0 && self.stem == StemKind::ImageNet).then(|| {
                 let half = |n: usize| n.div_ceil(2).div_ceil(2);
@@ -277,7 +277,7 @@ impl Darts {
     }
 }
 
-/// Position of a slot among all.
+/// Position of a slot in the list of all slots.
 fn slot_at(kind: CellKind, node: usize, slot: usize) -> usize {
     (kind.index() * N_NODES + node) * N_SLOTS + slot
 }
@@ -308,13 +308,29 @@ impl Space for Darts {
 
     fn choice_name(&self, slot: usize, choice: usize) -> String {
         let pair = self.pair(slot / N_SLOTS % N_NODES, choice);
-        // As in the drawings.
+        // The drawings name the input nodes in the same way.
         let input = ["k-2", "k-1", "0", "1", "2"][pair.input];
         format!("{}({input})", pair.primitive.name())
     }
 
     fn slot_name(&self, slot: usize) -> String {
         format!("node {} slot {}", slot / N_SLOTS % N_NODES, slot % N_SLOTS)
+    }
+
+    fn kin(&self, slot: usize, choice: usize) -> Vec<String> {
+        let node = slot / N_SLOTS % N_NODES;
+        let (pair, cell) = (self.pair(node, choice), self.groups()[self.slots[slot].group]);
+        let primitive = pair.primitive.name();
+        vec![
+            format!("{cell} {primitive}"),
+            format!("{cell} {node} {primitive}"),
+            format!("{cell} {node} {}", pair.input),
+            format!("{cell} {node} {choice}"),
+        ]
+    }
+
+    fn twins(&self) -> Vec<[usize; 2]> {
+        (0..self.slots.len()).step_by(N_SLOTS).map(|slot| [slot, slot + 1]).collect()
     }
 
     fn is_skip(&self, slot: usize, choice: usize) -> bool {
@@ -342,9 +358,9 @@ impl Space for Darts {
         CellKind::ALL.map(|kind| Table { name: kind.name().into(), shape: shape.clone() }).to_vec()
     }
 
-    /// The architecture that the DARTS reference reads: of each node the two edges with the largest factor of anything
-    /// but `none`, and on each the primitive, again not `none`, that has it. Edges in the order of that factor; ties go
-    /// to the earlier one.
+    /// The architecture that the DARTS reference derives. The factor of an edge is the largest factor of its primitives
+    /// other than `none`. Each node gets the two edges with the largest factors, in the order of these factors, and on
+    /// each edge the primitive that has this factor. Ties go to the earlier edge or primitive.
     fn decode(&self, factors: &[f64]) -> Alpha {
         let mut alpha = Vec::new();
         for kind in CellKind::ALL {
@@ -387,7 +403,8 @@ impl Space for Darts {
         genotype::named(name).and_then(|genotype| self.alpha(&genotype).ok())
     }
 
-    /// The two terms of each node in a fixed order: a + b = b + a to the bit, and both orders use the same weights.
+    /// The two terms of each node in a fixed order: a + b = b + a to the last bit, and both orders use the same
+    /// weights.
     fn canonical(&self, alpha: &Alpha) -> Alpha {
         let genotype = self.genotype(alpha);
         let mut sorted = genotype.clone();
@@ -401,9 +418,9 @@ impl Space for Darts {
         self.layers
     }
 
-    /// The costliest primitive everywhere, in flat and deep cells.
+    /// The primitive with the most memory on every edge, once in flat and once in deep cells.
     fn largest(&self) -> Vec<Alpha> {
-        // Each convolution keeps a tensor, and a max pool the taps of its maxima.
+        // Each convolution keeps a tensor for the backward pass. A max pool keeps the positions of its maxima.
         let rank = |p: &Primitive| (p.row().steps.len(), *p == Primitive::MaxPool3x3);
         let Some(&primitive) = self.primitives.iter().max_by_key(|p| rank(p)) else {
             return Vec::new();
@@ -444,7 +461,7 @@ impl Space for Darts {
     }
 
     fn parent_params(&self, spec: &NetworkSpec) -> Vec<ParamSpec> {
-        // Names go by the reference's order, whatever that of the list.
+        // The names follow the order of the reference, whatever the order of the user's list.
         let mut primitives = self.primitives.clone();
         primitives.sort();
         let sorted = Self {
@@ -456,7 +473,7 @@ impl Space for Darts {
         sorted.build(Paths::All, spec).params()
     }
 
-    /// Primitives without parameters change nothing and are absent.
+    /// Primitives without parameters are absent from the result. This changes none of the tensors.
     fn of_tensors(&self, names: &mut dyn Iterator<Item = &str>) -> Option<Arc<dyn Space>> {
         // cells.I._ops.E._ops.P.…
         let index = |name: &str| name.split("._ops.").nth(2)?.split('.').next()?.parse::<usize>().ok();

@@ -27,7 +27,7 @@ impl Darts {
             }
             (s0, s1, reduced) = (s1, out, kind == CellKind::Reduce);
         }
-        // Registered behind all cells, wherever it is attached.
+        // The parameters of the auxiliary head come after those of all cells, wherever the head is attached.
         let auxiliary = auxiliary.map(|x| b.auxiliary(x, |b| self.auxiliary_head(b, x, spec.n_classes)));
         b.next_block();
         let pooled = b.global_pool("global_pooling", s1);
@@ -40,7 +40,7 @@ impl Darts {
         net
     }
 
-    /// What cell 0 reads.
+    /// The two inputs of cell 0.
     fn add_stem(&self, b: &mut Builder, c: usize) -> (usize, usize) {
         let conv = |b: &mut Builder, x, c, stride, name: &str, norm: &str| {
             let y = b.conv(name, x, c, Window::same(3, stride, 1));
@@ -87,7 +87,7 @@ impl Darts {
     }
 }
 
-/// A cell in the making.
+/// A cell that is being built.
 struct Cell {
     index: usize,
     kind: CellKind,
@@ -96,7 +96,7 @@ struct Cell {
 }
 
 impl Cell {
-    /// Both inputs preprocessed, nodes 2 to 5, and these side by side.
+    /// Preprocesses both inputs, adds nodes 2 to 5 and concatenates these nodes.
     fn add(
         &self,
         b: &mut Builder,
@@ -124,7 +124,7 @@ impl Cell {
         b.concat(prefix, values[2..].to_vec())
     }
 
-    /// One operation per slot; in a search child a pair drawn twice is one operation that counts twice.
+    /// Adds one operation per slot. In a search child a pair drawn twice is one operation whose result is added twice.
     fn nodes(&self, b: &mut Builder, genotype: &Genotype, nodes: &mut Vec<usize>) {
         for (node, slots) in genotype.cell(self.kind).iter().enumerate() {
             let mut terms: Vec<(usize, Term)> = Vec::new();
@@ -147,13 +147,13 @@ impl Cell {
         }
     }
 
-    /// An operation on layer `x`; `x` itself is the identity, nothing the zero operation.
+    /// Adds an operation on layer `x`. The result is `x` itself for the identity and `None` for the zero operation.
     fn op(&self, b: &mut Builder, prefix: &str, pair: Pair, x: usize) -> Option<usize> {
         let stride = if self.kind == CellKind::Reduce && pair.input < 2 { 2 } else { 1 };
         pair.primitive.add(b, x, prefix, stride, !self.is_final)
     }
 
-    /// Node `node` of 0..4; `input` is one of the cell's preprocessed inputs.
+    /// Adds the sum of node `node` (0..4). `input` is one of the cell's preprocessed inputs.
     fn sum(&self, b: &mut Builder, node: usize, terms: Vec<(usize, Term)>, input: usize) -> usize {
         let input = b.shape(input);
         let halve = |n: usize| if self.kind == CellKind::Reduce { n / 2 } else { n };
@@ -161,7 +161,8 @@ impl Cell {
         b.sum(format!("cells.{}.node{}", self.index, node + 2), terms, shape)
     }
 
-    /// Every primitive on every earlier node, each with its factor (Eq. 2): number (kind · 14 + edge) · P + p.
+    /// Adds every primitive on every earlier node, multiplied by its factor (Eq. 2). Factor index = (kind · 14 + edge)
+    /// · P + p.
     fn mixed_nodes(&self, b: &mut Builder, primitives: &[Primitive], nodes: &mut Vec<usize>) {
         for node in 0..N_NODES {
             let mut terms = Vec::new();
@@ -179,8 +180,9 @@ impl Cell {
         }
     }
 
-    /// Prefix of the names of the operation in (`node`, `slot`). In a search child it is that of the (edge, primitive), so
-    /// that a pair drawn twice names one weight set; in a final network every slot has its own.
+    /// Prefix of the names of the operation in (`node`, `slot`). In a search child it is the prefix of the (edge,
+    /// primitive), so that a pair drawn twice names one set of weights. In a final network every slot has its own
+    /// prefix.
     fn op_prefix(&self, node: usize, slot: usize, pair: Pair) -> String {
         if self.is_final {
             return format!("cells.{}._ops.{}", self.index, node * N_SLOTS + slot);

@@ -1,4 +1,4 @@
-//! Genotype text → [`Genotype`], or where and how it departs from the form.
+//! Genotype text → [`Genotype`], or an error with the place and the expected text.
 
 use super::{CellArch, Genotype, N_NODES, N_SLOTS, Pair, Primitive};
 use crate::space::ParseError;
@@ -38,7 +38,7 @@ pub(super) fn parse(text: &str, primitives: &[Primitive]) -> Parsed<Genotype> {
         }
     }
     if let Some(missing) = FIELDS.into_iter().find(|f| !seen.contains(f)) {
-        // Before the bracket that closed too early.
+        // The error points at the bracket that closed too early.
         return Err(p.error_at(p.at.saturating_sub(1), format!("{missing}=[...] as well")));
     }
     let end = p.skip_space();
@@ -51,7 +51,7 @@ pub(super) fn parse(text: &str, primitives: &[Primitive]) -> Parsed<Genotype> {
 struct Parser<'a> {
     text: &'a str,
     at: usize,
-    /// Those that are known besides the named ones.
+    /// Primitives that the parser accepts besides the named ones.
     primitives: &'a [Primitive],
 }
 
@@ -60,7 +60,7 @@ impl<'a> Parser<'a> {
         self.text.get(self.at..).unwrap_or("")
     }
 
-    /// Skips white space; the place of the next token.
+    /// Skips white space and returns the position of the next token.
     fn skip_space(&mut self) -> usize {
         self.at = self.text.len() - self.rest().trim_start().len();
         self.at
@@ -80,7 +80,7 @@ impl<'a> Parser<'a> {
         if self.take(c) { Ok(()) } else { Err(self.error_at(start, format!("`{c}`"))) }
     }
 
-    /// Letters, digits and underscores; empty if there are none.
+    /// Reads letters, digits and underscores. The result is empty if there are none.
     fn word(&mut self) -> &'a str {
         self.skip_space();
         let rest = self.rest();
@@ -93,7 +93,7 @@ impl<'a> Parser<'a> {
         ParseError::at(self.text, offset, expected)
     }
 
-    /// `Genotype(`, perhaps with `NAME =` in front.
+    /// Reads `Genotype(`, perhaps with `NAME =` in front.
     fn head(&mut self) -> Parsed<()> {
         let start = self.skip_space();
         let mut word = self.word();
@@ -111,7 +111,7 @@ impl<'a> Parser<'a> {
         self.token('(')
     }
 
-    /// Opens a list or a tuple; the bracket that closes it.
+    /// Opens a list or a tuple and returns the bracket that closes it.
     fn open(&mut self, expected: &str) -> Parsed<char> {
         let start = self.skip_space();
         if self.take('[') {
@@ -123,7 +123,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Goes to the next item of a list that `close` closes; false at its end.
+    /// Goes to the next item of a list that `close` closes. The result is false at the end of the list.
     fn more(&mut self, close: char, first: bool) -> Parsed<bool> {
         if self.take(close) {
             return Ok(false);
@@ -138,7 +138,7 @@ impl<'a> Parser<'a> {
         Ok(!self.take(close))
     }
 
-    /// Eight pairs.
+    /// Reads the eight pairs of a cell.
     fn cell(&mut self) -> Parsed<CellArch> {
         let start = self.skip_space();
         let close = self.open("`[` and eight pairs")?;
@@ -162,7 +162,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// `('name', input)`; the input must stand before the node.
+    /// Reads `('name', input)`. The input must be a node before `node`.
     fn pair(&mut self, node: usize) -> Parsed<Pair> {
         let close = self.open("a pair such as ('sep_conv_3x3', 0)")?;
         let primitive = self.primitive()?;
@@ -202,7 +202,7 @@ impl<'a> Parser<'a> {
         Ok(primitive)
     }
 
-    /// `[2, 3, 4, 5]` or `range(2, 6)`: the only output of a cell in this space.
+    /// Reads `[2, 3, 4, 5]` or `range(2, 6)`: the only output of a cell in this space.
     fn concat(&mut self) -> Parsed<()> {
         let start = self.skip_space();
         let is_range = self.rest().starts_with("range");

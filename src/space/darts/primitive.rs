@@ -1,19 +1,19 @@
-//! The operations of the DARTS space: one row each, with the name, and the layers that it consists of.
+//! The operations of the DARTS space. Each has one row with its name and its layers.
 
 use crate::network::{Builder, Window};
 
 /// A part of a primitive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
-    /// Max pool 3x3, pad 1; in the search a batch norm behind it.
+    /// Max pool 3x3, pad 1. In a search a batch norm follows.
     MaxPool,
-    /// Average pool 3x3, pad 1, padding not counted; in the search a batch norm behind it.
+    /// Average pool 3x3, pad 1, padding not counted. In a search a batch norm follows.
     AvgPool,
     /// ReLU, two 1x1 convolutions of stride 2 on the pixels at even and odd places, batch norm.
     FactorizedReduce,
     /// ReLU.
     Relu,
-    /// A depthwise convolution that keeps the map, or halves it where the primitive has stride 2; later ones keep it.
+    /// A depthwise convolution. The first of a primitive has the stride of the primitive; later ones keep the map.
     Depthwise {
         /// Taps along a side.
         k: usize,
@@ -35,20 +35,20 @@ pub struct Row {
     pub index: usize,
     /// The name used in genotypes and configurations.
     pub name: &'static str,
-    /// What it consists of; nothing is the identity.
+    /// The steps of the primitive. Without steps it is the identity.
     pub steps: &'static [Step],
-    /// What it consists of at stride 2.
+    /// The steps of the primitive at stride 2.
     pub halving: &'static [Step],
 }
 
-/// Defines the primitives by their rows: the variant, its name, its steps, and those at stride 2 where they differ.
+/// Defines the primitives by their rows: the variant, its name, its steps, and its steps at stride 2 if they differ.
 macro_rules! primitives {
     ($($(#[$doc:meta])* $variant:ident $name:literal $steps:expr $(, at stride 2 $halving:expr)?;)*) => {
-        /// A primitive operation; the order is the reference's and gives the index `p` in parameter names.
+        /// A primitive operation. The order is that of the reference and gives the index `p` in parameter names.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Primitive {
             $($(#[$doc])* $variant,)*
-            /// One that a user of the library defines.
+            /// A primitive that a user of the library defines.
             Other(&'static Row),
         }
 
@@ -62,7 +62,7 @@ macro_rules! primitives {
 
         impl Primitive {
             const fn position(self) -> usize {
-                // A constant cannot search a table, but it can count variants.
+                // A constant expression cannot search a table, but it can count variants.
                 let mut at = 0;
                 $(if matches!(self, Self::$variant) { return at; } at += 1;)*
                 at
@@ -120,7 +120,7 @@ impl Primitive {
         all
     };
 
-    /// Its row.
+    /// The row of this primitive.
     pub fn row(self) -> &'static Row {
         match self {
             Self::Other(row) => row,
@@ -133,7 +133,8 @@ impl Primitive {
         self.row().name
     }
 
-    /// The index `p` in the search parent's parameter names; in [`Self::ALL`] the position.
+    /// The index `p` in the search parent's parameter names. The primitives of [`Self::ALL`] have their position as
+    /// index.
     pub fn index(self) -> usize {
         self.row().index
     }
@@ -143,8 +144,8 @@ impl Primitive {
         Self::ALL.into_iter().find(|p| p.name() == name)
     }
 
-    /// Adds its layers behind `x` to a network, named after `prefix`, with stride 1 or 2; `x` itself is the identity,
-    /// nothing the zero operation.
+    /// Adds the layers of the primitive behind `x`, with stride 1 or 2 and names that begin with `prefix`. The result
+    /// is `x` itself for the identity and `None` for the zero operation.
     pub(crate) fn add(
         self,
         b: &mut Builder,
@@ -179,7 +180,7 @@ impl Primitive {
         Some(y)
     }
 
-    /// The first depthwise convolution's distance between taps.
+    /// Distance between the taps of the first depthwise convolution.
     pub fn dilation(self) -> Option<usize> {
         self.row()
             .steps
@@ -192,9 +193,9 @@ impl Primitive {
         self.row().steps.iter().any(|step| matches!(step, MaxPool | AvgPool))
     }
 
-    /// The primitive whose name is closest to `name`, for a hint; none if nothing is close.
+    /// The primitive whose name is closest to `name`, for a hint. `None` if no name is close.
     pub fn nearest(name: &str) -> Option<Self> {
-        // Longer words are no misspelling, and the distance takes quadratic time.
+        // A longer word is no misspelling of a primitive, and the distance takes quadratic time.
         if name.len() > 40 {
             return None;
         }

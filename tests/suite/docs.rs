@@ -1,0 +1,286 @@
+//! The documents: their commands run, their flags and settings exist, their links lead somewhere.
+//!
+//! A command is run as it stands but for its size: the length, extents and data of a search or training are made small.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::{CommandFactory, Parser};
+use parsec_nas::cli::Cli;
+use parsec_nas::config::keys::keys;
+use parsec_nas::config::{Config, Resolved, TrainConfig};
+use tempfile::TempDir;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// README and the pages of `docs`: path from the root, and text.
+fn pages() -> Vec<(PathBuf, String)> {
+    let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|e| e.unwrap().path());
+    let mut paths: Vec<PathBuf> = docs.filter(|p| p.extension().is_some_and(|e| e == "md")).collect();
+    paths.extend(["README.md", "ARCHITECTURE.md"].map(|name| root().join(name)));
+    paths.sort();
+    assert!(paths.len() > 7, "{paths:?}");
+    let page = |path: PathBuf| {
+        (path.strip_prefix(root()).unwrap().to_owned(), std::fs::read_to_string(path).unwrap())
+    };
+    paths.into_iter().map(page).collect()
+}
+
+/// The lines of the blocks marked `sh`, without comments, continued lines joined.
+fn commands(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut blocks = text.split("```");
+    blocks.next();
+    while let Some(block) = blocks.next() {
+        if let Some(lines) = block.strip_prefix("sh\n") {
+            let joined = lines.replace("\\\n", " ");
+            let code =
+                joined.lines().map(|line| line.split(" #").next().unwrap_or_default().trim().to_owned());
+            out.extend(code.filter(|line| !line.is_empty() && !line.starts_with('#')));
+        }
+        blocks.next();
+    }
+    out
+}
+
+/// What stands in single backquotes outside of blocks.
+fn inline_code(text: &str) -> Vec<String> {
+    let outside: String = text.split("```").step_by(2).collect();
+    outside.split('`').skip(1).step_by(2).map(|code| code.replace('\n', " ")).collect()
+}
+
+fn flags_of(command: &clap::Command, out: &mut BTreeSet<String>) {
+    let longs = command.get_arguments().filter_map(|arg| arg.get_long());
+    out.extend(longs.map(|long| format!("--{long}")));
+    command.get_subcommands().for_each(|sub| flags_of(sub, out));
+}
+
+/// Flags of other programs that the documents name.
+const OF_OTHERS: &[&str] = &[
+    "--release",
+    "--example",
+    "--help",
+    "--version",
+    "--features",
+    "--parsec",
+    "--data",
+    "--table",
+    "--work",
+    "--out",
+    "--arms",
+    "--seeds",
+    "--print",
+    "--budget",
+    "--stages",
+    "--repeats",
+    "--name-with-dashes",
+    "--extra-variants",
+    "--space",
+    "--small",
+    "--target",
+    "--no-default-features",
+];
+
+#[test]
+fn every_flag_that_is_named_exists() {
+    let mut known: BTreeSet<String> = OF_OTHERS.iter().map(|flag| (*flag).to_owned()).collect();
+    flags_of(&Cli::command(), &mut known);
+    let mut wrong = Vec::new();
+    for (path, text) in pages() {
+        for code in inline_code(&text).into_iter().chain(commands(&text)) {
+            for word in code.split(|c: char| c.is_whitespace() || "=|,()[]".contains(c)) {
+                if word.starts_with("--") && word.len() > 2 && !known.contains(word) {
+                    wrong.push(format!("{}: {word} in `{code}`", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// `name = value` in backquotes is a line of a settings file.
+#[test]
+fn every_setting_that_is_named_exists() {
+    let mut known: BTreeSet<&str> =
+        keys(Config::CONCERNS).chain(keys(TrainConfig::CONCERNS)).map(|k| k.name).collect();
+    // Of a comparison.
+    known.extend(["methods", "seeds", "table", "key", "train", "search", "name_with_underscores"]);
+    let mut wrong = Vec::new();
+    for (path, text) in pages() {
+        for code in inline_code(&text) {
+            if let Some((name, _)) = code.split_once(" = ")
+                && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+                && name.len() > 2
+                && !known.contains(name)
+            {
+                wrong.push(format!("{}: `{code}`", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut wrong = Vec::new();
+    for (path, text) in pages() {
+        let folder = root().join(&path).parent().unwrap().to_owned();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().unwrap_or_default();
+            if !file.contains("://") && !file.is_empty() && !folder.join(file).exists() {
+                wrong.push(format!("{}: {target}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// A command with its size made small: flags that are there lose their value to these.
+fn smaller(mut words: Vec<String>) -> Vec<String> {
+    let is_chain = words
+        .iter()
+        .any(|w| w == "macro" || w.chars().all(|c| c.is_ascii_digit()) && w.len() > 4 || w == "chain");
+    let set = |words: &mut Vec<String>, flag: &str, value: Option<&str>| {
+        if let Some(at) = words.iter().position(|word| word == flag) {
+            let has_value = words.get(at + 1).is_some_and(|next| !next.starts_with("--"));
+            words.drain(at..at + 1 + usize::from(has_value));
+        }
+        if let Some(value) = value {
+            words.extend([flag.to_owned(), value.to_owned()]);
+        }
+    };
+    let small: &[(&str, Option<&str>)] = match words[0].as_str() {
+        "search" => &[
+            ("--epochs", None),
+            ("--steps", Some("1")),
+            ("--batch", Some("8")),
+            ("--samples", Some("2")),
+            ("--channels", Some("4")),
+            ("--search-batch", Some("16")),
+            ("--micro-batch", None),
+            ("--tune", None),
+        ],
+        "train" => {
+            &[("--epochs", None), ("--steps", Some("1")), ("--batch", Some("4")), ("--channels", Some("2"))]
+        }
+        "bench" => &[
+            ("--batch", Some("2")),
+            ("--channels", Some("2")),
+            ("--repeats", Some("1")),
+            ("--no-step", None),
+        ],
+        "rank" => &[("--images", Some("16"))],
+        _ => &[],
+    };
+    small.iter().for_each(|(flag, value)| set(&mut words, flag, *value));
+    if words[0] == "train" && !is_chain && words.iter().any(|w| w == "--layers") {
+        set(&mut words, "--layers", Some("3"));
+    }
+    words
+}
+
+/// Where the commands run: a search and a training, photographs in folders, tables.
+fn place() -> TempDir {
+    let place = TempDir::new().unwrap();
+    let folder = place.path();
+    for (class, shade) in [("cats", 40), ("dogs", 200)] {
+        std::fs::create_dir_all(folder.join("photos").join(class)).unwrap();
+        for i in 0..40u8 {
+            let image = image::RgbImage::from_fn(32, 32, |x, y| {
+                image::Rgb([shade, (x * 8) as u8 ^ i, (y * 8) as u8])
+            });
+            image.save(folder.join(format!("photos/{class}/{i}.png"))).unwrap();
+        }
+    }
+    image::GrayImage::from_fn(28, 28, |x, y| image::Luma([(x * y) as u8]))
+        .save(folder.join("shirt.png"))
+        .unwrap();
+    let run = |command: &str| {
+        let words: Vec<&str> = command.split(' ').collect();
+        let out =
+            Command::new(env!("CARGO_BIN_EXE_parsec")).current_dir(folder).args(&words).output().unwrap();
+        assert!(out.status.success(), "{command}: {}", String::from_utf8_lossy(&out.stderr));
+    };
+    let search = "--steps 2 --channels 4 --batch 8 --samples 2 --search-batch 16 -q";
+    run(&format!("search --run runs/search-0001 --seed 1 {search}"));
+    run(&format!("search --run runs/search-0002 --seed 2 {search}"));
+    run(&format!("search --space macro --run runs/search-0003 {search}"));
+    run("train --genotype runs/search-0001 --run runs/train-0001 --steps 1 --batch 4 --channels 2 -q");
+    run("export runs/train-0001 --safetensors W.safetensors");
+    std::fs::create_dir_all(folder.join("assets")).unwrap();
+    let tiny = "methods = [\"random\", \"largest\"]\nseeds = [0]\n[search]\nchannels = 2\n[train]\nsteps = 1\nbatch = 4\nchannels = 2\n";
+    std::fs::write(folder.join("assets/compare.toml"), tiny).unwrap();
+    std::fs::write(folder.join("compare.toml"), tiny).unwrap();
+    std::fs::write(
+        folder.join("nas-bench-macro_cifar10.json"),
+        r#"{"00000000": {"mean_acc": 80.0}, "11111111": {"mean_acc": 90.0},
+        "22222222": {"mean_acc": 92.0}, "01201201": {"mean_acc": 91.0}}"#,
+    )
+    .unwrap();
+    place
+}
+
+/// Commands that take minutes whatever their size; `.ci/run` runs the first.
+const LONG: &[&str] = &["selftest"];
+
+#[test]
+fn every_command_runs() {
+    let place = place();
+    let mut wrong = Vec::new();
+    let mut n_run = 0;
+    for (path, text) in pages() {
+        for line in commands(&text) {
+            let words: Vec<String> =
+                line.split_whitespace().map(|w| w.trim_matches('"').to_owned()).collect();
+            let problem = match words[0].as_str() {
+                "parsec" => {
+                    n_run += 1;
+                    parsec(place.path(), &line, &words[1..])
+                }
+                program => other(program, &words).err(),
+            };
+            wrong.extend(problem.map(|problem| format!("{}: {line}: {problem}", path.display())));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(n_run > 15, "{n_run} commands");
+}
+
+/// What is wrong with a command of the program, which is run.
+fn parsec(folder: &Path, line: &str, words: &[String]) -> Option<String> {
+    if let Err(e) = Cli::try_parse_from(line.split_whitespace()) {
+        return Some(e.to_string());
+    }
+    if LONG.contains(&words[0].as_str()) {
+        return None;
+    }
+    let out = Command::new(env!("CARGO_BIN_EXE_parsec"))
+        .current_dir(folder)
+        .env("PARSEC_CACHE", folder.join("cache"))
+        .args(smaller(words.to_vec()))
+        .output()
+        .unwrap();
+    (!out.status.success()).then(|| String::from_utf8_lossy(&out.stderr).into_owned())
+}
+
+/// Whether what another program is asked for is there.
+fn other(program: &str, words: &[String]) -> Result<(), String> {
+    let there =
+        |file: &str| if root().join(file).exists() { Ok(()) } else { Err(format!("{file} is not there")) };
+    match program {
+        "cargo" => match words.iter().position(|word| word == "--example") {
+            Some(at) => there(&format!("examples/{}.rs", words[at + 1])),
+            None => Ok(()),
+        },
+        "python" | "python3" | "node" => there(&words[1]),
+        "mpirun" | "cd" | "pip" | "git" => Ok(()),
+        _ if program.contains('=') => {
+            let at = words.iter().position(|word| !word.contains('=')).unwrap_or(0);
+            there(&words[at])
+        }
+        _ => there(program.trim_start_matches("./")),
+    }
+}
