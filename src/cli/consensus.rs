@@ -10,10 +10,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Ui;
-use crate::config::{Config, Method, Resolved};
+use crate::config::{Choose, Config, Method, Resolved};
 use crate::error::{Error, Result};
-use crate::report;
-use crate::run::{self, CONSENSUS, Manifest, RunDir};
+use crate::report::{self, trust};
+use crate::run::{self, CONSENSUS, METRICS, Manifest, RunDir};
+use crate::search::best::best;
+use crate::search::evidence::Seen;
 use crate::search::{prior_tensors, random_architecture, take_prior};
 use crate::space::{Alpha, ByGroup, Prior, Space, read_architecture};
 
@@ -41,7 +43,10 @@ struct Source {
 /// The content of `result.json`.
 #[derive(Serialize)]
 struct Outcomes {
+    /// The architecture that the children of all runs speak for, or the mode of the pooled prior.
     genotype: String,
+    /// The mode of the pooled prior.
+    mode: String,
     entropy: ByGroup<f64>,
     entropy_uniform: f64,
     /// Fraction of the runs whose most probable choice is that of the consensus, as the mean over slots.
@@ -74,8 +79,10 @@ pub fn consensus(args: &ConsensusArgs, ui: &Ui) -> Result<()> {
     let prior = sources[0].prior.pooled(&others);
 
     let path = args.run.clone().unwrap_or_else(|| RunDir::next_free(CONSENSUS));
-    let outcomes = outcomes(&sources, &prior, &path);
-    write(&path, &sources, &prior, &outcomes, ui)?;
+    let mode = prior.mode();
+    let chosen = chosen(&sources)?.unwrap_or_else(|| mode.clone());
+    let outcomes = outcomes(&sources, &prior, [&chosen, &mode], &path);
+    write(&path, &sources, (&prior, &chosen), &outcomes, ui)?;
     ui.emit(&outcomes)?;
     ui.say(&text(&outcomes))
 }
@@ -190,8 +197,29 @@ fn slots(space: &dyn Space) -> Vec<(String, Vec<String>)> {
     slots.map(|(i, slot)| (space.slot_key(i), choices(i, slot.n_choices))).collect()
 }
 
-fn outcomes(sources: &[Source], prior: &Prior, path: &Path) -> Outcomes {
-    let (space, mode) = (&sources[0].space, prior.mode());
+/// The architecture that the children of all runs speak for; none if a run chooses by its mode, or has seen nothing.
+fn chosen(sources: &[Source]) -> Result<Option<Alpha>> {
+    let space = &*sources[0].space;
+    let mut all = Vec::new();
+    for (i, source) in sources.iter().enumerate() {
+        let (config, path) = (&source.config, source.path.join(METRICS));
+        let by_children =
+            config.algorithm.method == Method::Parsec && config.outcome.choose == Choose::Evidence;
+        if !by_children || !path.is_file() {
+            return Ok(None);
+        }
+        let seen = trust::seen(&path, space, config.search_batch())?;
+        if seen.is_empty() {
+            return Ok(None);
+        }
+        // Steps of different runs are different steps. An even offset keeps the halves.
+        all.extend(seen.into_iter().map(|seen| Seen { step: seen.step + ((i as u64) << 40), ..seen }));
+    }
+    Ok(best(space, &all, sources[0].config.outcome.max_skips).map(|best| best.alpha))
+}
+
+fn outcomes(sources: &[Source], prior: &Prior, [chosen, mode]: [&Alpha; 2], path: &Path) -> Outcomes {
+    let space = &sources[0].space;
     let agree = |source: &Source| {
         let of_run = source.prior.mode();
         let same = mode.0.iter().zip(&of_run.0).filter(|(a, b)| a == b).count();
@@ -206,7 +234,8 @@ fn outcomes(sources: &[Source], prior: &Prior, path: &Path) -> Outcomes {
         }
     };
     Outcomes {
-        genotype: space.print(&mode),
+        genotype: space.print(chosen),
+        mode: space.print(mode),
         entropy: space.by_group(&prior.entropy()),
         entropy_uniform: Prior::uniform(&**space).entropy().iter().sum(),
         agreement: sources.iter().map(agree).sum::<f64>() / sources.len() as f64,
@@ -216,7 +245,13 @@ fn outcomes(sources: &[Source], prior: &Prior, path: &Path) -> Outcomes {
 }
 
 /// Writes the run folder. An incomplete folder is removed after an error.
-fn write(path: &Path, sources: &[Source], prior: &Prior, outcomes: &Outcomes, ui: &Ui) -> Result<()> {
+fn write(
+    path: &Path,
+    sources: &[Source],
+    (prior, chosen): (&Prior, &Alpha),
+    outcomes: &Outcomes,
+    ui: &Ui,
+) -> Result<()> {
     let first = &sources[0];
     let mut config = first.config.clone();
     config.forget_origin();
@@ -233,7 +268,7 @@ fn write(path: &Path, sources: &[Source], prior: &Prior, outcomes: &Outcomes, ui
         ..Manifest::new(&config)?
     };
     let run = RunDir::create(path, &config, &manifest)?;
-    let written = fill(&run, &*first.space, prior, outcomes);
+    let written = fill(&run, &*first.space, (prior, chosen), outcomes);
     if written.is_err() {
         drop(run);
         // A failure to remove the folder is ignored. The first error is reported.
@@ -243,10 +278,15 @@ fn write(path: &Path, sources: &[Source], prior: &Prior, outcomes: &Outcomes, ui
 }
 
 /// Fills the run folder. The result is written last, because it marks the run as over.
-fn fill(run: &RunDir, space: &dyn Space, prior: &Prior, outcomes: &Outcomes) -> Result<()> {
+fn fill(
+    run: &RunDir,
+    space: &dyn Space,
+    (prior, chosen): (&Prior, &Alpha),
+    outcomes: &Outcomes,
+) -> Result<()> {
     run.checkpoints().save(0, None, &prior_tensors(prior, space))?;
     run.write("genotype.txt", format!("{}\n", outcomes.genotype).as_bytes())?;
-    let svg = report::architecture_svg(space, &prior.mode());
+    let svg = report::architecture_svg(space, chosen);
     run.write("cells.svg", svg.as_bytes())?;
     run.write("cells.png", &report::png(&svg, 2.0)?)?;
     run.write("prior.svg", report::prior_svg(space, prior).as_bytes())?;

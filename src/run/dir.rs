@@ -15,7 +15,8 @@ use crate::{Error, Result};
 
 const CONFIG: &str = "config.toml";
 const MANIFEST: &str = "manifest.json";
-const METRICS: &str = "metrics.jsonl";
+/// Name of the file with a line per step.
+pub const METRICS: &str = "metrics.jsonl";
 const RESULT: &str = "result.json";
 const LOCK: &str = ".lock";
 

@@ -175,6 +175,45 @@ fn a_consensus_is_shown_trained_and_searched_on_but_has_no_weights() {
     assert!(code == 1 && err.contains("a consensus, which has a prior only"), "{err}");
 }
 
+/// Where the searches choose by their children, the consensus chooses by the children of all; its prior is the mean as ever.
+#[test]
+fn the_children_of_all_searches_choose() {
+    let place = place("");
+    let folder = place.path();
+    let priors = three(folder);
+    let metrics = |name: &str, best: u16| {
+        let step = |step: u64| {
+            let alphas = [[best, 1, 0], [0, step as u16 % 3, 1], [1, 0, step as u16 % 3], [2, 2, 2]];
+            let worth = |a: &[u16; 3]| {
+                2.0 * f64::from(u8::from(a[0] == best)) + f64::from(a[1]) - 0.5 * f64::from(a[2])
+            };
+            let scores: Vec<f64> = alphas.iter().map(|a| 16.0 * worth(a)).collect();
+            json!({"step": step, "warm_up": false, "alpha": alphas, "log_likelihood": scores}).to_string()
+                + "\n"
+        };
+        std::fs::write(folder.join(name).join("metrics.jsonl"), (1..40).map(step).collect::<String>())
+            .unwrap();
+    };
+    // One that has seen nothing has no say, so that the mode of the prior is taken.
+    metrics("a", 2);
+    metrics("b", 2);
+    let result = json(folder, "consensus a b c --run mode --json");
+    assert_eq!((&result["genotype"], &result["mode"]), (&json!("011"), &json!("011")));
+    // Two of three have 2 as the best of the first layer.
+    metrics("c", 0);
+    let result = json(folder, "consensus a b c --run all --json");
+    assert_eq!((&result["genotype"], &result["mode"]), (&json!("220"), &json!("011")));
+    let written = std::fs::read_to_string(folder.join("all/genotype.txt")).unwrap();
+    assert_eq!(written.trim(), "220");
+    assert_eq!(priors.len(), 3);
+
+    let by_mode = config(toml::toml! { choose = "mode" });
+    search(folder, "d", &by_mode, &[0.0, 1.0, 0.0]);
+    metrics("d", 2);
+    let result = json(folder, "consensus a d --run two --json");
+    assert_eq!(result["genotype"], result["mode"], "a search that chooses by its mode");
+}
+
 #[test]
 fn runs_that_have_no_prior_in_common_are_refused() {
     let place = place("");
