@@ -1,3 +1,4 @@
+//@use map, view
 // A view of an activation made real, and its gradient.
 //   forward:  y = view(x)
 //   backward: dx (+)= dy through ReLU

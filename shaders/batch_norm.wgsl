@@ -1,3 +1,4 @@
+//@use map, grad
 // Batch norm over (N, H, W) per channel, eps 1e-5.
 //   statistics:  mean and biased variance of each channel, from per-chunk (count, mean, M2) merged in a
 //                fixed order; plain sums of x and x^2 would cancel in f32

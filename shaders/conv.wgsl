@@ -1,3 +1,4 @@
+//@use map, view, grad
 // Dense convolution, K x K, stride S, pad P, no bias (stems and the auxiliary head).
 //   y[o, n, i, j] = sum_{c,u,v} w[o, c, u, v] * view(x)[c, n, i S + u - P, j S + v - P]
 // Each invocation of the forward pass computes TC output channels of one quad.

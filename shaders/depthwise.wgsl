@@ -1,3 +1,4 @@
+//@use map, view
 // Depthwise convolution, K x K, stride S, dilation D, pad D (K - 1) / 2, no bias.
 //   y[t, c, n, i, j] = sum_{u,v} w[t, c, u, v] * view(x)[src(t) + c, n, i S + u D - P, j S + v D - P]
 // One dispatch serves several convolutions ("tasks" t) of the same shape whose inputs are channel
@@ -126,7 +127,6 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
         for (var o = 0u; o < R; o++) {
             //@unroll
             for (var kh = 0u; kh < K; kh++) {
-                //@if o * S + kh * D == r
                 if (o * S + kh * D == r) {
                     //@unroll
                     for (var kw = 0u; kw < K; kw++) {
@@ -191,7 +191,6 @@ fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgro
             for (var o = 0u; o < R; o++) {
                 //@unroll
                 for (var kh = 0u; kh < K; kh++) {
-                    //@if o + kh * D == r
                     if (o + kh * D == r) {
                         //@unroll
                         for (var kw = 0u; kw < K; kw++) {
@@ -280,13 +279,11 @@ fn backward_data_strided(@builtin(global_invocation_id) gid: vec3<u32>, @builtin
                 //@unroll
                 for (var kh = 0u; kh < K; kh++) {
                     // Row o of dx takes row r - 2 of dy through tap kh.
-                    //@if o + P + 4u == kh * D + 2u * r
                     if (o + P + 4u == kh * D + 2u * r) {
                         //@unroll
                         for (var par = 0u; par < 2u; par++) {
                             //@unroll
                             for (var kw = 0u; kw < K; kw++) {
-                                //@if (par + P + 8u - kw * D) % 2u == 0u
                                 if ((par + P + 8u - kw * D) % 2u == 0u) {
                                     let e = (par + P + 8u - kw * D) / 2u;
                                     acc[2u * o + par] += taps[kh * K + kw]
@@ -389,7 +386,6 @@ fn backward_weight(
             for (var o = 0u; o < R; o++) {
                 //@unroll
                 for (var kh = 0u; kh < K; kh++) {
-                    //@if o * S + kh * D == r
                     if (o * S + kh * D == r) {
                         //@unroll
                         for (var kw = 0u; kw < K; kw++) {
@@ -406,14 +402,12 @@ fn backward_weight(
     }
     //@unroll
     for (var part = 0u; part < PARTS; part++) {
-        //@if part > 0u
         if (part > 0u) {
             // The sums of the part before have been read.
             workgroupBarrier();
         }
         //@unroll
         for (var t = 0u; t < PART; t++) {
-            //@if part * PART + t < KK
             if (part * PART + t < KK) {
                 sums[lane * PART + t] = acc[part * PART + t];
             }

@@ -1,3 +1,4 @@
+//@use map, view
 // Global average pool: pooled[c, n] = mean over (i, j) of x[c, n, i, j], or of view(x) (forward_view, backward_view).
 // x: [C][N][H][W], pooled: [C][N]; coefs: quads by channel of x.
 

@@ -1,3 +1,4 @@
+//@use map, view
 // A node of a mixed cell: the sum over all its paths, each with its factor (DARTS, arXiv 1806.09055).
 //   forward:          z (+)= sum over terms t of f[t][n] * norm(x_t)
 //   backward_factors: partial[t][channel][chunk] = sum over n, h, w of dz * norm(x_t), the gradient of a

@@ -1,3 +1,4 @@
+//@use map
 // A node of a cell: the sum of its two terms (Eq. 1).
 //   y = sa * da * norm_a(a) + sb * db * norm_b(b)
 // with norm optional per term (MODE_A, MODE_B: 0 absent, 1 as it is, 2 normalised), integer factors

@@ -1,3 +1,4 @@
+//@use map, view, grad
 // Pointwise (1x1) convolution, no bias: one matrix product per task.
 //   y[dst(t) + o, q] = sum_i w[t, o, i] * view(x)[src(t) + i, q]
 // Tasks t are convolutions of the same shape whose inputs are channel blocks of one tensor and whose

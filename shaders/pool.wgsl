@@ -1,3 +1,4 @@
+//@use map, view, grad
 // Max and average pool 3x3, pad 1, stride S, of channel blocks ("tasks") of one tensor.
 //   max: the first maximum in row-major order; padding never wins; its tap (0..9) is kept in `index`,
 //        one byte per output, for the backward pass
@@ -92,7 +93,6 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
         for (var o = 0u; o < R; o++) {
             //@unroll
             for (var kh = 0u; kh < 3u; kh++) {
-                //@if o * S + kh == r
                 if (o * S + kh == r) {
                     //@unroll
                     for (var kw = 0u; kw < 3u; kw++) {
@@ -203,7 +203,6 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id
                 //@unroll
                 for (var kh = 0u; kh < 3u; kh++) {
                     // Row o takes row r - 1 of dy through tap row kh.
-                    //@if o + 2u == r + kh
                     if (o + 2u == r + kh) {
                         //@unroll
                         for (var kw = 0u; kw < 3u; kw++) {
@@ -276,13 +275,11 @@ fn backward_strided(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(work
             for (var o = 0u; o < R; o++) {
                 //@unroll
                 for (var kh = 0u; kh < 3u; kh++) {
-                    //@if o + 5u == kh + 2u * r
                     if (o + 5u == kh + 2u * r) {
                         //@unroll
                         for (var par = 0u; par < 2u; par++) {
                             //@unroll
                             for (var kw = 0u; kw < 3u; kw++) {
-                                //@if (par + 9u - kw) % 2u == 0u
                                 if ((par + 9u - kw) % 2u == 0u) {
                                     let k = (par + 9u - kw) / 2u;
                                     let dy = vec4<f32>(v[k], v[k + 1u], v[k + 2u], v[k + 3u]);

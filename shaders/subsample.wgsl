@@ -1,3 +1,4 @@
+//@use map, view
 // Every second row and column, for channel blocks ("tasks") of one tensor: what a 1x1 convolution of stride 2 reads
 // (OFFSETS = 1), or the two half-resolution inputs of FactorizedReduce (OFFSETS = 2).
 //   y[t, c, n, i, j] = view(x)[src(t) + c, n, 2i, 2j],  y[t, C + c, n, i, j] = view(x)[src(t) + c, n, 2i + 1, 2j + 1]
@@ -41,7 +42,6 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
     let a = view(x[row + left], coef);
     let b = view(x[row + right], coef);
     let first = (group.z * OFFSETS * params.channels + group.y) * params.y.pitch + gid.x;
-    //@if OFFSETS == 2u
     if (OFFSETS == 2u) {
         let c = view(x[row + params.x.wq + left], coef);
         let d = view(x[row + params.x.wq + right], coef);
@@ -73,7 +73,6 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id
     for (var e = source.y; e < source.y + source.z; e++) {
         let first = (params.entries[e].x * OFFSETS * params.channels + group.y) * params.y.pitch + gid.x;
         even += dy[first];
-        //@if OFFSETS == 2u
         if (OFFSETS == 2u) {
             odd += dy[first + params.channels * params.y.pitch];
         }
@@ -86,14 +85,12 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id
     if (wide) {
         store_dx(row + 1u, vec4<f32>(even.z, 0.0, even.w, 0.0), coef, accumulate);
     }
-    //@if OFFSETS == 2u
     if (OFFSETS == 2u) {
         store_dx(below, vec4<f32>(0.0, odd.x, 0.0, odd.y), coef, accumulate);
         if (wide) {
             store_dx(below + 1u, vec4<f32>(0.0, odd.z, 0.0, odd.w), coef, accumulate);
         }
     }
-    //@if OFFSETS == 1u
     if (OFFSETS == 1u) {
         // Odd rows have no gradient; below the last row of an odd number there is none of the image.
         if (!accumulate && 2u * i + 1u < params.x.h) {

@@ -1,3 +1,4 @@
+//@use map
 // Average pool over windows, no padding (auxiliary head).
 //   y[c, n, i, j] = mean of relu(x[c, n]) over rows [lo(i), hi(i)) and columns [lo(j), hi(j))
 // WINDOW > 0: lo(i) = i S, hi(i) = lo + WINDOW; WINDOW = 0: adaptive, lo = floor(i H / OH), hi = ceil((i + 1) H / OH).

@@ -1,7 +1,7 @@
 //! Stem of a file in `shaders/` → its WGSL text, compiled into the program.
 //!
-//! A shader consists of the texts of its `libs` and then its own file, concatenated. A new shader needs a line in
-//! [`SOURCES`], and a new shared part needs a line in [`LIBS`].
+//! A shader consists of the shared parts that its first line names (`//@use map, view`) and then its own file,
+//! concatenated. A new shader needs a line in [`SOURCES`], and a new shared part needs a line in [`LIBS`].
 
 /// One file of `shaders/`.
 #[derive(Clone, Copy, Debug)]
@@ -10,13 +10,11 @@ pub struct Source {
     pub name: &'static str,
     /// Text of the file.
     pub text: &'static str,
-    /// Stems of the files in `shaders/lib/` that come before the file, in this order.
-    pub libs: &'static [&'static str],
 }
 
 macro_rules! shader {
-    ($name:literal $(, $lib:literal)*) => {
-        Source { name: $name, text: include_str!(concat!("../../shaders/", $name, ".wgsl")), libs: &[$($lib),*] }
+    ($name:literal) => {
+        Source { name: $name, text: include_str!(concat!("../../shaders/", $name, ".wgsl")) }
     };
 }
 
@@ -33,17 +31,17 @@ pub const LIBS: &[(&str, &str)] = &[lib!("map"), lib!("view"), lib!("grad")];
 pub const SOURCES: &[Source] = &[
     shader!("fill"),
     shader!("probe"),
-    shader!("conv", "map", "view", "grad"),
-    shader!("depthwise", "map", "view"),
-    shader!("pointwise", "map", "view", "grad"),
-    shader!("subsample", "map", "view"),
-    shader!("pool", "map", "view", "grad"),
-    shader!("batch_norm", "map", "grad"),
-    shader!("apply", "map", "view"),
-    shader!("node", "map"),
-    shader!("mix", "map", "view"),
-    shader!("window_pool", "map"),
-    shader!("global_pool", "map", "view"),
+    shader!("conv"),
+    shader!("depthwise"),
+    shader!("pointwise"),
+    shader!("subsample"),
+    shader!("pool"),
+    shader!("batch_norm"),
+    shader!("apply"),
+    shader!("node"),
+    shader!("mix"),
+    shader!("window_pool"),
+    shader!("global_pool"),
     shader!("linear"),
     shader!("cross_entropy"),
     shader!("reduce"),
@@ -63,9 +61,10 @@ impl Source {
     /// The files that make up this shader, in order: (path for messages, text). The text is `None` if a lib does
     /// not exist.
     pub fn parts(&self) -> Vec<(String, Option<&'static str>)> {
+        let used = self.text.lines().next().and_then(|line| line.strip_prefix("//@use "));
+        let names = used.into_iter().flat_map(|list| list.split(", "));
         let lib = |name: &str| LIBS.iter().find(|(stem, _)| *stem == name).map(|(_, text)| *text);
-        let mut parts: Vec<_> =
-            self.libs.iter().map(|name| (format!("shaders/lib/{name}.wgsl"), lib(name))).collect();
+        let mut parts: Vec<_> = names.map(|name| (format!("shaders/lib/{name}.wgsl"), lib(name))).collect();
         parts.push((format!("shaders/{}.wgsl", self.name), Some(self.text)));
         parts
     }

@@ -2,8 +2,8 @@
 //!
 //! Drivers do not reliably unroll loops over register arrays, and a register array that is indexed by a loop
 //! variable is kept in memory. A line `//@unroll` above a plain `for (var i = 0u; i < N; i++)` writes the loop out
-//! with `const i`. A line `//@if CONDITION` above a plain `if` keeps or drops its block. Both marks are comments to
-//! every other reader: without this step the text is valid WGSL with the same meaning. Nothing else is rewritten,
+//! with `const i`. An `if` whose condition is then constant is replaced by the branch that runs. The mark is a comment
+//! to every other reader: without this step the text is valid WGSL with the same meaning. Nothing else is rewritten,
 //! and there is no other templating.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ type Env = BTreeMap<String, i64>;
 ///
 /// Errors: a message that names the construct that does not have the expected form.
 pub fn specialise(text: &str, entry: &str, overrides: &[(&str, u32)]) -> Result<String, String> {
-    let text = only(text, entry)?;
+    let text = only(&without_comments(text), entry)?;
     let mut env = Env::new();
     let mut fixed = String::with_capacity(text.len());
     for line in text.lines() {
@@ -131,44 +131,110 @@ fn reads_as_calls(text: &str, name: &str) -> Result<String, String> {
     Ok(out)
 }
 
+/// `text` without comments other than directives. A brace or an `if` in a comment is none.
+fn without_comments(text: &str) -> String {
+    let code = |line: &str| match line.find("//") {
+        Some(at) if !line[at..].starts_with("//@") => format!("{}\n", line[..at].trim_end()),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(code).collect()
+}
+
+/// Writes out the marked loops of `text`, and folds every `if` whose condition is constant.
 fn expand(text: &str, env: &mut Env, out: &mut String) -> Result<(), String> {
     let mut rest = text;
     loop {
-        let Some(at) = ["//@unroll", "//@if "].iter().filter_map(|d| rest.find(d)).min() else {
+        let (directive, condition) = (rest.find("//@"), keyword(rest, "if"));
+        let Some(at) = [directive, condition].into_iter().flatten().min() else {
             out.push_str(rest);
             return Ok(());
         };
         out.push_str(&rest[..at]);
-        let (directive, after) = rest[at..].split_once('\n').ok_or("a directive at the end of the file")?;
+        rest = &rest[at..];
+        if condition == Some(at) {
+            let (length, folded) = fold(rest, env)?;
+            out.push_str(&folded);
+            rest = &rest[length..];
+            continue;
+        }
+        let (directive, after) = rest.split_once('\n').ok_or("a directive at the end of the file")?;
+        if directive.starts_with("//@texture") {
+            // For `with_textures`, which reads what this writes.
+            out.push_str("//@texture\n");
+            rest = after;
+            continue;
+        }
+        if directive.starts_with("//@use ") {
+            rest = after;
+            continue;
+        }
+        if directive.trim() != "//@unroll" {
+            return Err(format!("unknown directive {directive:?}"));
+        }
         let open = after.find('{').ok_or("a directive without a block")?;
         let close = open + matching(&after[open..])?;
         let (head, body) = (after[..open].trim(), &after[open + 1..close]);
         rest = &after[close + 1..];
-        if directive.trim() == "//@unroll" {
-            let (name, bound) = loop_head(head)?;
-            for i in 0..evaluate(bound, env)? {
-                let outer = env.insert(name.to_owned(), i);
-                out.push_str(&format!("{{ const {name}: u32 = {i}u;"));
-                expand(body, env, out)?;
-                out.push('}');
-                match outer {
-                    Some(value) => env.insert(name.to_owned(), value),
-                    None => env.remove(name),
-                };
-            }
-        } else if let Some(condition) = directive.strip_prefix("//@if ") {
-            if !head.starts_with("if (") {
-                return Err(format!("//@if must stand above an if, found {head:?}"));
-            }
-            if evaluate(condition, env)? != 0 {
-                out.push('{');
-                expand(body, env, out)?;
-                out.push('}');
-            }
-        } else {
-            return Err(format!("unknown directive {directive:?}"));
+        let (name, bound) = loop_head(head)?;
+        for i in 0..evaluate(bound, env)? {
+            let outer = env.insert(name.to_owned(), i);
+            out.push_str(&format!("{{ const {name}: u32 = {i}u;"));
+            expand(body, env, out)?;
+            out.push('}');
+            match outer {
+                Some(value) => env.insert(name.to_owned(), value),
+                None => env.remove(name),
+            };
         }
     }
+}
+
+/// The statement `if (CONDITION) {…} else …` at the start of `text`: its length, and the statement with its blocks
+/// expanded, or only the block that runs if the condition is constant.
+fn fold(text: &str, env: &mut Env) -> Result<(usize, String), String> {
+    let start = text.find('{').ok_or("an `if` without a block")?;
+    let condition = text["if".len()..start].trim();
+    let end = start + matching(&text[start..])?;
+    let block = |env: &mut Env, body: &str| {
+        let mut out = "{".to_owned();
+        expand(body, env, &mut out)?;
+        out.push('}');
+        Ok::<_, String>(out)
+    };
+    let then = &text[start + 1..end];
+    // Both are needed for the length, and neither costs much.
+    let after = text[end + 1..].trim_start();
+    let (length, otherwise) = match after.strip_prefix("else").map(str::trim_start) {
+        Some(rest) if keyword(rest, "if") == Some(0) => {
+            let (length, folded) = fold(rest, env)?;
+            (text.len() - rest.len() + length, Some(folded))
+        }
+        Some(rest) if rest.starts_with('{') => {
+            let end = matching(rest)?;
+            (text.len() - rest.len() + end + 1, Some(block(env, &rest[1..end])?))
+        }
+        _ => (end + 1, None),
+    };
+    let folded = match evaluate(condition, env) {
+        Ok(0) => otherwise.unwrap_or_default(),
+        Ok(_) => block(env, then)?,
+        Err(_) => {
+            let otherwise = otherwise.map_or_else(String::new, |other| format!(" else {{{other}}}"));
+            format!("if {condition} {}{otherwise}", block(env, then)?)
+        }
+    };
+    Ok((length, folded))
+}
+
+/// Where `word` first stands in `text` by itself.
+fn keyword(text: &str, word: &str) -> Option<usize> {
+    let is_name = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
+    let mut found = text.match_indices(word);
+    found.find_map(|(at, _)| {
+        let alone =
+            !is_name(text[..at].chars().next_back()) && !is_name(text[at + word.len()..].chars().next());
+        alone.then_some(at)
+    })
 }
 
 /// `for (var i = 0u; i < N; i++)` → (i, N).
@@ -186,15 +252,9 @@ fn loop_head(head: &str) -> Result<(&str, &str), String> {
 fn matching(text: &str) -> Result<usize, String> {
     let mut depth = 0;
     for (i, c) in text.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Ok(i);
-                }
-            }
-            _ => {}
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        if depth == 0 {
+            return Ok(i);
         }
     }
     Err("a block that is not closed".into())
@@ -230,6 +290,7 @@ fn binary(tokens: &[String], at: &mut usize, level: usize, env: &Env) -> Result<
             "<" => i64::from(left < right),
             ">" => i64::from(left > right),
             "+" => left + right,
+            "-" if right > left => return Err("an unsigned number below 0".into()),
             "-" => left - right,
             "*" => left * right,
             _ if right == 0 => return Err("division by zero".into()),

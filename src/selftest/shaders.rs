@@ -140,7 +140,7 @@ pub fn sets() -> Result<BTreeSet<Set>> {
 pub fn forms((shader, entry, overrides): &Set) -> Result<Vec<(&'static str, Kernel)>> {
     let written = kernel(shader)?;
     // The text is leaked, because a source lives as long as the program.
-    let parse = |text: String| reflect(&Source { name: shader, text: text.leak(), libs: &[] });
+    let parse = |text: String| reflect(&Source { name: shader, text: text.leak() });
     let text = written.specialised(entry, overrides)?;
     let mut out = vec![("written", parse(written.text.clone())?)];
     if !written.textures.is_empty() {

@@ -281,7 +281,7 @@ fn every_entry_point_translates_to_four_languages() {
 
 #[test]
 fn a_broken_shader_is_reported_with_its_file_and_line() {
-    let parse = |text| kernel::reflect(&kernel::Source { name: "broken", text, libs: &[] });
+    let parse = |text| kernel::reflect(&kernel::Source { name: "broken", text });
     assert!(message(parse("const a = 1u;\nconst b = ;\n")).contains("shaders/broken.wgsl:2:11"));
     let out_of_scope = "fn f() -> f32 {\n  return 1u;\n}\n";
     assert!(message(parse(out_of_scope)).contains("shaders/broken.wgsl:"));
@@ -289,7 +289,7 @@ fn a_broken_shader_is_reported_with_its_file_and_line() {
     message(parse(half));
     let too_wide = "@compute @workgroup_size(512) fn f() {}";
     assert!(message(parse(too_wide)).contains("WebGPU guarantees 256"));
-    let missing = kernel::Source { name: "broken", text: "", libs: &["nothing"] };
+    let missing = kernel::Source { name: "broken", text: "//@use nothing\n" };
     assert!(message(kernel::reflect(&missing)).contains("shaders/lib/nothing.wgsl"));
 }
 

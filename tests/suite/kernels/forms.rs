@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use parsec_nas::gpu::{Gpu, Options};
+use parsec_nas::kernel::specialise::specialise;
 use parsec_nas::kernel::{Buf, Dispatch, Source, kernel, reflect};
 use parsec_nas::ops::depthwise::{Depthwise, Geometry, Task};
 use parsec_nas::ops::{Array, Map, Param, Tensor, Tuning, View};
@@ -128,7 +129,7 @@ fn the_depthwise_kernels_have_room_for_every_form() {
     };
     let parses = |text: &str| {
         let text = text.to_owned().leak();
-        reflect(&Source { name: "depthwise", text, libs: &[] }).is_ok()
+        reflect(&Source { name: "depthwise", text }).is_ok()
     };
     // By constant: the most that is needed, and a form that needs as much.
     let mut most: BTreeMap<&str, (u32, String)> = BTreeMap::new();
@@ -167,4 +168,34 @@ fn the_depthwise_kernels_have_room_for_every_form() {
         let small = text.replace(&line(needed), &line(needed / 2));
         assert!(!parses(&small) || name == "MAX_PART", "{name}: half as much is enough");
     }
+}
+
+/// A condition that is constant is decided before compilation, whether of the program's values or of a loop's; others stay.
+#[test]
+fn constant_conditions_are_folded() {
+    let text = "override A: u32 = 1u;\noverride B: u32 = 2u;\n@compute @workgroup_size(1) fn f() {\n\
+                // if (A == 1u) { a comment's brace\n\
+                var x = 0u;\n\
+                if (A == 1u && B > 1u) { x = 10u; } else { x = 20u; }\n\
+                if (A == 2u) { x = 30u; } else if (x == 3u) { x = 40u; } else if (B == 2u) { x = 50u; } else { x = 60u; }\n\
+                if (x > 1u) { if (B == 3u) { x = 70u; } x = 80u; } else { x = 90u; }\n\
+                //@unroll\nfor (var i = 0u; i < 2u; i++) { if (i == A) { x = 100u + i; } if (x < i) { return; } }\n}\n";
+    let with = |a: u32, b: u32| specialise(text, "f", &[("A", a), ("B", b)]).unwrap();
+    let numbers =
+        |text: &str| -> Vec<u32> { (10..200).filter(|n| text.contains(&format!("x = {n}u"))).collect() };
+    let plain = with(1, 2);
+    assert_eq!(numbers(&plain), [10, 40, 50, 80, 90, 100]);
+    assert!(
+        plain.contains("if (x == 3u)") && plain.contains("if (x > 1u)") && plain.contains("if (x < i)"),
+        "{plain}"
+    );
+    assert!(!plain.contains("A ==") && !plain.contains("comment"), "{plain}");
+    assert_eq!(numbers(&with(2, 1)), [20, 30, 80, 90]);
+    assert_eq!(numbers(&with(0, 3)), [20, 40, 60, 70, 80, 90, 100]);
+    // Valid WGSL before and after, with the braces in their places.
+    for text in [text.to_owned(), plain, with(2, 1), with(0, 3)] {
+        reflect(&Source { name: "folded", text: text.leak() }).unwrap();
+    }
+    let unclosed = specialise("@compute @workgroup_size(1) fn f() { if (1u == 1u) { }", "f", &[]);
+    assert!(unclosed.is_err(), "{unclosed:?}");
 }
