@@ -47,6 +47,8 @@ struct Outcomes {
     genotype: String,
     /// The mode of the pooled prior.
     mode: String,
+    /// How `genotype` was chosen: `evidence` or `mode`.
+    chosen_by: Choose,
     entropy: ByGroup<f64>,
     entropy_uniform: f64,
     /// Fraction of the runs whose most probable choice is that of the consensus, as the mean over slots.
@@ -80,8 +82,10 @@ pub fn consensus(args: &ConsensusArgs, ui: &Ui) -> Result<()> {
 
     let path = args.run.clone().unwrap_or_else(|| RunDir::next_free(CONSENSUS));
     let mode = prior.mode();
-    let chosen = chosen(&sources)?.unwrap_or_else(|| mode.clone());
-    let outcomes = outcomes(&sources, &prior, [&chosen, &mode], &path);
+    let chosen = chosen(&sources, ui)?;
+    let chosen_by = if chosen.is_some() { Choose::Evidence } else { Choose::Mode };
+    let chosen = chosen.unwrap_or_else(|| mode.clone());
+    let outcomes = outcomes(&sources, &prior, ([&chosen, &mode], chosen_by), &path);
     write(&path, &sources, (&prior, &chosen), &outcomes, ui)?;
     ui.emit(&outcomes)?;
     ui.say(&text(&outcomes))
@@ -198,18 +202,26 @@ fn slots(space: &dyn Space) -> Vec<(String, Vec<String>)> {
 }
 
 /// The architecture that the children of all runs speak for; none if a run chooses by its mode, or has seen nothing.
-fn chosen(sources: &[Source]) -> Result<Option<Alpha>> {
+fn chosen(sources: &[Source], ui: &Ui) -> Result<Option<Alpha>> {
     let space = &*sources[0].space;
     let mut all = Vec::new();
     for (i, source) in sources.iter().enumerate() {
         let (config, path) = (&source.config, source.path.join(METRICS));
         let by_children =
             config.algorithm.method == Method::Parsec && config.outcome.choose == Choose::Evidence;
-        if !by_children || !path.is_file() {
-            return Ok(None);
-        }
-        let seen = trust::seen(&path, space, config.search_batch())?;
+        let seen = if by_children && path.is_file() {
+            trust::seen(&path, space, config.search_batch())?
+        } else {
+            Vec::new()
+        };
         if seen.is_empty() {
+            let why = if by_children {
+                "has no children in its metrics"
+            } else {
+                "does not choose by its children"
+            };
+            let run = source.path.display();
+            ui.note(&format!("{run} {why}: the consensus ends with the mode of the pooled prior"));
             return Ok(None);
         }
         // Steps of different runs are different steps. An even offset keeps the halves.
@@ -218,7 +230,12 @@ fn chosen(sources: &[Source]) -> Result<Option<Alpha>> {
     Ok(best(space, &all, sources[0].config.outcome.max_skips).map(|best| best.alpha))
 }
 
-fn outcomes(sources: &[Source], prior: &Prior, [chosen, mode]: [&Alpha; 2], path: &Path) -> Outcomes {
+fn outcomes(
+    sources: &[Source],
+    prior: &Prior,
+    ([chosen, mode], chosen_by): ([&Alpha; 2], Choose),
+    path: &Path,
+) -> Outcomes {
     let space = &sources[0].space;
     let agree = |source: &Source| {
         let of_run = source.prior.mode();
@@ -236,6 +253,7 @@ fn outcomes(sources: &[Source], prior: &Prior, [chosen, mode]: [&Alpha; 2], path
     Outcomes {
         genotype: space.print(chosen),
         mode: space.print(mode),
+        chosen_by,
         entropy: space.by_group(&prior.entropy()),
         entropy_uniform: Prior::uniform(&**space).entropy().iter().sum(),
         agreement: sources.iter().map(agree).sum::<f64>() / sources.len() as f64,

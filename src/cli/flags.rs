@@ -91,3 +91,19 @@ fn value(kind: Kind, text: &str) -> Value {
     };
     number.unwrap_or_else(|| text.into())
 }
+
+/// Refuses a value of a flag that was given as a word of its own, which is read as the name of a file.
+pub fn check_file(file: Option<&std::path::Path>) -> crate::Result<()> {
+    match file.and_then(std::path::Path::to_str) {
+        Some(word @ ("true" | "false")) if !std::path::Path::new(word).exists() => {
+            let found = format!("\"{word}\" by itself");
+            Err(crate::Error::usage(
+                "CONFIG.toml",
+                "a file of settings",
+                found,
+                format!("--flag={word}, in one word"),
+            ))
+        }
+        _ => Ok(()),
+    }
+}

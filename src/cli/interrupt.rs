@@ -10,6 +10,7 @@ static CONTROL: Control = Control::new();
 pub fn control() -> Result<&'static Control> {
     let handler = || {
         if CONTROL.is_stopping() {
+            eprintln!("stopped at once; `parsec resume RUN` goes on from the newest checkpoint");
             std::process::exit(130);
         }
         CONTROL.stop();

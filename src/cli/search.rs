@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::flags::{Declared, Flags};
+use super::flags::{Declared, Flags, check_file};
 use super::{Ui, start};
 use crate::Result;
 use crate::config::keys::Concern;
@@ -31,6 +31,7 @@ impl SearchArgs {
     pub fn resolve(&self, device: Option<&str>) -> Result<Config> {
         let mut flags = self.flags.table.clone();
         flags.extend(device.map(|device| ("device".to_owned(), device.into())));
+        check_file(self.config.as_deref())?;
         Config::resolve(self.config.as_deref(), &flags)
     }
 }

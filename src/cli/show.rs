@@ -9,14 +9,15 @@ use serde_json::Value;
 
 use super::Stem;
 use super::space_args::SpaceArgs;
-use crate::config::Memory;
 use crate::config::space::{source, space_of};
+use crate::config::{Memory, Method};
 use crate::error::{Error, Result};
 use crate::graph;
 use crate::report;
 use crate::report::summary::{Counts, Known, Training};
 use crate::report::trust::{self, Trust};
 use crate::rng::{Purpose, stream};
+use crate::run::RunDir;
 use crate::search::best::best;
 use crate::search::evidence::Seen;
 use crate::space::{self, Alpha, NetworkKind, NetworkSpec, Prior, Space, owner, read_architecture};
@@ -151,8 +152,12 @@ pub fn describe(args: &ShowArgs, prior: Option<&OfRun>) -> Result<String> {
 /// The children that the run in `folder` saw.
 fn seen(folder: &Path, prior: Option<&OfRun>, run: &RunFiles) -> Result<Vec<Seen>> {
     let (path, images) = (folder.join("metrics.jsonl"), run.config("search_batch").or(run.config("batch")));
+    let method = RunDir::open(folder).and_then(|run| run.config()).map(|config| config.algorithm.method);
+    let by_prior = matches!(method, Ok(Method::Parsec));
     match (prior, images) {
-        (Some((space, _)), Some(images)) if path.is_file() => trust::seen(&path, &**space, images),
+        (Some((space, _)), Some(images)) if by_prior && path.is_file() => {
+            trust::seen(&path, &**space, images)
+        }
         _ => Ok(Vec::new()),
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use toml::Table;
 
-use super::flags::{Declared, Flags};
+use super::flags::{Declared, Flags, check_file};
 use super::{Ui, start};
 use crate::Result;
 use crate::config::keys::Concern;
@@ -38,6 +38,7 @@ impl TrainArgs {
     pub fn resolve(&self, device: Option<&str>) -> Result<TrainConfig> {
         let mut flags = self.flags.table.clone();
         flags.extend(device.map(|device| ("device".to_owned(), device.into())));
+        check_file(self.config.as_deref())?;
         let mut config = TrainConfig::resolve(self.preset.as_deref(), self.config.as_deref(), &flags)?;
         let space = config.space()?;
         let text = source(&config.architecture.genotype, &Table::new())?.0;

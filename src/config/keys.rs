@@ -106,7 +106,7 @@ impl Kind {
 
     /// The value in its stored form, or a description of the allowed values.
     fn canonical(self, value: &Value) -> std::result::Result<Value, String> {
-        let text = || text(value).map_err(|_| "text in quotes".to_owned());
+        let text = || text(value).map_err(|_| self.expected());
         match self {
             Self::Samples => {
                 let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);

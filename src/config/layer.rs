@@ -8,6 +8,9 @@ use toml::Table;
 use super::keys::{self, Concern};
 use crate::{Error, Result};
 
+/// First line of a resolved configuration.
+pub const RESOLVED: &str = "# The resolved configuration of this run.\n";
+
 /// Whether a table may contain the length of a run twice.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Length {
@@ -36,9 +39,17 @@ pub fn parse(path: &Path, text: &str, length: Length, concerns: &'static [Concer
     for key in spans.get_ref().keys() {
         let name = key.get_ref().as_ref();
         let what = format!("{}: key `{name}`", at(key.span()));
+        if values.get(name).is_some_and(toml::Value::is_table) {
+            let (expected, found) = ("a flat table, without sections", format!("the section [{name}]"));
+            return Err(Error::usage(what, expected, found, "the settings without a line in brackets"));
+        }
         if let Some(value) = values.get(name) {
             table.insert(name.to_owned(), keys::check(concerns, name, value, &what)?);
         }
+    }
+    if length == Length::One && text.starts_with(RESOLVED) && table.contains_key("epochs") {
+        // The resolved form has both, and its steps follow from its epochs.
+        table.remove("steps");
     }
     if length == Length::One && table.contains_key("steps") && table.contains_key("epochs") {
         return Err(both(&format!("{}: key `epochs`", path.display())));

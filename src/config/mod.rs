@@ -125,6 +125,7 @@ impl Config {
         if user.get("method").and_then(Value::as_str).is_some_and(|method| method != "parsec") {
             // Other methods than `parsec` do not explore.
             user.entry("explore").or_insert(0.0.into());
+            user.entry("choose").or_insert("mode".into());
         }
         if paper || darts {
             as_in_the_paper(&mut user, paper)?;
@@ -236,6 +237,7 @@ impl Config {
 
     /// Checks that no setting is given that has no meaning with the method.
     fn check_method(&self) -> Result<()> {
+        let by_children = (self.outcome.choose == Choose::Evidence).then(|| "evidence".to_owned());
         let (asked, why) = match self.algorithm.method {
             Method::Darts => (
                 vec![
@@ -244,6 +246,7 @@ impl Config {
                         "`trace_steps`",
                         (self.execution.trace_steps > 0).then(|| self.execution.trace_steps.to_string()),
                     ),
+                    ("`choose`", by_children.clone()),
                     ("`max_skips`", self.outcome.max_skips.map(|n| n.to_string())),
                     ("`patience`", (self.outcome.patience > 0).then(|| self.outcome.patience.to_string())),
                 ],
@@ -256,6 +259,7 @@ impl Config {
             }
             Method::RandomSearch => (
                 vec![
+                    ("`choose`", by_children.clone()),
                     ("`max_skips`", self.outcome.max_skips.map(|n| n.to_string())),
                     ("`patience`", (self.outcome.patience > 0).then(|| self.outcome.patience.to_string())),
                     ("`freeze_prior`", self.prior.freeze_prior.then(|| "true".to_owned())),
@@ -265,6 +269,7 @@ impl Config {
             ),
             Method::Random => (
                 vec![
+                    ("`choose`", by_children.clone()),
                     ("`max_skips`", self.outcome.max_skips.map(|n| n.to_string())),
                     ("`patience`", (self.outcome.patience > 0).then(|| self.outcome.patience.to_string())),
                 ],
@@ -426,7 +431,12 @@ impl Resolved for Config {
 fn as_in_the_paper(user: &mut Table, asked: bool) -> Result<()> {
     let refused = |key: &str, value: &Value, paper: &str| {
         let expected = format!("{paper} with `paper`");
-        Err(Error::usage(format!("`{key}`"), expected, value.to_string(), "leave one out"))
+        Err(Error::usage(
+            format!("`{key}`"),
+            expected,
+            value.to_string(),
+            format!("leave out `{key}`, or `paper`"),
+        ))
     };
     for (key, paper) in PAPER {
         let paper: Value = paper.parse().map_err(|_| Error::internal("a value of the paper's"))?;
@@ -436,10 +446,13 @@ fn as_in_the_paper(user: &mut Table, asked: bool) -> Result<()> {
             None => _ = user.insert(key.into(), paper),
         }
     }
-    match user.get("search_batch") {
-        Some(value) if asked => refused("search_batch", value, "nothing"),
-        _ => Ok(()),
+    let is_set = |key: &str| user.get(key).filter(|value| value.as_integer() != Some(0));
+    for key in ["search_batch", "warmup_epochs"] {
+        if let Some(value) = is_set(key).filter(|_| asked) {
+            return refused(key, value, "nothing");
+        }
     }
+    Ok(())
 }
 
 /// Rounds to two digits, so that the configuration is readable.

@@ -49,7 +49,7 @@ pub fn to_toml<T: Resolved>(config: &T) -> Result<String> {
     let is_own = |line: &&str| line.split_once(" = ").is_none_or(|(key, _)| owner(key, &name).is_none());
     let body: String = body.split_inclusive('\n').filter(is_own).collect();
     let note = if unset.is_empty() { String::new() } else { format!("# Not set: {}.\n", unset.join(", ")) };
-    Ok(format!("# The resolved configuration of this run.\n{note}{body}"))
+    Ok(format!("{}{note}{body}", layer::RESOLVED))
 }
 
 /// The keys that have a value, as a TOML table.

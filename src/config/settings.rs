@@ -113,7 +113,8 @@ settings! {
         /// How to search: parsec; darts, all paths at once; random, whose prior stays as it is and whose result is a draw
         /// from it; random_search, whose children train the weights alike and whose result is the best child seen
         method: Method = "parsec", was "parsec" => Kind::Word(Method::WORDS), "parsec|darts|random|random_search";
-        /// The paper's algorithm to the letter: no warm-up, importance weights, no baseline, one batch size, plain draws
+        /// The paper's algorithm to the letter: no warm-up, importance weights, no baseline, one batch size, plain draws,
+        /// the most probable architecture
         paper: bool = false, was true => Kind::Bool, "BOOL";
         /// Primitives to draw from, separated by commas; `all` for all eight
         primitives: Vec<Primitive> = [
@@ -169,7 +170,7 @@ settings! {
         /// The architecture that a search ends with: the most probable one of the prior, or the one that the likelihoods of all
         /// its children speak for; default: evidence
         choose: Choose = "evidence", was "mode" => Kind::Word(Choose::WORDS), "mode|evidence";
-        /// Choose the most probable architecture with at most N skip connections in each cell, or identities in the chain
+        /// Choose an architecture with at most N skip connections in each cell, or identities in the chain
         max_skips: Option<usize> => Kind::Int(0, 64), "N";
         /// End when the most probable architecture has not changed for N steps of the prior; 0: only after all steps
         patience: u64 = 0, was 0 => Kind::Int(0, 1_000_000_000), "N";

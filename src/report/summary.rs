@@ -189,10 +189,11 @@ impl Known<'_> {
         }
         if let Some((space, prior)) = self.prior {
             text += &prior_text(&**space, prior, self.evidence);
-            let (mode, shown) = (prior.mode(), space.print(self.alpha));
-            for (what, alpha) in
-                [("the prior's mode", Some(&mode)), ("the children's choice", self.best.map(|b| &b.alpha))]
-            {
+            let (mode, shown) = (prior.mode(), self.spec.space.print(self.alpha));
+            for (what, alpha) in [
+                ("the prior's mode", self.best.map(|_| &mode)),
+                ("the architecture that all children speak for", self.best.map(|b| &b.alpha)),
+            ] {
                 if let Some(other) = alpha.map(|alpha| space.print(alpha)).filter(|other| *other != shown) {
                     let _ = writeln!(text, "\n{what} is another: {other}");
                 }

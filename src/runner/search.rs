@@ -98,6 +98,9 @@ impl Runnable for Search {
             (config.prior.prior_from.clone(), config.execution.weights_from.clone());
         let settings = Settings::of(config, normalisation, lowering)?;
         let mut search = Search::new(settings, dataset, gpu)?;
+        if resumed.is_none() {
+            check_warm_up(&search)?;
+        }
         if let Some(run) = prior_from {
             let prior = carried(&run, search.space(), events)?;
             search.set_prior(prior.softened(search.config().prior.prior_temperature.unwrap_or(1.0)));
@@ -175,6 +178,20 @@ impl Runnable for Search {
             run: run.path().display().to_string(),
             n_classes: self.spec().n_classes,
         })
+    }
+}
+
+/// Refuses a warm-up after which no step is left for the prior.
+fn check_warm_up(search: &Search) -> Result<()> {
+    let (config, epoch) = (search.config(), search.steps_per_epoch());
+    match config.warm_up_steps(epoch) {
+        Some(steps) if steps >= config.length.steps => {
+            let expected = format!("a warm-up shorter than the search of {} steps", config.length.steps);
+            let found = format!("{} epochs of {epoch} steps", config.algorithm.warmup_epochs);
+            let try_this = "--warmup FRACTION, or more --steps";
+            Err(Error::usage("`warmup_epochs`", expected, found, try_this))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -263,9 +280,15 @@ impl std::fmt::Display for Found {
         let entropy: f64 = r.entropy.values().sum();
         let what = if r.method == Method::Darts.to_string() { "softmax of alpha" } else { "prior" };
         let trust = r.trust.map(|trust| format!("{}\n", trust.text())).unwrap_or_default();
+        let chosen = match &r.mode {
+            Some(mode) if r.trust.is_some() && *mode != r.genotype => {
+                "chosen by the likelihoods of all children; the mode of the prior is another (result.json)\n"
+            }
+            _ => "",
+        };
         write!(
             f,
-            "{}\n\nheld-out accuracy {:.1} % ({} of {} images, shared weights, batch statistics; chance {:.1} %)\n\
+            "{}\n\n{chosen}held-out accuracy {:.1} % ({} of {} images, shared weights, batch statistics; chance {:.1} %)\n\
              entropy of the {what} {entropy:.1} nats (uniform {:.1})\n{trust}{} steps in {:.0} s on {}\n\n\
              {run}/cells.svg    the architecture\n{run}/metrics.jsonl one line per step\n{run}/checkpoints  weights, prior, optimiser\n\
              next: parsec show {run}",

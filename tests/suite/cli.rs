@@ -220,3 +220,28 @@ fn drivers_do_not_complain_about_a_session() {
         assert!(!err.contains("XDG_RUNTIME_DIR"), "{err}");
     }
 }
+
+/// A flag takes its value in one word; a value by itself is read as the name of a file.
+#[test]
+fn a_value_by_itself_and_a_warm_up_of_all_steps_are_refused() {
+    let (code, out, err) = outcome(&["search", "--flip", "false"]);
+    assert!(code == 2 && out.is_empty() && err.contains("--flag=false"), "{err}");
+    let folder = tempfile::TempDir::new().unwrap();
+    let args = [
+        "search",
+        "--steps",
+        "2",
+        "--warmup-epochs",
+        "3",
+        "--channels",
+        "2",
+        "--batch",
+        "4",
+        "--run",
+        "r",
+        "-q",
+    ];
+    let (code, _, err) = text(parsec(folder.path(), &args));
+    assert!(code == 2 && err.contains("shorter than the search of 2 steps"), "{err}");
+    assert!(!folder.path().join("r").exists());
+}

@@ -6,7 +6,7 @@ use parsec_nas::Error;
 use parsec_nas::config::Resolved;
 use parsec_nas::config::keys::keys;
 use parsec_nas::config::{
-    Baseline, Config, Draws, Every, Samples, Temper, TrainConfig, TrainWeights, to_table,
+    Baseline, Choose, Config, Draws, Every, Samples, Temper, TrainConfig, TrainWeights, to_table,
 };
 use parsec_nas::error::nearest;
 use parsec_nas::space::Primitive;
@@ -492,4 +492,43 @@ fn zero_is_read_as_before_there_were_words() {
     assert!(search.remarks.0.is_empty());
     let never = Config::resolve(None, &flags(&[("eval_every", "never".into())])).unwrap_err().to_string();
     assert!(never.contains("end, epoch, or a number of steps"), "{never}");
+}
+
+/// A configuration that a run wrote can be the file of another search; what does not belong into a file says so.
+#[test]
+fn a_resolved_configuration_starts_another_search() {
+    let folder = TempDir::new().unwrap();
+    let mut first = Config::resolve(None, &flags(&[("epochs", 3.into())])).unwrap();
+    first.resolve_for(160, 160, 28);
+    let path = file(&folder, &first.to_toml().unwrap());
+    let again = Config::resolve(Some(&path), &Table::new()).unwrap();
+    assert_eq!(
+        (again.length.epochs, again.length.steps),
+        (Some(3), 0),
+        "the length follows from the new data"
+    );
+    let shorter = Config::resolve(Some(&path), &flags(&[("steps", 7.into())])).unwrap();
+    assert_eq!((shorter.length.epochs, shorter.length.steps), (None, 7));
+    let both = error_of("steps = 3\nepochs = 3\n");
+    assert!(both.contains("both"), "{both}");
+    let section = error_of("steps = 3\n[search]\nlr = 1\n");
+    assert!(section.contains("line 2") && section.contains("section [search]"), "{section}");
+}
+
+#[test]
+fn the_choice_at_the_end_is_that_of_the_method() {
+    let resolve = |list: &[(&str, Value)]| Config::resolve(None, &flags(list));
+    let choose = |list: &[(&str, Value)]| resolve(list).unwrap().outcome.choose;
+    assert_eq!(choose(&[]), Choose::Evidence);
+    assert_eq!(choose(&[("paper", true.into())]), Choose::Mode);
+    for method in ["darts", "random", "random_search"] {
+        assert_eq!(choose(&[("method", method.into())]), Choose::Mode);
+        let text =
+            resolve(&[("method", method.into()), ("choose", "evidence".into())]).unwrap_err().to_string();
+        assert!(text.contains("choose") && text.contains(method), "{text}");
+    }
+    for (key, value) in [("choose", Value::from("evidence")), ("warmup_epochs", 1.into())] {
+        let text = resolve(&[("paper", true.into()), (key, value)]).unwrap_err().to_string();
+        assert!(text.contains(key) && text.contains("paper"), "{text}");
+    }
 }

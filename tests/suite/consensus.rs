@@ -72,7 +72,8 @@ fn the_consensus_is_the_mean_of_the_log_probabilities() {
     let place = place("");
     let folder = place.path();
     let priors = three(folder);
-    let result = json(folder, "consensus a b c --run all --json");
+    let (_, out, _) = parsec(folder, "consensus a b c --run all --json");
+    let result: Value = serde_json::from_str(&out).unwrap();
     let space = config(Table::new()).space().unwrap();
     let read = |path: &Path| {
         let (state, warnings): (Tensors, _) = run::read_prior(path).unwrap();
@@ -110,7 +111,7 @@ fn the_consensus_is_the_mean_of_the_log_probabilities() {
     }
 
     // The order of the runs changes rounding only, and a folder that is taken stays as it is.
-    assert_eq!(json(folder, "consensus c b a --run other --json")["genotype"], "011");
+    assert_eq!(json(folder, "consensus c b a --run other --json -q")["genotype"], "011");
     let (code, _, err) = parsec(folder, "consensus a b --run all");
     assert!(code == 2 && err.contains("--run all"), "{err}");
     let (code, out, _) = parsec(folder, "consensus a b");
@@ -127,7 +128,7 @@ fn a_consensus_is_shown_trained_and_searched_on_but_has_no_weights() {
     let place = place("");
     let folder = place.path();
     three(folder);
-    json(folder, "consensus a b c --run all --json");
+    json(folder, "consensus a b c --run all --json -q");
     let shown = json(folder, "show all --samples 1 --json");
     assert_eq!(
         (&shown["genotype"], &shown["choices"]),
@@ -197,12 +198,16 @@ fn the_children_of_all_searches_choose() {
     // One that has seen nothing has no say, so that the mode of the prior is taken.
     metrics("a", 2);
     metrics("b", 2);
-    let result = json(folder, "consensus a b c --run mode --json");
+    let (code, out, err) = parsec(folder, "consensus a b c --run mode --json");
+    assert!(code == 0 && err.contains("c has no children in its metrics"), "{err}");
+    let result: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&result["genotype"], &result["mode"]), (&json!("011"), &json!("011")));
+    assert_eq!(result["chosen_by"], "mode");
     // Two of three have 2 as the best of the first layer.
     metrics("c", 0);
     let result = json(folder, "consensus a b c --run all --json");
     assert_eq!((&result["genotype"], &result["mode"]), (&json!("220"), &json!("011")));
+    assert_eq!(result["chosen_by"], "evidence");
     let written = std::fs::read_to_string(folder.join("all/genotype.txt")).unwrap();
     assert_eq!(written.trim(), "220");
     assert_eq!(priors.len(), 3);
@@ -210,8 +215,10 @@ fn the_children_of_all_searches_choose() {
     let by_mode = config(toml::toml! { choose = "mode" });
     search(folder, "d", &by_mode, &[0.0, 1.0, 0.0]);
     metrics("d", 2);
-    let result = json(folder, "consensus a d --run two --json");
-    assert_eq!(result["genotype"], result["mode"], "a search that chooses by its mode");
+    let (_, out, err) = parsec(folder, "consensus a d --run two --json");
+    assert!(err.contains("d does not choose by its children"), "{err}");
+    let result: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(result["genotype"], result["mode"]);
 }
 
 #[test]
