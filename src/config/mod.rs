@@ -164,6 +164,7 @@ impl Config {
             config.algorithm.drop_mass = 0.0;
         }
         config.check()?;
+        config.check_children()?;
         Ok(config)
     }
 
@@ -235,6 +236,16 @@ impl Config {
         resolved::check_normalisation(self.images.mean.as_deref(), self.images.std.as_deref())
     }
 
+    /// Checks that a step compares children. A run of a time before this check goes on.
+    fn check_children(&self) -> Result<()> {
+        let moves = self.algorithm.method == Method::Parsec && !self.prior.freeze_prior;
+        if moves && self.algorithm.samples == Samples::Fixed(1) && self.prior.baseline == Baseline::Mean {
+            let expected = "at least 2 with `baseline` mean, by which a single child moves nothing";
+            return Err(Error::usage("`samples`", expected, "1", "--samples 2, or --baseline none"));
+        }
+        Ok(())
+    }
+
     /// Checks that no setting is given that has no meaning with the method.
     fn check_method(&self) -> Result<()> {
         let by_children = (self.outcome.choose == Choose::Evidence).then(|| "evidence".to_owned());
@@ -275,15 +286,6 @@ impl Config {
                 ],
                 "nothing with `method` random, whose result is a draw",
             ),
-            Method::Parsec
-                if self.algorithm.samples == Samples::Fixed(1)
-                    && self.prior.baseline == Baseline::Mean
-                    && !self.prior.freeze_prior =>
-            {
-                let expected = "at least 2 with `baseline` mean, by which a single child moves nothing";
-                let try_this = "--samples 2, or --baseline none";
-                return Err(Error::usage("`samples`", expected, "1", try_this));
-            }
             Method::Parsec => return Ok(()),
         };
         match asked.into_iter().find_map(|(key, value)| Some((key, value?))) {

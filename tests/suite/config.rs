@@ -156,6 +156,11 @@ fn a_warm_up_is_said_once_and_is_not_everything() {
     let text = resolve(&[("samples", 1.into())]).unwrap_err().to_string();
     assert!(text.contains("samples") && text.contains("--baseline none"), "{text}");
     assert!(resolve(&[("samples", 1.into()), ("paper", true.into())]).is_ok());
+    // A run that began with one goes on.
+    let folder = TempDir::new().unwrap();
+    let two = resolve(&[("samples", 2.into())]).unwrap().to_toml().unwrap();
+    let one = Config::read_resolved(&file(&folder, &two.replace("samples = 2", "samples = 1"))).unwrap();
+    assert_eq!(one.algorithm.samples, Samples::Fixed(1));
 }
 
 #[test]
