@@ -1,4 +1,4 @@
-//@use map, view
+//@use map, view, store
 // A view of an activation made real, and its gradient.
 //   forward:  y = view(x)
 //   backward: dx (+)= dy through ReLU
@@ -6,7 +6,7 @@
 
 struct Params {
     x: Map,
-    accumulate: u32,
+    add: u32,  // 1 to add to dx
     scale: f32,
     first: u32,  // first channel of coefs
 }
@@ -22,42 +22,31 @@ struct Params {
 
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    if (gid.x >= params.x.quads) {
-        return;
-    }
     let at = group.y * params.x.pitch + gid.x;
-    var coef = vec4<f32>(0.0);
-    if (NORM == 1u) {
-        coef = coefs[params.first + group.y];
+    if (gid.x < params.x.quads) {
+        var coef = vec4<f32>(0.0);
+        if (NORM == 1u) {
+            coef = coefs[params.first + group.y];
+        }
+        out[at] = view(x[at], coef);
     }
-    out[at] = view(x[at], coef);
 }
 
 @compute @workgroup_size(64)
 fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    if (gid.x >= params.x.quads) {
-        return;
-    }
     let at = group.y * params.x.pitch + gid.x;
-    var v = view_backward(dy[at], x[at], coefs[params.first + group.y]);
-    if (params.accumulate == 1u) {
-        v += dx[at];
+    if (gid.x < params.x.quads) {
+        store(at, view_backward(dy[at], x[at], coefs[params.first + group.y]), params.add);
     }
-    dx[at] = v;
 }
 
 // dx = scale * dy (+ dx): the gradient of an identity; nothing else is bound.
 @compute @workgroup_size(64)
 fn pass_back(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    if (gid.x >= params.x.quads) {
-        return;
-    }
     let at = group.y * params.x.pitch + gid.x;
-    var v = params.scale * dy[at];
-    if (params.accumulate == 1u) {
-        v += dx[at];
+    if (gid.x < params.x.quads) {
+        store(at, params.scale * dy[at], params.add);
     }
-    dx[at] = v;
 }
 
 // dx = 0: the gradient of something that nothing reads.

@@ -1,4 +1,4 @@
-//@use map, grad
+//@use map, grad, group
 // Batch norm over (N, H, W) per channel, eps 1e-5.
 //   statistics:  mean and biased variance of each channel, from per-chunk (count, mean, M2) merged in a
 //                fixed order; plain sums of x and x^2 would cancel in f32
@@ -10,11 +10,31 @@
 // Source: Ioffe and Szegedy, arXiv 1502.03167; merging: Chan, Golub and LeVeque 1979.
 
 const EPS: f32 = 1e-5;
+const MOMENTUM: f32 = 0.1;
+const MAX_BLOCKS: u32 = 16u;
+// Offsets that are none: the parameters or running statistics are not there, or the block has no batch norm at all.
 const NOWHERE: u32 = 0xffffffffu;
+const NO_NORM: u32 = 0xfffffffeu;
 
 // statistics, backward_sums: how many quads of a tensor are loaded at once, so that an invocation waits for memory less
 // often; at most 4.
 override U: u32 = 1u;
+
+// Where the numbers of a block are: gamma and beta in v (gamma NOWHERE: 1 and 0; NO_NORM), the running statistics in
+// state (mean NOWHERE: there are none).
+struct Affine {
+    gamma: u32,
+    beta: u32,
+    running_mean: u32,
+    running_var: u32,
+}
+
+// backward: the gradient of a block.
+struct Task {
+    dz: u32,             // first channel
+    multiplier: f32,
+    @size(8) drop: u32,  // first drop-path factor
+}
 
 struct Params {
     x: Map,
@@ -23,11 +43,8 @@ struct Params {
     block: u32,     // channels per task
     rounds: u32,    // quads per invocation
     chunks: u32,    // partial results per channel
-    // (offset of gamma in v or NOWHERE, offset of beta, offset of the running mean in state or NOWHERE,
-    //  of the running variance); gamma NOWHERE: 1 and 0. Block without norm: first word NOWHERE - 1.
-    affine: array<vec4<u32>, MAX_TASKS>,
-    // backward: (first channel of dz, multiplier (f32 bits), first drop-path factor, -)
-    tasks: array<vec4<u32>, MAX_TASKS>,
+    @align(16) affine: array<Affine, MAX_BLOCKS>,
+    tasks: array<Task, MAX_BLOCKS>,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -46,19 +63,30 @@ struct Params {
 @group(0) @binding(10) var<uniform> found: array<vec4<f32>, 4096>;
 @group(0) @binding(11) var<storage, read_write> dx: array<vec4<f32>>;
 
-var<workgroup> sums: array<vec4<f32>, 64>;
+// Quad `at` of the gradient of channel `c` of those served.
+fn load_dz(c: u32, at: u32) -> vec4<f32> {
+    let task = params.tasks[c / params.block];
+    var v = dz[(task.dz + c % params.block) * params.x.pitch + at];
+    if (DROP == 1u) {
+        v *= drop[task.drop + at / params.x.image];
+    }
+    return v;
+}
+
+// Which numbers of quad q, the quad of round `round`, are summed.
+fn summed(q: u32, round: u32) -> vec4<bool> {
+    let counts = q < params.x.quads && (U == 1u || round < params.rounds);
+    return vec4<bool>(counts) & in_row(params.x, min(q, params.x.quads - 1u) % params.x.wq);
+}
 
 // (count, mean, M2) of each chunk of each channel; partial: [channels][chunks].
 @compute @workgroup_size(64)
-fn statistics(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let m = params.x;
-    let base = (params.first + group.y) * m.pitch;
+fn statistics(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let last = params.x.quads - 1u;
+    let base = (params.first + group.y) * params.x.pitch;
     let start = group.x * params.rounds * WG;
     // Sums are taken about one element of the chunk, so that they do not cancel.
-    let shift = x[base + min(start, m.quads - 1u)].x;
+    let shift = x[base + min(start, last)].x;
     var count = vec4<f32>(0.0);
     var s1 = vec4<f32>(0.0);
     var s2 = vec4<f32>(0.0);
@@ -66,42 +94,49 @@ fn statistics(
         var xs: array<vec4<f32>, 4>;
         //@unroll
         for (var u = 0u; u < U; u++) {
-            xs[u] = x[base + min(start + (round + u) * WG + lane, m.quads - 1u)];
+            xs[u] = x[base + min(start + (round + u) * WG + lane, last)];
         }
         //@unroll
         for (var u = 0u; u < U; u++) {
-            let q = start + (round + u) * WG + lane;
-            let counts = q < m.quads && (U == 1u || round + u < params.rounds);
-            let inside = vec4<bool>(counts) & columns(m, min(q, m.quads - 1u) % m.wq);
+            let inside = summed(start + (round + u) * WG + lane, round + u);
             let d = select(vec4<f32>(0.0), xs[u] - shift, inside);
             count += select(vec4<f32>(0.0), vec4<f32>(1.0), inside);
             s1 += d;
             s2 += d * d;
         }
     }
-    sums[lane] = vec4<f32>(dot(count, vec4<f32>(1.0)), dot(s1, vec4<f32>(1.0)), dot(s2, vec4<f32>(1.0)), 0.0);
-    workgroupBarrier();
+    let ones = vec4<f32>(1.0);
+    let total = workgroup_sum(lane, vec4<f32>(dot(count, ones), dot(s1, ones), dot(s2, ones), 0.0));
     if (lane == 0u) {
-        var total = vec4<f32>(0.0);
-        for (var other = 0u; other < WG; other++) {
-            total += sums[other];
-        }
         let mean = total.y / max(total.x, 1.0);
         partial[group.y * params.chunks + group.x] =
             vec4<f32>(total.x, shift + mean, max(total.z - mean * total.y, 0.0), 0.0);
     }
 }
 
+// The coefficients of channel `c` of those served.
+fn set_coefs(c: u32, mean: f32, variance: f32) {
+    let affine = params.affine[c / params.block];
+    let rstd = 1.0 / sqrt(variance + EPS);
+    var gamma = 1.0;
+    var beta = 0.0;
+    if (affine.gamma != NOWHERE) {
+        gamma = w[affine.gamma + c % params.block];
+        beta = w[affine.beta + c % params.block];
+    }
+    coefs[params.first + c] = vec4<f32>(mean, rstd * gamma, beta, rstd);
+}
+
 // Merges the chunks of each channel into its coefficients, and into the running statistics where
-// there are any (momentum 0.1, unbiased variance).
+// there are any (unbiased variance).
 @compute @workgroup_size(64)
 fn finalize(@builtin(global_invocation_id) gid: vec3<u32>) {
-    if (gid.x >= params.channels) {
+    let channel = gid.x;
+    if (channel >= params.channels) {
         return;
     }
-    let channel = gid.x;
     let affine = params.affine[channel / params.block];
-    if (affine.x == NOWHERE - 1u) {
+    if (affine.gamma == NO_NORM) {
         coefs[params.first + channel] = vec4<f32>(0.0, 1.0, 0.0, 1.0);
         return;
     }
@@ -118,55 +153,36 @@ fn finalize(@builtin(global_invocation_id) gid: vec3<u32>) {
             count = total;
         }
     }
-    let rstd = 1.0 / sqrt(m2 / count + EPS);
-    var gamma = 1.0;
-    var beta = 0.0;
-    let c = channel % params.block;
-    if (affine.x != NOWHERE) {
-        gamma = w[affine.x + c];
-        beta = w[affine.y + c];
-    }
-    coefs[params.first + channel] = vec4<f32>(mean, rstd * gamma, beta, rstd);
-    if (affine.z != NOWHERE) {
-        let unbiased = m2 / max(count - 1.0, 1.0);
-        state[affine.z + c] += 0.1 * (mean - state[affine.z + c]);
-        state[affine.w + c] += 0.1 * (unbiased - state[affine.w + c]);
+    set_coefs(channel, mean, m2 / count);
+    if (affine.running_mean != NOWHERE) {
+        let at_mean = affine.running_mean + channel % params.block;
+        let at_var = affine.running_var + channel % params.block;
+        state[at_mean] += MOMENTUM * (mean - state[at_mean]);
+        state[at_var] += MOMENTUM * (m2 / max(count - 1.0, 1.0) - state[at_var]);
     }
 }
 
 // Coefficients from the running statistics (evaluation of final networks).
 @compute @workgroup_size(64)
 fn from_running(@builtin(global_invocation_id) gid: vec3<u32>) {
-    if (gid.x >= params.channels) {
+    let channel = gid.x;
+    if (channel >= params.channels) {
         return;
     }
-    let channel = gid.x;
     let affine = params.affine[channel / params.block];
-    if (affine.x == NOWHERE - 1u) {
+    if (affine.gamma == NO_NORM) {
         coefs[params.first + channel] = vec4<f32>(0.0, 1.0, 0.0, 1.0);
         return;
     }
     let c = channel % params.block;
-    let rstd = 1.0 / sqrt(state[affine.w + c] + EPS);
-    var gamma = 1.0;
-    var beta = 0.0;
-    if (affine.x != NOWHERE) {
-        gamma = w[affine.x + c];
-        beta = w[affine.y + c];
-    }
-    coefs[params.first + channel] = vec4<f32>(state[affine.z + c], rstd * gamma, beta, rstd);
+    set_coefs(channel, state[affine.running_mean + c], state[affine.running_var + c]);
 }
 
 // (sum dz, sum dz * (x - mean)) of each chunk of each channel; partial: [channels][chunks].
 @compute @workgroup_size(64)
-fn backward_sums(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let m = params.x;
-    let task = params.tasks[group.y / params.block];
-    let base = (params.first + group.y) * m.pitch;
-    let base_dz = (task.x + group.y % params.block) * m.pitch;
+fn backward_sums(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let last = params.x.quads - 1u;
+    let base = (params.first + group.y) * params.x.pitch;
     let mean = coefs[params.first + group.y].x;
     let start = group.x * params.rounds * WG;
     var s1 = vec4<f32>(0.0);
@@ -176,30 +192,21 @@ fn backward_sums(
         var gs: array<vec4<f32>, 4>;
         //@unroll
         for (var u = 0u; u < U; u++) {
-            let at = min(start + (round + u) * WG + lane, m.quads - 1u);
+            let at = min(start + (round + u) * WG + lane, last);
             xs[u] = x[base + at];
-            gs[u] = dz[base_dz + at];
-            if (DROP == 1u) {
-                gs[u] *= drop[task.z + at / m.image];
-            }
+            gs[u] = load_dz(group.y, at);
         }
         //@unroll
         for (var u = 0u; u < U; u++) {
-            let q = start + (round + u) * WG + lane;
-            let counts = q < m.quads && (U == 1u || round + u < params.rounds);
-            let inside = vec4<bool>(counts) & columns(m, min(q, m.quads - 1u) % m.wq);
+            let inside = summed(start + (round + u) * WG + lane, round + u);
             let g = select(vec4<f32>(0.0), gs[u], inside);
             s1 += g;
             s2 += g * select(vec4<f32>(0.0), xs[u] - mean, inside);
         }
     }
-    sums[lane] = vec4<f32>(dot(s1, vec4<f32>(1.0)), dot(s2, vec4<f32>(1.0)), 0.0, 0.0);
-    workgroupBarrier();
+    let ones = vec4<f32>(1.0);
+    let total = workgroup_sum(lane, vec4<f32>(dot(s1, ones), dot(s2, ones), 0.0, 0.0));
     if (lane == 0u) {
-        var total = vec4<f32>(0.0);
-        for (var other = 0u; other < WG; other++) {
-            total += sums[other];
-        }
         partial[group.y * params.chunks + group.x] = total;
     }
 }
@@ -207,13 +214,12 @@ fn backward_sums(
 // Coefficients of the backward pass, and dgamma, dbeta: dparams: [2][channels].
 @compute @workgroup_size(64)
 fn backward_finalize(@builtin(global_invocation_id) gid: vec3<u32>) {
-    if (gid.x >= params.channels) {
+    let channel = gid.x;
+    if (channel >= params.channels) {
         return;
     }
-    let channel = gid.x;
-    let block = channel / params.block;
-    let multiplier = bitcast<f32>(params.tasks[block].y);
-    if (params.affine[block].x == NOWHERE - 1u) {
+    let multiplier = params.tasks[channel / params.block].multiplier;
+    if (params.affine[channel / params.block].gamma == NO_NORM) {
         grad_coefs[params.first + channel] = vec4<f32>(multiplier, 0.0, 0.0, 0.0);
         return;
     }
@@ -234,31 +240,21 @@ fn backward_finalize(@builtin(global_invocation_id) gid: vec3<u32>) {
 // dx = a dz + b (x - mean) + c: the gradient itself, for consumers that load it several times.
 // Four quads per invocation.
 @compute @workgroup_size(64)
-fn backward_apply(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let m = params.x;
-    let task = params.tasks[group.y / params.block];
-    let channel = params.first + group.y;
-    let base = channel * m.pitch;
-    let base_dz = (task.x + group.y % params.block) * m.pitch;
-    let g = found[channel];
+fn backward_apply(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let quads = params.x.quads;
+    let base = (params.first + group.y) * params.x.pitch;
+    let g = found[params.first + group.y];
     let q0 = group.x * 4u * WG + lane;
     // Every load comes before the first store: where buffers may overlap, a load waits for the stores before it.
     var v: array<vec4<f32>, 4>;
     //@unroll
     for (var t = 0u; t < 4u; t++) {
-        let at = min(q0 + t * WG, m.quads - 1u);
-        v[t] = dz[base_dz + at];
-        if (DROP == 1u) {
-            v[t] *= drop[task.z + at / m.image];
-        }
-        v[t] = batch_norm_backward(v[t], x[base + at], g);
+        let at = min(q0 + t * WG, quads - 1u);
+        v[t] = batch_norm_backward(load_dz(group.y, at), x[base + at], g);
     }
     //@unroll
     for (var t = 0u; t < 4u; t++) {
-        if (q0 + t * WG < m.quads) {
+        if (q0 + t * WG < quads) {
             dx[base + q0 + t * WG] = v[t];
         }
     }

@@ -1,4 +1,4 @@
-//@use map, view, grad
+//@use map, view, grad, group, row, store
 // Dense convolution, K x K, stride S, pad P, no bias (stems and the auxiliary head).
 //   y[o, n, i, j] = sum_{c,u,v} w[o, c, u, v] * view(x)[c, n, i S + u - P, j S + v - P]
 // Each invocation of the forward pass computes TC output channels of one quad.
@@ -21,13 +21,12 @@ struct Params {
     ci: u32,
     co: u32,
     rounds: u32,     // backward_weight: quads per invocation
-    accumulate: u32, // backward_data: 1 to add to dx
+    add: u32,        // backward_data: 1 to add to dx
     row: u32,        // elements per row of w (padded to quads)
     first: u32,      // first output channel of this piece, by which grad_coefs are found
     channel: u32,    // input channel of w that is channel 0 of x, where x holds a part of them
     part: u32,       // backward_weight: elements per row of partial (padded to quads)
 }
-
 
 @group(0) @binding(0) var<uniform> params: Params;
 //@texture
@@ -56,12 +55,7 @@ fn load_coef(channel: u32) -> vec4<f32> {
 }
 
 fn load_x(base: u32, n: u32, i: i32, j: i32, coef: vec4<f32>) -> vec4<f32> {
-    let m = params.x;
-    let inside = i >= 0 && i < i32(m.h) && j >= 0 && j < i32(m.wq);
-    let row = u32(clamp(i, 0, i32(m.h) - 1));
-    let col = u32(clamp(j, 0, i32(m.wq) - 1));
-    let v = view(x[base + n * m.image + row * m.wq + col], coef);
-    return select(vec4<f32>(0.0), v, columns(m, col) & vec4<bool>(inside));
+    return select(vec4<f32>(0.0), view(x[base + nearest(params.x, n, i, j)], coef), in_map(params.x, i, j));
 }
 
 // The gradient of output channel o at flat quad q.
@@ -76,24 +70,19 @@ fn load_dy(o: u32, q: u32) -> vec4<f32> {
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
     let q = min(gid.x, params.y.quads - 1u);
-    let n = q / params.y.image;
-    let oi = (q % params.y.image) / params.y.wq;
-    let j = q % params.y.wq;
+    let p = place(params.y, q);
     let o0 = group.y * TC;
 
     var acc: array<vec4<f32>, 8>;
     for (var c = 0u; c < params.ci; c++) {
         let coef = load_coef(c);
+        let base = c * params.x.pitch;
         //@unroll
         for (var kh = 0u; kh < K; kh++) {
-            var v: array<f32, 16>;
+            var v: array<f32, MAX_ROW>;
             //@unroll
             for (var d = 0u; d < QUADS; d++) {
-                let quad = load_x(c * params.x.pitch, n, i32(oi * S + kh) - i32(P), i32(j * S + d) - 1, coef);
-                v[4u * d] = quad.x;
-                v[4u * d + 1u] = quad.y;
-                v[4u * d + 2u] = quad.z;
-                v[4u * d + 3u] = quad.w;
+                put(&v, d, load_x(base, p.n, i32(p.i * S + kh) - i32(P), i32(p.j * S + d) - 1, coef));
             }
             //@unroll
             for (var kw = 0u; kw < K; kw++) {
@@ -134,21 +123,19 @@ fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgro
         return;
     }
     let c = group.y;
-    let n = gid.x / params.x.image;
-    let i = (gid.x % params.x.image) / params.x.wq;
-    let j = gid.x % params.x.wq;
+    let p = place(params.x, gid.x);
     var acc = vec4<f32>(0.0);
     for (var kh = 0u; kh < K; kh++) {
-        let row = i32(i + P) - i32(kh);
+        let row = i32(p.i + P) - i32(kh);
         if (row >= 0 && row % i32(S) == 0) {
             for (var kw = 0u; kw < K; kw++) {
                 for (var o = 0u; o < params.co; o++) {
                     let weight = weight(o, c, kh * K + kw);
                     //@unroll
                     for (var e = 0u; e < 4u; e++) {
-                        let col = i32(4u * j + e + P) - i32(kw);
+                        let col = i32(4u * p.j + e + P) - i32(kw);
                         if (col >= 0 && col % i32(S) == 0) {
-                            acc[e] += weight * dy_at(o, n, row / i32(S), col / i32(S));
+                            acc[e] += weight * dy_at(o, p.n, row / i32(S), col / i32(S));
                         }
                     }
                 }
@@ -160,32 +147,26 @@ fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgro
     if (RELU == 1u) {
         v = view_backward(v, x[at], load_coef(c));
     }
-    if (params.accumulate == 1u) {
-        v += dx[at];
-    }
-    dx[at] = v;
+    store(at, v, params.add);
 }
 
-var<workgroup> sums: array<f32, 2304>;
+// Nine taps of four channels at most.
+var<workgroup> parts: array<f32, WG * 36u>;
 
 // dw[o, c, u, v] = sum_{n,i,j} dy[o, n, i, j] * view(x)[c, n, i S + u - P, j S + v - P]: TC output
 // channels of input channel group.z per workgroup; partial: [chunks][CO][channels of x * K * K padded to quads].
 @compute @workgroup_size(64)
-fn backward_weight(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+fn backward_weight(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let c = group.z;
     let o0 = group.y * TC;
     let coef = load_coef(c);
+    let base = c * params.x.pitch;
     var acc: array<f32, 36>;
     for (var round = 0u; round < params.rounds; round++) {
         let flat = (group.x * params.rounds + round) * WG + lane;
         let q = min(flat, params.y.quads - 1u);
-        let n = q / params.y.image;
-        let oi = (q % params.y.image) / params.y.wq;
-        let j = q % params.y.wq;
-        let inside = vec4<bool>(flat < params.y.quads) & columns(params.y, j);
+        let p = place(params.y, q);
+        let inside = vec4<bool>(flat < params.y.quads) & in_row(params.y, p.j);
         var g: array<vec4<f32>, 4>;
         //@unroll
         for (var t = 0u; t < TC; t++) {
@@ -193,14 +174,10 @@ fn backward_weight(
         }
         //@unroll
         for (var kh = 0u; kh < K; kh++) {
-            var v: array<f32, 16>;
+            var v: array<f32, MAX_ROW>;
             //@unroll
             for (var d = 0u; d < QUADS; d++) {
-                let quad = load_x(c * params.x.pitch, n, i32(oi * S + kh) - i32(P), i32(j * S + d) - 1, coef);
-                v[4u * d] = quad.x;
-                v[4u * d + 1u] = quad.y;
-                v[4u * d + 2u] = quad.z;
-                v[4u * d + 3u] = quad.w;
+                put(&v, d, load_x(base, p.n, i32(p.i * S + kh) - i32(P), i32(p.j * S + d) - 1, coef));
             }
             //@unroll
             for (var kw = 0u; kw < K; kw++) {
@@ -215,14 +192,14 @@ fn backward_weight(
     }
     //@unroll
     for (var e = 0u; e < WEIGHTS; e++) {
-        sums[lane * WEIGHTS + e] = acc[e];
+        parts[lane * WEIGHTS + e] = acc[e];
     }
     workgroupBarrier();
     let o = o0 + lane / KK;
     if (lane < WEIGHTS && o < params.co) {
         var total = 0.0;
         for (var other = 0u; other < WG; other++) {
-            total += sums[other * WEIGHTS + lane];
+            total += parts[other * WEIGHTS + lane];
         }
         partial[(group.x * params.co + o) * params.part + c * KK + lane % KK] = total;
         // The padding of a row stays zero.

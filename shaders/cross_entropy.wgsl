@@ -1,9 +1,10 @@
+//@use scalars
 // Log-softmax cross-entropy per example, with label smoothing e.
 //   log p(k) = logits[n, k] - logsumexp(logits[n])
 //   result[n] = (1 - e) log p(y_n) + e / K sum_k log p(k), result[N + n] = 1 if the largest logit is y_n's
-//   dlogits[n, k] = scalars[0] * scale * (softmax(logits[n])[k] - (1 - e) [k = y_n] - e / K)
+//   dlogits[n, k] = scalars.weight * scale * (softmax(logits[n])[k] - (1 - e) [k = y_n] - e / K)
 // logits, dlogits: [N][K], labels: u32 [N], result: f32 [2][N]. With e = 0, result[n] = log p(y_n).
-// Source: PyTorch's cross_entropy(label_smoothing = e); scale = weight / N for the mean, scalars[0] is the weight of the
+// Source: PyTorch's cross_entropy(label_smoothing = e); scale = weight / N for the mean; scalars.weight is that of the
 // child, so that every gradient behind this one is weighted already.
 
 struct Params {
@@ -18,7 +19,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> labels: array<u32>;
 @group(0) @binding(3) var<storage, read_write> result: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dlogits: array<f32>;
-@group(0) @binding(5) var<storage, read> scalars: array<f32>;
+@group(0) @binding(5) var<storage, read> scalars: Scalars;
 
 struct Softmax {
     top: f32,
@@ -67,7 +68,7 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
     let s = softmax(gid.x);
     let label = min(labels[gid.x], params.k - 1u);
     let base = gid.x * params.k;
-    let scale = scalars[0] * params.scale;
+    let scale = scalars.weight * params.scale;
     for (var k = 0u; k < params.k; k++) {
         let p = exp(logits[base + k] - s.top) / s.total;
         let target_k = select(0.0, 1.0 - params.smoothing, k == label) + params.smoothing / f32(params.k);

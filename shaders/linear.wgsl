@@ -1,3 +1,4 @@
+//@use group
 // Fully connected layer: y[n, k] = sum_c w[k, c] * x[c, n] + bias[k].
 // x: element (c, n) at c * x_channel + n * x_example, y: [N][K], w: [K][C], bias: [K].
 // Source: PyTorch's linear.
@@ -34,18 +35,14 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
     y[gid.x] = total;
 }
 
-const WG: u32 = 64u;
 // Classes that a workgroup of `forward_by_example` computes.
 const CLASSES: u32 = 16u;
-var<workgroup> sums: array<f32, 1024>;
+var<workgroup> parts: array<f32, WG * CLASSES>;
 
 // The same with a workgroup per example and 16 classes: each invocation takes every 64th feature, so that weights are
 // read side by side, and the parts are added up in a fixed order.
 @compute @workgroup_size(64)
-fn forward_by_example(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+fn forward_by_example(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let n = group.x;
     let k0 = group.y * CLASSES;
     var acc: array<f32, 16>;
@@ -58,13 +55,13 @@ fn forward_by_example(
     }
     //@unroll
     for (var k = 0u; k < CLASSES; k++) {
-        sums[k * WG + (lane + k) % WG] = acc[k];
+        parts[k * WG + (lane + k) % WG] = acc[k];
     }
     workgroupBarrier();
     if (lane < CLASSES && k0 + lane < params.k) {
         var total = 0.0;
         for (var other = 0u; other < WG; other++) {
-            total += sums[lane * WG + (other + lane) % WG];
+            total += parts[lane * WG + (other + lane) % WG];
         }
         y[n * params.k + k0 + lane] = w[params.bias + k0 + lane] + total;
     }

@@ -1,10 +1,15 @@
-//@use map, view
+//@use map, view, group, task, store
 // A node of a mixed cell: the sum over all its paths, each with its factor (DARTS, arXiv 1806.09055).
 //   forward:          z (+)= sum over terms t of f[t][n] * norm(x_t)
 //   backward_factors: partial[t][channel][chunk] = sum over n, h, w of dz * norm(x_t), the gradient of a
 //                     factor that all examples share
 //   pass_back:        dx_t (+)= f[t][n] * dz, for terms that no batch norm stands before
 // x: blocks of channels of one tensor [C..][N][H][W], one per term; z, dz: [C][N][H][W]; f: [terms][N].
+
+struct Task {
+    channel: u32,           // of x, the first of the block
+    @size(12) factor: u32,  // the first
+}
 
 struct Params {
     x: Map,
@@ -14,8 +19,7 @@ struct Params {
     rounds: u32,  // quads per invocation
     chunks: u32,  // partial sums per channel
     channels: u32,
-    // (first channel of x, first factor, -, -) per term.
-    tasks: array<vec4<u32>, MAX_TASKS>,
+    @align(16) tasks: array<Task, MAX_TASKS>,  // one per term
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -28,8 +32,6 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> partial: array<f32>;
 @group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
-
-var<workgroup> sums: array<f32, 64>;
 
 // The coefficients of channel `channel` of x, where there are any.
 fn coefficients(channel: u32) -> vec4<f32> {
@@ -52,20 +54,17 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
     }
     for (var t = 0u; t < params.terms; t++) {
         let task = params.tasks[t];
-        let channel = task.x + group.y;
+        let channel = task.channel + group.y;
         let v = norm(x[channel * params.x.pitch + gid.x], coefficients(channel));
-        total += factors[task.y + n] * v;
+        total += factors[task.factor + n] * v;
     }
     out[at] = total;
 }
 
 @compute @workgroup_size(64)
-fn backward_factors(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+fn backward_factors(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let m = params.x;
-    let channel = params.tasks[group.z].x + group.y;
+    let channel = params.tasks[group.z].channel + group.y;
     let coef = coefficients(channel);
     let start = group.x * params.rounds * WG;
     var total = vec4<f32>(0.0);
@@ -76,27 +75,17 @@ fn backward_factors(
         let v = data_only(m, at, norm(x[channel * m.pitch + at], coef));
         total += select(vec4<f32>(0.0), g * v, q < m.quads);
     }
-    sums[lane] = dot(total, vec4<f32>(1.0));
-    workgroupBarrier();
+    let sum = workgroup_sum(lane, vec4<f32>(dot(total, vec4<f32>(1.0)), 0.0, 0.0, 0.0));
     if (lane == 0u) {
-        var sum = 0.0;
-        for (var other = 0u; other < WG; other++) {
-            sum += sums[other];
-        }
-        partial[(group.z * params.channels + group.y) * params.chunks + group.x] = sum;
+        partial[(group.z * params.channels + group.y) * params.chunks + group.x] = sum.x;
     }
 }
 
 // One term; x is not read.
 @compute @workgroup_size(64)
 fn pass_back(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    if (gid.x >= params.x.quads) {
-        return;
+    if (gid.x < params.x.quads) {
+        let at = group.y * params.x.pitch + gid.x;
+        store(at, factors[params.tasks[0].factor + gid.x / params.x.image] * dz[at], params.add);
     }
-    let at = group.y * params.x.pitch + gid.x;
-    var v = factors[params.tasks[0].y + gid.x / params.x.image] * dz[at];
-    if (params.add == 1u) {
-        v += dx[at];
-    }
-    dx[at] = v;
 }

@@ -1,9 +1,15 @@
 // Copies the weights that a child uses side by side, so that kernels can read a group of them as uniforms.
 //   packed[dst(t) + i] = v[src(t) + i] for i < count(t), in quads
 
+// Quads of v, and their place in packed.
+struct Task {
+    v: u32,
+    packed: u32,
+    @size(8) n: u32,
+}
+
 struct Params {
-    // (first quad of v, first quad of packed, quads, -) per task
-    tasks: array<vec4<u32>, 256>,
+    tasks: array<Task, 256>,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -13,7 +19,7 @@ struct Params {
 @compute @workgroup_size(64)
 fn copy(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
     let task = params.tasks[group.y];
-    if (gid.x < task.z) {
-        packed[task.y + gid.x] = v[task.x + gid.x];
+    if (gid.x < task.n) {
+        packed[task.packed + gid.x] = v[task.v + gid.x];
     }
 }

@@ -1,4 +1,4 @@
-//@use map, view, grad
+//@use map, view, grad, group, task
 // Pointwise (1x1) convolution, no bias: one matrix product per task.
 //   y[dst(t) + o, q] = sum_i w[t, o, i] * view(x)[src(t) + i, q]
 // Tasks t are convolutions of the same shape whose inputs are channel blocks of one tensor and whose
@@ -21,6 +21,15 @@ override PARTS: u32 = (TO * TI + 63u) / 64u;
 override PART: u32 = TO * TI / PARTS;
 override SUMS: u32 = PART / 4u * 64u;
 
+struct Task {
+    x: u32,               // first channel
+    w: u32,               // first quad
+    y: u32,               // first channel
+    dz: u32,              // first channel
+    add: u32,             // 1 to add to dx
+    @size(12) drop: u32,  // first drop-path factor
+}
+
 struct Params {
     x: Map,
     ci: u32,
@@ -31,10 +40,7 @@ struct Params {
     in_tiles: u32,    // backward_weight: tiles of input channels
     per_task: u32,    // backward_weight: weights (padded) of one task
     row4: u32,        // quads per row of w; more than ci4 where x holds a part of the input channels
-    // (channel of x, first quad of w, channel of y, channel of dz)
-    tasks: array<vec4<u32>, MAX_TASKS>,
-    // (1 to accumulate into dx, first drop-path factor, -, -)
-    modes: array<vec4<u32>, MAX_TASKS>,
+    @align(16) tasks: array<Task, MAX_TASKS>,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -53,10 +59,7 @@ struct Params {
 @group(0) @binding(9) var<storage, read_write> drop: array<f32>;
 
 @compute @workgroup_size(64)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let task = params.tasks[group.z];
     let row0 = group.y * TC;
     let q0 = group.x * WG * TQ + lane;
@@ -80,7 +83,7 @@ fn forward(
             if (U == 1u || k0 + v < params.ci4) {
                 //@unroll
                 for (var c = 0u; c < TC; c++) {
-                    let row = w[task.y + min(row0 + c, params.co - 1u) * params.row4 + k0 + v];
+                    let row = w[task.w + min(row0 + c, params.co - 1u) * params.row4 + k0 + v];
                     //@unroll
                     for (var t = 0u; t < TQ; t++) {
                         let s = 4u * v * TQ + t;
@@ -95,7 +98,7 @@ fn forward(
         //@unroll
         for (var t = 0u; t < TQ; t++) {
             if (row0 + c < params.co && q0 + t * WG <= last) {
-                let at = (task.z + row0 + c) * pitch + q0 + t * WG;
+                let at = (task.y + row0 + c) * pitch + q0 + t * WG;
                 if (ADD == 1u) {
                     acc[c * TQ + t] += out[at];
                 }
@@ -106,32 +109,28 @@ fn forward(
 }
 
 // The gradient of output channel `o` of the task at quad q.
-fn load_dy(task: vec4<u32>, mode: vec4<u32>, o: u32, q: u32, g: vec4<f32>) -> vec4<f32> {
-    var v = dz[(task.w + o) * params.x.pitch + q];
+fn load_dy(task: Task, o: u32, q: u32, g: vec4<f32>) -> vec4<f32> {
+    var v = dz[(task.dz + o) * params.x.pitch + q];
     if (DROP == 1u) {
-        v *= drop[mode.y + q / params.x.image];
+        v *= drop[task.drop + q / params.x.image];
     }
     if (BN == 1u) {
-        return batch_norm_backward(v, y[(task.z + o) * params.x.pitch + q], g);
+        return batch_norm_backward(v, y[(task.y + o) * params.x.pitch + q], g);
     }
     return v;
 }
 
-fn load_grad_coef(task: vec4<u32>, o: u32) -> vec4<f32> {
+fn load_grad_coef(task: Task, o: u32) -> vec4<f32> {
     if (BN == 1u) {
-        return grad_coefs[task.z + o];
+        return grad_coefs[task.y + o];
     }
     return vec4<f32>(0.0);
 }
 
 // dx[i, q] = sum_o w[o, i] * dy[o, q]
 @compute @workgroup_size(64)
-fn backward_data(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+fn backward_data(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let task = params.tasks[group.z];
-    let mode = params.modes[group.z];
     let row0 = group.y * TC;
     let q0 = group.x * WG * TQ + lane;
     let pitch = params.x.pitch;
@@ -146,7 +145,7 @@ fn backward_data(
             let g = load_grad_coef(task, o);
             //@unroll
             for (var t = 0u; t < TQ; t++) {
-                dys[v * TQ + t] = load_dy(task, mode, o, min(q0 + t * WG, last), g);
+                dys[v * TQ + t] = load_dy(task, o, min(q0 + t * WG, last), g);
             }
         }
         //@unroll
@@ -154,7 +153,7 @@ fn backward_data(
             if (U == 1u || o0 + v < params.co) {
                 //@unroll
                 for (var c4 = 0u; c4 < TC / 4u; c4++) {
-                    let row = w[task.y + (o0 + v) * params.row4 + min(row0 / 4u + c4, params.ci4 - 1u)];
+                    let row = w[task.w + (o0 + v) * params.row4 + min(row0 / 4u + c4, params.ci4 - 1u)];
                     //@unroll
                     for (var t = 0u; t < TQ; t++) {
                         let dy = dys[v * TQ + t];
@@ -180,7 +179,7 @@ fn backward_data(
         }
     }
     if (ADD == 1u) {
-        if (mode.x == 1u) {
+        if (task.add == 1u) {
             //@unroll
             for (var c = 0u; c < TC; c++) {
                 let channel = task.x + min(row0 + c, params.ci - 1u);
@@ -203,7 +202,7 @@ fn backward_data(
 }
 
 // A part of the tile, of every invocation; see `slot`.
-var<workgroup> sums: array<vec4<f32>, SUMS>;
+var<workgroup> parts: array<vec4<f32>, SUMS>;
 
 // Where four weights `e` of invocation `lane` lie. Neighbouring invocations write neighbouring quads, and those that add
 // up different weights read different banks.
@@ -214,12 +213,8 @@ fn slot(e: u32, lane: u32) -> u32 {
 // dw[o, i] = sum_q dy[o, q] * view(x)[i, q]: one partial sum per chunk of the quads;
 // partial: [chunks][T][CO][4 * ci4].
 @compute @workgroup_size(64)
-fn backward_weight(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+fn backward_weight(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let task = params.tasks[group.z];
-    let mode = params.modes[group.z];
     let o0 = group.y / params.in_tiles * TO;
     let i0 = group.y % params.in_tiles * TI;
     let last = params.x.quads - 1u;
@@ -240,7 +235,7 @@ fn backward_weight(
         let at = min(q, last);
         // What lies behind a row counts in neither factor, since it may be anything; what lies behind the last quad
         // stands for the last quad, so that one factor is enough.
-        let data = columns(params.x, at % params.x.wq);
+        let data = in_row(params.x, at % params.x.wq);
         let inside = vec4<bool>(q <= last) & data;
         var xs: array<vec4<f32>, 16>;
         //@unroll
@@ -250,7 +245,7 @@ fn backward_weight(
         }
         //@unroll
         for (var a = 0u; a < TO; a++) {
-            let dy = select(vec4<f32>(0.0), load_dy(task, mode, min(o0 + a, params.co - 1u), at, g[a]), inside);
+            let dy = select(vec4<f32>(0.0), load_dy(task, min(o0 + a, params.co - 1u), at, g[a]), inside);
             //@unroll
             for (var b = 0u; b < TI; b++) {
                 acc[a * TI + b] += dot(dy, xs[b]);
@@ -263,7 +258,7 @@ fn backward_weight(
         //@unroll
         for (var e = 0u; e < PART / 4u; e++) {
             let first = part * PART + 4u * e;
-            sums[slot(e, lane)] = vec4<f32>(acc[first], acc[first + 1u], acc[first + 2u], acc[first + 3u]);
+            parts[slot(e, lane)] = vec4<f32>(acc[first], acc[first + 1u], acc[first + 2u], acc[first + 3u]);
         }
         workgroupBarrier();
         let o = o0 + (part * PART + 4u * lane) / TI;
@@ -271,7 +266,7 @@ fn backward_weight(
         if (lane < PART / 4u && o < params.co && i < 4u * params.ci4) {
             var total = vec4<f32>(0.0);
             for (var other = 0u; other < WG; other++) {
-                total += sums[slot(lane, other)];
+                total += parts[slot(lane, other)];
             }
             // The padding of a row of w stays zero.
             let data = vec4<u32>(i) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.ci);

@@ -1,10 +1,9 @@
+//@use group
 // What arithmetic, loads and copies cost on an adapter when nothing else is in the way.
 //   arithmetic: 12 independent chains of acc = a * acc + b on quads, 8 * rounds links each; out: their sum
 //   copy:       out[q] = x[q], four quads per invocation
 //   load:       16 quads of x per invocation, read `rounds` quads apart; out: their sum
 // x: [n_quads], for load a power of two; out: one quad per invocation, for copy [n_quads].
-
-const WG: u32 = 64u;
 
 struct Params {
     n_quads: u32,

@@ -12,9 +12,8 @@ struct Task {
     chunks: u32,
     stride: u32,
     dst: u32,
-    row: u32,    // elements of a row of partial; all of them where dst has no rows
-    pitch: u32,  // from one row to the next in grad
-    pad: u32,
+    row: u32,             // elements of a row of partial; all of them where dst has no rows
+    @size(8) pitch: u32,  // from one row to the next in grad
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

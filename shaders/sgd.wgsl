@@ -1,7 +1,8 @@
+//@use group, scalars
 // The update of the shared weights: global norm, clipping, SGD with momentum and weight decay.
 //   clip = min(1, max_norm / (norm(grad) + 1e-6))
 //   momentum = mu * momentum + clip * grad + decay * v,  v -= lr * momentum,  grad = 0
-// scalars: (-, lr, mu, decay, max_norm, clip (out), norm (out), -); all buffers f32, laid out as v.
+// All buffers f32, laid out as v.
 // Source: PyTorch's clip_grad_norm_ and SGD.
 
 struct Params {
@@ -14,17 +15,11 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> v: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> momentum: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> grad: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> scalars: array<f32>;
+@group(0) @binding(4) var<storage, read_write> scalars: Scalars;
 @group(0) @binding(5) var<storage, read_write> partial: array<f32>;
 
-const WG: u32 = 64u;
-var<workgroup> sums: array<f32, 64>;
-
 @compute @workgroup_size(64)
-fn norm_chunks(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+fn norm_chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     var total = 0.0;
     for (var round = 0u; round < params.rounds; round++) {
         let q = (group.x * params.rounds + round) * WG + lane;
@@ -32,14 +27,9 @@ fn norm_chunks(
             total += dot(grad[q], grad[q]);
         }
     }
-    sums[lane] = total;
-    workgroupBarrier();
+    let sum = workgroup_sum(lane, vec4<f32>(total, 0.0, 0.0, 0.0));
     if (lane == 0u) {
-        var all = 0.0;
-        for (var other = 0u; other < WG; other++) {
-            all += sums[other];
-        }
-        partial[group.x] = all;
+        partial[group.x] = sum.x;
     }
 }
 
@@ -51,8 +41,8 @@ fn clip(@builtin(local_invocation_index) lane: u32) {
             all += partial[chunk];
         }
         let norm = sqrt(all);
-        scalars[5] = min(1.0, scalars[4] / (norm + 1e-6));
-        scalars[6] = norm;
+        scalars.clip = min(1.0, scalars.max_norm / (norm + 1e-6));
+        scalars.norm = norm;
     }
 }
 
@@ -64,12 +54,12 @@ fn step(@builtin(global_invocation_id) gid: vec3<u32>) {
     }
     // A gradient that is no finite number is thrown away, and the host is told by its norm. The bits are
     // looked at because implementations may assume that there is no NaN and no infinity.
-    if ((bitcast<u32>(scalars[6]) & 0x7f800000u) == 0x7f800000u) {
+    if ((bitcast<u32>(scalars.norm) & 0x7f800000u) == 0x7f800000u) {
         grad[q] = vec4<f32>(0.0);
         return;
     }
-    let buf = scalars[2] * momentum[q] + scalars[5] * grad[q] + scalars[3] * v[q];
+    let buf = scalars.mu * momentum[q] + scalars.clip * grad[q] + scalars.decay * v[q];
     momentum[q] = buf;
-    v[q] -= scalars[1] * buf;
+    v[q] -= scalars.lr * buf;
     grad[q] = vec4<f32>(0.0);
 }

@@ -1,4 +1,4 @@
-//@use map, view
+//@use map, view, task, store
 // Every second row and column, for channel blocks ("tasks") of one tensor: what a 1x1 convolution of stride 2 reads
 // (OFFSETS = 1), or the two half-resolution inputs of FactorizedReduce (OFFSETS = 2).
 //   y[t, c, n, i, j] = view(x)[src(t) + c, n, 2i, 2j],  y[t, C + c, n, i, j] = view(x)[src(t) + c, n, 2i + 1, 2j + 1]
@@ -7,14 +7,16 @@
 
 override OFFSETS: u32 = 2u;
 
+struct Task {
+    @size(16) channel: u32,  // of what is read: x, or dy in the backward pass
+}
+
 struct Params {
     x: Map,
     y: Map,
     channels: u32,
-    // forward: (source channel, -, -, -) per task.
-    // backward: (source channel, first entry, entries, 1 to accumulate) per source; entries are tasks.
-    tasks: array<vec4<u32>, MAX_TASKS>,
-    entries: array<vec4<u32>, MAX_TASKS>,
+    @align(16) tasks: array<Task, MAX_TASKS>,
+    sources: array<Source, MAX_TASKS>,  // backward
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -31,13 +33,11 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
     if (gid.x >= params.y.quads) {
         return;
     }
-    let source = params.tasks[group.z].x + group.y;
+    let source = params.tasks[group.z].channel + group.y;
     let coef = coefs[source];
-    let n = gid.x / params.y.image;
-    let i = (gid.x % params.y.image) / params.y.wq;
-    let j = gid.x % params.y.wq;
-    let row = source * params.x.pitch + n * params.x.image + 2u * i * params.x.wq;
-    let left = 2u * j;
+    let p = place(params.y, gid.x);
+    let row = source * params.x.pitch + p.n * params.x.image + 2u * p.i * params.x.wq;
+    let left = 2u * p.j;
     let right = min(left + 1u, params.x.wq - 1u);
     let a = view(x[row + left], coef);
     let b = view(x[row + right], coef);
@@ -50,50 +50,39 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
     out[first] = vec4<f32>(a.x, a.z, b.x, b.z);
 }
 
-fn store_dx(at: u32, g: vec4<f32>, coef: vec4<f32>, accumulate: bool) {
-    var v = view_backward(g, x[at], coef);
-    if (accumulate) {
-        v += dx[at];
-    }
-    dx[at] = v;
-}
-
 @compute @workgroup_size(64)
 fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
     if (gid.x >= params.y.quads) {
         return;
     }
-    let source = params.tasks[group.z];
-    let coef = coefs[source.x + group.y];
-    let n = gid.x / params.y.image;
-    let i = (gid.x % params.y.image) / params.y.wq;
-    let j = gid.x % params.y.wq;
+    let source = params.sources[group.z];
+    let coef = coefs[source.channel + group.y];
+    let p = place(params.y, gid.x);
     var even = vec4<f32>(0.0);
     var odd = vec4<f32>(0.0);
-    for (var e = source.y; e < source.y + source.z; e++) {
-        let first = (params.entries[e].x * OFFSETS * params.channels + group.y) * params.y.pitch + gid.x;
+    for (var t = source.first; t < source.first + source.n; t++) {
+        let first = (params.tasks[t].channel + group.y) * params.y.pitch + gid.x;
         even += dy[first];
         if (OFFSETS == 2u) {
             odd += dy[first + params.channels * params.y.pitch];
         }
     }
-    let row = (source.x + group.y) * params.x.pitch + n * params.x.image + 2u * i * params.x.wq + 2u * j;
+    let row = (source.channel + group.y) * params.x.pitch + p.n * params.x.image + 2u * p.i * params.x.wq + 2u * p.j;
     let below = row + params.x.wq;
-    let accumulate = source.w == 1u;
-    let wide = 2u * j + 1u < params.x.wq;
-    store_dx(row, vec4<f32>(even.x, 0.0, even.y, 0.0), coef, accumulate);
+    let wide = 2u * p.j + 1u < params.x.wq;
+    store(row, view_backward(vec4<f32>(even.x, 0.0, even.y, 0.0), x[row], coef), source.add);
     if (wide) {
-        store_dx(row + 1u, vec4<f32>(even.z, 0.0, even.w, 0.0), coef, accumulate);
+        store(row + 1u, view_backward(vec4<f32>(even.z, 0.0, even.w, 0.0), x[row + 1u], coef), source.add);
     }
     if (OFFSETS == 2u) {
-        store_dx(below, vec4<f32>(0.0, odd.x, 0.0, odd.y), coef, accumulate);
+        store(below, view_backward(vec4<f32>(0.0, odd.x, 0.0, odd.y), x[below], coef), source.add);
         if (wide) {
-            store_dx(below + 1u, vec4<f32>(0.0, odd.z, 0.0, odd.w), coef, accumulate);
+            store(below + 1u, view_backward(vec4<f32>(0.0, odd.z, 0.0, odd.w), x[below + 1u], coef), source.add);
         }
     }
     if (OFFSETS == 1u) {
         // Odd rows have no gradient; below the last row of an odd number there is none of the image.
-        if (!accumulate && 2u * i + 1u < params.x.h) {
+        if (source.add == 0u && 2u * p.i + 1u < params.x.h) {
             dx[below] = vec4<f32>(0.0);
             if (wide) {
                 dx[below + 1u] = vec4<f32>(0.0);

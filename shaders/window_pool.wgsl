@@ -1,4 +1,4 @@
-//@use map
+//@use map, store
 // Average pool over windows, no padding (auxiliary head).
 //   y[c, n, i, j] = mean of relu(x[c, n]) over rows [lo(i), hi(i)) and columns [lo(j), hi(j))
 // WINDOW > 0: lo(i) = i S, hi(i) = lo + WINDOW; WINDOW = 0: adaptive, lo = floor(i H / OH), hi = ceil((i + 1) H / OH).
@@ -11,7 +11,7 @@ override S: u32 = 3u;
 struct Params {
     x: Map,
     y: Map,
-    accumulate: u32,
+    add: u32,  // 1 to add to dx
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -35,15 +35,13 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
     if (gid.x >= params.y.quads) {
         return;
     }
-    let n = gid.x / params.y.image;
-    let i = (gid.x % params.y.image) / params.y.wq;
-    let j = gid.x % params.y.wq;
-    let base = group.y * params.x.pitch + n * params.x.image;
-    let rows = window(i, params.x.h, params.y.h);
+    let p = place(params.y, gid.x);
+    let base = group.y * params.x.pitch + p.n * params.x.image;
+    let rows = window(p.i, params.x.h, params.y.h);
     var mean = vec4<f32>(0.0);
     //@unroll
     for (var e = 0u; e < 4u; e++) {
-        let col = 4u * j + e;
+        let col = 4u * p.j + e;
         if (col < params.y.w) {
             let cols = window(col, params.x.w, params.y.w);
             var total = 0.0;
@@ -63,27 +61,21 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id
     if (gid.x >= params.x.quads) {
         return;
     }
-    let n = gid.x / params.x.image;
-    let i = (gid.x % params.x.image) / params.x.wq;
-    let j = gid.x % params.x.wq;
-    let base = group.y * params.y.pitch + n * params.y.image;
+    let p = place(params.x, gid.x);
+    let col = columns(p.j);
+    let base = group.y * params.y.pitch + p.n * params.y.image;
     var g = vec4<f32>(0.0);
     for (var oi = 0u; oi < params.y.h; oi++) {
         let rows = window(oi, params.x.h, params.y.h);
-        if (i >= rows.x && i < rows.y) {
+        if (p.i >= rows.x && p.i < rows.y) {
             for (var oj = 0u; oj < params.y.w; oj++) {
                 let cols = window(oj, params.x.w, params.y.w);
                 let share = dy[base + oi * params.y.wq + oj / 4u][oj % 4u]
                     / f32((rows.y - rows.x) * (cols.y - cols.x));
-                let col = vec4<u32>(4u * j) + vec4<u32>(0u, 1u, 2u, 3u);
                 g += select(vec4<f32>(0.0), vec4<f32>(share), (col >= vec4<u32>(cols.x)) & (col < vec4<u32>(cols.y)));
             }
         }
     }
     let at = group.y * params.x.pitch + gid.x;
-    g = select(vec4<f32>(0.0), g, x[at] > vec4<f32>(0.0));
-    if (params.accumulate == 1u) {
-        g += dx[at];
-    }
-    dx[at] = g;
+    store(at, select(vec4<f32>(0.0), g, x[at] > vec4<f32>(0.0)), params.add);
 }

@@ -25,7 +25,17 @@ macro_rules! lib {
 }
 
 /// The shared parts: (stem, text).
-pub const LIBS: &[(&str, &str)] = &[lib!("map"), lib!("view"), lib!("grad")];
+pub const LIBS: &[(&str, &str)] = &[
+    lib!("map"),
+    lib!("view"),
+    lib!("grad"),
+    lib!("group"),
+    lib!("task"),
+    lib!("row"),
+    lib!("tile"),
+    lib!("store"),
+    lib!("scalars"),
+];
 
 /// Every shader of the program.
 pub const SOURCES: &[Source] = &[

@@ -2,9 +2,9 @@
 //!
 //! Drivers do not reliably unroll loops over register arrays, and a register array that is indexed by a loop
 //! variable is kept in memory. A line `//@unroll` above a plain `for (var i = 0u; i < N; i++)` writes the loop out
-//! with `const i`. An `if` whose condition is then constant is replaced by the branch that runs. The mark is a comment
-//! to every other reader: without this step the text is valid WGSL with the same meaning. Nothing else is rewritten,
-//! and there is no other templating.
+//! with `const i`. An `if` whose condition is then constant is replaced by the branch that runs, and a `let` whose
+//! value is constant becomes a `const`. The mark is a comment to every other reader: without this step the text is
+//! valid WGSL with the same meaning. Nothing else is rewritten, and there is no other templating.
 
 use std::collections::BTreeMap;
 
@@ -43,24 +43,53 @@ pub fn specialise(text: &str, entry: &str, overrides: &[(&str, u32)]) -> Result<
         return Err(format!("there is no override called {name}"));
     }
     let mut out = String::with_capacity(4 * fixed.len());
-    expand(&fixed, &mut env, &mut out)?;
+    expand(&fixed, &env, &mut out)?;
     Ok(out)
 }
 
-/// The text without the entry points other than `entry`. The register arrays of other entry points may not fit the
+/// The text without the functions that the entry point `entry` does not reach. Their register arrays may not fit the
 /// overrides.
 fn only(text: &str, entry: &str) -> Result<String, String> {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("@compute") {
-        let open = at + rest[at..].find('{').ok_or("an entry point without a body")?;
-        let close = open + matching(&rest[open..])?;
-        let wanted = rest[at..open].contains(&format!("fn {entry}("));
-        out.push_str(&rest[..if wanted { close + 1 } else { at }]);
-        rest = &rest[close + 1..];
+    let functions = functions(text)?;
+    let mut reached = vec![entry];
+    let mut next = 0;
+    while let Some(name) = reached.get(next) {
+        let bodies = functions.iter().filter(|(_, known, _)| known == name).map(|(_, _, body)| *body);
+        let called = bodies.flat_map(|body| functions.iter().filter(|(_, known, _)| calls(body, known)));
+        let new: Vec<&str> =
+            called.map(|(_, known, _)| *known).filter(|known| !reached.contains(known)).collect();
+        reached.extend(new);
+        next += 1;
     }
-    out.push_str(rest);
+    let mut out = text.to_owned();
+    for (start, name, body) in functions.iter().rev() {
+        if !reached.contains(name) {
+            out.replace_range(*start..*start + body.len(), "");
+        }
+    }
     Ok(out)
+}
+
+/// The functions of `text`, each as (first byte, name, text from its attributes to its last brace).
+fn functions(text: &str) -> Result<Vec<(usize, &str, &str)>, String> {
+    let mut found = Vec::new();
+    let mut end = 0;
+    while let Some(at) = text[end..].find("\nfn ").map(|at| end + at + 1) {
+        // Attributes of an entry point are in the line before.
+        let start = text[end..at].rfind("@compute").map_or(at, |i| end + i);
+        let name = text[at + 3..].split('(').next().unwrap_or_default();
+        let open = at + text[at..].find('{').ok_or("a function without a body")?;
+        end = open + matching(&text[open..])? + 1;
+        found.push((start, name, &text[start..end]));
+    }
+    Ok(found)
+}
+
+fn calls(body: &str, name: &str) -> bool {
+    let mut found = body.match_indices(name);
+    found.any(|(at, _)| {
+        !body[..at].chars().next_back().is_some_and(is_name) && body[at + name.len()..].starts_with('(')
+    })
 }
 
 /// Names of the variables marked `//@texture`: activations that a kernel reads and does not write.
@@ -140,101 +169,151 @@ fn without_comments(text: &str) -> String {
     text.lines().map(code).collect()
 }
 
-/// Writes out the marked loops of `text`, and folds every `if` whose condition is constant.
-fn expand(text: &str, env: &mut Env, out: &mut String) -> Result<(), String> {
+/// Writes out the marked loops of `text`, folds every `if` whose condition is constant, and makes a constant of every
+/// `let` whose value is one. `env` has the constants that `text` sees; those of a block end with the block.
+fn expand(text: &str, env: &Env, out: &mut String) -> Result<(), String> {
+    let mut env = env.clone();
     let mut rest = text;
     loop {
-        let (directive, condition) = (rest.find("//@"), keyword(rest, "if"));
-        let Some(at) = [directive, condition].into_iter().flatten().min() else {
+        let Some(at) = next(rest) else {
             out.push_str(rest);
             return Ok(());
         };
         out.push_str(&rest[..at]);
         rest = &rest[at..];
-        if condition == Some(at) {
-            let (length, folded) = fold(rest, env)?;
-            out.push_str(&folded);
-            rest = &rest[length..];
-            continue;
+        let length = if rest.starts_with("//@") {
+            directive(rest, &env, out)?
+        } else if rest.starts_with('{') {
+            let end = matching(rest)?;
+            block(&rest[1..end], &env, out)?;
+            end + 1
+        } else if rest.starts_with("if") {
+            fold(rest, &env, out)?
+        } else {
+            declaration(rest, &mut env, out)?
+        };
+        rest = &rest[length..];
+    }
+}
+
+/// `{`, the expanded `body`, `}`.
+fn block(body: &str, env: &Env, out: &mut String) -> Result<(), String> {
+    out.push('{');
+    expand(body, env, out)?;
+    out.push('}');
+    Ok(())
+}
+
+/// The directive at the start of `text`, with the loop that it marks. The result is their length.
+fn directive(text: &str, env: &Env, out: &mut String) -> Result<usize, String> {
+    let (line, _) = text.split_once('\n').ok_or("a directive at the end of the file")?;
+    if line.starts_with("//@texture") {
+        // For `with_textures`, which reads what this writes.
+        out.push_str("//@texture\n");
+        return Ok(line.len() + 1);
+    }
+    if line.starts_with("//@use ") {
+        return Ok(line.len() + 1);
+    }
+    if line.trim() != "//@unroll" {
+        return Err(format!("unknown directive {line:?}"));
+    }
+    let open = text.find('{').ok_or("a directive without a block")?;
+    let close = open + matching(&text[open..])?;
+    let (name, bound) = loop_head(text[line.len()..open].trim())?;
+    for i in 0..evaluate(bound, env)? {
+        let mut env = env.clone();
+        env.insert(name.to_owned(), i);
+        out.push_str(&format!("{{ const {name}: u32 = {i}u;"));
+        expand(&text[open + 1..close], &env, out)?;
+        out.push('}');
+    }
+    Ok(close + 1)
+}
+
+/// The declaration `let NAME = EXPRESSION;` or `var NAME…` at the start of `text`, up to its name or its end. A `let`
+/// of a constant number becomes a `const`, so that register arrays are indexed by constants; any other declaration
+/// hides a constant of its name. The result is the length.
+fn declaration(text: &str, env: &mut Env, out: &mut String) -> Result<usize, String> {
+    let start = "let ".len();
+    let end = text[start..].find(|c| !is_name(c)).map_or(text.len(), |i| start + i);
+    let name = text[start..end].to_owned();
+    let value = text[end..].strip_prefix(" = ").and_then(|rest| rest.split_once(';'));
+    let value = value.filter(|(e, _)| text.starts_with("let") && !e.contains(['<', '>', '=', '&', '|']));
+    let known = value.and_then(|(expression, _)| Some((expression.len(), evaluate(expression, env).ok()?)));
+    match known {
+        Some((length, value)) => {
+            out.push_str(&format!("const {name}: u32 = {value}u;"));
+            env.insert(name, value);
+            Ok(end + " = ".len() + length + 1)
         }
-        let (directive, after) = rest.split_once('\n').ok_or("a directive at the end of the file")?;
-        if directive.starts_with("//@texture") {
-            // For `with_textures`, which reads what this writes.
-            out.push_str("//@texture\n");
-            rest = after;
-            continue;
-        }
-        if directive.starts_with("//@use ") {
-            rest = after;
-            continue;
-        }
-        if directive.trim() != "//@unroll" {
-            return Err(format!("unknown directive {directive:?}"));
-        }
-        let open = after.find('{').ok_or("a directive without a block")?;
-        let close = open + matching(&after[open..])?;
-        let (head, body) = (after[..open].trim(), &after[open + 1..close]);
-        rest = &after[close + 1..];
-        let (name, bound) = loop_head(head)?;
-        for i in 0..evaluate(bound, env)? {
-            let outer = env.insert(name.to_owned(), i);
-            out.push_str(&format!("{{ const {name}: u32 = {i}u;"));
-            expand(body, env, out)?;
-            out.push('}');
-            match outer {
-                Some(value) => env.insert(name.to_owned(), value),
-                None => env.remove(name),
-            };
+        None => {
+            out.push_str(&text[..end]);
+            env.remove(&name);
+            Ok(end)
         }
     }
 }
 
-/// The statement `if (CONDITION) {…} else …` at the start of `text`: its length, and the statement with its blocks
-/// expanded, or only the block that runs if the condition is constant.
-fn fold(text: &str, env: &mut Env) -> Result<(usize, String), String> {
+/// The statement `if (CONDITION) {…} else …` at the start of `text`, with its blocks expanded, or only the block that
+/// runs if the condition is constant. The result is the length.
+fn fold(text: &str, env: &Env, out: &mut String) -> Result<usize, String> {
     let start = text.find('{').ok_or("an `if` without a block")?;
     let condition = text["if".len()..start].trim();
     let end = start + matching(&text[start..])?;
-    let block = |env: &mut Env, body: &str| {
-        let mut out = "{".to_owned();
-        expand(body, env, &mut out)?;
-        out.push('}');
-        Ok::<_, String>(out)
-    };
-    let then = &text[start + 1..end];
-    // Both are needed for the length, and neither costs much.
+    let known = evaluate(condition, env).ok();
+    if known.is_none() {
+        out.push_str(&format!("if {condition} "));
+    }
+    if known != Some(0) {
+        block(&text[start + 1..end], env, out)?;
+    }
     let after = text[end + 1..].trim_start();
-    let (length, otherwise) = match after.strip_prefix("else").map(str::trim_start) {
-        Some(rest) if keyword(rest, "if") == Some(0) => {
-            let (length, folded) = fold(rest, env)?;
-            (text.len() - rest.len() + length, Some(folded))
-        }
-        Some(rest) if rest.starts_with('{') => {
-            let end = matching(rest)?;
-            (text.len() - rest.len() + end + 1, Some(block(env, &rest[1..end])?))
-        }
-        _ => (end + 1, None),
+    let Some(otherwise) = after.strip_prefix("else").map(str::trim_start) else { return Ok(end + 1) };
+    let before = text.len() - otherwise.len();
+    let mut expanded = String::new();
+    let length = if otherwise.starts_with("if") {
+        fold(otherwise, env, &mut expanded)?
+    } else {
+        let end = matching(otherwise)?;
+        block(&otherwise[1..end], env, &mut expanded)?;
+        end + 1
     };
-    let folded = match evaluate(condition, env) {
-        Ok(0) => otherwise.unwrap_or_default(),
-        Ok(_) => block(env, then)?,
-        Err(_) => {
-            let otherwise = otherwise.map_or_else(String::new, |other| format!(" else {{{other}}}"));
-            format!("if {condition} {}{otherwise}", block(env, then)?)
-        }
-    };
-    Ok((length, folded))
+    match known {
+        None => out.push_str(&format!(" else {{{expanded}}}")),
+        Some(0) => out.push_str(&expanded),
+        Some(_) => {}
+    }
+    Ok(before + length)
 }
 
-/// Where `word` first stands in `text` by itself.
-fn keyword(text: &str, word: &str) -> Option<usize> {
-    let is_name = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
-    let mut found = text.match_indices(word);
-    found.find_map(|(at, _)| {
-        let alone =
-            !is_name(text[..at].chars().next_back()) && !is_name(text[at + word.len()..].chars().next());
-        alone.then_some(at)
-    })
+/// Where the first directive, block, condition or declaration of `text` begins.
+fn next(text: &str) -> Option<usize> {
+    let mut before = ' ';
+    for (at, c) in text.char_indices() {
+        let rest = &text[at..];
+        let word = |word: &str| {
+            let after = rest.strip_prefix(word).map(|rest| rest.chars().next());
+            !is_name(before) && after.is_some_and(|c| !c.is_some_and(is_name))
+        };
+        let found = match c {
+            '{' => true,
+            '/' => rest.starts_with("//@"),
+            'i' => word("if"),
+            'l' => word("let"),
+            'v' => word("var"),
+            _ => false,
+        };
+        if found {
+            return Some(at);
+        }
+        before = c;
+    }
+    None
+}
+
+fn is_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
 }
 
 /// `for (var i = 0u; i < N; i++)` → (i, N).
@@ -312,14 +391,14 @@ fn primary(tokens: &[String], at: &mut usize, env: &Env) -> Result<i64, String> 
         *at += 1;
         return Ok(value);
     }
-    let digits = token.trim_end_matches('u');
-    if let Some(hex) = digits.strip_prefix("0x") {
-        return i64::from_str_radix(hex, 16).map_err(|e| format!("{token}: {e}"));
+    // A number without `u` may be signed.
+    if !token.starts_with(|c: char| c.is_ascii_digit()) {
+        return env.get(token).copied().ok_or_else(|| format!("unknown name {token:?}"));
     }
-    match digits.parse() {
-        Ok(value) => Ok(value),
-        Err(_) => env.get(token).copied().ok_or_else(|| format!("unknown name {token:?}")),
-    }
+    let digits = token.strip_suffix('u').ok_or_else(|| format!("{token} is not unsigned"))?;
+    let hex = digits.strip_prefix("0x");
+    hex.map_or_else(|| digits.parse(), |hex| i64::from_str_radix(hex, 16))
+        .map_err(|e| format!("{token}: {e}"))
 }
 
 fn tokens(text: &str) -> Result<Vec<String>, String> {

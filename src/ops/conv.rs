@@ -67,7 +67,7 @@ impl Conv {
             .set("ci", self.x.x.channels)
             .set("co", self.y.channels)
             .set("rounds", rounds)
-            .set("accumulate", u32::from(accumulate))
+            .set("add", u32::from(accumulate))
             .set("row", self.row())
             .set("first", first)
             .set("channel", self.part.first)

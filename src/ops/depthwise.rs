@@ -162,7 +162,7 @@ impl Depthwise {
         let params = self
             .params(tiling, (0, 0))
             .rows("tasks", self.tasks.iter().map(|t| [t.source, (t.w.offset - first) / 4, 0, 0]))
-            .rows::<4>("entries", []);
+            .rows::<4>("sources", []);
         let bindings = vec![("x", self.x.x.range()), ("coefs", self.x.coefs_range()), ("w", w), ("out", y)];
         let grid = [groups(tiling.0), self.channels, self.tasks.len() as u32];
         let (read, written) = self.bytes();
@@ -212,7 +212,7 @@ impl Depthwise {
             tiling = (self.x.x.map.n * row_tiles * self.y.map.wq(), row_tiles, self.y.map.wq());
         }
         let (w, first) = cover(Buf::Packed, &self.weights());
-        let (sources, entries) = by_source(
+        let (sources, tasks) = by_source(
             self.tasks
                 .iter()
                 .enumerate()
@@ -220,8 +220,8 @@ impl Depthwise {
         );
         let params = self
             .params(tiling, (0, 0))
-            .rows("tasks", sources.iter().map(|&[s, f, c]| [s, f, c, u32::from(accumulate(s))]))
-            .rows("entries", entries);
+            .rows("tasks", tasks)
+            .rows("sources", sources.iter().map(|&[s, f, c]| [s, f, c, u32::from(accumulate(s))]));
         let bindings = vec![
             ("x", self.x.x.range()),
             ("coefs", self.x.coefs_range()),
@@ -229,13 +229,12 @@ impl Depthwise {
             ("dy", dy.range()),
             ("dx", dx.range()),
         ];
-        let entry = if strided { "backward_data_strided" } else { "backward_data" };
         let grid = [groups(tiling.0), self.channels, sources.len() as u32];
         let gradient = self.x.gradient_bytes(self.channels, self.sources(), accumulate);
         Dispatch {
             flops: self.flops(),
             bytes: self.bytes().1 + gradient + w.len_bytes,
-            ..dispatch("depthwise", entry, self.overrides(rows, quads), bindings, params, grid)
+            ..dispatch("depthwise", "backward_data", self.overrides(rows, quads), bindings, params, grid)
         }
     }
 
@@ -251,7 +250,7 @@ impl Depthwise {
         let params = self
             .params(tiling, (rounds, chunks))
             .rows("tasks", self.tasks.iter().map(|t| [t.source, 0, 0, 0]))
-            .rows::<4>("entries", []);
+            .rows::<4>("sources", []);
         let bindings = vec![
             ("x", self.x.x.range()),
             ("coefs", self.x.coefs_range()),
@@ -268,8 +267,8 @@ impl Depthwise {
     }
 }
 
-/// Groups entries by their source. The result is ([source, first entry, number of entries] in order of first
-/// appearance, entries).
+/// Groups tasks by their source. The result is ([source, first task, number of tasks] in order of first appearance,
+/// tasks).
 pub fn by_source(tasks: impl Iterator<Item = (u32, [u32; 4])>) -> (Vec<[u32; 3]>, Vec<[u32; 4]>) {
     let mut grouped: Vec<(u32, Vec<[u32; 4]>)> = Vec::new();
     for (source, entry) in tasks {

@@ -65,7 +65,7 @@ pub fn node(y: Tensor, first: u32, channels: u32, terms: &[Term]) -> Dispatch {
 fn apply_params(x: Tensor, accumulate: bool, scale: f32, first: u32) -> Params {
     Params::new()
         .map("x", x.map.words())
-        .set("accumulate", u32::from(accumulate))
+        .set("add", u32::from(accumulate))
         .float("scale", scale)
         .set("first", first)
 }

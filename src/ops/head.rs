@@ -7,21 +7,15 @@ use crate::kernel::{Buf, Dispatch, Params, Range};
 const CLASSES: u32 = 16;
 
 fn pool_params(x: Tensor, accumulate: bool, first: u32) -> Params {
-    Params::new().map("x", x.map.words()).set("accumulate", u32::from(accumulate)).set("first", first)
+    Params::new().map("x", x.map.words()).set("add", u32::from(accumulate)).set("first", first)
 }
 
 /// pooled\[C\]\[N\] = mean of view(x) over each image. Channel c of x is channel `first` + c of `pooled`.
 pub fn global_pool(view: &View, pooled: Array, first: u32) -> Dispatch {
     let x = view.x;
     let grid = [groups(x.map.n), x.channels, 1];
-    let mut bindings = vec![("x", x.range()), ("pooled", pooled.range())];
-    let params = pool_params(x, false, first);
-    if !view.relu && view.coefs.is_none() {
-        let overrides = vec![("RAGGED", x.map.ragged())];
-        return dispatch("global_pool", "forward", overrides, bindings, params, grid);
-    }
-    bindings.push(("coefs", view.coefs_range()));
-    dispatch("global_pool", "forward_view", view.overrides(), bindings, params, grid)
+    let bindings = vec![("x", x.range()), ("pooled", pooled.range()), ("coefs", view.coefs_range())];
+    dispatch("global_pool", "forward", view.overrides(), bindings, pool_params(x, false, first), grid)
 }
 
 /// dx (+)= dpooled / (H·W), through ReLU if the view has one. dx is the gradient of norm(x) if the view has
@@ -34,14 +28,13 @@ pub fn global_pool_backward(
     first: u32,
 ) -> Dispatch {
     let grid = [groups(dx.map.quads()), dx.channels, 1];
-    let mut bindings = vec![("dpooled", dpooled.range()), ("dx", dx.range())];
+    // Without ReLU, x is not read.
+    let x = if view.relu { view.x } else { dx };
+    let coefs = view.coefs_range();
+    let bindings = vec![("dpooled", dpooled.range()), ("dx", dx.range()), ("x", x.range()), ("coefs", coefs)];
     let params = pool_params(dx, accumulate, first);
-    if !view.relu {
-        let overrides = vec![("RAGGED", dx.map.ragged())];
-        return dispatch("global_pool", "backward", overrides, bindings, params, grid);
-    }
-    bindings.extend([("x", view.x.range()), ("coefs", view.coefs_range())]);
-    dispatch("global_pool", "backward_view", view.overrides(), bindings, params, grid)
+    let bytes = dx.bytes() * (1 + u64::from(accumulate) + u64::from(view.relu));
+    Dispatch { bytes, ..dispatch("global_pool", "backward", view.overrides(), bindings, params, grid) }
 }
 
 /// y\[N\]\[K\] = x·Wᵀ + bias, with element (c, n) of x at c·`x_channel` + n·`x_example`.

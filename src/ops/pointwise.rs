@@ -86,7 +86,10 @@ impl Pointwise {
 
     fn params(&self, first: u32, rounds: u32, tile: u32, accumulate: &dyn Fn(u32) -> bool) -> Params {
         let in_tiles = self.ci.div_ceil(tile);
-        let w = |t: &Task| (t.w.offset - first + self.part.first) / 4;
+        let task = |t: &Task| {
+            let w = (t.w.offset - first + self.part.first) / 4;
+            [t.source, w, t.target, t.dz, u32::from(accumulate(t.source)), t.drop, 0, 0]
+        };
         Params::new()
             .map("x", self.x.x.map.words())
             .set("ci", self.ci)
@@ -97,8 +100,7 @@ impl Pointwise {
             .set("in_tiles", in_tiles)
             .set("per_task", self.per_task())
             .set("row4", self.row4())
-            .rows("tasks", self.tasks.iter().map(|t| [t.source, w(t), t.target, t.dz]))
-            .rows("modes", self.tasks.iter().map(|t| [u32::from(accumulate(t.source)), t.drop, 0, 0]))
+            .rows("tasks", self.tasks.iter().map(task))
     }
 
     /// Channels per invocation: no more than there are channels. Only few different numbers occur, because each

@@ -54,7 +54,6 @@ impl Pool {
         Params::new()
             .map("x", self.x.x.map.words())
             .map("y", self.y.map.words())
-            .set("channels", self.channels)
             .set("tiles", tiles)
             .set("row_tiles", row_tiles)
     }
@@ -70,8 +69,11 @@ impl Pool {
         let tiles = self.y.map.n * row_tiles * self.y.map.wq();
         let params = self
             .params(tiles, row_tiles)
-            .rows("tasks", self.tasks.iter().map(|t| [t.source, t.target, 0, 0]))
-            .rows::<4>("entries", []);
+            .rows(
+                "tasks",
+                self.tasks.iter().zip(0..).map(|(t, i)| [t.source, t.target, i * self.channels, 0]),
+            )
+            .rows::<4>("sources", []);
         let bindings = vec![
             ("x", self.x.x.range()),
             ("coefs", self.x.coefs_range()),
@@ -112,7 +114,7 @@ impl Pool {
         let rows = tuning.pool_rows.min(self.x.x.map.h.next_power_of_two()).max(if strided { 2 } else { 1 });
         let row_tiles = self.x.x.map.h.div_ceil(rows);
         let tiles = self.x.x.map.n * row_tiles * self.y.map.wq();
-        let (sources, entries) = by_source(
+        let (sources, tasks) = by_source(
             self.tasks
                 .iter()
                 .enumerate()
@@ -120,8 +122,8 @@ impl Pool {
         );
         let params = self
             .params(tiles, row_tiles)
-            .rows("tasks", sources.iter().map(|&[s, f, c]| [s, f, c, u32::from(accumulate(s))]))
-            .rows("entries", entries);
+            .rows("tasks", tasks)
+            .rows("sources", sources.iter().map(|&[s, f, c]| [s, f, c, u32::from(accumulate(s))]));
         let mut overrides = self.overrides(rows);
         overrides.extend(g.overrides());
         let bindings = vec![
@@ -132,7 +134,6 @@ impl Pool {
             ("dx", dx.range()),
             ("drop", g.drop_range()),
         ];
-        let entry = if strided { "backward_strided" } else { "backward" };
         let grid = [groups(tiles), self.channels, sources.len() as u32];
         // The gradient of a pool does not depend on x.
         let dx = View { relu: false, ..self.x }.gradient_bytes(self.channels, self.sources(), accumulate);
@@ -140,7 +141,7 @@ impl Pool {
         Dispatch {
             flops: self.flops(),
             bytes: dy + self.taps_bytes() + dx,
-            ..dispatch("pool", entry, overrides, bindings, params, grid)
+            ..dispatch("pool", "backward", overrides, bindings, params, grid)
         }
     }
 }

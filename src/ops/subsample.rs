@@ -43,7 +43,7 @@ impl Subsample {
     /// Computes y from x.
     pub fn forward(&self) -> Dispatch {
         let params =
-            self.params().rows("tasks", self.sources.iter().map(|&s| [s, 0, 0, 0])).rows::<4>("entries", []);
+            self.params().rows("tasks", self.sources.iter().map(|&s| [s, 0, 0, 0])).rows::<4>("sources", []);
         let bindings =
             vec![("x", self.x.x.range()), ("coefs", self.x.coefs_range()), ("out", self.y.range())];
         let grid = [groups(self.y.map.quads()), self.channels, self.sources.len() as u32];
@@ -56,12 +56,16 @@ impl Subsample {
 
     /// Writes dx, or adds to dx, for each source block.
     pub fn backward(&self, dy: Tensor, dx: Tensor, accumulate: impl Fn(u32) -> bool) -> Dispatch {
-        let tasks = self.sources.iter().enumerate().map(|(i, &s)| (s, [i as u32, 0, 0, 0]));
-        let (sources, entries) = by_source(tasks);
+        let tasks = self
+            .sources
+            .iter()
+            .enumerate()
+            .map(|(i, &s)| (s, [i as u32 * self.offsets * self.channels, 0, 0, 0]));
+        let (sources, tasks) = by_source(tasks);
         let params = self
             .params()
-            .rows("tasks", sources.iter().map(|&[s, f, c]| [s, f, c, u32::from(accumulate(s))]))
-            .rows("entries", entries);
+            .rows("tasks", tasks)
+            .rows("sources", sources.iter().map(|&[s, f, c]| [s, f, c, u32::from(accumulate(s))]));
         let bindings = vec![
             ("x", self.x.x.range()),
             ("coefs", self.x.coefs_range()),

@@ -25,7 +25,7 @@ impl WindowPool {
         Params::new()
             .map("x", self.x.map.words())
             .map("y", self.y.map.words())
-            .set("accumulate", u32::from(accumulate))
+            .set("add", u32::from(accumulate))
     }
 
     /// Computes y from x.

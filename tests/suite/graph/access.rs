@@ -1,5 +1,5 @@
-//! What a launch reads and writes, from its shader; and a check that a list of launches reads nothing too early and
-//! nothing that it writes at the same time.
+//! The bytes that a launch reads and writes, according to its shader. Also checks that a launch reads only bytes that
+//! were written before, and does not write bytes that it reads through another binding.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock};
@@ -10,18 +10,19 @@ use parsec_nas::kernel::{Buf, Dispatch, Range, kernel};
 
 use super::memory::region_of;
 
-/// A binding with what its shader does to it.
+/// A binding with the bytes that its shader reads and writes.
 #[derive(Clone, Debug)]
 pub struct Access {
     pub name: &'static str,
-    /// All that is bound.
+    /// The whole range that is bound.
     pub bound: Range,
-    /// The bytes that are read and those that are written, as far as the parameters tell; else what is bound.
+    /// The bytes that are read and the bytes that are written, if the parameters determine them. Otherwise the whole
+    /// range.
     pub reads: Vec<Range>,
     pub writes: Vec<Range>,
 }
 
-/// What an entry point does to each of its variables, as naga sees it: (reads, writes) by name.
+/// Whether an entry point reads and writes each of its variables, according to naga: (reads, writes) by name.
 fn uses(shader: &'static str, entry: &'static str) -> BTreeMap<String, (bool, bool)> {
     type Known = BTreeMap<(&'static str, &'static str), BTreeMap<String, (bool, bool)>>;
     static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
@@ -42,7 +43,8 @@ fn uses(shader: &'static str, entry: &'static str) -> BTreeMap<String, (bool, bo
     known.entry((shader, entry)).or_insert_with(of_entry).clone()
 }
 
-/// What stands in for nothing: where an override says that there is no such operand, something is bound all the same.
+/// Whether a binding is only a placeholder. If an override says that there is no such operand, some range is bound all
+/// the same.
 fn is_idle(d: &Dispatch, name: &str) -> bool {
     let set = |name: &str| d.overrides.iter().find(|(n, _)| *n == name).map_or(0, |(_, value)| *value);
     match (d.shader, name) {
@@ -56,19 +58,20 @@ fn is_idle(d: &Dispatch, name: &str) -> bool {
         (_, "grad_coefs") | ("conv" | "pointwise" | "pool", "y") => set("BN") == 0,
         (_, "drop") => set("DROP") == 0,
         ("mix", "coefs") => set("NORM") == 0,
+        ("global_pool", "x") => d.entry == "backward" && set("RELU") == 0,
         _ => false,
     }
 }
 
-/// Blocks of a bound tensor, each with whether what is there is added to.
+/// The blocks of a bound tensor, and for each block whether the launch adds to the old content.
 fn blocks(d: &Dispatch, name: &str, bound: &Range) -> Vec<(Range, bool)> {
     let p = |name: &str| d.params.get(name).unwrap()[0];
     // The fifth member of a map.
     let pitch = |name: &str| d.params.get(name).unwrap()[4];
-    let row = |table: &str, i: usize| -> [u32; 4] {
-        d.params.get(table).unwrap()[4 * i..4 * i + 4].try_into().unwrap()
-    };
-    // Of `count` rows of a table the word `channel` is a block's first channel.
+    // Rows of tasks are of four words, those of "pointwise" of eight.
+    let width = if d.shader == "pointwise" { 8 } else { 4 };
+    let row = |table: &str, i: usize| &d.params.get(table).unwrap()[width * i..width * (i + 1)];
+    // The blocks in the first `count` rows of a table. The word `channel` of a row is the first channel of a block.
     let some =
         |table: &str, count: u32, channel: usize, channels: u32, pitch: u32, add: &dyn Fn(usize) -> bool| {
             let block = |i: usize| {
@@ -87,22 +90,27 @@ fn blocks(d: &Dispatch, name: &str, bound: &Range) -> Vec<(Range, bool)> {
     let tasks = |channel: usize, channels: u32, pitch: u32, add: &dyn Fn(usize) -> bool| {
         some("tasks", d.grid[2], channel, channels, pitch, add)
     };
+    // The number of channels of a task is the height of the grid.
+    let channels = d.grid[1];
     let adds = d.overrides.contains(&("ADD", 1));
     match (d.shader, name) {
         ("depthwise" | "pool" | "subsample", "x" | "dx") => {
-            tasks(0, p("channels"), pitch("x"), &|i| row("tasks", i)[3] == 1)
+            // In the backward pass there are as many sources as the grid is deep.
+            let is_backward = d.bindings.iter().any(|(name, _)| *name == "dx");
+            let table = if is_backward { "sources" } else { "tasks" };
+            some(table, d.grid[2], 0, channels, pitch("x"), &|i| is_backward && row("sources", i)[3] == 1)
         }
         ("pool", "dz" | "y") => {
-            let n_entries = (0..d.grid[2] as usize).map(|i| row("tasks", i)[2]).sum();
-            some("entries", n_entries, usize::from(name == "y"), p("channels"), pitch("y"), &|_| true)
+            let n_tasks = (0..d.grid[2] as usize).map(|i| row("sources", i)[2]).sum();
+            some("tasks", n_tasks, usize::from(name == "y"), channels, pitch("y"), &|_| true)
         }
-        ("pool", "out") => tasks(1, p("channels"), pitch("y"), &|_| false),
-        ("pointwise", "x" | "dx") => tasks(0, p("ci"), pitch("x"), &|i| row("modes", i)[0] == 1),
+        ("pool", "out") => tasks(1, channels, pitch("y"), &|_| false),
+        ("pointwise", "x" | "dx") => tasks(0, p("ci"), pitch("x"), &|i| row("tasks", i)[4] == 1),
         ("pointwise", "out") => tasks(2, p("co"), pitch("x"), &|_| adds),
         ("pointwise", "y") => tasks(2, p("co"), pitch("x"), &|_| true),
         ("pointwise", "dz") => tasks(3, p("co"), pitch("x"), &|_| true),
         ("global_pool", "pooled") => {
-            // [C][N] of all channels, of which x holds some from the first on.
+            // `pooled` has [C][N] of all channels. x holds some of the channels, from `first` on.
             let x = d.bindings.iter().find(|(name, _)| *name == "x").map_or(0, |(_, x)| x.len_bytes);
             // The first member of a map is the number of images.
             let (row, channels) = (u64::from(p("x")) * 4, x / (u64::from(pitch("x")) * 16));
@@ -110,13 +118,13 @@ fn blocks(d: &Dispatch, name: &str, bound: &Range) -> Vec<(Range, bool)> {
             vec![(Range { offset_bytes, len_bytes: channels * row, ..*bound }, false)]
         }
         ("conv", "out") => vec![(*bound, adds)],
-        ("conv" | "apply" | "global_pool" | "window_pool", "dx") => vec![(*bound, p("accumulate") == 1)],
+        ("conv" | "apply" | "global_pool" | "window_pool", "dx") => vec![(*bound, p("add") == 1)],
         ("mix", "out" | "dx") => vec![(*bound, p("add") == 1)],
         _ => vec![(*bound, true)],
     }
 }
 
-/// The bindings of a launch that it touches.
+/// The bindings that a launch reads or writes.
 pub fn accesses(d: &Dispatch) -> Vec<Access> {
     let uses = uses(d.shader, d.entry);
     let of = |(name, bound): &(&'static str, Range)| {
@@ -138,8 +146,9 @@ fn overlap(a: &Range, b: &Range) -> bool {
     a.buf == b.buf && a.offset_bytes < end(b) && b.offset_bytes < end(a)
 }
 
-/// An error where a launch goes outside of a binding, or writes bytes that it reads or writes under another name. Blocks of one tensor may be read under
-/// one name and written under another, as a pool reads the gradient of one node and adds to that of another.
+/// An error if a launch goes outside of a binding, or if it writes bytes that it reads or writes under another name.
+/// Different blocks of one tensor may be read under one name and written under another: a pool reads the gradient of
+/// one node and adds to the gradient of another node.
 fn check_launch(d: &Dispatch) -> Result<(), String> {
     let meet = |a: &[Range], b: &[Range]| a.iter().any(|a| b.iter().any(|b| overlap(a, b)));
     let inside = |r: &Range, bound: &Range| {
@@ -172,7 +181,7 @@ fn is_given(buf: Buf, request: &Request<'_>) -> bool {
         Buf::MixGrad => request.mode == Mode::Factors,
         Buf::Trunk(_) | Buf::TrunkCoefs => branch,
         Buf::TrunkGrad(_) => !whole,
-        // Of the plan's own making, or of no use to a plan.
+        // The plan fills these buffers itself, or does not use them.
         Buf::Page(_)
         | Buf::Coefs
         | Buf::Packed
@@ -188,7 +197,7 @@ fn is_given(buf: Buf, request: &Request<'_>) -> bool {
     }
 }
 
-/// The first byte and the one after the last.
+/// The first byte, and the byte after the last one.
 type Bytes = (u64, u64);
 
 /// The parts of `range` that `list` does not cover.
@@ -199,10 +208,10 @@ fn holes(range: Bytes, list: &[Bytes]) -> Vec<Bytes> {
     })
 }
 
-/// An error where a launch reads bytes that nothing wrote before it, neither the plan nor whoever fills its inputs; or
-/// where it replaces what was written to a tensor, instead of adding to it.
+/// An error if a launch reads bytes that neither an earlier launch nor the filling of the inputs wrote, or if a launch
+/// replaces written bytes of a tensor instead of adding to them.
 fn check_order(plan: &Plan, request: &Request<'_>) -> Result<(), String> {
-    // By buffer, in pages by tensor, since tensors share bytes: what was written, as (start, end).
+    // The written ranges (start, end) by buffer. Pages have one entry per tensor, since tensors share bytes.
     let mut written: BTreeMap<(Buf, Option<u32>), Vec<Bytes>> = BTreeMap::new();
     for (at, d) in plan.dispatches.iter().enumerate() {
         let place = |range: &Range| {
@@ -216,7 +225,7 @@ fn check_order(plan: &Plan, request: &Request<'_>) -> Result<(), String> {
             for range in &a.reads {
                 let (key, range) = place(range);
                 let holes = holes(range, written.get(&key).map_or(&[], Vec::as_slice));
-                // Partial sums start at multiples of 256 bytes; what is between them belongs to no task.
+                // Partial sums start at multiples of 256 bytes. The bytes between them belong to no task.
                 let padding = |(start, end): &Bytes| d.shader == "reduce" && end - start < 256;
                 let missing: Vec<_> = holes.iter().filter(|hole| !padding(hole)).collect();
                 if !missing.is_empty() {
@@ -249,7 +258,7 @@ pub fn check(plan: &Plan, request: &Request<'_>) -> Result<(), String> {
     check_order(plan, request)
 }
 
-/// A plan of which every kind of launch is wrong in turn.
+/// The checks find an error in every launch of a plan that is made wrong.
 #[test]
 fn what_is_wrong_is_found() {
     let genotype = parsec_nas::selftest::child::everything();
@@ -272,10 +281,10 @@ fn what_is_wrong_is_found() {
     for (at, d) in plan.dispatches.iter().enumerate() {
         let of_tensors: Vec<Access> =
             accesses(d).into_iter().filter(|a| matches!(a.bound.buf, Buf::Page(_) | Buf::Coefs)).collect();
-        // What adds to its output may do so anywhere that was written.
+        // A launch that adds to its output may do so wherever something was written, so only other outputs are tried.
         let written = of_tensors.iter().find(|a| !a.writes.is_empty() && a.reads.is_empty());
         let read = of_tensors.iter().find(|a| a.writes.is_empty() && matches!(a.bound.buf, Buf::Page(_)));
-        // A result that goes elsewhere: whoever reads it comes too early.
+        // The result is written to another place, so that its readers find nothing.
         if let Some(out) = written {
             let elsewhere = Range { buf: Buf::Grad, offset_bytes: 0, ..out.bound };
             let lost = with(at, &|d| rebind(d, out.name, elsewhere));
@@ -290,7 +299,7 @@ fn what_is_wrong_is_found() {
             assert!(!is_read || !good(&lost), "launch {at}, {}.{}: {} is lost", d.shader, d.entry, out.name);
             tried += usize::from(is_read);
         }
-        // A result on top of an operand.
+        // The result overwrites an operand.
         if let (Some(out), Some(x)) = (written, read) {
             let bad = with(at, &|d| rebind(d, out.name, x.bound));
             assert!(!good(&bad), "launch {at}, {}.{}: {} on {}", d.shader, d.entry, out.name, x.name);
@@ -300,7 +309,8 @@ fn what_is_wrong_is_found() {
     assert!(tried > 200, "{tried} changes");
 }
 
-/// The table of outputs by hand is what the shaders write; of two more the parameters say whether they do.
+/// The table of outputs by hand has the variables that the shaders write. For two more variables the parameters decide
+/// whether they are written.
 #[test]
 fn the_table_of_outputs_is_that_of_the_shaders() {
     for owned in super::random_requests(40) {

@@ -1,4 +1,4 @@
-//! Networks whose tensors are larger than a page: planned at ImageNet's size, run with small pages.
+//! Networks whose tensors are larger than a page. They are planned at the size of ImageNet, and run with small pages.
 
 use std::collections::BTreeSet;
 
@@ -57,7 +57,7 @@ fn owned(spec: &Cells, genotype: &Genotype, batch: u32) -> Owned {
     }
 }
 
-/// Plans it in all modes; all launches keep to the default limits.
+/// Plans the network in all modes, and checks that all launches keep to the default limits.
 fn plans(owned: &Owned) {
     memory::check(&owned.plan(), &owned.layout);
     for mode in [Mode::Train, Mode::Likelihood, Mode::Evaluate] {
@@ -67,7 +67,7 @@ fn plans(owned: &Owned) {
     }
 }
 
-/// Two cells deep, 147 MiB in the first map of the stem and as much for the operations of a level.
+/// The first map of the stem has 147 MiB, and the operations of a level have as much.
 #[test]
 fn imagenet_plans_within_the_default_limits() {
     let spec = final_network(StemKind::ImageNet);
@@ -140,7 +140,7 @@ fn with_page(owned: &Owned, page_bytes: u64) -> Owned {
     Owned { lowering: Lowering { page_bytes, ..owned.lowering }, ..owned.clone() }
 }
 
-/// Kernels that run more often with small pages, and those that add to their outputs.
+/// The kernels that are launched more often with small pages, and the kernels that add to their outputs.
 fn split(small: &Plan, whole: &Plan) -> BTreeSet<String> {
     let count = |plan: &Plan, of: &Dispatch| {
         plan.dispatches.iter().filter(|d| (d.shader, d.entry) == (of.shader, of.entry)).count()
@@ -167,7 +167,7 @@ fn small_pages_make_good_plans() {
     assert!(n_split > 40, "{n_split} of 80 networks were split");
 }
 
-/// Logits and gradients are those of the plan with whole tensors, up to the order of some sums.
+/// Logits and gradients are equal to those of a plan with whole tensors, except for the order of some sums.
 #[test]
 fn small_pages_change_nothing_but_rounding() {
     let spec = |kind, stem, side, layers, channels| Cells {

@@ -1,7 +1,7 @@
-//! Plans of small networks as text, launch by launch: what a change of the lowering changes is seen in a diff.
+//! Plans of small networks as text, launch by launch. A diff shows what a change of the lowering changes.
 //!
-//! A binding in a page is written as its tensor with the offset inside it, so that another placement of the tensors
-//! changes the table of tensors at the end and not the launches.
+//! A binding in a page is written as its tensor and the offset in the tensor. Another placement of the tensors then
+//! changes only the table of tensors at the end, and not the launches.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ use parsec_nas::space::{NetworkKind, StemKind};
 use super::super::golden;
 use crate::nets::{Cells, Of};
 
-/// Columns of a line of parameters.
+/// Largest number of columns of a line of parameters.
 const WIDTH: usize = 118;
 
 /// The plan as text: a head, three lines per launch, then the tensors.
@@ -42,7 +42,7 @@ pub fn text(plan: &Plan) -> String {
     out
 }
 
-/// Number, kernel, overrides, grid, work; then its bindings; then its parameters.
+/// Writes the number, kernel, overrides, grid and work of a launch, then its bindings, then its parameters.
 fn launch(out: &mut String, plan: &Plan, at: usize, d: &Dispatch) {
     let Dispatch { shader, entry, grid: [x, y, z], flops, bytes, .. } = d;
     let overrides: Vec<String> = d.overrides.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -57,7 +57,7 @@ fn launch(out: &mut String, plan: &Plan, at: usize, d: &Dispatch) {
     wrapped(out, &words(&d.params.pack(kernel(d.shader).unwrap()).unwrap()));
 }
 
-/// Words between spaces, on as many indented lines as they need.
+/// Writes words with spaces between them, on as many indented lines as they need.
 fn wrapped(out: &mut String, words: &[String]) {
     let mut line = String::new();
     for word in words {
@@ -72,7 +72,7 @@ fn wrapped(out: &mut String, words: &[String]) {
     }
 }
 
-/// A range as buffer+offset+length, in bytes; in a page as tensor+offset+length.
+/// A range as buffer+offset+length in bytes. A range of a page is written as tensor+offset+length.
 fn place(plan: &Plan, at: usize, r: &Range) -> String {
     let (mut offset, len) = (r.offset_bytes, r.len_bytes);
     let name = match r.buf {
@@ -107,8 +107,8 @@ fn place(plan: &Plan, at: usize, r: &Range) -> String {
     format!("{name}+{offset}+{len}")
 }
 
-/// The words of `params`: `-` is a word of ones ("nowhere"), what is too large for a count is a float, and `a*n` is a
-/// word n times.
+/// The words of `params`. `-` is the word with all bits set ("nowhere"), a word that is too large for a count is
+/// written as a float, and `a*n` is a word n times.
 fn words(params: &[u32]) -> Vec<String> {
     let word = |w: u32| match w {
         u32::MAX => "-".into(),
@@ -142,7 +142,7 @@ fn spec(kind: NetworkKind, stem: StemKind) -> Cells {
     }
 }
 
-/// Every primitive but `none`; `none`, pairs drawn twice and skips.
+/// Two genotypes. One has every primitive but `none`. The other has `none`, pairs drawn twice and skips.
 fn genotypes() -> [(&'static str, Genotype); 2] {
     [("everything", everything()), ("the_rest", the_rest())]
 }
@@ -200,7 +200,8 @@ fn a_child_of_a_search() {
     }
 }
 
-/// Operations of one kind on both inputs of cell 1, of which the trunk gives one: they run input by input.
+/// Operations of one kind read both inputs of cell 1. The trunk has one of these inputs, so the operations run input by
+/// input.
 #[test]
 fn a_branch_that_reads_trunk_and_child_alike() {
     let pairs = |list: &str| -> String {
@@ -246,7 +247,7 @@ fn what_is_computed_again_in_little_memory() {
     }
 }
 
-/// Those of a discrete GPU, with batch norm's backward applied while its result is loaded.
+/// The forms of a discrete GPU, with batch norm's backward applied while its result is loaded.
 #[test]
 fn other_forms_of_the_kernels() {
     let genotype = everything();
@@ -278,7 +279,7 @@ fn a_mixed_network() {
         Case::new(NetworkKind::Search, Of::Mixed(primitives), mode).check(&format!("mixed-{what}"));
     };
     mixed(&Primitive::ALL[..], "likelihood", Mode::Likelihood);
-    // Of each kind of kernel one primitive: a backward pass of all of them would be a long text.
+    // One primitive for each kind of kernel. A backward pass of all primitives would be a long text.
     let few = [Primitive::None, Primitive::MaxPool3x3, Primitive::SkipConnect, Primitive::DilConv3x3];
     mixed(&few[..], "train", Mode::Train);
     mixed(&few[..], "factors", Mode::Factors);

@@ -36,7 +36,7 @@ fn tensors_start_at_256_bytes_and_do_not_overlap() {
     }
 }
 
-/// Every element has a place of its own; what is between them stays zero.
+/// Every element has a place of its own, and the padding between elements stays zero.
 #[test]
 fn values_come_back_and_rows_are_padded_with_zeros() {
     for (owned, child) in layouts() {

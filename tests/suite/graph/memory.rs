@@ -8,7 +8,7 @@ use rand::RngExt;
 
 use super::random_requests;
 
-/// The names under which an entry point writes, by its shader.
+/// The variables that an entry point writes, according to its shader.
 pub(super) fn outputs(d: &Dispatch) -> Vec<&'static str> {
     let entry = kernel(d.shader).unwrap().entry(d.entry).unwrap();
     let written = entry.bindings.iter().filter(|b| b.is_written).map(|b| b.name.as_str());
@@ -24,7 +24,7 @@ fn overlap(a: &Region, b: &Region) -> bool {
     a.page == b.page && alive && bytes
 }
 
-/// Regions that are alive at the same time and share bytes.
+/// Number of pairs of regions that live at the same time and share bytes.
 pub(super) fn overlaps(plan: &Plan) -> usize {
     let regions: Vec<&Region> = plan.regions.regions.values().collect();
     let mut n = 0;
@@ -34,7 +34,7 @@ pub(super) fn overlaps(plan: &Plan) -> usize {
     n
 }
 
-/// The region in which a page's range lies at dispatch `at`.
+/// The region that contains a range of a page at launch `at`.
 pub(super) fn region_of<'a>(plan: &'a Plan, at: usize, range: &Range) -> Option<(u32, &'a Region)> {
     let Buf::Page(page) = range.buf else { return None };
     let inside = |r: &Region| {
@@ -53,8 +53,8 @@ pub(super) fn region_of<'a>(plan: &'a Plan, at: usize, range: &Range) -> Option<
     Some((*id, region))
 }
 
-/// Fails where tensors that live at the same time share bytes, bindings lie outside of them, or a tensor's life is not
-/// from what writes it first to what binds it last.
+/// Checks that tensors that live at the same time share no bytes, that bindings are inside of tensors, and that a
+/// tensor lives from the first launch that writes it to the last launch that binds it.
 pub fn check(plan: &Plan, layout: &Layout) {
     assert_eq!(overlaps(plan), 0);
     for region in plan.regions.regions.values() {
@@ -73,7 +73,7 @@ pub fn check(plan: &Plan, layout: &Layout) {
         for (name, r) in &d.bindings {
             let end = r.offset_bytes + r.len_bytes;
             let room = match r.buf {
-                // Where there are no coefficients, one quad is bound and not read.
+                // If there are no coefficients, one quad is bound but not read.
                 Buf::Coefs => plan.regions.coefs_bytes.max(16),
                 Buf::Packed => plan.packed_bytes,
                 Buf::V | Buf::Grad => u64::from(layout.v_len) * 4,
@@ -118,7 +118,8 @@ fn the_check_of_overlaps_can_fail() {
     assert!(overlaps(&plan) > 0);
 }
 
-/// The pages hold what is alive at the busiest moment, and not much more.
+/// The pages are not much larger than all tensors that live at the same time, at the launch where these are the
+/// largest.
 #[test]
 fn memory_is_close_to_what_lives_at_once() {
     for owned in random_requests(60) {
@@ -137,7 +138,7 @@ fn memory_is_close_to_what_lives_at_once() {
     }
 }
 
-/// Random lives and sizes, some too large to share a page.
+/// Tensors with random lives and sizes. Some are too large to share a page.
 #[test]
 fn placement_fills_pages_and_refuses_what_is_larger() {
     for i in 0..30 {
@@ -164,7 +165,7 @@ fn placement_fills_pages_and_refuses_what_is_larger() {
     assert!(matches!(error, Error::Memory { have_bytes: PAGE_BYTES, .. }), "{error:?}");
     assert_eq!(error.exit_code(), 1);
     assert!(error.to_string().contains("128.0 MiB") && error.to_string().contains("--batch"), "{error}");
-    // Weights that one launch would have to bind together.
+    // One launch cannot bind weights that are larger than a page.
     let range = Range { buf: Buf::V, offset_bytes: 0, len_bytes: PAGE_BYTES + 256 };
     let error = place(&mut [launch(vec![("w", range)])], &[], PAGE_BYTES).unwrap_err();
     assert!(matches!(error, Error::Memory { .. }) && error.to_string().contains("--channels"), "{error}");

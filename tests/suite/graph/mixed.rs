@@ -1,4 +1,4 @@
-//! Plans of mixed networks: limits, memory, results that depend on nothing but the request.
+//! Plans of mixed networks: limits, memory, and results that depend only on the request.
 
 use parsec_nas::gpu::{Child, Network};
 use parsec_nas::graph::init::initial;
@@ -56,7 +56,7 @@ fn launches_stay_inside_the_default_limits() {
     }
 }
 
-/// The reference's search: all paths at once need several times the memory of any child.
+/// At the size of the DARTS search, all paths at once need several times the memory of any child.
 #[test]
 fn all_paths_need_several_times_the_memory_of_a_child() {
     let (spec, space) = (spec(8, 16, 32), Darts::default());
@@ -65,12 +65,13 @@ fn all_paths_need_several_times_the_memory_of_a_child() {
     let child = of(Of::Child(&genotype));
     let all = of(Of::Mixed(space.primitives()));
     assert!((5.0..40.0).contains(&(all / child)), "{all} and {child}");
-    // The gradient of the factors alone needs no more.
+    // The gradient of the factors alone needs no more memory.
     let factors = plan(&spec, Of::Mixed(space.primitives()), 64, Mode::Factors, Lowering::default());
     assert!(factors.arena_bytes() as f64 <= 1.05 * all);
 }
 
-/// Logits, gradient of the weights and of the factors, with all memory filled with `word` before each pass.
+/// Logits, the gradient of the weights and the gradient of the factors. All memory is filled with `word` before each
+/// pass.
 fn results(lowering: Lowering, word: u32) -> Option<[Vec<f32>; 3]> {
     let (spec, primitives, n) = (spec(3, 4, 8), &Primitive::ALL, 3);
     let net = nets::mixed(&spec, primitives);
@@ -114,7 +115,7 @@ fn nothing_is_read_that_was_not_written_whatever_is_kept_and_however_it_is_split
     assert_eq!(bits(results(usual, nan).unwrap()), bits(expected.clone()));
     let low = Lowering { memory: Memory::Low, ..usual };
     assert_eq!(bits(results(low, nan).unwrap()), bits(expected.clone()), "computed again, the same bits");
-    // Pages of which each holds few blocks, and batch norm's backward applied while loading.
+    // Two other lowerings: with pages that hold few blocks, and with batch norm's backward applied while loading.
     let small = Lowering { page_bytes: 16 << 10, ..usual };
     let loading = Lowering { tuning: Tuning { stored_dy: 0, ..usual.tuning }, ..usual };
     for (what, other) in [("small pages", small), ("while loading", loading)] {

@@ -1,4 +1,4 @@
-//! Nothing is read that the child itself has not written: results do not depend on what lay in the arena.
+//! A child reads only data that it has written itself, so its results do not depend on the old content of the arena.
 
 use parsec_nas::gpu::{Child, Network};
 use parsec_nas::graph::init::initial;
@@ -9,7 +9,8 @@ use parsec_nas::space::NetworkKind;
 use super::super::replay::open;
 use super::{Owned, random_requests};
 
-/// Bits of logits, results, gradient and running statistics with all of the child's memory filled with `word` before.
+/// Bits of logits, results, gradient and running statistics. All memory of the child is filled with `word` before the
+/// pass.
 pub(super) fn bits(network: &mut Network, owned: &Owned, word: u32) -> Vec<Vec<u32>> {
     let child = Child { drop_path: owned.drop_path, ..Child::new(owned.net(), owned.mode, 0) };
     let plan = network.plan_of(child).unwrap();
@@ -44,7 +45,7 @@ pub(super) fn bits(network: &mut Network, owned: &Owned, word: u32) -> Vec<Vec<u
     results.map(|values| values.iter().map(|x| x.to_bits()).collect()).to_vec()
 }
 
-/// The network with a batch on it.
+/// The network with an uploaded batch.
 pub(super) fn loaded(owned: &Owned) -> Option<Network> {
     let mut network =
         Network::new(open()?, owned.spec.image(), owned.layout.clone(), owned.lowering).unwrap();

@@ -1,4 +1,4 @@
-//! What holds for the plan of any network: random ones, made smaller where something does not hold.
+//! Properties of the plan of any network, tried on random networks. A network without a property is made smaller.
 
 use std::fmt;
 
@@ -21,12 +21,12 @@ use crate::nets::Cells;
 /// Largest side of an image.
 const MOST_PIXELS: usize = 33;
 
-/// A request without the layout, which follows from it.
+/// A request without its network and layout, which follow from the other values.
 #[derive(Clone)]
 struct Drawn {
     spec: Cells,
     genotype: Genotype,
-    /// The primitives of a mixed network; then there is no child.
+    /// The primitives of a mixed network. `None` for a child of the genotype.
     mixed: Option<Vec<Primitive>>,
     batch: u32,
     mode: Mode,
@@ -35,7 +35,7 @@ struct Drawn {
     lowering: Lowering,
 }
 
-/// A page full of pairs would hide the rest.
+/// The genotype is printed in its short form, because a page full of pairs would hide the rest.
 impl fmt::Debug for Drawn {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self { spec, genotype, mixed, batch, mode, extent, drop_path, lowering } = self;
@@ -82,7 +82,7 @@ fn cell() -> impl Strategy<Value = CellArch> {
     (node(0), node(1), node(2), node(3)).prop_map(|(a, b, c, d)| [a, b, c, d])
 }
 
-/// The constants, the ends of all ranges, and anything between.
+/// The constants of the classes, the ends of all ranges, and any values between.
 fn tuning() -> impl Strategy<Value = Tuning> {
     let smallest = Tuning {
         depthwise_rows: 1,
@@ -135,7 +135,7 @@ fn tuning() -> impl Strategy<Value = Tuning> {
     prop_oneof![2 => fixed, 1 => any].prop_filter("a form that there is", Tuning::is_known)
 }
 
-/// A network with a size that can be halved where it halves.
+/// A network with a size that can be halved wherever the network halves maps.
 fn spec(kind: NetworkKind) -> impl Strategy<Value = Cells> {
     let sides = any::<[Index; 2]>();
     let counts = (1..=3usize, 2..=40usize, 1..=6usize, 1..=8usize);
@@ -222,7 +222,7 @@ proptest! {
         prop_assert_eq!(access::check(&Plan::new(request).unwrap(), &request), Ok(()));
     }
 
-    /// The backward pass comes after the forward pass and changes nothing of it.
+    /// The backward pass comes after the forward pass and does not change the forward pass.
     #[test]
     fn a_backward_pass_is_work_besides(drawn in drawn()) {
         let (net, layout) = (drawn.net(), drawn.layout());
@@ -233,7 +233,7 @@ proptest! {
         if drawn.mixed.is_some() {
             prop_assert!(plan(Mode::Factors).flops >= forward.flops);
         }
-        // The auxiliary head belongs to the training.
+        // An auxiliary head runs in training only, so the forward passes would differ.
         if !drawn.spec.auxiliary {
             let kernels = |plan: &Plan| -> Vec<_> {
                 let names = plan.dispatches.iter().map(|d| (d.shader, d.entry, d.overrides.clone(), d.grid));
@@ -249,7 +249,7 @@ proptest! {
     // Plans of many small tensors take longer to check.
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Pages of any size: a good plan, or a tensor that does not fit.
+    /// For pages of any size there is either a good plan or an error about a tensor that does not fit.
     #[test]
     fn small_pages_give_good_plans_or_a_lack_of_memory(drawn in drawn(), quads in 16..4096u64) {
         let (net, layout) = (drawn.net(), drawn.layout());

@@ -1,4 +1,4 @@
-//! What is computed again in the backward pass: the same bits in less memory.
+//! Tensors that are computed again in the backward pass: the same bits in less memory.
 
 use std::sync::OnceLock;
 
@@ -27,7 +27,7 @@ fn low_memory_gives_the_same_bits() {
     }
 }
 
-/// Only the backward pass changes; the forward pass is the same, launch by launch.
+/// Low memory changes only the backward pass. A plan without a backward pass is the same.
 #[test]
 fn nothing_is_computed_again_without_a_backward_pass() {
     for owned in random_requests(40) {
@@ -36,7 +36,7 @@ fn nothing_is_computed_again_without_a_backward_pass() {
     }
 }
 
-/// The network of the reference's search at its batch.
+/// The network of the DARTS search, with its batch.
 fn reference(genotype: Genotype, memory: Memory) -> Owned {
     let spec = Cells {
         kind: NetworkKind::Search,
@@ -63,7 +63,8 @@ fn reference(genotype: Genotype, memory: Memory) -> Owned {
     }
 }
 
-/// The children with the most to keep: separable convolutions only, all at one level or one per level.
+/// The children that keep the most tensors. All operations are separable convolutions, either all at one level or one
+/// node per level.
 fn largest() -> [Genotype; 2] {
     [0, 1].map(|step| {
         let cell: CellArch = std::array::from_fn(|node| {

@@ -1,5 +1,5 @@
-//! Kernels as they are written, with their loops written out, with and without runtime checks: the same bits. And the
-//! register arrays of the depthwise kernels, which have room for every form.
+//! Kernels as they are written, with their loops written out, with and without runtime checks give the same bits. The
+//! register arrays of the depthwise kernels have room for every form.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use parsec_nas::selftest::run::execute;
 use super::super::gpu::{has_gpu, open};
 use super::{case, gpu, options};
 
-/// Small cases of every kernel with marked loops or blocks, and some without.
+/// Small cases of every kernel with marked loops or blocks, and of some kernels without.
 fn some() -> Vec<Case> {
     let parts: [&[&str]; 19] = [
         &["conv", "k=3", "stride=1", "w=7", "add=true"],
@@ -40,7 +40,7 @@ fn some() -> Vec<Case> {
     parts.iter().map(|parts| case(parts)).collect()
 }
 
-/// On a device that is opened in another way.
+/// Checks that the cases give the same bits on a device that is opened with these options.
 fn same_bits_with(cases: &[Case], options: Options) {
     if has_gpu() {
         same_bits(cases, Gpu::open(None, options).unwrap());
@@ -70,7 +70,7 @@ fn loops_as_loops_and_written_out_give_the_same_bits() {
 
 #[test]
 fn checked_and_unchecked_give_the_same_bits() {
-    // One case in three, and with the loops of `some` every kernel.
+    // Every third case. The cases of `some` are added, so that every kernel with loops is tried.
     let mut cases: Vec<Case> = all().into_iter().step_by(3).collect();
     cases.extend(some());
     same_bits_with(&cases, Options { checks: true, ..options() });
@@ -78,7 +78,7 @@ fn checked_and_unchecked_give_the_same_bits() {
 
 #[test]
 fn reads_from_buffers_and_through_textures_give_the_same_bits() {
-    // On the suite's device, which has the kernels of both forms then.
+    // Both ways of reading run on the suite's device, which then has the kernels of both forms.
     for textures in [false, true] {
         let Some(mut other) = open() else { return };
         other.read_through_textures(textures);
@@ -86,7 +86,7 @@ fn reads_from_buffers_and_through_textures_give_the_same_bits() {
     }
 }
 
-/// Every form of the depthwise kernels that there is.
+/// All forms of the depthwise kernels.
 fn depthwise_forms() -> Vec<Dispatch> {
     let numbers = || 0..=16;
     let tile =
@@ -116,7 +116,7 @@ fn depthwise_forms() -> Vec<Dispatch> {
     out
 }
 
-/// The constants at the head of `depthwise.wgsl` are the largest that a form needs, no less and no more.
+/// The constants at the head of `depthwise.wgsl` are exactly the largest values that a form needs.
 #[test]
 fn the_depthwise_kernels_have_room_for_every_form() {
     let source = kernel("depthwise").unwrap();
@@ -131,7 +131,7 @@ fn the_depthwise_kernels_have_room_for_every_form() {
         let text = text.to_owned().leak();
         reflect(&Source { name: "depthwise", text }).is_ok()
     };
-    // By constant: the most that is needed, and a form that needs as much.
+    // For each constant the largest value that is needed, and a form that needs this value.
     let mut most: BTreeMap<&str, (u32, String)> = BTreeMap::new();
     for d in depthwise_forms() {
         let text = source.specialised(d.entry, &d.overrides).unwrap();
@@ -141,15 +141,14 @@ fn the_depthwise_kernels_have_room_for_every_form() {
             line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
         };
         let (tile, row) = match d.entry {
-            "backward_data" => (value("R") * value("Q"), ("MAX_ROW_BACK", 4 * value("QUADS_BACK"))),
-            "backward_data_strided" => (2 * value("R"), ("ROW_STRIDED", 12)),
-            _ => (value("R") * value("Q"), ("MAX_ROW", 4 * value("QUADS"))),
+            "backward_data" => (value("R") * value("XQ"), 4 * (2 + value("Q"))),
+            _ => (value("R") * value("Q"), 4 * value("QUADS")),
         };
-        let mut needs = vec![("MAX_TAPS", value("KK")), ("MAX_TILE", tile), row];
+        let mut needs = vec![("MAX_TAPS", value("KK")), ("MAX_TILE", tile), ("MAX_ROW", row)];
         if d.entry == "backward_weight" {
             needs.push(("MAX_PART", value("PART")));
             assert!(value("PARTS") * value("PART") >= value("KK"));
-            // The last part's invocations write the padding too.
+            // The invocations of the last part also write the padding.
             assert!(value("LEN") - (value("PARTS") - 1) * value("PART") <= value("WG"));
         }
         for (name, needed) in needs {
@@ -159,10 +158,10 @@ fn the_depthwise_kernels_have_room_for_every_form() {
             }
         }
     }
-    assert_eq!(most.len(), 6);
+    assert_eq!(most.len(), 4);
     for (name, (needed, text)) in most {
         assert_eq!(needed, constant(name), "{name} is larger than any form needs");
-        // What would go past the end is found when a form is parsed, wherever it comes from.
+        // An array that is too small for a form is found when the form is parsed.
         let line = |value: u32| format!("const {name}: u32 = {value}u;");
         assert!(text.contains(&line(needed)) && parses(&text), "{name}");
         let small = text.replace(&line(needed), &line(needed / 2));
@@ -170,7 +169,8 @@ fn the_depthwise_kernels_have_room_for_every_form() {
     }
 }
 
-/// A condition that is constant is decided before compilation, whether of the program's values or of a loop's; others stay.
+/// A constant condition is decided before compilation. The condition may depend on overrides or on the variable of a
+/// written-out loop. Other conditions stay.
 #[test]
 fn constant_conditions_are_folded() {
     let text = "override A: u32 = 1u;\noverride B: u32 = 2u;\n@compute @workgroup_size(1) fn f() {\n\
@@ -192,7 +192,7 @@ fn constant_conditions_are_folded() {
     assert!(!plain.contains("A ==") && !plain.contains("comment"), "{plain}");
     assert_eq!(numbers(&with(2, 1)), [20, 30, 80, 90]);
     assert_eq!(numbers(&with(0, 3)), [20, 40, 60, 70, 80, 90, 100]);
-    // Valid WGSL before and after, with the braces in their places.
+    // The text is valid WGSL before and after.
     for text in [text.to_owned(), plain, with(2, 1), with(0, 3)] {
         reflect(&Source { name: "folded", text: text.leak() }).unwrap();
     }

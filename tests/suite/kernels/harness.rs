@@ -1,4 +1,4 @@
-//! The harness fails when it should: results and dispatches are damaged on purpose.
+//! The harness finds errors: results and launches are damaged on purpose.
 
 use parsec_nas::gpu::Gpu;
 use parsec_nas::kernel::Dispatch;
@@ -8,7 +8,7 @@ use parsec_nas::selftest::setup::{APPROXIMATE, EXACT, GUARD, SUM, Setup};
 
 use super::{case, gpu};
 
-/// What is found wrong after `damage` was done to the dispatches of `case`.
+/// The problems that the harness finds if `damage` is applied to the launches of `case`.
 fn problems(gpu: &mut Gpu, case: &Case, damage: impl Fn(&mut Dispatch)) -> String {
     let mut setup = case.setup();
     let sound = setup.dispatches.clone();
@@ -49,7 +49,8 @@ fn a_flipped_bit_is_found_in_outputs_and_anywhere_else() {
         let setup = case.setup();
         let after = execute(&mut gpu, &setup).unwrap();
         assert_eq!(compare(&setup, &after).problems, [""; 0], "{}", case.name());
-        // Where an expectation stands for exactly one word, and its value is not near zero.
+        // A bit is flipped in some words of each output whose words are compared one by one. Words near zero are left
+        // out.
         let mut tested = 0;
         for output in setup.outputs.iter().filter(|o| o.chunks == 1) {
             let large = output.items.iter().filter(|(_, v)| v.is_some_and(|v| v.abs() > 0.01 * output.scale));
@@ -61,7 +62,7 @@ fn a_flipped_bit_is_found_in_outputs_and_anywhere_else() {
             }
         }
         assert!(tested > 0);
-        // Guards, inputs and the padding behind channels: any bit.
+        // In guards, inputs and the padding behind channels any bit is flipped.
         let mut silent = 0;
         for (buf, words) in &setup.memory {
             let named: std::collections::BTreeSet<usize> = setup
@@ -116,22 +117,18 @@ fn a_swapped_stride_is_found() {
 #[test]
 fn a_dropped_accumulation_is_found() {
     let Some(mut gpu) = gpu() else { return };
-    // Each kernel's flag: a member of its parameters, or a word of its first task.
+    // The flag that makes each kernel add to its output. The flag is a member of the parameters, or a word of the first
+    // task or source.
     for (parts, kernel, name, word) in [
-        (&["conv", "add=true"][..], "conv::backward_data", "accumulate", 0),
-        (&["depthwise", "stride=1", "sources=[0]", "add=true"], "depthwise::backward_data", "tasks", 3),
-        (
-            &["depthwise", "stride=2", "sources=[0]", "add=true"],
-            "depthwise::backward_data_strided",
-            "tasks",
-            3,
-        ),
-        (&["pointwise", "n_tasks=1", "add=true"], "pointwise::backward_data", "modes", 0),
-        (&["even", "sources=[0]", "add=true"], "subsample::backward", "tasks", 3),
-        (&["globalpool", "add=true", "h=8"], "global_pool::backward", "accumulate", 0),
-        (&["poolofview", "relu=true", "add=true", "h=8"], "global_pool::backward_view", "accumulate", 0),
-        (&["windowpool", "add=true"], "window_pool::backward", "accumulate", 0),
-        (&["apply", "add=true"], "apply::pass_back", "accumulate", 0),
+        (&["conv", "add=true"][..], "conv::backward_data", "add", 0),
+        (&["depthwise", "stride=1", "sources=[0]", "add=true"], "depthwise::backward_data", "sources", 3),
+        (&["depthwise", "stride=2", "sources=[0]", "add=true"], "depthwise::backward_data", "sources", 3),
+        (&["pointwise", "n_tasks=1", "add=true"], "pointwise::backward_data", "tasks", 4),
+        (&["even", "sources=[0]", "add=true"], "subsample::backward", "sources", 3),
+        (&["globalpool", "add=true", "h=8"], "global_pool::backward", "add", 0),
+        (&["poolofview", "relu=true", "add=true", "h=8"], "global_pool::backward", "add", 0),
+        (&["windowpool", "add=true"], "window_pool::backward", "add", 0),
+        (&["apply", "add=true"], "apply::pass_back", "add", 0),
     ] {
         let damage = |d: &mut Dispatch| {
             if is(d, kernel) {
@@ -154,7 +151,7 @@ fn counted_padding_is_found() {
         (["pointwise ci=18", "w=7"], "pointwise::backward_weight", "pointwise::backward_weight"),
         (["pool max=false", "w=11"], "pool::forward", "pool::forward"),
         (["globalpool", "w=7"], "global_pool::forward", "global_pool::forward"),
-        (["poolofview", "w=7"], "global_pool::forward_view", "global_pool::forward_view"),
+        (["poolofview", "w=7"], "global_pool::forward", "global_pool::forward"),
         (["batchnorm", "w=7"], "batch_norm::statistics", "batch_norm::finalize"),
         (["batchnorm", "w=7"], "batch_norm::backward_sums", "batch_norm::backward_finalize"),
     ] {
@@ -178,7 +175,7 @@ fn a_write_past_the_end_is_found() {
     assert!(compare(&setup, &after).problems.concat().contains("4 words of Extra(0) changed"));
 }
 
-/// Nothing that a dispatch is needed for passes without it: outputs do not hold the answer beforehand.
+/// A missing launch is found, because outputs do not hold the right result before the launch.
 #[test]
 fn a_dispatch_left_out_is_found() {
     let Some(mut gpu) = gpu() else { return };
@@ -203,12 +200,12 @@ fn outputs_start_as_guards_and_inputs_have_poison_in_their_padding() {
     let y = &setup.outputs[0];
     assert!(y.items.iter().all(|(word, _)| words[*word] == GUARD));
     let poison = words.iter().filter(|w| **w == 1e30f32.to_bits()).count();
-    // Each of 10 rows of each of 3 channels of x ends in one padding column.
+    // x has 3 channels of 10 rows, and each row ends in one padding column.
     assert!(poison >= 30, "{poison}");
     assert!(f32::from_bits(GUARD).is_finite());
 }
 
-/// Metal compiles with fast math: what rests on exp, log and division may be further off there, nothing else may.
+/// Metal compiles with fast math. There only results of exp, log and division may have larger errors.
 #[test]
 fn fast_math_widens_only_what_it_concerns() {
     let usual = |t: parsec_nas::selftest::setup::Tolerance| t.with_fast_math() == t;
@@ -217,7 +214,7 @@ fn fast_math_widens_only_what_it_concerns() {
     let mut setup = case(&["crossentropy", "n=7"]).setup();
     let mut after = execute(&mut gpu, &setup).unwrap();
     let output = setup.outputs.iter().find(|o| o.tolerance == APPROXIMATE).unwrap();
-    // An error between the two tolerances.
+    // The error is between the two tolerances.
     let (word, _) = output.items[0];
     let value = f32::from_bits(after[&output.buf][word]) + (3e-5 * output.scale) as f32;
     after.get_mut(&output.buf).unwrap()[word] = value.to_bits();

@@ -1,4 +1,5 @@
-//! Every override set that plans and cases use, in all languages, in every form that an adapter may get.
+//! Every set of overrides that plans and cases use is translated to all languages, in every form that an adapter may
+//! get.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +22,7 @@ fn every_override_set_translates_to_four_languages_in_every_form() {
                 assert_eq!(kernel.entries.len(), 1);
                 assert!(kernel.overrides.is_empty());
             }
-            // Fewer bindings may be left; none may be new, but for the bases of textures.
+            // Bindings may disappear. No binding may be new, except the bases of textures.
             let mut there = names(&kernel);
             if form == "textures" {
                 there.retain(|(name, _)| name != "bases");

@@ -1,0 +1,8 @@
+// Writes a quad of `dx`, the variable of the shader, or adds to it.
+fn store(at: u32, v: vec4<f32>, add: u32) {
+    if (add == 1u) {
+        dx[at] += v;
+    } else {
+        dx[at] = v;
+    }
+}

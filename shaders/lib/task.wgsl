@@ -1,0 +1,11 @@
+// One dispatch serves several operations of the same shape ("tasks"), each on blocks of channels of its own.
+
+const MAX_TASKS: u32 = 16u;
+
+// backward: a block of channels of x, and the tasks whose gradients it gets.
+struct Source {
+    channel: u32,
+    first: u32,  // task
+    n: u32,      // tasks
+    add: u32,    // 1 to add to what dx holds
+}
