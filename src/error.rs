@@ -218,8 +218,8 @@ fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
 }
 
-/// The candidate closest to `word`, if one is close: the edit distance is at most a third of the longer length plus
-/// one, or the candidate begins with `word` and `word` has more than two letters.
+/// The candidate closest to `word`, if one is close. A candidate is close if the edit distance is at most a third of
+/// the longer length plus one, or if the candidate begins with `word` and `word` has more than two letters.
 pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase().replace('-', "_");
     candidates

@@ -15,8 +15,8 @@ fn main() -> ExitCode {
 }
 
 /// Mesa's drivers complain at every start if no folder for sockets is named, although this program shows nothing on a
-/// screen. They get a folder that does not exist: in a folder to which others may write, anybody's socket could keep
-/// them waiting.
+/// screen. The drivers get a folder that does not exist. In a folder to which others may write, a socket of another
+/// user could make the drivers wait.
 fn quiet_drivers() {
     let named = std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|folder| Path::new(&folder).is_absolute());
     if cfg!(unix) && !named {

@@ -35,7 +35,8 @@ pub struct KernelTime {
     pub time: Spread,
     /// 10⁹ multiplications plus additions per second.
     pub gflops: f64,
-    /// Bytes that all launches move. Each launch counts the operands that it reads once and those that it writes once.
+    /// Bytes that all launches move. In each launch every operand that is read is counted once, and every operand that
+    /// is written is counted once.
     pub bytes: u64,
     /// 10⁹ bytes per second. Each operand is counted once; operands that are bound but not read are left out.
     pub gbps: f64,
@@ -123,7 +124,7 @@ fn noise(rng: &mut impl rand::Rng) -> f32 {
     ((rng.next_u32() >> 8) as f32 / (1u32 << 23) as f32 - 1.0) * 1.732
 }
 
-/// Times a child as a whole: forward only; forward, backward and update.
+/// Times two passes of a whole child: a forward pass alone, and a forward pass, backward pass and update together.
 pub fn times(network: &mut Network, net: &Arc<Net>, repeats: usize) -> Result<[Spread; 2]> {
     let child = |mode| Child::new(net, mode, 0);
     let forward = pass(network, child(Mode::Likelihood), false, repeats)?;

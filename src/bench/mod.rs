@@ -70,7 +70,7 @@ pub struct Report {
     pub adapter: AdapterInfo,
     /// The variants of the kernels.
     pub variants: Variants,
-    /// Variants that a trial or the comparison with the reference excluded, and the reasons.
+    /// Variants that a trial or the comparison with the oracle excluded, and the reasons.
     pub excluded: Vec<Excluded>,
     /// Clock of the kernels' times: `timestamps` of the adapter, or `wall` if the adapter has no time stamps.
     pub timing: &'static str,

@@ -1,4 +1,4 @@
-//! An adapter → its costs of arithmetic, memory, dispatches and submissions.
+//! An adapter → its costs of arithmetic, memory, launches and submissions.
 
 use crate::host::Instant;
 
@@ -20,9 +20,9 @@ pub struct Probes {
     pub copy_bytes: u64,
     /// vec4 loads in 10⁹/s, summed into a register. Kernels read activations in this way.
     pub load_gquads_per_s: f64,
-    /// Microseconds of one empty dispatch among many in a pass.
+    /// Microseconds of one empty launch among many in a pass.
     pub dispatch_us: f64,
-    /// Microseconds of a submission of one empty dispatch, with 4 bytes read back.
+    /// Microseconds of a submission of one empty launch, with 4 bytes read back.
     pub submit_us: f64,
 }
 
@@ -35,7 +35,8 @@ const LOAD_GROUPS: u32 = 8192;
 const DISPATCHES: usize = 200;
 
 impl Probes {
-    /// Measures the rates and costs. Needs two buffers of 1 GiB each, or of the largest size that can be bound.
+    /// Measures the rates and costs. The measurement needs two buffers of 1 GiB each, or of the largest size that can
+    /// be bound.
     pub fn measure(gpu: &mut Gpu, repeats: usize) -> Result<Self> {
         let (x, out) = buffers(gpu)?;
         let groups = 1024;
@@ -73,7 +74,7 @@ impl Probes {
         Ok(Self { arithmetic_gflops, copy_gbps, copy_bytes, load_gquads_per_s, dispatch_us, submit_us })
     }
 
-    /// Least milliseconds for so many flops, bytes and dispatches: the largest of the three times.
+    /// Least milliseconds for these numbers of flops, bytes and launches: the largest of the three times.
     pub fn bound_ms(&self, flops: u64, bytes: u64, dispatches: usize) -> f64 {
         let arithmetic = flops as f64 / (self.arithmetic_gflops * 1e6);
         let memory = bytes as f64 / (self.copy_gbps * 1e6);

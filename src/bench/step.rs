@@ -29,7 +29,7 @@ pub struct StepTime {
     /// Fraction of the step that the host spends on planning and preparing new children, encoding, batches, and the
     /// update of π. The adapter may be working at the same time.
     pub host_share: f64,
-    /// Children whose weights sum to less than this have no backward pass.
+    /// Children whose weights sum to at most this have no backward pass.
     pub drop_mass: f64,
     /// Number of children with a backward pass.
     pub backward_children: usize,
@@ -54,21 +54,21 @@ pub enum Start {
     Entropy(f64),
 }
 
-/// The measurement that is wanted.
+/// Settings of the measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
     /// Number of children of a step.
     pub samples: Samples,
     /// The prior.
     pub start: Start,
-    /// Children whose weights sum to less than this have no backward pass.
+    /// Children whose weights sum to at most this have no backward pass.
     pub drop_mass: f64,
     /// Number of measured steps.
     pub repeats: usize,
 }
 
-/// Times steps from the same state, each with new children and new batches, as in a search with a broad π. If the
-/// children were the same again, their plans would be found, and the host would need nearly no time.
+/// Times steps from the same state, each with new children and new batches, as in a search with a broad π. If a step
+/// had the children of an earlier step, their plans would exist already, and the host would need nearly no time.
 pub fn measure(
     mut gpu: Gpu,
     dataset: Dataset,

@@ -9,7 +9,7 @@ use crate::gpu::{Child, Gpu, Prove, Tuned, Variants};
 use crate::graph::Mode;
 use crate::space::{Darts, Paths, Space, StemKind};
 
-/// Number of cells of the timed child: enough for one normal and both reduction cells.
+/// Number of cells of the timed child. Three cells are one normal cell and both reduction cells.
 const LAYERS: usize = 3;
 
 /// Times the variants that `prove` accepts as correct. The timed child has every kind of kernel and the given extents,

@@ -20,7 +20,7 @@ pub struct BenchArgs {
     /// chain
     #[arg(long, value_name = "FILE|TEXT")]
     pub genotype: Option<String>,
-    /// Which space, and what of it.
+    /// The search space and its settings.
     #[command(flatten)]
     pub space: SpaceArgs,
     /// Cells; default: 8

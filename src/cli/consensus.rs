@@ -1,7 +1,7 @@
 //! `parsec consensus RUN...` → a run folder whose π is the normalised product of the runs' priors to the power 1/n.
 //!
-//! The folder is that of a finished run: `show`, `train --genotype` and `search --prior-from` accept it. It has no
-//! shared weights.
+//! The folder has the form of a finished run, which `show`, `train --genotype` and `search --prior-from` accept. The
+//! folder has no shared weights.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ struct Source {
 /// The content of `result.json`.
 #[derive(Serialize)]
 struct Outcomes {
-    /// The architecture that the children of all runs speak for, or the mode of the pooled prior.
+    /// The best architecture according to the likelihoods of the children of all runs, or the mode of the pooled prior.
     genotype: String,
     /// The mode of the pooled prior.
     mode: String,
@@ -51,7 +51,8 @@ struct Outcomes {
     chosen_by: Choose,
     entropy: ByGroup<f64>,
     entropy_uniform: f64,
-    /// Fraction of the runs whose most probable choice is that of the consensus, as the mean over slots.
+    /// Mean over slots of the fraction of the runs whose most probable choice is also the most probable choice of the
+    /// consensus.
     agreement: f64,
     runs: Vec<Member>,
     run: String,
@@ -152,7 +153,7 @@ impl Source {
     /// The architecture of the run according to its own prior: a draw for `random`, otherwise the mode.
     fn architecture(&self) -> Alpha {
         let written = std::fs::read_to_string(self.path.join("genotype.txt"));
-        // Only a run that is finished has its last word there.
+        // Only the file of a finished run holds the result.
         let ended = self.is_finished.then_some(written).and_then(std::result::Result::ok);
         let ended = ended.and_then(|text| read_architecture(&*self.space, text.trim()).ok());
         ended.unwrap_or_else(|| match self.config.algorithm.method {
@@ -193,15 +194,16 @@ fn check_same(a: &Source, b: &Source) -> Result<()> {
     differ("slots", a.space.slots().len().to_string(), "others".into())
 }
 
-/// The domain of a prior of the space: slots and their choices, by name. The depth of a network of cells is not part of
-/// it.
+/// The domain of a prior of the space: the names of its slots and of their choices. The number of cells is not part of
+/// the domain.
 fn slots(space: &dyn Space) -> Vec<(String, Vec<String>)> {
     let choices = |slot, n| (0..n).map(|choice| space.choice_name(slot, choice)).collect();
     let slots = space.slots().iter().enumerate();
     slots.map(|(i, slot)| (space.slot_key(i), choices(i, slot.n_choices))).collect()
 }
 
-/// The architecture that the children of all runs speak for; none if a run chooses by its mode, or has seen nothing.
+/// The best architecture according to the likelihoods of the children of all runs. `None` if a run chooses by its mode,
+/// or if the metrics of a run have no children.
 fn chosen(sources: &[Source], ui: &Ui) -> Result<Option<Alpha>> {
     let space = &*sources[0].space;
     let mut all = Vec::new();
@@ -224,7 +226,7 @@ fn chosen(sources: &[Source], ui: &Ui) -> Result<Option<Alpha>> {
             ui.note(&format!("{run} {why}: the consensus ends with the mode of the pooled prior"));
             return Ok(None);
         }
-        // Steps of different runs are different steps. An even offset keeps the halves.
+        // The offset keeps steps of different runs apart. The offset is even, so that odd steps stay odd.
         all.extend(seen.into_iter().map(|seen| Seen { step: seen.step + ((i as u64) << 40), ..seen }));
     }
     Ok(best(space, &all, sources[0].config.outcome.max_skips).map(|best| best.alpha))

@@ -16,7 +16,7 @@ use crate::report;
 use crate::runner::open::Wanted;
 use crate::train::{Detail, Evaluation, Speed, Trained};
 
-/// With more classes than this nobody reads the matrix, and it is left out. The counts per class are still printed.
+/// With more classes than this the matrix is too large to read and is left out. The counts per class are still printed.
 const MAX_MATRIX: usize = 1000;
 
 /// The flags of `eval`.
@@ -43,7 +43,7 @@ pub struct EvalArgs {
     /// Its first layers; default: cifar
     #[arg(long, value_enum, conflicts_with = "run")]
     pub stem: Option<Stem>,
-    /// Which space, and what of it.
+    /// The search space and its settings.
     #[command(flatten)]
     pub space: SpaceArgs,
     /// Mean per channel that it was trained with, separated by commas; default: that of the training images

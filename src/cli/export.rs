@@ -64,7 +64,7 @@ pub struct ExportArgs {
     /// Its first layers; default: cifar
     #[arg(long, value_enum, requires = "weights")]
     pub stem: Option<Stem>,
-    /// Which space, and what of it.
+    /// The search space and its settings.
     #[command(flatten)]
     pub space: SpaceArgs,
     /// Mean of pixel/255 that its images had subtracted, one number per channel
@@ -102,7 +102,8 @@ pub fn export(args: &ExportArgs, ui: &Ui) -> Result<()> {
     files.iter().try_for_each(|(_, path, _)| ui.say(&format!("wrote {}", path.display())))
 }
 
-/// The kinds of files and their paths. No file exists at the paths, unless it may be replaced.
+/// The kinds of the output files and their paths. An existing file is an error, unless `--force` allows to replace the
+/// file.
 fn outputs(args: &ExportArgs) -> Result<Vec<(&'static str, &Path)>> {
     let given = [
         ("safetensors", &args.safetensors),
@@ -175,8 +176,8 @@ fn read_labels(path: &Path) -> Result<Vec<String>> {
     Ok(text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect())
 }
 
-/// The network of a run. For a training it is that of the best checkpoint (or of the newest, if none has a score). For
-/// a search it is that of the newest checkpoint.
+/// The network of a run. For a training the weights are from the best checkpoint, or from the newest one if none has a
+/// score. For a search the weights are from the newest checkpoint.
 fn of_run(path: &Path, space: &Arc<dyn Space>, alpha: &Alpha, ui: &Ui) -> Result<Trained> {
     let run = RunDir::open(path)?;
     run.check_weights()?;

@@ -12,7 +12,8 @@ use crate::space::{Alpha, Space};
 pub struct Published {
     path: String,
     key: String,
-    /// Architectures in canonical form, in which equal networks are equal, with their numbers.
+    /// Architectures in canonical form, with their numbers. Architectures of equal networks have the same canonical
+    /// form.
     numbers: Vec<(Alpha, f64)>,
     best: f64,
     left_out: Option<String>,

@@ -77,7 +77,7 @@ pub struct ReplayArgs {
     /// The first layers of a final network
     #[arg(long, value_enum, default_value = "cifar")]
     pub stem: Stem,
-    /// Which space, and what of it.
+    /// The search space and its settings.
     #[command(flatten)]
     pub space: SpaceArgs,
     /// The plain kernels instead of the fused ones

@@ -1,4 +1,4 @@
-//! `parsec selftest` → every kernel against its f64 reference on the adapter.
+//! `parsec selftest` → every kernel on the adapter against the f64 oracle.
 
 use super::Ui;
 use super::Verbosity;

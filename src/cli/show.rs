@@ -25,7 +25,7 @@ use crate::space::{self, Alpha, NetworkKind, NetworkSpec, Prior, Space, owner, r
 /// Resolution of PNG drawings: image pixels per SVG pixel.
 const PNG_SCALE: f32 = 2.0;
 
-/// The target and the options of `show`. Missing extents are taken from the run, or from the reference's network.
+/// The target and the options of `show`. Missing extents are taken from the run, or from the DARTS implementation.
 #[derive(Clone, Debug, Default)]
 pub struct ShowArgs {
     /// A run folder, a file that holds a genotype, its text, or the name of a published one.
@@ -60,7 +60,8 @@ pub struct ShowArgs {
     pub space: SpaceArgs,
     /// Whether the network has an auxiliary head.
     pub auxiliary: bool,
-    /// Number of images at once, for the plan of a training. The default is the number of the run or of the reference.
+    /// Number of images at once, for the plan of a training. The default is the number of the run or of the DARTS
+    /// implementation.
     pub batch: Option<u32>,
     /// Activations that the training keeps. The default is the setting of the run.
     pub memory: Option<Memory>,
@@ -162,7 +163,7 @@ fn seen(folder: &Path, prior: Option<&OfRun>, run: &RunFiles) -> Result<Vec<Seen
     }
 }
 
-/// Layers, channels, classes and side of the images of the reference's networks.
+/// Layers, channels, classes and image side of the DARTS implementation's networks.
 fn usual(kind: NetworkKind, imagenet: bool) -> (usize, usize, usize, usize) {
     match (kind, imagenet) {
         (NetworkKind::Search, _) => (8, 16, 10, 32),
@@ -192,7 +193,7 @@ fn training(
     Ok((batch, crate::train::memory(args.memory.or(memory).unwrap_or_default())))
 }
 
-/// The facts about a network in its run folder. They are read loosely, so that old runs can be shown too.
+/// The facts about a network in its run folder. Facts may be missing, so that old runs can be shown too.
 #[derive(Default)]
 struct RunFiles {
     config: toml::Table,

@@ -9,7 +9,7 @@ use crate::config::{Memory, Method, Resolved, TrainConfig};
 use crate::run::{self, RunDir};
 use crate::search::take_prior;
 
-/// The flags of `show`. Extents that are not given are those of the run, or the reference's.
+/// The flags of `show`. Missing extents are taken from the run, or from the DARTS implementation.
 #[derive(Debug, clap::Args)]
 pub struct ShowFlags {
     /// A run folder, a file with a genotype, its text, or the name of a published one
@@ -60,7 +60,7 @@ pub struct ShowFlags {
     /// With the auxiliary head
     #[arg(long)]
     pub auxiliary: bool,
-    /// Which space, and what of it.
+    /// The search space and its settings.
     #[command(flatten)]
     pub space: SpaceArgs,
 }

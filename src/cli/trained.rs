@@ -43,8 +43,8 @@ impl TrainingRun {
         Ok(Self { config: run.train_config()?, manifest, run })
     }
 
-    /// The weights of the run's best checkpoint by held-out accuracy, or of the newest if none was evaluated. Also the
-    /// file's path and the step.
+    /// The weights of the run's best checkpoint by held-out accuracy, or of the newest checkpoint if none was
+    /// evaluated. The result also has the path of the file and the step.
     pub fn weights(&self, ui: &Ui) -> Result<(Tensors, PathBuf, u64)> {
         let checkpoints = self.run.checkpoints();
         let found = match checkpoints.best()? {

@@ -3,8 +3,8 @@
 //! The file has `methods`, `seeds` and `data`, then the tables `[search]` and `[train]` with the keys of a search's and
 //! of a training's own files. A table with the name of a method replaces settings of that method's searches. These
 //! tables must not set `data`, nor the keys that differ from run to run: `method`, `seed`, `genotype` and `run`.
-//! `table` and `key` name published numbers, by which the found architectures are judged too. With `train = false` only
-//! these numbers judge them.
+//! `table` and `key` name published numbers of architectures. The found architectures are then also compared by these
+//! numbers. With `train = false` they are compared by these numbers only.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

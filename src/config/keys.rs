@@ -21,7 +21,7 @@ pub enum Kind {
     Bool,
     /// An integer, or `auto:LAMBDA`.
     Samples,
-    /// `end`, `epoch` or a number of steps. 0 is the form from the time before these words existed.
+    /// `end`, `epoch` or a number of steps. Older files have 0 in place of a word.
     Every,
     /// One of some words.
     Word(&'static [&'static str]),

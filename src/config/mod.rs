@@ -36,9 +36,9 @@ pub use types::{
 const PRIOR_TRAVEL: f64 = 0.35;
 /// If a run makes fewer passes over the train split than this, images are not cropped.
 const FEW_PASSES: f64 = 10.0;
-/// Default number of examples in a search batch: this number, since only these examples distinguish architectures, but
-/// at most four train batches. The forward passes then cost about as much as the training of a child, in time and
-/// memory.
+/// Default number of examples in a search batch, unless this is more than [`SEARCH_BATCHES`] train batches. The number
+/// is large, because only these examples distinguish architectures. With at most four train batches, the forward passes
+/// of a child cost about as much time and memory as its training.
 const SEARCH_BATCH: usize = 256;
 const SEARCH_BATCHES: usize = 4;
 
@@ -75,7 +75,7 @@ pub struct Config {
     pub remarks: Aside<Vec<String>>,
 }
 
-/// A value beside a configuration that is no part of it: configurations with equal settings are equal.
+/// A value that is stored with a configuration. Comparisons of configurations ignore the value.
 #[derive(Clone, Debug, Default)]
 pub struct Aside<T>(pub T);
 
@@ -85,7 +85,7 @@ impl<T> PartialEq for Aside<T> {
     }
 }
 
-/// Settings that wait for the length of the run or for the images, with their values until then.
+/// Settings whose values will follow from the length of the run or from the images, with their values until then.
 pub type Waiting = Aside<Vec<(&'static str, f64)>>;
 
 /// Settings of the paper's algorithm. In addition, `search_batch` is not set there.
@@ -236,7 +236,7 @@ impl Config {
         resolved::check_normalisation(self.images.mean.as_deref(), self.images.std.as_deref())
     }
 
-    /// Checks that a step compares children. A run of a time before this check goes on.
+    /// Checks that a step compares children. A run that is older than this check may continue.
     fn check_children(&self) -> Result<()> {
         let moves = self.algorithm.method == Method::Parsec && !self.prior.freeze_prior;
         if moves && self.algorithm.samples == Samples::Fixed(1) && self.prior.baseline == Baseline::Mean {
@@ -310,12 +310,13 @@ impl Config {
         spaces::space(&self.network.space, &settings)
     }
 
-    /// Number of examples that go through a child at a time: the whole batch, or `micro_batch`.
+    /// Number of examples that go through a child at a time: a micro-batch, or the whole train batch.
     pub fn part(&self) -> usize {
         self.execution.micro_batch.unwrap_or(self.length.batch)
     }
 
-    /// Number of examples of a search batch that go through a child at a time.
+    /// Number of examples of a search batch that go through a child at a time: a micro-batch, or the whole search
+    /// batch.
     pub fn search_part(&self) -> usize {
         self.execution.micro_batch.unwrap_or(self.search_batch())
     }
@@ -336,8 +337,8 @@ impl Config {
         (!self.prior.freeze_prior).then_some(steps)
     }
 
-    /// Sets values that follow from the data: the number of images in the train split and in the search split, and
-    /// their side.
+    /// Sets the values that follow from the data. `n_train` and `n_search` are the numbers of images in the two data
+    /// splits, and `side` is the side of an image.
     ///
     /// If a run sees each image only a few times, images are not cropped: crops do not help a network that has not
     /// learnt the images yet.

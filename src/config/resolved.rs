@@ -19,7 +19,7 @@ pub trait Resolved: Serialize + DeserializeOwned {
     const KIND: &'static str;
     /// Every setting.
     const CONCERNS: &'static [Concern];
-    /// Meaning of 0 in a setting of the kind [`Every`]. 0 is from the time before such settings had words.
+    /// Meaning of 0 in a setting of the kind [`Every`]. Older files have 0 in place of a word.
     const ZERO: Every;
 
     /// Checks that every value is in its range and that the values fit together.

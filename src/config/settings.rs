@@ -1,7 +1,9 @@
-//! Every setting, declared once: its type and range, its name in files and flags, its help. The documents follow from it.
+//! Every setting, declared once: its type, its range, its name in files and flags, its help. The help texts and
+//! `docs/settings.md` are made from the declarations.
 //!
-//! `NAME: TYPE = DEFAULT, was BEFORE => KIND, "VALUE";` The default is for what the preset does not say. A setting of type
-//! `Option` may have none: it is then not set. `was` is for configurations of a time before there was the setting.
+//! `NAME: TYPE = DEFAULT, was BEFORE => KIND, "VALUE";` A setting has the value DEFAULT if neither the preset nor the
+//! user sets the setting. A setting of type `Option` without a default is then not set. A setting has the value BEFORE
+//! in configurations that are older than the setting.
 
 use std::path::PathBuf;
 
@@ -31,7 +33,7 @@ macro_rules! settings {
         }
 
         impl $concern {
-            /// What they are about, and each of them.
+            /// The subject of these settings, and their declarations.
             pub const CONCERN: super::keys::Concern = super::keys::Concern {
                 title: concat!($($title),+),
                 keys: &[$(Key {

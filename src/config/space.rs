@@ -9,8 +9,9 @@ use super::keys;
 use crate::space::{self, Space, SpaceSettings, StemKind, text_of};
 use crate::{Error, Result};
 
-/// The space of a table of settings, which is read loosely: the table of a run or of a command's flags. Without the key
-/// `space` it is the space to which the architecture in `text` belongs.
+/// The space that the settings in `table` name. The table is the table of a run or of a command's flags. Settings of
+/// the space may be missing, and settings that belong to no space are ignored. Without the key `space` the result is
+/// the space to which the architecture in `text` belongs.
 ///
 /// # Errors
 /// [`Error::Usage`] for settings that the space refuses.
@@ -85,7 +86,7 @@ pub fn source(arg: &str, given: &Table) -> Result<(String, Table)> {
         let try_this = "a run that has ended or was interrupted with Ctrl-C";
         return Err(Error::file(folder, None, "a run folder with genotype.txt", "none", try_this));
     }
-    // The file is read loosely, because old runs must be readable too.
+    // A file that cannot be read is treated as empty, because old runs must be readable too.
     let config = std::fs::read_to_string(folder.join("config.toml")).unwrap_or_default();
     let config: Table = config.parse().unwrap_or_default();
     let keys = ["space", "stages", "choices", "head", "layers", "stem"];

@@ -1,8 +1,8 @@
 //! Named tensors + structure → a trained network, checked name by name, and its safetensors file.
 //!
-//! Names, shapes and types are those of the reference implementation's state dictionaries. The reference loads
-//! the file of a final network with `strict=True`, and the file of a search parent with `strict=False` (because
-//! batch norms without parameters have buffers in the reference).
+//! Names, shapes and types are the same as in the state dictionaries of the space's published PyTorch modules. These
+//! modules load the file of a final network with `strict=True`. They load the file of a search parent with
+//! `strict=False`, because their batch norms without parameters have buffers.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -201,7 +201,7 @@ pub(super) fn json<T: serde::Serialize>(values: &[T]) -> String {
     serde_json::to_string(values).unwrap_or_default()
 }
 
-/// Checks that there are no values, or one for each of `n`.
+/// Checks that there are either no values or `n` values.
 fn fits(what: &str, found: usize, per: &str, n: usize) -> Result<()> {
     if found == 0 || found == n {
         return Ok(());
@@ -246,7 +246,7 @@ fn check(params: &[ParamSpec], tensors: &Tensors, path: &Path) -> Result<()> {
     extra.map_or(Ok(()), |name| unexpected(name))
 }
 
-/// Key that sorts names in the order of the network: cell 10 comes after cell 2.
+/// Sort key of a name. The keys give the order of the network: cell 10 comes after cell 2.
 fn order(name: &str) -> Vec<(u32, &str)> {
     name.split('.').map(|part| part.parse().map_or((0, part), |number| (number, ""))).collect()
 }

@@ -1,7 +1,7 @@
 //! A network's structure → a Python file that defines the network in PyTorch and loads its weights.
 //!
-//! The file is `assets/python/network.py` with the values of this network. Of the marked parts (`#@if WHAT` to `#@end`)
-//! the file contains those that the network needs.
+//! The file is `assets/python/network.py` with the values of this network. Some parts of it are marked (`#@if WHAT` to
+//! `#@end`). The file contains the marked parts that the network needs.
 
 use super::Trained;
 use super::network::json;

@@ -1,4 +1,4 @@
-//! Bytes → files that are complete or absent; files of tensors.
+//! Bytes → files that are either complete or absent. The module `tensors` has files of tensors.
 
 pub mod tensors;
 
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// Writes `bytes` to `path`: first to a file beside it, which is synced to the disk and then renamed to `path`. After
-/// any failure the old content of `path` is unchanged.
+/// Writes `bytes` to a file beside `path`, syncs this file to the disk and renames it to `path`. After any failure the
+/// old content of `path` is unchanged.
 pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<()> {
     let partial = partial_name(path);
     let written = write_synced(&partial, bytes)
@@ -85,7 +85,7 @@ pub fn partial_name(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.partial"))
 }
 
-/// The folder that holds `path`. It is `.` for a bare name.
+/// The folder that holds `path`. For a bare name the folder is `.`.
 pub fn parent(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

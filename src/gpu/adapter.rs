@@ -20,7 +20,7 @@ pub struct AdapterInfo {
     pub driver: String,
     /// Driver version.
     pub driver_info: String,
-    /// Whether the "GPU" is a program on the CPU.
+    /// Whether the adapter is a program on the CPU.
     pub is_software: bool,
     /// Limits of the adapter that matter to this program.
     pub limits: AdapterLimits,
@@ -89,7 +89,7 @@ pub struct AdapterLimits {
     pub max_compute_workgroup_storage_size: u32,
     /// Invocations per workgroup.
     pub max_compute_invocations_per_workgroup: u32,
-    /// Workgroups per dimension of a dispatch.
+    /// Workgroups per dimension of a launch.
     pub max_compute_workgroups_per_dimension: u32,
     /// Smallest subgroup.
     pub subgroup_min_size: u32,

@@ -34,7 +34,7 @@ impl Network {
         Ok(())
     }
 
-    /// Submits the trunk, which is the same for every child, on the batch of `split`. Children with
+    /// Submits the trunk, which is the same for every child, on the batch in the input slot `split`. Children with
     /// [`Extent::Branch`] start from its outputs. Children in [`Mode::Train`] add up the gradients of the outputs,
     /// starting from zero.
     pub fn run_trunk(&mut self, net: &Arc<Net>, mode: Mode, split: u8) -> Result<()> {
@@ -69,13 +69,13 @@ impl Network {
         self.submit_sums(|range, offset, piece| lane::close(lane, is_last, range, offset, piece))
     }
 
-    /// Puts aside the gradient of the earlier parts of a batch, so that the next part starts at zero.
+    /// Puts aside the gradient of the earlier micro-batches of a batch, so that the next micro-batch starts at zero.
     pub fn put_gradient_aside(&mut self) -> Result<()> {
         self.ensure_lanes(lane::EARLIER)?;
         self.submit_sums(|range, offset, piece| lane::put(range, lane::EARLIER, offset, piece))
     }
 
-    /// Adds the gradient of the earlier parts to the gradient of this part.
+    /// Adds the gradient of the earlier micro-batches to the gradient of this micro-batch.
     pub fn add_gradient_aside(&mut self) -> Result<()> {
         let all = self.summed();
         let piece = self.gpu.max_binding_bytes();

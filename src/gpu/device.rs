@@ -37,7 +37,7 @@ pub enum Reads {
     Textures,
 }
 
-/// A function that changes a dispatch before the dispatch is compiled and bound.
+/// A function that changes a launch before the launch is compiled and bound.
 pub type Alter = fn(&mut Dispatch);
 
 /// How a device is opened.
@@ -53,7 +53,7 @@ pub struct Options {
     /// Whether kernels are compiled as they are written, with `override`s as pipeline constants and with loops as
     /// loops. This is slower. The suite shows that the results are the same.
     pub plain: bool,
-    /// Changes dispatches as a faulty driver would, for tests of such drivers.
+    /// Changes launches as a faulty driver would, for tests of such drivers.
     pub alter: Option<Alter>,
     /// Time that the adapter may take for submitted work before it is treated as lost. `None` means one minute for
     /// GPUs, and ten minutes for software adapters, which compile inside a submission.

@@ -1,4 +1,4 @@
-//! Buffers by role, submission of recorded dispatches, and read-back of results.
+//! Buffers by role, submission of recorded launches, and read-back of results.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -20,10 +20,10 @@ use crate::{Error, Result};
 
 /// Bytes behind every buffer, because a uniform array may be larger than the range that it is bound to.
 const SLACK_BYTES: u64 = 65_536;
-/// Dispatches of the first submission to an idle adapter. Each later submission may hold four times as many as the
-/// one before.
+/// Number of launches of the first submission to an idle adapter. Each later submission may hold four times as many as
+/// the one before.
 const FIRST_PART: usize = 32;
-/// Submissions that may be in flight. So the queue is never empty, and the memory for commands stays bounded.
+/// Number of submissions that may be in flight. The queue is then never empty, and the memory for commands is bounded.
 const MAX_FLIGHTS: usize = 4;
 
 /// A buffer, and its length without the bytes behind it.
@@ -52,8 +52,8 @@ pub struct Gpu {
     /// Whether kernels read activations through textures.
     pub(super) textures: bool,
     pub(super) mirrors: BTreeMap<Buf, Mirror>,
-    /// Number of buffers that were replaced. Dispatches that were recorded before a replacement hold ranges of the
-    /// old buffer.
+    /// Number of buffers that were replaced. Launches that were recorded before a replacement hold ranges of the old
+    /// buffer.
     pub(super) generation: u64,
     /// Staging buffer for read-backs, large enough for the largest read-back so far.
     staging: Option<wgpu::Buffer>,
@@ -170,7 +170,7 @@ impl Gpu {
         self.textures
     }
 
-    /// Changes how kernels read activations. Dispatches that were prepared before keep their way of reading.
+    /// Changes how kernels read activations. Launches that were prepared before keep their way of reading.
     pub fn read_through_textures(&mut self, textures: bool) {
         if self.textures != textures {
             self.textures = textures;
@@ -265,8 +265,7 @@ impl Gpu {
     /// Gives role `buf` a zeroed buffer of `len_bytes` (rounded up to 256). The buffer replaces the previous buffer
     /// of the role.
     ///
-    /// Dispatches that were prepared before a buffer was replaced can no longer be submitted. Error:
-    /// [`Error::Memory`].
+    /// Launches that were prepared before a buffer was replaced can no longer be submitted. Error: [`Error::Memory`].
     pub fn allocate(&mut self, buf: Buf, len_bytes: u64) -> Result<()> {
         self.check()?;
         let len_bytes = len_bytes.max(1).next_multiple_of(256);
@@ -447,8 +446,7 @@ impl Gpu {
         self.flights.push_back(Flight { index, units, n_new });
     }
 
-    /// Waits until everything submitted so far is done. Submissions that other users of the device make later are
-    /// not waited for.
+    /// Waits until everything submitted so far is done. This does not wait for later submissions of other users.
     pub fn wait(&mut self) -> Result<()> {
         while !self.flights.is_empty() {
             self.land()?;

@@ -29,7 +29,7 @@ pub(super) struct Copy {
     pub n_rows: u32,
 }
 
-/// The rows that are the same in texture and buffer at the present point of a list of dispatches.
+/// The rows that are the same in texture and buffer at the present point of a list of launches.
 #[derive(Default)]
 pub(super) struct Fresh(BTreeMap<Buf, Vec<bool>>);
 

@@ -1,9 +1,9 @@
-//! Dispatches as plain data → work on an adapter, and results back. No other folder names wgpu.
+//! Launches as plain data → work on an adapter, and results back. No other folder names wgpu.
 //!
-//! [`Device`] is an open adapter with the kernels compiled on it, shared by any number of [`Gpu`]s. A [`Gpu`] owns
-//! one buffer per role ([`crate::kernel::Buf`]) on a device. [`Gpu::prepare`] turns dispatches into a [`Recorded`]
-//! list once. [`Gpu::submit`] runs the list any number of times, and waits only while four submissions are in
-//! flight. [`Gpu::read`] and [`Gpu::wait`] wait for all work. Nothing here knows a space or a search.
+//! [`Device`] is an open adapter with the kernels compiled on it, shared by any number of [`Gpu`]s. A [`Gpu`] owns one
+//! buffer per role ([`crate::kernel::Buf`]) on a device. [`Gpu::prepare`] turns launches into a [`Recorded`] list once.
+//! [`Gpu::submit`] runs the list any number of times, and waits only while four submissions are in flight.
+//! [`Gpu::read`] and [`Gpu::wait`] wait for all work. Nothing here knows a space or a search.
 
 mod adapter;
 mod children;

@@ -43,23 +43,23 @@ struct Prepared {
     pages: Vec<u64>,
 }
 
-/// One child to run.
+/// A network to run: a child of a search, a mixed network or a final network.
 #[derive(Clone, Copy, Debug)]
 pub struct Child<'a> {
-    /// Layers of one architecture or of a mixed network. A mixed network reads the factors that were uploaded last.
+    /// Layers of the network. A mixed network reads the factors that were uploaded last.
     pub net: &'a Arc<Net>,
     /// Likelihood, evaluation or training.
     pub mode: Mode,
-    /// The part of the child to run.
+    /// The part of the network to run.
     pub extent: Extent,
-    /// The uploaded batch to run on.
+    /// Input slot of the batch to run on.
     pub split: u8,
-    /// Whether the child reads the uploaded drop-path factors.
+    /// Whether the network reads the uploaded drop-path factors.
     pub drop_path: bool,
 }
 
 impl<'a> Child<'a> {
-    /// A whole child without drop-path.
+    /// A whole network without drop-path.
     pub fn new(net: &'a Arc<Net>, mode: Mode, split: u8) -> Self {
         Self { net, mode, extent: Extent::Whole, split, drop_path: false }
     }
@@ -104,8 +104,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// Takes `gpu` for networks that read images of these extents and whose parameters have the places of `layout`.
-    /// All parameters start at zero.
+    /// Allocates the weights on `gpu`. `image` has the extents of an image, and `layout` has the places of the
+    /// parameters. All parameters start at zero.
     ///
     /// Errors: [`crate::Error::Memory`] if the weights do not fit.
     pub fn new(mut gpu: Gpu, image: Shape, layout: Layout, lowering: Lowering) -> Result<Self> {
@@ -151,7 +151,7 @@ impl Network {
         self.gpu.open_again()
     }
 
-    /// The form of each kernel that runs.
+    /// The forms of the kernels that run.
     pub(super) fn tuning(&self) -> Tuning {
         self.lowering.tuning
     }
@@ -256,7 +256,7 @@ impl Network {
         Ok(())
     }
 
-    /// Submits a child on the batch of its split. The results per example are in `Results` afterwards. In
+    /// Submits a child on the batch in its input slot. The results per example are in `Results` afterwards. In
     /// [`Mode::Train`] the child's gradient, times the child's weight, is added to the accumulated gradient.
     pub fn run(&mut self, child: Child<'_>) -> Result<()> {
         let key = self.key(child);
@@ -297,8 +297,8 @@ impl Network {
         Ok(())
     }
 
-    /// Seconds of the first launch of each of these groups of the child's dispatches. The seconds include making
-    /// the pipelines, and compilation if none of the kernels has run before.
+    /// Seconds of the first run of each group of the child's launches. The seconds include making the pipelines, and
+    /// compilation if none of the kernels has run before.
     pub fn first_launches(&mut self, child: Child<'_>, groups: &[Vec<Dispatch>]) -> Result<Vec<f64>> {
         let key = self.key(child);
         let plan = self.plan(&key)?;
@@ -330,7 +330,7 @@ impl Network {
         secs
     }
 
-    /// Does [`Self::prepare`] for several children at once, on all cores.
+    /// Prepares several children at once, on all cores.
     pub fn prepare_all(&mut self, children: &[Child<'_>]) -> Result<()> {
         self.on_host(|network| network.make_ready(children))
     }
@@ -410,7 +410,7 @@ impl Network {
         self.read(Buf::Logits(which), n * self.n_classes)
     }
 
-    /// Uploads the factors of a mixed network for the batch of `split`.
+    /// Uploads the factors of a mixed network for the batch in the input slot `split`.
     pub fn upload_factors(&mut self, factors: &[f32], split: u8) -> Result<()> {
         // Kernels read a factor per example, as with drop-path.
         let n = self.batches[usize::from(split)] as usize;

@@ -16,7 +16,7 @@ const UNITS_PER_BYTE: f64 = 8.0;
 /// Cost of a launch itself: tens of microseconds at the first rate.
 const UNITS_PER_DISPATCH: f64 = 1e5;
 
-/// Work of one dispatch in units.
+/// Work of one launch in units.
 pub fn units(flops: u64, bytes: u64) -> f64 {
     flops as f64 + UNITS_PER_BYTE * bytes as f64 + UNITS_PER_DISPATCH
 }
@@ -45,9 +45,9 @@ impl Pace {
         (self.done, self.since) = (0.0, Instant::now());
     }
 
-    /// Records that the oldest submission, of `units`, is done. `waited` says that the host had to wait for it, so
-    /// that it ended just now. Otherwise the elapsed time is only an upper bound, which may raise the rate but
-    /// never lowers it.
+    /// Records that the oldest submission, of `units`, is done. `waited` says whether the host had to wait for the
+    /// submission. If the host waited, the submission ended just now. Otherwise the elapsed time is only an upper
+    /// bound, which may raise the rate but never lowers the rate.
     pub fn finished(&mut self, units: f64, waited: bool) {
         self.done += units;
         let elapsed = self.since.elapsed().as_secs_f64().max(1e-3);

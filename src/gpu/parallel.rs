@@ -1,4 +1,4 @@
-//! Independent pieces of work → their results in order, computed on all cores.
+//! Independent pieces of work → their results in order. All cores share the work.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -77,7 +77,7 @@ impl Pipelines {
         self.lock().values().map(Vec::len).sum()
     }
 
-    /// The existing pipelines of these dispatches, for reading through textures or from buffers.
+    /// The existing pipelines of these launches, for reading through textures or from buffers.
     fn get_all(&self, dispatches: &[Dispatch], textures: bool) -> Vec<Option<Arc<Pipeline>>> {
         let by_entry = self.lock();
         let get = |d: &Dispatch| {
@@ -113,12 +113,12 @@ impl Gpu {
         self.device.pipelines().len()
     }
 
-    /// The pipeline of each dispatch. New pipelines are compiled on all cores.
+    /// The pipeline of each launch. New pipelines are compiled on all cores.
     pub(super) fn pipelines(&mut self, dispatches: &[Dispatch]) -> Result<Vec<Arc<Pipeline>>> {
         let missing = self.missing(dispatches);
         let compiler = self.compiler();
-        // Software adapters compile a pipeline at its first launch. They report a pipeline when it has run, not
-        // here.
+        // Software adapters compile a pipeline at its first launch. These adapters report a pipeline later, when the
+        // pipeline has run.
         let known = self.n_pipelines() + missing.len();
         let listener = self.device.listener().filter(|_| !self.info().is_software);
         let compiled = in_parallel(&missing, |d| {
@@ -138,7 +138,7 @@ impl Gpu {
         dispatches.iter().zip(pipelines).map(there).collect()
     }
 
-    /// The dispatches whose pipelines do not exist yet, one dispatch for each missing pipeline.
+    /// One launch for each pipeline that `dispatches` need and that does not exist yet.
     fn missing(&self, dispatches: &[Dispatch]) -> Vec<Dispatch> {
         let there = self.device.pipelines().get_all(dispatches, self.textures);
         let mut missing: Vec<Dispatch> = Vec::new();
@@ -254,7 +254,7 @@ fn may_read_textures(kernel: &'static Kernel, entry: &Entry) -> &'static [String
     if kernel.textures.iter().any(is_used) { &kernel.textures } else { &[] }
 }
 
-/// Whether the two dispatches need the same pipeline.
+/// Whether the two launches need the same pipeline.
 fn same(a: &Dispatch, b: &Dispatch) -> bool {
     (a.shader, a.entry, &a.overrides) == (b.shader, b.entry, &b.overrides)
 }
@@ -292,7 +292,7 @@ fn compile(
     let buffer = |ty, min_bytes| wgpu::BindingType::Buffer {
         ty,
         has_dynamic_offset: false,
-        // The size is stated, so that it is checked once per bind group and not at every dispatch.
+        // With a given size wgpu checks the size once per bind group, and not at every launch.
         min_binding_size: std::num::NonZero::new(min_bytes),
     };
     let texture = wgpu::BindingType::StorageTexture {

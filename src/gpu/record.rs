@@ -1,5 +1,5 @@
-//! A list of dispatches → a checked list with pipelines, bind groups and parameters that is ready to be encoded.
-//! Also the time that a list takes, by the adapter's own clock if it has one.
+//! A list of launches → a checked list with pipelines, bind groups and parameters that is ready to be encoded. This
+//! file also measures the time that a list takes, by the adapter's own clock if there is one.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -22,18 +22,18 @@ const SLOT_BYTES: u64 = 256;
 /// Workgroups per dimension that every adapter accepts.
 const MAX_GRID: u32 = 65_535;
 
-/// Dispatches that can be submitted, in order, any number of times.
+/// Launches that can be submitted, in order, any number of times.
 #[derive(Debug)]
 pub struct Recorded {
     pub(super) steps: Vec<Step>,
     pub(super) generation: u64,
-    /// Multiplications plus additions of all dispatches.
+    /// Multiplications plus additions of all launches.
     pub flops: u64,
-    /// Bytes that all dispatches read and write, each counted once per dispatch.
+    /// Bytes that all launches read and write, each byte counted once per launch.
     pub bytes: u64,
 }
 
-/// The place of a dispatch's parameters in their buffer, in bytes.
+/// The place of a launch's parameters in their buffer, in bytes.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     params: u64,
@@ -41,18 +41,18 @@ struct Slot {
     bases: u64,
 }
 
-/// The data that a dispatch needs for textures.
+/// The data that a launch needs for textures.
 #[derive(Clone, Debug, Default)]
 struct Mirrored {
     /// The first texel of each texture.
     bases: Vec<u32>,
-    /// Rows to copy before the dispatch.
+    /// Rows to copy before the launch.
     copies: Vec<Copy>,
 }
 
 #[derive(Debug)]
 pub(super) struct Step {
-    /// Rows of textures to copy before the dispatch.
+    /// Rows of textures to copy before the launch.
     pub copies: Vec<Copy>,
     pub pipeline: wgpu::ComputePipeline,
     pub bind_group: wgpu::BindGroup,
@@ -62,8 +62,7 @@ pub(super) struct Step {
     pub ran: Arc<AtomicBool>,
 }
 
-/// Minimum time of a group of runs that is timed as one by the host's clock. It is longer than submitting and
-/// waiting take.
+/// Minimum time of a group of runs that is timed as one by the host's clock. Submitting and waiting take less time.
 const LEAST_BY_HOST: Duration = Duration::from_millis(20);
 /// Minimum time of a group by the adapter's clock.
 const LEAST_BY_ADAPTER: Duration = Duration::from_millis(5);
@@ -91,12 +90,12 @@ pub struct Group<'a> {
 }
 
 impl Recorded {
-    /// Number of dispatches.
+    /// Number of launches.
     pub fn len(&self) -> usize {
         self.steps.len()
     }
 
-    /// Whether there are no dispatches.
+    /// Whether there are no launches.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
@@ -104,7 +103,7 @@ impl Recorded {
 
 impl Gpu {
     /// Checks `dispatches` against their shaders and the allocated buffers, and makes them ready. The cost is a few
-    /// microseconds per dispatch, and a compilation for each new (shader, entry, overrides).
+    /// microseconds per launch, and a compilation for each new (shader, entry, overrides).
     ///
     /// Errors: [`crate::Error::Kernel`] for wrong names, sizes, alignments, grids and roles without a buffer;
     /// [`crate::Error::Memory`].
@@ -118,7 +117,7 @@ impl Gpu {
         self.prepare_as_it_is(dispatches)
     }
 
-    /// Does [`Self::prepare`] for several lists at once, on all cores.
+    /// Prepares several lists at once, on all cores.
     pub(super) fn prepare_all(&mut self, lists: &[&[Dispatch]]) -> Result<Vec<Recorded>> {
         // Alterations and textures change the state of this `Gpu`, so the lists are prepared one after another.
         if self.device.options().alter.is_some() || self.textures {
@@ -137,8 +136,7 @@ impl Gpu {
         self.bind_all(dispatches, &pipelines, mirrored)
     }
 
-    /// The data for textures: for each dispatch the first texel of each texture, and the copies before the
-    /// dispatch.
+    /// The data for textures: for each launch the first texel of each texture, and the copies before the launch.
     fn mirrored(&mut self, dispatches: &[Dispatch], pipelines: &[Arc<Pipeline>]) -> Result<Vec<Mirrored>> {
         let mut fresh = Fresh::default();
         let mut out = Vec::with_capacity(dispatches.len());
@@ -163,8 +161,8 @@ impl Gpu {
         Ok(out)
     }
 
-    /// Makes parameters and bind groups for dispatches whose pipelines exist.
-    // Long, because the descriptors of WebGPU are written out field by field.
+    /// Makes parameters and bind groups for launches whose pipelines exist.
+    // This function is long, because the descriptors of WebGPU are written out field by field.
     fn bind_all(
         &self,
         dispatches: &[Dispatch],
@@ -232,8 +230,7 @@ impl Gpu {
         })
     }
 
-    /// The bindings of the entry point, matched by name. `slot` is the place in `params` of the dispatch's
-    /// parameters.
+    /// The bindings of the entry point, matched by name. `slot` is the place in `params` of the launch's parameters.
     fn match_bindings<'a>(
         &'a self,
         d: &Dispatch,
@@ -249,7 +246,7 @@ impl Gpu {
             wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
         };
         let mut add = |binding, resource| entries.push(wgpu::BindGroupEntry { binding, resource });
-        // wgpu tracks whole buffers, so one dispatch may bind a buffer several times only with the same kind.
+        // wgpu tracks whole buffers, so one launch may bind a buffer several times only with the same kind.
         let mut ways: Vec<(Buf, Kind, &str)> = Vec::with_capacity(bindings.len());
         for b in bindings {
             if b.name == "params" {
@@ -393,7 +390,8 @@ impl Gpu {
         Ok(secs.unwrap_or(by_host) / group.runs as f64)
     }
 
-    /// All commands are encoded before the first submission, so that the adapter does not wait for the host.
+    /// Runs the group. All commands are encoded before the first submission, so that the adapter does not wait for the
+    /// host.
     fn run_group(&mut self, group: &Group<'_>, stamped: bool) -> Result<()> {
         for recorded in group.lists {
             self.must_be_current(recorded)?;

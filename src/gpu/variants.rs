@@ -1,11 +1,11 @@
 //! An adapter → the form of each kernel that runs there. The form is fixed by the adapter's class, or found by a
 //! short trial.
 //!
-//! The trial goes through the settings one after another, and keeps the choices made before. A form takes part only
-//! if its results are right on this adapter, and if the driver compiles the form in reasonable time. The trial
-//! times the dispatches of one child that depend on the setting. The forms take turns, so that rising clocks and
-//! other programs affect all forms alike. A form must be clearly faster to replace the form in use, so that noise
-//! alone changes nothing.
+//! The trial goes through the settings one after another, and keeps the choices made before. A form takes part only if
+//! its results are right on this adapter, and if the driver compiles the form in reasonable time. The trial times the
+//! launches of one child that depend on the setting. The forms take turns, so that rising clocks and other programs
+//! affect all forms alike. A form must be clearly faster to replace the form in use, so that noise alone changes
+//! nothing.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ const MOST_REGISTERS: u32 = 200;
 /// One setting to choose.
 struct Axis {
     name: &'static str,
-    /// Whether a dispatch depends on the setting.
+    /// Whether a launch depends on the setting.
     concerns: fn(&Dispatch) -> bool,
     /// The shaders whose results are compared before a candidate runs.
     shaders: &'static [&'static str],
@@ -175,8 +175,8 @@ impl Axis {
         out
     }
 
-    /// Returns the first of `candidates`, which is known to be right, and the other candidates that are right.
-    /// Wrong candidates are added to `excluded`.
+    /// Returns the candidates that give right results. The first of `candidates` is known to be right. Wrong candidates
+    /// are added to `excluded`.
     fn right(
         &self,
         candidates: Vec<Variants>,
@@ -323,8 +323,8 @@ impl Network {
         Ok(Tuned { variants: best, excluded })
     }
 
-    /// Seconds that the dispatches of the setting take in each form. The list is empty if the child has no such
-    /// dispatches. Forms that take too long to compile are added to `excluded`.
+    /// Seconds that the launches that depend on the setting take in each form. The list is empty if the child has no
+    /// such launches. Forms that take too long to compile are added to `excluded`.
     fn trial(
         &mut self,
         axis: &Axis,
@@ -332,7 +332,7 @@ impl Network {
         forms: &[Variants],
         excluded: &mut Vec<Excluded>,
     ) -> Result<Vec<(Variants, f64)>> {
-        // Forms that read in the same way take turns. A change of the way makes new textures and bindings.
+        // Forms that read in the same way take turns. A change of the way to read needs new textures and bindings.
         let (in_use, mut out) = (forms[0], Vec::new());
         for forms in forms.chunk_by(|a, b| a.textures == b.textures) {
             let mut compiled = Vec::new();

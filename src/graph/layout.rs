@@ -1,8 +1,8 @@
 //! Parameter names and shapes → places in the one buffer `v`, and conversion of values in both directions.
 //!
-//! Names and shapes are those of the reference implementation. In `v` each tensor starts at a multiple of 256
-//! bytes. Rows of convolution weights (one row per output channel) are padded with zeros to whole quads, because
-//! the kernels load quads. Gradient and momentum have the same layout. Running statistics have their own buffer.
+//! Names and shapes are those of the space's published PyTorch modules. In `v` each tensor starts at a multiple of 256
+//! bytes. Rows of convolution weights (one row per output channel) are padded with zeros to whole quads, because the
+//! kernels load quads. Gradient and momentum have the same layout. Running statistics have their own buffer.
 
 use std::collections::BTreeMap;
 
@@ -16,11 +16,11 @@ const ALIGN: u32 = 64;
 /// One named tensor and its place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// Shape in the reference implementation.
+    /// Name and shape in PyTorch, and the role.
     pub spec: ParamSpec,
     /// Place in `v` (trained parameters) or in the state buffer (running statistics).
     pub param: Param,
-    /// Elements per row in the reference implementation, and in `v`.
+    /// Elements per row in PyTorch, and in `v`.
     pub row: (u32, u32),
 }
 
@@ -98,8 +98,7 @@ impl Layout {
 }
 
 impl Entry {
-    /// Copies values in the reference implementation's layout into `buffer` (all of `v`, or all of the state
-    /// buffer).
+    /// Copies values in PyTorch's layout into `buffer` (all of `v`, or all of the state buffer).
     pub fn pack(&self, values: &[f32], buffer: &mut [f32]) {
         let (row, padded) = (self.row.0 as usize, self.row.1 as usize);
         let target = &mut buffer[self.param.offset as usize..][..self.param.len as usize];
@@ -108,7 +107,7 @@ impl Entry {
         }
     }
 
-    /// Reads the values from `buffer`, in the reference implementation's layout.
+    /// Reads the values from `buffer`, in PyTorch's layout.
     pub fn unpack(&self, buffer: &[f32]) -> Vec<f32> {
         let (row, padded) = (self.row.0 as usize, self.row.1 as usize);
         let source = &buffer[self.param.offset as usize..][..self.param.len as usize];

@@ -1,4 +1,4 @@
-//! Dispatches on named tensors → the same dispatches on ranges of pages.
+//! Launches on named tensors → the same launches on ranges of pages.
 //!
 //! The bindings show when a tensor is first and last used, and tensors whose lives do not overlap share memory.
 //! Tensors are placed largest first, each at the lowest free offset of the first page with room. Another order is
@@ -16,7 +16,7 @@ const MOST_WORKGROUPS: u32 = 65_535;
 /// Largest page in bytes: the largest range that every adapter can bind.
 pub const PAGE_BYTES: u64 = BINDING_BYTES;
 
-/// The place of a tensor, and its life (indices of dispatches, both inclusive).
+/// The place of a tensor, and its life (indices of launches, both inclusive).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
     /// Number of the page.
@@ -25,9 +25,9 @@ pub struct Region {
     pub offset_bytes: u64,
     /// Length in bytes.
     pub len_bytes: u64,
-    /// First dispatch that binds the tensor.
+    /// First launch that binds the tensor.
     pub first: usize,
-    /// Last dispatch that binds the tensor.
+    /// Last launch that binds the tensor.
     pub last: usize,
 }
 
@@ -52,8 +52,8 @@ impl Regions {
 /// Lays out the tensors of `dispatches` (`sizes` in bytes, by tensor number) in pages of at most `page_bytes`
 /// and rewrites their bindings.
 ///
-/// Errors: [`Error::Memory`] if a tensor is larger than a page, or if a dispatch needs more than every adapter can
-/// bind or launch.
+/// Errors: [`Error::Memory`] if a tensor is larger than a page, or if a launch needs more than every adapter can bind
+/// or launch.
 pub fn place(dispatches: &mut [Dispatch], sizes: &[u64], page_bytes: u64) -> Result<Regions> {
     let mut lives: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
     for (i, d) in dispatches.iter().enumerate() {

@@ -6,7 +6,7 @@ use super::recompute::recompute;
 use crate::error::Result;
 use crate::kernel::Dispatch;
 
-/// The work of one child as plain data. Equal requests give equal plans.
+/// The work of one network as plain data. Equal requests give equal plans.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// Launches in order, bound to pages and buffers.
@@ -17,12 +17,12 @@ pub struct Plan {
     pub packed_bytes: u64,
     /// Multiplications plus additions of all launches.
     pub flops: u64,
-    /// Bytes moved if every operand of every launch is touched once.
+    /// Bytes that all launches move if each launch reads or writes each of its operands once.
     pub bytes: u64,
 }
 
 impl Plan {
-    /// Plans one child.
+    /// Plans one network.
     ///
     /// Errors: [`crate::Error::Memory`] if a tensor is larger than a page.
     pub fn new(request: Request<'_>) -> Result<Self> {

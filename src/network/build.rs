@@ -55,7 +55,7 @@ impl Builder {
         self.layers[x].shape
     }
 
-    /// Lets any number of layers read `x`.
+    /// Makes `x` a joint, which any number of layers may read.
     pub fn joint(&mut self, x: usize) -> usize {
         self.layers[x].joint = true;
         x

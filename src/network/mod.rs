@@ -1,8 +1,8 @@
 //! The one description of a network: its layers in order, with names, inputs and shapes.
 //!
 //! A space builds the network from an architecture, or with everything that any architecture may use. Parameters,
-//! multiply-adds, launches, the ONNX graph, the Python file and the structure that the f64 reference walks are read
-//! from this description. How a layer is computed is not described here.
+//! multiply-adds, launches, the ONNX graph, the Python file and the layers of the oracle are read from this
+//! description. The description does not say how a layer is computed.
 
 mod build;
 mod count;
@@ -30,8 +30,7 @@ impl Shape {
     }
 }
 
-/// The window of a convolution or a pool. Operations of one level are ordered by these fields, the first field
-/// first.
+/// The window of a convolution or a pool. Operations of one level are sorted by these fields in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Window {
     /// Distance between taps.

@@ -1,4 +1,4 @@
-//! Every operation in f64 as plain nested loops, forward and backward. The kernels are compared with these
+//! The oracle: every operation in f64 as plain nested loops, forward and backward. The kernels are compared with these
 //! operations.
 //!
 //! Every loop follows its formula plainly, and nothing here knows the kernels, the plan or a device. [`network`]

@@ -17,7 +17,7 @@ use super::{
 use crate::Result;
 use crate::network::{self, Kind, Net};
 
-/// Tensors by their names in the reference implementation's files: shape, and elements in C order.
+/// Tensors by their PyTorch names: shape, and elements in C order.
 pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f64>)>;
 
 /// Name of the tensor with the factors of a mixed network.
@@ -132,7 +132,7 @@ struct Tape {
     winners: BTreeMap<usize, Vec<usize>>,
 }
 
-/// The window as the reference ops take it.
+/// The window, in the type of the oracle's operations.
 fn window(w: network::Window) -> Window {
     Window { k: w.k, stride: w.stride, pad: w.pad, dilation: w.dilation }
 }
@@ -173,7 +173,7 @@ impl Run<'_> {
     }
 
     /// The value of layer `l`, from the values of earlier layers.
-    // Long, because each kind of layer has an arm.
+    // This function is long, because each kind of layer has an arm.
     fn layer(&self, l: usize, layer: &network::Layer, tape: &mut Tape) -> T4 {
         let input = |i: usize| &tape.values[layer.inputs[i]];
         match &layer.kind {

@@ -2,7 +2,7 @@
 
 use super::T4;
 
-/// `a`, `b` `[C][N][H][W]`; `factors` `[N]` for each of them, or none → `y` of the same shape.
+/// `a`, `b` `[C][N][H][W]` and the factors `[N]` of each of them, if there are any → `y` of the same shape.
 pub fn forward(a: &T4, b: &T4, factors: [Option<&[f64]>; 2]) -> T4 {
     let mut y = scale(a, factors[0]);
     y.add(&scale(b, factors[1]));

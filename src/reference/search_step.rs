@@ -45,8 +45,8 @@ pub struct Settings {
     pub beta: f64,
     /// Whether 1/K is subtracted from each weight in the gradient of π.
     pub baseline_mean: bool,
-    /// Number of examples over which batch norm takes its statistics, or `None` for the whole batch. The batch runs
-    /// in parts of this size, so the size must divide the batch.
+    /// Number of examples of a micro-batch, or `None` for the whole batch. Batch norm takes its statistics over a
+    /// micro-batch. The number must divide the batch.
     pub micro_batch: Option<usize>,
 }
 
@@ -99,7 +99,7 @@ pub fn prior_gradient(pi: &[Vec<f64>], alphas: &[Vec<usize>], scales: &[f64]) ->
     Ok(gradient)
 }
 
-/// Splits `batch` into parts of `n` examples, one after another.
+/// Splits `batch` into micro-batches of `n` examples, one after another.
 fn parts(batch: &Batch, n: Option<usize>) -> Result<Vec<Batch>> {
     let all = &batch.images;
     let n = n.unwrap_or(all.n);
@@ -153,7 +153,7 @@ pub fn search_step(
             let outcome = network::evaluate(net, &state.v, part, Mode::Train, true)?;
             for (name, (_, g)) in &outcome.grads {
                 if let Some(sum) = gradient.get_mut(name) {
-                    // The mean over the batch is the mean of the means of the parts.
+                    // The mean over the batch is the mean of the means over the micro-batches.
                     clip::accumulate(sum, weight / train.len() as f64, g);
                 }
             }

@@ -1,5 +1,5 @@
-//! FactorizedReduce's two samplings, for even sides: `y[0..C] = x[:, 0::2, 0::2]`, `y[C..2C] = x[:, 1::2, 1::2]`.
-//! Also the first sampling alone, for any sides, which a 1x1 convolution of stride 2 reads.
+//! FactorizedReduce's two samplings, for even sides: `y[0..C] = x[:, 0::2, 0::2]`, `y[C..2C] = x[:, 1::2, 1::2]`. This
+//! file also has the first sampling alone, for any sides. A 1x1 convolution of stride 2 reads that sampling.
 
 use super::T4;
 

@@ -81,7 +81,7 @@ fn extent(kind: Option<ItemKind>) -> (f64, f64) {
 struct Draft {
     kinds: Vec<Option<ItemKind>>,
     layer: Vec<usize>,
-    /// The items along each line, and whether the line is labelled.
+    /// The items that each line passes, and whether the line is labelled.
     lines: Vec<(Vec<usize>, bool)>,
 }
 

@@ -50,8 +50,8 @@ pub struct Difference {
 }
 
 /// The first method among `entries` against each other method, in the order of the entries. Differences of accuracy
-/// come first, then differences of the table's numbers. A pair of methods is left out if both were measured at no
-/// common seed.
+/// come first, then differences of the table's numbers. A pair of methods is left out if the two methods have no seed
+/// in common.
 pub fn differences(entries: &[Entry]) -> Vec<Difference> {
     let mut methods: Vec<&str> = Vec::new();
     for entry in entries {

@@ -130,7 +130,7 @@ impl Axis {
 
     pub(super) fn padded(self) -> Self {
         let pad = 0.05 * (self.high - self.low);
-        // The axis of numbers that are never negative does not begin below 0.
+        // If no number is negative, the axis does not begin below 0.
         let low = if self.low >= 0.0 { (self.low - pad).max(0.0) } else { self.low - pad };
         Self { low, high: self.high + pad }
     }

@@ -13,8 +13,8 @@ use crate::space::{Alpha, Space};
 /// The halves of the steps must predict each other better than chance by this many standard deviations.
 const LEAST_PREDICTION: f64 = 3.0;
 
-/// Trust in the result of a search. All of it is measured with the shared weights, so errors that the shared weights
-/// make equally for all children of a kind do not show.
+/// Trust in the result of a search. All numbers are measured with the shared weights. The numbers cannot show an error
+/// that the shared weights make equally for all children of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trust {
     /// Number of random architectures that were evaluated for comparison with the result.
@@ -31,8 +31,8 @@ pub struct Trust {
     pub advantage: f64,
     /// Standard error of the advantage.
     pub advantage_error: f64,
-    /// Whether the result is more than chance: it is ahead of the random architectures and the halves predict each
-    /// other.
+    /// Whether the result is more than chance: the result is better than most random architectures, and the halves of
+    /// the steps predict each other.
     pub more_than_chance: bool,
 }
 
@@ -48,7 +48,7 @@ impl Trust {
         let agreement = evidence.and_then(|e| e.agreement);
         // By chance this would happen in fewer than one of eight searches.
         let is_ahead = 8 * (n_random - better_than) < n_random;
-        // The advantage itself proves nothing, because the result was chosen with the same children.
+        // The advantage is not used, because the result was chosen with the same children.
         let prediction = best.map(|best| best.prediction);
         let is_predicted =
             best.is_some_and(|b| b.prediction * (b.n_children as f64).sqrt() > LEAST_PREDICTION);

@@ -1,5 +1,6 @@
-//! The state of a job ↔ `checkpoints/step-NNNNNNNN/` with the files `state.safetensors` and `state.json`. The latter
-//! holds checksums of both. There are no times and no paths in it, so that equal states give equal bytes.
+//! The state of a job ↔ `checkpoints/step-NNNNNNNN/` with the files `state.safetensors` and `state.json`. The file
+//! `state.json` holds checksums of both files. The files hold no times and no paths, so that equal states give equal
+//! bytes.
 
 use std::collections::BTreeMap;
 use std::fs;

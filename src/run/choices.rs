@@ -73,7 +73,8 @@ impl Store {
     }
 }
 
-/// Replaces the file as a whole. Other processes may do so at the same time. The last one wins.
+/// Replaces the file as a whole. If several processes replace the file at the same time, the file of the last one
+/// stays.
 fn write_shared(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
     let write = || {
         let mut file = tempfile::NamedTempFile::new_in(crate::files::parent(path))?;

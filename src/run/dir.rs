@@ -126,8 +126,8 @@ impl RunDir {
         } else {
             (config_json(&run.config()?)?, in_words::<Config>(manifest.config.clone()))
         };
-        // A setting that is newer than the run is in neither file. It keeps the behaviour from before the setting
-        // existed, and is not compared.
+        // A setting that is newer than the run is in neither file. Such a setting has its value for older runs, and is
+        // not compared.
         if let (Value::Object(is), Value::Object(was)) = (&mut is, &was) {
             let written: toml::Table = fs::read_to_string(run.file(CONFIG))
                 .ok()
@@ -254,7 +254,7 @@ fn try_lock(file: &File) -> std::result::Result<(), TryLockError> {
 /// Takes the lock of the run at `path`.
 fn lock(path: &Path) -> Result<File> {
     let name = path.join(LOCK);
-    // The file is not truncated when it is opened: until the lock is ours, it holds the id of its owner.
+    // Opening must not truncate the file, because the file holds the id of the lock's present owner.
     let open = File::options().read(true).write(true).create(true).truncate(false).open(&name);
     let mut file = open.map_err(|e| Error::io("open", &name, e))?;
     match try_lock(&file) {

@@ -64,7 +64,7 @@ pub fn cut_back(path: &Path, step: u64) -> Result<Vec<Warning>> {
     let mut warn = |problem| warnings.push(Warning { path: path.to_owned(), problem });
     let (mut kept, mut last) = (Vec::with_capacity(bytes.len()), 0);
     for (i, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
-        // A line without its newline is incomplete and belongs to a step after the checkpoint.
+        // A line without its newline is incomplete. Such a line belongs to a step after the checkpoint.
         match step_of(line).filter(|_| line.ends_with(b"\n")) {
             Some(s) if s <= step => {
                 if s != last + 1 {

@@ -2,8 +2,8 @@
 //!
 //! `config.toml` and `manifest.json` describe the run, `metrics.jsonl` has a line for each step, and `checkpoints/`
 //! holds the states from which the run can continue. Every file is written beside its place, synced and renamed, so
-//! that a run killed at any moment, or a full disk, damages no existing file. [`drive()`] ties these together for
-//! anything that is a [`Job`].
+//! that a run killed at any moment, or a full disk, damages no existing file. [`drive()`] runs any [`Job`] in its
+//! folder and writes the files.
 
 pub mod checkpoint;
 pub mod choices;

@@ -107,7 +107,7 @@ impl Strategy for Parsec {
         let Self { prior, moments, rules, settled } = self;
         let Drawn { alphas, ratios } = draws::draw(prior, rules, t);
 
-        // 3: a fair start. All children train v with equal weight, and π waits.
+        // 3: the warm-up. All children train v with equal weight, and π stays as it is.
         if rules.warm_up.is_some_and(|warm_up| t < warm_up) {
             let traced = t < rules.trace_steps;
             return train_alike(evaluator, alphas, [search, train], update, traced);
@@ -116,8 +116,8 @@ impl Strategy for Parsec {
         // 9: ω_k = p(y|X, v, α_k) on a batch of the search split (5), as logarithms.
         let log_omega = evaluator.log_likelihoods(&alphas, search)?;
 
-        // 10: ω̃_k = ω_k^β / Σ_j ω_j^β; β = 1 is the paper's. Children that were not drawn from π itself are corrected
-        // for.
+        // 10: ω̃_k = ω_k^β / Σ_j ω_j^β; β = 1 is the paper's. If children were drawn from q instead of π, the weights
+        // are multiplied by π/q.
         let temper = rules.temper.within(rules.samples, alphas.len());
         let beta = importance::exponent(temper, &log_omega, &ratios);
         let weights = importance::corrected(&log_omega, beta, &ratios);
@@ -128,10 +128,10 @@ impl Strategy for Parsec {
             TrainWeights::Uniform => evaluator.accumulate(&alphas, &alike(&alphas), train)?,
         }
 
-        // 16: v moves.
+        // 16: the update of v.
         let trained = evaluator.update(update)?;
 
-        // 13, 15, 17: π moves along Σ_k (ω̃_k − b) ∇_π log p(α_k|π); b = 0 is the paper's.
+        // 13, 15, 17: the update of π, along Σ_k (ω̃_k − b) ∇_π log p(α_k|π); b = 0 is the paper's.
         if let Some(warm_up) = rules.warm_up {
             let mode = prior.mode();
             let gradient = prior_update::gradient(prior, &alphas, &weights, rules.baseline, &ratios);
@@ -166,7 +166,7 @@ impl Strategy for Parsec {
         Some(&self.prior)
     }
 
-    /// Also resets Adam.
+    /// Replaces π and resets Adam's moments.
     fn set_prior(&mut self, prior: Prior) {
         self.moments = Moments::zeros(&prior);
         self.prior = prior;

@@ -2,7 +2,7 @@
 //!
 //! One network has all paths. In the DARTS space node k is Σ_{i<k} Σ_o softmax(α)_o o(z_i). A step moves α by Adam on a
 //! batch of the search split, then v by SGD on a batch of the train split. The weights are those of Algorithm 1, in the
-//! same buffer. α starts at 0, whereas the reference starts at small random numbers.
+//! same buffer. α starts at 0, whereas the DARTS implementation starts at small random numbers.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::gpu::Update;
 use crate::graph::Mode;
 use crate::space::{Alpha, Mixture, Space};
 
-/// The reference's weight decay of α. It is part of the gradient that Adam receives.
+/// Weight decay of α, as in the DARTS implementation. The decay is part of the gradient that Adam receives.
 pub const ALPHA_DECAY: f64 = 1e-3;
 
 /// α and Adam's moments, one set of paths after the other.
@@ -85,7 +85,7 @@ impl Strategy for AllPaths {
         // The state stays unchanged until everything has succeeded.
         let mut darts = self.darts.clone();
 
-        // α moves along ∇_α of the loss on the search batch.
+        // The update of α, along ∇_α of the loss on the search batch.
         let moves = self.warm_up.filter(|warm_up| t >= *warm_up);
         let mode = if moves.is_some() { Mode::Factors } else { Mode::Likelihood };
         let (found, of_factors) = evaluator.mixed(&darts.alpha.factors(), mode, search)?;
@@ -95,7 +95,7 @@ impl Strategy for AllPaths {
             descend(&mut darts, &of_factors, t + 1 - warm_up, self.adam);
         }
 
-        // v moves along ∇_v of the loss on the train batch.
+        // The update of v, along ∇_v of the loss on the train batch.
         let (outcome, _) = evaluator.mixed(&darts.alpha.factors(), Mode::Train, train)?;
         let clip = evaluator.update_mixed(update)?;
         self.check(evaluator, clip.norm)?;

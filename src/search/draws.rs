@@ -1,11 +1,12 @@
 //! π → the K children of a step.
 //!
-//! The choice of a child in a slot is the one whose interval of the cumulated probabilities contains a number u in \[0,
-//! 1). In independent draws each u is a separate random number. In stratified draws a round of B numbers has exactly
-//! one in each of the B equal parts of \[0, 1), in random order. Each u by itself is still uniform, so a child has the
-//! same distribution, but the children of a round share the choices evenly. In the warm-up a round has one number per
-//! choice of the slot, whatever K is: a uniform π then draws every choice equally often (FairNAS's strict fairness).
-//! Later a round is the K children of a step.
+//! In each slot a child has a number u in \[0, 1). The choice of the child is the choice whose interval of the
+//! cumulated probabilities contains u. In independent draws each u is a separate random number. In stratified draws the
+//! numbers come in rounds. A round of B numbers has exactly one number in each of the B equal parts of \[0, 1), in
+//! random order. Each u by itself is still uniform, so that a child has the same distribution, and the children of a
+//! round share the choices evenly. In the warm-up a round has one number per choice of the slot, whatever K is. A
+//! uniform π then draws every choice equally often (FairNAS's strict fairness). After the warm-up a round has one
+//! number per child of a step.
 
 use rand::seq::SliceRandom;
 

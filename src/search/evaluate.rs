@@ -68,7 +68,7 @@ impl HeldOut {
 }
 
 impl Search {
-    /// The held-out images in batches of the configured size, or of its parts: all images, or the first `n_images`.
+    /// The held-out images, or the first `n_images` of them, in batches of the configured size or of the micro-batch.
     /// Images are in file order (the remainder is joined to the last batch), unless the files are sorted by class.
     ///
     /// # Errors
@@ -127,8 +127,8 @@ impl Search {
     }
 
     /// The number of architectures among `n` random ones that have a smaller likelihood than `alpha` with the shared
-    /// weights. The likelihoods are those of `n_batches` batches of held-out images, with the batch size of the search
-    /// split.
+    /// weights. The likelihoods are computed on `n_batches` batches of held-out images. A batch has the size of a
+    /// search batch, or of its micro-batch.
     ///
     /// # Errors
     /// [`Error::Device`] if the adapter fails.

@@ -1,10 +1,10 @@
 //! The two passes of a step over its children: likelihoods on the search batch, gradients on the train batch.
 //!
-//! Equal children run once. A batch runs whole, or in parts of M examples (`micro_batch`): a part is uploaded, all
-//! children run on it one after another in the same memory, and then the next part follows. ℓ_k is the sum over the
-//! parts. The gradient of each part is that of a mean over M examples; these gradients are added with weight M/N, which
-//! gives the gradient of the mean over all N. The only difference from the whole batch is that batch norm sees one part
-//! at a time.
+//! Equal children run once. A batch runs whole, or in micro-batches of M examples. A micro-batch is uploaded, all
+//! children run on the micro-batch one after another in the same memory, and then the next micro-batch follows. ℓ_k is
+//! the sum over the micro-batches. The gradient of each micro-batch is the gradient of a mean over M examples. These
+//! gradients are added with weight M/N, which gives the gradient of the mean over all N examples. The only difference
+//! from the whole batch is that batch norm uses the statistics of one micro-batch at a time.
 //!
 //! Gradients are added in lanes: the children with a gradient are distributed in turn over a fixed number of lanes, a
 //! lane adds its children in order, and the sums of the lanes are added as a fixed tree ([`crate::ops::lane`]).
@@ -27,7 +27,7 @@ use crate::kernel::Buf;
 use crate::network::Net;
 use crate::space::{Alpha, NetworkSpec, Paths};
 
-/// Data splits (buffers) of the two batches.
+/// Input slots of the batches of the search split and of the train split.
 pub(super) const SEARCH: u8 = 0;
 pub(super) const TRAIN: u8 = 1;
 
@@ -78,7 +78,7 @@ struct Pass {
 pub struct Evaluator {
     network: Network,
     spec: NetworkSpec,
-    /// Number of examples of a train batch that run at a time, and the same for a search batch.
+    /// Number of examples of a train batch that run at a time, and then the number for a search batch.
     part: usize,
     search_part: usize,
     /// Number of examples of a whole train batch.
@@ -280,7 +280,8 @@ impl Evaluator {
         let found = join(self.network.results(n_parts, split)?.iter());
         let mut of_factors = Vec::new();
         if mode == Mode::Factors {
-            // The gradient is taken before any check, so that a failed step leaves nothing behind.
+            // The gradient is taken and cleared before any check, so that a failed step leaves no gradient in the
+            // buffer.
             let taken = self.network.take_factor_gradient(factors.len())?;
             of_factors = taken.into_iter().map(f64::from).collect();
         }
@@ -404,7 +405,7 @@ impl Evaluator {
         if whole { Extent::Whole } else { Extent::Branch }
     }
 
-    /// Results of each child of a pass on its whole batch, with one read-back.
+    /// Results of each child of a pass on the whole batch. All results are read back at once.
     fn results(&mut self, pass: &Pass) -> Result<Vec<ChildResult>> {
         let by_part = self.network.results(pass.n_parts * pass.n_children, pass.split)?;
         let child = |k| join(by_part.iter().skip(k).step_by(pass.n_children));
@@ -438,13 +439,13 @@ impl Distinct {
     }
 }
 
-/// A batch in parts of `part` examples each: images and labels.
+/// The images and labels of each micro-batch of `part` examples.
 fn parts(batch: &Batch, part: usize) -> impl Iterator<Item = (&[f32], &[u32])> {
     let image_len = batch.channels * batch.height * batch.width;
     batch.images.chunks(part * image_len).zip(batch.labels.chunks(part))
 }
 
-/// Joins the results of one child on the parts of a batch, in the order of the parts, to the result on the whole batch.
+/// Joins the results of one child on the micro-batches, in their order, to the result on the whole batch.
 fn join<'a>(parts: impl Iterator<Item = &'a ChildResult>) -> ChildResult {
     let mut whole = ChildResult { log_likelihood: Vec::new(), n_correct: 0 };
     for part in parts {
@@ -454,7 +455,8 @@ fn join<'a>(parts: impl Iterator<Item = &'a ChildResult>) -> ChildResult {
     whole
 }
 
-/// An error of memory for parts of `part` examples, with a suggestion of the parts and the batch that would fit.
+/// An error of memory for micro-batches of `part` examples, with a suggestion of a micro-batch and a batch that would
+/// fit.
 pub(super) fn suggest_smaller(e: Error, batch: usize, part: usize) -> Error {
     match e {
         Error::Memory { what, need_bytes, have_bytes, try_this } if try_this.contains("--batch") => {

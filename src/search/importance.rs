@@ -57,8 +57,8 @@ pub fn exponent(temper: Temper, log_likelihood: &[f64], ratios: &[f64]) -> f64 {
 }
 
 /// Whether each child keeps its backward pass. The children with the smallest weights are left out as long as these
-/// weights sum to at most `drop_mass`. Children of equal weight are in the order of their index. At least one child is
-/// kept.
+/// weights sum to at most `drop_mass`. Among children of equal weight the child with the smaller index comes first. At
+/// least one child is kept.
 pub fn kept(weights: &[f64], drop_mass: f64) -> Vec<bool> {
     let mut order: Vec<usize> = (0..weights.len()).collect();
     order.sort_by(|&a, &b| weights[a].total_cmp(&weights[b]));

@@ -1,4 +1,4 @@
-//! Algorithm 1: importance-weighted Monte-Carlo empirical Bayes over child networks. Its baselines are here too.
+//! Algorithm 1, which is importance-weighted Monte-Carlo empirical Bayes over child networks, and its baselines.
 //!
 //! [`algorithm`] follows the paper's box; [`importance`] has the weights, [`prior_update`] the update of π. A
 //! [`Strategy`] defines the steps: `Parsec`, the searches of [`random`], or all paths at once in [`darts`]. An

@@ -89,8 +89,8 @@ pub struct Best {
 }
 
 impl Best {
-    /// The best child of a step whose log-likelihoods (nats) are sums over `n_images` images. The first of equal
-    /// children.
+    /// The best child of a step whose log-likelihoods (nats) are sums over `n_images` images. Among equal children the
+    /// first one is taken.
     fn of(alphas: &[Alpha], log_likelihood: &[f64], n_images: usize) -> Option<Self> {
         let mean = log_likelihood.iter().sum::<f64>() / log_likelihood.len() as f64;
         let mut best: Option<(f64, &Alpha)> = None;
@@ -118,7 +118,7 @@ impl RandomSearch {
     /// A search with uniform π that has seen no child.
     pub fn new(space: &dyn Space, rules: Rules) -> Self {
         let warm_up = rules.warm_up.unwrap_or(0);
-        // π never moves, so the draws stay those of a warm-up: stratified draws take every choice equally often.
+        // π never moves, so all steps draw as in a warm-up: stratified draws take every choice equally often.
         Self { random: Random::new(space, rules), warm_up, best: None }
     }
 }
@@ -193,7 +193,7 @@ impl Strategy for RandomSearch {
     }
 }
 
-/// Names of the tensors of the best child. They hold no child or one.
+/// Names of the tensors of the best child. The tensors are empty before the first likelihood.
 const SCORE: &str = "best.score";
 const ALPHA: &str = "best.alpha";
 

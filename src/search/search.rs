@@ -195,13 +195,14 @@ impl Search {
         }
     }
 
-    /// Sets the step. The loader starts there.
+    /// Sets the number of steps done. The loader starts again from there.
     pub(super) fn go_to(&mut self, step: u64) {
         self.step = step;
         self.prefetch = None;
     }
 
-    /// The update of v at this step. The learning rate is a cosine from `lr` to `lr_min` over all steps.
+    /// The settings of the update of v at this step. The learning rate is a cosine from `lr` to `lr_min` over all
+    /// steps.
     fn update(&self) -> Update {
         let c = &self.settings.config;
         let part = self.step as f64 / c.length.steps.max(1) as f64;
@@ -340,7 +341,7 @@ pub fn batch_sources(
     Ok([source(splits.search, Part::Search, config.search_batch())?, train])
 }
 
-/// The two parts of the training images.
+/// The two data splits of the training images.
 fn splits(config: &Config, dataset: &Dataset) -> Split {
     split(dataset.train.n, config.algorithm.search_fraction, config.session.seed)
 }

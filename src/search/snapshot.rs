@@ -1,5 +1,5 @@
-//! The whole state of a search ↔ named tensors: `v.*`, `momentum.*`, and those of the strategy (`pi.*` or `alpha.*`,
-//! `adam.{m,v}.*`).
+//! The whole state of a search ↔ named tensors: `v.*`, `momentum.*`, and the tensors of the strategy (`pi.*` or
+//! `alpha.*`, `adam.{m,v}.*`).
 
 use std::path::Path;
 

@@ -32,7 +32,7 @@ pub const STAGES: [usize; 3] = [2, 3, 3];
 /// The choices of each layer in the published benchmark.
 pub const CHOICES: [Choice; 3] =
     [Choice::Identity, Choice::Block { e: 3, k: 3 }, Choice::Block { e: 6, k: 5 }];
-/// Channels of the head as a multiple of W, the channels of the stem, unless the settings give the channels.
+/// Factor of the default number of channels of the head: this number times W, the channels of the stem.
 const HEAD: usize = 40;
 
 /// Hint of the error for a text that describes no architecture of the space.
@@ -108,7 +108,8 @@ struct Place {
 }
 
 impl Chain {
-    /// A chain with `stages[i]` layers in stage i. Each layer is one of `choices`; `head`: channels of the head.
+    /// A chain with `stages[i]` layers in stage i. Each layer is one of `choices`. `head` is the number of channels of
+    /// the head.
     pub fn over(stages: &[usize], choices: &[Choice], head: Option<usize>) -> Self {
         let slot = Slot { group: 0, n_choices: choices.len() };
         let slots = vec![slot; stages.iter().sum()];
@@ -307,7 +308,7 @@ impl Space for Chain {
         self.slots.iter().enumerate().map(table).collect()
     }
 
-    /// The choice with the largest factor in each layer; the earlier one where choices tie.
+    /// The choice with the largest factor in each layer. Among equal factors the earlier choice is taken.
     fn decode(&self, factors: &[f64]) -> Alpha {
         let best = |factors: &[f64]| {
             let mut best = 0;

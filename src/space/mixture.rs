@@ -1,4 +1,4 @@
-//! α of the mixed network (Eq. 2): logits over each set of paths, where a child has one path of each set.
+//! α of the mixed network (Eq. 2): logits over each set of paths. A child has one path of each set.
 //!
 //! The factor of a path is the softmax over its set. Flat lists hold one set after the other, in the order of
 //! [`Space::mixture`].

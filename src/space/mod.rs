@@ -165,7 +165,7 @@ pub trait Space: Debug + Send + Sync {
         None
     }
 
-    /// A representative of the architectures that compute the same network. Two such architectures have equal forms.
+    /// The canonical form of an architecture. Architectures that compute the same network have the same canonical form.
     fn canonical(&self, alpha: &Alpha) -> Alpha {
         alpha.clone()
     }
@@ -269,7 +269,7 @@ pub struct Entry {
     pub name: &'static str,
     /// The settings that only this space has.
     pub keys: &'static [&'static str],
-    /// Whether a text looks like an architecture of the space, from a quick look at it.
+    /// Whether a text probably describes an architecture of the space. The answer is a guess.
     pub claims: fn(&str) -> bool,
     /// Builds the space with some settings.
     pub build: fn(&SpaceSettings) -> Result<Arc<dyn Space>>,

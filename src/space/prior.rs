@@ -55,8 +55,8 @@ impl Prior {
     }
 
     /// The child at one number u in \[0, 1) per slot: the choice is the one whose interval of the cumulated
-    /// probabilities of q = (1 − ε) π + ε uniform contains u. `u` receives the slot and its number of choices. Also
-    /// returns π(α) / q(α).
+    /// probabilities of q = (1 − ε) π + ε uniform contains u. `u` receives the slot and its number of choices. The
+    /// second result is π(α) / q(α).
     pub fn at(&self, explore: f64, mut u: impl FnMut(usize, usize) -> f64) -> (Alpha, f64) {
         let (mut slot, mut ratio) = (0, 1.0);
         let alpha = self.choose(|logits| {
@@ -81,7 +81,7 @@ impl Prior {
         (alpha, ratio)
     }
 
-    /// The most probable child; the lowest index where choices tie.
+    /// The most probable child. Among choices of equal probability the lowest index is taken.
     pub fn mode(&self) -> Alpha {
         self.choose(|logits| {
             let mut best = 0;
@@ -94,8 +94,9 @@ impl Prior {
         })
     }
 
-    /// The most probable child with at most `most` identities in each group of slots. Where the mode has more, the
-    /// identities whose best alternative loses least are replaced. Identities without an alternative stay.
+    /// The most probable child with at most `most` identities in each group of slots. If the mode has more identities
+    /// in a group, some are replaced by their best alternatives: those for which the log-probability falls least.
+    /// Identities without an alternative stay.
     pub fn mode_with_skips(&self, space: &dyn Space, most: usize) -> Alpha {
         let mut mode = self.mode();
         for group in 0..space.groups().len() {
@@ -108,7 +109,7 @@ impl Prior {
                 }
                 n_skips += 1;
                 let others = (0..logits.len()).filter(|choice| !space.is_skip(slot, *choice));
-                // The first of equal alternatives.
+                // Among equal alternatives the first one is taken.
                 let best = others.min_by(|a, b| logits[*b].total_cmp(&logits[*a]));
                 swaps.extend(best.map(|best| (logits[chosen] - logits[best], slot, best)));
             }

@@ -102,10 +102,11 @@ impl NetworkSpec {
         Self { kind: NetworkKind::Final, ..self.clone() }.net(Paths::Child(alpha)).macs()
     }
 
-    /// The architecture whose final network has the most multiply-adds. Among equal choices of a slot it is the first.
+    /// The architecture whose final network has the most multiply-adds. Among equal choices of a slot the first one is
+    /// taken.
     ///
-    /// Each slot in turn takes its best choice while the others stay, until no slot changes. In both spaces every slot
-    /// adds its own multiply-adds, and then no architecture has more.
+    /// Each slot in turn takes its best choice while the other slots stay, until no slot changes. In both spaces every
+    /// slot adds its own multiply-adds. Therefore no architecture has more multiply-adds than the result.
     pub fn most_macs(&self) -> Alpha {
         let slots = self.space.slots();
         let mut alpha = Alpha(vec![0; slots.len()]);

@@ -76,7 +76,7 @@ impl Detail {
         Self { n_classes, ..Self::default() }
     }
 
-    /// Adds a batch: labels \[N\], logits \[N\]\[K\]. The first of equal logits is treated as the larger.
+    /// Adds a batch: labels \[N\], logits \[N\]\[K\]. Among equal logits the first one is treated as the largest.
     pub fn add(&mut self, labels: &[u32], logits: &[f32]) {
         for (&label, logits) in labels.iter().zip(logits.chunks_exact(self.n_classes)) {
             let own = logits[label as usize];
@@ -107,7 +107,8 @@ impl Detail {
     }
 }
 
-/// The `top` classes with the largest logits, the largest first. Of equal logits the first is first.
+/// The `top` classes with the largest logits, the largest first. Among equal logits the class with the smaller index
+/// comes first.
 pub fn order(logits: &[f32], top: usize) -> Vec<usize> {
     let mut classes: Vec<usize> = (0..logits.len()).collect();
     classes.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));

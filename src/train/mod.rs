@@ -1,5 +1,5 @@
-//! Networks outside the search: training the network of one genotype, evaluating it, using it on images, and one
-//! pass of a given network on given tensors.
+//! Networks outside the search: training, evaluating and using the network of one genotype, and one pass of a given
+//! network on given tensors.
 //!
 //! [`Training::step`] is one step of SGD. `schedule` has the values that change from step to step, `snapshot` the
 //! state, `weights` reads files of weights, and `trained` is a network that is only used.

@@ -23,7 +23,7 @@ pub struct Replay {
     pub space: Arc<dyn Space>,
     /// The architecture.
     pub alpha: Alpha,
-    /// File of weights with the reference's names.
+    /// File of weights with PyTorch names.
     pub weights: PathBuf,
     /// File with `images` F32 \[N,C,H,W\], `labels` I64 \[N\] and `drop_path.{cell}.{op}` F32 \[N\].
     pub batch: PathBuf,
@@ -61,7 +61,7 @@ pub fn replay(r: &Replay) -> Result<()> {
     replay_on(r, || Gpu::open(r.device.as_deref(), options))
 }
 
-/// Like [`replay`], on the adapter that `open` returns. `open` is called after the files were read.
+/// Runs [`replay`] on the adapter that `open` returns. `open` is called after the files were read.
 ///
 /// # Errors
 /// The errors of [`replay`] and of `open`.

@@ -23,8 +23,8 @@ pub fn lr(config: &TrainConfig, step: u64, steps_per_epoch: u64) -> f64 {
     }
 }
 
-/// Probability of drop-path at `step` (from 0): `drop_path · epoch / epochs`, with the epoch from 0, as in the
-/// reference.
+/// Probability of drop-path at `step` (from 0): `drop_path · epoch / epochs`, with the epoch from 0, as in the DARTS
+/// implementation.
 pub fn drop_path(config: &TrainConfig, step: u64, steps_per_epoch: u64) -> f64 {
     let per_epoch = steps_per_epoch.max(1);
     let epochs = config.length.steps as f64 / per_epoch as f64;

@@ -15,7 +15,7 @@ use crate::graph::{Layout, Loss, Lowering, Memory, Mode};
 use crate::network::{Net, Shape};
 use crate::space::{Alpha, NetworkKind, NetworkSpec, Paths, Space};
 
-/// Data splits (buffers) of the training batch and of the batch that is evaluated.
+/// Input slots of the training batch and of the batch that is evaluated.
 const TRAIN: u8 = 0;
 pub(super) const HELD_OUT: u8 = 1;
 
@@ -287,7 +287,7 @@ impl Training {
         self.held_out.filter(|(step, _)| *step == self.step).map(|(_, e)| e.accuracy())
     }
 
-    /// Sets the step. The loader starts there.
+    /// Sets the number of steps done. The loader starts again from there.
     pub(super) fn go_to(&mut self, step: u64) {
         self.step = step;
         self.prefetch = None;

@@ -1,4 +1,4 @@
-//! Tensors with the reference's names ↔ the weights and running statistics of a final network.
+//! Tensors with PyTorch names ↔ the weights and running statistics of a final network.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ pub struct Prefixes {
 }
 
 impl Prefixes {
-    /// A state dictionary: the reference's names without prefixes.
+    /// A state dictionary: PyTorch names without prefixes.
     pub const PLAIN: Self = Self { v: "", state: "" };
     /// A checkpoint of a training.
     pub const CHECKPOINT: Self = Self { v: "v.", state: "state." };
@@ -93,7 +93,7 @@ impl Weights {
         Ok(weights)
     }
 
-    /// The weights as tensors, named with `prefixes`. The shapes are those of the reference.
+    /// The weights as tensors, named with `prefixes`. The shapes are those of PyTorch.
     pub fn to_tensors(&self, layout: &Layout, prefixes: Prefixes) -> Tensors {
         let tensor = |spec: &ParamSpec, entry: &crate::graph::layout::Entry| match spec.role {
             ParamRole::NumBatchesTracked => Tensor::i64(&[], vec![self.batches_tracked]),

@@ -1,6 +1,6 @@
-//! The sources themselves: which module may name which, and where a few names and words may stand.
+//! Checks of the sources: which module may name which, and where a few names and words may occur.
 //!
-//! The table is the one in ARCHITECTURE.md.
+//! The table repeats the last column of the code map in ARCHITECTURE.md.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -36,18 +36,18 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("selftest", &["gpu", "graph", "kernel", "network", "ops", "reference", "rng", "space"]),
 ];
 
-/// `cli` may name everything; `lib` declares, `main` calls `cli`.
+/// Modules that may name everything: `cli`, `lib`, which declares all modules, and `main`, which calls `cli`.
 const EVERYTHING: &[&str] = &["cli", "lib", "main"];
 
 struct File {
     path: PathBuf,
     module: String,
-    /// Without comments and texts.
+    /// The source without comments, strings and characters.
     code: String,
     lines: usize,
 }
 
-/// `text` without comments, strings and characters, whose place is taken by spaces.
+/// `text` with comments, strings and characters replaced by spaces.
 fn code_only(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = bytes.to_vec();
@@ -113,14 +113,14 @@ fn sources() -> Vec<File> {
     files
 }
 
-/// Whether `name` stands in `code` as a word of its own.
+/// Whether `name` occurs in `code` as a whole word.
 fn names(code: &str, name: &str) -> bool {
     let word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     code.match_indices(name)
         .any(|(at, _)| !word(code[..at].chars().next_back()) && !word(code[at + name.len()..].chars().next()))
 }
 
-/// The first names after `crate::`, those of a `{…}` list included.
+/// The first names after `crate::`, including the names of a `{…}` list.
 fn crate_names(code: &str) -> BTreeSet<String> {
     let first =
         |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
@@ -173,7 +173,7 @@ fn modules_name_only_what_they_may_know() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Of two modules that know each other neither can be read, or replaced, without the other.
+/// If two modules know each other, neither can be read or replaced without the other.
 #[test]
 fn no_two_modules_know_each_other() {
     let known =
@@ -189,11 +189,11 @@ fn no_two_modules_know_each_other() {
     }
 }
 
-/// What the table allows is there for a reason: someone uses it.
+/// Every permission in the table is used.
 #[test]
 fn the_table_allows_nothing_that_is_not_used() {
     let files = sources();
-    // Modules still being written may name more than they do so far.
+    // Three modules are exempt: they may use less than the table allows.
     for (module, allowed) in
         MAY_KNOW.iter().filter(|(module, _)| !["train", "report", "export"].contains(module))
     {
@@ -218,7 +218,7 @@ fn nothing_panics_on_input_and_nothing_reads_a_clock_where_plans_are_made() {
         if tokens.contains(".expect(") {
             wrong.push(format!("{}: .expect(", file.path.display()));
         }
-        // Durations come from a clock that cannot jump.
+        // Random numbers come from keyed streams, and durations come from a clock that cannot jump.
         for word in ["thread_rng", "rand::rng", "from_os_rng", "SystemTime"] {
             if tokens.contains(word) {
                 wrong.push(format!("{}: {word}", file.path.display()));
@@ -231,7 +231,7 @@ fn nothing_panics_on_input_and_nothing_reads_a_clock_where_plans_are_made() {
                 wrong.push(format!("{}: {word}", file.path.display()));
             }
         }
-        // Their order differs from run to run; a cache of pipelines is only looked up.
+        // The order of a hash map differs from run to run. The map of pipelines is only used for look-ups.
         for word in ["HashMap", "HashSet"].iter().filter(|_| !file.path.ends_with("gpu/pipelines.rs")) {
             if names(&file.code, word) {
                 wrong.push(format!("{}: {word}", file.path.display()));
@@ -240,10 +240,10 @@ fn nothing_panics_on_input_and_nothing_reads_a_clock_where_plans_are_made() {
         if ["cli", "main"].contains(&file.module.as_str()) {
             continue;
         }
-        // What a library user sees comes as events and results.
+        // The library reports by events and results, and does not print.
         let printing = ["print!(", "println!("].into_iter().filter(|word| tokens.contains(word));
         let of_program = ["clap", "indicatif", "ctrlc"].into_iter().filter(|word| names(&file.code, word));
-        // A browser has other clocks and threads, and nothing in it may wait.
+        // Clocks, threads and waiting are in one file each, because a browser has other ones.
         let of_host =
             ["std::thread", "std::time::Instant", "time::{Duration,Instant", "pollster"].into_iter();
         let of_host = of_host.filter(|word| {
@@ -267,7 +267,7 @@ fn files_fit_in_a_head() {
     assert!(long.is_empty(), "{long:?}");
 }
 
-/// Each shader has an op of the same name, which names it, and no shader is outside the program.
+/// Each shader file is listed in the program, and has an op of the same name.
 #[test]
 fn shaders_and_ops_have_one_stem() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -279,7 +279,7 @@ fn shaders_and_ops_have_one_stem() {
     let listed: BTreeSet<String> = parsec_nas::kernel::SOURCES.iter().map(|s| s.name.to_owned()).collect();
     assert_eq!(stems("shaders", "wgsl"), listed);
     let ops = stems("src/ops", "rs");
-    // One file each for two small kernels: nodes and views, and the heads; `sgd` is the optimiser's.
+    // The ops of these shaders are in files with other names, such as `elementwise`, `head` and `optimizer`.
     let elsewhere = ["apply", "node", "cross_entropy", "global_pool", "linear", "sgd", "fill"];
     for shader in listed.iter().filter(|s| !elsewhere.contains(&s.as_str())) {
         assert!(ops.contains(shader), "shaders/{shader}.wgsl has no src/ops/{shader}.rs");

@@ -15,18 +15,18 @@ mod replay;
 mod search;
 mod space;
 
-/// Choices by their names, separated by commas.
+/// Choices from their names, separated by commas.
 fn choices(names: &str) -> Vec<Choice> {
     names.split(',').map(|name| name.parse().unwrap()).collect()
 }
 
-/// Everything that a layer may be.
+/// All choices of a layer that exist.
 fn all_choices() -> Vec<Choice> {
     let blocks = (1..=8).flat_map(|e| [3, 5, 7].map(|k| Choice::Block { e, k }));
     std::iter::once(Choice::Identity).chain(blocks).collect()
 }
 
-/// Networks of a chain with so many channels, on images of these channels and sides.
+/// The networks of a chain with this number of channels, for images of these channels and sides.
 fn network(
     kind: NetworkKind,
     chain: Chain,
@@ -37,7 +37,7 @@ fn network(
     NetworkSpec { space: Arc::new(chain), kind, in_channels, height, width, n_classes, channels }
 }
 
-/// The network that a fixture is of.
+/// The network of a fixture.
 fn of_fixture(info: &Value) -> NetworkSpec {
     let count = |value: &Value| value.as_u64().unwrap() as usize;
     let stages: Vec<usize> = info["stages"].as_array().unwrap().iter().map(count).collect();
@@ -48,7 +48,7 @@ fn of_fixture(info: &Value) -> NetworkSpec {
     network(kind, chain, count(&info["channels"]), image, count(&info["classes"]))
 }
 
-/// Chains of up to three stages of up to three layers, each with up to so many choices in any order.
+/// Chains of up to three stages of up to three layers. Each chain has up to `n_choices` choices in any order.
 fn any_chain(n_choices: usize) -> impl Strategy<Value = Chain> {
     let stages = prop::collection::vec(1..=3usize, 1..=3);
     (stages, subsequence(all_choices(), 1..=n_choices).prop_shuffle())

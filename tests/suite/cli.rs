@@ -1,4 +1,4 @@
-//! The program from outside: exit codes, what goes to which stream, suggestions.
+//! The program as a process: exit codes, output streams, suggestions.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -64,7 +64,7 @@ fn help_lists_the_commands_and_every_flag() {
     assert_eq!(outcome(&["--version"]).1, concat!("parsec ", env!("CARGO_PKG_VERSION"), "\n"));
 }
 
-/// What each command says about itself, word by word, for a terminal of 100 columns.
+/// The help of each command, for a terminal of 100 columns.
 #[test]
 fn help_is_as_it_was() {
     let help = |args: &[&str]| {
@@ -72,7 +72,7 @@ fn help_is_as_it_was() {
         let out = command.args(args).arg("--help").env("COLUMNS", "100").env_remove("PARSEC_DEVICE").output();
         let (code, out, err) = text(out.unwrap());
         assert_eq!((code, err.as_str()), (0, ""), "{args:?}");
-        // Windows names the program by its file.
+        // On Windows the name of the program is the name of its file.
         out.replace("parsec.exe", "parsec").replace("\r\n", "\n")
     };
     golden::check("help.txt", &help(&[]));
@@ -190,7 +190,7 @@ fn show_tells_the_prior_of_a_run() {
     let (_, genotype, _) = outcome(&["show", GENOTYPE]);
     run.write("genotype.txt", genotype.lines().find(|l| l.contains("Genotype(")).unwrap().as_bytes())
         .unwrap();
-    // Without a checkpoint, what there is.
+    // Without a checkpoint the genotype is shown, but not the prior.
     let (code, out, err) = text(parsec(folder.path(), &["show", "run"]));
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("Genotype(") && err.contains("the prior is not shown"), "{out}{err}");
@@ -207,7 +207,8 @@ fn show_tells_the_prior_of_a_run() {
     assert!(std::fs::read_to_string(folder.path().join("cells.svg")).unwrap().contains("<svg"));
 }
 
-/// Mesa's drivers complain where no folder for sockets is named. Nothing here is shown on a screen.
+/// Mesa's drivers complain if no folder for sockets is named. This program shows nothing on a screen and needs no such
+/// folder.
 #[test]
 fn drivers_do_not_complain_about_a_session() {
     for value in [None, Some(""), Some("relative")] {
@@ -221,7 +222,8 @@ fn drivers_do_not_complain_about_a_session() {
     }
 }
 
-/// A flag takes its value in one word; a value by itself is read as the name of a file.
+/// The value of a flag with an optional value must be in the same word (`--flip=false`). A separate word is read as the
+/// name of a file.
 #[test]
 fn a_value_by_itself_and_a_warm_up_of_all_steps_are_refused() {
     let (code, out, err) = outcome(&["search", "--flip", "false"]);

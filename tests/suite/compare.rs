@@ -1,4 +1,4 @@
-//! `parsec compare` from outside, on a folder of small images; its statistics on numbers made by hand.
+//! `parsec compare` as a process, on a folder of small images; its statistics on numbers made by hand.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ cutout = 0
 threads = 1
 "#;
 
-/// With 40 images of 8x8 pixels in two classes, and the file of a comparison.
+/// A folder with 40 images of 8x8 pixels in two classes, and with the file of a comparison.
 pub fn place(config: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
     for (class, name) in ["blue", "red"].iter().enumerate() {
@@ -79,7 +79,7 @@ pub fn parsec(folder: &Path, args: &str) -> (i32, String, String) {
     (out.status.code().unwrap_or(-1), utf8(out.stdout), utf8(out.stderr))
 }
 
-/// When each file of the runs under `folder` was last written.
+/// Adds the time at which each file of the runs under `folder` was last written.
 fn written(folder: &Path, out: &mut BTreeMap<PathBuf, SystemTime>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -100,7 +100,7 @@ fn a_comparison_from_its_start_to_its_table() {
     let folder = place.path();
     let compare = "compare c.toml --run all --json -q";
 
-    // Killed in the middle of its search.
+    // The comparison is killed in the middle of its first search.
     let mut child = command(folder, compare).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let (started, metrics) = (Instant::now(), folder.join("all/parsec-1/search/metrics.jsonl"));
     while std::fs::metadata(&metrics).map_or(0, |m| m.len()) == 0 {
@@ -135,7 +135,7 @@ fn a_comparison_from_its_start_to_its_table() {
     assert_eq!((&searched["genotype"], &searched["steps"]), (&told["runs"][0]["genotype"], &12.into()));
     assert!(told["runs"][0]["search_seconds"].as_f64().unwrap() > 0.0);
     assert_eq!(told["runs"][0]["arena_bytes"], searched["arena_bytes"]);
-    // Nothing is searched at random: the draw is that of the search with the same seed.
+    // The method `random` needs no search: its architecture is the draw of a search with the same seed.
     assert!(!folder.join("all/random-1/search").exists());
     assert_eq!(told["runs"][1]["search_seconds"], 0.0);
     let text = std::fs::read_to_string(folder.join("all/comparison.txt")).unwrap();
@@ -155,11 +155,11 @@ fn a_comparison_from_its_start_to_its_table() {
     assert_eq!(code, 0, "{err}");
     let drawn: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(drawn["genotype"], told["runs"][1]["genotype"]);
-    // The runs are runs like any other.
+    // The runs of a comparison are ordinary runs.
     let (code, out, err) = parsec(folder, "show all/parsec-1/search");
     assert!(code == 0 && out.contains("Genotype("), "{err}");
 
-    // Again: nothing is run, the same table.
+    // The same command again runs nothing and gives the same table.
     let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
     written(&folder.join("all"), &mut before);
     assert_eq!(parsec(folder, compare).0, 0);
@@ -167,7 +167,7 @@ fn a_comparison_from_its_start_to_its_table() {
     assert_eq!(before, after);
     assert_eq!(file, std::fs::read(folder.join("all/comparison.json")).unwrap());
 
-    // A training that is not over is gone on with, to the same table.
+    // An unfinished training is continued, and the table is the same.
     let training = folder.join("all/random-1/train");
     std::fs::remove_file(training.join("result.json")).unwrap();
     std::fs::remove_dir_all(training.join("checkpoints/step-00000002")).unwrap();
@@ -175,7 +175,7 @@ fn a_comparison_from_its_start_to_its_table() {
     assert_eq!(code, 0, "{err}");
     assert_eq!(file, std::fs::read(folder.join("all/comparison.json")).unwrap());
 
-    // A seed more and a method less: only what is new is run.
+    // With one seed more and one method less only the new runs are started.
     let more =
         CONFIG.replace("\"parsec\", \"random\"", "\"random\"").replace("seeds = [1]", "seeds = [1, 2]");
     std::fs::write(folder.join("c.toml"), more).unwrap();
@@ -190,7 +190,7 @@ fn a_comparison_from_its_start_to_its_table() {
     assert_eq!(told["runs"][0]["genotype"], drawn["genotype"]);
     assert!(folder.join("all/parsec-1/search").exists() && folder.join("all/random-2/train").exists());
 
-    // Another configuration is another comparison.
+    // A folder with another configuration is refused.
     for (from, to, key) in [
         ("steps = 12", "steps = 4", "`search.steps`"),
         ("auxiliary = 0", "auxiliary = 0.4", "`train.auxiliary`"),
@@ -201,7 +201,7 @@ fn a_comparison_from_its_start_to_its_table() {
         let (code, _, err) = parsec(folder, compare);
         assert!(code == 2 && err.contains(key) && err.contains("all"), "{to}: {err}");
     }
-    // So is what is no comparison.
+    // A folder that holds no comparison is refused.
     std::fs::write(folder.join("c.toml"), CONFIG).unwrap();
     let (code, _, err) = parsec(folder, "compare c.toml --run all/parsec-1/search");
     assert!(code == 2 && err.contains("a run"), "{err}");
@@ -215,7 +215,7 @@ fn told_to_stop_a_comparison_saves_its_run_and_goes_on() {
     if !super::gpu::has_gpu() {
         return;
     }
-    // So many steps that it cannot be over before it is told.
+    // With this number of steps the search cannot end before the signal arrives.
     let config =
         CONFIG.replace("[\"parsec\", \"random\"]", "[\"darts\"]").replace("steps = 12", "steps = 40");
     let place = place(&config);
@@ -287,7 +287,7 @@ fn mean_and_deviation_are_over_the_seeds_of_a_method() {
     assert!(!svg.contains("NaN") && svg.contains("test accuracy"));
 }
 
-/// Percentage points of a table; 97.5 % quantiles of Student's t as the handbooks have them.
+/// The 97.5 % quantiles of Student's t, against the tables of handbooks.
 #[test]
 fn the_quantiles_of_student_s_t() {
     for (df, expected) in [
@@ -347,7 +347,7 @@ fn differences_are_over_the_seeds_that_two_methods_share() {
     );
     assert!(differences(&entries[..3]).is_empty() && differences(&[]).is_empty());
 
-    // The same in rows and columns: means over what the table holds.
+    // The rows have means over the architectures that are in the table.
     let rows = comparison_rows(&entries);
     let spread = |mean, sd| Some(Spread { mean, sd });
     let half = 0.5f64.sqrt();
@@ -361,7 +361,7 @@ fn differences_are_over_the_seeds_that_two_methods_share() {
     let svg = comparison_svg(&entries);
     assert_eq!(svg.matches("<circle").count(), 5 * entries.len() + 2 * 4);
     assert!(!svg.contains("NaN"));
-    // What nothing was trained for has no accuracy.
+    // Without trainings there is no accuracy.
     let searched = entries.map(|entry| Entry { accuracy: None, ..entry });
     assert!(!comparison_text(&searched).contains("accuracy"));
     assert!(differences(&searched).iter().all(|d| d.of == Measure::Published));
@@ -401,7 +401,7 @@ fn a_comparison_by_a_table_of_published_numbers_alone() {
     }
     let place = place(BY_TABLE);
     let folder = place.path();
-    // All but the largest, and one of another space.
+    // The table has all architectures but the largest, and one architecture of another space.
     let texts = ["000", "001", "010", "011", "100", "101", "110", "012"];
     let number = |text: &str| 90.0 + f64::from(u32::from_str_radix(text, 8).unwrap() * 7 % 11) / 4.0;
     let table: Vec<Value> =
@@ -436,7 +436,7 @@ fn a_comparison_by_a_table_of_published_numbers_alone() {
     assert!(told["methods"][3]["published"].is_null() && told["methods"][3].get("accuracy").is_none());
     let differences = told["differences"].as_array().unwrap();
     assert!(differences.iter().all(|d| d["of"] == "published" && d["against"] != "largest"));
-    // What the search with shared weights ends with is in its run.
+    // The architecture of a random search is also in its run folder.
     let of_run = folder.join("all/random_search-2/search/genotype.txt");
     assert_eq!(std::fs::read_to_string(of_run).unwrap().trim(), runs[3]["genotype"]);
     let text = std::fs::read_to_string(folder.join("all/comparison.txt")).unwrap();
@@ -445,7 +445,7 @@ fn a_comparison_by_a_table_of_published_numbers_alone() {
     }
     assert!(!text.contains("accuracy"), "{text}");
 
-    // Again, and with another number of the table: nothing is run.
+    // The same command again runs nothing, and the same command with another number of the table runs nothing either.
     let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
     written(&folder.join("all"), &mut before);
     let (code, again, err) = parsec(folder, "compare c.toml --run all --json");
@@ -460,7 +460,7 @@ fn a_comparison_by_a_table_of_published_numbers_alone() {
     let told: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{code} {e}: {err}"));
     assert_eq!((&told["runs"][7]["published"], &told["runs"][7]["regret"]), (&1.5.into(), &0.0.into()));
 
-    // A table that says nothing of the space, or not what is asked.
+    // Tables without architectures of the space, without a file, and without the number are refused.
     std::fs::write(folder.join("other.json"), r#"[{"genotype": "DARTS_V2", "accuracy": 1}]"#).unwrap();
     for (from, to, code, parts) in [
         ("u.json", "other.json", 1, ["other.json", "architectures of the space macro (stages 1,2"]),
@@ -517,7 +517,7 @@ fn the_file_of_a_comparison_is_checked_as_a_whole() {
         let message = error.to_string();
         assert!(parts.iter().all(|part| message.contains(part)), "{text}: {message}");
     }
-    // What is shipped is one, and its resolved form is the same comparison.
+    // `assets/compare.toml` is read, and its resolved form is the same comparison.
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/compare.toml");
     let shipped = CompareConfig::read(&shipped, None).unwrap();
     assert_eq!((shipped.methods.len(), shipped.seeds.as_slice()), (3, &[0, 1, 2][..]));
@@ -531,7 +531,7 @@ fn the_file_of_a_comparison_is_checked_as_a_whole() {
     let elsewhere = CompareConfig::read(&path, Some("folder:x")).unwrap();
     assert_eq!(elsewhere.data, "folder:x");
     assert_eq!(elsewhere.first_difference(&shipped).unwrap().unwrap()[0], "data");
-    // Published numbers change no run; trainings may be added to searches, and not be left out again.
+    // Published numbers change no run. Trainings may be added to a comparison of searches, but not be removed again.
     let judged =
         |rest: &str| read(&format!("methods = [\"darts\", \"largest\"]\nseeds = [0]\n{rest}")).unwrap();
     let (by_table, both) = (judged("table = \"t.json\"\ntrain = false"), judged("[train]\nsteps = 7"));
@@ -549,7 +549,7 @@ fn the_file_of_a_comparison_is_checked_as_a_whole() {
     assert_eq!(by_table.first_difference(&both).unwrap().unwrap()[0], "train");
     assert_eq!(judged("[train]\nsteps = 8").first_difference(&both).unwrap().unwrap()[0], "train.steps");
     assert_eq!(judged("[search]\nlr = 0.5").first_difference(&by_table).unwrap().unwrap()[0], "search.lr");
-    // What one method has of its own is no difference to a comparison without it.
+    // The settings of a method do not matter if only one of the comparisons has the method.
     let own =
         |of: &str, lr: f64| read(&format!("methods = [\"{of}\"]\nseeds = [0]\n[darts]\nlr = {lr}")).unwrap();
     assert_eq!(own("parsec", 0.1).first_difference(&own("parsec", 0.2)).unwrap(), None);

@@ -1,4 +1,4 @@
-//! Flags, a TOML file and the presets → a resolved configuration; everything that can be wrong with them.
+//! Flags, a TOML file and the presets → a resolved configuration, and all errors of a configuration.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ fn file(folder: &TempDir, text: &str) -> PathBuf {
     path
 }
 
-/// The message of the usage error that the TOML `text` gives.
+/// The message of the usage error for the TOML `text`.
 fn error_of(text: &str) -> String {
     let folder = TempDir::new().unwrap();
     let error = Config::resolve(Some(&file(&folder, text)), &Table::new()).unwrap_err();
@@ -50,7 +50,7 @@ fn without_arguments_the_embedded_preset() {
     assert_eq!((config.algorithm.warmup, config.algorithm.train_weights), (0.5, TrainWeights::Uniform));
 }
 
-/// What 0.1 did, and what the source says.
+/// `--paper` has the settings of the paper, which version 0.1 used.
 #[test]
 fn with_paper_the_source_s_algorithm() {
     let config = Config::paper().unwrap();
@@ -85,16 +85,16 @@ fn with_paper_the_source_s_algorithm() {
         let text = error.to_string();
         assert!(error.exit_code() == 2 && text.contains(key) && text.contains("paper"), "{text}");
     }
-    // All paths at once draw nothing: the method is that of its own source.
+    // `darts` draws nothing, so its settings are those of its own source.
     let darts = Config::resolve(None, &flags(&[("method", "darts".into())])).unwrap();
     assert_eq!((darts.algorithm.warmup, darts.prior.prior_lr, darts.algorithm.paper), (0.0, 0.25, false));
 }
 
-/// Rates that nobody says follow the length: in a file, by a flag, in epochs.
+/// Rates that the user does not give follow from the length, which is in a file, in a flag or in epochs.
 #[test]
 fn rates_follow_from_the_length() {
     let config = |list: &[(&str, Value)]| Config::resolve(None, &flags(list)).unwrap();
-    // 0.35 over the root of the steps after the warm-up.
+    // The rate of π is 0.35 over the root of the number of steps after the warm-up.
     let short = config(&[("steps", 450.into())]);
     assert_eq!((short.sgd.lr, short.prior.prior_lr), (0.1, 0.023));
     let long = config(&[("steps", 20_000.into())]);
@@ -108,7 +108,7 @@ fn rates_follow_from_the_length() {
     assert_eq!((epochs.length.steps, epochs.sgd.lr, epochs.prior.prior_lr), (8000, 0.04, 0.3));
     assert_eq!(epochs.search_batch(), 256);
 
-    // What a program sets between the two is its own.
+    // A rate that a program sets before the length is known is kept.
     let mut set = config(&[("data", "cifar10:x".into()), ("epochs", 10.into())]);
     set.sgd.lr = 0.5;
     set.resolve_for(800 * 64, 25_000, 32);
@@ -148,15 +148,15 @@ fn a_warm_up_is_said_once_and_is_not_everything() {
         let text = resolve(&[(key, value.into())]).unwrap_err().to_string();
         assert!(text.contains(key) && text.contains("0 to 0.99"), "{text}");
     }
-    // A rate that follows from the length is no lower than the last one.
+    // A rate that follows from the length is at least `lr_min`.
     let mut long = resolve(&[("epochs", 50.into()), ("lr_min", 0.05.into())]).unwrap();
     long.resolve_for(50_000, 50_000, 32);
     assert_eq!(long.sgd.lr, 0.05);
-    // A single child is its own mean.
+    // With the baseline `mean` a single child would never move π.
     let text = resolve(&[("samples", 1.into())]).unwrap_err().to_string();
     assert!(text.contains("samples") && text.contains("--baseline none"), "{text}");
     assert!(resolve(&[("samples", 1.into()), ("paper", true.into())]).is_ok());
-    // A run that began with one goes on.
+    // A resolved configuration with one child is still accepted, so that older runs continue.
     let folder = TempDir::new().unwrap();
     let two = resolve(&[("samples", 2.into())]).unwrap().to_toml().unwrap();
     let one = Config::read_resolved(&file(&folder, &two.replace("samples = 2", "samples = 1"))).unwrap();
@@ -223,13 +223,13 @@ fn the_resolved_form_names_every_key_and_round_trips() {
     assert_eq!(again.to_toml().unwrap(), text);
     assert_eq!(again.algorithm.primitives, [Primitive::SkipConnect, Primitive::None]);
 
-    // Keys that do not go together are of a file too.
+    // An error about two keys that do not fit together names the file too.
     std::fs::write(&path, text.replace("\nlr_min = ", "\nlr_min = 5")).unwrap();
     let error = Config::read_resolved(&path).unwrap_err().to_string();
     assert!(error.contains("config.toml: `lr_min`"), "{error}");
 }
 
-/// K is a number or a rule; each form is read from text and from a file, and written as it was given.
+/// K is a number or a rule. Each form is read from text and from a file, and is written as it was given.
 #[test]
 fn samples_are_an_integer_or_a_share_of_the_entropy() {
     let folder = TempDir::new().unwrap();
@@ -309,7 +309,7 @@ fn every_key_of_the_list_is_a_key_of_the_configuration() {
     let table = config.unwrap().to_table().unwrap();
     let listed: std::collections::BTreeSet<&str> = keys(Config::CONCERNS).map(|k| k.name).collect();
     let mut named: std::collections::BTreeSet<&str> = table.keys().map(String::as_str).collect();
-    // What only cells have is not in the resolved form of a chain.
+    // The resolved form of a chain leaves out the settings that only cells have.
     named.extend(["epochs", "layers", "primitives"]);
     assert_eq!(listed, named);
 }
@@ -408,7 +408,7 @@ fn a_resolved_file_without_a_key_is_refused() {
     assert!(Config::read_resolved(&path).unwrap_err().to_string().contains("momentum"));
 }
 
-/// The reference of the settings is made of their declarations; `UPDATE_EXPECT=1` writes it anew.
+/// `docs/settings.md` is made from the declarations of the settings. `UPDATE_EXPECT=1` writes the page again.
 #[test]
 fn the_reference_of_settings_is_that_of_their_declarations() {
     let cells = |table: Table| move |key: &str| table.get(key).map(Value::to_string);
@@ -476,7 +476,7 @@ fn the_reference_of_settings_is_that_of_their_declarations() {
     expect_test::expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md")].assert_eq(&text);
 }
 
-/// How often something is done has words; 0 is what it was before there were.
+/// Intervals have words. 0 has the meaning that it had before these words existed.
 #[test]
 fn zero_is_read_as_before_there_were_words() {
     let zero = flags(&[("eval_every", 0.into()), ("checkpoint_every", 0.into())]);
@@ -499,7 +499,7 @@ fn zero_is_read_as_before_there_were_words() {
     assert!(never.contains("end, epoch, or a number of steps"), "{never}");
 }
 
-/// A configuration that a run wrote can be the file of another search; what does not belong into a file says so.
+/// The configuration of a run can be the file of another search. Keys that do not belong into a file are errors.
 #[test]
 fn a_resolved_configuration_starts_another_search() {
     let folder = TempDir::new().unwrap();

@@ -1,4 +1,5 @@
-//! `parsec consensus` from outside: the prior that it makes, who takes it, and what it refuses.
+//! `parsec consensus` as a process: the prior that it makes, the commands that accept the result, and the runs that it
+//! refuses.
 
 use std::path::Path;
 
@@ -16,7 +17,7 @@ const CHAIN: &str = "--space macro --stages 1,2 --choices identity,mb1_k3,mb3_k3
 const DATA: &str =
     "--data folder:images --size 8 --channels 4 --batch 4 --threads 1 --crop-pad 0 --steps 1 -q";
 
-/// Settings of a search of chains, and some of them otherwise.
+/// The configuration of a search of chains, with the settings of `other` changed.
 fn config(other: Table) -> Config {
     let mut flags = toml::toml! {
         space = "macro"
@@ -29,7 +30,7 @@ fn config(other: Table) -> Config {
     Config::resolve(None, &flags).unwrap()
 }
 
-/// A finished search with the prior of these logits, one slot after the other.
+/// Writes a finished search whose prior has these logits, one slot after the other.
 fn search(folder: &Path, name: &str, config: &Config, logits: &[f64]) -> Prior {
     let space = config.space().unwrap();
     let prior = Prior::uniform(&*space);
@@ -90,7 +91,7 @@ fn the_consensus_is_the_mean_of_the_log_probabilities() {
     }
     assert_eq!(result["genotype"], space.print(&pooled.mode()));
     assert_eq!(result["genotype"], "011");
-    // 020 agrees in one of three layers, 011 in all, 211 in two.
+    // The consensus is 011. The mode 020 agrees in one of three layers, 011 in three, 211 in two.
     assert!((result["agreement"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-15, "{result}");
     assert_eq!(result["entropy"]["layers"].as_f64(), Some(pooled.entropy()[0]));
     for ((member, name), text) in
@@ -110,7 +111,7 @@ fn the_consensus_is_the_mean_of_the_log_probabilities() {
         assert!(run.file(name).is_file(), "{name}");
     }
 
-    // The order of the runs changes rounding only, and a folder that is taken stays as it is.
+    // The order of the runs changes only the rounding, and an existing folder is refused and stays unchanged.
     assert_eq!(json(folder, "consensus c b a --run other --json -q")["genotype"], "011");
     let (code, _, err) = parsec(folder, "consensus a b --run all");
     assert!(code == 2 && err.contains("--run all"), "{err}");
@@ -153,7 +154,7 @@ fn a_consensus_is_shown_trained_and_searched_on_but_has_no_weights() {
     }
     let (code, _, err) = parsec(folder, "eval all");
     assert!(code == 1 && err.contains("train --genotype all"), "{err}");
-    // As if it had been ended before its last file.
+    // The folder is now as if the command had been killed before its last file.
     let result = std::fs::read(folder.join("all/result.json")).unwrap();
     std::fs::remove_file(folder.join("all/result.json")).unwrap();
     let (code, _, err) = parsec(folder, "resume all");
@@ -176,7 +177,8 @@ fn a_consensus_is_shown_trained_and_searched_on_but_has_no_weights() {
     assert!(code == 1 && err.contains("a consensus, which has a prior only"), "{err}");
 }
 
-/// Where the searches choose by their children, the consensus chooses by the children of all; its prior is the mean as ever.
+/// If all searches choose by their children, the consensus chooses by the children of all searches. Its prior is still
+/// the mean.
 #[test]
 fn the_children_of_all_searches_choose() {
     let place = place("");
@@ -195,7 +197,7 @@ fn the_children_of_all_searches_choose() {
         std::fs::write(folder.join(name).join("metrics.jsonl"), (1..40).map(step).collect::<String>())
             .unwrap();
     };
-    // One that has seen nothing has no say, so that the mode of the prior is taken.
+    // The search `c` has no children in its metrics, so that the mode of the pooled prior is taken.
     metrics("a", 2);
     metrics("b", 2);
     let (code, out, err) = parsec(folder, "consensus a b c --run mode --json");
@@ -203,7 +205,7 @@ fn the_children_of_all_searches_choose() {
     let result: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&result["genotype"], &result["mode"]), (&json!("011"), &json!("011")));
     assert_eq!(result["chosen_by"], "mode");
-    // Two of three have 2 as the best of the first layer.
+    // In two of three searches the choice 2 is the best of the first layer.
     metrics("c", 0);
     let result = json(folder, "consensus a b c --run all --json");
     assert_eq!((&result["genotype"], &result["mode"]), (&json!("220"), &json!("011")));
@@ -238,7 +240,7 @@ fn runs_that_have_no_prior_in_common_are_refused() {
     RunDir::create(&folder.join("begun"), &running, &Manifest::new(&running).unwrap()).unwrap();
     let (code, _, err) = parsec(folder, "consensus a b --run one");
     assert_eq!(code, 0, "{err}");
-    // π of cells says nothing of how many there are.
+    // π of cells does not depend on the number of cells.
     search(folder, "deeper", &Config::resolve(None, &toml::toml! { layers = 5 }).unwrap(), &logits);
     let (code, _, err) = parsec(folder, "consensus cells deeper --run depths");
     assert_eq!(code, 0, "{err}");
@@ -264,7 +266,8 @@ fn runs_that_have_no_prior_in_common_are_refused() {
     }
 }
 
-/// What a search ends with at random is no mode: the run's own result stands beside the consensus.
+/// A search with `method = "random"` ends with a draw, not with the mode. The consensus lists this draw as the result
+/// of the run.
 #[test]
 fn runs_that_are_not_over_and_other_data_are_told() {
     let place = place("");

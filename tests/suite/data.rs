@@ -1,4 +1,4 @@
-//! Every data source good and damaged, and batches as pure functions of the step.
+//! Every data source with good and with damaged files, and batches as pure functions of the step.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,8 @@ fn load_dir(kind: &str, dir: &Path) -> Result<Dataset, Error> {
     load(&format!("{kind}:{}", dir.display()), &LoadOptions::default())
 }
 
-/// Fails unless loading gives a file error at `file` (its end) and `offset`, whose text holds `words`.
+/// Checks that loading gave a file error with a path that ends with `file`, at offset `at`, and with all `words` in its
+/// text.
 #[track_caller]
 fn assert_file_error(result: Result<Dataset, Error>, file: &str, at: Option<u64>, words: &[&str]) {
     let error = result.expect_err("damaged data were accepted");
@@ -74,7 +75,7 @@ fn the_embedded_set_is_balanced_real_and_small() {
         for class in 0..10 {
             assert_eq!(part.labels.iter().filter(|&&label| label == class).count(), each);
         }
-        // Evaluation takes batches in file order: no stretch of them may lack classes.
+        // Evaluation takes batches in file order, so no stretch of the images may lack classes.
         for stretch in part.labels.chunks(100) {
             let mut classes = stretch.to_vec();
             classes.sort_unstable();
@@ -85,7 +86,7 @@ fn the_embedded_set_is_balanced_real_and_small() {
     // Fashion-MNIST's published statistics over its 60,000 images.
     let norm = Normalisation::of(&data.train);
     assert!((norm.mean[0] - 0.2860).abs() < 0.005 && (norm.std[0] - 0.3530).abs() < 0.005, "{norm:?}");
-    // No held-out image is a training image.
+    // No image is both a training image and a held-out image.
     let train: std::collections::BTreeSet<&[u8]> = (0..data.train.n).map(|i| data.train.image(i)).collect();
     let shared = (0..data.test.n).filter(|&i| train.contains(data.test.image(i))).count();
     assert!(shared <= 2, "{shared} images in both parts");
@@ -228,7 +229,7 @@ fn damaged_gzip_is_a_file_error_and_a_bomb_is_not_unpacked() {
     };
     packed(&|_| ()).unwrap();
     assert!(matches!(packed(&|b| b.truncate(b.len() / 2)), Err(Error::File { offset: Some(_), .. })));
-    // A wrong checksum: all of the content came out before it showed.
+    // A wrong checksum is found after all of the content was read.
     let flip = |b: &mut Vec<u8>| {
         let crc = b.len() - 6;
         b[crc] ^= 1;
@@ -361,7 +362,7 @@ fn an_image_folder_loads_resized_with_every_fifth_image_held_out() {
         &["pixels"],
     );
 
-    // The same pictures laid out with parts of their own.
+    // The same pictures in the sub-folders `train` and `test`.
     let parts = TempDir::new().unwrap();
     fs::create_dir(parts.path().join("train")).unwrap();
     for class in ["cat", "dog"] {
@@ -416,7 +417,7 @@ fn damaged_image_folders_are_named() {
 }
 
 fn jpeg_len(dir: &TempDir) -> u64 {
-    // The file is under change when this is asked: encode the same picture again.
+    // The file itself may be damaged at this point, so the same picture is encoded again.
     let copy = dir.path().join(".copy.jpeg");
     png(&copy, 40, 8, [0, 0, 251]);
     fs::metadata(copy).unwrap().len()
@@ -450,7 +451,7 @@ proptest! {
         let _ = parse_idx_labels(path, &bytes);
         let _ = parse_cifar(&CIFAR10, path, &bytes);
         let _ = parse_cifar(&CIFAR100, path, &bytes);
-        // Behind a good magic number, and behind gzip's.
+        // The damaged bytes also follow a good magic number, and the magic number of gzip.
         for magic in [0x803u32, 0x801] {
             let file = [magic.to_be_bytes().as_slice(), &dims, &bytes].concat();
             let _ = parse_idx_images(path, &file);
@@ -481,7 +482,7 @@ fn tiny(n: usize) -> Arc<Dataset> {
     Arc::new(Dataset { train: images(n), test: images(5), ..base })
 }
 
-/// Shows bytes as they are.
+/// The normalisation that leaves bytes unchanged.
 fn raw(channels: usize) -> Normalisation {
     Normalisation { mean: vec![0.0; channels], std: vec![1.0 / 255.0; channels] }
 }
@@ -585,7 +586,8 @@ fn the_remainder_of_an_epoch_is_dropped_and_large_batches_are_refused() {
     assert_usage(new(8, &Normalisation { mean: vec![0.0; 2], std: vec![1.0, 0.0] }), &["positive"]);
 }
 
-/// All images that crop (shift by `dy`, `dx` with black outside) and mirror make of `image`, by name.
+/// All results of crop (a shift by `dy` and `dx` with a black border) and mirror on `image`, with the shifts and the
+/// mirroring.
 fn variants(image: &[u8], pad: isize) -> BTreeMap<Vec<u8>, (isize, isize, bool)> {
     let mut out = BTreeMap::new();
     for dy in -pad..=pad {
@@ -606,7 +608,7 @@ fn variants(image: &[u8], pad: isize) -> BTreeMap<Vec<u8>, (isize, isize, bool)>
 
 #[test]
 fn augmentation_is_crop_with_black_border_and_mirror() {
-    // Bytes from 1 up, so that black comes only from the border.
+    // No byte is 0, so that black comes only from the border.
     let pixels: Vec<u8> = (1..=24).collect();
     let images = Images {
         n: 2,
@@ -633,7 +635,7 @@ fn augmentation_is_crop_with_black_border_and_mirror() {
             *seen.entry(known[&bytes]).or_default() += 1;
         }
     }
-    // 1800 draws over 18 equally likely outcomes: 100 each, standard deviation 9.7.
+    // 1800 draws over 18 equally likely outcomes give 100 each, with a standard deviation of 9.7.
     assert_eq!(seen.len(), 18);
     assert!(seen.values().all(|&n| (55..145).contains(&n)), "{seen:?}");
 }
@@ -691,7 +693,7 @@ fn a_batch_depends_on_seed_step_and_part_only() {
 
 #[test]
 fn the_two_parts_are_augmented_independently() {
-    // Equal images: batches can differ by augmentation alone.
+    // All images are equal, so that batches can differ only by augmentation.
     let images = Images { pixels: noise(24, 1).repeat(20), ..tiny(20).train.clone() };
     let data = Arc::new(Dataset { train: images, ..(*tiny(20)).clone() });
     let pixels = |part, step| source(&data, part, 10, Augment::default()).batch(step).images;
@@ -719,7 +721,8 @@ fn evaluation_takes_file_order_and_joins_the_remainder() {
     assert_usage(eval_batches(&data.train, &raw(2), 0).map(|_| ()), &["--batch"]);
 }
 
-/// Folders lie class by class: a batch of one class would have statistics that say nothing of the others.
+/// Images of folders are sorted by class. The statistics of a batch of one class would not fit the other classes, so
+/// the images are mixed.
 #[test]
 fn batches_are_mixed_where_classes_lie_apart() {
     let mut data = Dataset::clone(&tiny(23));
@@ -730,7 +733,7 @@ fn batches_are_mixed_where_classes_lie_apart() {
     let mut labels: Vec<u16> = batches.iter().flat_map(|b| b.labels.iter().map(|&l| l as u16)).collect();
     labels.sort_unstable();
     assert_eq!(labels, data.train.labels, "every image once");
-    // The first of them, in the same order.
+    // The first images come in the same order.
     let first =
         |n: usize| -> Vec<Batch> { first_mixed_batches(&data.train, &raw(2), 5, n).unwrap().collect() };
     let joined = |batches: &[Batch]| -> (Vec<f32>, Vec<u32>) {
@@ -745,7 +748,7 @@ fn batches_are_mixed_where_classes_lie_apart() {
     }
     assert_eq!(first(23), batches);
 
-    // Where they lie in any order that stays.
+    // Images that are not sorted by class keep their order.
     data.train.labels.swap(0, 22);
     let mixed: Vec<Batch> = mixed_batches(&data.train, &raw(2), 5).unwrap().collect();
     let plain: Vec<Batch> = eval_batches(&data.train, &raw(2), 5).unwrap().collect();
@@ -815,7 +818,7 @@ fn a_panicking_data_thread_is_an_error_and_not_a_hang() {
 
 #[test]
 fn augmenting_is_fast_enough_to_hide_behind_the_gpu() {
-    // Loose by a factor of ten or more, for loaded machines: it only catches a blunder.
+    // The bound is loose by a factor of ten or more, because the machine may be busy. It finds only gross errors.
     let data = Arc::new(load("embedded", &LoadOptions::default()).unwrap());
     let norm = Normalisation::of(&data.train);
     let all = (0..data.train.n as u32).collect();

@@ -1,6 +1,6 @@
-//! The documents: their commands run, their flags and settings exist, their links lead somewhere.
+//! The documents: their commands run, and their flags, their settings and the files of their links exist.
 //!
-//! A command is run as it stands but for its size: the length, extents and data of a search or training are made small.
+//! A command is run as it is written, except that the length, extents and data of a search or training are made small.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// README and the pages of `docs`: path from the root, and text.
+/// README, ARCHITECTURE and the pages of `docs`: path from the root, and text.
 fn pages() -> Vec<(PathBuf, String)> {
     let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|e| e.unwrap().path());
     let mut paths: Vec<PathBuf> = docs.filter(|p| p.extension().is_some_and(|e| e == "md")).collect();
@@ -29,7 +29,7 @@ fn pages() -> Vec<(PathBuf, String)> {
     paths.into_iter().map(page).collect()
 }
 
-/// The lines of the blocks marked `sh`, without comments, continued lines joined.
+/// The lines of the blocks marked `sh`, without comments. Continued lines are joined.
 fn commands(text: &str) -> Vec<String> {
     let mut out = Vec::new();
     let mut blocks = text.split("```");
@@ -46,7 +46,7 @@ fn commands(text: &str) -> Vec<String> {
     out
 }
 
-/// What stands in single backquotes outside of blocks.
+/// The texts in single backquotes outside of blocks.
 fn inline_code(text: &str) -> Vec<String> {
     let outside: String = text.split("```").step_by(2).collect();
     outside.split('`').skip(1).step_by(2).map(|code| code.replace('\n', " ")).collect()
@@ -106,7 +106,7 @@ fn every_flag_that_is_named_exists() {
 fn every_setting_that_is_named_exists() {
     let mut known: BTreeSet<&str> =
         keys(Config::CONCERNS).chain(keys(TrainConfig::CONCERNS)).map(|k| k.name).collect();
-    // Of a comparison.
+    // These are the settings of a comparison.
     known.extend(["methods", "seeds", "table", "key", "train", "search", "name_with_underscores"]);
     let mut wrong = Vec::new();
     for (path, text) in pages() {
@@ -138,7 +138,7 @@ fn every_link_leads_somewhere() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// A command with its size made small: flags that are there lose their value to these.
+/// The command with a small size. The values of the flags that set the size are replaced.
 fn smaller(mut words: Vec<String>) -> Vec<String> {
     let is_chain = words
         .iter()
@@ -182,7 +182,7 @@ fn smaller(mut words: Vec<String>) -> Vec<String> {
     words
 }
 
-/// Where the commands run: a search and a training, photographs in folders, tables.
+/// A folder in which the commands run. It has a search, a training, photographs in folders, and tables.
 fn place() -> TempDir {
     let place = TempDir::new().unwrap();
     let folder = place.path();
@@ -223,7 +223,7 @@ fn place() -> TempDir {
     place
 }
 
-/// Commands that take minutes whatever their size; `.ci/run` runs the first.
+/// Commands that always take minutes. `.ci/run` runs the first one.
 const LONG: &[&str] = &["selftest"];
 
 #[test]
@@ -249,7 +249,7 @@ fn every_command_runs() {
     assert!(n_run > 15, "{n_run} commands");
 }
 
-/// What is wrong with a command of the program, which is run.
+/// Runs a command of the program and returns the error, if there is one.
 fn parsec(folder: &Path, line: &str, words: &[String]) -> Option<String> {
     if let Err(e) = Cli::try_parse_from(line.split_whitespace()) {
         return Some(e.to_string());
@@ -266,7 +266,7 @@ fn parsec(folder: &Path, line: &str, words: &[String]) -> Option<String> {
     (!out.status.success()).then(|| String::from_utf8_lossy(&out.stderr).into_owned())
 }
 
-/// Whether what another program is asked for is there.
+/// Checks that the files exist that a command of another program names.
 fn other(program: &str, words: &[String]) -> Result<(), String> {
     let there =
         |file: &str| if root().join(file).exists() { Ok(()) } else { Err(format!("{file} is not there")) };

@@ -1,7 +1,8 @@
-//! Trained networks as files: safetensors and back, the ONNX graph's structure, the Python text, the command.
+//! Exports of trained networks: safetensors written and read again, the structure of the ONNX graph, the Python text,
+//! the command.
 //!
-//! That PyTorch, ONNX's checker and onnxruntime accept them and give the same logits is checked by
-//! `tests/pytorch/check_export.py`.
+//! `tests/pytorch/check_export.py` checks that PyTorch, ONNX's checker and onnxruntime accept the files and give the
+//! same logits.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ mod command;
 pub mod onnx;
 mod python;
 
-/// A network of 3 cells with numbers that differ from place to place; variances are positive.
+/// A network of 3 cells. Its numbers differ from place to place, and its variances are positive.
 pub(super) fn trained(genotype: &Genotype, kind: NetworkKind, stem: StemKind, auxiliary: bool) -> Trained {
     let side = if stem == StemKind::ImageNet { 64 } else { 12 };
     let spec = Cells {
@@ -76,7 +77,7 @@ fn extents(network: &Trained) -> Extents {
     Extents { space, kind: spec.kind, channels: spec.channels, size: [spec.height, spec.width] }
 }
 
-/// A small final network, the one most tests change.
+/// A small final network. Most tests start from it.
 fn small() -> Trained {
     trained(&v2(), NetworkKind::Final, StemKind::Cifar, false)
 }
@@ -106,7 +107,7 @@ fn networks_come_back_from_safetensors_as_they_were() {
     }
 }
 
-/// PyTorch's own state dictionaries, as they are.
+/// State dictionaries that PyTorch wrote are read unchanged.
 #[test]
 fn the_state_dictionaries_of_pytorch_are_read() {
     for (name, stem, side) in [("child_7", StemKind::Cifar, 16), ("child_9", StemKind::ImageNet, 64)] {
@@ -164,7 +165,7 @@ fn the_first_tensor_that_does_not_fit_is_named() {
     assert!(e.contains("classifier.weight"), "{e}");
     let e = read(changed("classifier.weight", Some(Tensor::f32(&[5], vec![0.0; 5])))).unwrap_err();
     assert!(e.contains("2 axes"), "{e}");
-    // One entry of an auxiliary head asks for all of it.
+    // If one entry of an auxiliary head is there, all entries must be there.
     let e =
         read(changed("auxiliary_head.classifier.bias", Some(Tensor::f32(&[5], vec![0.0; 5])))).unwrap_err();
     assert!(e.contains("auxiliary_head.features.2.weight"), "{e}");

@@ -1,7 +1,8 @@
-//! Faults, injected on purpose: after each, nothing is half written and the run ends with the bits of an unbroken one.
+//! Faults that are injected on purpose. After each fault nothing is half written, and the run ends with the bits of an
+//! unbroken run.
 //!
-//! Every fault is a function of how often it is injected and returns a [`Row`]. The suite injects each a few times;
-//! `scripts/faults` injects them often and prints the table.
+//! Every fault is a function that injects the fault a number of times and returns a [`Row`]. The suite injects each
+//! fault a few times. `scripts/faults` injects them often and prints the table.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,14 +19,14 @@ mod disk;
 mod kill;
 mod long;
 
-/// What came of one fault.
+/// The results of injecting one fault.
 #[derive(Debug, Default)]
 struct Row {
     fault: &'static str,
     injected: usize,
-    /// Runs that could not be gone on with.
+    /// Number of runs that could not be resumed.
     lost: usize,
-    /// Runs whose end differs from that of an unbroken one.
+    /// Number of runs that ended with other results than an unbroken run.
     differing: usize,
 }
 
@@ -39,7 +40,7 @@ impl Row {
     }
 }
 
-/// Numbers that look random and are the same every time.
+/// Pseudo-random numbers, the same in every run of the suite.
 pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
@@ -52,13 +53,13 @@ impl Dice {
     }
 }
 
-/// A folder in which runs of the program are made, and the steps of those runs.
+/// A folder for runs of the program, and the number of steps of each run.
 struct Place {
     folder: TempDir,
     steps: u64,
 }
 
-/// What the program is run for.
+/// The kind of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Job {
     Search,
@@ -68,7 +69,7 @@ enum Job {
 const GENOTYPE: &str = "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1), ('skip_connect', 0), ('avg_pool_3x3', 2), ('skip_connect', 1), ('max_pool_3x3', 3), ('skip_connect', 0), ('skip_connect', 0)], normal_concat=[2, 3, 4, 5], reduce=[('skip_connect', 0), ('skip_connect', 1), ('max_pool_3x3', 0), ('skip_connect', 2), ('skip_connect', 3), ('avg_pool_3x3', 1), ('skip_connect', 0), ('skip_connect', 2)], reduce_concat=[2, 3, 4, 5])";
 
 impl Place {
-    /// With 40 images of 8x8 pixels in two classes.
+    /// A folder with 40 images of 8x8 pixels in two classes.
     fn new(steps: u64) -> Self {
         let folder = TempDir::new().unwrap();
         for (class, name) in ["blue", "red"].iter().enumerate() {
@@ -89,7 +90,7 @@ impl Place {
         self.path().join(name)
     }
 
-    /// The arguments that start a run: a checkpoint after every step.
+    /// The arguments that start a run with a checkpoint after every step.
     fn start(&self, job: Job, run: &str) -> Vec<String> {
         let own = match job {
             Job::Search => {
@@ -118,20 +119,20 @@ impl Place {
         self.command(args).spawn().unwrap()
     }
 
-    /// Exit code and standard error.
+    /// Runs the program to its end. Returns the exit code and the standard error.
     fn finish(&self, args: &[String]) -> (i32, String) {
         let out = self.command(args).output().unwrap();
         (out.status.code().unwrap_or(-1), String::from_utf8_lossy(&out.stderr).into_owned())
     }
 
-    /// A run from its start to its end, without any fault.
+    /// Runs a job to its end without any fault, and returns its results.
     fn unbroken(&self, job: Job, name: &str) -> End {
         let (code, err) = self.finish(&self.start(job, name));
         assert_eq!(code, 0, "{err}");
         End::of(&self.run(name))
     }
 
-    /// Goes on with a run to its end and counts in `row` what came of it.
+    /// Resumes a run to its end, and counts in `row` whether it was lost or differs.
     fn resume(&self, name: &str, unbroken: &End, row: &mut Row) {
         let (code, err) = self.finish(&resume(name));
         if code != 0 {
@@ -144,7 +145,7 @@ impl Place {
 }
 
 impl Row {
-    /// Counts a run that ended as it should, or did not.
+    /// Counts the run as differing if its results are not those of an unbroken run.
     fn compare(&mut self, run: &Path, unbroken: &End) {
         if let Some(what) = End::of(run).difference(unbroken) {
             eprintln!("{}: {what} differ", self.fault);
@@ -166,7 +167,7 @@ fn picture(class: usize, seed: u32) -> RgbImage {
     })
 }
 
-/// All that a run leaves, without its times and its place.
+/// The results of a run, without times and paths.
 #[derive(Clone, Debug, PartialEq)]
 struct End {
     metrics: Vec<Value>,

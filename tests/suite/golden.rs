@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use expect_test::expect_file;
 
-/// Lines that a failure shows.
+/// Number of lines that a failure shows.
 const N_SHOWN: usize = 24;
 
-/// As a whole path, so that the suite's binary can be started from anywhere.
+/// The folder as an absolute path, so that the suite's binary can be started from any folder.
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/golden")
 }
 
-/// Fails unless the golden file `name` holds `found`.
+/// Checks that the golden file `name` holds `found`.
 #[track_caller]
 pub fn check(name: &str, found: &str) {
     assert!(found.is_empty() || found.ends_with('\n'), "{name}: the last line has no end");
@@ -27,7 +27,7 @@ pub fn check(name: &str, found: &str) {
     }
 }
 
-/// The lines that differ, with their numbers; of many the first ones, since a whole plan would fill the screen.
+/// The first lines that differ, with their numbers. All lines of a plan would fill the screen.
 fn difference(expected: &str, found: &str) -> Option<String> {
     if expected == found {
         return None;
@@ -50,8 +50,8 @@ fn difference(expected: &str, found: &str) -> Option<String> {
     Some(text)
 }
 
-/// Lines of `old` that are not in `new` (`-`), and the other way round (`+`), in order, by the longest common
-/// subsequence.
+/// Lines of `old` that are not in `new` (`-`), and lines of `new` that are not in `old` (`+`), in order, by the longest
+/// common subsequence.
 fn changed<'a>(old: &[&'a str], new: &[&'a str]) -> Vec<(char, usize, &'a str)> {
     let start = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     let end = old[start..].iter().rev().zip(new[start..].iter().rev()).take_while(|(a, b)| a == b).count();
@@ -85,11 +85,11 @@ fn a_difference_names_its_lines_and_shows_both_sides() {
     let text = difference("a\nb\nc\nd\n", "a\nx\ny\nc\ne\n").unwrap();
     assert!(text.starts_with("differs: 2 lines less, 3 lines more."), "{text}");
     assert!(text.ends_with("\n-    2  b\n+    2  x\n+    3  y\n-    4  d\n+    5  e\n"), "{text}");
-    // A line that is there twice is shown once as new.
+    // If a line is repeated once more, one new line is shown.
     assert!(difference("a\na\n", "a\na\na\n").unwrap().ends_with("\n+    3  a\n"));
     let long: String = (0..100).map(|i| format!("{i}\n")).collect();
     assert!(difference("", &long).unwrap().ends_with("and 76 lines more\n"));
-    // Nothing but the end of the last line.
+    // Only the end of the last line differs.
     assert!(difference("a", "a\n").is_some());
     assert_eq!(expect_file![folder().join("no such file")].data(), "");
 }

@@ -1,4 +1,4 @@
-//! The executor against a shader whose result is obvious, its refusals, and every shader's translations.
+//! The executor on a shader whose result is obvious, the errors of the executor, and the translations of every shader.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,18 +12,18 @@ use parsec_nas::ops::{Array, probe};
 use parsec_nas::selftest::{cases, run};
 use tempfile::TempDir;
 
-/// How the suite opens a device. SwiftShader takes minutes to compile one convolution whose loops are
-/// written out, so there they stay loops.
+/// The options with which the suite opens a device. SwiftShader takes minutes to compile a convolution whose loops are
+/// written out, so its kernels are compiled as they are written.
 pub fn options() -> Options {
     let plain = gpu::choose(None).is_ok_and(|a| a.name.contains("SwiftShader"));
     Options { limits: LimitsChoice::Floor, plain, ..Options::default() }
 }
 
-/// The suite's one device, without runtime checks and with the default limits, on which kernels are compiled once for all
-/// tests. `None` where `PARSEC_NO_GPU=1` asks to skip what needs one.
+/// The one device of the suite, without runtime checks and with the default limits. Its kernels are compiled once for
+/// all tests. `None` if `PARSEC_NO_GPU=1` asks to skip the tests that need a device.
 ///
 /// # Panics
-/// Where there is no adapter and nobody asked to skip: a test that did not run has not passed.
+/// If there is no adapter and the variable is not set. A test that did not run must not pass.
 #[track_caller]
 pub fn device() -> Option<&'static Device> {
     static DEVICE: OnceLock<Result<Device, String>> = OnceLock::new();
@@ -40,41 +40,43 @@ pub fn device() -> Option<&'static Device> {
     }
 }
 
-/// Buffers on the suite's device that all tests share, for kernels; one test at a time has them. As [`device`] otherwise.
+/// Buffers on the suite's device for tests of kernels. All tests share these buffers, and one test at a time holds
+/// them. `None` and panics are as for [`device`].
 #[track_caller]
 pub fn gpu() -> Option<MutexGuard<'static, Gpu>> {
     static GPU: OnceLock<Mutex<Gpu>> = OnceLock::new();
     let device = device()?;
     let gpu = GPU.get_or_init(|| Mutex::new(Gpu::on(device).unwrap()));
-    // A test that failed while it held them has not broken them.
+    // The buffers are still usable if a test failed while it held them.
     Some(gpu.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Buffers on the suite's device that a network may own. As [`device`] otherwise.
+/// Buffers on the suite's device that a network may own. `None` and panics are as for [`device`].
 #[track_caller]
 pub fn open() -> Option<Gpu> {
     Some(Gpu::on(device()?).unwrap())
 }
 
-/// Buffers on a device of their own, which the test may lose. As [`device`] otherwise.
+/// Buffers on a device of their own, which the test may lose. `None` and panics are as for [`device`].
 #[track_caller]
 pub fn open_apart() -> Option<Gpu> {
     Some(open()?.apart().unwrap())
 }
 
-/// Whether there is a device; panics as [`device`] does.
+/// Whether there is a device. Panics like [`device`].
 #[track_caller]
 pub fn has_gpu() -> bool {
     device().is_some()
 }
 
-/// Counts a test that is skipped; the last line of them has the number of all.
+/// Counts a skipped test. The last line that is printed has the number of all skipped tests.
 fn skipped() {
     static SKIPPED: AtomicUsize = AtomicUsize::new(0);
     let n = 1 + SKIPPED.fetch_add(1, Ordering::Relaxed);
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("a test");
-    // The harness hides what the macros print; nothing can be done where standard error is closed.
+    // The test harness captures the output of the macros, so this writes to standard error. A closed standard error is
+    // ignored.
     let _ = writeln!(std::io::stderr(), "skipped for PARSEC_NO_GPU=1, {n} so far: {name}");
 }
 
@@ -86,7 +88,7 @@ fn range(offset_bytes: u64, len_bytes: u64) -> Range {
     Range { buf: MINE, offset_bytes, len_bytes }
 }
 
-/// Fill `range` with `value`.
+/// Fills `range` with `value`.
 fn fill(range: Range, value: f32) -> Dispatch {
     let n_quads = (range.len_bytes / 16) as u32;
     Dispatch {
@@ -113,7 +115,7 @@ fn message(result: Result<impl Sized, Error>) -> String {
     }
 }
 
-/// Two fills in order over a poisoned buffer.
+/// Runs two fills in order on a poisoned buffer, and returns the words of the buffer.
 fn two_fills(gpu: &mut Gpu) -> Vec<u32> {
     gpu.allocate(MINE, N_BYTES).unwrap();
     let poison = vec![0xDEAD_BEEFu32; N_BYTES as usize / 4];
@@ -168,7 +170,7 @@ fn a_recorded_list_runs_again_and_an_outdated_one_is_refused() {
 fn many_dispatches_in_several_submissions_keep_their_order() {
     let Some(mut gpu) = gpu() else { return };
     gpu.allocate(MINE, N_BYTES).unwrap();
-    // The claimed flops force a cut after every few dispatches.
+    // The stated flops are so large that a submission holds only a few launches.
     let dispatches: Vec<_> =
         (0..50).map(|i| Dispatch { flops: 40_000_000, ..fill(range(0, N_BYTES), i as f32) }).collect();
     let recorded = gpu.prepare(&dispatches).unwrap();
@@ -306,7 +308,8 @@ fn the_list_of_devices_has_what_users_and_the_manifest_need() {
     parsec_nas::cli::devices::devices(false).unwrap();
 }
 
-/// An adapter that never answers must not hang the program: its work is given up, and dropping it waits for nothing.
+/// An adapter that never answers must not block the program. The work is given up, and dropping the `Gpu` does not
+/// wait.
 #[test]
 fn work_that_does_not_end_in_time_counts_as_a_lost_adapter() {
     if !has_gpu() {
@@ -316,7 +319,7 @@ fn work_that_does_not_end_in_time_counts_as_a_lost_adapter() {
     let mut slow = Gpu::open(None, Options { patience, ..options() }).unwrap();
     let out = Array { buf: MINE, offset_bytes: 0, bytes: 2048 * 64 * 16 };
     slow.allocate(MINE, out.bytes).unwrap();
-    // A second or so of work.
+    // About a second of work.
     let recorded = slow.prepare(&[probe::arithmetic(out, 2048, 1000)]).unwrap();
     let started = Instant::now();
     let lost = slow.submit(&recorded).and_then(|()| slow.wait());
@@ -326,13 +329,13 @@ fn work_that_does_not_end_in_time_counts_as_a_lost_adapter() {
         }
         other => panic!("expected a lost adapter, got {other:?}"),
     }
-    // It stays lost.
+    // The adapter stays lost.
     assert!(matches!(slow.read(MINE, 0, 16), Err(Error::Lost { .. })));
     drop(slow);
     assert!(started.elapsed() < Duration::from_secs(60));
 }
 
-/// Kernels are compiled once per device and form, buffers are everybody's own.
+/// Kernels are compiled once per device and form. Each `Gpu` has its own buffers.
 #[test]
 fn those_who_share_a_device_share_its_kernels_and_no_buffers() {
     let Some(mut first) = open_apart() else { return };
@@ -350,7 +353,8 @@ fn those_who_share_a_device_share_its_kernels_and_no_buffers() {
     assert_eq!(words(&mut first), expected);
     assert_eq!(*told.lock().unwrap(), [(1, 1)], "compiled once, by whichever of the two");
 
-    // A kernel without textures serves both forms of reading, one with them does not.
+    // A kernel without textures is compiled once for both ways of reading. A kernel with textures is compiled for each
+    // way.
     let case = cases::all().into_iter().find(|c| c.name().starts_with("pointwise")).unwrap();
     let setup = case.setup();
     let before = run::execute(&mut first, &setup).unwrap();
@@ -369,12 +373,12 @@ fn those_who_share_a_device_share_its_kernels_and_no_buffers() {
     assert!(!seen.is_empty() && seen.iter().all(|in_order| *in_order));
 }
 
-/// A dispatch of a kernel that cannot be compiled: with a window of no elements.
+/// A launch of a kernel that cannot be compiled, because its window has no elements.
 fn refused() -> Dispatch {
     Dispatch { shader: "conv", overrides: vec![("K", 0)], entry: "forward", ..fill(range(0, 256), 1.0) }
 }
 
-/// What one call does wrong on a shared device is told to the one who made it, also when others work at the same time.
+/// A failure on a shared device is returned by the call that failed, also when other threads work at the same time.
 #[test]
 fn a_failure_on_a_shared_device_is_that_of_its_call() {
     let Some(device) = device() else { return };
@@ -408,13 +412,13 @@ fn a_device_that_is_lost_is_lost_for_all_who_share_it() {
         let Err(Error::Lost { message, .. }) = result else { panic!("{result:?}") };
         assert!(message.contains("destroyed"), "{message}");
     };
-    // Each is told at the latest when it waits.
+    // Each `Gpu` reports the loss when it waits, at the latest.
     std::thread::scope(|scope| {
         for gpu in [&mut first, &mut second] {
             scope.spawn(|| lost(gpu.read(MINE, 0, 16)));
         }
     });
-    // Then at once.
+    // After that every call reports the loss at once.
     lost(second.allocate(MINE, 16).map(|()| vec![]));
     lost(first.another().map(|_| vec![]));
     assert_eq!(two_fills(&mut third), expected, "another device");
@@ -430,8 +434,8 @@ fn direct3d_12s_newer_compiler_is_found_where_it_lies() {
     assert!(!has_dxc(folders(&[&without])) && !has_dxc([]));
 }
 
-/// Times by the adapter's clock and by the host's are of the same order, if the clock's unit is right; how long anything
-/// takes is not tested.
+/// Times by the adapter's clock and by the host's clock have the same order of magnitude if the unit is right. The test
+/// does not check how long anything takes.
 #[test]
 fn the_adapters_clock_has_the_unit_it_says() {
     let Some(mut gpu) = gpu() else { return };

@@ -32,7 +32,7 @@ pub struct Owned {
     mode: Mode,
     drop_path: bool,
     lowering: Lowering,
-    /// Made when it is first asked for.
+    /// Made at the first use.
     net: OnceLock<Arc<Net>>,
 }
 
@@ -79,7 +79,8 @@ pub fn layout_of(spec: &Cells, genotype: &Genotype) -> Layout {
     Layout::new(spec.params(Some(genotype), &Primitive::ALL)).unwrap()
 }
 
-/// Networks of both kinds and stems, 1 to 8 cells, all modes, fused and not; always the same ones.
+/// Requests for networks of both kinds and stems, with 1 to 8 cells, in all modes, fused and unfused. The requests are
+/// always the same.
 pub fn random_requests(n: u64) -> impl Iterator<Item = Owned> {
     (0..n).map(|i| {
         let mut rng = stream(1, Purpose::Test, 40, i);
@@ -122,25 +123,26 @@ pub fn random_requests(n: u64) -> impl Iterator<Item = Owned> {
     })
 }
 
-/// Multiply-adds of convolutions and linear layers: the launches that have weights.
+/// Flops of the launches of convolutions and linear layers.
 pub fn convolution_flops(plan: &Plan) -> u64 {
     let counted =
         |d: &&parsec_nas::kernel::Dispatch| ["conv", "depthwise", "pointwise", "linear"].contains(&d.shader);
     plan.dispatches.iter().filter(counted).map(|d| d.flops).sum()
 }
 
-/// Fusion moves work between launches; the convolutions' work stays, and it is that of the network.
+/// Fusion moves work between launches. The work of the convolutions stays the same, and is the work of the network.
 #[test]
 fn work_is_that_of_the_network_fused_or_not() {
     for owned in random_requests(60) {
         let [fused, plain] = [true, false].map(|fuse| owned.with(owned.mode, fuse).plan());
         assert_eq!(convolution_flops(&fused), convolution_flops(&plain), "{owned:?}");
         assert!(fused.dispatches.len() <= plain.dispatches.len());
-        // Forward alone, a level's tensors side by side may take more than one operation after the other.
+        // In a forward pass alone, the tensors of a level side by side may take more memory than one operation after
+        // another.
         assert!(owned.mode != Mode::Train || fused.arena_bytes() <= plain.arena_bytes());
         assert!(fused.bytes < plain.bytes);
 
-        // `macs` counts both terms of a node; a search child evaluates a pair drawn twice once.
+        // `macs` counts both terms of a node. A child of a search computes a pair that was drawn twice only once.
         let twice = |slots: &[Pair; 2]| slots[0] == slots[1];
         let g = &owned.genotype;
         let drawn_twice =
@@ -154,7 +156,7 @@ fn work_is_that_of_the_network_fused_or_not() {
     }
 }
 
-/// A plan depends on the child, not on which others are drawn with it; the two splits differ in names only.
+/// The plans for the two input slots differ only in the names of their input buffers.
 #[test]
 fn splits_share_everything_but_their_inputs() {
     for owned in random_requests(10) {

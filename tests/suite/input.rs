@@ -1,7 +1,8 @@
-//! Damaged files against every parser: no panic, no memory that a header merely claims, errors that name the file.
+//! Every parser on damaged files: no panic, no memory for sizes that a header only claims, and errors that name the
+//! file.
 //!
-//! The parsers are the targets of `fuzz/`, whose seeds are damaged here: a little in every run of the suite, and for
-//! as long as wanted with `scripts/fuzz SECONDS`.
+//! The parsers are the targets of `fuzz/`, and their seeds are damaged here. The suite does this for a short time, and
+//! `scripts/fuzz SECONDS` for the given time.
 
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
@@ -34,19 +35,19 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
 }
 
-/// Values that sizes and counts like to be wrong by.
+/// Values that are typical of wrong sizes and counts.
 const TELLING: [u64; 10] =
     [0, 1, 0x7F, 0xFF, 0x7FFF_FFFF, 0xFFFF_FFFF, 1 << 32, 1 << 60, i64::MAX as u64, u64::MAX];
 
-/// A seed with some damage: bytes flipped, cut, put in, repeated, joined with another seed, sizes replaced, digits
-/// multiplied.
+/// A seed with some damage: bytes are flipped, cut, inserted or repeated, seeds are joined, sizes are replaced, or
+/// digits are repeated.
 fn damaged(seeds: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
     let mut bytes = seeds[dice.below(seeds.len())].clone();
     for _ in 0..1 + dice.below(4) {
         if bytes.is_empty() {
             break;
         }
-        // Headers stand at the beginning: half of all damage is there.
+        // Half of all damage is at the beginning, where the headers are.
         let at = if dice.below(2) == 0 { dice.below(bytes.len().min(64)) } else { dice.below(bytes.len()) };
         let end = (at + 1 + dice.below(32)).min(bytes.len());
         match dice.below(9) {
@@ -78,7 +79,8 @@ fn damaged(seeds: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
     bytes
 }
 
-/// Runs each target on damaged seeds, in turn, while `more` says so; how often each ran.
+/// Runs the targets in turn on damaged seeds, as long as `more` returns true. Returns the number of runs of each
+/// target.
 fn run(mut more: impl FnMut(usize) -> bool, dice: &mut Dice) -> Vec<(&'static str, usize)> {
     let scratch = TempDir::new().unwrap();
     let all: Vec<_> = targets::TARGETS.iter().map(|&(name, target)| (name, target, seeds(name))).collect();
@@ -115,7 +117,7 @@ fn for_a_while() {
     counts.iter().for_each(|(name, n)| println!("| {name} | {n} | 0 |"));
 }
 
-/// The seeds are whole: damage of what is refused anyway would show nothing.
+/// The undamaged seeds are accepted. Damage to a seed that is refused anyway would show nothing.
 #[test]
 fn seeds_are_accepted() {
     let scratch = TempDir::new().unwrap();
@@ -125,7 +127,7 @@ fn seeds_are_accepted() {
     let made = make_seeds();
     for (target, name, bytes) in &made {
         let path = seeds_folder().join(target).join(name);
-        // A new key changes the configurations; then: cargo test --test suite input::write_seeds -- --ignored
+        // A new key changes the configurations. Then run: cargo test --test suite input::write_seeds -- --ignored
         assert_eq!(std::fs::read(&path).unwrap().len() > 16, bytes.len() > 16, "{}", path.display());
     }
     let read = |target: &str, name: &str| std::fs::read(seeds_folder().join(target).join(name)).unwrap();
@@ -229,11 +231,11 @@ fn make_seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     out
 }
 
-/// Sizes that a header merely claims are refused before memory is taken for them.
+/// Sizes that a header only claims are refused before memory is allocated for them.
 #[test]
 fn claims_take_no_memory() {
     let folder = TempDir::new().unwrap();
-    // A PNG file of 20,000 by 20,000 pixels, in a few bytes: 1.2 GB if it were believed.
+    // A PNG file of a few bytes that claims 20,000 by 20,000 pixels. These pixels would take 1.2 GB.
     let mut png = std::fs::read(seeds_folder().join("image/rgb.png")).unwrap();
     let side = 20_000u32.to_be_bytes();
     png[16..20].copy_from_slice(&side);
@@ -244,7 +246,7 @@ fn claims_take_no_memory() {
     std::fs::write(&path, &png).unwrap();
     let error = data::read_scaled(&path, 3, 8, 8).unwrap_err().to_string();
     assert!(error.contains("claims.png") && error.contains("20000x20000"), "{error}");
-    // A JPEG file of 30,000 by 30,000: the sides stand in the frame header.
+    // A JPEG file that claims 30,000 by 30,000 pixels. The sides are in the frame header.
     let mut jpeg = std::fs::read(seeds_folder().join("image/rgb.jpeg")).unwrap();
     let frame = jpeg.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
     let side = 30_000u16.to_be_bytes();
@@ -262,7 +264,7 @@ fn crc32(bytes: &[u8]) -> u32 {
     crc.sum()
 }
 
-/// A checkpoint that names files elsewhere is refused: only its own two are ever read.
+/// A checkpoint that names other files is refused. Only its own two files are ever read.
 #[test]
 fn names_in_a_checkpoint_lead_nowhere() {
     let folder = TempDir::new().unwrap();

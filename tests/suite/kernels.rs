@@ -1,5 +1,4 @@
-//! The kernels against their f64 references, the harness that compares them, and the forms they are
-//! compiled to.
+//! The kernels against the oracle, the harness that compares them, and the forms in which they are compiled.
 
 mod forms;
 mod harness;
@@ -19,7 +18,7 @@ fn case(parts: &[&str]) -> Case {
     cases::all().into_iter().find(|c| has(&c.name())).expect("a case with these parts")
 }
 
-/// All dispatches of all cases.
+/// All launches of all cases.
 fn dispatches() -> Vec<Dispatch> {
     cases::all().iter().flat_map(|c| c.setup().dispatches).collect()
 }
@@ -59,7 +58,7 @@ fn every_entry_point_of_every_shader_has_a_case() {
     }
 }
 
-/// What plans set, cases set: each value of each override of each entry point.
+/// For each override of each entry point, the cases have every value that plans use.
 #[test]
 fn every_override_value_that_plans_use_has_a_case() {
     let values = |list: &[Dispatch]| -> BTreeSet<_> {

@@ -1,4 +1,4 @@
-//! The integration tests, in one binary so that they share one device.
+//! The integration tests. They are one binary, so that they share one device.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod architecture;
@@ -33,7 +33,7 @@ mod train;
 mod trust;
 mod variants;
 
-/// `base` changed.
+/// `base` after `change`.
 pub fn with<T>(mut base: T, change: impl FnOnce(&mut T)) -> T {
     change(&mut base);
     base

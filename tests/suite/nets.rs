@@ -1,4 +1,4 @@
-//! Networks over the DARTS space by their sizes, and the layers of a genotype's network and of the mixed network.
+//! Networks over the DARTS space from their sizes: the networks of genotypes, and mixed networks.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use parsec_nas::Result;
 use parsec_nas::network::{Net, ParamSpec, Shape};
 use parsec_nas::space::{Darts, Genotype, NetworkKind, NetworkSpec, Paths, Primitive, StemKind};
 
-/// A network of cells but for its genotype.
+/// A network of cells without its genotype.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cells {
     pub kind: NetworkKind,
@@ -20,12 +20,12 @@ pub struct Cells {
     pub auxiliary: bool,
 }
 
-/// Which network of a size is meant.
+/// A network of a given size.
 #[derive(Clone, Copy, Debug)]
 pub enum Of<'a> {
-    /// A genotype's.
+    /// The network of a genotype.
     Child(&'a Genotype),
-    /// The mixed one over some primitives.
+    /// The mixed network over some primitives.
     Mixed(&'a [Primitive]),
 }
 
@@ -90,7 +90,7 @@ impl Cells {
         self.net(Of::Child(genotype)).params()
     }
 
-    /// Names of those that are trained.
+    /// Names of the trained tensors that a genotype's network uses.
     pub fn used_params(&self, genotype: &Genotype) -> Vec<String> {
         self.child_params(genotype).into_iter().filter(|p| p.role.is_trained()).map(|p| p.name).collect()
     }
@@ -112,7 +112,7 @@ pub fn mixed(cells: &Cells, primitives: &[Primitive]) -> Arc<Net> {
     Arc::new(cells.net(Of::Mixed(primitives)))
 }
 
-/// Three cells on small images of three channels.
+/// A network of three cells for small images of three channels.
 pub fn small(kind: NetworkKind, channels: usize, side: usize) -> Cells {
     Cells {
         kind,

@@ -1,4 +1,4 @@
-//! A primitive that a user of the library adds: one row, and everything else follows from it.
+//! A primitive that a user of the library adds as one row. Everything else follows from the row.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ fn space() -> Darts {
     Darts::over(&[Primitive::MaxPool3x3, OWN, Primitive::SkipConnect]).stacked(3, StemKind::Cifar)
 }
 
-/// It alone, in every slot.
+/// The architecture with this primitive in every slot.
 fn alpha(space: &Darts) -> Alpha {
     let text =
         "Genotype(normal=[SLOTS], normal_concat=[2, 3, 4, 5], reduce=[SLOTS], reduce_concat=[2, 3, 4, 5])";
@@ -65,7 +65,7 @@ fn it_is_text_counts_and_names() {
     let params = of(NetworkKind::Search).parent_params();
     let one = params.iter().find(|p| p.name == "cells.0._ops.0._ops.8.op.1.weight").unwrap();
     assert_eq!(one.shape, [4, 1, 7, 7]);
-    // Two depthwise and two pointwise convolutions with a batch norm behind each pair.
+    // The primitive has two depthwise and two pointwise convolutions, with a batch norm behind each pair.
     let net = of(NetworkKind::Final).net(Paths::Child(&alpha));
     let own: usize = net
         .params()

@@ -1,4 +1,4 @@
-//! A primitive cannot be forgotten: whoever adds one is asked for it here, by the compiler, and it must pass through
+//! A new primitive cannot be forgotten. The compiler requires an entry for the primitive here, and the tests try
 //! everything that reads a genotype.
 
 use std::collections::BTreeMap;
@@ -14,14 +14,15 @@ use parsec_nas::space::{NetworkKind, StemKind};
 
 use super::export::trained;
 
-/// What a primitive is, told apart from the sources. There is no `_` here on purpose.
+/// The layers of a primitive, written independently of the sources. The match below has no `_` arm, so that the
+/// compiler finds a missing primitive.
 enum Nature {
     Nothing,
     Pool {
         operator: &'static str,
     },
     Identity,
-    /// `n` times depthwise, pointwise, batch norm.
+    /// `n` times a depthwise convolution, a pointwise convolution and a batch norm.
     Separable {
         side: i64,
         dilation: i64,
@@ -43,10 +44,11 @@ fn nature(primitive: Primitive) -> Nature {
     }
 }
 
-/// The variants as the compiler knows them, so that none is missing in `Primitive::ALL`.
+/// The list of variants. The compiler checks that the list is complete, so that no variant is missing in
+/// `Primitive::ALL`.
 macro_rules! variants {
     ($($name:ident),*) => {{
-        // Asks for a variant that is not in the list below.
+        // This match does not compile if a variant is missing in the list.
         let _ = |primitive| match primitive { $(Primitive::$name => (),)* Primitive::Other(_) => () };
         [$(Primitive::$name),*]
     }};
@@ -63,7 +65,7 @@ fn all_are_all() {
     }
 }
 
-/// Every node reads the input of the cell that came last and one node, both by the primitive; both strides occur.
+/// Every node applies the primitive to the second input of the cell and to another node. Both strides occur.
 fn with(primitive: Primitive) -> Genotype {
     let cell = std::array::from_fn(|node| [1, node].map(|input| Pair { input, primitive }));
     Genotype { normal: cell, reduce: cell }
@@ -82,7 +84,7 @@ fn counts(primitive: Primitive) -> (u64, u64) {
             let strided = reduction && pair.input < 2;
             let (weights, norms) = match nature(primitive) {
                 Nature::Separable { side, n, .. } => (n * (c * (side * side) as u64 + c * c), n * 2 * c),
-                // Two pointwise convolutions to half of the channels.
+                // Each of two pointwise convolutions gives half of the channels.
                 Nature::Identity if strided => (c * c, 2 * c),
                 Nature::Nothing | Nature::Pool { .. } | Nature::Identity => (0, 0),
             };
@@ -129,7 +131,7 @@ fn show_counts_every_primitive() {
     }
 }
 
-/// Whatever it is made of is computed, forward and backward, in both networks.
+/// The plans of both kinds of networks have launches for every primitive, forward and backward.
 #[test]
 fn every_primitive_is_lowered() {
     let launches = |primitive, kind, shader: &str| -> usize {
@@ -158,7 +160,7 @@ fn every_primitive_is_lowered() {
             let (shader, least) = match nature(primitive) {
                 Nature::Nothing => continue,
                 Nature::Pool { .. } => ("pool", 3),
-                // What only the strided ones need, in two cells, and the preprocessing of the last cell.
+                // Only strided operations need this kernel: in two cells, and in the preprocessing of the last cell.
                 Nature::Identity => ("subsample", 3),
                 Nature::Separable { n, .. } => ("depthwise", 3 * n as usize),
             };
@@ -168,7 +170,7 @@ fn every_primitive_is_lowered() {
     }
 }
 
-/// The children that run on every adapter, against the reference.
+/// The children of the self-test, which compares them with the oracle, use every primitive.
 #[test]
 fn the_selftest_runs_every_primitive_at_both_strides() {
     let genotypes = [everything(), the_rest()];
@@ -179,7 +181,7 @@ fn the_selftest_runs_every_primitive_at_both_strides() {
                 .any(|g| cell(g).as_flattened().iter().any(|p| p.primitive == primitive && p.input <= most))
         };
         assert!(uses(|g| &g.normal, 4), "{} at stride 1", primitive.name());
-        // Zeros are zeros at any stride.
+        // `none` gives zeros at any stride, so stride 2 needs no case.
         assert!(primitive == Primitive::None || uses(|g| &g.reduce, 1), "{} at stride 2", primitive.name());
     }
 }
@@ -202,7 +204,7 @@ fn onnx_has_every_primitive() {
         match nature(primitive) {
             Nature::Nothing => {
                 assert!(operators.is_empty(), "{operators:?}");
-                // No logit depends on what is before the zeros of the last cell.
+                // No logit depends on the layers before the zeros of the last cell, so these layers are left out.
                 assert_eq!(nodes.iter().filter(|n| n.op_type == "ConstantOfShape").count(), 4);
             }
             Nature::Pool { operator } => {
@@ -232,14 +234,14 @@ fn onnx_has_every_primitive() {
     }
 }
 
-/// The exported file makes each of its parts, in both kinds of cells.
+/// The Python file has all layers of every primitive, in both kinds of cells.
 #[test]
 fn python_knows_every_primitive() {
     let text = |primitive| {
         let network = trained(&with(primitive), NetworkKind::Final, StemKind::Cifar, false);
         python::to_text(&network).unwrap()
     };
-    // Of three cells two are reductions; half of each cell's operations, and more, read its inputs.
+    // Two of the three cells are reductions. At least half of the operations of a cell read the inputs of the cell.
     let n_slots = 3 * 8;
     for primitive in Primitive::ALL {
         let (text, name) = (text(primitive), primitive.name());

@@ -1,4 +1,4 @@
-//! Rank correlations against numbers by hand and by SciPy; `parsec rank` from outside.
+//! Rank correlations against numbers by hand and by SciPy; `parsec rank` as a process.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ fn close(found: Option<f64>, expected: f64) {
     assert!((found - expected).abs() < 1e-13, "{found} is not {expected}");
 }
 
-/// Both correlations and the interval.
+/// Checks both correlations and the interval.
 fn check(x: &[f64], y: &[f64], [rho, tau, low, high]: [f64; 4]) {
     let found = spearman(x, y);
     close(found, rho);
@@ -36,18 +36,19 @@ fn equal_values_share_the_mean_of_their_ranks() {
 #[test]
 fn correlations_of_few_pairs_are_those_by_hand() {
     let up = [1.0, 2.0, 3.0, 4.0];
-    // 1 − 6 Σd²/(n(n² − 1)) with Σd² = 2; five pairs in order, one not.
+    // Spearman: 1 − 6 Σd²/(n(n² − 1)) with Σd² = 2. Kendall: five pairs are in order, and one is not.
     close(spearman(&up, &[1.0, 2.0, 4.0, 3.0]), 0.8);
     close(kendall(&up, &[1.0, 2.0, 4.0, 3.0]), 4.0 / 6.0);
     close(spearman(&up, &[10.0, 20.0, 30.0, 31.0]), 1.0);
     close(kendall(&up, &[-1.0, -2.0, -3.0, -9.0]), -1.0);
     assert_eq!(spearman_interval(1.0, 4), Some([1.0, 1.0]));
-    // Of three pairs nothing is known, and equal values have no order.
+    // Three pairs give no interval, and equal values give no correlation.
     assert_eq!(spearman_interval(0.5, 3), None);
     assert_eq!((spearman(&up, &[7.0; 4]), kendall(&[7.0; 4], &up)), (None, None));
 }
 
-/// `scipy.stats` 1.x: `spearmanr`, `kendalltau`; the interval by its formula in NumPy.
+/// The expected numbers are from `spearmanr` and `kendalltau` of `scipy.stats` 1.x. The interval is computed by its
+/// formula in NumPy.
 #[test]
 fn correlations_with_ties_are_those_of_scipy() {
     let x = [3.1, 1.2, 5.5, 2.2, 9.7, 2.2, 7.1, 0.4, 5.5, 6.3];
@@ -82,11 +83,11 @@ fn shared_weights_are_ranked_against_a_table() {
     let place = place("");
     let folder = place.path();
     let found = ranked(folder, SEARCH);
-    // In no order, with architectures of other spaces.
+    // The table is not sorted, and has architectures of other spaces.
     let texts = ["110", "000", "012", "101", "011", "DARTS_V2", "001", "111", "010", "100"];
     let held: Vec<&str> = texts.into_iter().filter(|t| t.len() == 3 && *t != "012").collect();
     let accuracy = |i: usize| json!({"of": {"600": 90.0 + (i * 7 % 5) as f64}, "params": i});
-    // Written by hand, since a map would be sorted.
+    // The text is made by hand, since a map would be sorted.
     let object: Vec<String> =
         texts.iter().enumerate().map(|(i, t)| format!("{t:?}: {}", accuracy(i))).collect();
     std::fs::write(folder.join("o.json"), format!("{{{}}}", object.join(", "))).unwrap();
@@ -116,11 +117,12 @@ fn shared_weights_are_ranked_against_a_table() {
     close(kendall(&scores, &values), all["kendall"].as_f64().unwrap());
     let low = spearman_interval(all["spearman"].as_f64().unwrap(), 8).unwrap()[0];
     assert_eq!(all["low"].as_f64(), Some(low));
-    // The search evaluated what it found in the same way.
+    // The search evaluated its result in the same way.
     let at = held.iter().position(|t| *t == found["genotype"].as_str().unwrap()).unwrap();
     assert_eq!(Some(scores[at]), found["mean_log_likelihood"].as_f64());
 
-    // Some of the same numbers in the other form, found without a key: in the order of the table, with their scores.
+    // The other form of the table has the same numbers, which are found without a key. The drawn architectures are in
+    // the order of the table, with their scores.
     let some = ranked(folder, "rank r --table l.json --count 5 --seed 3 --json -q");
     assert_eq!(some["key"], "test_accuracy.600");
     let at = |text: &Value| held.iter().position(|t| text == t).unwrap();
@@ -196,7 +198,7 @@ fn a_table_has_one_of_the_usual_numbers_and_members_with_dots() {
     };
     let text = r#"{"22222222": {"accuracy": 1, "mean_acc": 2, "a.b": {"c": 3}}, "00000000": {"mean_acc": 5, "a": {"b.c": 4}}}"#;
     let of = |key| held(text, key).entries.iter().map(|e| (e.text.clone(), e.value)).collect::<Vec<_>>();
-    // As they stand in the file.
+    // The entries are in the order of the file.
     assert_eq!(of(None), [("22222222".to_owned(), 2.0), ("00000000".to_owned(), 5.0)]);
     assert_eq!(of(Some("a.b.c")), [("22222222".to_owned(), 3.0), ("00000000".to_owned(), 4.0)]);
     assert_eq!(held(text, None).left_out, None);

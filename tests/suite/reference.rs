@@ -1,4 +1,4 @@
-//! The f64 references against central finite differences and numbers worked out by hand.
+//! The oracle against central finite differences and numbers worked out by hand.
 
 use parsec_nas::reference::T4;
 use parsec_nas::rng::{Purpose, stream};
@@ -22,7 +22,7 @@ fn tensor(key: u64, c: usize, n: usize, h: usize, w: usize) -> T4 {
     T4 { c, n, h, w, data: noise(key, c * n * h * w) }
 }
 
-/// A tensor whose elements are all different by at least 0.01 and nowhere within 0.005 of 0.
+/// A tensor whose elements differ by at least 0.01 from each other, and by at least 0.005 from 0.
 fn without_kinks(key: u64, c: usize, n: usize, h: usize, w: usize) -> T4 {
     let mut order: Vec<usize> = (0..c * n * h * w).collect();
     let keys = noise(key, order.len());
@@ -40,7 +40,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Fails unless `gradient` is that of `f` at `x` by central differences.
+/// Checks that `gradient` is the gradient of `f` at `x`, by central differences.
 fn check_gradient(name: &str, x: &[f64], gradient: &[f64], f: impl Fn(&[f64]) -> f64) {
     assert_eq!(x.len(), gradient.len(), "{name}: one derivative per element");
     let step = 1e-5;
@@ -61,7 +61,7 @@ fn check_gradient(name: &str, x: &[f64], gradient: &[f64], f: impl Fn(&[f64]) ->
     }
 }
 
-/// The gradient of `Σ y·dy` in `x`, for an operation `forward` with the given `dx`.
+/// Checks that `dx` is the gradient of `Σ y·dy` with respect to `x`, where y is the result of `forward`.
 fn check_input(name: &str, x: &T4, dy: &T4, dx: &T4, forward: impl Fn(&T4) -> T4) {
     check_gradient(name, &x.data, &dx.data, |data| {
         dot(&forward(&T4 { data: data.to_vec(), ..*x }).data, &dy.data)

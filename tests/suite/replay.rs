@@ -1,4 +1,4 @@
-//! PyTorch's numbers (`tests/fixtures`) against `replay`, the f64 references and the pieces of Algorithm 1.
+//! PyTorch's numbers (`tests/fixtures`) against `replay`, the oracle and the pieces of Algorithm 1.
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ pub fn read_json(name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(fixture(name)).unwrap()).unwrap()
 }
 
-/// Primitives by their names.
+/// Primitives from their names.
 fn primitives(names: &Value) -> Vec<Primitive> {
     let by_name = |name: &Value| Primitive::from_name(name.as_str().unwrap()).unwrap();
     names.as_array().unwrap().iter().map(by_name).collect()
@@ -52,10 +52,10 @@ pub fn distance(found: &[f64], expected: &[f64]) -> f64 {
     norm(&found.iter().zip(expected).map(|(a, b)| a - b).collect::<Vec<_>>())
 }
 
-/// Fails unless ‖found − expected‖ is at most `tolerance` times ‖expected‖.
+/// Checks that ‖found − expected‖ is at most `tolerance` times ‖expected‖.
 #[track_caller]
 pub fn close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     let (error, scale) = (distance(found, expected), norm(expected));
-    // Written so that a NaN fails.
+    // With this comparison a NaN fails.
     assert!(error <= tolerance * scale, "{what}: off by {:.2e}, allowed {tolerance:.0e}", error / scale);
 }

@@ -1,4 +1,4 @@
-//! Drawings and plots: valid, complete, nothing on top of anything, the same every time.
+//! Drawings and plots are valid and complete, nothing overlaps, and they are the same every time.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ fn random(index: u64) -> Genotype {
     space.genotype(&Prior::uniform(&space).sample(&mut stream(1, Purpose::Test, 0, index)))
 }
 
-/// All terms the same: duplicates everywhere.
+/// All terms are the same, so that every node has a duplicate.
 fn duplicates() -> Genotype {
     let pair = Pair { input: 1, primitive: Primitive::SkipConnect };
     Genotype { normal: [[pair; 2]; 4], reduce: [[pair; 2]; 4] }
@@ -54,14 +54,14 @@ fn drawings_are_complete_and_nothing_overlaps() {
             found.sort();
             assert_eq!(labels, found);
             assert_eq!(drawn.items.len(), 8 + 7);
-            // An arrow into and one out of each label, and one from each node to the output.
+            // Each label has an arrow into it and one out of it, and each node has an arrow to the output.
             assert_eq!(drawn.arrows.len(), 2 * 8 + 4);
             for (i, a) in drawn.items.iter().enumerate() {
                 assert!(drawn.items[..i].iter().all(|b| !overlap(a, b)), "{genotype}");
                 assert!(a.x - a.w / 2.0 >= 0.0 && a.x + a.w / 2.0 <= drawn.width);
                 assert!(a.y - a.h / 2.0 >= 0.0 && a.y + a.h / 2.0 <= drawn.height);
             }
-            // Lines run to the right, and pass a layer's boxes above or below them.
+            // Lines run to the right, and pass the boxes of a layer above or below.
             for arrow in &drawn.arrows {
                 assert!(arrow.points.is_sorted_by(|a, b| a.0 <= b.0));
                 for flat in arrow.points.windows(2).filter(|p| p[0].1 == p[1].1) {
@@ -103,7 +103,7 @@ fn png_has_the_drawing_s_size_and_ink() {
     let picture = image::load_from_memory(&png(&svg, 2.0).unwrap()).unwrap().to_rgb8();
     assert_eq!(picture.dimensions(), (2 * size.width() as u32, 2 * size.height() as u32));
     let dark = picture.pixels().filter(|p| p.0.iter().all(|&c| c < 100)).count();
-    // Text needs the bundled font: without it only the lines would be left.
+    // Text needs the bundled font. Without the font only the lines would be drawn.
     let without_text: String = svg.lines().filter(|l| !l.starts_with("<text")).collect();
     let plain = image::load_from_memory(&png(&without_text, 2.0).unwrap()).unwrap().to_rgb8();
     let dark_plain = plain.pixels().filter(|p| p.0.iter().all(|&c| c < 100)).count();
@@ -160,11 +160,11 @@ fn plots_are_valid_whatever_the_numbers() {
 fn the_prior_is_drawn_slot_by_slot() {
     let space = Darts::default();
     let mut prior = Prior::uniform(&space);
-    // The second slot of node 4 of the reduction cell.
+    // This logit is in the second slot of node 4 of the reduction cell.
     prior.logits[8 + 2 * 2 + 1][5] = 4.0;
     let svg = prior_svg(&space, &prior);
     parse(&svg);
-    // A field per pair and a frame per slot, on the white ground.
+    // There is a field per pair, a frame per slot, and the white background.
     assert_eq!(svg.matches("<rect").count(), 392 + 16 + 1);
     let p = prior.probabilities()[8 + 2 * 2 + 1][5];
     assert_eq!(svg.matches(&format!(">{:.0}</text>", 100.0 * p)).count(), 1);
@@ -196,7 +196,7 @@ fn show_counts_and_draws() {
         ShowArgs { target: "DARTS_V2".into(), network: Some(NetworkKind::Search), ..Default::default() };
     let text = describe(&search, None).unwrap();
     assert!(text.contains("1,930,618 of the parent") && text.starts_with("Genotype("), "{text}");
-    // The plan of its training, with the reference's batch unless another is given.
+    // The plan of a training has the batch of the DARTS implementation, unless another batch is given.
     let training = |batch, memory| {
         let args = ShowArgs { json: true, batch, memory, ..search.clone() };
         let json: serde_json::Value = serde_json::from_str(&describe(&args, None).unwrap()).unwrap();
@@ -227,7 +227,7 @@ fn show_reads_a_run() {
     let space: Arc<dyn Space> = Arc::new(Darts::default());
     let prior = Prior::uniform(&*space);
     let sampled = ShowArgs { samples: Some(2), ..args.clone() };
-    // 2 ln(14 · 21 · 28 · 35) nats per kind of cell.
+    // The entropy is 2 ln(14 · 21 · 28 · 35) nats per kind of cell.
     let text = describe(&sampled, Some(&(space.clone(), prior.clone()))).unwrap();
     assert!(text.contains("5 cells, 8 channels, 7 classes, images 1x28x28"), "{text}");
     assert!(
@@ -242,7 +242,7 @@ fn show_reads_a_run() {
     assert!(error.exit_code() == 1 && error.to_string().contains("config.toml at byte"), "{error}");
 }
 
-/// A prior with a logit of its own for every pair.
+/// A prior whose logits differ from pair to pair.
 fn uneven(space: &Darts) -> Prior {
     let mut prior = Prior::uniform(space);
     let logits = prior.logits.iter_mut().flatten();
@@ -252,7 +252,7 @@ fn uneven(space: &Darts) -> Prior {
     prior
 }
 
-/// Lines of a search's and of a training's metrics, the parts that are drawn.
+/// Metrics of a search and of a training, with the numbers that are drawn.
 fn metrics() -> [(&'static str, String); 2] {
     let search = |step: u32| {
         let (x, evaluated) = (f64::from(step), step.is_multiple_of(4));

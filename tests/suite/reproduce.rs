@@ -1,6 +1,7 @@
-//! The same seed through the program, told in different ways: the same bits in metrics (times aside) and checkpoints.
+//! Runs of the program with the same seed give the same bits in metrics (times aside) and checkpoints, however they are
+//! run.
 //!
-//! What threads, snapshots and variants do within a process is tested with the search; here whole runs are compared.
+//! Whole runs are compared here. Threads, snapshots and variants within a process are tested in `search`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -51,7 +52,7 @@ fn remains(run: &Path) -> (Vec<Value>, BTreeMap<String, Vec<u8>>) {
     (metrics, files)
 }
 
-/// Ends the search without warning once it has done a step, then resumes it.
+/// Kills the search after a step, and then resumes it.
 fn killed_and_resumed(run: &Path) {
     let mut child = search(run, &["-q"]).spawn().unwrap();
     let metrics = run.join("metrics.jsonl");
@@ -93,7 +94,7 @@ fn the_same_seed_gives_the_same_bits_however_it_is_run() {
             assert!(*bytes == other.1[file], "{file} of {name} differs");
         }
     }
-    // Another seed is another run, or this proves nothing.
+    // Another seed must give other numbers. Otherwise the comparisons would prove nothing.
     let other = run("other", &["--seed", "12", "--steps", "1", "-q"]);
     assert_ne!(first.0[0]["log_likelihood"], other.0[0]["log_likelihood"]);
 }

@@ -1,4 +1,4 @@
-//! The run folder under a job of the tests' own: kill, resume, damage, locks, full disks, tensor files.
+//! The run folder with a small job of the tests: kills, resumes, damage, locks, full disks, tensor files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use parsec_nas::{Error, Result};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-/// A job whose every step depends on all of its state, in f32.
+/// A job whose state is f32. Each step depends on the whole state.
 pub(super) struct Walk {
     pub(super) step: u64,
     pub(super) total: u64,
@@ -72,7 +72,7 @@ impl Job for Walk {
     }
 
     fn score(&self) -> Option<f64> {
-        // Best at step 4, then worse and worse.
+        // The score is best at step 4, and then falls.
         (self.step > 0).then(|| -((self.step as f64) - 4.0).abs())
     }
 }
@@ -99,7 +99,7 @@ pub(super) fn remains(run: &Path) -> (Vec<u8>, BTreeMap<String, Vec<u8>>) {
     (std::fs::read(run.join("metrics.jsonl")).unwrap(), files.collect())
 }
 
-/// An unbroken run and what remains of it.
+/// Does an unbroken run. Returns its metrics and its last checkpoint.
 pub(super) fn unbroken(folder: &TempDir) -> (Vec<u8>, BTreeMap<String, Vec<u8>>) {
     let run = create(folder, "unbroken");
     assert_eq!(go(&mut Walk::new(TOTAL), &run).unwrap(), Outcome::Done);
@@ -132,7 +132,7 @@ fn an_unbroken_run_leaves_a_line_per_step_and_the_right_checkpoints() {
     let lines = std::fs::read_to_string(run.metrics_path()).unwrap();
     assert_eq!(lines.lines().collect::<Vec<_>>(), told, "a step is told as its line in the metrics");
     assert_eq!(lines.lines().count(), 11);
-    // The first, the best (step 3, at distance 1 from 4), the last two.
+    // These are the first checkpoint, the best one (step 3, at distance 1 from step 4), and the last two.
     assert_eq!(run.checkpoints().steps().unwrap(), [0, 3, 9, 11]);
     assert_eq!(run.checkpoints().best().unwrap().unwrap().step, 3);
     let mut names: Vec<_> = std::fs::read_dir(run.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -148,11 +148,11 @@ fn killed_after_any_step_and_resumed_it_equals_the_unbroken_run() {
     for killed_at in 1..=TOTAL {
         let run = create(&folder, &format!("killed-{killed_at}"));
         let mut job = Walk { fail_at: Some(killed_at), ..Walk::new(TOTAL) };
-        // A step that fails leaves what a kill leaves: lines up to it, checkpoints before it.
+        // A step that fails leaves the same files as a kill: the lines and the checkpoints before the step.
         assert!(go(&mut job, &run).is_err());
         let path = run.path().to_owned();
         drop(run);
-        // A kill may tear the line that was being written.
+        // A kill may leave a part of the line that was being written.
         let mut torn = std::fs::read(path.join("metrics.jsonl")).unwrap();
         torn.extend_from_slice(&b"{\"step\": 12345"[..killed_at as usize]);
         std::fs::write(path.join("metrics.jsonl"), torn).unwrap();
@@ -230,8 +230,8 @@ fn a_finished_run_stays_as_it_is() {
     assert_eq!(run.result().unwrap()["accuracy"], 0.5);
 }
 
-/// Damages the newest checkpoint (of step 6) with `damage`, and checks that the one before it (of step
-/// 3) is taken, that the user is told, and that the run ends as if nothing had happened.
+/// Damages the newest checkpoint (of step 6) with `damage`. Checks that the checkpoint before (of step 3) is used, that
+/// there is a warning, and that the run ends like an unbroken run.
 fn falls_back(damage: impl Fn(&Path)) {
     let folder = TempDir::new().unwrap();
     let expected = unbroken(&folder);
@@ -283,7 +283,7 @@ fn any_flipped_bit_in_a_checkpoint_is_found() {
         std::fs::write(&file, bytes).unwrap();
     }
     assert!(run::checkpoint::read(&path).is_ok());
-    // A checkpoint under another step's name is not that step's.
+    // A checkpoint with the name of another step is refused.
     let moved = run.checkpoints().path_of(4);
     std::fs::rename(&path, &moved).unwrap();
     assert!(run::checkpoint::read(&moved).unwrap_err().to_string().contains("step 3"));
@@ -316,7 +316,7 @@ fn metrics_are_cut_back_byte_for_byte() {
     assert_eq!(cut(&format!("{one}{two}"), 2), (format!("{one}{two}"), 0));
     assert_eq!(cut(&format!("{one}{two}{{\"st"), 2), (format!("{one}{two}"), 0));
     assert_eq!(cut(&format!("{one}{two}"), 0), (String::new(), 0));
-    // What cannot have come from a kill is told.
+    // Damage that a kill cannot cause gives a warning.
     assert_eq!(cut(&format!("{one}nonsense\n{two}"), 2), (format!("{one}{two}"), 1));
     assert_eq!(cut(one, 2), (one.into(), 1));
     assert_eq!(cut(two, 2), (two.into(), 1));
@@ -427,7 +427,7 @@ fn the_prior_of_a_run_is_read_from_its_newest_checkpoint() {
     assert!(error.to_string().contains("pi.reduce.3"), "{error}");
 }
 
-/// A full disk, stood in for by a device that is always full.
+/// A device that is always full stands for a full disk.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_damages_nothing() {
@@ -442,7 +442,8 @@ fn a_full_disk_damages_nothing() {
     assert_eq!(std::fs::read(&target).unwrap(), b"before");
     assert!(std::fs::symlink_metadata(files::partial_name(&target)).is_err(), "no rest is left");
 
-    // The metrics are full: the run stops with what it had, and goes on when there is room.
+    // If the metrics cannot be written, the run stops with its checkpoints. When there is space again, the run
+    // continues.
     let expected = unbroken(&folder);
     let run = create(&folder, "run");
     assert!(go(&mut Walk { fail_at: Some(8), ..Walk::new(TOTAL) }, &run).is_err());
@@ -468,7 +469,7 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_others() {
     let run = create(&folder, "run");
     go(&mut Walk::new(3), &run).unwrap();
     let before = remains(run.path());
-    // A file stands where the partial folder would go.
+    // A file has the name of the partial folder.
     std::fs::write(run.path().join("checkpoints/.step-00000004.partial"), b"").unwrap();
     assert!(run.checkpoints().save(4, None, &Tensors::new()).is_err());
     assert_eq!(remains(run.path()), before);
@@ -506,7 +507,7 @@ fn a_damaged_tensor_file_is_named() {
         let error = tensors::parse(&bytes[..cut], &path).unwrap_err();
         assert!(error.to_string().contains("weights.safetensors"), "{error}");
     }
-    // A header that claims 2^60 bytes.
+    // The header claims 2^60 bytes.
     let mut huge = bytes.clone();
     huge[..8].copy_from_slice(&(1u64 << 60).to_le_bytes());
     assert!(tensors::parse(&huge, &path).is_err());
@@ -550,7 +551,8 @@ proptest! {
     }
 }
 
-/// What a search does: a first step of many seconds, some that meet new kernels, an evaluation now and then.
+/// The times of a typical search: a first step of many seconds, a few steps with new kernels, and an evaluation from
+/// time to time.
 #[test]
 fn the_estimate_never_starts_with_hours_for_a_run_of_minutes() {
     let mut estimate = Estimate::default();
@@ -566,11 +568,11 @@ fn the_estimate_never_starts_with_hours_for_a_run_of_minutes() {
         assert!(left < 420.0, "{left} s left after step {step}");
     }
     assert!(total < 120.0);
-    // In the end it is the mean, evaluations included.
+    // At the end the estimate is the mean, including evaluations.
     assert!((estimate.left(100.0).unwrap() - 100.0 * (0.2 + 2.0 / 50.0)).abs() < 1e-9);
 }
 
-/// A search has light steps first, in which only the weights are trained.
+/// The first steps of a search have less work, because they only train the weights.
 #[test]
 fn the_estimate_counts_work() {
     let mut estimate = Estimate::default();
@@ -579,14 +581,14 @@ fn the_estimate_counts_work() {
     }
     let left = estimate.left(50.0 * 3.0 + 100.0 * 7.0).unwrap();
     assert!((left - 0.1 * 850.0).abs() < 1e-9);
-    // Heavier ones do not change it.
+    // Steps with more work do not change the time per unit of work.
     for _ in 0..50 {
         estimate.finished(0.7, 7.0);
     }
     assert!((estimate.left(70.0).unwrap() - 7.0).abs() < 1e-9);
 }
 
-/// A run that is paused does no step; it goes on where it was, and can be stopped while it waits.
+/// A paused run does no step. The run can continue, and it can be stopped while it waits.
 #[test]
 fn a_paused_run_waits_and_goes_on_with_the_same_steps() {
     static CONTROL: Control = Control::new();

@@ -1,4 +1,4 @@
-//! A run as a library user has it: events in a channel, pause and stop, the bits of the command.
+//! A run from the library: events in a channel, pause and stop, and the bits of the command.
 
 use std::path::Path;
 use std::process::Command;
@@ -27,7 +27,7 @@ fn command(folder: &Path, args: &[&str]) {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 }
 
-/// Paused and let go on, then stopped, then resumed: what is left is what the command leaves.
+/// A search that is paused, continued, stopped and resumed ends with the state and the result of the command.
 #[test]
 fn a_search_on_a_thread_has_the_bits_of_the_command() {
     let folder = TempDir::new().unwrap();
@@ -66,7 +66,7 @@ fn a_search_on_a_thread_has_the_bits_of_the_command() {
     }
     match search.join().unwrap() {
         Err(Error::Interrupted { step, .. }) => assert_eq!(step, steps),
-        // The last step may be done before it is asked to stop.
+        // The search may have done its last step before it is asked to stop.
         other => assert_eq!((other.unwrap().steps, steps), (4, 4)),
     }
     assert!(notes.iter().any(|note| note.contains("run folder")), "{notes:?}");

@@ -1,4 +1,4 @@
-//! Algorithm 1: its estimator against enumeration, and whole searches on small networks.
+//! Algorithm 1: the estimator against enumeration, and whole searches on small networks.
 
 use std::sync::{Arc, OnceLock};
 
@@ -30,7 +30,7 @@ mod steps;
 mod trace;
 mod transfer;
 
-/// The embedded images, cut to a few: 48 for training, 20 held out.
+/// A few embedded images: 48 for training, 20 held out.
 pub(super) fn dataset() -> Arc<Dataset> {
     static DATA: OnceLock<Arc<Dataset>> = OnceLock::new();
     let cut = |images: &Images, n: usize| Images {
@@ -71,7 +71,7 @@ pub(super) fn search(config: Config) -> Option<Search> {
     Some(Search::new(settings, dataset, open()?).unwrap())
 }
 
-/// A record without its times: everything in it is reproducible.
+/// A record without its times. All other numbers are reproducible.
 fn timeless(record: StepRecord) -> StepRecord {
     StepRecord { seconds: Phases::default(), ..record }
 }
@@ -80,7 +80,7 @@ pub(super) fn run(search: &mut Search, steps: usize) -> Vec<StepRecord> {
     (0..steps).map(|_| timeless(search.step().unwrap())).collect()
 }
 
-/// All numbers under a prefix, one after another.
+/// The numbers of all tensors whose names begin with a prefix, one tensor after another.
 pub(super) fn all(state: &Tensors, prefix: &str) -> Vec<f64> {
     let names = state.keys().filter(|name| name.starts_with(prefix));
     names.flat_map(|name| super::replay::numbers(state, name)).collect()
@@ -100,13 +100,13 @@ pub(super) fn peaked(space: &dyn Space, height: f64) -> Prior {
     prior
 }
 
-/// The cells of a search's space.
+/// The DARTS space of a search.
 fn cells(search: &Search) -> Darts {
     let config = search.config();
     Darts::over(&config.algorithm.primitives).stacked(config.network.layers, StemKind::Cifar)
 }
 
-/// What the search would end with.
+/// The genotype with which the search would end now.
 fn mode(search: &Search) -> Genotype {
     cells(search).genotype(&search.architecture())
 }

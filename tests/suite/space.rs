@@ -67,7 +67,7 @@ fn counters_reproduce_published_networks() {
     assert_eq!(count(&imagenet(), "DARTS_V2"), 4_718_752);
 }
 
-/// One cell of the smallest network, added up by hand.
+/// The multiply-adds of one cell of the smallest network, by hand.
 #[test]
 fn macs_of_one_cell_by_hand() {
     let spec =
@@ -83,7 +83,7 @@ fn macs_of_one_cell_by_hand() {
         [skip, skip],
     ];
     let genotype = Genotype { normal: reduce, reduce };
-    // L = 1: the only cell is a reduction; 4 channels on maps of 2x2.
+    // With L = 1 the only cell is a reduction. It has 4 channels on maps of 2x2.
     let stem = 9 * 6 * 16;
     let preprocess = 2 * 6 * 4 * 16;
     let sep = 2 * (9 * 4 + 4 * 4) * 4;
@@ -91,7 +91,7 @@ fn macs_of_one_cell_by_hand() {
     let dil = (25 * 4 + 4 * 4) * 4;
     let classifier = 16 * 2;
     assert_eq!(spec.macs(&genotype), stem + preprocess + 2 * sep + factorized + dil + classifier);
-    // Weights of the child: a pair drawn twice is counted once.
+    // In the weights of a child a pair that was drawn twice is counted once.
     let weights = 9 * 6 + 12 + 2 * 6 * 4 + 2 * (9 * 4 + 16) + 4 * 4 + (25 * 4 + 16) + (16 * 2 + 2);
     assert_eq!(spec.child_parameter_count(&genotype), weights);
 }
@@ -142,7 +142,8 @@ fn parameter_names_are_the_reference_s() {
     assert_eq!(shape("cells.0.preprocess0.op.1.weight").unwrap(), [4, 12, 1, 1]);
     assert_eq!(shape("cells.2.preprocess0.conv_2.weight").unwrap(), [8, 16, 1, 1]);
     assert_eq!(shape("cells.1._ops.13._ops.5.op.5.weight").unwrap(), [8, 1, 5, 5]);
-    // Node 3's edge from input 1 has stride 2, from node 2 it has stride 1: no parameters.
+    // The edge from input 1 to node 3 has stride 2. The edge from node 2 has stride 1, so its identity has no
+    // parameters.
     assert_eq!(shape("cells.1._ops.3._ops.3.conv_1.weight").unwrap(), [4, 8, 1, 1]);
     assert_eq!(shape("cells.1._ops.4._ops.3.conv_1.weight"), None);
     assert_eq!(shape("cells.0._ops.0._ops.6.op.3.weight"), None, "no affine in the cells of a parent");
@@ -228,7 +229,7 @@ fn impossible_networks_are_refused() {
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains(hint), "{error}");
     }
-    // One reduction only needs sides that can be halved once.
+    // With one reduction the sides need to be halved only once.
     assert!(Cells { height: 6, width: 6, ..cifar(NetworkKind::Search, 1, 4) }.check().is_ok());
 }
 
@@ -288,7 +289,7 @@ fn samples_have_the_prior_s_frequencies() {
     let (counts, p) = (counts.concat(), prior.probabilities().concat());
     for (count, p) in counts.iter().zip(&p) {
         let sd = (p * (1.0 - p) / n_samples as f64).sqrt();
-        // 168 frequencies: beyond five standard deviations once in ten thousand runs.
+        // One of 168 frequencies is beyond five standard deviations in one of ten thousand runs.
         assert!((count / n_samples as f64 - p).abs() < 5.0 * sd, "{count} of {n_samples}, expected {p}");
     }
     assert_eq!(sample(&prior, 3), sample(&prior, 3));
@@ -315,14 +316,14 @@ fn log_prob_and_its_gradient_agree() {
     }
 }
 
-/// Two pairs per slot of node 2 and so on: few enough children to go through those of one node.
+/// With one primitive a slot has so few pairs that all children of one node can be enumerated.
 #[test]
 fn probabilities_add_up_by_enumeration() {
     let space = Darts::over(&[Primitive::SkipConnect]);
     let prior = uneven_prior(&space);
     let mode = prior.mode();
     let (mut total, mut mean_log, mut mean_grad, mut best) = (0.0, 0.0, vec![0.0; 10], f64::NEG_INFINITY);
-    // The two slots of node 5 of the normal cell: the others add the same to every log p.
+    // Only the two slots of node 5 of the normal cell vary. The other slots add the same number to every log p.
     let p = prior.probabilities();
     let rest = prior.log_prob(&mode) - [6, 7].map(|s| p[s][usize::from(mode.0[s])].ln()).iter().sum::<f64>();
     for a in 0..5 {
@@ -461,7 +462,7 @@ proptest! {
         let _ = Primitive::nearest(&text);
     }
 
-    /// Texts close to good ones reach every branch.
+    /// Texts that are close to valid ones reach every branch of the parser.
     #[test]
     fn damaged_genotypes_never_panic(at in 0usize..420, len in 0usize..30, put in "[\\[\\]()'\", é0-9a-z=\n]{0,6}") {
         let good = named("DARTS_V2").unwrap().to_string();
@@ -475,7 +476,7 @@ proptest! {
     }
 }
 
-/// Each slot against all its choices: none has more, and of equal ones it is the first.
+/// In each slot no other choice has more multiply-adds, and among equal choices the first one is taken.
 #[test]
 fn the_largest_cells_have_the_most_multiply_adds() {
     let primitives =
@@ -494,7 +495,7 @@ fn the_largest_cells_have_the_most_multiply_adds() {
         assert_eq!(macs.iter().position(|m| *m == *macs.iter().max().unwrap()), Some(largest.0[i].into()));
         assert_eq!(macs.iter().max(), Some(&most), "slot {i}");
     }
-    // Every operation is the costliest one, and what stands alone adds its own share.
+    // All operations are the most expensive primitive, and no random architecture has more multiply-adds.
     let genotype = Darts::over(&primitives).genotype(&largest);
     let all = [genotype.normal, genotype.reduce];
     assert!(all.iter().flatten().flatten().all(|pair| pair.primitive == Primitive::SepConv5x5), "{genotype}");

@@ -1,7 +1,7 @@
-//! Runs that version 0.1.0 wrote, as they lie in `tests/fixtures/runs-0.1.0`: they go on, show and export.
+//! The runs in `tests/fixtures/runs-0.1.0`, which version 0.1.0 wrote, can still be resumed, shown and exported.
 //!
-//! Each was stopped after three of six steps. Beside it lies what 0.1.0 itself made of the other three, on the adapter that
-//! the manifest names; there the bits must be the same.
+//! Each run was stopped after three of six steps. The fixtures also have the results of version 0.1.0 for the other
+//! three steps, on the adapter that the manifest names. On this adapter the bits must be the same.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -39,7 +39,7 @@ fn parsec(args: &[&str]) -> String {
 fn metrics(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
     let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    // Those of 0.1.0 do not say which children a step had, nor whether it was one of a warm-up.
+    // The metrics of 0.1.0 have neither the children of a step nor the mark of a warm-up.
     let not_compared = ["seconds", "alpha", "warm_up"];
     for line in lines.iter_mut().filter_map(Value::as_object_mut) {
         not_compared.iter().for_each(|key| drop(line.remove(*key)));
@@ -47,7 +47,7 @@ fn metrics(path: &Path) -> Vec<Value> {
     lines
 }
 
-/// Goes on with the stored run; the folder in which it lies.
+/// Resumes a copy of the stored run. Returns the folder that holds the copy.
 fn resumed(kind: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");
@@ -59,7 +59,7 @@ fn resumed(kind: &str) -> TempDir {
     let (got, want) =
         (metrics(&run.join("metrics.jsonl")), metrics(&fixtures().join(format!("{kind}.metrics.jsonl"))));
     assert_eq!(got.len(), 6);
-    // The lines from before are not touched.
+    // The lines of the first three steps are unchanged.
     assert_eq!(got[..3], want[..3]);
     let info = gpu::choose(None).unwrap();
     let here = (info.name, format!("{} {}", info.driver, info.driver_info));
@@ -78,7 +78,7 @@ fn resumed(kind: &str) -> TempDir {
 
 const WEIGHTS: (&str, &str) = ("--safetensors", "w.safetensors");
 
-/// Exports formats, each of which says something.
+/// Exports the run in these formats, and checks that no file is nearly empty.
 fn exported(run: &str, folder: &TempDir, formats: &[(&str, &str)]) {
     for (flag, name) in formats {
         let path = folder.path().join(name);

@@ -1,4 +1,4 @@
-//! Training, evaluating and using final networks: small ones, on a few images.
+//! Training, evaluating and using small final networks on a few images.
 
 use std::sync::{Arc, OnceLock};
 
@@ -21,7 +21,7 @@ mod schedule;
 mod steps;
 mod weights;
 
-/// All kinds of operations, one of them a skip of stride 2.
+/// A genotype with all kinds of operations. One of them is a skip of stride 2.
 const GENOTYPE: &str = "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1), ('dil_conv_3x3', 0), ('avg_pool_3x3', 2), ('sep_conv_5x5', 1), ('max_pool_3x3', 3), ('skip_connect', 0), ('skip_connect', 0)], normal_concat=[2, 3, 4, 5], reduce=[('skip_connect', 0), ('dil_conv_5x5', 1), ('max_pool_3x3', 0), ('sep_conv_3x3', 2), ('skip_connect', 3), ('avg_pool_3x3', 1), ('sep_conv_3x3', 0), ('skip_connect', 2)], reduce_concat=[2, 3, 4, 5])";
 
 fn genotype() -> Genotype {
@@ -43,7 +43,7 @@ fn dataset() -> Arc<Dataset> {
     Arc::clone(DATA.get_or_init(load))
 }
 
-/// Three cells of four channels, batches of eight, six steps to an epoch; no change of the images.
+/// Three cells of four channels, batches of eight, six steps to an epoch, and no augmentation.
 pub(super) fn config(changes: &[(&str, Value)]) -> TrainConfig {
     let mut flags: Table = [
         ("genotype", Value::from(GENOTYPE)),
@@ -79,13 +79,13 @@ pub(super) fn training_on(gpu: Gpu, config: TrainConfig) -> Training {
     Training::new(settings, dataset, gpu).unwrap()
 }
 
-/// The same network for the f64 reference.
+/// The same network for the oracle.
 fn net(config: &TrainConfig) -> Arc<Net> {
     let Settings { config, space, alpha, .. } = settings(config.clone(), Normalisation::of(&dataset().train));
     Arc::new(network_spec(&config, &space, &dataset()).net(Paths::Child(&alpha)))
 }
 
-/// The weights for the f64 reference.
+/// The weights for the oracle.
 fn in_f64(training: &mut Training, weights: &Weights) -> Numbers {
     let tensors = weights.to_tensors(training.network().layout(), Prefixes::PLAIN);
     let floats = tensors.keys().filter(|name| !name.ends_with("num_batches_tracked"));

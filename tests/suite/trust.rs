@@ -1,4 +1,4 @@
-//! The verdict on a search's result, on evidence whose truth is known.
+//! The verdict on the result of a search, on evidence whose truth is known.
 
 use parsec_nas::report::trust::{Trust, evidence, seen};
 use parsec_nas::rng::{Purpose, stream};
@@ -7,7 +7,8 @@ use parsec_nas::search::evidence::{Evidence, Seen};
 use parsec_nas::space::{Alpha, Chain, Space};
 use rand::RngExt;
 
-/// Children of a chain whose layers are worth `worth` times their choice, with noise.
+/// Evidence from children of a chain. The effect of a layer is `worth` times the number of its choice, and each child
+/// has noise.
 fn found(worth: f64, seed: u64) -> (Evidence, Best) {
     let mut rng = stream(seed, Purpose::Test, 79, 0);
     let mut seen = Vec::new();
@@ -31,11 +32,12 @@ fn signal_is_more_than_chance_and_noise_is_not() {
         let signal = trust(16);
         assert!(signal.more_than_chance && signal.advantage > 0.3, "{signal:?}");
         assert!(signal.text().starts_with("more than chance: "), "{}", signal.text());
-        // No better than random ones with the shared weights: whatever the evidence says, it is not.
+        // A result that is better than only 14 of 16 random architectures is not more than chance, whatever the
+        // evidence is.
         assert!(!trust(14).more_than_chance);
         assert!(trust(15).more_than_chance);
     }
-    // Even what noise makes look best.
+    // Noise alone does not give a result that is more than chance.
     let verdicts = (0..40).filter(|seed| {
         let (noise, best) = found(0.0, *seed);
         let trust = Trust::of(Some(&noise), Some(&best), &best.alpha, [16, 16]);
@@ -47,7 +49,7 @@ fn signal_is_more_than_chance_and_noise_is_not() {
     assert!(!nothing.more_than_chance && nothing.text().contains("parsec consensus"), "{}", nothing.text());
 }
 
-/// Metrics as a run writes them, with lines that say nothing: of a warm-up, of an older version, torn.
+/// Metrics as a run writes them, also with lines that are ignored: of a warm-up, of an older version, and incomplete.
 #[test]
 fn evidence_is_read_from_metrics() {
     let folder = tempfile::tempdir().unwrap();
@@ -68,7 +70,8 @@ fn evidence_is_read_from_metrics() {
     std::fs::write(&path, lines.join("\n")).unwrap();
     let found = evidence(&chain, &seen(&path, &chain, 10).unwrap()).unwrap();
     assert_eq!(found.n_children, 4);
-    // Ten nats over ten images: 1 nat an image between the two choices, less what the ridge holds back.
+    // The difference of the two choices is ten nats over ten images, which is 1 nat per image. The ridge makes the
+    // effects smaller.
     let [none, two] = [found.effects[0][0], found.effects[0][2]];
     assert!(two.effect > 0.2 && none.effect < -0.2 && two.n == 2 && none.n == 2, "{:?}", found.effects[0]);
     assert_eq!(evidence(&chain, &seen(&path, &chain, 10).unwrap()).unwrap(), found);

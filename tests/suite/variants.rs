@@ -1,4 +1,5 @@
-//! Kernel variants of a run: from the trial kept on disk, else fixed; a resumed run's from its manifest.
+//! The kernel variants of a run are those of the trial kept on disk, or else the fixed ones. A resumed run takes them
+//! from its manifest.
 
 mod wrong;
 
@@ -26,7 +27,7 @@ fn cache() -> TempDir {
     let adapter = gpu::choose(None).unwrap();
     let mut variants = Variants::of_class(adapter.class());
     variants.tuning.pointwise_quads = 1;
-    // Sums of weight gradients in other chunks: other bits.
+    // With this form the sums of weight gradients have other chunks, and other bits.
     variants.tuning.depthwise_rows = 1;
     let key = parsec_nas::runner::variants::key(&adapter);
     let text = json!({ key: variants }).to_string();
@@ -34,7 +35,7 @@ fn cache() -> TempDir {
     folder
 }
 
-/// Few kernels: compiling them takes most of the time.
+/// Settings with few kernels, because compiling takes most of the time.
 const TINY: &[&str] = &[
     "--layers",
     "3",
@@ -71,7 +72,7 @@ fn a_run_takes_the_choice_kept_on_disk_and_a_resumed_one_that_of_its_manifest() 
     let run = search(kept.path(), &path, &[]);
     assert_eq!(run.manifest().unwrap().variants["pointwise_quads"], "1");
 
-    // Cut back to its first step and resumed where nothing is kept: the same bits.
+    // The run is cut back to its first step, and resumed with an empty cache folder. It has the same bits.
     let last = path.join("checkpoints/step-00000002");
     let state = std::fs::read(last.join("state.safetensors")).unwrap();
     std::fs::remove_dir_all(&last).unwrap();
@@ -83,13 +84,13 @@ fn a_run_takes_the_choice_kept_on_disk_and_a_resumed_one_that_of_its_manifest() 
         let path = folder.path().join(format!("fixed-{}", more.len()));
         let run = search(cache, &path, more);
         assert_eq!(run.manifest().unwrap().variants["pointwise_quads"], "4");
-        // Other variants round differently, or this test proves nothing.
+        // Other variants must round differently. Otherwise this test would prove nothing.
         let other = std::fs::read(path.join("checkpoints/step-00000002/state.safetensors")).unwrap();
         assert!(other != state);
     }
 }
 
-/// Numbers without a kernel would divide by 0, or take all memory.
+/// A choice without a kernel is ignored. Such numbers would divide by 0, or take all memory.
 #[test]
 fn a_choice_that_there_is_not_is_none() {
     if !has_gpu() {
@@ -114,7 +115,7 @@ fn a_choice_that_there_is_not_is_none() {
     }
 }
 
-/// A file that is no JSON, and kernels that there are not, are ignored, and that is said once.
+/// A file that is no JSON and a choice without a kernel are ignored, with one warning.
 #[test]
 fn a_choice_that_is_ignored_is_said() {
     if !has_gpu() {
@@ -170,8 +171,8 @@ fn bench_says_what_it_measured() {
     assert!(report["adapter"]["name"].is_string());
 }
 
-/// What an invocation of a hardware adapter keeps in registers, by counting: GPUs have 255 at most, and far fewer invocations
-/// run side by side where each takes more than 128.
+/// The number of registers that an invocation needs on a GPU. GPUs have at most 255, and far fewer invocations run at
+/// the same time if each needs more than 128.
 #[test]
 fn the_fixed_choices_for_gpus_need_few_registers() {
     for class in [Class::Integrated, Class::Discrete] {
@@ -190,8 +191,8 @@ fn the_fixed_choices_for_gpus_need_few_registers() {
     }
 }
 
-/// On what counts as a GPU the kernels are compared with their reference before the first run, once; what was found wrong is
-/// in the manifest; a damaged file is ignored and said.
+/// On an adapter of a GPU class the kernels are compared with the oracle once, before the first run. Wrong forms are in
+/// the manifest. A damaged file is ignored with a warning.
 #[test]
 fn the_first_run_on_a_gpu_compares_its_kernels_and_remembers() {
     if !has_gpu() {
@@ -215,7 +216,7 @@ fn the_first_run_on_a_gpu_compares_its_kernels_and_remembers() {
     let (_, said) = search("second");
     assert!(!said.contains(comparing), "{said}");
 
-    // As if a form had been found wrong.
+    // The file is now as if a form had been found wrong.
     let file = cache.path().join("proofs.json");
     let mut proofs: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     let found = &mut proofs.as_object_mut().unwrap().values_mut().next().unwrap()[0]["found"];
@@ -232,7 +233,7 @@ fn the_first_run_on_a_gpu_compares_its_kernels_and_remembers() {
     assert!(said.contains(comparing) && manifest.excluded.is_empty());
 }
 
-/// The drivers' own compiled kernels: kept by adapter and driver, never trusted where anything about them is off.
+/// The kernels that a driver compiled are kept by adapter and driver. They are ignored if anything about them is wrong.
 #[test]
 fn compiled_kernels_are_kept_by_adapter_and_checked() {
     if !has_gpu() {
@@ -250,7 +251,7 @@ fn compiled_kernels_are_kept_by_adapter_and_checked() {
         eprintln!("this driver gives no compiled kernels away");
         return;
     };
-    // Whatever lies there, a run has its bits and starts.
+    // Whatever the file contains, a run starts and has its bits.
     let whole = std::fs::read(file).unwrap();
     let end = whole.iter().position(|b| *b == b'\n').unwrap();
     let mut flipped = whole.clone();

@@ -28,7 +28,7 @@ impl Builder {
         name.to_owned()
     }
 
-    /// max(x, 0). There is one node for it, however many operations read it.
+    /// max(x, 0). All operations that read it share one node.
     pub fn relu(&mut self, x: &str) -> String {
         let name = format!("{x}.relu");
         if self.relus.insert(name.clone()) {

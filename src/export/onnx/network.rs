@@ -179,7 +179,7 @@ impl Writer<'_> {
         Ok((0..weight.len()).map(channel).collect())
     }
 
-    /// Adds the sum of a node without terms: zeros.
+    /// Adds zeros, the value of a node without terms.
     fn zeros(&mut self, layer: &Layer) -> String {
         let name = &layer.name;
         let n = self.b.node("Shape", &format!("{name}.n"), &["images"], vec![int("start", 0), int("end", 1)]);

@@ -1,7 +1,7 @@
 //! The messages of ONNX that a network needs, with the field numbers of `onnx.proto`.
 //!
-//! Features that a network does not use (functions, sparse tensors, quantisation, external data) are absent. If
-//! readers ask whether a field is there, the field is optional here, so that a zero is written too.
+//! Features that a network does not use (functions, sparse tensors, quantisation, external data) are absent. Readers
+//! ask whether some fields are present. These fields are optional here, so that a zero is written too.
 
 use prost::{Message, Oneof};
 

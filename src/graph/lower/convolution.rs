@@ -1,4 +1,5 @@
-//! Convolutions of groups of operations on values of one tensor, or of one value that several pages hold.
+//! Convolutions of a group of operations. Their inputs are several values in one tensor, or one value in several
+//! tensors.
 
 use super::partial::Chunks;
 use super::view::{Seen, view};
@@ -11,7 +12,8 @@ use crate::ops::pointwise::{self, Pointwise};
 use crate::ops::subsample::Subsample;
 use crate::ops::{Map, Param, Part, Tensor, View};
 
-/// The place where a convolution of each value writes: channels of tensors, from `targets` on.
+/// The channels of y that the convolutions write. Each convolution writes `co` channels, from its number in `targets`
+/// on.
 #[derive(Clone, Debug)]
 pub(super) struct Output {
     pub y: Wide,
@@ -112,7 +114,7 @@ pub(super) fn pointwise(b: &mut Builder<'_>, x: &Seen, out: &Output, names: &[St
     Ok(())
 }
 
-/// 1x1 convolutions of one tensor into the tensors of the output. `of` is the number of channels of a value.
+/// 1x1 convolutions of one tensor. They write the tensors of the output. `of` is the number of channels of a value.
 fn launch(b: &mut Builder<'_>, source: &Source, of: u32, out: &Output, places: &[(Param, Param)]) {
     let part = Part { first: source.first, of };
     let task = |source: u32, target: u32, (w, v): (Param, Param)| pointwise::Task {

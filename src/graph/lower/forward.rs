@@ -254,8 +254,9 @@ impl<'n> Pass<'n> {
         Ok(())
     }
 
-    /// Runs one layer of each path of a group: x and the layers → their values, in `place` if `place` is given.
-    // Long, because each kind of layer has an arm.
+    /// Runs one layer of each path of a group. x has the inputs of the layers. The values are written to `place` if
+    /// `place` is given.
+    // This function is long, because each kind of layer has an arm.
     fn step(
         &self,
         b: &mut Builder<'_>,

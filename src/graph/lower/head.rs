@@ -8,7 +8,7 @@ use crate::kernel::{Buf, Range};
 use crate::ops::head::{self, Linear};
 use crate::ops::{Array, Tensor, View};
 
-/// Weight of the auxiliary head's cross-entropy in the loss, as in the reference implementation.
+/// Weight of the auxiliary head's cross-entropy in the loss, as in the DARTS implementation.
 pub const AUXILIARY_WEIGHT: f32 = 0.4;
 
 /// Input of a linear layer.

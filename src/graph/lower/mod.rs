@@ -1,13 +1,13 @@
-//! (network, batch) → dispatches in order, forward and backward.
+//! (network, batch) → launches in order, forward and backward.
 //!
 //! The layers run path by path (`route`, `forward`). Each op pushes its launch and, on a tape, the step that undoes
 //! the op. The backward pass is the tape in reverse. The first contribution to a gradient writes the gradient, and
 //! the others add to it.
 //!
-//! With `fuse`, batch norm and ReLU are views that consumers apply while loading. Batch norm's backward is stored
-//! once, or (a form of the kernels) applied while its result is loaded. Convolutions of one kind that are ready at
-//! the same time share a dispatch. Without `fuse`, every op is a launch by itself and stores its result. The fused
-//! form is tested against this plain form.
+//! With `fuse`, batch norm and ReLU are views that consumers apply while loading. Batch norm's backward is stored once,
+//! or (a form of the kernels) applied while its result is loaded. Convolutions of one kind that are ready at the same
+//! time share a launch. Without `fuse`, every op is a launch by itself and stores its result. The tests compare the
+//! fused form with this unfused form.
 
 mod convolution;
 mod forward;
@@ -116,7 +116,8 @@ impl Builder<'_> {
         self.request.lowering.tuning
     }
 
-    /// Whether the plan computes gradients of weights. Otherwise it computes only those that lead to the factors.
+    /// Whether the plan computes gradients of weights. Otherwise the plan computes only the gradients that the
+    /// gradients of the factors need.
     fn wants_weights(&self) -> bool {
         self.request.mode == Mode::Train
     }
@@ -134,8 +135,8 @@ impl Builder<'_> {
         self.tape.push(Box::new(back));
     }
 
-    /// Places in `Packed` for parameters that one kernel reads together. They lie side by side, and come as (place
-    /// in `Packed`, place in v).
+    /// Places in `Packed` for parameters that one kernel reads together. The places lie side by side. The result is a
+    /// list of (place in `Packed`, place in v).
     fn pack(&mut self, names: &[String]) -> Vec<(Param, Param)> {
         self.packed = self.packed.next_multiple_of(64);
         let mut places = Vec::new();
@@ -189,8 +190,8 @@ impl Builder<'_> {
         (self.request.lowering.page_bytes / bytes).max(1) as u32
     }
 
-    /// Marks x as computed again in the backward pass. `for_nothing` says that this costs next to nothing, so it is
-    /// always done; otherwise it is done only to save memory.
+    /// Marks x as computed again in the backward pass. `for_nothing` says that computing x costs next to nothing: x is
+    /// then always marked. Otherwise x is marked only to save memory.
     fn again(&mut self, x: Buf, for_nothing: bool) {
         if let Buf::Tensor(id) = x
             && (for_nothing || self.request.lowering.memory == Memory::Low)

@@ -1,5 +1,5 @@
-//! Batch norm. Forward has statistics, and coefficients that consumers apply while reading; backward has sums and
-//! coefficients.
+//! Batch norm. The forward pass computes statistics and coefficients, which consumers apply while reading. The backward
+//! pass computes sums and coefficients.
 
 use super::partial::Chunks;
 use super::{Block, Builder, Mode};
@@ -9,7 +9,7 @@ use crate::network::{Kind, Layer};
 use crate::ops::batch_norm::{BatchNorm, GradSource, Norm};
 use crate::ops::{GradView, Tensor, View, elementwise};
 
-/// The batch norm of a layer, with the parameters that the layout has.
+/// The batch norm of a layer, with the parameters of the layer that are in the layout.
 pub(super) fn of_layer(b: &Builder<'_>, layer: &Layer) -> Norm {
     let Kind::Norm { affine: true, .. } = layer.kind else { return Norm::Plain };
     let [gamma, beta] = ["weight", "bias"].map(|what| b.param(&format!("{}.{what}", layer.name)));

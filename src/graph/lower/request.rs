@@ -21,10 +21,10 @@ pub enum Mode {
     Factors,
 }
 
-/// The part of a child that a plan computes.
+/// The part of a network that a plan computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Extent {
-    /// The whole child.
+    /// The whole network.
     #[default]
     Whole,
     /// The part that is the same for every architecture, such as the stem and the layers that read only the stem.
@@ -38,7 +38,7 @@ pub enum Extent {
 /// How a plan is lowered.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lowering {
-    /// Whether ops are fused: views, shared dispatches, and (with `stored_dy` 0) batch norm's backward while loading.
+    /// Whether ops are fused: views, shared launches, and (with `stored_dy` 0) batch norm's backward while loading.
     pub fuse: bool,
     /// The form of each kernel.
     pub tuning: Tuning,
@@ -93,7 +93,7 @@ impl Default for Lowering {
 /// Everything that determines a plan.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// The child, or the mixed network.
+    /// A child, a mixed network or a final network.
     pub net: &'a Net,
     /// The places of the parameters.
     pub layout: &'a Layout,
@@ -101,9 +101,9 @@ pub struct Request<'a> {
     pub batch: u32,
     /// The quantities to compute.
     pub mode: Mode,
-    /// The part of the child to compute.
+    /// The part of the network to compute.
     pub extent: Extent,
-    /// The input buffers to read (`Images(split)`, `Labels(split)`).
+    /// The input slot to read: the buffers `Images(split)` and `Labels(split)`.
     pub split: u8,
     /// Whether drop-path factors are given in `DropPath`.
     pub drop_path: bool,

@@ -37,7 +37,7 @@ pub(super) fn sum(b: &mut Builder<'_>, z: &Seen, inputs: &[Input]) -> Result<()>
                 let view = View { x: tensor, coefs: b.coefs(tensor.buf), relu: true };
                 x = materialise(b, view, &[x.first], x.len).into();
             }
-            // A materialised term passes on its gradient like a joint.
+            // A term that was stored in a new tensor passes on its gradient like a joint.
             terms.push(Part { x, term: input.term, identity: input.identity || input.value.relu });
         }
         if inputs.iter().any(|input| input.term.factor.is_some()) {

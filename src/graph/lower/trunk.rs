@@ -91,8 +91,8 @@ impl Trunk {
     }
 }
 
-/// Registers the outputs of the trunk, so that they are read and their gradients are added to like those of any
-/// other tensor.
+/// Registers the outputs of the trunk. They are then read like other tensors, and gradients are added to their
+/// gradients.
 pub(super) fn know(b: &mut Builder<'_>) {
     let outputs = b.trunk.as_ref().map(|t| t.outputs.clone()).unwrap_or_default();
     for TrunkOutput { tensor, coefs, .. } in outputs {

@@ -1,4 +1,4 @@
-//! The channels of one map, in as many tensors as the pages of the arena make necessary.
+//! The channels of one map, in one tensor or in several tensors if a page is too small for all channels.
 //!
 //! Ops see one tensor at a time: a layer over a wide map is a launch per tensor. A convolution that reads several
 //! tensors adds up its output tensor by tensor. A map that fits one page is one tensor, and needs no additional

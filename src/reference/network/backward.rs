@@ -55,7 +55,7 @@ impl Run<'_> {
         grads
     }
 
-    // Long, because each kind of layer has an arm.
+    // This function is long, because each kind of layer has an arm.
     fn layer_backward(&self, l: usize, layer: &Layer, tape: &Tape, dy: &T4) -> Grads {
         let input = |i: usize| &tape.values[layer.inputs[i]];
         match &layer.kind {

@@ -1,4 +1,4 @@
-//! Checks that weights and batch are as the layers need them, before anything runs.
+//! Checks, before anything runs, that the layers can use the weights and the batch.
 
 use super::{Mode, Run, parameter_shapes, running_shapes};
 use crate::{Error, Result};

@@ -171,8 +171,8 @@ impl Darts {
         (node + 2) * self.primitives.len()
     }
 
-    /// The pair with number `index` (`0..n_pairs(node)`) of a slot of `node`. Of a larger number the remainder is
-    /// taken.
+    /// The pair with number `index` (`0..n_pairs(node)`) of a slot of `node`. For a larger number the remainder is
+    /// used.
     pub fn pair(&self, node: usize, index: usize) -> Pair {
         let n_primitives = self.primitives.len();
         Pair { input: index / n_primitives % (node + 2), primitive: self.primitives[index % n_primitives] }
@@ -200,7 +200,7 @@ impl Darts {
     /// The choices of `genotype`.
     ///
     /// # Errors
-    /// [`Error::Usage`] if it uses a primitive that is not in this space.
+    /// [`Error::Usage`] if the genotype uses a primitive that is not in this space.
     pub fn alpha(&self, genotype: &Genotype) -> Result<Alpha> {
         let mut alpha = Vec::new();
         for kind in CellKind::ALL {
@@ -221,7 +221,7 @@ impl Darts {
                             format!("--primitives with {} in the list", pair.primitive.name()),
                         )
                     })?;
-                    // At most 5 inputs times as many primitives as a list has.
+                    // The index is below 5 inputs times the number of primitives.
                     alpha.push(index as u16);
                 }
             }
@@ -234,7 +234,8 @@ impl Darts {
         index == self.layers / 3 || index == 2 * self.layers / 3
     }
 
-    /// The network can halve sides that are multiples of this number wherever it halves maps.
+    /// The network can be built for images whose sides are multiples of this number, because all halved maps then have
+    /// even sides.
     pub fn size_unit(&self) -> usize {
         let n_reductions = (0..self.layers).filter(|&i| self.is_reduction(i)).count();
         (if self.stem == StemKind::ImageNet { 8 } else { 1 }) << n_reductions
@@ -358,9 +359,9 @@ impl Space for Darts {
         CellKind::ALL.map(|kind| Table { name: kind.name().into(), shape: shape.clone() }).to_vec()
     }
 
-    /// The architecture that the DARTS reference derives. The factor of an edge is the largest factor of its primitives
-    /// other than `none`. Each node gets the two edges with the largest factors, in the order of these factors, and on
-    /// each edge the primitive that has this factor. Ties go to the earlier edge or primitive.
+    /// The architecture that the DARTS implementation derives. The factor of an edge is the largest factor of its
+    /// primitives other than `none`. Each node gets the two edges with the largest factors, in the order of these
+    /// factors, and on each edge the primitive that has this factor. Ties go to the earlier edge or primitive.
     fn decode(&self, factors: &[f64]) -> Alpha {
         let mut alpha = Vec::new();
         for kind in CellKind::ALL {
@@ -461,7 +462,7 @@ impl Space for Darts {
     }
 
     fn parent_params(&self, spec: &NetworkSpec) -> Vec<ParamSpec> {
-        // The names follow the order of the reference, whatever the order of the user's list.
+        // The names follow the order of the DARTS implementation, whatever the order of the user's list.
         let mut primitives = self.primitives.clone();
         primitives.sort();
         let sorted = Self {

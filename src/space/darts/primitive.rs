@@ -44,7 +44,8 @@ pub struct Row {
 /// Defines the primitives by their rows: the variant, its name, its steps, and its steps at stride 2 if they differ.
 macro_rules! primitives {
     ($($(#[$doc:meta])* $variant:ident $name:literal $steps:expr $(, at stride 2 $halving:expr)?;)*) => {
-        /// A primitive operation. The order is that of the reference and gives the index `p` in parameter names.
+        /// A primitive operation. The order is the same as in the DARTS implementation, and gives the index `p` in
+        /// parameter names.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Primitive {
             $($(#[$doc])* $variant,)*
@@ -109,7 +110,7 @@ pub const fn twice(k: usize) -> [Step; 8] {
 }
 
 impl Primitive {
-    /// All primitives in the reference's order.
+    /// All primitives in the order of the DARTS implementation.
     pub const ALL: [Self; NAMED.len()] = {
         let mut all = [Self::None; NAMED.len()];
         let mut i = 0;
@@ -188,7 +189,7 @@ impl Primitive {
             .find_map(|s| if let Depthwise { dilation, .. } = s { Some(*dilation) } else { None })
     }
 
-    /// Whether it is one of the two pools.
+    /// Whether the primitive is one of the two pools.
     pub fn is_pool(self) -> bool {
         self.row().steps.iter().any(|step| matches!(step, MaxPool | AvgPool))
     }

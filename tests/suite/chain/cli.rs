@@ -1,4 +1,4 @@
-//! `parsec` on chains from outside: a search, its training and what follows; a comparison; a benchmark.
+//! The program on chains: a search, its training, the commands on its training; a comparison; a benchmark.
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ fn run_json(folder: &Path, args: &str) -> Value {
     serde_json::from_str(&out).unwrap_or_else(|e| panic!("{args}: {e}: {out}"))
 }
 
-/// Fails unless the file holds an SVG drawing.
+/// Fails if the file does not hold an SVG drawing.
 fn is_svg(path: &Path) {
     let text = std::fs::read_to_string(path).unwrap();
     usvg::Tree::from_str(&text, &png::options()).expect("valid SVG");
@@ -51,7 +51,7 @@ fn a_chain_from_its_search_to_predictions() {
         is_svg(&folder.join("r").join(name));
     }
 
-    // As if it had been killed after step 3.
+    // The folder is now as if the search had been killed before its last checkpoint.
     let last = folder.join("r/checkpoints/step-00000004");
     let expected = std::fs::read(last.join("state.safetensors")).unwrap();
     std::fs::remove_file(folder.join("r/result.json")).unwrap();
@@ -70,7 +70,7 @@ fn a_chain_from_its_search_to_predictions() {
     let form = "final, stages of 1,1 layers, 4 channels, 2 classes, images 3x8x8";
     assert!(text.starts_with(genotype) && text.contains(form), "{text}");
 
-    // The run says what its chain is.
+    // The training takes the chain's settings from the run.
     let train =
         format!("train --preset small --genotype r {DATA} --steps 4 --checkpoint-every 2 --run t --json -q");
     let trained = run_json(folder, &train);
@@ -96,7 +96,7 @@ fn a_chain_from_its_search_to_predictions() {
     assert!(python.contains(&format!("\"{genotype}\"")) && !python.contains('@'), "{python}");
     let onnx = std::fs::read(folder.join("e.onnx")).unwrap();
     crate::export::onnx::check(&Model::decode(onnx.as_slice()).unwrap());
-    // What was exported is the network, as one that was trained elsewhere.
+    // The exported files give the same network, when they are read as a network that was trained elsewhere.
     let weights = "--weights e.safetensors --data folder:images --size 8 --channels 4";
     let imported = run_json(folder, &format!("eval --genotype e.txt {CHAIN} {weights} --json"));
     assert_eq!((&imported["accuracy"], &imported["confusion"]), (&eval["accuracy"], &eval["confusion"]));

@@ -1,4 +1,5 @@
-//! PyTorch's step of a chain with all choices at once: the f64 reference, the adapter, and the update of α.
+//! PyTorch's numbers of a step of a chain with all choices at once, against the oracle, the adapter and the update of
+//! α.
 
 use std::sync::Arc;
 
@@ -52,7 +53,7 @@ impl Step {
         Arc::new(self.spec.net(Paths::All))
     }
 
-    /// The parameters by name, from one after another in the order of their names.
+    /// The parameters by name. The tensor `flat` holds all parameters one after another, in the order of their names.
     fn weights(&self, flat: &str) -> Weights {
         let mut shapes: Vec<_> =
             self.layout.trained().map(|(name, e)| (name, e.spec.shape.clone())).collect();
@@ -130,7 +131,7 @@ fn the_step_on_the_adapter() {
     close("gradient of the factors", &of_factors, &step.numbers("factors.gradient"), 1e-4);
     close("gradient", &darts.alpha.gradient(&of_factors), &step.numbers("alpha.gradient"), 1e-4);
     descend(&mut darts, &of_factors, 1, step.adam);
-    // Adam's first step has the same size wherever there is a gradient; those that are nearly 0 may turn.
+    // Adam's first step has the same size for every gradient. A gradient that is nearly 0 may have the other sign.
     close("alpha", &darts.alpha.logits, &step.numbers("alpha.after"), 1e-3);
     let (_, grad) = run("train", &step.darts("alpha.after"), Mode::Train);
     let (mut found, mut wanted) = (Vec::new(), Vec::new());

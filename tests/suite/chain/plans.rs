@@ -1,4 +1,4 @@
-//! Plans of chains: a few as text; limits, memory, order and work of random ones.
+//! Plans of chains: a few plans as text; limits, memory, order and work of random plans.
 
 use parsec_nas::graph::{Extent, Layout, Lowering, Memory, Mode, Plan, Request, Trunk};
 use parsec_nas::network::Net;
@@ -10,11 +10,11 @@ use proptest::sample::Index;
 use super::{all_choices, any_chain, choices, network};
 use crate::graph::{access, convolution_flops, golden::text, limits, memory};
 
-/// A request without what follows from it.
+/// A request, without the network and the layout that follow from it.
 #[derive(Clone, Debug)]
 struct Drawn {
     spec: NetworkSpec,
-    /// None: all choices at once.
+    /// `None` for all choices at once.
     alpha: Option<Alpha>,
     batch: u32,
     mode: Mode,
@@ -52,8 +52,8 @@ impl Drawn {
         Plan::new(self.request(&self.net(), &self.layout())).unwrap()
     }
 
-    /// Fails unless the plan is the same a second time, keeps the limits, reads only what was written, and has the
-    /// work of the network.
+    /// Checks that a second plan is equal, that the plan keeps the limits, that it reads only bytes that were written,
+    /// and that it has the work of the network.
     fn check(&self) {
         let (net, layout) = (self.net(), self.layout());
         let request = self.request(&net, &layout);
@@ -71,7 +71,7 @@ impl Drawn {
     }
 }
 
-/// Three layers, of which one has a shortcut, on images of 8x8 pixels.
+/// Three layers on images of 8x8 pixels. One layer has a shortcut.
 fn small(kind: NetworkKind, alpha: Option<Alpha>, mode: Mode, extent: Extent) -> Drawn {
     let chain = Chain::over(&[1, 2], &choices("identity,mb1_k3,mb3_k5"), Some(12));
     let spec = network(kind, chain, 4, [3, 8, 8], 5);
@@ -135,7 +135,7 @@ proptest! {
     }
 }
 
-/// More paths into one sum than one launch takes.
+/// One sum has more paths than one launch takes.
 #[test]
 fn all_choices_at_once_have_good_plans() {
     let spec = network(NetworkKind::Search, Chain::over(&[2], &all_choices(), Some(12)), 4, [1, 9, 11], 3);
@@ -145,7 +145,8 @@ fn all_choices_at_once_have_good_plans() {
     }
 }
 
-/// With room for the largest child there is room for any: for random ones, and for those that differ in one layer.
+/// The memory of the largest child is enough for every other child: for random children, and for children that differ
+/// in one layer.
 #[test]
 fn no_child_needs_more_memory_than_the_largest() {
     for names in ["identity,mb3_k3,mb6_k5", "mb3_k7,mb6_k3,identity"] {
@@ -178,7 +179,7 @@ fn no_child_needs_more_memory_than_the_largest() {
     }
 }
 
-/// Blocks so wide that their weights are bound in parts: of the published network, and of the widest.
+/// The blocks of the published network and of wider networks are so wide that their weights are bound in parts.
 #[test]
 fn wide_blocks_are_planned() {
     let wide = [
@@ -211,7 +212,7 @@ fn wide_blocks_are_planned() {
             }
         }
     }
-    // Weights whose rows begin where nothing can be bound are refused.
+    // Weights are refused if their rows begin at offsets that cannot be bound.
     let odd = Chain::over(&[1, 1, 1], &choices("mb3_k3"), None);
     let error = network(NetworkKind::Search, odd, 87, [3, 16, 16], 10).check().unwrap_err().to_string();
     assert!(error.contains("multiple of 16"), "{error}");

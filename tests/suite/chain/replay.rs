@@ -1,4 +1,4 @@
-//! Whole networks of the chain space through `parsec replay`'s library call: forward, gradients, running statistics.
+//! `parsec replay`'s library call on whole networks of the chain space: forward, gradients, running statistics.
 
 use std::sync::Arc;
 
@@ -66,8 +66,8 @@ chains! {
     final_in_eval_mode_with_three_blocks: 11,
 }
 
-/// The bias of a batch norm before a 1x1 convolution and another batch norm has no gradient: what is found there may be
-/// rounding of the whole gradient, and no more.
+/// The gradient of a batch norm's bias is zero if a 1x1 convolution and another batch norm follow. A found gradient may
+/// only differ from zero by the rounding of the whole gradient.
 #[test]
 fn a_gradient_of_zero_is_bounded_by_the_whole() {
     let info = read_json("chain_7.json");

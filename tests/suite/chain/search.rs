@@ -1,4 +1,5 @@
-//! Whole searches of a small chain: every method, going on, likelihoods against f64, what sharing must not change.
+//! Whole searches of a small chain: every method, resuming, likelihoods against the oracle, and the results that
+//! sharing must not change.
 
 use crate::with;
 use parsec_nas::config::{Config, Method, Samples};
@@ -64,7 +65,7 @@ fn going_on_from_a_snapshot_is_bit_for_bit() {
         records.extend(run(&mut unbroken, 2));
         let end = unbroken.snapshot().unwrap();
 
-        // In another search, whose own weights and step are others.
+        // Another search, which has other weights and another step, continues from the state.
         let mut resumed = search(config).unwrap();
         run(&mut resumed, 1);
         resumed.restore(2, &middle).unwrap();
@@ -73,7 +74,7 @@ fn going_on_from_a_snapshot_is_bit_for_bit() {
         assert_eq!(resumed.snapshot().unwrap(), end);
         assert_eq!(resumed.genotype(), unbroken.genotype());
 
-        // A damaged state is refused by name.
+        // The error for a damaged state names the missing tensor.
         for name in [logits, "adam.m.0", "v.features.1.2.conv.3.weight", "momentum.out.0.weight"] {
             let mut broken = middle.clone();
             assert!(broken.remove(name).is_some(), "{name}");
@@ -83,7 +84,7 @@ fn going_on_from_a_snapshot_is_bit_for_bit() {
     }
 }
 
-/// The trace of the first step has its batch, its children and the weights before it.
+/// The trace of the first step has the batch, the children, and the weights before the step.
 #[test]
 fn the_first_likelihoods_are_the_reference_s() {
     let folder = tempfile::tempdir().unwrap();
@@ -117,8 +118,8 @@ fn the_first_likelihoods_are_the_reference_s() {
     close("log-likelihoods", &record.log_likelihood, &expected, 1e-5);
 }
 
-/// Children that are the same run once, and the stem runs once for all: likelihoods are the same to the bit, the update
-/// to rounding, whether the batch runs whole or in parts.
+/// Equal children run once, and the stem runs once for all children. Likelihoods keep their bits and the update changes
+/// only by rounding, whether the batch runs whole or in micro-batches.
 #[test]
 fn merging_and_sharing_the_trunk_change_nothing_but_rounding() {
     for (height, samples, micro_batch) in [(6.0, 6, None), (0.0, 3, None), (0.0, 3, Some(4))] {
@@ -141,7 +142,7 @@ fn merging_and_sharing_the_trunk_change_nothing_but_rounding() {
         assert_eq!((b.shared, a.skipped, b.skipped), (0, 0, 0));
         assert_eq!((&a.log_likelihood, &a.weights), (&b.log_likelihood, &b.weights));
         let (a, b) = (shared.snapshot().unwrap(), literal.snapshot().unwrap());
-        // Weights and children are the same: so is all that follows from them alone.
+        // π and Adam's moments follow from weights and children, which are the same.
         assert_eq!((all(&a, "pi."), all(&a, "adam.")), (all(&b, "pi."), all(&b, "adam.")));
         for prefix in ["v.stem", "v.features.", "v.out", "v.classifier", "momentum."] {
             let moved = |state| minus(&all(state, prefix), &all(&start, prefix));

@@ -1,4 +1,4 @@
-//! The chain space: counters, names, π, text, what is refused, what is shown.
+//! The chain space: counters, names, π, text, refused settings, the output of `show`.
 
 use parsec_nas::cli::show::{ShowArgs, describe};
 use parsec_nas::config::{self, Config, TrainConfig};
@@ -46,7 +46,7 @@ fn counters_are_the_published_ones() {
         let alpha = spec.space.parse(text).unwrap();
         let net = spec.net(Paths::Child(&alpha));
         assert_eq!((net.parameter_count(false), net.macs()), (parameters, macs), "{text}");
-        // Weights of a search have no part in the work.
+        // The kind of the network does not change the number of multiply-adds.
         assert_eq!(published(NetworkKind::Search).macs(&alpha), macs, "{text}");
     }
 }
@@ -55,7 +55,7 @@ fn counters_are_the_published_ones() {
 fn the_largest_chain_has_the_most_multiply_adds_of_all() {
     let spec = published(NetworkKind::Search);
     assert_eq!(spec.space.print(&spec.most_macs()), "22222222");
-    // Choices that are alike: the first. Against all architectures.
+    // The result is compared with all architectures. Two choices cost the same, and the first of them is taken.
     let chain = Chain::over(&[1, 2], &choices("mb1_k3,identity,mb3_k5,mb3_k3"), Some(6));
     let spec = network(NetworkKind::Final, chain, 2, [1, 9, 9], 3);
     let all = (0..64u16).map(|i| Alpha(vec![i / 16, i / 4 % 4, i % 4]));
@@ -72,7 +72,8 @@ fn a_small_chain_by_hand() {
     let spec = small(NetworkKind::Final);
     let alpha = spec.space.parse("201").unwrap();
     let net = spec.net(Paths::Child(&alpha));
-    // Sides: 9, behind layer 0 5, behind layer 1 3. Channels: 2, then 4, then 8; in the middle of layer 0 six.
+    // Sides: 9 behind the stem, 5 behind layer 0, 3 behind layer 1. Channels: 2, 4 and 8 there, and 6 in the middle of
+    // layer 0.
     let (stem, expand, depthwise, project) = (9 * 2, 2 * 6, 25 * 6, 6 * 4);
     let (shortcut, narrow, mix, head, classifier) = (4 * 8, 9 * 8, 8 * 8, 8 * 6, 6 * 3);
     let (large, middle, little) = (stem + expand, depthwise + project, shortcut + narrow + mix + head);
@@ -82,7 +83,7 @@ fn a_small_chain_by_hand() {
     assert_eq!(net.parameter_count(false), large + middle + little + classifier + 3 + norms);
     assert_eq!(net.parameter_count(true), 0);
 
-    // The parent has all choices, and of its batch norms only the stem's has parameters.
+    // The parent has all choices. Of its batch norms only the batch norm of the stem has parameters.
     let first = 2 * 4 + (9 * 2 + 2 * 4) + (2 * 6 + 25 * 6 + 6 * 4);
     let second = 4 * 8 + (9 * 4 + 4 * 8) + (4 * 12 + 25 * 12 + 12 * 8);
     let third = (9 * 8 + 8 * 8) + (8 * 24 + 25 * 24 + 24 * 8);
@@ -117,7 +118,7 @@ fn names_are_the_benchmark_s_and_have_the_choice_in_a_search() {
     }
 }
 
-// π and what an architecture consists of
+// π and the parts of an architecture
 
 #[test]
 fn pi_has_a_table_per_layer() {
@@ -131,7 +132,7 @@ fn pi_has_a_table_per_layer() {
     let prior = Prior::uniform(&chain);
     assert_eq!((prior.len(), prior.entropy().len()), (24, 1));
     assert!((prior.entropy()[0] - 8.0 * 3f64.ln()).abs() < 1e-12);
-    // The strongest choice of each layer, the first of equals.
+    // In each layer the choice with the largest factor is taken, and among equal choices the first one.
     let mut alpha = Mixture::uniform(&chain);
     for (layer, choice, logit) in [(1, 1, 0.5), (1, 2, 0.25), (4, 2, 1e-9), (7, 1, -0.1)] {
         alpha.logits[3 * layer + choice] = logit;
@@ -144,7 +145,7 @@ fn an_architecture_is_tallied_and_has_one_form() {
     let space = published(NetworkKind::Search).space;
     for (text, skips) in [("00000000", 5), ("02012100", 2), ("22222222", 0), ("01011011", 0)] {
         let alpha = space.parse(text).unwrap();
-        // The first layer of a stage computes something whatever it is.
+        // An identity in the first layer of a stage is no skip, because it is a convolution.
         assert_eq!(space.tally(&alpha, 0), Tally { skips, pools: 0, of: 8 }, "{text}");
         assert_eq!(space.tallies(&alpha, |t| t.skips)["layers"], skips);
         assert_eq!(space.canonical(&alpha), alpha);
@@ -177,7 +178,7 @@ fn text_has_digits_or_names() {
     assert_eq!(read_architecture(&chain, &file("02012100\n")).unwrap(), alpha);
     let error = read_architecture(&chain, &file("0201\n")).unwrap_err();
     assert!(error.exit_code() == 1 && error.to_string().contains("a.txt"), "{error}");
-    // One digit for each of ten choices; of eleven there are names, and digits are read as far as they go.
+    // Ten choices have one digit each. With eleven choices names are written, but digits are read too.
     let of = |n: usize| Chain::over(&[2], &all_choices()[..n], None);
     assert_eq!(of(10).print(&Alpha(vec![9, 0])), "90");
     assert_eq!(of(11).print(&Alpha(vec![9, 0])), "mb3_k7,identity");
@@ -222,7 +223,7 @@ fn a_text_tells_its_space() {
         (&v2, "darts"),
         ("", "darts"),
         ("0201x", "darts"),
-        // A slip of the pen is still a chain.
+        // A misspelt choice is still recognised as a chain.
         ("mb3_k4", "macro"),
     ] {
         assert_eq!(space_of(text), name, "{text:?}");
@@ -233,7 +234,7 @@ fn a_text_tells_its_space() {
     assert!(*space("space = 'macro'", None) == *published);
     assert!(*space("space = 'macro'\nhead = 8", None) != *published);
     assert_eq!(space("", Some("DARTS_V2")).name(), "darts");
-    // What is said goes before what the text tells.
+    // A given space overrides the space to which the text belongs.
     assert_eq!(space("space = 'darts'", Some("02012100")).name(), "darts");
 }
 
@@ -259,7 +260,7 @@ proptest! {
     }
 }
 
-// What is refused
+// Refused settings
 
 #[test]
 fn settings_are_those_of_the_space() {
@@ -341,7 +342,7 @@ fn impossible_networks_are_refused() {
     }
 }
 
-// What is shown
+// The output of `show`
 
 fn parse(svg: &str) -> usvg::Tree {
     usvg::Tree::from_str(svg, &png::options()).expect("valid SVG")

@@ -1,4 +1,4 @@
-//! `parsec export` from outside.
+//! `parsec export` as a process.
 
 use std::path::Path;
 use std::process::Command;
@@ -84,7 +84,7 @@ fn what_is_wrong_is_said_before_anything_is_written() {
         let left: Vec<_> = std::fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["w.safetensors"], "{args:?}");
     }
-    // A genotype that the weights do not fit: the first difference is named.
+    // If the weights do not fit the genotype, the error names the first difference.
     let mut args = with(&["--onnx", "o"]);
     args[3] = "DARTS_V1";
     let (code, _, err) = export(path, &args);
@@ -92,7 +92,7 @@ fn what_is_wrong_is_said_before_anything_is_written() {
     assert!(err.contains("cells.0._ops.2") && err.contains("genotype"), "{err}");
 }
 
-/// A run folder with the state of `network` in two checkpoints, of which the first has the better score.
+/// A run folder with two checkpoints of `network`. The first checkpoint has the better score.
 fn run_of(network: &Trained, better: f32) -> TempDir {
     let folder = TempDir::new().unwrap();
     let mut config = Config::preset().unwrap();

@@ -29,8 +29,8 @@ fn operators(model: &Model) -> BTreeMap<&str, usize> {
     out
 }
 
-/// Everything that is read was made before and everything that was made is read; constants are as long as
-/// their extents say.
+/// Checks that a node reads only values that were made before, that every value is read, and that the length of each
+/// constant fits its extents.
 pub fn check(model: &Model) {
     let graph = model.graph.as_ref().unwrap();
     let mut known: BTreeSet<&str> = graph.input.iter().map(|i| i.name.as_str()).collect();
@@ -109,30 +109,30 @@ fn the_model_says_what_it_takes_and_gives() {
     assert_eq!(names, small().about.class_names);
 }
 
-/// DARTS_V2 with 3 cells: a normal cell, and two reduction cells with their strided skip connections.
+/// DARTS_V2 with 3 cells: one normal cell, and two reduction cells with skip connections.
 #[test]
 fn the_operators_are_those_of_the_genotype() {
     let model = decoded(&small(), false);
     let count = operators(&model);
     let of = |op: &str| count.get(op).copied().unwrap_or(0);
-    // The reduction cells have five max pools each; the skip connections of theirs have stride 1.
+    // Each reduction cell has five max pools. The skip connections of the reduction cells have stride 1.
     assert_eq!(of("MaxPool"), 10);
-    // Each cell's four nodes.
+    // Each cell has four nodes.
     assert_eq!(of("Add"), 12);
     assert_eq!((of("GlobalAveragePool"), of("Gemm"), of("AveragePool")), (1, 1, 0));
-    // Stem; preprocessings; five separable convolutions and a dilated one in the normal cell; only cell 2
-    // comes after a reduction.
+    // The stem; the preprocessings, where only cell 2 comes after a reduction; five separable convolutions and a
+    // dilated one in the normal cell.
     assert_eq!(of("Conv"), 1 + (2 + 2 + 3) + (5 * 4 + 2));
     assert_eq!(of("Slice"), 1);
-    // `none` twice makes zeros, once it is left out of the sum.
+    // A node with `none` in both slots becomes zeros. In one slot `none` is left out of the sum.
     let network = trained(&with_none(), NetworkKind::Final, StemKind::Cifar, false);
     let model = decoded(&network, true);
     let count = operators(&model);
     assert_eq!((count["ConstantOfShape"], count["Add"]), (1, 12 - 1 - 2));
 }
 
-/// A folded convolution is `(w·g/√(var + eps)) * x + (b − mean·g/√(var + eps))`, each half of a
-/// FactorizedReduce with its own channels.
+/// A folded convolution is `(w·g/√(var + eps)) * x + (b − mean·g/√(var + eps))`. Each half of a FactorizedReduce uses
+/// its own channels of the batch norm.
 #[test]
 fn folding_moves_each_channel_by_its_own_norm() {
     let network = small();
@@ -158,7 +158,7 @@ fn folding_moves_each_channel_by_its_own_norm() {
             }
         }
     }
-    // The depthwise ones in between have no norm of their own.
+    // The depthwise convolutions in between have no batch norm.
     assert_eq!(
         floats(&model, "cells.0._ops.0.op.5.weight"),
         network.f32s("cells.0._ops.0.op.5.weight").unwrap().1

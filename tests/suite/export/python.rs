@@ -12,7 +12,7 @@ fn it_holds_the_network_and_only_its_parts() {
     assert!(text.contains(&format!("GENOTYPE = \"{}\"\n", network.genotype())));
     assert!(text.contains("CLASSES = 5\n") && text.contains("IMAGE = (3, 12, 12)"));
     assert!(text.contains("MEAN, STD = [0.25,0.5,0.125], [0.5,0.5,0.5]"));
-    // A name that looks like a mark of the template stays a name.
+    // A class name that looks like a mark of the template is not replaced.
     assert!(text.contains(r#"["cat","dog","a \"quoted\" one","Käfer","@GENOTYPE@"]"#));
     assert!(!text.contains("#@") && text.matches('@').count() == 2, "{text}");
     assert!(!text.contains("stem0") && !text.contains("Auxiliary") && !text.contains("auxiliary"));
@@ -23,7 +23,8 @@ fn it_holds_the_network_and_only_its_parts() {
     assert!(text.contains("\"stem0.0\"") && !text.contains("\"stem.0\""));
     assert!(text.contains("\"auxiliary_head."));
     assert!(!text.contains("MEAN") && !text.contains("CLASS_NAMES") && !text.contains('@'));
-    // 64 pixels leave 2x2 maps there, for which the reference's pool is too large.
+    // With this size the auxiliary head reads maps of 2x2, and the pool of the DARTS implementation is too large for
+    // them.
     assert!(text.contains("AdaptiveAvgPool2d(2)") && !text.contains("AvgPool2d(5"));
 
     let parent = trained(&v2(), NetworkKind::Search, StemKind::Cifar, false);

@@ -1,4 +1,4 @@
-//! Damaged and missing files of a run: found and passed over, or refused; never used.
+//! Damaged and missing files of a run are skipped or refused. They are never used.
 
 use std::path::Path;
 
@@ -7,11 +7,11 @@ use parsec_nas::run::{RunDir, checkpoint};
 use super::super::gpu::has_gpu;
 use super::{Dice, End, Job, Place, Row, resume};
 
-/// The two files of a checkpoint, and the two that say what a run is.
+/// The two files of a checkpoint, and the two files that describe a run.
 const OF_CHECKPOINT: [&str; 2] = ["state.safetensors", "state.json"];
 const OF_RUN: [&str; 2] = ["manifest.json", "config.toml"];
 
-/// Some damage to the file at `path`: bytes changed, cut off, put in.
+/// Damages the file at `path`: changes, removes or inserts bytes.
 fn damage(path: &Path, dice: &mut Dice) {
     let whole = std::fs::read(path).unwrap();
     let mut bytes = whole.clone();
@@ -31,8 +31,8 @@ fn damage(path: &Path, dice: &mut Dice) {
     std::fs::write(path, bytes).unwrap();
 }
 
-/// Damage anywhere in the files of the newest checkpoint of a real search, and in what says what the run is.
-/// `differing`: damage that was not noticed and changed what is read.
+/// Damages the files of the newest checkpoint of a search, and the files that describe the run. `differing` counts
+/// damage that was not noticed and changed the content that is read.
 pub(super) fn unnoticed(run: &Path, times: usize, dice: &mut Dice) -> [Row; 2] {
     let mut rows =
         [Row::new("checkpoint's files damaged, read"), Row::new("manifest and configuration damaged")];
@@ -52,7 +52,7 @@ pub(super) fn unnoticed(run: &Path, times: usize, dice: &mut Dice) -> [Row; 2] {
         let facts = |run: &RunDir| (run.manifest().unwrap(), run.config().unwrap());
         let before = facts(&opened);
         damage(&file, dice);
-        // What is read in spite of it is what was written: a comment or a space was changed.
+        // If the damaged file is accepted, the damage changed only a comment or a space, and the content is the same.
         if let Ok(again) = RunDir::open_for_writing(run)
             && facts(&again) != before
         {
@@ -65,8 +65,8 @@ pub(super) fn unnoticed(run: &Path, times: usize, dice: &mut Dice) -> [Row; 2] {
     rows
 }
 
-/// The newest checkpoint damaged or without one of its files: the program says so, goes on from the one before
-/// it, and ends like an unbroken run.
+/// If the newest checkpoint is damaged or lacks a file, the program warns, continues from the checkpoint before, and
+/// ends like an unbroken run.
 pub(super) fn passed_over(place: &Place, job: Job, unbroken: &End, times: usize, dice: &mut Dice) -> Row {
     let mut row = Row::new(match job {
         Job::Search => "newest checkpoint damaged or missing, search",
@@ -109,7 +109,7 @@ fn damage_is_noticed_wherever_it_is() {
     }
     unnoticed(&place.run("unbroken-Search"), 200, &mut dice).iter().for_each(Row::check);
 
-    // No checkpoint at all, although steps were done: that is not a run that starts anew.
+    // If steps were done but there is no checkpoint at all, the run does not start again from the beginning.
     let run = place.run("unbroken-Search");
     std::fs::remove_file(run.join("result.json")).unwrap();
     let metrics = std::fs::read(run.join("metrics.jsonl")).unwrap();
@@ -119,7 +119,7 @@ fn damage_is_noticed_wherever_it_is() {
     assert_eq!(std::fs::read(run.join("metrics.jsonl")).unwrap(), metrics);
 }
 
-/// An older checkpoint is kept until a newer one is whole, also where later ones are damaged.
+/// An older checkpoint is kept until a newer one is undamaged, even if later checkpoints are damaged.
 #[test]
 fn damaged_checkpoints_do_not_push_out_good_ones() {
     use super::super::run::{Walk, create, go};
@@ -131,7 +131,7 @@ fn damaged_checkpoints_do_not_push_out_good_ones() {
     for step in [6, 9] {
         std::fs::write(checkpoints.path_of(step).join("state.json"), "").unwrap();
     }
-    // Gone on from step 3, stopped after step 4.
+    // The run continues from step 3 and stops after step 4.
     let (good, _) = checkpoints.newest_good().unwrap();
     checkpoints.save(4, None, &good.state).unwrap();
     checkpoints.prune(4, 1).unwrap();
@@ -139,7 +139,7 @@ fn damaged_checkpoints_do_not_push_out_good_ones() {
     assert_eq!(checkpoints.newest_good().unwrap().0.step, 4);
 }
 
-/// A score of any digits is read back as it was written: otherwise its checkpoint would count as damaged.
+/// Every score is read as it was written. Otherwise its checkpoint would be treated as damaged.
 #[test]
 fn a_checkpoint_of_any_score_is_whole() {
     let folder = tempfile::TempDir::new().unwrap();

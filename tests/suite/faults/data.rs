@@ -1,14 +1,14 @@
-//! Data that change or go away while a run is under way.
+//! Data that change or disappear during a run.
 
 use super::super::gpu::has_gpu;
 use super::{End, Job, Place, Row, resume};
 
-/// The images are in memory while a run works; one that is resumed wants those it was started with.
+/// A run keeps its images in memory. A resumed run needs the images with which it was started.
 pub(super) fn changed(place: &Place, unbroken: &End, times: usize) -> Row {
     let mut row = Row::new("data folder changed or gone");
     let (images, away) = (place.path().join("images"), place.path().join("away"));
     for i in 0..times {
-        // Gone in mid-run.
+        // The images disappear during the run.
         let name = format!("data-{i}");
         let run = place.run(&name);
         let mut child = place.spawn(&place.start(Job::Search, &name));
@@ -21,7 +21,7 @@ pub(super) fn changed(place: &Place, unbroken: &End, times: usize) -> Row {
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         row.compare(&run, unbroken);
 
-        // Gone, and changed in one pixel, at a resume.
+        // At a resume the images are missing, and then one pixel is changed.
         std::fs::remove_file(run.join("result.json")).unwrap();
         let (code, err) = place.finish(&resume(&name));
         assert!(code == 1 && err.contains("images") && err.contains("nothing of that name"), "{err}");

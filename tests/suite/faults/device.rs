@@ -1,4 +1,4 @@
-//! Adapters that are lost in mid-work, that have no memory left, and losses that are no numbers.
+//! Adapters that are lost during work, adapters without free memory, and losses that are not finite.
 
 use std::path::Path;
 use std::time::Duration;
@@ -25,12 +25,12 @@ use super::{Dice, Row};
 static NEVER: Control = Control::new();
 const OPTIONS: Options = Options { checkpoint_every: 2, keep: 2 };
 
-/// A job whose adapter is taken away now and then, somewhere in a step or between two.
+/// A job that loses its adapter several times, during a step or between two steps.
 struct Fragile<'a, J> {
     job: J,
     gpu: fn(&mut J) -> &mut Gpu,
     dice: &'a mut Dice,
-    /// Losses still to come.
+    /// Number of remaining losses.
     left: usize,
 }
 
@@ -79,7 +79,7 @@ impl<J: Job> Job for Fragile<'_, J> {
     }
 }
 
-/// Metrics without times, and the last checkpoint.
+/// The metrics of a run without times, and its last checkpoint.
 fn left_by(run: &Path) -> (Vec<Value>, Vec<Vec<u8>>) {
     let (metrics, files) = remains(run);
     let lines = String::from_utf8(metrics).unwrap();
@@ -91,7 +91,7 @@ fn left_by(run: &Path) -> (Vec<Value>, Vec<Vec<u8>>) {
     (lines.lines().map(line).collect(), files.into_values().collect())
 }
 
-/// Takes the adapter away from runs of the job that `make` makes, at least `times` times.
+/// Runs jobs from `make` that lose their adapters, at least `times` times in all.
 fn lost<J: Job>(
     fault: &'static str,
     make: impl Fn() -> Option<J>,
@@ -116,7 +116,7 @@ fn lost<J: Job>(
             let left = job.left;
             match drive(&mut job, &run, OPTIONS, &Events::none(), &NEVER) {
                 Ok(_) => break row.injected += left - job.left,
-                // Lost twice at one step: stopped, with how to go on.
+                // An adapter that is lost twice at one step stops the run. The run is resumed here.
                 Err(Error::Stopped { source, .. }) if matches!(*source, Error::Lost { .. }) => {
                     row.injected += left - job.left;
                     job.job = make()?;
@@ -133,7 +133,7 @@ fn lost<J: Job>(
     Some(row)
 }
 
-/// The two kinds of runs on a device that goes away.
+/// The losses of devices of a search and of a training.
 pub(super) fn lost_device(times: usize, dice: &mut Dice) -> Option<[Row; 2]> {
     let new_search = || {
         let dataset = search::dataset();
@@ -165,7 +165,7 @@ fn a_lost_device_is_opened_again_and_the_run_ends_like_an_unbroken_one() {
     }
 }
 
-/// Told as what it is, also by calls that fail for other reasons because of it.
+/// All calls report the lost device, also calls that fail for another reason because of the loss.
 #[test]
 fn a_lost_device_says_so() {
     let Some(mut search) = new_search() else { return };
@@ -187,7 +187,7 @@ fn new_search() -> Option<Search> {
     Some(Search::new(settings, dataset, open_apart()?).unwrap())
 }
 
-/// A job that fails where this says so.
+/// A job that fails at the steps at which the function returns an error.
 struct Failing<F>(Walk, F);
 
 impl<F: FnMut(u64) -> Result<()>> Job for Failing<F> {
@@ -223,8 +223,8 @@ impl<F: FnMut(u64) -> Result<()>> Job for Failing<F> {
     }
 }
 
-/// A failure that is not the device's end stops a run at its step 8, one after a checkpoint, and says how to go on; then the
-/// run ends as one without it does.
+/// A failure other than a lost device stops a run at step 8, after the checkpoint of step 6. The message says how to
+/// continue, and the resumed run ends like an unbroken run.
 fn stopped_by(fault: &'static str, fail: impl FnMut(u64) -> Result<()>, parts: &[&str]) -> Row {
     let folder = TempDir::new().unwrap();
     let expected = unbroken(&folder);
@@ -243,7 +243,7 @@ fn stopped_by(fault: &'static str, fail: impl FnMut(u64) -> Result<()>, parts: &
     Row { injected: 1, differing: usize::from(remains(&path) != expected), ..Row::new(fault) }
 }
 
-/// The memory of the GPU, and a thread that prepares batches.
+/// Two such failures: no free memory on the GPU, and a panic in a thread that prepares batches.
 pub(super) fn stopped() -> [Row; 2] {
     let full = |step| {
         let (what, try_this) = ("GPU memory".into(), "a smaller --batch".into());
@@ -285,7 +285,7 @@ fn a_loss_that_is_no_number_stops_a_run_with_its_good_steps_saved() {
     }
 }
 
-/// A loss that is no number: the steps before it are saved, π, weights and running statistics sound.
+/// A loss that is not finite stops the run. The steps before are saved, with good π, weights and running statistics.
 pub(super) fn not_a_number() -> Option<Row> {
     let folder = TempDir::new().unwrap();
     let options = Options { checkpoint_every: 0, keep: 2 };
@@ -306,7 +306,7 @@ pub(super) fn not_a_number() -> Option<Row> {
     assert_eq!(newest.state, job.snapshot().unwrap());
     assert_eq!(left_by(run.path()).0.len() as u64, step - 1);
 
-    // A training, whose weights are spoilt after its first step.
+    // A training whose weights become NaN after its first step.
     let at_once = Control::new();
     at_once.stop();
     let mut job = train::training(train::config(&[("steps", 4.into())])).unwrap();
@@ -320,7 +320,8 @@ pub(super) fn not_a_number() -> Option<Row> {
     assert!(matches!(error, Error::NonFinite { step: 2, .. }), "{error}");
     let (newest, _) = run.checkpoints().newest_good().unwrap();
     assert_eq!((newest.step, &newest.state), (1, &whole));
-    // The running statistics have seen it: the state in memory is not saved, that of the checkpoint goes on.
+    // The running statistics in memory contain the bad batch. Therefore they are not saved, and the run continues from
+    // the checkpoint.
     run::resume(&mut job, &run).unwrap();
     assert_eq!(job.snapshot().unwrap(), whole);
     assert_eq!(drive(&mut job, &run, OPTIONS, &Events::none(), &NEVER).unwrap(), Outcome::Done);

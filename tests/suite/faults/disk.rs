@@ -1,4 +1,4 @@
-//! Disks that are full or refuse to be written, at every write.
+//! Disks that are full or read-only, at every write.
 
 use parsec_nas::files;
 use tempfile::TempDir;
@@ -10,8 +10,8 @@ use super::Row;
 #[cfg(unix)]
 use super::{End, Job, Place};
 
-/// A disk that is full after so many bytes, for every `stride`th number of bytes that a run writes: every file
-/// is cut somewhere. With room again, the run goes on.
+/// A disk that is full after a number of bytes, for each multiple of `stride` up to the bytes that a run writes. Every
+/// file is cut somewhere. When there is space again, the run continues.
 pub(super) fn full_in_process(stride: usize) -> Row {
     let mut row = Row::new("disk full, after every so many bytes");
     let folder = TempDir::new().unwrap();
@@ -31,7 +31,7 @@ pub(super) fn full_in_process(stride: usize) -> Row {
         }
         let path = run.path().to_owned();
         drop(run);
-        // Nothing half written is left but the last line of the metrics.
+        // No checkpoint is half written. Only the last line of the metrics may be.
         for entry in std::fs::read_dir(path.join("checkpoints")).unwrap() {
             let entry = entry.unwrap();
             assert!(parsec_nas::run::checkpoint::read(&entry.path()).is_ok(), "{:?}", entry.path());
@@ -46,7 +46,7 @@ pub(super) fn full_in_process(stride: usize) -> Row {
     row
 }
 
-/// The same from outside: the system refuses to let any file grow beyond a limit, for many limits.
+/// The same for the program as a process: the system refuses files larger than a limit, for many limits.
 #[cfg(unix)]
 pub(super) fn limits(place: &Place, unbroken: &End, blocks: &[usize]) -> Row {
     let mut row = Row::new("write refused, file size limit");
@@ -60,7 +60,7 @@ pub(super) fn limits(place: &Place, unbroken: &End, blocks: &[usize]) -> Row {
             .current_dir(place.path())
             .env_remove("PARSEC_DEVICE")
             .env("PARSEC_CACHE", place.path().join("cache"))
-            // A driver's own cache of shaders is not what is tried here.
+            // The driver's own cache of shaders would meet the limit too.
             .env("MESA_SHADER_CACHE_DISABLE", "true")
             .output()
             .unwrap();
@@ -70,7 +70,7 @@ pub(super) fn limits(place: &Place, unbroken: &End, blocks: &[usize]) -> Row {
         if place.run(&name).exists() {
             place.resume(&name, unbroken, &mut row);
         } else {
-            // Not even the folder: no rest of it either.
+            // If there is no run folder, no partial folder is left either.
             let rest = std::fs::read_dir(place.path()).unwrap().map(|e| e.unwrap().file_name());
             assert!(!rest.into_iter().any(|n| n.to_string_lossy().contains(&name)), "{name}");
         }
@@ -78,7 +78,7 @@ pub(super) fn limits(place: &Place, unbroken: &End, blocks: &[usize]) -> Row {
     row
 }
 
-/// A run folder that may only be read: the run stops with a message, and goes on when it may be written.
+/// A read-only run folder: the run stops with a message, and continues when the folder is writable.
 #[cfg(unix)]
 pub(super) fn read_only(place: &Place, unbroken: &End) -> Row {
     use std::os::unix::fs::PermissionsExt;
@@ -90,7 +90,7 @@ pub(super) fn read_only(place: &Place, unbroken: &End) -> Row {
     let lock = run.join(".lock");
     std::fs::remove_file(&lock).unwrap();
     mode(0o555);
-    // Nothing is read-only for root: for it, a folder stands where the lock should be written.
+    // Nothing is read-only for root. If root runs the test, a folder in the place of the lock is the fault.
     let root = std::fs::write(&lock, "").is_ok();
     if root {
         std::fs::remove_file(&lock).unwrap();
@@ -109,7 +109,7 @@ pub(super) fn read_only(place: &Place, unbroken: &End) -> Row {
 
 #[test]
 fn a_disk_that_is_full_at_any_write_loses_nothing() {
-    // A prime, so that writes are cut in all kinds of places.
+    // The stride is a prime, so that writes are cut at many different places.
     full_in_process(97).check();
 }
 

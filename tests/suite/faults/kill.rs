@@ -1,4 +1,4 @@
-//! Runs that are killed or told to stop, at random moments; two processes on one run.
+//! Runs that are killed or asked to stop at random moments; two processes on one run.
 
 use std::path::Path;
 use std::process::Child;
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use super::super::gpu::has_gpu;
 use super::{Dice, End, Job, Place, Row, resume};
 
-/// Lines of metrics so far.
+/// Number of lines in the metrics.
 fn n_lines(run: &Path) -> usize {
     std::fs::read(run.join("metrics.jsonl")).map_or(0, |bytes| bytes.iter().filter(|b| **b == b'\n').count())
 }
 
-/// Waits for `lines` more lines of metrics than `before`, then for a moment; whether it still runs.
+/// Waits until the metrics have `lines` lines, and then for `moment`. Returns whether the process still runs.
 fn wait(child: &mut Child, run: &Path, lines: usize, moment: Duration) -> bool {
     let started = Instant::now();
     while n_lines(run) < lines && started.elapsed() < Duration::from_secs(60) {
@@ -25,7 +25,7 @@ fn wait(child: &mut Child, run: &Path, lines: usize, moment: Duration) -> bool {
     child.try_wait().unwrap().is_none()
 }
 
-/// Kills runs `times` times, each again and again until it comes to its end.
+/// Kills runs `times` times in all. A run is killed and resumed until it reaches its end.
 pub(super) fn sigkill(place: &Place, job: Job, unbroken: &End, times: usize, dice: &mut Dice) -> Row {
     let mut row = Row::new(match job {
         Job::Search => "SIGKILL, search",
@@ -37,8 +37,8 @@ pub(super) fn sigkill(place: &Place, job: Job, unbroken: &End, times: usize, dic
         loop {
             let args = if run.exists() { resume(&name) } else { place.start(job, &name) };
             let mut child = place.spawn(&args);
-            // In one of four, while it starts; in the others, some steps later and anywhere in a step, of
-            // which writing the checkpoint is a large part.
+            // One kill of four is near the start of the process. The others are some steps later, at any moment of a
+            // step. Writing the checkpoint takes a large part of a step.
             let before = n_lines(&run);
             let (lines, moment) = match dice.below(4) {
                 0 => (0, dice.below(1500)),
@@ -70,7 +70,7 @@ pub(super) fn sigkill(place: &Place, job: Job, unbroken: &End, times: usize, dic
     row
 }
 
-/// Tells runs to stop: they save, say how to go on, and end with 130.
+/// Sends SIGTERM to runs. They save their state, print how to continue, and end with exit code 130.
 #[cfg(unix)]
 pub(super) fn sigterm(place: &Place, unbroken: &[End; 2], times: usize, dice: &mut Dice) -> Row {
     let mut row = Row::new("SIGTERM");
@@ -87,7 +87,7 @@ pub(super) fn sigterm(place: &Place, unbroken: &[End; 2], times: usize, dice: &m
         let out = child.wait_with_output().unwrap();
         let err = String::from_utf8_lossy(&out.stderr).into_owned();
         row.injected += 1;
-        // Told in its last step, it is done.
+        // If the signal arrives in the last step, the run ends normally.
         if out.status.code() != Some(0) {
             assert!(out.status.code() == Some(130) && err.contains("parsec resume"), "{err}");
             assert!(err.contains(&format!("after step {}", n_lines(&run))), "{err}");
@@ -99,13 +99,13 @@ pub(super) fn sigterm(place: &Place, unbroken: &[End; 2], times: usize, dice: &m
     row
 }
 
-/// A second process is told the first one's id and changes nothing; a lock whose owner is gone is none.
+/// A second process names the id of the first one and changes nothing. A lock whose owner has ended is ignored.
 #[cfg(unix)]
 pub(super) fn two_processes(place: &Place, unbroken: &End, times: usize) -> Row {
     let mut row = Row::new("a second process on the run; a stale lock");
     let mut child = place.spawn(&place.start(Job::Search, "shared"));
     assert!(wait(&mut child, &place.run("shared"), 1, Duration::ZERO));
-    // The owner sleeps, so that it cannot end meanwhile.
+    // The owner of the lock is suspended, so that it cannot end in the meantime.
     let signal = |name: &str, pid: u32| {
         let status = std::process::Command::new("kill").args([name, &pid.to_string()]).status();
         assert!(status.unwrap().success());
@@ -123,7 +123,7 @@ pub(super) fn two_processes(place: &Place, unbroken: &End, times: usize) -> Row 
         return row;
     }
     row.compare(&place.run("shared"), unbroken);
-    // The file of the lock is still there, with the id of a process that is gone.
+    // The file of the lock still exists, with the id of a process that has ended.
     let lock = std::fs::read_to_string(place.run("shared").join(".lock")).unwrap();
     assert!(lock.trim().parse::<u32>().is_ok());
     std::fs::remove_file(place.run("shared").join("result.json")).unwrap();
@@ -147,7 +147,7 @@ fn killed_stopped_and_shared_runs_end_like_unbroken_ones() {
     two_processes(&place, &ends[0], 1).check();
 }
 
-/// What a search starts from is not forgotten if it is killed before its first checkpoint.
+/// A search that is killed before its first checkpoint still starts from the prior and the weights of the other search.
 #[test]
 fn killed_before_the_first_checkpoint_a_search_from_another_s_prior_starts_from_it() {
     if !has_gpu() {
@@ -163,7 +163,7 @@ fn killed_before_the_first_checkpoint_a_search_from_another_s_prior_starts_from_
     let (code, err) = place.finish(&from("second"));
     assert_eq!(code, 0, "{err}");
     let unbroken = End::of(&place.run("second"));
-    // The same folder as it was before the first checkpoint.
+    // The folder is now as it was before the first checkpoint.
     let run = place.run("second");
     for name in ["result.json", "metrics.jsonl"] {
         std::fs::remove_file(run.join(name)).unwrap();

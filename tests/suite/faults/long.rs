@@ -1,4 +1,4 @@
-//! The long form: every fault many times, and a table. `scripts/faults [KILLS]` runs it.
+//! `scripts/faults [KILLS]` runs this file: it injects every fault many times and prints a table.
 
 use super::super::gpu::has_gpu;
 use super::{Dice, Job, Place, Row};

@@ -53,8 +53,8 @@ fn depthwise_convolution_gradients() {
     }
 }
 
-/// A depthwise convolution is a dense one whose weights are zero off the diagonal; a pointwise one is a
-/// dense one with K = 1.
+/// A depthwise convolution is a dense convolution whose weights are zero off the diagonal. A pointwise convolution is a
+/// dense convolution with K = 1.
 #[test]
 fn depthwise_and_pointwise_are_dense_convolutions() {
     let (x, win) = (tensor(1, 3, 2, 7, 6), Window { k: 3, stride: 2, pad: 2, dilation: 2 });
@@ -71,7 +71,8 @@ fn depthwise_and_pointwise_are_dense_convolutions() {
 
 #[test]
 fn dense_convolution_by_hand() {
-    // A 2x2 image, a 3x3 kernel 1..9, pad 1: the centre of the window is weight 5.
+    // The image is 2x2, the kernel is 3x3 with weights 1 to 9, and the padding is 1. Weight 5 is the centre of the
+    // window.
     let x = T4 { c: 1, n: 1, h: 2, w: 2, data: vec![1.0, 10.0, 100.0, 1000.0] };
     let weight: Vec<f64> = (1..10).map(f64::from).collect();
     let y = conv::forward(&x, &weight, 1, Window { k: 3, stride: 1, pad: 1, dilation: 1 });
@@ -89,10 +90,11 @@ fn pointwise_convolution_gradients() {
     }
 }
 
-/// Stride 2 gives half the side, rounded up, with the pad of every odd kernel.
+/// With the padding of an odd kernel, stride 2 gives half of the side, rounded up.
 #[test]
 fn strided_depthwise_by_hand() {
-    // Seven pixels in a row; a kernel whose middle row is 1..7 and whose other rows lie in the padding.
+    // The image is a row of seven pixels. The middle row of the kernel is 1 to 7, and its other rows are over the
+    // padding.
     let x = T4 { c: 1, n: 1, h: 1, w: 7, data: vec![1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6] };
     let mut weight = vec![9.0; 49];
     weight[21..28].copy_from_slice(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);

@@ -6,7 +6,7 @@ use super::{SHAPES, check_gradient, check_input, close, dot, noise, tensor, with
 
 #[test]
 fn batch_norm_by_hand() {
-    // Values 1, 2, 3, 6: mean 3, biased variance 3.5, unbiased 14/3.
+    // The values 1, 2, 3, 6 have mean 3, biased variance 3.5 and unbiased variance 14/3.
     let x = T4 { c: 1, n: 2, h: 1, w: 2, data: vec![1.0, 2.0, 3.0, 6.0] };
     let stats = batch_norm::statistics(&x);
     assert_eq!((stats.mean[0], stats.var[0]), (3.0, 3.5));
@@ -115,12 +115,12 @@ fn head_gradients() {
 
 #[test]
 fn log_likelihood_by_hand() {
-    // Probabilities 1/4 and 3/4; and logits whose exponentials overflow.
+    // One example has the probabilities 1/4 and 3/4. The exponentials of the other one's logits overflow.
     let z = T4 { c: 2, n: 2, h: 1, w: 1, data: vec![0.0, 1000.0, 3f64.ln(), 0.0] };
     close(&cross_entropy::log_likelihood(&z, &[1, 0]), &[0.75f64.ln(), 0.0], 1e-15);
     assert_eq!(cross_entropy::log_likelihood(&z, &[1, 1])[1], -1000.0);
     close(&cross_entropy::backward(&z, &[1, 0]).data, &[0.125, 0.0, -0.125, 0.0], 1e-15);
-    // A tenth of the target spread over both classes: 0.95 and 0.05 of it.
+    // A tenth of the target is spread over both classes, so the classes get 0.95 and 0.05.
     let spread = 0.95 * 0.75f64.ln() + 0.05 * 0.25f64.ln();
     close(&cross_entropy::smoothed(&z, &[1, 0], 0.1), &[spread, -50.0], 1e-14);
     assert_eq!(cross_entropy::smoothed(&z, &[1, 0], 0.0), cross_entropy::log_likelihood(&z, &[1, 0]));

@@ -1,4 +1,4 @@
-//! The mixed network in f64: finite differences, and what it must be where one path has all the weight.
+//! The mixed network in f64: finite differences, and equality with a child if only the paths of the child have weight.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ fn gradients_of_the_weights_and_of_the_factors() {
     close(&[along], &[difference(&|name, i| direction[name][i])], 1e-6);
 }
 
-/// Factors of 1 on a child's paths and 0 elsewhere give the child, pairs drawn twice with a factor of 2.
+/// Factors of 1 on the paths of a child and 0 on all others give the child. Pairs drawn twice have a factor of 2.
 #[test]
 fn a_child_is_a_mixed_network_with_its_paths_alone() {
     let genotype: Genotype = super::networks::everything();

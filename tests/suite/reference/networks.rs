@@ -22,7 +22,7 @@ fn cell(pairs: [(Primitive, usize); 8]) -> CellArch {
     std::array::from_fn(|node| [pair(pairs[2 * node]), pair(pairs[2 * node + 1])])
 }
 
-/// Every primitive in both cells, at both strides where a reduction cell has both, and a duplicated pair.
+/// Every primitive, most of them at both strides of a reduction cell, and a pair drawn twice.
 pub fn everything() -> Genotype {
     Genotype {
         normal: cell([(Sep3, 0), (Max, 1), (Avg, 0), (Skip, 2), (Dil5, 1), (Dil5, 1), (Sep5, 4), (Dil3, 0)]),
@@ -30,7 +30,7 @@ pub fn everything() -> Genotype {
     }
 }
 
-/// The rest of what a reduction cell can have, and a node of zeros.
+/// The remaining cases of a reduction cell, and a node of zeros.
 pub fn the_rest() -> Genotype {
     Genotype {
         normal: cell([(Zero, 0), (Zero, 1), (Max, 2), (Skip, 0), (Avg, 3), (Skip, 1), (Sep3, 2), (Dil3, 4)]),
@@ -59,7 +59,8 @@ pub fn spec(kind: Kind, stem: Stem, layers: usize, channels: usize, side: usize)
     Cells { stem, layers, ..nets::small(kind, channels, side) }
 }
 
-/// Weights as wide as PyTorch's defaults; factors of batch norms around 1, running variances positive.
+/// Weights with the range of PyTorch's defaults. The factors of batch norms are around 1, and running variances are
+/// positive.
 pub fn weights(shapes: &BTreeMap<String, Vec<usize>>, key: u64) -> Tensors {
     let tensor = |(i, (name, shape)): (usize, (&String, &Vec<usize>))| {
         let fan_in = shape[1..].iter().product::<usize>() as f64;
@@ -78,10 +79,10 @@ pub fn batch(key: u64, n: usize, side: usize) -> Batch {
     Batch::from_nchw([n, 3, side, side], &noise(key, n * 3 * side * side), &labels)
 }
 
-/// Central differences of the loss in two elements of every parameter whose name begins with `prefix`,
-/// and along one direction in all parameters.
+/// Checks the gradient by central differences of the loss: in two elements of every parameter whose name begins with
+/// `prefix`, and along one direction in all parameters.
 ///
-/// The step is so small that hardly any ReLU or maximum changes sides; one that does would show.
+/// The step is so small that hardly any ReLU or maximum chooses another branch. If one does, the check fails.
 fn check_network(spec: &Cells, genotype: &Genotype, batch: &Batch, mode: Mode, prefix: &str) {
     let side = batch.images.h;
     let net = &nets::child(&Cells { height: side, width: side, ..spec.clone() }, genotype);
@@ -139,8 +140,8 @@ fn final_network_gradients_with_drop_path() {
 
 #[test]
 fn final_network_gradients_with_auxiliary_heads() {
-    // The head sees maps of a quarter of the side, for ImageNet of a 32nd: 4 (adaptive pool), 8 (5x5, stride
-    // 3) and 7 (5x5, stride 2).
+    // The head reads maps of a quarter of the image's side, and of a 32nd for ImageNet. The sides are 4 (adaptive
+    // pool), 8 (5x5, stride 3) and 7 (5x5, stride 2).
     let cifar = Cells { auxiliary: true, ..spec(Kind::Final, Stem::Cifar, 3, 2, 32) };
     check_network(&cifar, &the_rest(), &batch(4, 3, 16), Mode::Train, "auxiliary_head");
     check_network(&cifar, &darts_v2(), &batch(5, 3, 32), Mode::Train, "auxiliary_head.features.3");
@@ -148,7 +149,7 @@ fn final_network_gradients_with_auxiliary_heads() {
     check_network(&imagenet, &the_rest(), &batch(6, 3, 224), Mode::Train, "stem");
 }
 
-/// Drop-path scales a term per example and never the identity.
+/// Drop-path multiplies a term by a factor per example, but never an identity.
 #[test]
 fn drop_path_leaves_the_identity_alone() {
     let net = nets::child(&spec(Kind::Final, Stem::Cifar, 3, 2, 8), &everything());
@@ -156,7 +157,7 @@ fn drop_path_leaves_the_identity_alone() {
     let loss = |batch: &Batch| evaluate(&net, &v, batch, Mode::Train, false).unwrap().loss;
     let plain = batch(1, 3, 8);
     let mut dropped = plain.clone();
-    // Op 3 of cell 0 is skip_connect at stride 1, op 0 a separable convolution.
+    // Op 3 of cell 0 is skip_connect at stride 1, and op 0 is a separable convolution.
     dropped.drop_path.insert(3, vec![0.0; 3]);
     assert_eq!(loss(&plain), loss(&dropped));
     dropped.drop_path.insert(0, vec![0.0; 3]);
@@ -179,7 +180,7 @@ fn parameter_counts_are_the_published_ones() {
     let imagenet = Cells { n_classes: 1000, ..spec(Kind::Final, Stem::ImageNet, 14, 48, 224) };
     assert_eq!(count(&parameter_shapes(&nets::child(&imagenet, &darts_v2())), false), 4_718_752);
 
-    // The search parent has the parameters of all children: each node's slots take every pair in turn.
+    // The search parent has the parameters of all children. The children here have every pair in each node in turn.
     let parent = Cells { n_classes: 10, ..spec(Kind::Search, Stem::Cifar, 8, 16, 32) };
     let mut shapes = BTreeMap::new();
     for i in 0..40 {
@@ -203,7 +204,8 @@ fn running_statistics_after_a_step() {
     let after = evaluate(&net, &v, &batch, Mode::Train, false).unwrap().running;
     assert_eq!(after.len(), running_shapes(&net).len() + 1);
     assert_eq!(after["stem.1.num_batches_tracked"].1, [7.0]);
-    // The first batch norm sees a convolution of the images: its first channel, by hand.
+    // The statistics of the first channel of the first batch norm, which reads a convolution of the images, are
+    // computed by hand.
     let (mut sum, mut squares, w) = (0.0, 0.0, &v["stem.0.weight"].1);
     for n in 0..3 {
         for i in 0..8i32 {
@@ -227,7 +229,7 @@ fn running_statistics_after_a_step() {
     assert!(evaluate(&net, &v, &batch, Mode::Eval, false).unwrap().running.is_empty());
 }
 
-/// A batch of one example and one class that needs no data: the log-likelihood is what the bias says.
+/// If the weights of the classifier are zero, the logits are the bias, whatever the images are.
 #[test]
 fn logits_follow_the_classifier() {
     let net = nets::child(&spec(Kind::Search, Stem::Cifar, 3, 2, 8), &everything());

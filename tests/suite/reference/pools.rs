@@ -1,4 +1,4 @@
-//! Pools and the subsampling of FactorizedReduce, ties and borders included.
+//! Pools and the subsampling of FactorizedReduce, including ties and borders.
 
 use parsec_nas::reference::{T4, Window, adaptive_pool, avg_pool, conv, max_pool, pointwise, subsample};
 
@@ -12,7 +12,7 @@ fn subsample_takes_even_then_odd_positions() {
     check_input("subsample", &x, &dy, &subsample::backward(&dy), subsample::forward);
 }
 
-/// What a 1x1 convolution of stride 2 reads, also of odd sides.
+/// The even places are the pixels that a 1x1 convolution of stride 2 reads, also for odd sides.
 #[test]
 fn even_positions_are_those_of_a_strided_convolution() {
     let x = T4 { c: 1, n: 1, h: 3, w: 5, data: (0..15).map(f64::from).collect() };
@@ -45,7 +45,7 @@ fn max_pool_gives_a_tie_to_the_first() {
     let flat = T4 { c: 1, n: 1, h: 3, w: 3, data: vec![0.0; 9] };
     assert_eq!(max_pool::forward(&flat, 1).1, [0, 0, 1, 0, 0, 1, 3, 3, 4]);
     assert_eq!(max_pool::forward(&flat, 2).1, [0, 1, 3, 4]);
-    // All negative: the padding is not a zero that wins.
+    // All pixels are negative, and the padding does not win as a zero.
     let x = T4 { c: 1, n: 1, h: 2, w: 2, data: vec![-4.0, -2.0, -2.0, -3.0] };
     let (y, winners) = max_pool::forward(&x, 1);
     assert_eq!((y.data, winners), (vec![-2.0; 4], vec![1; 4]));
@@ -81,7 +81,7 @@ fn average_pool_does_not_count_padding() {
 
 #[test]
 fn adaptive_pool_bins_and_gradients() {
-    // Five lines: bins 0..3 and 2..5 share line 2. One line: both bins hold it.
+    // With five lines the bins 0..3 and 2..5 share line 2. With one line both bins hold the line.
     let x = T4 { c: 1, n: 1, h: 1, w: 5, data: vec![1.0, 2.0, 6.0, 4.0, 5.0] };
     assert_eq!(adaptive_pool::forward(&x).data, [3.0, 5.0, 3.0, 5.0]);
     for (c, n, h, w) in SHAPES {

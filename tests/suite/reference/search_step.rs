@@ -1,4 +1,4 @@
-//! A search step in f64: its formulas put together again, and finite differences of log p(α|π).
+//! A search step in f64 against its formulas, written out again, and against finite differences of log p(α|π).
 
 use parsec_nas::network::Net;
 use parsec_nas::reference::adam::Adam;
@@ -22,7 +22,7 @@ fn prior(key: u64) -> PriorShaped {
     (0..16).map(slot).collect()
 }
 
-/// The pair that a child takes in each slot.
+/// The number of the pair of a child in each slot.
 fn pairs(child: &Genotype) -> Vec<usize> {
     let cells = [&child.normal, &child.reduce];
     let pairs = cells.into_iter().flat_map(|cell| cell.as_flattened());
@@ -34,7 +34,7 @@ fn children<const N: usize>(genotypes: [Genotype; N]) -> Vec<(Vec<usize>, Net)> 
     genotypes.iter().map(|g| (pairs(g), Net::clone(&nets::child(&spec, g)))).collect()
 }
 
-/// `log p(α|π)`, written apart from the gradient: the sum of the slots' log-probabilities.
+/// `log p(α|π)`, written independently of the gradient: the sum of the log-probabilities of the slots.
 fn log_prior(pi: &PriorShaped, child: &[usize]) -> f64 {
     let slot = |(logits, pair): (&Vec<f64>, &usize)| {
         logits[*pair] - logits.iter().map(|l| l.exp()).sum::<f64>().ln()
@@ -93,7 +93,7 @@ fn state_and_settings() -> (State, Settings) {
     (state, settings)
 }
 
-/// The step put together again from finite differences of the weighted objective, for some elements.
+/// Some elements of the step, computed again from finite differences of the weighted objective.
 #[test]
 fn search_step_follows_its_formulas() {
     let (state, mut settings) = state_and_settings();
@@ -113,7 +113,7 @@ fn search_step_follows_its_formulas() {
     let weights = exps.map(|e| e / exps.iter().sum::<f64>());
     close(&record.weights, &weights, 1e-12);
 
-    // The gradient of v is that of the weighted mean cross-entropy on the train batch.
+    // The gradient of v is the gradient of the weighted mean cross-entropy on the train batch.
     assert!(record.norm > 0.5, "the gradient is clipped: {}", record.norm);
     close(&[record.clip_factor], &[0.5 / (record.norm + 1e-6)], 1e-14);
     let objective = |v: &Tensors| -> f64 { (0..3).map(|k| -weights[k] * log_lik(k, v, &train) / 4.0).sum() };
@@ -126,8 +126,8 @@ fn search_step_follows_its_formulas() {
         close(&[after.momentum[name].1[0], after.v[name].1[0]], &[buf, v[0] - 0.025 * buf], 1e-6);
     }
 
-    // One slot of π by hand: node 2 of the normal cell, slot 0, where the children take sep_conv_3x3 of
-    // input 0 (twice) and none of input 0.
+    // One slot of π by hand: slot 0 of node 2 of the normal cell. Two children have sep_conv_3x3 on input 0 there, and
+    // one has none on input 0.
     let exps: Vec<f64> = state.pi[0].iter().map(|l| l.exp()).collect();
     let p: Vec<f64> = exps.iter().map(|e| e / exps.iter().sum::<f64>()).collect();
     for (pair, p) in p.iter().enumerate() {
@@ -144,7 +144,8 @@ fn search_step_follows_its_formulas() {
     assert_eq!(after.step, 5);
 }
 
-/// Twice the same child is that child with weights of a half; a path that no child took only decays.
+/// The same child twice gives the step of this child alone, with weights of a half. The weights of a path that no child
+/// has only decay.
 #[test]
 fn duplicates_and_unused_paths() {
     let (state, settings) = state_and_settings();
@@ -156,14 +157,14 @@ fn duplicates_and_unused_paths() {
     for (name, (_, v)) in &one.v {
         close(&two.v[name].1, v, 1e-14);
     }
-    // Edge 0, primitive 7 (dil_conv_5x5) of reduction cell 1 belongs to the other child only.
+    // Only the other genotype has primitive 7 (dil_conv_5x5) on edge 0 of reduction cell 1.
     let name = "cells.1._ops.0._ops.7.op.1.weight";
     let (v, buf) = (state.v[name].1[0], state.momentum[name].1[0]);
     let buf = 0.9 * buf + 3e-4 * v;
     close(&[one.momentum[name].1[0], one.v[name].1[0]], &[buf, v - 0.025 * buf], 1e-15);
 }
 
-/// In parts, each is a batch of its own: likelihoods add up, gradients of means are averaged.
+/// Each micro-batch is like a batch of its own. Likelihoods are added, and gradients of means are averaged.
 #[test]
 fn a_batch_in_parts() {
     let (state, mut settings) = state_and_settings();
@@ -174,7 +175,7 @@ fn a_batch_in_parts() {
     settings.max_norm = 1e9;
     let (after, record) = search_step(&children, &state, &search, &train, &settings).unwrap();
 
-    // The same images, cut in the order [N][C][H][W].
+    // The micro-batches, cut from the images in the order [N][C][H][W].
     let cut = |all: &Batch| -> Vec<Batch> {
         let (images, len) = (all.images.to_nchw(), all.images.c * all.images.h * all.images.w);
         let shape = [2, all.images.c, all.images.h, all.images.w];

@@ -30,7 +30,7 @@ fn adam_by_hand() {
     let adam = adam::Adam { lr: 0.1, betas: (0.5, 0.999), eps: 1e-8 };
     let (mut x, mut m, mut v) = (vec![0.0], vec![0.0], vec![0.0]);
     adam::ascend(&mut x, &mut m, &mut v, &[2.0], 1, adam);
-    // Both moments unbiased are those of the only gradient: a step of lr upwards.
+    // After one gradient both unbiased moments follow from this gradient, and the step is lr upwards.
     close(&[m[0], v[0], x[0]], &[1.0, 0.004, 0.1 * 2.0 / (2.0 + 1e-8)], 1e-12);
     adam::ascend(&mut x, &mut m, &mut v, &[-1.0], 2, adam);
     // m = 0.5·1 − 0.5·1 = 0: the logit stays.

@@ -1,4 +1,4 @@
-//! What `replay` refuses: the kind of error, its exit code, its words; and nothing is written.
+//! Input that `replay` refuses: the kind of the error, its exit code and its words. Nothing is written.
 
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ fn a_name_of_another_network() {
         1,
         &["cells.1.", "--layers"],
     );
-    // Running statistics are no parameters of a search parent: they are ignored.
+    // Running statistics are ignored, because a search parent has none.
     let (text, _) = refused(|i| {
         with_shape(&mut i.weights, "stem.1.running_mean", &[12]);
         i.weights.remove(NAME);
@@ -91,7 +91,7 @@ fn a_wrong_shape() {
     says(|i| with_shape(&mut i.weights, "classifier.weight", &[320]), 1, &["[classes, features]", "[320]"]);
     says(|i| with_shape(&mut i.batch, "images", &[3, 3, 256]), 1, &["[N, C, H, W]", "[3, 3, 256]"]);
     says(|i| with_shape(&mut i.batch, "images", &[0, 3, 16, 16]), 1, &["at least one image"]);
-    // Two channels: the stem's weights no longer fit.
+    // The stem's weights do not fit images of two channels.
     says(
         |i| with_shape(&mut i.batch, "images", &[3, 2, 16, 16]),
         1,
@@ -102,7 +102,7 @@ fn a_wrong_shape() {
         1,
         &["labels", "[3]", "[2]"],
     );
-    // Another width of the network.
+    // The weights do not fit a network with other channels.
     says(|i| i.request.channels = 6, 1, &["[12, 1, 5, 5]", "[8, 1, 5, 5]", "--channels"]);
 }
 
@@ -119,7 +119,7 @@ fn a_wrong_type() {
         1,
         &["labels", "I64", "I32"],
     );
-    // The numbers of the weights are looked at last, on their way to the adapter.
+    // The types of the weights are checked last, when the weights are uploaded to the adapter.
     if has_gpu() {
         says(|i| as_f64(&mut i.weights, NAME), 1, &[NAME, "F32", "F64"]);
     }

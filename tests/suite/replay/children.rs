@@ -1,4 +1,4 @@
-//! Whole networks through `parsec replay`'s library call: forward, gradients, running statistics.
+//! `parsec replay`'s library call on whole networks: forward, gradients, running statistics.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -31,7 +31,7 @@ pub fn request(index: usize, info: &Value, folder: &Path) -> Replay {
     }
 }
 
-/// Adds the weights that are too large to store and given by a formula instead.
+/// Adds the weights that are too large to store. These are given by a formula.
 fn add_formula_weights(info: &Value, weights: &mut Tensors) {
     for (name, formula) in info["formula_weights"].as_object().unwrap() {
         let shape: Vec<usize> =
@@ -78,7 +78,7 @@ pub fn compare(what: &str, info: &Value, found: &Tensors, expected: &Tensors) {
         }
     }
 
-    // Every gradient that PyTorch has, and no other.
+    // The gradients are for the same parameters as in PyTorch.
     let gradients = |tensors: &Tensors| -> BTreeSet<String> {
         let names =
             tensors.keys().filter_map(|k| k.strip_prefix("sampled_").unwrap_or(k).strip_prefix("grad."));
@@ -141,7 +141,7 @@ children! {
     final_with_adaptive_auxiliary_head: 10,
 }
 
-/// The comparison notices a gradient that is off by one part in a hundred in one tensor.
+/// The comparison finds an error of one percent in the gradient of one tensor.
 #[test]
 fn the_comparison_can_fail() {
     let info = read_json("child_1.json");

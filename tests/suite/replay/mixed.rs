@@ -1,4 +1,4 @@
-//! PyTorch's step with all paths at once: the f64 reference, the adapter, and the update of α.
+//! PyTorch's numbers of a step with all paths at once, against the oracle, the adapter and the update of α.
 
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ impl Step {
         nets::mixed(&self.spec, self.space.primitives())
     }
 
-    /// The parameters by name, from one after another in the order of their names.
+    /// The parameters by name. The tensor `flat` holds all parameters one after another, in the order of their names.
     fn weights(&self, flat: &str) -> Weights {
         let mut shapes: Vec<_> =
             self.layout.trained().map(|(name, e)| (name, e.spec.shape.clone())).collect();
@@ -139,7 +139,7 @@ fn the_step_on_the_adapter() {
         1e-4,
     );
     descend(&mut darts, &of_factors, 1, step.adam);
-    // Adam's first step has the same size wherever there is a gradient; the few that are nearly 0 may turn.
+    // Adam's first step has the same size for every gradient. A gradient that is nearly 0 may have the other sign.
     let after = numbers(&step.tensors, "alpha.after");
     close("alpha", &darts.alpha.logits, &after, 1e-3);
     let (_, grad) = run("train", &step.darts("alpha.after"), Mode::Train);

@@ -1,5 +1,5 @@
-//! Ten steps of SGD and three steps of Algorithm 1, put together from the network's pieces, along
-//! PyTorch's own path.
+//! Ten steps of SGD and three steps of Algorithm 1, made of the network's pieces, against PyTorch's numbers of each
+//! step.
 
 use parsec_nas::config::Baseline;
 use parsec_nas::files::tensors::Tensors;
@@ -48,7 +48,7 @@ fn upload(network: &mut Network, split: u8, tensors: &Tensors, prefix: &str) {
     network.upload(split, &images, &labels).unwrap();
 }
 
-/// The named tensors of a buffer, one after another.
+/// The numbers of the named tensors of a buffer, one tensor after another.
 fn flat(network: &mut Network, buf: Buf, names: &[String]) -> Vec<f64> {
     let values = network.read_all(buf).unwrap();
     let layout = network.layout();
@@ -117,7 +117,7 @@ fn ten_steps_of_sgd_with_plain_kernels() {
     ten_steps_of_sgd(false);
 }
 
-/// Two slots per tensor.
+/// The numbers of each slot. A tensor holds two slots.
 fn per_slot(tensors: &Tensors, prefix: &str) -> PerSlot {
     let tensor = |kind: CellKind, node: usize| numbers(tensors, &format!("{prefix}.{}.{node}", kind.name()));
     let all = CellKind::ALL.into_iter().flat_map(|kind| (0..4).map(move |node| tensor(kind, node)));

@@ -1,4 +1,4 @@
-//! PyTorch's primitives and cells against compositions of the f64 references, written out here once more.
+//! PyTorch's primitives and cells against compositions of the oracle's operations, which are written out here again.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::{close, fixture, numbers};
 type Named = BTreeMap<String, Vec<f64>>;
 type Back = Box<dyn Fn(&T4) -> (T4, Named)>;
 
-/// Layers applied one after another, and the way back.
+/// Layers that were applied one after another, with their backward passes.
 struct Chain<'a> {
     weights: &'a Named,
     y: T4,

@@ -1,4 +1,4 @@
-//! K from the entropy of π: what is drawn at each step, and that it is a function of the state alone.
+//! K from the entropy of π: the number of children at each step, which is a function of the state alone.
 
 use crate::with;
 use parsec_nas::config::{Config, Samples, Temper};
@@ -7,7 +7,7 @@ use parsec_nas::space::Prior;
 
 use super::{config, peaked, run, search};
 
-/// Three primitives: 36.7 nats, eleven children at first. π is pushed hard, so that K falls.
+/// Three primitives have an entropy of 36.7 nats, which gives eleven children at first. π moves fast, so that K falls.
 fn adaptive() -> Config {
     with(config(), |c| {
         c.algorithm.samples = Samples::Auto(0.3);
@@ -28,7 +28,7 @@ fn k_is_that_of_the_entropy_before_the_step() {
     }
     assert!(drawn[0] == 11 && drawn[3] < 11, "{drawn:?}");
 
-    // A certain π still has two.
+    // A nearly certain π still gives two children.
     let certain = peaked(search.space(), 60.0);
     search.set_prior(certain);
     assert_eq!(run(&mut search, 1)[0].samples, 2);
@@ -48,8 +48,8 @@ fn going_on_from_a_snapshot_draws_as_many_children() {
     assert_eq!(resumed.snapshot().unwrap(), unbroken.snapshot().unwrap());
 }
 
-/// Where fewer children are drawn than the target size, all alike would mean that nothing is learnt: the
-/// target is at most half of them.
+/// If the target size were larger than K, all children would have equal weight and nothing would be learnt. The target
+/// is therefore at most K/2.
 #[test]
 fn a_target_sample_size_gives_way_to_a_small_k() {
     let Some(mut search) = search(with(adaptive(), |c| c.prior.temper = Temper::Ess(6.0))) else { return };

@@ -1,4 +1,4 @@
-//! The architecture that children speak for, on likelihoods whose truth is known.
+//! The best architecture according to the likelihoods of children, on likelihoods whose truth is known.
 
 use parsec_nas::rng::{Purpose, stream};
 use parsec_nas::search::best::best;
@@ -7,7 +7,8 @@ use parsec_nas::space::chain::CHOICES;
 use parsec_nas::space::{Alpha, Chain, Darts, Prior, Space};
 use rand::RngExt;
 
-/// `n_steps` steps of `k` children drawn uniformly, whose score is `truth` of the child plus noise of up to `noise`.
+/// `n_steps` steps of `k` children that are drawn uniformly. The score of a child is its `truth`, plus noise of up to
+/// `noise`, plus a number for the whole step.
 fn drawn(
     space: &dyn Space,
     n_steps: u64,
@@ -20,7 +21,7 @@ fn drawn(
     let mut rng = stream(seed, Purpose::Test, 80, 0);
     let mut seen = Vec::new();
     for step in 1..=n_steps {
-        // What all children of a step share says nothing.
+        // All children of a step have this number in common, so the number must not matter.
         let batch: f64 = rng.random_range(-5.0..5.0);
         for _ in 0..k {
             let alpha = prior.sample(&mut rng);
@@ -32,7 +33,7 @@ fn drawn(
     seen
 }
 
-/// By enumeration: with every chain seen and no noise, the best of additive effects is found.
+/// If every chain is seen without noise and effects are additive, the best chain is found. All chains are enumerated.
 #[test]
 fn the_best_of_all_chains_is_found() {
     let chain = Chain::over(&[2, 2], &CHOICES, None);
@@ -52,8 +53,8 @@ fn the_best_of_all_chains_is_found() {
     }
 }
 
-/// A primitive that is worth a little in every slot of a cell is found by what the slots have in common, where the effects of
-/// single choices are lost in noise.
+/// A primitive with a small effect in every slot of a cell is found by the effect that the slots share. The effects of
+/// single choices are smaller than the noise.
 #[test]
 fn choices_lend_their_kin_strength() {
     let cells = Darts::default();
@@ -81,16 +82,16 @@ fn choices_lend_their_kin_strength() {
 #[test]
 fn identities_are_limited_and_nothing_comes_of_nothing() {
     let chain = Chain::default();
-    // Identities are the best of all choices.
+    // Identities are the best choices here.
     let skips = |alpha: &Alpha| alpha.0.iter().filter(|choice| **choice == 0).count();
     let seen = drawn(&chain, 60, 4, 0.0, 0, |alpha| skips(alpha) as f64 + 0.1 * f64::from(alpha.0[0]));
     assert_eq!(skips(&best(&chain, &seen, None).unwrap().alpha), 8);
     let limited = best(&chain, &seen, Some(3)).unwrap().alpha;
-    // With stride 2 it is no identity.
+    // With stride 2 the choice `identity` is no skip.
     let n_skips = (0..8).filter(|slot| chain.is_skip(*slot, usize::from(limited.0[*slot]))).count();
     assert_eq!((skips(&limited), n_skips), (6, 3));
 
-    // The order of the children of a step is nothing.
+    // The order of the children of a step does not matter.
     let mut turned = seen.clone();
     turned.chunk_by_mut(|a, b| a.step == b.step).for_each(<[Seen]>::reverse);
     assert_eq!(best(&chain, &turned, Some(3)).unwrap().alpha, limited);
@@ -102,7 +103,7 @@ fn identities_are_limited_and_nothing_comes_of_nothing() {
     assert_eq!(best(&chain, &equal, None), None);
 }
 
-/// An operation that is drawn twice is one operation: where that is worth less, the second best takes its place.
+/// An operation that is drawn twice is one operation. If this is worth less, another choice replaces one of the two.
 #[test]
 fn an_operation_is_not_drawn_twice_where_that_is_worth_less() {
     let cells = Darts::default();

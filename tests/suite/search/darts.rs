@@ -38,7 +38,7 @@ fn the_gradient_of_the_softmax() {
         };
         close("difference", &[gradient[i]], &[(moved(1e-5) - moved(-1e-5)) / 2e-5], 1e-8);
     }
-    // Of each edge the factors sum to 1, whatever the logits; and no logit is too large.
+    // The factors of each edge sum to 1 for all logits, also for very large ones.
     alpha.logits[4] = 1e4;
     assert!(alpha.factors().chunks(3).all(|f| (f.iter().sum::<f64>() - 1.0).abs() < 1e-12));
     assert!(alpha.entropy().iter().all(|h| h.is_finite()));
@@ -54,14 +54,14 @@ fn decoding_keeps_the_two_strongest_edges_of_each_node_and_never_none() {
         let p = order.iter().position(|o| *o == primitive).unwrap();
         alpha.logits[edge(node, input) * 4 + p] = logit;
     };
-    // Node 2 has two edges: both stay, the stronger first.
+    // Node 2 has two edges. Both stay, the stronger one first.
     set(0, 1, Max, 1.0);
-    // Node 3: `none` is by far the largest on edge 0 and takes from the others there.
+    // Node 3: `none` has by far the largest factor on edge 0, so that the other factors of this edge are small.
     set(1, 0, Zero, 9.0);
     set(1, 0, Sep, 3.0);
     set(1, 1, Sep, 0.5);
     set(1, 2, Max, 2.0);
-    // Node 4: a tie of three edges goes to the earlier ones.
+    // Node 4: three edges are equally strong, and the two earlier ones stay.
     [1, 2, 3].into_iter().for_each(|input| set(2, input, Sep, 1.0));
     // Node 5: one edge with two strong primitives is still one edge.
     set(3, 4, Sep, 5.0);
@@ -76,7 +76,7 @@ fn decoding_keeps_the_two_strongest_edges_of_each_node_and_never_none() {
         [pair(Sep, 4), pair(Max, 2)],
     ];
     assert_eq!(decoded.normal, expected);
-    // Logits of 0 everywhere: the first inputs and the first primitive that is not none.
+    // If all logits are 0, the first inputs and the first primitive other than none are chosen.
     assert_eq!(decoded.reduce, [[pair(Skip, 0), pair(Skip, 1)]; 4]);
 }
 
@@ -95,7 +95,7 @@ fn going_on_is_bit_for_bit_and_alpha_moves_on_the_search_split() {
     assert_eq!(all(&start, "alpha."), all(&middle, "alpha."), "the first epoch trains the weights alone");
     assert!(distance(&all(&start, "v."), &all(&middle, "v.")) > 0.0);
     records.extend(run(&mut unbroken, 1));
-    // Adam's first step has the size of its learning rate wherever there is a gradient.
+    // Adam's first step has the size of its learning rate for every gradient that is not zero.
     let after = unbroken.snapshot().unwrap();
     for (moved, m) in
         minus(&all(&after, "alpha."), &all(&middle, "alpha.")).iter().zip(all(&after, "adam.m."))
@@ -134,7 +134,7 @@ fn going_on_is_bit_for_bit_and_alpha_moves_on_the_search_split() {
     }
 }
 
-/// The weights are those of Algorithm 1: the same names, the same beginning; memory is another matter.
+/// The weights have the names and the initial values of Algorithm 1. The memory is different.
 #[test]
 fn weights_are_shared_with_the_other_methods_and_memory_is_not() {
     let Some(mut mixed) = search(darts()) else { return };
@@ -145,10 +145,10 @@ fn weights_are_shared_with_the_other_methods_and_memory_is_not() {
     };
     assert_eq!(weights(&mut mixed), weights(&mut parsec));
     let (all_paths, one) = (run(&mut mixed, 1)[0].arena_bytes, run(&mut parsec, 1)[0].arena_bytes);
-    // 1.99 times here; a larger network's ratio is larger.
+    // The ratio is 1.99 here, and larger for larger networks.
     assert!(10 * all_paths > 19 * one, "{all_paths} and {one}");
 
-    // In parts of the batch: less memory, other statistics.
+    // Micro-batches need less memory, and have other statistics.
     let mut parts = search(with(darts(), |c| c.execution.micro_batch = Some(4))).unwrap();
     let record = run(&mut parts, 2).pop().unwrap();
     assert!(record.arena_bytes < all_paths && record.log_likelihood[0].is_finite());

@@ -1,4 +1,5 @@
-//! How the children of a step are drawn: every way has the prior's own distribution; strata share the choices evenly.
+//! The ways of drawing the children of a step. Every way has the distribution of the prior, and strata share the
+//! choices evenly.
 
 use crate::with;
 use parsec_nas::config::{Draws, Samples, TrainWeights};
@@ -27,7 +28,7 @@ fn slanted(space: &dyn Space) -> Prior {
     prior
 }
 
-/// How often each choice of each slot was drawn in `steps` steps from `first` on, as a part of all draws.
+/// The share of each choice of each slot in all draws of `steps` steps from `first` on.
 fn shares(prior: &Prior, rules: &Rules, first: u64, steps: u64) -> Vec<Vec<f64>> {
     let mut counts: Vec<Vec<f64>> = prior.logits.iter().map(|logits| vec![0.0; logits.len()]).collect();
     let mut total = 0.0;
@@ -41,7 +42,7 @@ fn shares(prior: &Prior, rules: &Rules, first: u64, steps: u64) -> Vec<Vec<f64>>
     counts
 }
 
-/// In the warm-up a uniform prior draws every choice equally often, whatever K is: exactly, over whole rounds.
+/// In the warm-up a uniform prior draws every choice exactly equally often over whole rounds, whatever K is.
 #[test]
 fn a_warm_up_is_strictly_fair() {
     let cells = Darts::over(&[Primitive::SkipConnect, Primitive::SepConv3x3, Primitive::AvgPool3x3]);
@@ -49,7 +50,8 @@ fn a_warm_up_is_strictly_fair() {
         let prior = Prior::uniform(space);
         for k in [1, 4, 5] {
             let rules = rules(k, Draws::Stratified, Some(1000), 0.0);
-            // Rounds of 3 (chain) or 6, 9, 12 and 15 choices: 180 steps are whole rounds of each.
+            // A round has 3 draws for the chain, and 6, 9, 12 or 15 draws for cells. 180 steps are whole rounds of
+            // each.
             for (slot, shares) in shares(&prior, &rules, 180, 180).iter().enumerate() {
                 let fair = 1.0 / shares.len() as f64;
                 assert!(shares.iter().all(|s| (s - fair).abs() < 1e-12), "K = {k}, slot {slot}: {shares:?}");
@@ -58,8 +60,8 @@ fn a_warm_up_is_strictly_fair() {
     }
 }
 
-/// Every way of drawing has the prior's distribution, or the mixture's: shares over many steps within five standard
-/// deviations; strata far nearer.
+/// Every way of drawing has the distribution of the prior, or of the mixture with the uniform one. Shares over many
+/// steps are within five standard deviations, and strata are within two.
 #[test]
 fn every_way_of_drawing_has_the_prior_s_distribution() {
     let space = Chain::default();
@@ -70,7 +72,7 @@ fn every_way_of_drawing_has_the_prior_s_distribution() {
         (Draws::Independent, Some(0), 0.25, 5.0),
         (Draws::Stratified, Some(0), 0.0, 2.0),
         (Draws::Stratified, Some(0), 0.25, 2.0),
-        // Fair rounds of a prior that is not uniform, a transferred one, are its own as well.
+        // In the warm-up a prior that is not uniform, such as a transferred one, keeps its distribution too.
         (Draws::Stratified, Some(1 << 30), 0.25, 2.0),
     ] {
         let explores = if warm_up == Some(0) { explore } else { 0.0 };
@@ -86,7 +88,8 @@ fn every_way_of_drawing_has_the_prior_s_distribution() {
     }
 }
 
-/// The mean of any function of a child over strata is the prior's own mean: pairs of slots stay independent.
+/// With strata the choices of two slots stay independent, so that the mean of any function of a child is its mean under
+/// the prior.
 #[test]
 fn strata_leave_slots_independent() {
     let prior = slanted(&Chain::default());
@@ -108,7 +111,8 @@ fn strata_leave_slots_independent() {
     }
 }
 
-/// The paper's way: the draws of 0.1.0, each child from its own stream, all ratios 1.
+/// Independent draws, as in the paper, are the draws of version 0.1.0: each child has its own stream, and all ratios
+/// are 1.
 #[test]
 fn independent_draws_are_those_of_before() {
     use parsec_nas::rng::{Purpose, stream};
@@ -119,7 +123,7 @@ fn independent_draws_are_those_of_before() {
     assert_eq!(drawn.ratios, [1.0; 3]);
 }
 
-/// While π waits, v is trained by all children alike and no likelihood is computed on the search batch.
+/// In the warm-up all children train v alike, and no likelihood is computed on the search batch.
 #[test]
 fn a_warm_up_by_part_trains_all_children_alike() {
     let warm = with(config(), |c| {
@@ -133,25 +137,25 @@ fn a_warm_up_by_part_trains_all_children_alike() {
     for record in &records[..2] {
         assert_eq!(record.weights, [1.0 / 3.0; 3]);
         assert_eq!((record.skipped, record.log_likelihood.len(), record.alpha.len()), (0, 3, 3));
-        // On the train batch: the mean over children is the loss.
+        // The likelihoods are those of the train batch, so their mean over the children is the loss.
         let mean = record.log_likelihood.iter().sum::<f64>() / 3.0;
         assert!((record.train_loss + mean / 8.0).abs() < 1e-12, "{} {mean}", record.train_loss);
         assert!(record.entropy.values().sum::<f64>() > 0.0);
     }
     assert_ne!(records[2].weights, [1.0 / 3.0; 3]);
 
-    // A search that waits for all steps but the last two is the same up to there, whatever trains v later.
+    // The setting `train_weights` does not change the warm-up, which is the first two steps.
     let uniform = with(warm, |c| c.algorithm.train_weights = TrainWeights::Uniform);
     let Some(mut other) = search(uniform) else { return };
     let again = run(&mut other, 3);
     assert_eq!(again[..2], records[..2]);
-    // The same weights of π, another step of v.
+    // After the warm-up the weights for π are still the same, but the update of v is different.
     assert_eq!(again[2].weights, records[2].weights);
     let (a, b) = (one.snapshot().unwrap(), other.snapshot().unwrap());
     assert!(distance(&all(&a, "v."), &all(&b, "v.")) > 0.0);
 }
 
-/// A larger batch of the search split: its log-likelihoods are sums over as many images, whole or in parts.
+/// The log-likelihoods of a larger search batch are sums over all of its images, whole or in micro-batches.
 #[test]
 fn a_search_batch_of_its_own_size() {
     let Some(mut small) = search(config()) else { return };

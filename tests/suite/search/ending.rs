@@ -1,4 +1,4 @@
-//! What a search ends with, and when: at most so many identities, and not before π has settled.
+//! The end of a search: the limit on identities in the result, and the end after π has settled.
 
 use crate::with;
 use parsec_nas::run::Job;
@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::{config, peaked, run, search};
 
-/// The most probable architecture with at most `most` identities in a group, by trying all.
+/// The log-probability of the most probable architecture with at most `most` identities in a group, found by trying all
+/// architectures.
 fn by_trying(space: &dyn Space, prior: &Prior, most: usize) -> f64 {
     let mut all = vec![Vec::new()];
     for slot in space.slots() {
@@ -40,13 +41,13 @@ proptest! {
     }
 }
 
-/// Each cell by itself; nothing gives way where there is no alternative.
+/// The limit holds for each cell by itself. An identity without an alternative stays.
 #[test]
 fn identities_of_cells() {
     let space = Darts::over(&[Primitive::SkipConnect, Primitive::SepConv3x3]);
     let mut prior = Prior::uniform(&space);
     for (slot, logits) in prior.logits.iter_mut().enumerate() {
-        // Everywhere the identity of the first input, by more in later slots.
+        // In every slot the identity of the first input is the most probable choice, and more so in later slots.
         logits[0] = 1.0 + slot as f64;
     }
     let skips = |alpha: &Alpha| [0, 1].map(|group| space.tally(alpha, group).skips);
@@ -64,7 +65,7 @@ fn identities_of_cells() {
     assert_eq!(prior.mode_with_skips(&only, 0), prior.mode());
 }
 
-/// π that hardly moves has settled after as many steps as one waits for; the count is part of the state.
+/// If π hardly moves, the search ends after `patience` steps. The count of steps is part of the state.
 #[test]
 fn patience_ends_a_search() {
     let patient = with(config(), |c| {
@@ -82,14 +83,14 @@ fn patience_ends_a_search() {
     assert!(one.has_settled());
     assert_eq!((one.total_steps(), one.step_index()), (3, 3));
 
-    // From a state in the middle it ends at the same step.
+    // A search that continues from a state in the middle ends at the same step.
     let mut other = search(patient).unwrap();
     other.restore(2, &middle).unwrap();
     assert!(!other.has_settled());
     run(&mut other, 1);
     assert!(other.has_settled());
 
-    // Without patience nothing is counted, and the state is as it was.
+    // Without patience no steps are counted, and the state has no such tensor.
     let mut without = search(with(config(), |c| {
         c.prior.prior_lr = 1e-9;
         c.length.steps = 20;

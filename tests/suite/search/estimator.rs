@@ -15,7 +15,7 @@ fn space() -> Darts {
     Darts::over(&[Primitive::SepConv3x3])
 }
 
-/// Normal cell: nodes 0 and 1, both slots; the rest is as in `rest`.
+/// All choices of both slots of nodes 0 and 1 of the normal cell. The other slots are as in `rest`.
 fn architectures(rest: Alpha) -> Vec<Alpha> {
     let mut list = Vec::new();
     for i in 0..36u16 {
@@ -44,7 +44,7 @@ fn zero() -> Alpha {
     Alpha(vec![0; 16])
 }
 
-/// Logits whose probabilities are no round numbers.
+/// A prior whose probabilities are no round numbers.
 fn prior() -> Prior {
     let mut prior = Prior::uniform(&space());
     for (i, logit) in prior.logits.iter_mut().flatten().enumerate() {
@@ -66,7 +66,7 @@ fn log_marginal(prior: &Prior) -> f64 {
     terms.sum::<f64>().ln() - 500.0
 }
 
-/// Its exact gradient by central differences: an independent formula.
+/// The exact gradient of [`log_marginal`] by central differences, which is an independent formula.
 fn exact(prior: &Prior) -> Vec<f64> {
     let mut gradient = Moments::zeros(prior).m;
     let mut moved = prior.clone();
@@ -88,13 +88,13 @@ fn estimate(prior: &Prior, alphas: &[Alpha], baseline: Baseline) -> Vec<f64> {
     flat(&gradient(prior, alphas, &weights(&log_liks(alphas), 1.0), baseline, &[]))
 }
 
-/// The slots that the likelihood depends on: what the samples vary.
+/// The gradient for the slots on which the likelihood depends.
 fn of_varied_slots(prior: &Prior, gradient: &[f64]) -> Vec<f64> {
     gradient[..prior.logits[..4].iter().map(Vec::len).sum()].to_vec()
 }
 
-/// Samples that hold every architecture as often as π says: then the estimator is the exact gradient, and
-/// the weights are the posterior.
+/// If a sample has every architecture in proportion to its probability under π, the estimator is the exact gradient,
+/// and the weights are the posterior.
 #[test]
 fn a_sample_in_the_prior_s_proportions_is_exact() {
     let mut prior = Prior::uniform(&space());
@@ -117,7 +117,7 @@ fn a_sample_in_the_prior_s_proportions_is_exact() {
     let w = weights(&log_liks(&alphas), 1.0);
     let marginal = log_marginal(&prior);
     for (alpha, w) in alphas.iter().zip(&w) {
-        // p(α|y) = p(y|α) p(α) / p(y); each copy is one of 240 equally likely draws.
+        // p(α|y) = p(y|α) p(α) / p(y). Each copy is one of 240 equally likely draws.
         let posterior = (log_lik(alpha) - marginal).exp() / 240.0;
         assert!((w - posterior).abs() < 1e-12);
     }
@@ -128,8 +128,8 @@ fn drawn(prior: &Prior, k: u64, repeat: u64) -> Vec<Alpha> {
     (0..k).map(|i| prior.sample(&mut stream(repeat, Purpose::Test, 53, i))).collect()
 }
 
-/// Self-normalised weights are biased for small K; the bias goes with 1/K, and the error of one estimate
-/// with 1/√K: a quarter for sixteen times the children.
+/// Self-normalised weights are biased for small K. The bias falls with 1/K, and the error of one estimate with 1/√K, so
+/// that sixteen times the children give a quarter of the error.
 #[test]
 fn the_estimator_converges_to_the_exact_gradient() {
     let prior = prior();
@@ -154,12 +154,12 @@ fn the_estimator_converges_to_the_exact_gradient() {
     assert!(fine < 0.1 && fine < 0.4 * rough, "bias {rough} at K = 16, {fine} at K = 256");
 }
 
-/// E over all pairs of children, exactly: K = 2 with and without the baseline.
+/// The exact expectation over all pairs of children (K = 2), with and without the baseline.
 #[test]
 fn the_baseline_leaves_the_expectation_and_lowers_the_variance() {
     let prior = prior();
     let all = architectures(zero());
-    // The fixed slots do not take part: their probabilities are left out.
+    // The probabilities of the fixed slots are left out.
     let of_choice = prior.probabilities();
     let p: Vec<f64> =
         all.iter().map(|a| (0..4).map(|s| of_choice[s][usize::from(a.0[s])]).product()).collect();
@@ -183,8 +183,8 @@ fn the_baseline_leaves_the_expectation_and_lowers_the_variance() {
     assert!(variance_with < variance, "{variance_with} against {variance}");
 }
 
-/// Children drawn from q = (1 − ε) π + ε uniform, with their weights corrected: a sample in the proportions of q gives the
-/// exact gradient, and the weights are the posterior.
+/// The children are drawn from q = (1 − ε) π + ε uniform, and their weights are corrected. A sample in the proportions
+/// of q gives the exact gradient, and the weights are the posterior.
 #[test]
 fn a_sample_in_the_mixture_s_proportions_is_exact() {
     let mut prior = Prior::uniform(&space());
@@ -206,7 +206,7 @@ fn a_sample_in_the_mixture_s_proportions_is_exact() {
         let times: i32 = choices.clone().map(|(s, c)| counts[s][c]).product();
         let q = |s: usize, c: usize| f64::from(counts[s][c]) / f64::from(counts[s].iter().sum::<i32>());
         let ratio: f64 = choices.map(|(s, c)| pi[s][c] / q(s, c)).product();
-        // The program's own ratio: u in the middle of the choice's part of [0, 1).
+        // The ratio that the program computes. u is in the middle of the interval of the choice.
         let middle = |slot: usize, _: usize| {
             let c = usize::from(alpha.0[slot.min(15)]);
             let before: f64 = if slot < 4 { (0..c).map(|i| q(slot, i)).sum() } else { 0.0 };
@@ -230,12 +230,12 @@ fn a_sample_in_the_mixture_s_proportions_is_exact() {
     for ((alpha, w), ratio) in alphas.iter().zip(&w).zip(&ratios) {
         assert!((w - (log_lik(alpha) - marginal).exp() * ratio / n).abs() < 1e-12);
     }
-    // Without the correction it is another gradient.
+    // Without the correction the gradient is another one.
     let plain = of_varied_slots(&prior, &estimate(&prior, &alphas, Baseline::None));
     assert!(distance(&plain, &wanted) > 0.05 * norm(&wanted));
 }
 
-/// E over all pairs of children from q, exactly: the baseline (1/K) π/q leaves the expectation as it is.
+/// The exact expectation over all pairs of children from q. The baseline (1/K) π/q does not change the expectation.
 #[test]
 fn the_baseline_of_a_mixture_has_mean_zero() {
     let prior = prior();

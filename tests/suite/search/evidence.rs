@@ -1,4 +1,4 @@
-//! The regression of likelihoods on choices, on children whose truth is known.
+//! The regression of likelihoods on choices, on children whose true effects are known.
 
 use parsec_nas::rng::{Purpose, stream};
 use parsec_nas::search::evidence::{Evidence, Seen};
@@ -8,7 +8,8 @@ use rand::RngExt;
 const N_CHOICES: [usize; 3] = [2, 3, 4];
 const TRUTH: [&[f64]; 3] = [&[-0.1, 0.1], &[0.2, 0.0, -0.2], &[0.05, -0.15, 0.05, 0.05]];
 
-/// `steps` steps of `k` children; each step has a level of its own, each child noise of this standard deviation.
+/// `steps` steps of `k` children. Each step has a level of its own, and each child has noise with the standard
+/// deviation `noise`.
 fn children(steps: u64, k: usize, noise: f64, seed: u64) -> Vec<Seen> {
     let mut rng = stream(seed, Purpose::Test, 77, 0);
     let mut seen = Vec::new();
@@ -45,12 +46,12 @@ fn effects_are_found_within_their_errors() {
             }
         }
     }
-    // The errors are true: 95 % of the intervals hold the truth, and deviations have the size of the errors.
+    // The errors are right: about 95 % of the intervals contain the truth, and deviations have the size of the errors.
     let (share, size) = (f64::from(within as u32) / f64::from(n), (squares / f64::from(n)).sqrt());
     assert!(share > 0.88 && (0.7..1.3).contains(&size), "{share} {size}");
 }
 
-/// What an architecture is worth is the sum of its effects, with an error that knows their covariance.
+/// The advantage of an architecture is the sum of its effects. Its error includes the covariance of the effects.
 #[test]
 fn an_architecture_s_advantage() {
     let (mut squares, repeats) = (0.0, 40);
@@ -80,8 +81,8 @@ fn noise_alone_does_not_agree_with_itself() {
     assert!(mean.abs() < 0.25, "{mean}");
 }
 
-/// The same numbers as least squares solved another way: one slot of two choices, where the effect is a difference of means
-/// over steps with one child of each.
+/// One slot has two choices, and each step has one child of each choice. The effect is then half of a mean difference,
+/// apart from the ridge.
 #[test]
 fn two_choices_by_hand() {
     let pair = |step: u64, a: f64, b: f64| {
@@ -89,7 +90,8 @@ fn two_choices_by_hand() {
     };
     let seen: Vec<Seen> = [pair(1, 1.0, 2.0), pair(2, 0.0, 1.5), pair(3, 5.0, 5.5)].concat();
     let found = Evidence::of(&[2], &seen).unwrap();
-    // Differences 1, 1.5 and 0.5: their sum over (3 + ridge of 1) is 0.75, half to each side.
+    // The differences are 1, 1.5 and 0.5, with the sum 3. The sum divided by 4 (three steps and a ridge of 1) is 0.75.
+    // Each choice gets half of this.
     assert!(
         (found.effects[0][1].effect - 0.375).abs() < 1e-12
             && (found.effects[0][0].effect + 0.375).abs() < 1e-12

@@ -1,4 +1,4 @@
-//! Losses that are no numbers stop a search with everything as it was; extents that cannot be built.
+//! A loss that is not finite stops a search and leaves its state unchanged. Extents that cannot be built are refused.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ fn a_loss_that_is_no_number_stops_the_search_before_anything_changes() {
         assert_eq!(before, after);
         assert_eq!(broken.steps_done(), 1);
     }
-    // With its weights back the search goes on as if nothing had happened.
+    // With the old weights restored, the search continues as if there had been no failure.
     broken.network().write_all(Buf::V, &good).unwrap();
     assert_eq!(run(&mut broken, 1), records[1..]);
     assert_eq!(broken.snapshot().unwrap(), end);
@@ -81,7 +81,7 @@ fn a_learning_rate_far_too_high_ends_in_that_error_with_the_state_of_the_last_go
     panic!("twenty steps at a learning rate of 1e30");
 }
 
-/// A gradient that is no number leaves v and momentum alone and is thrown away.
+/// A gradient that is not finite does not change v and momentum, and is discarded.
 #[test]
 fn a_gradient_that_is_no_number_is_not_applied() {
     let Some(gpu) = open() else { return };

@@ -1,4 +1,4 @@
-//! Weights, their effective number, tempering, and which children are left out of the backward pass.
+//! Weights, their effective sample size, tempering, and the children that have no backward pass.
 
 use parsec_nas::config::Temper;
 use parsec_nas::rng::{Purpose, stream};
@@ -14,17 +14,17 @@ fn near(found: &[f64], expected: &[f64], tolerance: f64) {
 
 #[test]
 fn weights_are_exact_where_products_of_likelihoods_underflow() {
-    // 64 examples of 2.3 nats: e^-147 is no f32, e^-14720 no f64.
+    // Likelihoods of many examples underflow: e^-147, of 64 examples with 2.3 nats each, in f32, and e^-14720 in f64.
     let quarters = [-14_720.0, -14_720.0 + 3f64.ln()];
     near(&weights(&quarters, 1.0), &[0.25, 0.75], 1e-12);
     near(&weights(&[-1e300, -1e300], 1.0), &[0.5, 0.5], 0.0);
     near(&weights(&[0.0, -800.0, -1e308], 1.0), &[1.0, 0.0, 0.0], 1e-300);
     near(&weights(&[1e308, -1e308], 1.0), &[1.0, 0.0], 0.0);
     near(&weights(&[-3.0], 1.0), &[1.0], 0.0);
-    // The exponent is that of the likelihoods.
+    // The exponent applies to the likelihoods.
     near(&weights(&quarters, 2.0), &[0.1, 0.9], 1e-12);
     near(&weights(&quarters, 0.0), &[0.5, 0.5], 0.0);
-    // Against the plain formula, where that can be computed.
+    // The weights agree with the plain formula where the formula can be computed.
     let mut rng = stream(1, Purpose::Test, 50, 0);
     for _ in 0..50 {
         let lls: Vec<f64> = (0..16).map(|_| rng.random_range(-20.0..0.0)).collect();
@@ -62,7 +62,7 @@ fn tempering_meets_its_target() {
                 assert!(beta < 1.0 && (reached - target).abs() < 1e-9, "{reached} instead of {target}");
             }
         }
-        // All children alike is met by no exponent but 0.
+        // A target of K, which means equal weights, needs the exponent 0.
         let reached = ess(&weights(&lls, exponent(Temper::Ess(16.0), &lls, &[])));
         assert!((reached - 16.0).abs() < 1e-6);
     }
@@ -88,8 +88,7 @@ fn the_smallest_weights_are_left_out_up_to_the_mass() {
     assert_eq!(kept(&[0.5, 0.5], 1.0), [false, true], "one child stays, whatever the mass");
 }
 
-/// The rule as design.md has it, by trying all subsets: the largest number of children whose weights sum
-/// to at most the mass.
+/// As many children as possible are left out whose weights sum to at most the mass. All subsets are tried.
 #[test]
 fn as_many_as_possible_are_left_out() {
     let mut rng = stream(1, Purpose::Test, 52, 0);

@@ -1,4 +1,4 @@
-//! Gradients in lanes: a fixed tree, whoever computes which lane.
+//! Gradients in lanes are added as a fixed tree, wherever a lane is computed.
 
 use crate::with;
 use parsec_nas::config::Samples;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::super::replay::close;
 use super::{all, config, dataset, minus, run, search};
 
-/// The sum of `n` lanes as its dispatches add it, written out.
+/// The sum of `n` lanes as text, in the order in which the launches add the lanes.
 fn tree(n: usize) -> String {
     let gradient = Range { buf: Buf::Grad, offset_bytes: 0, len_bytes: 256 };
     let (mut waiting, mut grad) = (BTreeMap::new(), String::new());
@@ -40,13 +40,13 @@ fn lanes_are_added_by_a_fixed_tree() {
     assert_eq!(tree(7), "(((0+1)+(2+3))+((4+5)+6))");
     assert_eq!(tree(8), "(((0+1)+(2+3))+((4+5)+(6+7)))");
     assert_eq!(tree(9), "((((0+1)+(2+3))+((4+5)+(6+7)))+8)");
-    // Launches: one addition less than lanes, and each lane but the last is put where it waits.
+    // There is one addition less than lanes, and each lane but the last is put aside.
     let gradient = Range { buf: Buf::Grad, offset_bytes: 0, len_bytes: 1 << 20 };
     let n: usize = (0..8).map(|at| lane::close(at, at == 7, gradient, 0, 1 << 27).len()).sum();
     assert_eq!(n, 7 + 7);
 }
 
-/// Every lane by itself, added on the host: the same bits.
+/// Lanes that are computed one by one and added on the host give the same bits.
 #[test]
 fn a_lane_may_be_computed_anywhere() {
     let several = with(config(), |c| {
@@ -84,12 +84,12 @@ fn a_lane_may_be_computed_anywhere() {
     }
     let sum = |i: usize| (lanes[0][i] + lanes[1][i]) + (lanes[2][i] + lanes[3][i]);
     assert!((0..n).all(|i| sum(i).to_bits() == found[i].to_bits()));
-    // In one lane the rounding is another.
+    // The order of a single lane would give another rounding.
     let one = |i: usize| (0..4).map(|lane| lanes[lane][i]).fold(0.0, |a, b| a + b);
     assert!((0..n).any(|i| one(i).to_bits() != found[i].to_bits()));
 }
 
-/// Also with a common trunk, and with a batch in parts.
+/// The number of lanes changes only the rounding, also with a common trunk and with micro-batches.
 #[test]
 fn the_number_of_lanes_changes_nothing_but_rounding() {
     for micro_batch in [None, Some(4)] {
@@ -112,7 +112,7 @@ fn the_number_of_lanes_changes_nothing_but_rounding() {
             assert_ne!(one, several, "another order of additions");
             close("the step of v", &several, &one, 1e-5);
         }
-        // More lanes than children: each child has its own.
+        // With at least as many lanes as children each child has its own lane.
         assert_eq!(with(8).unwrap().1, with(64).unwrap().1);
     }
 }

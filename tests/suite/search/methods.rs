@@ -1,4 +1,4 @@
-//! What a search ends with, by its method.
+//! The result of a search by each method.
 
 use std::path::Path;
 
@@ -30,7 +30,7 @@ fn a_random_search_ends_with_a_draw_that_the_seed_decides() {
     assert_eq!(drawn, random(0).unwrap().genotype());
     let others: Vec<_> = (1..4).map(|seed| random(seed).unwrap().genotype()).collect();
     assert!(others.iter().all(|other| *other != drawn), "{others:?}");
-    // The mode of a uniform prior is its first pair everywhere, whatever the seed.
+    // The mode of a uniform prior has the first pair in every slot, whatever the seed is.
     let mode = first.prior().unwrap().mode();
     assert_ne!(first.architecture(), mode);
 }
@@ -45,7 +45,7 @@ fn random_search() -> Config {
     })
 }
 
-/// The child of the records with the largest log-likelihood per image less the mean of its step's children.
+/// The child in the records with the largest log-likelihood per image minus the mean over the children of its step.
 fn best(records: &[StepRecord]) -> Alpha {
     let scored = records.iter().filter(|r| !r.warm_up).flat_map(|r| {
         let mean = r.log_likelihood.iter().sum::<f64>() / r.log_likelihood.len() as f64;
@@ -57,7 +57,7 @@ fn best(records: &[StepRecord]) -> Alpha {
 #[test]
 fn a_random_search_with_shared_weights_ends_with_the_best_child_it_saw() {
     let Some(mut shared) = search(random_search()) else { return };
-    // As a search by draws whose children train v alike, it does the same steps.
+    // A search by `random` whose children train v alike does the same steps.
     let alike = with(random_search(), |c| {
         c.algorithm.method = Method::Random;
         c.algorithm.train_weights = TrainWeights::Uniform;
@@ -84,7 +84,7 @@ fn a_random_search_with_shared_weights_ends_with_the_best_child_it_saw() {
     assert_eq!(all(&start, "pi."), all(&end, "pi."), "the prior stays");
     assert_eq!(all(&end, "v."), all(&plain.snapshot().unwrap(), "v."));
 
-    // Without a warm-up every step counts.
+    // Without a warm-up every step has likelihoods.
     let mut at_once = search(with(random_search(), |c| c.algorithm.warmup = 0.0)).unwrap();
     let records = run(&mut at_once, 1);
     assert_eq!(at_once.architecture(), best(&records));
@@ -104,7 +104,7 @@ fn a_random_search_with_shared_weights_goes_on_with_its_best_child() {
 
     let mut resumed = search(random_search()).unwrap();
     for (step, state) in [(3, &middle), (1, &early)] {
-        // As the file holds it.
+        // The state goes through the bytes of a file.
         let path = Path::new("state.safetensors");
         let bytes = tensors::to_bytes(state, &Metadata::new(), path).unwrap();
         let (state, _) = tensors::parse(&bytes, path).unwrap();
@@ -114,7 +114,7 @@ fn a_random_search_with_shared_weights_goes_on_with_its_best_child() {
         assert_eq!((resumed.snapshot().unwrap(), resumed.architecture()), (end.clone(), found.clone()));
     }
 
-    // What is no best child is refused by name, and nothing is taken of it.
+    // The error for a wrong best child names the tensor, and the state is not changed.
     let before = resumed.snapshot().unwrap();
     let bad = [
         ("best.score", None),

@@ -1,4 +1,4 @@
-//! Batches in parts of M examples. That a step in parts is the f64 oracle's is in [`super::trace`].
+//! Batches in micro-batches of M examples. [`super::trace`] compares such steps with the oracle.
 
 use std::sync::Arc;
 
@@ -27,8 +27,8 @@ fn a_part_that_is_the_batch_changes_no_bit() {
     assert_eq!(whole.snapshot().unwrap(), one_part.snapshot().unwrap());
 }
 
-/// Parts need the memory of a batch of their size. The step is another than the whole batch's, by the scope of
-/// the statistics.
+/// Micro-batches need the memory of a batch of their size. Their step differs from the step of the whole batch, because
+/// batch norm uses other statistics.
 #[test]
 fn parts_take_the_memory_of_a_part() {
     let Some(mut whole) = search(with(config(), |c| c.algorithm.drop_mass = 0.0)) else { return };
@@ -61,7 +61,7 @@ fn going_on_in_parts_is_bit_for_bit() {
     assert_eq!(run(&mut resumed, 2), rest);
 }
 
-/// A channel of 130 images of 512 pixels a side is larger than any page.
+/// One channel of 130 images of 512x512 pixels is larger than any page.
 #[test]
 fn a_lack_of_memory_names_the_parts_that_would_fit() {
     let Some(gpu) = open() else { return };

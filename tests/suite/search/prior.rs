@@ -1,4 +1,4 @@
-//! When π moves, and where it starts.
+//! The time at which π begins to move, and the π from which a search starts.
 
 use std::path::Path;
 
@@ -32,7 +32,7 @@ fn warm_up_trains_the_weights_alone_for_its_epochs() {
     assert!(all(&warm, "adam.").iter().all(|m| *m == 0.0));
     assert!(distance(&all(&start, "v."), &all(&warm, "v.")) > 0.0);
 
-    // Adam's first step has the size of its learning rate wherever there is a gradient.
+    // Adam's first step has the size of its learning rate for every gradient that is not zero.
     run(&mut search, 1);
     let end = search.snapshot().unwrap();
     let (steps, moments) = (minus(&all(&end, "pi."), &all(&warm, "pi.")), all(&end, "adam.m."));
@@ -52,7 +52,7 @@ fn the_baseline_changes_the_prior_s_gradient_only() {
     assert_ne!(all(&a, "adam.m."), all(&b, "adam.m."));
 }
 
-/// π of a small network is the start of a larger one; the weights are its own.
+/// A larger network starts from the π of a smaller one, and has weights of its own.
 #[test]
 fn a_prior_goes_over_to_another_network() {
     let Some(mut small) = search(config()) else { return };
@@ -74,7 +74,7 @@ fn a_prior_goes_over_to_another_network() {
     run(&mut larger, 1);
     assert_ne!(all(&larger.snapshot().unwrap(), "pi."), all(&learnt, "pi."));
 
-    // A prior over other primitives is no start.
+    // A prior over other primitives is refused.
     let other = Darts::over(&[Primitive::SkipConnect, Primitive::SepConv3x3]);
     let error = take_prior(&learnt, Path::new("other run"), &other).unwrap_err();
     let text = error.to_string();
@@ -83,7 +83,7 @@ fn a_prior_goes_over_to_another_network() {
     assert!(error.to_string().contains("pi.normal.0"), "{error}");
 }
 
-/// Children are drawn from π, each from its own stream: a π that is nearly certain draws its mode.
+/// Children are drawn from π, each from its own stream. A nearly certain π draws its mode.
 #[test]
 fn children_are_drawn_from_the_prior() {
     let Some(mut search) = search(with(config(), |c| {

@@ -1,4 +1,4 @@
-//! The state of a search: snapshots, going on from them, and what must not change a bit.
+//! The state of a search: snapshots, continuing from snapshots, and actions that must leave every bit unchanged.
 
 use crate::with;
 use parsec_nas::data::{Normalisation, eval_batches};
@@ -25,7 +25,7 @@ fn going_on_from_a_snapshot_is_bit_for_bit() {
     records.extend(run(&mut unbroken, 2));
     let end = unbroken.snapshot().unwrap();
 
-    // In another search, whose own weights and step are others.
+    // Another search, which has other weights and another step, continues from the state.
     let mut resumed = search(augmented).unwrap();
     run(&mut resumed, 1);
     resumed.restore(2, &middle).unwrap();
@@ -33,12 +33,12 @@ fn going_on_from_a_snapshot_is_bit_for_bit() {
     assert_eq!(run(&mut resumed, 2), records[2..]);
     assert_eq!(resumed.snapshot().unwrap(), end);
 
-    // And back in the same one.
+    // The same search continues from the earlier state too.
     unbroken.restore(2, &middle).unwrap();
     assert_eq!(run(&mut unbroken, 2), records[2..]);
     assert_eq!(unbroken.snapshot().unwrap(), end);
 
-    // A damaged state is refused by name.
+    // The error for a damaged state names the missing tensor.
     for name in
         ["v.stem.0.weight", "momentum.classifier.bias", "pi.normal.0", "adam.m.reduce.3", "adam.v.normal.1"]
     {
@@ -80,7 +80,7 @@ pub(super) fn spec() -> Cells {
     Cells { in_channels: 1, n_classes: 10, ..nets::small(NetworkKind::Search, 4, 28) }
 }
 
-/// Likelihood, accuracy and the batches of an evaluation, in f64.
+/// Likelihood, accuracy and batches of an evaluation, against the oracle.
 #[test]
 fn evaluation_is_the_reference_s() {
     let Some(mut search) = search(config()) else { return };
@@ -115,7 +115,7 @@ fn evaluation_is_the_reference_s() {
     assert_eq!(found.accuracy(), n_correct as f64 / 20.0);
 }
 
-/// Evaluating between steps leaves the search as it is, although it uses the same buffers.
+/// An evaluation between steps does not change the search, although the evaluation uses the same buffers.
 #[test]
 fn evaluation_disturbs_nothing() {
     let Some(mut plain) = search(config()) else { return };

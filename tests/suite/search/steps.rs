@@ -1,4 +1,4 @@
-//! Whole steps: what merging, leaving out and the number of children change, and what they do not.
+//! Whole steps: the effects of merging children, of leaving out children, and of the number of children.
 
 use crate::with;
 use parsec_nas::config::{Samples, Temper};
@@ -48,8 +48,8 @@ fn a_step_fits_webgpu_s_default_limits_and_reports_what_it_did() {
     }
 }
 
-/// The same children drawn again: one network, one backward pass, the sum of the weights. Only rounding
-/// tells it from Algorithm 1 taken literally.
+/// Equal children are one network with one backward pass and the sum of their weights. Only the rounding differs from
+/// the literal Algorithm 1.
 #[test]
 fn merging_identical_children_changes_nothing_but_rounding() {
     let several = with(config(), |c| {
@@ -69,16 +69,16 @@ fn merging_identical_children_changes_nothing_but_rounding() {
     assert_eq!(a.weights, b.weights);
     let (a, b) = (merged.snapshot().unwrap(), literal.snapshot().unwrap());
     let moved = |state| minus(&all(state, "v."), &start);
-    // `reference` also runs the trunk once per child.
+    // The literal step also runs the trunk once per child.
     close("the step of v", &moved(&a), &moved(&b), 1e-5);
     close("momentum", &all(&a, "momentum."), &all(&b, "momentum."), 1e-5);
-    // Weights and children are the same: so is all that follows from them alone.
+    // π and Adam's moments follow from weights and children, which are the same.
     assert_eq!(all(&a, "pi."), all(&b, "pi."));
     assert_eq!(all(&a, "adam."), all(&b, "adam."));
 }
 
-/// The trunk computed once for all children, and its backward pass from the sum of their gradients: likelihoods
-/// are the same to the bit, the update to rounding, whether the batch runs whole or in parts.
+/// The trunk runs once for all children, and its backward pass runs from the sum of their gradients. Likelihoods keep
+/// their bits and the update changes only by rounding, whether the batch runs whole or in micro-batches.
 #[test]
 fn sharing_the_trunk_changes_nothing_but_rounding() {
     for micro_batch in [None, Some(4)] {
@@ -106,10 +106,11 @@ fn sharing_the_trunk_changes_nothing_but_rounding() {
     }
 }
 
-/// What leaving out children of weight ω̃_k changes. With Δ = Σ_left-out ω̃_k g_k, clipping is a map that
-/// brings no two gradients further apart, so after a first step the momenta, clip·g + decay·v, differ by at most
-/// |Δ| ≤ Σ_left-out ω̃_k |g_k| ≤ m · max_k |g_k|: of themselves, the dropped mass m times the norm of the
-/// largest gradient left out over that of the momentum. The steps of v differ by lr times that.
+/// The effect of leaving out children of weight ω̃_k. Let Δ = Σ_left-out ω̃_k g_k. Clipping does not increase the
+/// distance of two gradients. After a first step the momenta, clip·g + decay·v, therefore differ by at most
+/// `|Δ| ≤ Σ_left-out ω̃_k |g_k| ≤ m · max_k |g_k|`, where m is the dropped mass. Relative to the momentum this is m times
+/// the norm of the largest gradient left out, divided by the norm of the momentum. The steps of v differ by lr times
+/// this bound.
 #[test]
 fn children_of_negligible_weight_are_left_out_and_hardly_missed() {
     // An exponent of 10 spreads the weights of an untrained network as a large batch would.
@@ -131,7 +132,7 @@ fn children_of_negligible_weight_are_left_out_and_hardly_missed() {
     let (a_end, b_end) = (some.snapshot().unwrap(), every.snapshot().unwrap());
     assert_eq!(all(&a_end, "pi."), all(&b_end, "pi."), "π uses all children");
 
-    // The gradients that were left out, at the weights of the step's beginning, on its train batch.
+    // The gradients that were left out, with the weights before the step, on the train batch of the step.
     some.restore(0, &start).unwrap();
     let n_v = some.network().layout().v_len as usize;
     let mut norm_of = |k: usize| {
@@ -152,7 +153,7 @@ fn children_of_negligible_weight_are_left_out_and_hardly_missed() {
     let bound: f64 = gradients.iter().map(|(w, g)| w * g).sum();
     assert!(bound <= mass * largest * (1.0 + 1e-12));
 
-    // Each of two sums of f32 may be off by some roundings of 6e-8.
+    // Each of the two f32 sums may have an error of a few roundings of 6e-8.
     let [a, b] = [&a_end, &b_end].map(|state| all(state, "momentum."));
     let (change, rounding) = (distance(&a, &b), 1e-6 * norm(&b));
     assert!(change > 0.0 && change <= bound + rounding, "{change:.2e}, at most {bound:.2e} + {rounding:.0e}");
@@ -164,8 +165,8 @@ fn children_of_negligible_weight_are_left_out_and_hardly_missed() {
     );
 }
 
-/// Activations are those of one child: the arena is the same for 64 children as for one. Neither buffers nor
-/// the kept plans grow with the steps, although every step draws other children.
+/// Only the activations of one child are in memory, so that the arena is the same for 64 children as for one. Buffers
+/// and kept plans do not grow with the steps, although every step draws other children.
 #[test]
 fn memory_depends_neither_on_the_number_of_children_nor_on_the_steps() {
     let bytes = |samples, steps| {
@@ -185,6 +186,6 @@ fn memory_depends_neither_on_the_number_of_children_nor_on_the_steps() {
     let Some((one, few)) = bytes(1, 4) else { return };
     let (many, plans) = bytes(64, 2).unwrap();
     assert_eq!(one, many);
-    // Two passes of four children, three of the trunk.
+    // Four children have two passes each, and the trunk has three.
     assert!(few <= 11 && plans == 64, "a plan for each pass of a child up to 64: {few} and {plans}");
 }

@@ -1,4 +1,4 @@
-//! The trace of a step: every name, every shape, and the step recomputed in f64 from the file alone.
+//! The trace of a step: every name, every shape, and the step recomputed by the oracle from the file alone.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -47,7 +47,7 @@ fn parent() -> Vec<(String, Vec<usize>)> {
     spec().params(None, &PRIMITIVES).into_iter().map(|p| (p.name, p.shape)).collect()
 }
 
-/// All that design.md promises, with shapes, for K = 3, batches of 8 and 7 primitives.
+/// All tensors of a trace that docs/formats.md lists, with their shapes for K = 3, batches of 8 and 7 primitives.
 fn promised() -> BTreeSet<(String, &'static str, Vec<usize>)> {
     let mut names = BTreeSet::new();
     for split in ["search", "train"] {
@@ -121,7 +121,7 @@ fn children(trace: &Tensors, space: &Darts) -> Vec<(Vec<usize>, Net)> {
     pairs.chunks_exact(16).map(child).collect()
 }
 
-/// The step recomputed from the trace, with the tolerances that users are promised.
+/// Recomputes the step from the trace, and compares with the tolerances that the documents promise.
 fn recompute(trace: &Tensors, metadata: &Metadata, space: &Darts) {
     let number = |key: &str| -> f64 { metadata[key].parse().unwrap() };
     let primitives: Vec<&str> = metadata["primitives"].split(',').collect();
@@ -149,7 +149,7 @@ fn recompute(trace: &Tensors, metadata: &Metadata, space: &Darts) {
     close("log-likelihoods", &numbers(trace, "log_likelihood"), &record.log_likelihood, 1e-5);
     let weights = numbers(trace, "weights");
     close("weights", &weights, &record.weights, 1e-3);
-    // As far as the log-likelihoods of the trace go, the weights are exact.
+    // The weights follow exactly from the log-likelihoods of the trace.
     let exps: Vec<f64> =
         numbers(trace, "log_likelihood").iter().map(|l| (settings.beta * (l + 20.0)).exp()).collect();
     let softmax: Vec<f64> = exps.iter().map(|e| e / exps.iter().sum::<f64>()).collect();
@@ -188,7 +188,7 @@ fn traced(change: impl FnOnce(Config) -> Config, check: impl Fn(&Tensors, &Metad
         assert_eq!(metadata["lr"].parse::<f64>().unwrap(), record.lr);
         check(&trace, &metadata, &super::cells(&search));
     }
-    // One step begins where the one before it ended.
+    // A step begins with the state at the end of the step before.
     let (first, _) = tensors::read(&file(1)).unwrap();
     let (second, _) = tensors::read(&file(2)).unwrap();
     assert_eq!(named(&first, "v.after."), named(&second, "v.before."));
@@ -228,7 +228,8 @@ fn a_trace_has_every_name_and_is_algorithm_1() {
     );
 }
 
-/// Plain kernels, a baseline, tempered weights: the trace says so, and its step is still the formulas'.
+/// With unfused kernels, a baseline and tempered weights the trace has these settings, and its step still follows the
+/// formulas.
 #[test]
 fn a_trace_of_every_option_is_its_formula() {
     traced(
@@ -248,7 +249,8 @@ fn a_trace_of_every_option_is_its_formula() {
     );
 }
 
-/// A batch in parts, K from the entropy of π and a target for the sample size: all of it is in the trace.
+/// The trace of a search with micro-batches, K from the entropy of π and a target sample size has all of these
+/// settings.
 #[test]
 fn a_trace_in_parts_with_adaptive_k_is_its_formula() {
     traced(
@@ -259,7 +261,7 @@ fn a_trace_in_parts_with_adaptive_k_is_its_formula() {
                 c.prior.temper = Temper::Ess(2.0);
                 c.prior.baseline = Baseline::Mean;
                 c.algorithm.drop_mass = 0.0;
-                // Far enough that K changes at once.
+                // π moves so far that K changes at once.
                 c.prior.prior_lr = 4.0;
             })
         },

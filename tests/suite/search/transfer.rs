@@ -1,4 +1,4 @@
-//! `--prior-from RUN --prior-temperature T` from outside: what a search starts with.
+//! `--prior-from RUN --prior-temperature T` of the program: the prior from which a search starts.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::{all, config};
 
-/// Exit code and standard error of a search of one step, of another size than its origin.
+/// Exit code and standard error of a search of one step, whose network has another size than the origin's.
 fn search(folder: &Path, run: &str, more: &[&str]) -> (i32, String) {
     let args = "search --layers 3 --channels 2 --batch 40 --search-batch 40 --samples 2 --steps 1 --eval-every 0 --threads 1 -q \
                 --primitives max_pool_3x3,skip_connect,sep_conv_3x3";
@@ -65,7 +65,7 @@ fn a_prior_is_softened_on_its_way_to_another_search() {
         let expected: Vec<f64> = learnt.iter().map(|logit| logit / temperature.unwrap_or(1.0)).collect();
         assert_eq!(start(folder.path(), run), expected);
     }
-    // Onto other data: colour images of another size in two classes.
+    // The transfer works with other data: colour images of another size in two classes.
     for class in ["a", "b"] {
         let images = folder.path().join("images").join(class);
         std::fs::create_dir_all(&images).unwrap();
@@ -80,12 +80,12 @@ fn a_prior_is_softened_on_its_way_to_another_search() {
     let (code, err) = search(folder.path(), "elsewhere", &more);
     assert_eq!(code, 0, "{err}");
     assert_eq!(start(folder.path(), "elsewhere"), learnt);
-    // As many logits, of primitives in another order: each goes where its primitive stands here.
+    // The origin has the same primitives in another order. Each logit goes to its primitive.
     let (code, err) = search(folder.path(), "swapped", &["--prior-from", "others"]);
     assert_eq!(code, 0, "{err}");
     let swapped = |logits: &[f64]| logits.chunks(3).flat_map(|p| [p[1], p[0], p[2]]).collect::<Vec<_>>();
     assert_eq!(start(folder.path(), "swapped"), swapped(&learnt));
-    // Nothing in common, or no prior at all.
+    // A prior without common primitives is refused.
     origin(
         &folder.path().join("pools"),
         vec![Primitive::AvgPool3x3, Primitive::DilConv5x5, Primitive::DilConv3x3],
@@ -95,7 +95,7 @@ fn a_prior_is_softened_on_its_way_to_another_search() {
     assert!(!folder.path().join("no").exists());
 }
 
-/// Over one slot: choices in another order, fewer of them, more of them.
+/// Transfers to spaces with the choices in another order, with fewer choices, and with more choices.
 #[test]
 fn choices_are_found_by_name() {
     let chain = |stages: &[usize], names: &[&str]| {
@@ -107,25 +107,25 @@ fn choices_are_found_by_name() {
     prior.logits = vec![vec![0.0, 1.0, 2.0], vec![3.0, 1.0, 0.5], vec![-1.0, 0.0, 1.0]];
     let p = prior.probabilities();
 
-    // The same space: the same bits.
+    // In the same space the bits are the same.
     let same = carry(&from, &prior, &from).unwrap();
     assert_eq!((same.prior, same.n_slots, same.n_choices), (prior.clone(), [3, 3], [9, 9]));
 
-    // Longer stages: a layer is found by its stage and place, the others are uniform.
+    // With longer stages a layer is found by its stage and place, and the other layers are uniform.
     let longer = carry(&from, &prior, &chain(&[2, 2, 1], &["mb6_k5", "identity", "mb3_k3"])).unwrap();
     assert_eq!((longer.n_slots, longer.n_choices), ([3, 5], [9, 9]));
     let expected =
         [vec![2.0, 0.0, 1.0], vec![0.0; 3], vec![0.5, 3.0, 1.0], vec![1.0, -1.0, 0.0], vec![0.0; 3]];
     assert_eq!(longer.prior.logits, expected);
 
-    // A choice more: it has its share of a uniform prior, the others keep their ratios.
+    // An additional choice gets its share of a uniform prior, and the others keep their ratios.
     let more = carry(&from, &prior, &chain(&[1, 2], &["identity", "mb3_k3", "mb6_k5", "mb6_k7"])).unwrap();
     assert_eq!((more.n_slots, more.n_choices), ([3, 3], [9, 12]));
     for (found, p) in more.prior.probabilities().iter().zip(&p) {
         assert!((found[3] - 0.25).abs() < 1e-12);
         (0..3).for_each(|i| assert!((found[i] - 0.75 * p[i]).abs() < 1e-12));
     }
-    // A choice less: the others share what it had.
+    // If a choice is missing, the others share its probability.
     let less = carry(&from, &prior, &chain(&[1, 2], &["mb3_k3", "mb6_k5"])).unwrap();
     for (found, p) in less.prior.probabilities().iter().zip(&p) {
         assert!((found[0] - p[1] / (p[1] + p[2])).abs() < 1e-12);
@@ -133,7 +133,7 @@ fn choices_are_found_by_name() {
     assert_eq!(carry(&from, &prior, &chain(&[1, 2], &["mb4_k7"])), None);
     assert_eq!(carry(&from, &prior, &Darts::over(&[Primitive::SkipConnect])), None);
 
-    // Cells: a pair is its input and its primitive.
+    // In cells a pair is found by its input and its primitive.
     let [few, many] =
         [&[Primitive::SkipConnect, Primitive::SepConv3x3][..], &Primitive::ALL[..]].map(Darts::over);
     let mut prior = Prior::uniform(&few);

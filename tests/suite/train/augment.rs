@@ -1,4 +1,4 @@
-//! Random parts of images, colours and cutout: what they are, and that nothing but seed and step changes them.
+//! Random parts of images, colours and cutout. They are as specified, and depend only on seed and step.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::dataset;
 
 const SIDE: usize = 24;
 
-/// One colour image, many times: column, row and a constant as values.
+/// `n` copies of a colour image whose channels are the column, the row and a constant.
 fn ramps(n: usize) -> Arc<Dataset> {
     let image: Vec<u8> = (0..3 * SIDE * SIDE)
         .map(|i| match (i / (SIDE * SIDE), i / SIDE % SIDE, i % SIDE) {
@@ -22,7 +22,7 @@ fn ramps(n: usize) -> Arc<Dataset> {
     Arc::new(Dataset { train, ..(*dataset()).clone() })
 }
 
-/// Values are bytes.
+/// The normalisation that leaves bytes unchanged.
 fn bytes() -> Normalisation {
     Normalisation { mean: vec![0.0; 3], std: vec![1.0 / 255.0; 3] }
 }
@@ -40,7 +40,8 @@ fn resized_crops_are_parts_of_the_image_scaled_up() {
     for image in batch.images.chunks_exact(3 * SIDE * SIDE) {
         let at = |c: usize, y: usize, x: usize| image[(c * SIDE + y) * SIDE + x] / 10.0;
         assert!(image[2 * SIDE * SIDE..].iter().all(|v| (v - 100.0).abs() < 1e-3));
-        // The value is the position: a step of the output is width/SIDE input pixels, away from the clamped ends.
+        // The value is the position in the input. Away from the clamped ends, one output pixel is width/SIDE input
+        // pixels.
         let (mid, next) = (SIDE / 2 - 1, SIDE / 2);
         let width = (at(0, 3, next) - at(0, 3, mid)) * SIDE as f32;
         let height = (at(1, next, 3) - at(1, mid, 3)) * SIDE as f32;
@@ -70,9 +71,10 @@ fn jitter_stays_in_range_and_leaves_what_it_should() {
     let mut changed = 0;
     for (image, before) in batch.images.chunks_exact(3 * area).zip(plain.images.chunks_exact(3 * area)) {
         assert!(image.iter().all(|v| (-1e-3..=255.001).contains(v)));
-        // A constant channel stays within what the factors allow: every change blends with values from 0 to 255.
+        // A constant channel stays in the range that the factors allow, because every change blends with values from 0
+        // to 255.
         assert!(image[2 * area..].iter().all(|v| (100.0 * 0.6f32.powi(3)..=255.001).contains(v)));
-        // The order of grey values within the row of a channel stays.
+        // The order of the values in a row of a channel stays the same.
         assert!(image[..SIDE].windows(2).all(|w| w[1] >= w[0] - 1e-3));
         changed += usize::from(image != before);
     }
@@ -157,7 +159,7 @@ fn cutout_comes_after_everything_else() {
     let all = (0..60).collect();
     let source = BatchSource::new(data, all, Part::Train, 60, 5, augment, &normalisation).unwrap();
     for image in source.batch(3).images.chunks_exact(3 * SIDE * SIDE) {
-        // Normalised pixels are at least 1, so that zeros are the cut.
+        // Normalised pixels are at least 1, so that all zeros come from cutout.
         let cut: Vec<usize> = (0..SIDE * SIDE).filter(|i| image[*i] == 0.0).collect();
         assert!((16..=64).contains(&cut.len()), "{}", cut.len());
         for c in 1..3 {
@@ -187,7 +189,7 @@ fn changes_depend_on_seed_and_step_only() {
     assert_ne!(one[0].images, one[1].images);
 }
 
-/// Turning the new changes on leaves the draws of the old ones as they were.
+/// Jitter does not change the random numbers of the crop.
 #[test]
 fn the_shift_is_the_same_with_and_without_jitter() {
     let data = ramps(40);

@@ -1,4 +1,4 @@
-//! `parsec train`, `resume`, `eval` and `predict` from outside, on a folder of small images.
+//! `parsec train`, `resume`, `eval` and `predict` as processes, on a folder of small images.
 
 use parsec_nas::config::keys::keys;
 use parsec_nas::config::{Resolved, TrainConfig};
@@ -25,7 +25,7 @@ fn json(folder: &Path, args: &[&str]) -> Value {
     serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"))
 }
 
-/// Red and blue images with some noise, as class folders.
+/// A red or blue image with some noise.
 fn colour(class: usize, seed: u32) -> RgbImage {
     RgbImage::from_fn(SIDE, SIDE, |x, y| {
         let noise = ((x * 31 + y * 17 + seed * 7) % 40) as u8;
@@ -89,7 +89,7 @@ fn a_training_from_its_start_to_predictions() {
     ];
     let result = json(folder, &train);
     let run = folder.join("run");
-    // 48 images of 60: six steps to an epoch.
+    // 48 of the 60 images are training images, so that an epoch has six steps.
     assert_eq!((&result["steps"], &result["n"]), (&18.into(), &12.into()));
     for key in
         ["genotype", "accuracy", "parameters", "macs", "seconds", "adapter", "arena_bytes", "best_accuracy"]
@@ -109,7 +109,7 @@ fn a_training_from_its_start_to_predictions() {
     assert_eq!(evaluated, [4, 6, 8, 12, 16, 18], "every epoch, every checkpoint");
     let last = std::fs::read(run.join("checkpoints/step-00000018/state.safetensors")).unwrap();
 
-    // As if it had been killed after step 10, the checkpoint of step 8 being the last.
+    // The folder is now as if the training had been killed after the checkpoint of step 8.
     std::fs::remove_file(run.join("result.json")).unwrap();
     for step in ["12", "16", "18"] {
         std::fs::remove_dir_all(run.join(format!("checkpoints/step-000000{step}"))).unwrap();
@@ -121,7 +121,7 @@ fn a_training_from_its_start_to_predictions() {
     let again = json(folder, &["resume", "run", "--json"]);
     assert_eq!(again["accuracy"], result["accuracy"]);
 
-    // Evaluation: the best checkpoint, whose accuracy is that of the metrics.
+    // `eval` evaluates the best checkpoint, with the accuracy that is in the metrics.
     let eval = json(folder, &["eval", "run", "--json", "--svg", "c.svg", "--png", "c.png"]);
     assert_eq!(eval["accuracy"], result["best_accuracy"]);
     assert_eq!(eval["step"], result["best_step"]);
@@ -131,7 +131,7 @@ fn a_training_from_its_start_to_predictions() {
     assert!(std::fs::read_to_string(folder.join("c.svg")).unwrap().contains("blue"));
     assert!(std::fs::read(folder.join("c.png")).unwrap().starts_with(b"\x89PNG"));
 
-    // The same network from its file, as one that was trained elsewhere.
+    // The file of the last checkpoint is evaluated as a network that was trained elsewhere.
     let weights = "run/checkpoints/step-00000018/state.safetensors";
     let data = ["--data", "folder:photos", "--size", "8", "--layers", "3"];
     let elsewhere = |channels: &str, data: [&str; 6]| {
@@ -141,7 +141,7 @@ fn a_training_from_its_start_to_predictions() {
     let (code, out, err) = elsewhere("4", data);
     assert_eq!(code, 0, "{err}");
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["accuracy"], result["accuracy"]);
-    // And from what is exported, which is the best checkpoint.
+    // The exported file, which has the best checkpoint, is evaluated in the same way.
     let export = ["export", "run", "--safetensors", "e.safetensors"];
     assert_eq!(parsec(folder, &export).0, 0);
     let head = ["eval", "--genotype", "run", "--weights", "e.safetensors", "--channels", "4", "--json"];
@@ -151,7 +151,7 @@ fn a_training_from_its_start_to_predictions() {
     let (code, _, err) = elsewhere("6", data);
     assert!(code == 1 && err.contains("stem.0.weight") && err.contains("[18, 3, 3, 3]"), "{err}");
 
-    // Predictions, also of an image of another size and of a grey one.
+    // `predict` also accepts an image of another size and a grey image.
     colour(1, 77).save(folder.join("red.png")).unwrap();
     image::imageops::resize(&colour(0, 78), 31, 20, image::imageops::FilterType::Triangle)
         .save(folder.join("blue.jpg"))
@@ -174,7 +174,7 @@ fn a_training_from_its_start_to_predictions() {
     assert!(code == 0 && out.starts_with("red.png: ") && out.contains('%') && !out.contains(','), "{out}");
     assert!(out.contains("first") || out.contains("second"), "{out}");
 
-    // What is wrong is named.
+    // Errors name the wrong file or value.
     std::fs::write(folder.join("no.png"), "no image").unwrap();
     std::fs::write(folder.join("short.txt"), "first\n").unwrap();
     photos(&folder.join("others"), ["cat", "dog"]);
@@ -201,7 +201,7 @@ fn a_training_from_its_start_to_predictions() {
         }
     }
 
-    // Its weights start another training, of which they fit the network.
+    // The weights of the run start another training of the same network.
     let from = [
         "train",
         "--genotype",

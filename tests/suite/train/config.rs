@@ -1,4 +1,4 @@
-//! Flags, a TOML file and the presets of a training; everything that can be wrong with them.
+//! Flags, a TOML file and the presets of a training, and all errors of a configuration.
 
 use std::path::PathBuf;
 
@@ -120,7 +120,7 @@ fn the_resolved_form_names_every_key_and_round_trips() {
     assert_eq!(to_toml(&again).unwrap(), text);
     let table: Table = text.parse().unwrap();
     let named: Vec<&str> = table.keys().map(String::as_str).collect();
-    // What only a chain has is tested with chains.
+    // The settings that only a chain has are tested with chains.
     let of_chains = ["stages", "choices", "head"];
     let mut listed: Vec<&str> =
         keys(TrainConfig::CONCERNS).map(|k| k.name).filter(|name| !of_chains.contains(name)).collect();

@@ -1,4 +1,4 @@
-//! What changes from step to step.
+//! The values that change from step to step.
 
 use parsec_nas::train::schedule::{drop_path, drop_path_factors, lr};
 
@@ -31,7 +31,7 @@ fn drop_path_rises_with_the_epoch() {
     let c = config(&[("steps", 100.into()), ("drop_path", 0.2.into())]);
     assert_eq!([0, 9, 10, 50].map(|step| drop_path(&c, step, 10)), [0.0, 0.0, 0.02, 0.1]);
     assert!((drop_path(&c, 99, 10) - 0.18).abs() < 1e-15);
-    // Less than an epoch has no ramp to climb.
+    // In a training shorter than an epoch drop-path stays at 0.
     let short = config(&[("steps", 5.into()), ("drop_path", 0.2.into())]);
     assert_eq!(drop_path(&short, 4, 10), 0.0);
 }
@@ -43,14 +43,14 @@ fn drop_path_factors_are_keyed_and_keep_the_mean() {
     assert_eq!(factors.len(), rows * n);
     let kept = (1.0 / 0.8) as f32;
     assert!(factors.iter().all(|f| *f == 0.0 || *f == kept));
-    // 12,000 draws: standard deviation 0.0037 of the part that is dropped.
+    // With 12,000 draws the dropped part has a standard deviation of 0.0037.
     let dropped = factors.iter().filter(|f| **f == 0.0).count() as f64 / factors.len() as f64;
     assert!((dropped - p).abs() < 0.015, "{dropped}");
     assert_eq!(factors, drop_path_factors(p, 3, 7, rows, n));
     for other in [drop_path_factors(p, 4, 7, rows, n), drop_path_factors(p, 3, 8, rows, n)] {
         assert_ne!(factors, other);
     }
-    // Every operation by itself, and none of them changes with the batch's size.
+    // Each operation has its own draws, and the draws do not depend on the size of the batch.
     assert_ne!(factors[..n], factors[n..2 * n]);
     assert_eq!(drop_path_factors(p, 3, 7, rows, 8)[..8], factors[..8]);
     assert!(drop_path_factors(0.0, 3, 7, rows, n).iter().all(|f| *f == 1.0));

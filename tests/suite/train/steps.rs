@@ -1,4 +1,4 @@
-//! Whole steps on an adapter: the update against the f64 reference, going on bit for bit, evaluation.
+//! Whole steps on an adapter: the update against the oracle, resuming with the same bits, evaluation.
 
 use std::sync::Arc;
 
@@ -37,14 +37,14 @@ fn the_loss_falls() {
         records.iter().map(|r| r.epoch).collect::<Vec<_>>(),
         (0..60).map(|s| s / 6 + 1).collect::<Vec<u64>>()
     );
-    // Held-out images at the end of every epoch, and only there.
+    // Held-out images are evaluated at the end of every epoch, and only there.
     for r in &records {
         assert_eq!(r.held_out_accuracy.is_some(), r.step % 6 == 0, "step {}", r.step);
     }
     assert_eq!(training.score_now(), records[59].held_out_accuracy);
 }
 
-/// One step with momentum, drop-path, auxiliary head, weight decay and clipping against the f64 reference.
+/// One step with momentum, drop-path, auxiliary head, weight decay and clipping, against the oracle.
 #[test]
 fn a_step_is_the_reference_s() {
     let c = config(&[
@@ -108,7 +108,8 @@ fn a_step_is_the_reference_s() {
     assert_eq!(numbers(&after, "state.stem.1.num_batches_tracked"), [7.0]);
 }
 
-/// The gradient starts with softmax − target, here seen in the biases of both classifiers.
+/// The gradient of the logits is softmax − target. The test reads it from the gradients of the biases of both
+/// classifiers.
 #[test]
 fn label_smoothing_reaches_both_heads() {
     let (smoothing, weight) = (0.2, 0.3);
@@ -139,14 +140,14 @@ fn label_smoothing_reaches_both_heads() {
     }
     let found: Vec<f64> = result.log_likelihood.iter().map(|l| f64::from(*l)).collect();
     close("smoothed", &found, &cross_entropy::smoothed(&logits[0], &labels, smoothing), 1e-5);
-    // Evaluation knows nothing of it.
+    // Evaluation does not use label smoothing.
     network.run(child(Mode::Likelihood)).unwrap();
     let found: Vec<f64> =
         network.last_result(0).unwrap().log_likelihood.iter().map(|l| f64::from(*l)).collect();
     close("plain", &found, &cross_entropy::log_likelihood(&logits[0], &labels), 1e-5);
 }
 
-/// Everything that draws random numbers is on.
+/// Settings that turn on everything that draws random numbers.
 fn everything() -> Vec<(&'static str, Value)> {
     vec![
         ("drop_path", 0.4.into()),
@@ -181,7 +182,7 @@ fn going_on_from_a_snapshot_is_bit_for_bit() {
     records.extend(run(&mut unbroken, 3));
     let end = unbroken.snapshot().unwrap();
 
-    // In another training, with other threads, whose own weights and step are others.
+    // Another training, which has other weights, another step and another number of threads, continues from the state.
     let mut resumed = training(with(c, |c| c.session.threads = 3)).unwrap();
     run(&mut resumed, 1);
     resumed.restore(7, &middle).unwrap();
@@ -224,7 +225,7 @@ fn evaluation_is_the_reference_s_and_changes_nothing() {
     assert_eq!((found.n, found.n_correct), (20, n_correct));
     close("mean log-likelihood", &[found.mean_log_likelihood], &[sum / 20.0], 1e-5);
 
-    // The network by itself, from the tensors of a file, with any batch.
+    // A network that is made from the tensors of a file gives the same logits, also with batches of another size.
     let tensors: Tensors = weights.to_tensors(training.network().layout(), Prefixes::PLAIN);
     let super::Settings { space, alpha, .. } = super::settings(c.clone(), normalisation.clone());
     let spec = network_spec(&c, &space, &data);

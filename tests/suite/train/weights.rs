@@ -1,4 +1,4 @@
-//! Files of weights: what fits, and what does not by name.
+//! Files of weights: tensors that fit are read, and errors name tensors that do not fit.
 
 use std::path::Path;
 
@@ -68,7 +68,7 @@ fn statistics_may_be_missing_where_a_training_starts() {
     assert_eq!(weights.state, Weights::initial(&layout, 0).state);
     let error = load(&tensors, &layout, true).unwrap_err().to_string();
     assert!(error.contains("stem.1.running_mean"), "{error}");
-    // Some but not all of them is damage.
+    // It is an error if only some of the running statistics are there.
     tensors.insert("cells.0.preprocess0.op.2.running_var".into(), Tensor::f32(&[4], vec![1.0; 4]));
     assert!(load(&tensors, &layout, false).is_err());
 }

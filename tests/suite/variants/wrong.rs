@@ -1,4 +1,4 @@
-//! Kernels that a driver gets wrong: every form of every kernel that has forms, made wrong on purpose, is excluded.
+//! Kernels that a driver compiles wrongly. Every form of every kernel is made wrong on purpose, and is then excluded.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -12,16 +12,16 @@ use parsec_nas::space::{Darts, StemKind};
 
 use super::super::gpu::{has_gpu, options};
 
-/// What goes wrong.
+/// The error of a wrong kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Wrong {
     /// The last workgroups of the grid do not run.
     DroppedTile,
-    /// The distance between channels (of a linear layer: between features and examples) is another.
+    /// The distance between channels is wrong. In a linear layer the distances of features and examples are swapped.
     SwappedStride,
 }
 
-/// Shader, entry point, and the overrides that it must have.
+/// Shader, entry point, and the overrides that a launch must have to be altered.
 type Kernel = (String, String, Vec<(&'static str, u32)>);
 
 static SABOTAGE: Mutex<Option<(Kernel, Wrong)>> = Mutex::new(None);
@@ -42,7 +42,7 @@ fn alter(d: &mut Dispatch) {
                 *n -= 1;
             }
         }
-        // Addresses only get smaller: nothing outside a buffer is touched.
+        // Addresses only get smaller, so that no access is outside of a buffer.
         Wrong::SwappedStride if shader == "linear" => {
             let [channel, example] = ["x_channel", "x_example"].map(|name| d.params.get(name).unwrap()[0]);
             d.params.get_mut("x_channel").unwrap()[0] = example;
@@ -56,14 +56,14 @@ fn alter(d: &mut Dispatch) {
     }
 }
 
-/// On a device of these tests, on which the alteration is part of the options.
+/// Buffers on a device of these tests, whose options have the alteration.
 fn altered() -> Gpu {
     static DEVICE: OnceLock<Device> = OnceLock::new();
     let options = Options { alter: Some(alter), ..options() };
     Gpu::on(DEVICE.get_or_init(|| Device::open(None, options).unwrap())).unwrap()
 }
 
-/// One test at a time alters kernels.
+/// This lock lets one test at a time alter kernels.
 static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
@@ -76,7 +76,7 @@ fn every_form_of_every_kernel_that_is_wrong_is_found() {
     let mut forms: Vec<(Variants, &str)> = Vec::new();
     for class in [Class::Software, Class::Discrete, Class::Integrated] {
         for (mut variants, shaders) in Variants::candidates(class) {
-            // How activations are read is another device's business here: both are in the self-test.
+            // These tests read activations from buffers only. The self-test has both ways.
             variants.textures = 0;
             for shader in shaders.iter().filter(|shader| **shader != "apply") {
                 if !forms.contains(&(variants, shader)) {
@@ -92,7 +92,7 @@ fn every_form_of_every_kernel_that_is_wrong_is_found() {
         let entries: BTreeSet<&str> =
             dispatches.iter().filter(|d| d.shader == shader).map(|d| d.entry).collect();
         for entry in entries {
-            // What has no forms, and kernels already met in this one.
+            // Entry points without forms, and kernels that were already tried in this form, are skipped.
             let mut overrides: Vec<_> =
                 dispatches.iter().filter(|d| d.entry == entry).map(|d| d.overrides.clone()).collect();
             overrides.sort();
@@ -130,7 +130,7 @@ fn shape() -> Shape {
     }
 }
 
-/// The form that would win is wrong: it is named, and another one runs. Right forms are not left out.
+/// If the form that would win is wrong, the trial names it, and another form runs. Right forms are not left out.
 #[test]
 fn a_trial_leaves_out_what_is_wrong_and_goes_on() {
     if !has_gpu() {
@@ -141,7 +141,7 @@ fn a_trial_leaves_out_what_is_wrong_and_goes_on() {
     let fixed = Variants::fixed(&device);
     let tile = |v: Variants| [("TC", v.tuning.pointwise_channels), ("TQ", v.tuning.pointwise_quads)];
     let candidates = Variants::candidates(device.info().class());
-    // With another number of quads, which is never cut to the channels that there are.
+    // The other form has another number of quads, because a number of channels may be cut to the channels that exist.
     let other = candidates.iter().map(|(v, _)| *v).find(|v| tile(*v)[1] != tile(fixed)[1]).unwrap();
     let wrongs = [("forward", other), ("backward_data", fixed)];
     for (entry, variants) in wrongs {
@@ -155,7 +155,7 @@ fn a_trial_leaves_out_what_is_wrong_and_goes_on() {
         assert!(tuned.excluded.iter().any(|e| e.form.starts_with("pointwise tile")), "{:?}", tuned.excluded);
         assert!(told.iter().any(|line| line.contains("left out pointwise tile")), "{told:?}");
         assert!(tile(tuned.variants)[1] != tile(variants)[1], "{:?}", tuned.variants);
-        // What remains is right, and all that is left out concerns the kernel that is wrong.
+        // The chosen form is right, and all excluded forms are of the wrong kernel.
         assert!(proof::prove(&mut altered(), tuned.variants, &["pointwise"]).unwrap().is_empty());
         assert!(tuned.excluded.iter().all(|e| e.reason.contains("pointwise")), "{:?}", tuned.excluded);
     }
