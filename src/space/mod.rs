@@ -5,6 +5,7 @@
 
 pub mod chain;
 pub mod darts;
+mod literal;
 mod mixture;
 pub mod prior;
 mod spec;
@@ -22,7 +23,7 @@ pub use chain::Chain;
 pub use darts::{
     CellArch, CellKind, Darts, Genotype, N_EDGES, N_KINDS, N_NODES, N_SLOTS, Pair, Primitive, edge,
 };
-pub use darts::{StemKind, genotype, primitive};
+pub use darts::{StemKind, genotype, primitive, published};
 pub use mixture::Mixture;
 pub use prior::Prior;
 pub use spec::{NetworkKind, NetworkSpec};
@@ -292,6 +293,11 @@ pub fn space(name: &str, settings: &SpaceSettings) -> Result<Arc<dyn Space>> {
 /// The name of the space to which the architecture in `text` belongs. The first space if no space claims the text.
 pub fn space_of(text: &str) -> &'static str {
     SPACES.iter().find(|entry| (entry.claims)(text)).unwrap_or(&SPACES[0]).name
+}
+
+/// The space to which the architecture in `text` belongs, if it is another one than the space called `name`.
+fn claimed_by_other(text: &str, name: &str) -> Option<&'static str> {
+    SPACES.iter().find(|entry| entry.name != name && (entry.claims)(text)).map(|entry| entry.name)
 }
 
 /// Another space that has the setting `key`, if the space called `name` does not have it.
