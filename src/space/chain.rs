@@ -24,6 +24,7 @@ pub const ENTRY: Entry = Entry {
         let is_digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         is_digits || text.split(',').any(|word| word.trim().starts_with("mb") || word.trim() == "identity")
     },
+    find: |_| None,
     build: |settings| Ok(Arc::new(Chain::of(settings)?)),
 };
 

@@ -64,3 +64,25 @@ pub fn value_end(text: &str, mut at: usize) -> usize {
         at = end.unwrap_or(text.len());
     }
 }
+
+/// Calls `member` with each key, and the position of its value, of the object or dictionary whose bracket is at `at`.
+/// Returns the end behind the closing bracket, or `None` if the text is no such object.
+pub fn members(text: &str, at: usize, mut member: impl FnMut(&str, usize)) -> Option<usize> {
+    text.get(at..)?.strip_prefix('{')?;
+    let mut at = token(text, at + 1);
+    while !text[at..].starts_with('}') {
+        let end = quoted_end(text, at)?;
+        let key = text.get(at + 1..end - 1)?;
+        let colon = token(text, end);
+        text[colon..].strip_prefix(':')?;
+        let value = token(text, colon + 1);
+        member(key, value);
+        at = value_end(text, value);
+        if text[at..].starts_with(',') {
+            at = token(text, at + 1);
+        } else if !text[at..].starts_with('}') {
+            return None;
+        }
+    }
+    Some(at + 1)
+}

@@ -5,6 +5,7 @@
 
 pub mod chain;
 pub mod darts;
+mod excerpt;
 mod literal;
 mod mixture;
 pub mod prior;
@@ -24,10 +25,11 @@ pub use darts::{
     CellArch, CellKind, Darts, Genotype, N_EDGES, N_KINDS, N_NODES, N_SLOTS, Pair, Primitive, edge,
 };
 pub use darts::{StemKind, genotype, primitive, published};
+pub use excerpt::Found;
 pub use mixture::Mixture;
 pub use prior::Prior;
 pub use spec::{NetworkKind, NetworkSpec};
-pub use text::{ParseError, read_architecture, read_genotype, text_of};
+pub use text::{ParseError, read_architecture, read_genotype, remark, text_of};
 
 /// An architecture: one choice per slot of its space.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -272,6 +274,8 @@ pub struct Entry {
     pub keys: &'static [&'static str],
     /// Whether a text looks like an architecture of the space, from a quick look at it.
     pub claims: fn(&str) -> bool,
+    /// The last architecture of the space in a text that has other things too, if its form can be told from them.
+    pub find: fn(&str) -> Option<Found>,
     /// Builds the space with some settings.
     pub build: fn(&SpaceSettings) -> Result<Arc<dyn Space>>,
 }

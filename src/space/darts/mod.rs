@@ -4,6 +4,7 @@
 //! the two terms of a node. Its choices are pairs (input, primitive). The number of a pair is input·P + p, where p is
 //! the position of the primitive in the list of P primitives.
 
+mod find;
 pub mod genotype;
 mod net;
 mod parse;
@@ -107,6 +108,7 @@ pub const ENTRY: Entry = Entry {
         let is_name = genotype::named(name).is_some() || genotype::of_other_space(name).is_some();
         is_name || text.contains("Genotype") || name.starts_with('{')
     },
+    find: find::find,
     build: |settings| Ok(Arc::new(Darts::of(settings)?)),
 };
 
