@@ -11,7 +11,7 @@ use parsec_nas::config::{CompareConfig, Config, TrainConfig};
 use parsec_nas::data::{self, CIFAR10, CIFAR100};
 use parsec_nas::files::tensors;
 use parsec_nas::run::{Manifest, checkpoint, metrics};
-use parsec_nas::space::{Chain, Genotype, read_genotype};
+use parsec_nas::space::{Chain, Genotype, read_genotype, remark, space_of, text_of};
 use parsec_nas::{Result, report};
 
 /// A parser under its name, which is that of its folder of seeds.
@@ -90,15 +90,22 @@ pub fn image(bytes: &[u8], scratch: &Path) {
     named(data::load(&format!("folder:{}", folder.display()), &options));
 }
 
-/// A genotype, as text and as a file.
+/// A genotype, as text and as a file. The file may have other things too; what is read of it is a genotype.
 pub fn genotype(bytes: &[u8], scratch: &Path) {
     if let Ok(text) = std::str::from_utf8(bytes)
         && let Ok(genotype) = Genotype::parse(text)
     {
         assert_eq!(Genotype::parse(&genotype.to_string()).as_ref(), Ok(&genotype));
     }
-    let path = write(scratch, &format!("{NAME}.txt"), bytes);
-    named(read_genotype(&path.display().to_string()));
+    let path = write(scratch, &format!("{NAME}.txt"), bytes).display().to_string();
+    if let Some(genotype) = named(read_genotype(&path)) {
+        assert_eq!(Genotype::parse(&genotype.to_string()).as_ref(), Ok(&genotype));
+        let text = text_of(&path).unwrap();
+        assert_eq!(space_of(&text), "darts", "{text:?}");
+    }
+    if let Some(remark) = remark(&path) {
+        assert!(remark.contains(NAME), "no file is named in: {remark}");
+    }
 }
 
 /// The configuration of a search, a user's and a resolved one.

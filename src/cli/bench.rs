@@ -65,12 +65,12 @@ fn part(text: &str) -> std::result::Result<f64, String> {
 }
 
 /// The child, and its space.
-fn child(args: &BenchArgs) -> Result<(Arc<dyn Space>, Alpha)> {
+fn child(args: &BenchArgs, ui: &Ui) -> Result<(Arc<dyn Space>, Alpha)> {
     let settings = args.space.with_cells(args.layers, None);
     let named = settings.get("space").and_then(|name| name.as_str()).unwrap_or("darts");
     match &args.genotype {
-        Some(genotype) => architecture(genotype, &settings),
-        None if named == "darts" => architecture("DARTS_V2", &settings),
+        Some(genotype) => architecture(genotype, &settings, ui),
+        None if named == "darts" => architecture("DARTS_V2", &settings, ui),
         None => {
             let space = space_of(&settings, None)?;
             let widest = space.largest().into_iter().next();
@@ -81,7 +81,7 @@ fn child(args: &BenchArgs) -> Result<(Arc<dyn Space>, Alpha)> {
 
 /// Measures the adapter and prints the report.
 pub fn bench(args: &BenchArgs, ui: &Ui) -> Result<()> {
-    let (space, alpha) = child(args)?;
+    let (space, alpha) = child(args, ui)?;
     let samples: Samples =
         args.samples.parse().map_err(|e: String| Error::usage("--samples", e, args.samples.clone(), ""))?;
     if args.channels == 0 || !args.channels.is_multiple_of(2) {

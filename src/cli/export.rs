@@ -81,7 +81,7 @@ pub struct ExportArgs {
 /// Exports the network. All contents are made before the first file is written.
 pub fn export(args: &ExportArgs, ui: &Ui) -> Result<()> {
     let outputs = outputs(args)?;
-    let (space, alpha) = source(args)?;
+    let (space, alpha) = source(args, ui)?;
     let wants_network = outputs.iter().any(|(what, _)| *what != "genotype");
     let network = if wants_network { Some(network(args, &space, &alpha, ui)?) } else { None };
     let mut files = vec![];
@@ -136,17 +136,17 @@ fn outputs(args: &ExportArgs) -> Result<Vec<(&'static str, &Path)>> {
 }
 
 /// The architecture of the export, and its space.
-fn source(args: &ExportArgs) -> Result<(Arc<dyn Space>, Alpha)> {
+fn source(args: &ExportArgs, ui: &Ui) -> Result<(Arc<dyn Space>, Alpha)> {
     let given = args.space.with_cells(args.layers, args.stem);
     let Some(run) = &args.run else {
         let genotype = args.genotype_in.as_deref().unwrap_or_default();
-        return elsewhere(genotype, &given);
+        return elsewhere(genotype, &given, ui);
     };
     if !RunDir::open(run)?.file("genotype.txt").is_file() {
         let try_this = "a run that has saved its first checkpoint";
         return Err(Error::file(run, None, "a run folder with genotype.txt", "none", try_this));
     }
-    architecture(&run.to_string_lossy(), &given)
+    architecture(&run.to_string_lossy(), &given, ui)
 }
 
 /// The network of the export.

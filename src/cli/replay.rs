@@ -89,7 +89,7 @@ pub struct ReplayArgs {
 pub fn replay(args: &ReplayArgs, ui: &Ui) -> Result<()> {
     // A chain has only its own stem.
     let stem = (args.stem != Stem::Cifar).then_some(args.stem);
-    let (space, alpha) = elsewhere(&args.genotype, &args.space.with_cells(args.layers, stem))?;
+    let (space, alpha) = elsewhere(&args.genotype, &args.space.with_cells(args.layers, stem), ui)?;
     let events = ui.events();
     let replay = Replay {
         space,

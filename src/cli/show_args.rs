@@ -8,6 +8,7 @@ use crate::Result;
 use crate::config::{Memory, Method, Resolved, TrainConfig};
 use crate::run::{self, RunDir};
 use crate::search::take_prior;
+use crate::space::remark;
 
 /// The flags of `show`. Missing extents are taken from the run, or from the DARTS implementation.
 #[derive(Debug, clap::Args)]
@@ -69,6 +70,7 @@ pub struct ShowFlags {
 pub fn show(flags: &ShowFlags, ui: &Ui) -> Result<()> {
     let target = Path::new(&flags.target);
     let prior = if target.is_dir() { prior(target, ui) } else { None };
+    remark(&flags.target).iter().for_each(|remark| ui.warn(remark));
     let args = show::ShowArgs {
         target: flags.target.clone(),
         svg: flags.svg.clone(),

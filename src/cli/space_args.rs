@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use toml::{Table, Value};
 
-use super::Stem;
 use super::flags::{Declared, Flags};
+use super::{Stem, Ui};
 use crate::Result;
 use crate::config::Network;
 use crate::config::keys::Concern;
 use crate::config::space::{source, space_of};
 use crate::error::Error;
-use crate::space::{Alpha, Space, read_architecture};
+use crate::space::{Alpha, Space, read_architecture, remark};
 
 /// The search space. All commands that need a space share its flags.
 #[derive(Clone, Debug)]
@@ -40,12 +40,14 @@ impl SpaceArgs {
 }
 
 /// The architecture that `arg` names, and its space. The folder of a run names its own space; otherwise `arg` is a
-/// name, a file or a text. Settings in `given` override those of the run.
+/// name, a file or a text. Settings in `given` override those of the run. If a text or file has several architectures,
+/// `ui` says which one is read.
 ///
 /// # Errors
 /// The errors of [`source`], [`space_of`] and [`read_architecture`].
-pub fn architecture(arg: &str, given: &Table) -> Result<(Arc<dyn Space>, Alpha)> {
+pub fn architecture(arg: &str, given: &Table, ui: &Ui) -> Result<(Arc<dyn Space>, Alpha)> {
     let (text, settings) = source(arg, given)?;
+    remark(arg).iter().for_each(|remark| ui.warn(remark));
     let space = space_of(&settings, Some(&text))?;
     let alpha = read_architecture(&*space, if Path::new(arg).is_dir() { &text } else { arg })?;
     Ok((space, alpha))
@@ -55,8 +57,8 @@ pub fn architecture(arg: &str, given: &Table) -> Result<(Arc<dyn Space>, Alpha)>
 ///
 /// # Errors
 /// The errors of [`architecture`]. [`Error::Usage`] if the number of cells is missing.
-pub fn elsewhere(arg: &str, given: &Table) -> Result<(Arc<dyn Space>, Alpha)> {
-    let (space, alpha) = architecture(arg, given)?;
+pub fn elsewhere(arg: &str, given: &Table, ui: &Ui) -> Result<(Arc<dyn Space>, Alpha)> {
+    let (space, alpha) = architecture(arg, given, ui)?;
     if space.name() == "darts" && !given.contains_key("layers") && !Path::new(arg).is_dir() {
         return Err(Error::usage("--layers", "the number of cells", "none", "--layers 20"));
     }

@@ -152,7 +152,7 @@ pub struct Elsewhere<'a> {
 impl Elsewhere<'_> {
     /// Opens the network, its data and its normalisation.
     pub fn open(&self, ui: &Ui) -> Result<(Trained, Arc<Dataset>, Normalisation)> {
-        let (space, alpha) = elsewhere(self.genotype, &self.settings)?;
+        let (space, alpha) = elsewhere(self.genotype, &self.settings, ui)?;
         let (tensors, _) = tensors::read(self.weights)?;
         let Opened { dataset, normalisation, mut gpu } = open::open(&self.wanted, &ui.events())?;
         let images = [dataset.test.channels, dataset.test.height, dataset.test.width];

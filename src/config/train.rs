@@ -62,10 +62,13 @@ impl TrainConfig {
             let try_this = "--genotype RUN of a search, or --genotype DARTS_V2, a published cell";
             return Err(Error::usage("--genotype", "an architecture to train", "none", try_this));
         }
+        let genotype = user.get("genotype").and_then(Value::as_str);
+        let of_several = genotype.and_then(space::remark);
         space_of_architecture(&mut user)?;
         let name = resolved::space_name(&user);
         super::space::check_own(&user, &name)?;
-        let remarks = resolved::remarks::<Self>(&user);
+        let mut remarks = resolved::remarks::<Self>(&user);
+        remarks.0.extend(of_several);
         let mut config: Self = resolved::over_preset(text, user)?;
         config.remarks = remarks;
         if name != "darts" {

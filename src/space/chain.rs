@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::spec::in_range;
 use super::{
     Alpha, Diagram, Entry, Link, NetworkKind, NetworkSpec, ParseError, Paths, Slot, Space, SpaceSettings,
-    Table, Tally,
+    Table, Tally, claimed_by_other,
 };
 use crate::error::{Error, Result};
 use crate::network::{Builder, Net, Term, Window};
@@ -24,6 +24,7 @@ pub const ENTRY: Entry = Entry {
         let is_digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         is_digits || text.split(',').any(|word| word.trim().starts_with("mb") || word.trim() == "identity")
     },
+    find: |_| None,
     build: |settings| Ok(Arc::new(Chain::of(settings)?)),
 };
 
@@ -338,12 +339,16 @@ impl Space for Chain {
         let mut alpha = Vec::new();
         let mut at = start;
         let list = || self.choices.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let hint = || match claimed_by_other(text, ENTRY.name) {
+            Some(other) => format!("--space {other}, to which the text belongs, or no --space"),
+            None => OTHER.into(),
+        };
         if body.bytes().all(|b| b.is_ascii_digit()) && !body.is_empty() {
             for digit in body.bytes() {
                 let choice = usize::from(digit - b'0');
                 if choice >= self.choices.len() {
                     let expected = format!("digits from 0 to {} ({})", self.choices.len() - 1, list());
-                    return Err(ParseError { hint: OTHER.into(), ..ParseError::at(text, at, expected) });
+                    return Err(ParseError { hint: hint(), ..ParseError::at(text, at, expected) });
                 }
                 alpha.push(choice as u16);
                 at += 1;
@@ -354,10 +359,7 @@ impl Space for Chain {
                 let choice = word.trim().parse::<Choice>().ok();
                 let Some(choice) = choice.and_then(|c| self.choices.iter().position(|own| *own == c)) else {
                     let expected = format!("a choice: {}", list());
-                    return Err(ParseError {
-                        hint: OTHER.into(),
-                        ..ParseError::at(text, at + space, expected)
-                    });
+                    return Err(ParseError { hint: hint(), ..ParseError::at(text, at + space, expected) });
                 };
                 alpha.push(choice as u16);
                 at += word.len() + 1;

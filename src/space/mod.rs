@@ -5,6 +5,8 @@
 
 pub mod chain;
 pub mod darts;
+mod excerpt;
+mod literal;
 mod mixture;
 pub mod prior;
 mod spec;
@@ -22,11 +24,12 @@ pub use chain::Chain;
 pub use darts::{
     CellArch, CellKind, Darts, Genotype, N_EDGES, N_KINDS, N_NODES, N_SLOTS, Pair, Primitive, edge,
 };
-pub use darts::{StemKind, genotype, primitive};
+pub use darts::{StemKind, genotype, primitive, published};
+pub use excerpt::Found;
 pub use mixture::Mixture;
 pub use prior::Prior;
 pub use spec::{NetworkKind, NetworkSpec};
-pub use text::{ParseError, read_architecture, read_genotype, text_of};
+pub use text::{ParseError, read_architecture, read_genotype, remark, text_of};
 
 /// An architecture: one choice per slot of its space.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -271,6 +274,8 @@ pub struct Entry {
     pub keys: &'static [&'static str],
     /// Whether a text probably describes an architecture of the space. The answer is a guess.
     pub claims: fn(&str) -> bool,
+    /// The last architecture of the space in a text that has other things too, if its form can be told from them.
+    pub find: fn(&str) -> Option<Found>,
     /// Builds the space with some settings.
     pub build: fn(&SpaceSettings) -> Result<Arc<dyn Space>>,
 }
@@ -292,6 +297,11 @@ pub fn space(name: &str, settings: &SpaceSettings) -> Result<Arc<dyn Space>> {
 /// The name of the space to which the architecture in `text` belongs. The first space if no space claims the text.
 pub fn space_of(text: &str) -> &'static str {
     SPACES.iter().find(|entry| (entry.claims)(text)).unwrap_or(&SPACES[0]).name
+}
+
+/// The space to which the architecture in `text` belongs, if it is another one than the space called `name`.
+fn claimed_by_other(text: &str, name: &str) -> Option<&'static str> {
+    SPACES.iter().find(|entry| entry.name != name && (entry.claims)(text)).map(|entry| entry.name)
 }
 
 /// Another space that has the setting `key`, if the space called `name` does not have it.

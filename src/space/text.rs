@@ -1,13 +1,15 @@
 //! Argument of a user → architecture: a published name, a file that holds an architecture, or its text.
 
 use std::fmt;
+use std::io::Read;
 use std::path::Path;
 
+use super::excerpt::{excerpt, place};
 use super::{Alpha, Darts, Genotype, Space, genotype};
 use crate::error::{Error, Result};
 
-/// A file longer than this holds no architecture.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+/// A longer file is not read. The log of a long search is shorter.
+const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// The place at which a text stops being an architecture, the expected text and the text found there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,16 +31,15 @@ pub struct ParseError {
 impl ParseError {
     /// An error at byte `offset` of `text`, where `expected` was expected.
     pub fn at(text: &str, offset: usize, expected: impl Into<String>) -> Self {
-        let before = text.get(..offset).unwrap_or("");
-        let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+        let [line, column] = place(text, offset);
         let rest = text.get(offset..).unwrap_or("");
         // Show enough to recognise the place: one word, or one character.
         let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
         let shown: String = rest.chars().take(rest[..word].chars().count().clamp(1, 24)).collect();
         Self {
             offset,
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            line,
+            column,
             expected: expected.into(),
             found: if shown.is_empty() { "the end of the text".into() } else { format!("{shown:?}") },
             hint: String::new(),
@@ -58,6 +59,10 @@ impl std::error::Error for ParseError {}
 
 /// The architecture that a user names by `arg`: a published name, a file that holds an architecture, or its text.
 ///
+/// File and text may have other things too: the lines of a log, comments, a Python source, JSON with the key `genotype`.
+/// Of several genotypes the last one is read, and [`remark`] says so.
+///
+/// # Errors
 /// [`Error::Usage`] for a text that is no architecture of the space, [`Error::File`] for a file with such a text,
 /// [`Error::Io`] for a file that cannot be read.
 pub fn read_architecture(space: &dyn Space, arg: &str) -> Result<Alpha> {
@@ -81,7 +86,7 @@ pub fn read_genotype(arg: &str) -> Result<Genotype> {
     parsed(arg, parse)
 }
 
-/// The text of the file that `arg` names, or `arg` itself.
+/// The text of the architecture that `arg` names, without the other things in the file or in `arg` itself.
 ///
 /// # Errors
 /// The errors of [`read_architecture`], except those about the content of the text.
@@ -89,24 +94,47 @@ pub fn text_of(arg: &str) -> Result<String> {
     parsed(arg, |text| Ok(text.to_owned()))
 }
 
-fn parsed<T>(arg: &str, parse: impl Fn(&str) -> std::result::Result<T, ParseError>) -> Result<T> {
-    let path = Path::new(arg);
-    let is_name = genotype::named(arg.trim()).is_some();
-    if !is_name && (path.is_file() || (!path.exists() && looks_like_path(arg))) {
-        let text = read_file(path)?;
-        return parse(&text).map_err(|e| {
-            let place = format!("{}, at line {}, column {}", e.found, e.line, e.column);
-            Error::file(path, Some(e.offset as u64), e.expected, place, e.hint)
-        });
-    }
-    if !is_name && path.is_dir() {
-        let found = "a folder";
-        return Err(Error::file(path, None, "a file that holds an architecture", found, "its genotype.txt"));
-    }
-    parse(arg).map_err(|e| {
-        let place = format!("{}, at line {}, column {}", e.found, e.line, e.column);
-        Error::usage("genotype", e.expected, place, e.hint)
+/// Says which architecture of the text or file that `arg` names is read. `None` if there is only one, or if the file
+/// cannot be read.
+pub fn remark(arg: &str) -> Option<String> {
+    let path = path_of(arg);
+    let whole = path.map(read_file).transpose().ok()?.unwrap_or_else(|| arg.to_owned());
+    let remark = excerpt(&whole).remark(&whole)?;
+    Some(match path {
+        Some(path) => format!("{}: {remark}", path.display()),
+        None => remark,
     })
+}
+
+fn parsed<T>(arg: &str, parse: impl Fn(&str) -> std::result::Result<T, ParseError>) -> Result<T> {
+    let path = path_of(arg);
+    if let Some(folder) = path.filter(|path| path.is_dir()) {
+        let found = "a folder";
+        return Err(Error::file(
+            folder,
+            None,
+            "a file that holds an architecture",
+            found,
+            "its genotype.txt",
+        ));
+    }
+    let whole = path.map(read_file).transpose()?.unwrap_or_else(|| arg.to_owned());
+    let excerpt = excerpt(&whole);
+    parse(&excerpt.text).map_err(|e| {
+        let e = excerpt.placed(&whole, e);
+        let place = format!("{}, at line {}, column {}", e.found, e.line, e.column);
+        match path {
+            Some(path) => Error::file(path, Some(e.offset as u64), e.expected, place, e.hint),
+            None => Error::usage("genotype", e.expected, place, e.hint),
+        }
+    })
+}
+
+/// The file or folder that `arg` names. `None` for a published name and for a text.
+fn path_of(arg: &str) -> Option<&Path> {
+    let path = Path::new(arg);
+    let names_path = path.is_file() || path.is_dir() || (!path.exists() && looks_like_path(arg));
+    (names_path && genotype::named(arg.trim()).is_none()).then_some(path)
 }
 
 /// A word with a dot or a separator, and without the punctuation of a genotype, is taken for the path of a file that
@@ -117,15 +145,39 @@ fn looks_like_path(arg: &str) -> bool {
 }
 
 fn read_file(path: &Path) -> Result<String> {
-    let n_bytes = std::fs::metadata(path).map_err(|e| Error::io("read", path, e))?.len();
+    let io = |e| Error::io("read", path, e);
     let expected = "the text of an architecture";
-    if n_bytes > MAX_FILE_BYTES {
-        let found = format!("{n_bytes} bytes");
-        return Err(Error::file(path, None, expected, found, "a file such as a run's genotype.txt"));
+    let file = std::fs::File::open(path).map_err(io)?;
+    let n_bytes = file.metadata().map_err(io)?.len();
+    let mut bytes = Vec::new();
+    if n_bytes <= MAX_FILE_BYTES {
+        // A file may grow while it is read.
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
     }
-    let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    if n_bytes.max(bytes.len() as u64) > MAX_FILE_BYTES {
+        let found = format!("more than {} MiB", MAX_FILE_BYTES >> 20);
+        let try_this = "a file such as a run's genotype.txt, or the end of a log";
+        return Err(Error::file(path, None, expected, found, try_this));
+    }
+    if let Some(encoding) = other_encoding(&bytes) {
+        let expected = format!("{expected} in UTF-8");
+        let try_this = format!("iconv -f {encoding} -t UTF-8 FILE");
+        return Err(Error::file(path, Some(0), expected, format!("text in {encoding}"), try_this));
+    }
     String::from_utf8(bytes).map_err(|e| {
         let offset = e.utf8_error().valid_up_to() as u64;
         Error::file(path, Some(offset), expected, "bytes that are not UTF-8", "")
     })
+}
+
+/// The encoding of a text that is not in UTF-8, by its byte order mark or, without a mark, by the zero byte that the
+/// first ASCII character has.
+fn other_encoding(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16"),
+        [1..=0x7f, 0, 1..=0x7f, 0, ..] => Some("UTF-16LE"),
+        [0, 1..=0x7f, 0, 1..=0x7f, ..] => Some("UTF-16BE"),
+        _ => None,
+    }
 }

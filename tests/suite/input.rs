@@ -181,6 +181,22 @@ fn make_seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
 
     let darts = parsec_nas::space::read_genotype("DARTS_V2").unwrap().to_string();
     out.push(("genotype", "range", darts.replace("[2, 3, 4, 5]", "range(2, 6)").into_bytes()));
+    let numpy = darts.replace(", 0)", ", np.int64(0))");
+    let lines =
+        [&format!("genotype = {darts}"), "train 000 2.3", &format!("genotype = {numpy}"), "valid_acc 71.2"];
+    let log: String = lines.iter().map(|line| format!("12/10 01:23:45 PM {line}\n")).collect();
+    out.push(("genotype", "log", log.into_bytes()));
+    let pairs = darts.replace("), (", "),  # a pair\r\n    (");
+    out.push(("genotype", "python", format!("\u{feff}# mine\r\nBEST = {pairs}\r\n").into_bytes()));
+    let result = serde_json::json!({"mode": darts, "genotype": darts.replace('\'', "\"")});
+    out.push(("genotype", "json", result.to_string().into_bytes()));
+    // In the form of AutoDL-Projects, with a list for each node.
+    let node = ["('sep_conv_3x3', 0, 0.13), ('skip_connect', 1, 0.12)"; 4]
+        .map(|pairs| format!("({pairs})"))
+        .join(", ");
+    let cell = |kind: &str| format!("'{kind}': [{node}], '{kind}_concat': [2, 3, 4, 5]");
+    let nested = format!("<<<--->>> The 049-050-th epoch : {{{}, {}}}\n", cell("normal"), cell("reduce"));
+    out.push(("genotype", "nested", nested.into_bytes()));
     out.push(("genotype", "darts", darts.into_bytes()));
 
     let config = with(Config::preset().unwrap(), |c| {

@@ -11,6 +11,7 @@ mod data;
 mod docs;
 mod export;
 mod faults;
+mod genotypes;
 mod golden;
 mod gpu;
 mod graph;

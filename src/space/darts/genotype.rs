@@ -3,8 +3,12 @@
 use std::fmt;
 
 use super::parse::parse;
+use super::published::{OF_OTHER_SPACES, PUBLISHED};
 use super::{CellArch, CellKind, Genotype, Pair, Primitive};
 use crate::space::ParseError;
+
+/// The fields in the order in which they are written.
+pub(super) const FIELDS: [&str; 4] = ["normal", "normal_concat", "reduce", "reduce_concat"];
 
 impl Genotype {
     /// The wiring of one kind of cell.
@@ -19,8 +23,12 @@ impl Genotype {
     /// reduce_concat=[2, 3, 4, 5])`.
     ///
     /// Pairs 2i and 2i+1 feed node i+2. The text may also have: `range(2, 6)`, double quotes, any white space,
-    /// tuples for lists and lists for pairs, commas after the last item, another order of the fields, and
-    /// `NAME =` in front.
+    /// tuples for lists and lists for pairs, commas after the last item, another order of the fields, `NAME =` in front,
+    /// comments, a list of two pairs for each node, numbers of numpy, a weight behind an input, the fields `connectN` and
+    /// `connects`, and the form of a dictionary or of JSON.
+    ///
+    /// Other things before or behind the genotype are an error here. [`read_genotype`](crate::space::read_genotype)
+    /// passes over them.
     ///
     /// # Errors
     /// The place where the text departs from this form or describes a cell outside the space.
@@ -59,31 +67,39 @@ impl fmt::Display for Genotype {
     }
 }
 
-/// The names that [`named`] accepts.
-pub const NAMES: [&str; 3] = ["DARTS_V1", "DARTS_V2", "PC_DARTS_CIFAR"];
+/// The names of [`PUBLISHED`], all of which [`named`] accepts.
+pub const NAMES: [&str; PUBLISHED.len()] = {
+    let mut names = [""; PUBLISHED.len()];
+    let mut i = 0;
+    while i < names.len() {
+        names[i] = PUBLISHED[i].name;
+        i += 1;
+    }
+    names
+};
 
-/// A published genotype by name, upper or lower case.
+/// A published genotype by name, upper or lower case, with `-` or `_`.
 pub fn named(name: &str) -> Option<Genotype> {
-    use Primitive::SkipConnect as I;
-    use Primitive::{AvgPool3x3 as A, DilConv3x3 as D, MaxPool3x3 as M, SepConv3x3 as S3, SepConv5x5 as S5};
-    let (normal, reduce) = match name.to_ascii_uppercase().as_str() {
-        "DARTS_V1" => (
-            [(S3, 1), (S3, 0), (I, 0), (S3, 1), (I, 0), (S3, 1), (S3, 0), (I, 2)],
-            [(M, 0), (M, 1), (I, 2), (M, 0), (M, 0), (I, 2), (I, 2), (A, 0)],
-        ),
-        "DARTS_V2" => (
-            [(S3, 0), (S3, 1), (S3, 0), (S3, 1), (S3, 1), (I, 0), (I, 0), (D, 2)],
-            [(M, 0), (M, 1), (I, 2), (M, 1), (M, 0), (I, 2), (I, 2), (M, 1)],
-        ),
-        "PC_DARTS_CIFAR" => (
-            [(S3, 1), (I, 0), (S3, 0), (D, 1), (S5, 0), (S3, 1), (A, 0), (D, 1)],
-            [(S5, 1), (M, 0), (S5, 1), (S5, 2), (S3, 0), (S3, 3), (S3, 1), (S3, 2)],
-        ),
-        _ => return None,
-    };
-    let cell = |terms: [(Primitive, usize); 8]| -> CellArch {
-        let pair = |(primitive, input)| Pair { input, primitive };
-        std::array::from_fn(|node| std::array::from_fn(|slot| pair(terms[2 * node + slot])))
-    };
-    Some(Genotype { normal: cell(normal), reduce: cell(reduce) })
+    let name = normal_form(name)?;
+    let published = PUBLISHED.iter().find(|p| p.name == name || p.also.contains(&name.as_str()))?;
+    Some(published.genotype())
+}
+
+/// The published name that is closest to `name`, if one is close.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    let name = normal_form(name)?.to_lowercase();
+    let lower = NAMES.map(str::to_lowercase);
+    let close = crate::error::nearest(&name, lower.iter().map(String::as_str))?;
+    NAMES.into_iter().find(|known| known.eq_ignore_ascii_case(close))
+}
+
+/// A published architecture that is not in this space, with the reason.
+pub(super) fn of_other_space(name: &str) -> Option<(&'static str, &'static str)> {
+    let name = normal_form(name)?;
+    OF_OTHER_SPACES.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name)).copied()
+}
+
+/// A name as [`PUBLISHED`] writes it. A longer text is no name.
+fn normal_form(name: &str) -> Option<String> {
+    (name.len() <= 40).then(|| name.to_ascii_uppercase().replace('-', "_"))
 }

@@ -4,10 +4,12 @@
 //! the two terms of a node. Its choices are pairs (input, primitive). The number of a pair is input·P + p, where p is
 //! the position of the primitive in the list of P primitives.
 
+mod find;
 pub mod genotype;
 mod net;
 mod parse;
 pub mod primitive;
+pub mod published;
 
 use std::sync::Arc;
 
@@ -101,7 +103,12 @@ pub fn edge(node: usize, input: usize) -> usize {
 pub const ENTRY: Entry = Entry {
     name: "darts",
     keys: &["layers", "stem", "primitives", "auxiliary", "drop_path"],
-    claims: |text| text.contains("Genotype") || genotype::named(text.trim()).is_some(),
+    claims: |text| {
+        let name = text.trim();
+        let is_name = genotype::named(name).is_some() || genotype::of_other_space(name).is_some();
+        is_name || text.contains("Genotype") || name.starts_with('{')
+    },
+    find: find::find,
     build: |settings| Ok(Arc::new(Darts::of(settings)?)),
 };
 
@@ -208,18 +215,16 @@ impl Darts {
                 for &pair in slots {
                     let index = self.index_of(node, pair).ok_or_else(|| {
                         let names: Vec<_> = self.primitives.iter().map(|p| p.name()).collect();
-                        Error::usage(
-                            "genotype",
-                            format!("pairs of this space's primitives ({})", names.join(", ")),
-                            format!(
-                                "('{}', {}) at node {} of the {} cell",
-                                pair.primitive.name(),
-                                pair.input,
-                                node + 2,
-                                kind.name()
-                            ),
-                            format!("--primitives with {} in the list", pair.primitive.name()),
-                        )
+                        let name = pair.primitive.name();
+                        let place = format!("node {} of the {} cell", node + 2, kind.name());
+                        let mut found = format!("('{name}', {}) at {place}", pair.input);
+                        let mut try_this = format!("--primitives with {name} in the list");
+                        if pair.primitive == Primitive::None {
+                            found += ", which computes nothing";
+                            try_this = format!("another operation there, or {try_this}");
+                        }
+                        let expected = format!("pairs of this space's primitives ({})", names.join(", "));
+                        Error::usage("genotype", expected, found, try_this)
                     })?;
                     // The index is below 5 inputs times the number of primitives.
                     alpha.push(index as u16);

@@ -204,6 +204,13 @@ impl Primitive {
         Self::ALL.into_iter().min_by_key(distance).filter(|p| distance(p) <= p.name().len() / 2)
     }
 
+    /// The convolution or the pool whose name is closest to `name`, if `name` is one of a convolution or pool.
+    pub(super) fn nearest_of_kind(name: &str) -> Option<Self> {
+        let kind = ["conv", "pool"].into_iter().find(|kind| name.len() <= 40 && name.contains(kind))?;
+        let of_kind = Self::ALL.into_iter().filter(|p| p.name().contains(kind));
+        of_kind.min_by_key(|p| strsim::levenshtein(name, p.name()))
+    }
+
     /// All names, separated by commas.
     pub fn names() -> String {
         Self::ALL.map(Self::name).join(", ")

@@ -1,0 +1,104 @@
+//! A text that has other things too (a log, a Python source, JSON) → the place of the last genotype in it.
+
+use super::genotype::FIELDS;
+use crate::space::{Found, literal};
+
+/// Heads of genotypes: how many, and the last two.
+#[derive(Clone, Copy, Default)]
+struct Heads {
+    n: usize,
+    last: Option<usize>,
+    before: Option<usize>,
+}
+
+impl Heads {
+    fn add(&mut self, at: usize) {
+        *self = Self { n: self.n + 1, last: Some(at), before: self.last };
+    }
+}
+
+/// The last genotype of a text. Genotypes in comments are only read if there is no other.
+pub(super) fn find(text: &str) -> Option<Found> {
+    let heads = in_object(text).unwrap_or_else(|| in_lines(text));
+    let at = heads.last?;
+    let open = at + text[at..].find(['(', '{'])?;
+    let end = literal::bracket_end(text, open);
+    let range = at..end.unwrap_or(text.len());
+    Some(Found { range, n: heads.n, before: heads.before, is_whole: end.is_some() })
+}
+
+/// The genotypes in a text of any form.
+fn in_lines(text: &str) -> Heads {
+    let (mut heads, mut in_comments) = (Heads::default(), Heads::default());
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let mut is_comment = false;
+        for (i, sign) in line.match_indices(['G', '{', '#']) {
+            if sign == "#" {
+                is_comment |= begins_comment(&line[..i]);
+            } else if is_head(text, start + i) {
+                if is_comment { in_comments.add(start + i) } else { heads.add(start + i) }
+            }
+        }
+        start += line.len();
+    }
+    if heads.n > 0 { heads } else { in_comments }
+}
+
+/// Whether a genotype begins at `at`: `Genotype(`, or the bracket of a dictionary whose first key is a field.
+fn is_head(text: &str, at: usize) -> bool {
+    let (before, rest) = text.split_at(at);
+    if let Some(rest) = rest.strip_prefix('{') {
+        let key = rest.trim_start();
+        let Some(quote) = key.chars().next().filter(|c| "'\"".contains(*c)) else { return false };
+        let is_field = |field: &str| {
+            let rest = key[1..].strip_prefix(field).and_then(|rest| rest.strip_prefix(quote));
+            rest.is_some_and(|rest| rest.trim_start().starts_with(':'))
+        };
+        return FIELDS.into_iter().any(is_field);
+    }
+    let is_word = !before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    let arguments = rest.strip_prefix("Genotype").and_then(|rest| rest.trim_start().strip_prefix('('));
+    let Some(arguments) = arguments.filter(|_| is_word) else { return false };
+    let declares = ["class", "def"].iter().any(|word| before.trim_end().ends_with(word));
+    !declares && begins_genotype(arguments.trim_start())
+}
+
+/// Whether a genotype may have these arguments. Documents name the form (`Genotype(...)`), and Python sources have calls
+/// whose arguments are names (`Genotype(normal=cells[0], ...)`).
+fn begins_genotype(arguments: &str) -> bool {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let value = arguments.trim_start_matches(is_name);
+    if value.len() == arguments.len() {
+        return value.is_empty() || value.starts_with(['[', '(', '#']);
+    }
+    match value.trim_start().strip_prefix('=') {
+        Some(value) => !value.trim_start().starts_with(|c: char| c.is_alphabetic() || c == '_'),
+        None => value.is_empty(),
+    }
+}
+
+/// Whether a `#` behind this part of a line begins a comment, as it does at the beginning of a line and behind brackets
+/// and commas. In the words of a log it does not.
+fn begins_comment(before: &str) -> bool {
+    before.trim_end().chars().next_back().is_none_or(|c| "()[]{},".contains(c))
+}
+
+/// The genotypes in a text that is one object or dictionary: itself, or else its members. `None` for another text.
+fn in_object(text: &str) -> Option<Heads> {
+    let has_cells = |at: usize| {
+        let mut found = false;
+        literal::members(text, at, |key, _| found |= key == FIELDS[0]).filter(|_| found)
+    };
+    let start = literal::token(text, 0);
+    let mut heads = Heads::default();
+    let end = literal::members(text, start, |_, value| {
+        if has_cells(value).is_some() {
+            heads.add(value);
+        }
+    })?;
+    if has_cells(start).is_some() {
+        heads = Heads { n: 1, last: Some(start), before: None };
+    }
+    (heads.n > 0 && literal::token(text, end) == text.len()).then_some(heads)
+}
