@@ -1,4 +1,4 @@
-//@use map, view, store
+//@use map, view, store, group
 // A view of an activation made real, and its gradient.
 //   forward:  y = view(x)
 //   backward: dx (+)= dy through ReLU
@@ -12,47 +12,33 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-//@texture
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>; //@texture
 @group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>;
-//@texture
-@group(0) @binding(4) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> dy: array<vec4<f32>>; //@texture
 @group(0) @binding(5) var<storage, read_write> dx: array<vec4<f32>>;
 
-@compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    let at = group.y * params.x.pitch + gid.x;
-    if (gid.x < params.x.quads) {
-        var coef = vec4<f32>(0.0);
-        if (NORM == 1u) {
-            coef = coefs[params.first + group.y];
-        }
-        out[at] = view(x[at], coef);
+@compute @workgroup_size(WG) fn forward(me: Invocation) {
+    let at = me.group.y * params.x.pitch + me.id.x;
+    if (me.id.x < params.x.quads) {
+        out[at] = view(x[at], coefficients(params.first + me.group.y));
     }
 }
 
-@compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    let at = group.y * params.x.pitch + gid.x;
-    if (gid.x < params.x.quads) {
-        store(at, view_backward(dy[at], x[at], coefs[params.first + group.y]), params.add);
+@compute @workgroup_size(WG) fn backward(me: Invocation) {
+    let at = me.group.y * params.x.pitch + me.id.x;
+    if (me.id.x < params.x.quads) {
+        store(at, view_backward(dy[at], x[at], coefs[params.first + me.group.y]), params.add);
     }
 }
 
 // dx = scale * dy (+ dx): the gradient of an identity; nothing else is bound.
-@compute @workgroup_size(64)
-fn pass_back(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    let at = group.y * params.x.pitch + gid.x;
-    if (gid.x < params.x.quads) {
-        store(at, params.scale * dy[at], params.add);
-    }
+@compute @workgroup_size(WG) fn pass_back(me: Invocation) {
+    let at = me.group.y * params.x.pitch + me.id.x;
+    if (me.id.x < params.x.quads) { store(at, params.scale * dy[at], params.add); }
 }
 
 // dx = 0: the gradient of something that nothing reads.
-@compute @workgroup_size(64)
-fn clear(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    if (gid.x < params.x.quads) {
-        dx[group.y * params.x.pitch + gid.x] = vec4<f32>(0.0);
-    }
+@compute @workgroup_size(WG) fn clear(me: Invocation) {
+    if (me.id.x < params.x.quads) { dx[me.group.y * params.x.pitch + me.id.x] = vec4<f32>(0.0); }
 }

@@ -48,13 +48,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-//@texture
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>; //@texture
 @group(0) @binding(2) var<storage, read_write> partial: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> coefs: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> w: array<f32>;
-//@texture
-@group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>; //@texture
 @group(0) @binding(6) var<storage, read_write> grad_coefs: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> dparams: array<f32>;
 @group(0) @binding(8) var<storage, read_write> drop: array<f32>;
@@ -63,42 +61,37 @@ struct Params {
 @group(0) @binding(10) var<uniform> found: array<vec4<f32>, 4096>;
 @group(0) @binding(11) var<storage, read_write> dx: array<vec4<f32>>;
 
-// Quad `at` of the gradient of channel `c` of those served.
-fn load_dz(c: u32, at: u32) -> vec4<f32> {
-    let task = params.tasks[c / params.block];
-    var v = dz[(task.dz + c % params.block) * params.x.pitch + at];
-    if (DROP == 1u) {
-        v *= drop[task.drop + at / params.x.image];
-    }
+// Quad `at` of the gradient of a channel, which begins at quad `base`.
+fn load_dz(task: Task, base: u32, at: u32) -> vec4<f32> {
+    var v = dz[base + at];
+    if (DROP == 1u) { v *= drop[task.drop + at / params.x.image]; }
     return v;
 }
 
-// Which numbers of quad q, the quad of round `round`, are summed.
-fn summed(q: u32, round: u32) -> vec4<bool> {
-    let counts = q < params.x.quads && (U == 1u || round < params.rounds);
-    return vec4<bool>(counts) & in_row(params.x, min(q, params.x.quads - 1u) % params.x.wq);
+// Which numbers of quad q, the quad of round `round` of `rounds`, are summed.
+fn summed(m: Map, q: u32, round: u32, rounds: u32) -> vec4<bool> {
+    return vec4<bool>(q < m.quads && (U == 1u || round < rounds)) & in_row(m, min(q, m.quads - 1u) % m.wq);
 }
 
 // (count, mean, M2) of each chunk of each channel; partial: [channels][chunks].
-@compute @workgroup_size(64)
-fn statistics(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let last = params.x.quads - 1u;
-    let base = (params.first + group.y) * params.x.pitch;
-    let start = group.x * params.rounds * WG;
+@compute @workgroup_size(WG) fn statistics(me: Invocation) {
+    let m = params.x;
+    let rounds = params.rounds;
+    let last = m.quads - 1u;
+    let base = (params.first + me.group.y) * params.x.pitch;
+    let start = me.group.x * rounds * WG;
     // Sums are taken about one element of the chunk, so that they do not cancel.
     let shift = x[base + min(start, last)].x;
     var count = vec4<f32>(0.0);
     var s1 = vec4<f32>(0.0);
     var s2 = vec4<f32>(0.0);
-    for (var round = 0u; round < params.rounds; round += U) {
+    for (var round = 0u; round < rounds; round += U) {
         var xs: array<vec4<f32>, 4>;
-        //@unroll
-        for (var u = 0u; u < U; u++) {
-            xs[u] = x[base + min(start + (round + u) * WG + lane, last)];
+        for (var u = 0u; u < U; u++) { //@unroll
+            xs[u] = x[base + min(start + (round + u) * WG + me.lane, last)];
         }
-        //@unroll
-        for (var u = 0u; u < U; u++) {
-            let inside = summed(start + (round + u) * WG + lane, round + u);
+        for (var u = 0u; u < U; u++) { //@unroll
+            let inside = summed(m, start + (round + u) * WG + me.lane, round + u, rounds);
             let d = select(vec4<f32>(0.0), xs[u] - shift, inside);
             count += select(vec4<f32>(0.0), vec4<f32>(1.0), inside);
             s1 += d;
@@ -106,12 +99,20 @@ fn statistics(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
         }
     }
     let ones = vec4<f32>(1.0);
-    let total = workgroup_sum(lane, vec4<f32>(dot(count, ones), dot(s1, ones), dot(s2, ones), 0.0));
-    if (lane == 0u) {
+    let total = workgroup_sum(me.lane, vec4<f32>(dot(count, ones), dot(s1, ones), dot(s2, ones), 0.0));
+    if (me.lane == 0u) {
         let mean = total.y / max(total.x, 1.0);
-        partial[group.y * params.chunks + group.x] =
+        partial[me.group.y * params.chunks + me.group.x] =
             vec4<f32>(total.x, shift + mean, max(total.z - mean * total.y, 0.0), 0.0);
     }
+}
+
+// Whether channel `c` of those served is one with a batch norm. The coefficients of one without change nothing.
+fn has_norm(c: u32) -> bool {
+    if (c >= params.channels) { return false; }
+    let has = params.affine[c / params.block].gamma != NO_NORM;
+    if (!has) { coefs[params.first + c] = vec4<f32>(0.0, 1.0, 0.0, 1.0); }
+    return has;
 }
 
 // The coefficients of channel `c` of those served.
@@ -129,17 +130,9 @@ fn set_coefs(c: u32, mean: f32, variance: f32) {
 
 // Merges the chunks of each channel into its coefficients, and into the running statistics where
 // there are any (unbiased variance).
-@compute @workgroup_size(64)
-fn finalize(@builtin(global_invocation_id) gid: vec3<u32>) {
-    let channel = gid.x;
-    if (channel >= params.channels) {
-        return;
-    }
-    let affine = params.affine[channel / params.block];
-    if (affine.gamma == NO_NORM) {
-        coefs[params.first + channel] = vec4<f32>(0.0, 1.0, 0.0, 1.0);
-        return;
-    }
+@compute @workgroup_size(WG) fn finalize(me: Invocation) {
+    let channel = me.id.x;
+    if (!has_norm(channel)) { return; }
     var count = 0.0;
     var mean = 0.0;
     var m2 = 0.0;
@@ -154,6 +147,7 @@ fn finalize(@builtin(global_invocation_id) gid: vec3<u32>) {
         }
     }
     set_coefs(channel, mean, m2 / count);
+    let affine = params.affine[channel / params.block];
     if (affine.running_mean != NOWHERE) {
         let at_mean = affine.running_mean + channel % params.block;
         let at_var = affine.running_var + channel % params.block;
@@ -163,61 +157,50 @@ fn finalize(@builtin(global_invocation_id) gid: vec3<u32>) {
 }
 
 // Coefficients from the running statistics (evaluation of final networks).
-@compute @workgroup_size(64)
-fn from_running(@builtin(global_invocation_id) gid: vec3<u32>) {
-    let channel = gid.x;
-    if (channel >= params.channels) {
-        return;
+@compute @workgroup_size(WG) fn from_running(me: Invocation) {
+    if (has_norm(me.id.x)) {
+        let affine = params.affine[me.id.x / params.block];
+        let c = me.id.x % params.block;
+        set_coefs(me.id.x, state[affine.running_mean + c], state[affine.running_var + c]);
     }
-    let affine = params.affine[channel / params.block];
-    if (affine.gamma == NO_NORM) {
-        coefs[params.first + channel] = vec4<f32>(0.0, 1.0, 0.0, 1.0);
-        return;
-    }
-    let c = channel % params.block;
-    set_coefs(channel, state[affine.running_mean + c], state[affine.running_var + c]);
 }
 
 // (sum dz, sum dz * (x - mean)) of each chunk of each channel; partial: [channels][chunks].
-@compute @workgroup_size(64)
-fn backward_sums(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let last = params.x.quads - 1u;
-    let base = (params.first + group.y) * params.x.pitch;
-    let mean = coefs[params.first + group.y].x;
-    let start = group.x * params.rounds * WG;
+@compute @workgroup_size(WG) fn backward_sums(me: Invocation) {
+    let m = params.x;
+    let rounds = params.rounds;
+    let last = m.quads - 1u;
+    let base = (params.first + me.group.y) * params.x.pitch;
+    let task = params.tasks[me.group.y / params.block];
+    let base_dz = (task.dz + me.group.y % params.block) * m.pitch;
+    let mean = coefs[params.first + me.group.y].x;
+    let start = me.group.x * rounds * WG;
     var s1 = vec4<f32>(0.0);
     var s2 = vec4<f32>(0.0);
-    for (var round = 0u; round < params.rounds; round += U) {
+    for (var round = 0u; round < rounds; round += U) {
         var xs: array<vec4<f32>, 4>;
         var gs: array<vec4<f32>, 4>;
-        //@unroll
-        for (var u = 0u; u < U; u++) {
-            let at = min(start + (round + u) * WG + lane, last);
+        for (var u = 0u; u < U; u++) { //@unroll
+            let at = min(start + (round + u) * WG + me.lane, last);
             xs[u] = x[base + at];
-            gs[u] = load_dz(group.y, at);
+            gs[u] = load_dz(task, base_dz, at);
         }
-        //@unroll
-        for (var u = 0u; u < U; u++) {
-            let inside = summed(start + (round + u) * WG + lane, round + u);
+        for (var u = 0u; u < U; u++) { //@unroll
+            let inside = summed(m, start + (round + u) * WG + me.lane, round + u, rounds);
             let g = select(vec4<f32>(0.0), gs[u], inside);
             s1 += g;
             s2 += g * select(vec4<f32>(0.0), xs[u] - mean, inside);
         }
     }
     let ones = vec4<f32>(1.0);
-    let total = workgroup_sum(lane, vec4<f32>(dot(s1, ones), dot(s2, ones), 0.0, 0.0));
-    if (lane == 0u) {
-        partial[group.y * params.chunks + group.x] = total;
-    }
+    let total = workgroup_sum(me.lane, vec4<f32>(dot(s1, ones), dot(s2, ones), 0.0, 0.0));
+    if (me.lane == 0u) { partial[me.group.y * params.chunks + me.group.x] = total; }
 }
 
 // Coefficients of the backward pass, and dgamma, dbeta: dparams: [2][channels].
-@compute @workgroup_size(64)
-fn backward_finalize(@builtin(global_invocation_id) gid: vec3<u32>) {
-    let channel = gid.x;
-    if (channel >= params.channels) {
-        return;
-    }
+@compute @workgroup_size(WG) fn backward_finalize(me: Invocation) {
+    let channel = me.id.x;
+    if (channel >= params.channels) { return; }
     let multiplier = params.tasks[channel / params.block].multiplier;
     if (params.affine[channel / params.block].gamma == NO_NORM) {
         grad_coefs[params.first + channel] = vec4<f32>(multiplier, 0.0, 0.0, 0.0);
@@ -239,23 +222,20 @@ fn backward_finalize(@builtin(global_invocation_id) gid: vec3<u32>) {
 
 // dx = a dz + b (x - mean) + c: the gradient itself, for consumers that load it several times.
 // Four quads per invocation.
-@compute @workgroup_size(64)
-fn backward_apply(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+@compute @workgroup_size(WG) fn backward_apply(me: Invocation) {
     let quads = params.x.quads;
-    let base = (params.first + group.y) * params.x.pitch;
-    let g = found[params.first + group.y];
-    let q0 = group.x * 4u * WG + lane;
-    // Every load comes before the first store: where buffers may overlap, a load waits for the stores before it.
+    let base = (params.first + me.group.y) * params.x.pitch;
+    let task = params.tasks[me.group.y / params.block];
+    let base_dz = (task.dz + me.group.y % params.block) * params.x.pitch;
+    let g = found[params.first + me.group.y];
+    let q0 = me.group.x * 4u * WG + me.lane;
+    // Every load comes before the first store (lib/store).
     var v: array<vec4<f32>, 4>;
-    //@unroll
-    for (var t = 0u; t < 4u; t++) {
+    for (var t = 0u; t < 4u; t++) { //@unroll
         let at = min(q0 + t * WG, quads - 1u);
-        v[t] = batch_norm_backward(load_dz(group.y, at), x[base + at], g);
+        v[t] = batch_norm_backward(load_dz(task, base_dz, at), x[base + at], g);
     }
-    //@unroll
-    for (var t = 0u; t < 4u; t++) {
-        if (q0 + t * WG < quads) {
-            dx[base + q0 + t * WG] = v[t];
-        }
+    for (var t = 0u; t < 4u; t++) { //@unroll
+        if (q0 + t * WG < quads) { dx[base + q0 + t * WG] = v[t]; }
     }
 }

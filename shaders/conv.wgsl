@@ -29,15 +29,12 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-//@texture
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>; //@texture
 @group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(3) var<uniform> w: array<vec4<f32>, 4096>;
-//@texture
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>; //@texture
 @group(0) @binding(9) var<storage, read_write> out: array<vec4<f32>>;
-//@texture
-@group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>; //@texture
 @group(0) @binding(6) var<uniform> grad_coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> partial: array<f32>;
@@ -47,61 +44,45 @@ fn weight(o: u32, c: u32, tap: u32) -> f32 {
     return w[at / 4u][at % 4u];
 }
 
-fn load_coef(channel: u32) -> vec4<f32> {
-    if (NORM == 1u) {
-        return coefs[channel];
-    }
-    return vec4<f32>(0.0);
-}
-
 fn load_x(base: u32, n: u32, i: i32, j: i32, coef: vec4<f32>) -> vec4<f32> {
-    return select(vec4<f32>(0.0), view(x[base + nearest(params.x, n, i, j)], coef), in_map(params.x, i, j));
+    let m = params.x;
+    return select(vec4<f32>(0.0), view(x[base + nearest(m, n, i, j)], coef), in_map(m, i, j));
 }
 
 // The gradient of output channel o at flat quad q.
 fn load_dy(o: u32, q: u32) -> vec4<f32> {
     let at = o * params.y.pitch + q;
-    if (BN == 1u) {
-        return batch_norm_backward(dz[at], y[at], grad_coefs[params.first + o]);
-    }
+    if (BN == 1u) { return batch_norm_backward(dz[at], y[at], grad_coefs[params.first + o]); }
     return dz[at];
 }
 
-@compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    let q = min(gid.x, params.y.quads - 1u);
+@compute @workgroup_size(WG) fn forward(me: Invocation) {
+    let q = min(me.id.x, params.y.quads - 1u);
     let p = place(params.y, q);
-    let o0 = group.y * TC;
+    let o0 = me.group.y * TC;
 
     var acc: array<vec4<f32>, 8>;
     for (var c = 0u; c < params.ci; c++) {
-        let coef = load_coef(c);
+        let coef = coefficients(c);
         let base = c * params.x.pitch;
-        //@unroll
-        for (var kh = 0u; kh < K; kh++) {
+        for (var kh = 0u; kh < K; kh++) { //@unroll
             var v: array<f32, MAX_ROW>;
-            //@unroll
-            for (var d = 0u; d < QUADS; d++) {
+            for (var d = 0u; d < QUADS; d++) { //@unroll
                 put(&v, d, load_x(base, p.n, i32(p.i * S + kh) - i32(P), i32(p.j * S + d) - 1, coef));
             }
-            //@unroll
-            for (var kw = 0u; kw < K; kw++) {
+            for (var kw = 0u; kw < K; kw++) { //@unroll
                 let e = 4u + kw - P;
                 let window = vec4<f32>(v[e], v[e + S], v[e + 2u * S], v[e + 3u * S]);
-                //@unroll
-                for (var t = 0u; t < TC; t++) {
+                for (var t = 0u; t < TC; t++) { //@unroll
                     acc[t] += weight(min(o0 + t, params.co - 1u), c, kh * K + kw) * window;
                 }
             }
         }
     }
-    //@unroll
-    for (var t = 0u; t < TC; t++) {
-        if (gid.x < params.y.quads && o0 + t < params.co) {
+    for (var t = 0u; t < TC; t++) { //@unroll
+        if (me.id.x < params.y.quads && o0 + t < params.co) {
             let at = (o0 + t) * params.y.pitch + q;
-            if (ADD == 1u) {
-                acc[t] += out[at];
-            }
+            if (ADD == 1u) { acc[t] += out[at]; }
             out[at] = acc[t];
         }
     }
@@ -110,20 +91,15 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
 // One element of dy, zero outside the map.
 fn dy_at(o: u32, n: u32, i: i32, j: i32) -> f32 {
     let m = params.y;
-    if (i < 0 || i >= i32(m.h) || j < 0 || j >= i32(m.w)) {
-        return 0.0;
-    }
+    if (i < 0 || i >= i32(m.h) || j < 0 || j >= i32(m.w)) { return 0.0; }
     return load_dy(o, n * m.image + u32(i) * m.wq + u32(j) / 4u)[u32(j) % 4u];
 }
 
 // dx[c, i, j] = sum_{o,u,v} w[o, c, u, v] * dy[o, (i + P - u) / S, (j + P - v) / S] where both divide.
-@compute @workgroup_size(64)
-fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    if (gid.x >= params.x.quads) {
-        return;
-    }
-    let c = group.y;
-    let p = place(params.x, gid.x);
+@compute @workgroup_size(WG) fn backward_data(me: Invocation) {
+    if (me.id.x >= params.x.quads) { return; }
+    let c = me.group.y;
+    let p = place(params.x, me.id.x);
     var acc = vec4<f32>(0.0);
     for (var kh = 0u; kh < K; kh++) {
         let row = i32(p.i + P) - i32(kh);
@@ -131,8 +107,7 @@ fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgro
             for (var kw = 0u; kw < K; kw++) {
                 for (var o = 0u; o < params.co; o++) {
                     let weight = weight(o, c, kh * K + kw);
-                    //@unroll
-                    for (var e = 0u; e < 4u; e++) {
+                    for (var e = 0u; e < 4u; e++) { //@unroll
                         let col = i32(4u * p.j + e + P) - i32(kw);
                         if (col >= 0 && col % i32(S) == 0) {
                             acc[e] += weight * dy_at(o, p.n, row / i32(S), col / i32(S));
@@ -142,11 +117,9 @@ fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgro
             }
         }
     }
-    let at = c * params.x.pitch + gid.x;
+    let at = c * params.x.pitch + me.id.x;
     var v = acc;
-    if (RELU == 1u) {
-        v = view_backward(v, x[at], load_coef(c));
-    }
+    if (RELU == 1u) { v = view_backward(v, x[at], coefficients(c)); }
     store(at, v, params.add);
 }
 
@@ -155,57 +128,50 @@ var<workgroup> parts: array<f32, WG * 36u>;
 
 // dw[o, c, u, v] = sum_{n,i,j} dy[o, n, i, j] * view(x)[c, n, i S + u - P, j S + v - P]: TC output
 // channels of input channel group.z per workgroup; partial: [chunks][CO][channels of x * K * K padded to quads].
-@compute @workgroup_size(64)
-fn backward_weight(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let c = group.z;
-    let o0 = group.y * TC;
-    let coef = load_coef(c);
+@compute @workgroup_size(WG) fn backward_weight(me: Invocation) {
+    let c = me.group.z;
+    let o0 = me.group.y * TC;
+    let coef = coefficients(c);
     let base = c * params.x.pitch;
     var acc: array<f32, 36>;
     for (var round = 0u; round < params.rounds; round++) {
-        let flat = (group.x * params.rounds + round) * WG + lane;
+        let flat = (me.group.x * params.rounds + round) * WG + me.lane;
         let q = min(flat, params.y.quads - 1u);
         let p = place(params.y, q);
         let inside = vec4<bool>(flat < params.y.quads) & in_row(params.y, p.j);
         var g: array<vec4<f32>, 4>;
-        //@unroll
-        for (var t = 0u; t < TC; t++) {
+        for (var t = 0u; t < TC; t++) { //@unroll
             g[t] = select(vec4<f32>(0.0), load_dy(min(o0 + t, params.co - 1u), q), inside);
         }
-        //@unroll
-        for (var kh = 0u; kh < K; kh++) {
+        for (var kh = 0u; kh < K; kh++) { //@unroll
             var v: array<f32, MAX_ROW>;
-            //@unroll
-            for (var d = 0u; d < QUADS; d++) {
+            for (var d = 0u; d < QUADS; d++) { //@unroll
                 put(&v, d, load_x(base, p.n, i32(p.i * S + kh) - i32(P), i32(p.j * S + d) - 1, coef));
             }
-            //@unroll
-            for (var kw = 0u; kw < K; kw++) {
+            for (var kw = 0u; kw < K; kw++) { //@unroll
                 let e = 4u + kw - P;
                 let window = vec4<f32>(v[e], v[e + S], v[e + 2u * S], v[e + 3u * S]);
-                //@unroll
-                for (var t = 0u; t < TC; t++) {
+                for (var t = 0u; t < TC; t++) { //@unroll
                     acc[t * KK + kh * K + kw] += dot(g[t], window);
                 }
             }
         }
     }
-    //@unroll
-    for (var e = 0u; e < WEIGHTS; e++) {
-        parts[lane * WEIGHTS + e] = acc[e];
+    for (var e = 0u; e < WEIGHTS; e++) { //@unroll
+        parts[me.lane * WEIGHTS + e] = acc[e];
     }
     workgroupBarrier();
-    let o = o0 + lane / KK;
-    if (lane < WEIGHTS && o < params.co) {
+    let o = o0 + me.lane / KK;
+    if (me.lane < WEIGHTS && o < params.co) {
         var total = 0.0;
         for (var other = 0u; other < WG; other++) {
-            total += parts[other * WEIGHTS + lane];
+            total += parts[other * WEIGHTS + me.lane];
         }
-        partial[(group.x * params.co + o) * params.part + c * KK + lane % KK] = total;
+        partial[(me.group.x * params.co + o) * params.part + c * KK + me.lane % KK] = total;
         // The padding of a row stays zero.
-        if (c == params.ci - 1u && lane % KK == KK - 1u) {
+        if (c == params.ci - 1u && me.lane % KK == KK - 1u) {
             for (var e = params.ci * KK; e < params.part; e++) {
-                partial[(group.x * params.co + o) * params.part + e] = 0.0;
+                partial[(me.group.x * params.co + o) * params.part + e] = 0.0;
             }
         }
     }

@@ -1,4 +1,4 @@
-//@use scalars
+//@use scalars, group
 // Log-softmax cross-entropy per example, with label smoothing e.
 //   log p(k) = logits[n, k] - logsumexp(logits[n])
 //   result[n] = (1 - e) log p(y_n) + e / K sum_k log p(k), result[N + n] = 1 if the largest logit is y_n's
@@ -47,27 +47,21 @@ fn softmax(n: u32) -> Softmax {
     return s;
 }
 
-@compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
-    if (gid.x >= params.n) {
-        return;
-    }
-    let s = softmax(gid.x);
-    let label = min(labels[gid.x], params.k - 1u);
-    let hard = logits[gid.x * params.k + label] - s.top - log(s.total);
+@compute @workgroup_size(WG) fn forward(me: Invocation) {
+    if (me.id.x >= params.n) { return; }
+    let s = softmax(me.id.x);
+    let label = min(labels[me.id.x], params.k - 1u);
+    let hard = logits[me.id.x * params.k + label] - s.top - log(s.total);
     let even = s.sum / f32(params.k) - log(s.total);
-    result[gid.x] = select(mix(hard, even, params.smoothing), hard, params.smoothing == 0.0);
-    result[params.n + gid.x] = select(0.0, 1.0, s.first == label);
+    result[me.id.x] = select(mix(hard, even, params.smoothing), hard, params.smoothing == 0.0);
+    result[params.n + me.id.x] = select(0.0, 1.0, s.first == label);
 }
 
-@compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
-    if (gid.x >= params.n) {
-        return;
-    }
-    let s = softmax(gid.x);
-    let label = min(labels[gid.x], params.k - 1u);
-    let base = gid.x * params.k;
+@compute @workgroup_size(WG) fn backward(me: Invocation) {
+    if (me.id.x >= params.n) { return; }
+    let s = softmax(me.id.x);
+    let label = min(labels[me.id.x], params.k - 1u);
+    let base = me.id.x * params.k;
     let scale = scalars.weight * params.scale;
     for (var k = 0u; k < params.k; k++) {
         let p = exp(logits[base + k] - s.top) / s.total;

@@ -53,56 +53,47 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-//@texture
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>; //@texture
 @group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(3) var<uniform> w: array<vec4<f32>, 4096>;
 @group(0) @binding(8) var<storage, read_write> out: array<vec4<f32>>;
-//@texture
-@group(0) @binding(5) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> dy: array<vec4<f32>>; //@texture
 @group(0) @binding(6) var<storage, read_write> dx: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> partial: array<f32>;
 
 // Quad j of row i of image n of view(x), zero outside the image.
 fn load_x(base: u32, n: u32, i: i32, j: i32, coef: vec4<f32>) -> vec4<f32> {
-    let v = view(x[base + nearest(params.x, n, i, j)], coef);
-    return select(vec4<f32>(0.0), v, in_map(params.x, i, j));
+    let m = params.x;
+    return select(vec4<f32>(0.0), view(x[base + nearest(m, n, i, j)], coef), in_map(m, i, j));
 }
 
 fn load_dy(base: u32, n: u32, i: i32, j: i32) -> vec4<f32> {
-    return select(vec4<f32>(0.0), dy[base + nearest(params.y, n, i, j)], in_map(params.y, i, j));
+    let m = params.y;
+    return select(vec4<f32>(0.0), dy[base + nearest(m, n, i, j)], in_map(m, i, j));
 }
 
-@compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    let channel = group.y;
-    let task = params.tasks[group.z];
+@compute @workgroup_size(WG) fn forward(me: Invocation) {
+    let channel = me.group.y;
+    let task = params.tasks[me.group.z];
     var taps: array<f32, MAX_TAPS>;
-    //@unroll
-    for (var t = 0u; t < KK; t++) {
+    for (var t = 0u; t < KK; t++) { //@unroll
         taps[t] = w[task.w + channel * KQ + t / 4u][t % 4u];
     }
     let coef = coefs[task.channel + channel];
-    let tile = tile_place(min(gid.x, params.tiles - 1u), params.row_tiles, params.col_tiles, Q);
+    let tile = tile_place(min(me.id.x, params.tiles - 1u), params.row_tiles, params.col_tiles, Q);
     let base = (task.channel + channel) * params.x.pitch;
 
     var acc: array<vec4<f32>, MAX_TILE>;
-    //@unroll
-    for (var r = 0u; r < ROWS; r++) {
+    for (var r = 0u; r < ROWS; r++) { //@unroll
         var v: array<f32, MAX_ROW>;
-        //@unroll
-        for (var q = 0u; q < QUADS; q++) {
+        for (var q = 0u; q < QUADS; q++) { //@unroll
             put(&v, q, load_x(base, tile.n, i32(tile.i * S + r) - i32(P), i32(tile.j * S + q) - 1, coef));
         }
-        //@unroll
-        for (var o = 0u; o < R; o++) {
-            //@unroll
-            for (var kh = 0u; kh < K; kh++) {
+        for (var o = 0u; o < R; o++) { //@unroll
+            for (var kh = 0u; kh < K; kh++) { //@unroll
                 if (o * S + kh * D == r) {
-                    //@unroll
-                    for (var kw = 0u; kw < K; kw++) {
-                        //@unroll
-                        for (var u = 0u; u < Q; u++) {
+                    for (var kw = 0u; kw < K; kw++) { //@unroll
+                        for (var u = 0u; u < Q; u++) { //@unroll
                             let e = 4u + kw * D - P + 4u * S * u;
                             acc[o * Q + u] += taps[kh * K + kw] * vec4<f32>(v[e], v[e + S], v[e + 2u * S], v[e + 3u * S]);
                         }
@@ -111,52 +102,43 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
             }
         }
     }
-    let first = (group.z * params.channels + channel) * params.y.pitch;
-    //@unroll
-    for (var t = 0u; t < R * Q; t++) {
-        if (gid.x < params.tiles && in_tile(params.y, tile, t / Q, t % Q)) {
-            out[first + tile_quad(params.y, tile, t / Q, t % Q)] = acc[t];
+    if (me.id.x < params.tiles) {
+        let first = (me.group.z * params.channels + channel) * params.y.pitch;
+        for (var t = 0u; t < R * Q; t++) { //@unroll
+            if (in_tile(params.y, tile, t / Q, t % Q)) { out[first + tile_quad(params.y, tile, t / Q, t % Q)] = acc[t]; }
         }
     }
 }
 
 // dx[i, j] = sum_{u,v} w[u, v] * dy[(i + P - u D) / S, (j + P - v D) / S] where both divide, summed over the tasks that
 // read this source. A tile has R rows, a multiple of S, of XQ quads of dx, around Q quads of dy; Q is 1 where S is 2.
-@compute @workgroup_size(64)
-fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    let channel = group.y;
-    let source = params.sources[group.z];
-    let tile = tile_place(min(gid.x, params.tiles - 1u), params.row_tiles, params.col_tiles, Q);
+@compute @workgroup_size(WG) fn backward_data(me: Invocation) {
+    let channel = me.group.y;
+    let source = params.sources[me.group.z];
+    let tile = tile_place(min(me.id.x, params.tiles - 1u), params.row_tiles, params.col_tiles, Q);
 
     // acc[S t + par]: the columns of dx that are par beyond a multiple of S.
     var acc: array<vec4<f32>, MAX_TILE>;
     for (var t = source.first; t < source.first + source.n; t++) {
         let task = params.tasks[t];
         var taps: array<f32, MAX_TAPS>;
-        //@unroll
-        for (var t = 0u; t < KK; t++) {
+        for (var t = 0u; t < KK; t++) { //@unroll
             taps[t] = w[task.w + channel * KQ + t / 4u][t % 4u];
         }
         let base = (task.channel + channel) * params.y.pitch;
-        //@unroll
-        for (var r = 0u; r < ROWS_BACK; r++) {
+        for (var r = 0u; r < ROWS_BACK; r++) { //@unroll
             var v: array<f32, MAX_ROW>;
-            //@unroll
-            for (var q = 0u; q < Q + 2u; q++) {
+            for (var q = 0u; q < Q + 2u; q++) { //@unroll
                 put(&v, q, load_dy(base, tile.n, i32(tile.i / S + r) - i32(BESIDE), i32(tile.j + q) - 1));
             }
-            //@unroll
-            for (var o = 0u; o < R; o++) {
-                //@unroll
-                for (var kh = 0u; kh < K; kh++) {
+            for (var o = 0u; o < R; o++) { //@unroll
+                for (var kh = 0u; kh < K; kh++) { //@unroll
                     // Row o of dx takes row r - BESIDE of dy through tap kh.
                     if (o + P + S * BESIDE == kh * D + S * r) {
-                        //@unroll
-                        for (var k = 0u; k < K; k++) {
+                        for (var k = 0u; k < K; k++) { //@unroll
                             // The order of a row's taps, which sets how sums round: down at stride 1, up at stride 2.
                             let kw = (K - 1u - k) * (2u - S) + k * (S - 1u);
-                            //@unroll
-                            for (var u = 0u; u < XQ; u++) {
+                            for (var u = 0u; u < XQ; u++) { //@unroll
                                 if ((u % S + P + 4u * S - kw * D) % S == 0u) {
                                     let e = (u % S + P + 4u * S - kw * D) / S + 4u * (u / S);
                                     acc[o * XQ + u] += taps[kh * K + kw] * vec4<f32>(v[e], v[e + 1u], v[e + 2u], v[e + 3u]);
@@ -168,61 +150,47 @@ fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgro
             }
         }
     }
-    if (S == 2u) {
-        interleave(&acc);
-    }
+    if (S == 2u) { interleave(&acc); }
     let tile_dx = Place(tile.n, tile.i, S * tile.j);
     let first = (source.channel + channel) * params.x.pitch;
     if (RELU == 1u) {
         let coef = coefs[source.channel + channel];
-        //@unroll
-        for (var t = 0u; t < R * XQ; t++) {
-            acc[t] = view_backward(acc[t], x[first + tile_quad(params.x, tile_dx, t / XQ, t % XQ)], coef);
+        for (var t = 0u; t < R * XQ; t++) { //@unroll
+            acc[t] = view_backward(acc[t], x[first + tile_near(params.x, tile_dx, t / XQ, t % XQ)], coef);
         }
     }
-    store_tile(first, tile_dx, &acc, source.add, gid.x < params.tiles);
+    store_tile(first, tile_dx, &acc, source.add, me.id.x < params.tiles);
 }
 
 var<workgroup> parts: array<f32, WG * MAX_PART>;
 
 // dw[u, v] = sum_{n,i,j} dy[n, i, j] * view(x)[n, i S + u D - P, j S + v D - P]: one partial sum per
 // chunk of the maps; partial: [chunks][T][C][K * K padded to quads].
-@compute @workgroup_size(64)
-fn backward_weight(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let channel = params.tasks[group.z].channel + group.y;
+@compute @workgroup_size(WG) fn backward_weight(me: Invocation) {
+    let channel = params.tasks[me.group.z].channel + me.group.y;
     let coef = coefs[channel];
     let base = channel * params.x.pitch;
-    let base_dy = (group.z * params.channels + group.y) * params.y.pitch;
+    let base_dy = (me.group.z * params.channels + me.group.y) * params.y.pitch;
 
     var acc: array<f32, MAX_TAPS>;
     for (var round = 0u; round < params.rounds; round++) {
-        let t = (group.x * params.rounds + round) * WG + lane;
+        let t = (me.group.x * params.rounds + round) * WG + me.lane;
         let tile = tile_place(min(t, params.tiles - 1u), params.row_tiles, params.col_tiles, Q);
         var g: array<vec4<f32>, MAX_TILE>;
-        //@unroll
-        for (var o = 0u; o < R; o++) {
-            //@unroll
-            for (var u = 0u; u < Q; u++) {
-                let quad = load_dy(base_dy, tile.n, i32(tile.i + o), i32(tile.j + u));
-                g[o * Q + u] = select(vec4<f32>(0.0), quad, vec4<bool>(t < params.tiles));
-            }
+        for (var u = 0u; u < R * Q; u++) { //@unroll
+            let quad = load_dy(base_dy, tile.n, i32(tile.i + u / Q), i32(tile.j + u % Q));
+            g[u] = select(vec4<f32>(0.0), quad, vec4<bool>(t < params.tiles));
         }
-        //@unroll
-        for (var r = 0u; r < ROWS; r++) {
+        for (var r = 0u; r < ROWS; r++) { //@unroll
             var v: array<f32, MAX_ROW>;
-            //@unroll
-            for (var q = 0u; q < QUADS; q++) {
+            for (var q = 0u; q < QUADS; q++) { //@unroll
                 put(&v, q, load_x(base, tile.n, i32(tile.i * S + r) - i32(P), i32(tile.j * S + q) - 1, coef));
             }
-            //@unroll
-            for (var o = 0u; o < R; o++) {
-                //@unroll
-                for (var kh = 0u; kh < K; kh++) {
+            for (var o = 0u; o < R; o++) { //@unroll
+                for (var kh = 0u; kh < K; kh++) { //@unroll
                     if (o * S + kh * D == r) {
-                        //@unroll
-                        for (var kw = 0u; kw < K; kw++) {
-                            //@unroll
-                            for (var u = 0u; u < Q; u++) {
+                        for (var kw = 0u; kw < K; kw++) { //@unroll
+                            for (var u = 0u; u < Q; u++) { //@unroll
                                 let e = 4u + kw * D - P + 4u * S * u;
                                 acc[kh * K + kw] += dot(g[o * Q + u], vec4<f32>(v[e], v[e + S], v[e + 2u * S], v[e + 3u * S]));
                             }
@@ -232,28 +200,24 @@ fn backward_weight(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
             }
         }
     }
-    //@unroll
-    for (var part = 0u; part < PARTS; part++) {
+    for (var part = 0u; part < PARTS; part++) { //@unroll
         if (part > 0u) {
             // The sums of the part before have been read.
             workgroupBarrier();
         }
-        //@unroll
-        for (var t = 0u; t < PART; t++) {
-            if (part * PART + t < KK) {
-                parts[lane * PART + t] = acc[part * PART + t];
-            }
+        for (var t = 0u; t < PART; t++) { //@unroll
+            if (part * PART + t < KK) { parts[me.lane * PART + t] = acc[part * PART + t]; }
         }
         workgroupBarrier();
-        let tap = part * PART + lane;
-        if (tap < LEN && (lane < PART || part + 1u == PARTS)) {
+        let tap = part * PART + me.lane;
+        if (tap < LEN && (me.lane < PART || part + 1u == PARTS)) {
             var total = 0.0;
             for (var other = 0u; other < WG; other++) {
-                total += parts[other * PART + min(lane, PART - 1u)];
+                total += parts[other * PART + min(me.lane, PART - 1u)];
             }
             // The padding of a row of w stays zero.
-            let element = (group.z * params.channels + group.y) * LEN + tap;
-            partial[group.x * params.elements + element] = select(0.0, total, tap < KK);
+            let element = (me.group.z * params.channels + me.group.y) * LEN + tap;
+            partial[me.group.x * params.elements + element] = select(0.0, total, tap < KK);
         }
     }
 }

@@ -1,4 +1,4 @@
-//@use map, view, store
+//@use map, view, store, group
 // Global average pool: pooled[c, n] = mean over (i, j) of view(x)[c, n, i, j].
 // x: [C][N][H][W], pooled: [C][N]; coefs: quads by channel of x.
 
@@ -9,37 +9,28 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-//@texture
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>; //@texture
 @group(0) @binding(2) var<storage, read_write> pooled: array<f32>;
 @group(0) @binding(3) var<storage, read_write> dpooled: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>;
 @group(0) @binding(5) var<uniform> coefs: array<vec4<f32>, 4096>;
 
-@compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    if (gid.x >= params.x.n) {
-        return;
-    }
-    let base = group.y * params.x.pitch + gid.x * params.x.image;
-    let coef = coefs[group.y];
+@compute @workgroup_size(WG) fn forward(me: Invocation) {
+    if (me.id.x >= params.x.n) { return; }
+    let base = me.group.y * params.x.pitch + me.id.x * params.x.image;
+    let coef = coefs[me.group.y];
     var total = vec4<f32>(0.0);
     for (var q = 0u; q < params.x.image; q++) {
         total += data_only(params.x, q, view(x[base + q], coef));
     }
-    pooled[(params.first + group.y) * params.x.n + gid.x] = dot(total, vec4<f32>(1.0)) / f32(params.x.h * params.x.w);
+    pooled[(params.first + me.group.y) * params.x.n + me.id.x] = dot(total, vec4<f32>(1.0)) / f32(params.x.h * params.x.w);
 }
 
-@compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    if (gid.x >= params.x.quads) {
-        return;
-    }
-    let n = gid.x / params.x.image;
-    let at = group.y * params.x.pitch + gid.x;
-    var g = vec4<f32>(dpooled[(params.first + group.y) * params.x.n + n] / f32(params.x.h * params.x.w));
-    if (RELU == 1u) {
-        g = view_backward(g, x[at], coefs[group.y]);
-    }
+@compute @workgroup_size(WG) fn backward(me: Invocation) {
+    if (me.id.x >= params.x.quads) { return; }
+    let n = me.id.x / params.x.image;
+    let at = me.group.y * params.x.pitch + me.id.x;
+    var g = vec4<f32>(dpooled[(params.first + me.group.y) * params.x.n + n] / f32(params.x.h * params.x.w));
+    if (RELU == 1u) { g = view_backward(g, x[at], coefs[me.group.y]); }
     store(at, g, params.add);
 }

@@ -1,3 +1,4 @@
+//@use group
 // Sums of the gradients of lanes: a lane's own is complete in `grad`, partial sums wait in `sum`.
 // grad, sum: f32 [4 * quads]. One invocation per quad, grid [ceil(quads / 64), 1, 1].
 
@@ -10,9 +11,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> sum: array<vec4<f32>>;
 
 // sum = grad, and the next lane begins with grad = 0.
-@compute @workgroup_size(64)
-fn put(@builtin(global_invocation_id) gid: vec3<u32>) {
-    let q = gid.x;
+@compute @workgroup_size(WG) fn put(me: Invocation) {
+    let q = me.id.x;
     if (q < params.quads) {
         sum[q] = grad[q];
         grad[q] = vec4<f32>(0.0);
@@ -20,10 +20,7 @@ fn put(@builtin(global_invocation_id) gid: vec3<u32>) {
 }
 
 // grad = sum + grad.
-@compute @workgroup_size(64)
-fn add(@builtin(global_invocation_id) gid: vec3<u32>) {
-    let q = gid.x;
-    if (q < params.quads) {
-        grad[q] = sum[q] + grad[q];
-    }
+@compute @workgroup_size(WG) fn add(me: Invocation) {
+    let q = me.id.x;
+    if (q < params.quads) { grad[q] = sum[q] + grad[q]; }
 }

@@ -21,18 +21,15 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> dx: array<f32>;
 @group(0) @binding(6) var<storage, read_write> partial: array<f32>;
 
-@compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
-    if (gid.x >= params.n * params.k) {
-        return;
-    }
-    let n = gid.x / params.k;
-    let k = gid.x % params.k;
+@compute @workgroup_size(WG) fn forward(me: Invocation) {
+    if (me.id.x >= params.n * params.k) { return; }
+    let n = me.id.x / params.k;
+    let k = me.id.x % params.k;
     var total = w[params.bias + k];
     for (var c = 0u; c < params.c; c++) {
         total += w[params.weight + k * params.c + c] * x[c * params.x_channel + n * params.x_example];
     }
-    y[gid.x] = total;
+    y[me.id.x] = total;
 }
 
 // Classes that a workgroup of `forward_by_example` computes.
@@ -41,39 +38,33 @@ var<workgroup> parts: array<f32, WG * CLASSES>;
 
 // The same with a workgroup per example and 16 classes: each invocation takes every 64th feature, so that weights are
 // read side by side, and the parts are added up in a fixed order.
-@compute @workgroup_size(64)
-fn forward_by_example(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let n = group.x;
-    let k0 = group.y * CLASSES;
+@compute @workgroup_size(WG) fn forward_by_example(me: Invocation) {
+    let n = me.group.x;
+    let k0 = me.group.y * CLASSES;
     var acc: array<f32, 16>;
-    for (var c = lane; c < params.c; c += WG) {
+    for (var c = me.lane; c < params.c; c += WG) {
         let v = x[c * params.x_channel + n * params.x_example];
-        //@unroll
-        for (var k = 0u; k < CLASSES; k++) {
+        for (var k = 0u; k < CLASSES; k++) { //@unroll
             acc[k] += w[params.weight + min(k0 + k, params.k - 1u) * params.c + c] * v;
         }
     }
-    //@unroll
-    for (var k = 0u; k < CLASSES; k++) {
-        parts[k * WG + (lane + k) % WG] = acc[k];
+    for (var k = 0u; k < CLASSES; k++) { //@unroll
+        parts[k * WG + (me.lane + k) % WG] = acc[k];
     }
     workgroupBarrier();
-    if (lane < CLASSES && k0 + lane < params.k) {
+    if (me.lane < CLASSES && k0 + me.lane < params.k) {
         var total = 0.0;
         for (var other = 0u; other < WG; other++) {
-            total += parts[lane * WG + (other + lane) % WG];
+            total += parts[me.lane * WG + (other + me.lane) % WG];
         }
-        y[n * params.k + k0 + lane] = w[params.bias + k0 + lane] + total;
+        y[n * params.k + k0 + me.lane] = w[params.bias + k0 + me.lane] + total;
     }
 }
 
-@compute @workgroup_size(64)
-fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>) {
-    if (gid.x >= params.n * params.c) {
-        return;
-    }
-    let c = gid.x / params.n;
-    let n = gid.x % params.n;
+@compute @workgroup_size(WG) fn backward_data(me: Invocation) {
+    if (me.id.x >= params.n * params.c) { return; }
+    let c = me.id.x / params.n;
+    let n = me.id.x % params.n;
     var total = 0.0;
     for (var k = 0u; k < params.k; k++) {
         total += w[params.weight + k * params.c + c] * dy[n * params.k + k];
@@ -82,24 +73,16 @@ fn backward_data(@builtin(global_invocation_id) gid: vec3<u32>) {
 }
 
 // partial: [K][C] then [K]: dw[k, c] = sum_n dy[n, k] * x[c, n], dbias[k] = sum_n dy[n, k].
-@compute @workgroup_size(64)
-fn backward_weight(@builtin(global_invocation_id) gid: vec3<u32>) {
+@compute @workgroup_size(WG) fn backward_weight(me: Invocation) {
     let weights = params.k * params.c;
-    if (gid.x >= weights + params.k) {
-        return;
-    }
+    if (me.id.x >= weights + params.k) { return; }
+    // The bias is a weight of a feature that is 1.
+    let is_bias = me.id.x >= weights;
+    let k = select(me.id.x / params.c, me.id.x - weights, is_bias);
+    let first = me.id.x % params.c * params.x_channel;
     var total = 0.0;
-    if (gid.x < weights) {
-        let k = gid.x / params.c;
-        let c = gid.x % params.c;
-        for (var n = 0u; n < params.n; n++) {
-            total += dy[n * params.k + k] * x[c * params.x_channel + n * params.x_example];
-        }
-    } else {
-        let k = gid.x - weights;
-        for (var n = 0u; n < params.n; n++) {
-            total += dy[n * params.k + k];
-        }
+    for (var n = 0u; n < params.n; n++) {
+        total += dy[n * params.k + k] * select(x[first + n * params.x_example], 1.0, is_bias);
     }
-    partial[gid.x] = total;
+    partial[me.id.x] = total;
 }

@@ -23,69 +23,52 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-//@texture
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>; //@texture
 @group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(3) var<storage, read_write> factors: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;
-//@texture
-@group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>; //@texture
 @group(0) @binding(6) var<storage, read_write> partial: array<f32>;
 @group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
 
-// The coefficients of channel `channel` of x, where there are any.
-fn coefficients(channel: u32) -> vec4<f32> {
-    if (NORM == 1u) {
-        return coefs[params.first + channel];
-    }
-    return vec4<f32>(0.0);
-}
-
-@compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    if (gid.x >= params.x.quads) {
-        return;
-    }
-    let at = group.y * params.x.pitch + gid.x;
-    let n = gid.x / params.x.image;
+@compute @workgroup_size(WG) fn forward(me: Invocation) {
+    if (me.id.x >= params.x.quads) { return; }
+    let at = me.group.y * params.x.pitch + me.id.x;
+    let n = me.id.x / params.x.image;
     var total = vec4<f32>(0.0);
-    if (params.add == 1u) {
-        total = out[at];
-    }
+    if (params.add == 1u) { total = out[at]; }
     for (var t = 0u; t < params.terms; t++) {
         let task = params.tasks[t];
-        let channel = task.channel + group.y;
-        let v = norm(x[channel * params.x.pitch + gid.x], coefficients(channel));
+        let channel = task.channel + me.group.y;
+        let v = norm(x[channel * params.x.pitch + me.id.x], coefficients(params.first + channel));
         total += factors[task.factor + n] * v;
     }
     out[at] = total;
 }
 
-@compute @workgroup_size(64)
-fn backward_factors(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+@compute @workgroup_size(WG) fn backward_factors(me: Invocation) {
     let m = params.x;
-    let channel = params.tasks[group.z].channel + group.y;
-    let coef = coefficients(channel);
-    let start = group.x * params.rounds * WG;
+    let channel = params.tasks[me.group.z].channel + me.group.y;
+    let coef = coefficients(params.first + channel);
+    let start = me.group.x * params.rounds * WG;
     var total = vec4<f32>(0.0);
     for (var round = 0u; round < params.rounds; round++) {
-        let q = start + round * WG + lane;
+        let q = start + round * WG + me.lane;
         let at = min(q, m.quads - 1u);
-        let g = data_only(m, at, dz[group.y * m.pitch + at]);
+        let g = data_only(m, at, dz[me.group.y * m.pitch + at]);
         let v = data_only(m, at, norm(x[channel * m.pitch + at], coef));
         total += select(vec4<f32>(0.0), g * v, q < m.quads);
     }
-    let sum = workgroup_sum(lane, vec4<f32>(dot(total, vec4<f32>(1.0)), 0.0, 0.0, 0.0));
-    if (lane == 0u) {
-        partial[(group.z * params.channels + group.y) * params.chunks + group.x] = sum.x;
+    let sum = workgroup_sum(me.lane, vec4<f32>(dot(total, vec4<f32>(1.0)), 0.0, 0.0, 0.0));
+    if (me.lane == 0u) {
+        partial[(me.group.z * params.channels + me.group.y) * params.chunks + me.group.x] = sum.x;
     }
 }
 
 // One term; x is not read.
-@compute @workgroup_size(64)
-fn pass_back(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    if (gid.x < params.x.quads) {
-        let at = group.y * params.x.pitch + gid.x;
-        store(at, factors[params.tasks[0].factor + gid.x / params.x.image] * dz[at], params.add);
+@compute @workgroup_size(WG) fn pass_back(me: Invocation) {
+    if (me.id.x < params.x.quads) {
+        let at = me.group.y * params.x.pitch + me.id.x;
+        store(at, factors[params.tasks[0].factor + me.id.x / params.x.image] * dz[at], params.add);
     }
 }

@@ -1,4 +1,4 @@
-//@use map
+//@use map, group
 // A node of a cell: the sum of its two terms (Eq. 1).
 //   y = sa * da * norm_a(a) + sb * db * norm_b(b)
 // with norm optional per term (MODE_A, MODE_B: 0 absent, 1 as it is, 2 normalised), integer factors
@@ -21,43 +21,34 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-//@texture
-@group(0) @binding(1) var<storage, read_write> a: array<vec4<f32>>;
-//@texture
-@group(0) @binding(2) var<storage, read_write> b: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> a: array<vec4<f32>>; //@texture
+@group(0) @binding(2) var<storage, read_write> b: array<vec4<f32>>; //@texture
 @group(0) @binding(3) var<uniform> coefs_a: array<vec4<f32>, 4096>;
 @group(0) @binding(4) var<uniform> coefs_b: array<vec4<f32>, 4096>;
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> drop: array<f32>;
 
-@compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    if (gid.x >= params.x.quads) {
-        return;
-    }
-    let at = group.y * params.x.pitch + gid.x;
-    let n = gid.x / params.x.image;
+@compute @workgroup_size(WG) fn forward(me: Invocation) {
+    if (me.id.x >= params.x.quads) { return; }
+    let at = me.group.y * params.x.pitch + me.id.x;
+    let n = me.id.x / params.x.image;
     var total = vec4<f32>(0.0);
     if (MODE_A != 0u) {
         var v = a[at];
         if (MODE_A == 2u) {
-            let coef = coefs_a[params.first_a + group.y];
+            let coef = coefs_a[params.first_a + me.group.y];
             v = (v - coef.x) * coef.y + coef.z;
         }
-        if (DROP_A == 1u) {
-            v *= drop[params.drop_a + n];
-        }
+        if (DROP_A == 1u) { v *= drop[params.drop_a + n]; }
         total += params.scale_a * v;
     }
     if (MODE_B != 0u) {
         var v = b[at];
         if (MODE_B == 2u) {
-            let coef = coefs_b[params.first_b + group.y];
+            let coef = coefs_b[params.first_b + me.group.y];
             v = (v - coef.x) * coef.y + coef.z;
         }
-        if (DROP_B == 1u) {
-            v *= drop[params.drop_b + n];
-        }
+        if (DROP_B == 1u) { v *= drop[params.drop_b + n]; }
         total += params.scale_b * v;
     }
     out[at] = total;

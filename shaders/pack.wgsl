@@ -1,3 +1,4 @@
+//@use group
 // Copies the weights that a child uses side by side, so that kernels can read a group of them as uniforms.
 //   packed[dst(t) + i] = v[src(t) + i] for i < count(t), in quads
 
@@ -16,10 +17,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> v: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> packed: array<vec4<f32>>;
 
-@compute @workgroup_size(64)
-fn copy(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    let task = params.tasks[group.y];
-    if (gid.x < task.n) {
-        packed[task.packed + gid.x] = v[task.v + gid.x];
-    }
+@compute @workgroup_size(WG) fn copy(me: Invocation) {
+    let task = params.tasks[me.group.y];
+    if (me.id.x < task.n) { packed[task.packed + me.id.x] = v[task.v + me.id.x]; }
 }

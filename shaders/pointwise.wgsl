@@ -44,48 +44,39 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-//@texture
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>; //@texture
 @group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(3) var<uniform> w: array<vec4<f32>, 4096>;
-//@texture
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>; //@texture
 @group(0) @binding(10) var<storage, read_write> out: array<vec4<f32>>;
-//@texture
-@group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>; //@texture
 @group(0) @binding(6) var<uniform> grad_coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> partial: array<vec4<f32>>;
 @group(0) @binding(9) var<storage, read_write> drop: array<f32>;
 
-@compute @workgroup_size(64)
-fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let task = params.tasks[group.z];
-    let row0 = group.y * TC;
-    let q0 = group.x * WG * TQ + lane;
+@compute @workgroup_size(WG) fn forward(me: Invocation) {
+    let task = params.tasks[me.group.z];
+    let row0 = me.group.y * TC;
+    let q0 = me.group.x * WG * TQ + me.lane;
     let pitch = params.x.pitch;
     let last = params.x.quads - 1u;
 
     var acc: array<vec4<f32>, 64>;
     for (var k0 = 0u; k0 < params.ci4; k0 += U) {
         var xs: array<vec4<f32>, 64>;
-        //@unroll
-        for (var u = 0u; u < 4u * U; u++) {
+        for (var u = 0u; u < 4u * U; u++) { //@unroll
             let channel = task.x + min(4u * k0 + u, params.ci - 1u);
             let coef = coefs[channel];
-            //@unroll
-            for (var t = 0u; t < TQ; t++) {
+            for (var t = 0u; t < TQ; t++) { //@unroll
                 xs[u * TQ + t] = view(x[channel * pitch + min(q0 + t * WG, last)], coef);
             }
         }
-        //@unroll
-        for (var v = 0u; v < U; v++) {
+        for (var v = 0u; v < U; v++) { //@unroll
             if (U == 1u || k0 + v < params.ci4) {
-                //@unroll
-                for (var c = 0u; c < TC; c++) {
+                for (var c = 0u; c < TC; c++) { //@unroll
                     let row = w[task.w + min(row0 + c, params.co - 1u) * params.row4 + k0 + v];
-                    //@unroll
-                    for (var t = 0u; t < TQ; t++) {
+                    for (var t = 0u; t < TQ; t++) { //@unroll
                         let s = 4u * v * TQ + t;
                         acc[c * TQ + t] += row.x * xs[s] + row.y * xs[s + TQ] + row.z * xs[s + 2u * TQ] + row.w * xs[s + 3u * TQ];
                     }
@@ -93,17 +84,12 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
             }
         }
     }
-    //@unroll
-    for (var c = 0u; c < TC; c++) {
-        //@unroll
-        for (var t = 0u; t < TQ; t++) {
-            if (row0 + c < params.co && q0 + t * WG <= last) {
-                let at = (task.y + row0 + c) * pitch + q0 + t * WG;
-                if (ADD == 1u) {
-                    acc[c * TQ + t] += out[at];
-                }
-                out[at] = acc[c * TQ + t];
-            }
+    for (var t = 0u; t < TC * TQ; t++) { //@unroll
+        let q = q0 + t % TQ * WG;
+        if (row0 + t / TQ < params.co && q <= last) {
+            let at = (task.y + row0 + t / TQ) * pitch + q;
+            if (ADD == 1u) { acc[t] += out[at]; }
+            out[at] = acc[t];
         }
     }
 }
@@ -111,51 +97,34 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
 // The gradient of output channel `o` of the task at quad q.
 fn load_dy(task: Task, o: u32, q: u32, g: vec4<f32>) -> vec4<f32> {
     var v = dz[(task.dz + o) * params.x.pitch + q];
-    if (DROP == 1u) {
-        v *= drop[task.drop + q / params.x.image];
-    }
-    if (BN == 1u) {
-        return batch_norm_backward(v, y[(task.y + o) * params.x.pitch + q], g);
-    }
+    if (DROP == 1u) { v *= drop[task.drop + q / params.x.image]; }
+    if (BN == 1u) { return batch_norm_backward(v, y[(task.y + o) * params.x.pitch + q], g); }
     return v;
 }
 
-fn load_grad_coef(task: Task, o: u32) -> vec4<f32> {
-    if (BN == 1u) {
-        return grad_coefs[task.y + o];
-    }
-    return vec4<f32>(0.0);
-}
-
 // dx[i, q] = sum_o w[o, i] * dy[o, q]
-@compute @workgroup_size(64)
-fn backward_data(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let task = params.tasks[group.z];
-    let row0 = group.y * TC;
-    let q0 = group.x * WG * TQ + lane;
+@compute @workgroup_size(WG) fn backward_data(me: Invocation) {
+    let task = params.tasks[me.group.z];
+    let row0 = me.group.y * TC;
+    let q0 = me.group.x * WG * TQ + me.lane;
     let pitch = params.x.pitch;
     let last = params.x.quads - 1u;
 
     var acc: array<vec4<f32>, 64>;
     for (var o0 = 0u; o0 < params.co; o0 += U) {
         var dys: array<vec4<f32>, 16>;
-        //@unroll
-        for (var v = 0u; v < U; v++) {
+        for (var v = 0u; v < U; v++) { //@unroll
             let o = min(o0 + v, params.co - 1u);
-            let g = load_grad_coef(task, o);
-            //@unroll
-            for (var t = 0u; t < TQ; t++) {
+            let g = grad_coefficients(task.y + o);
+            for (var t = 0u; t < TQ; t++) { //@unroll
                 dys[v * TQ + t] = load_dy(task, o, min(q0 + t * WG, last), g);
             }
         }
-        //@unroll
-        for (var v = 0u; v < U; v++) {
+        for (var v = 0u; v < U; v++) { //@unroll
             if (U == 1u || o0 + v < params.co) {
-                //@unroll
-                for (var c4 = 0u; c4 < TC / 4u; c4++) {
+                for (var c4 = 0u; c4 < TC / 4u; c4++) { //@unroll
                     let row = w[task.w + (o0 + v) * params.row4 + min(row0 / 4u + c4, params.ci4 - 1u)];
-                    //@unroll
-                    for (var t = 0u; t < TQ; t++) {
+                    for (var t = 0u; t < TQ; t++) { //@unroll
                         let dy = dys[v * TQ + t];
                         acc[4u * c4 * TQ + t] += row.x * dy;
                         acc[(4u * c4 + 1u) * TQ + t] += row.y * dy;
@@ -166,37 +135,24 @@ fn backward_data(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
             }
         }
     }
-    // Every load comes before the first store: where buffers may overlap, a load waits for the stores before it.
+    // Every load comes before the first store (lib/store).
     if (RELU == 1u) {
-        //@unroll
-        for (var c = 0u; c < TC; c++) {
-            let channel = task.x + min(row0 + c, params.ci - 1u);
-            //@unroll
-            for (var t = 0u; t < TQ; t++) {
-                let at = channel * pitch + min(q0 + t * WG, last);
-                acc[c * TQ + t] = view_backward(acc[c * TQ + t], x[at], coefs[channel]);
-            }
+        for (var t = 0u; t < TC * TQ; t++) { //@unroll
+            let channel = task.x + min(row0 + t / TQ, params.ci - 1u);
+            acc[t] = view_backward(acc[t], x[channel * pitch + min(q0 + t % TQ * WG, last)], coefs[channel]);
         }
     }
     if (ADD == 1u) {
         if (task.add == 1u) {
-            //@unroll
-            for (var c = 0u; c < TC; c++) {
-                let channel = task.x + min(row0 + c, params.ci - 1u);
-                //@unroll
-                for (var t = 0u; t < TQ; t++) {
-                    acc[c * TQ + t] += dx[channel * pitch + min(q0 + t * WG, last)];
-                }
+            for (var t = 0u; t < TC * TQ; t++) { //@unroll
+                let channel = task.x + min(row0 + t / TQ, params.ci - 1u);
+                acc[t] += dx[channel * pitch + min(q0 + t % TQ * WG, last)];
             }
         }
     }
-    //@unroll
-    for (var c = 0u; c < TC; c++) {
-        //@unroll
-        for (var t = 0u; t < TQ; t++) {
-            if (row0 + c < params.ci && q0 + t * WG <= last) {
-                dx[(task.x + row0 + c) * pitch + q0 + t * WG] = acc[c * TQ + t];
-            }
+    for (var t = 0u; t < TC * TQ; t++) { //@unroll
+        if (row0 + t / TQ < params.ci && q0 + t % TQ * WG <= last) {
+            dx[(task.x + row0 + t / TQ) * pitch + q0 + t % TQ * WG] = acc[t];
         }
     }
 }
@@ -210,67 +166,58 @@ fn slot(e: u32, lane: u32) -> u32 {
     return e * WG + (lane + e) % WG;
 }
 
-// dw[o, i] = sum_q dy[o, q] * view(x)[i, q]: one partial sum per chunk of the quads;
-// partial: [chunks][T][CO][4 * ci4].
-@compute @workgroup_size(64)
-fn backward_weight(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let task = params.tasks[group.z];
-    let o0 = group.y / params.in_tiles * TO;
-    let i0 = group.y % params.in_tiles * TI;
+// dw[o, i] = sum_q dy[o, q] * view(x)[i, q]: one partial sum per chunk of the quads; partial: [chunks][T][CO][4 * ci4].
+@compute @workgroup_size(WG) fn backward_weight(me: Invocation) {
+    let task = params.tasks[me.group.z];
+    let o0 = me.group.y / params.in_tiles * TO;
+    let i0 = me.group.y % params.in_tiles * TI;
     let last = params.x.quads - 1u;
 
     var g: array<vec4<f32>, 16>;
-    //@unroll
-    for (var a = 0u; a < TO; a++) {
-        g[a] = load_grad_coef(task, min(o0 + a, params.co - 1u));
+    for (var a = 0u; a < TO; a++) { //@unroll
+        g[a] = grad_coefficients(task.y + min(o0 + a, params.co - 1u));
     }
     var coef: array<vec4<f32>, 16>;
-    //@unroll
-    for (var b = 0u; b < TI; b++) {
+    for (var b = 0u; b < TI; b++) { //@unroll
         coef[b] = coefs[task.x + min(i0 + b, params.ci - 1u)];
     }
     var acc: array<f32, 256>;
     for (var round = 0u; round < params.rounds; round++) {
-        let q = (group.x * params.rounds + round) * WG + lane;
+        let q = (me.group.x * params.rounds + round) * WG + me.lane;
         let at = min(q, last);
         // What lies behind a row counts in neither factor, since it may be anything; what lies behind the last quad
         // stands for the last quad, so that one factor is enough.
         let data = in_row(params.x, at % params.x.wq);
         let inside = vec4<bool>(q <= last) & data;
         var xs: array<vec4<f32>, 16>;
-        //@unroll
-        for (var b = 0u; b < TI; b++) {
+        for (var b = 0u; b < TI; b++) { //@unroll
             let channel = task.x + min(i0 + b, params.ci - 1u);
             xs[b] = select(vec4<f32>(0.0), view(x[channel * params.x.pitch + at], coef[b]), data);
         }
-        //@unroll
-        for (var a = 0u; a < TO; a++) {
+        for (var a = 0u; a < TO; a++) { //@unroll
             let dy = select(vec4<f32>(0.0), load_dy(task, min(o0 + a, params.co - 1u), at, g[a]), inside);
-            //@unroll
-            for (var b = 0u; b < TI; b++) {
+            for (var b = 0u; b < TI; b++) { //@unroll
                 acc[a * TI + b] += dot(dy, xs[b]);
             }
         }
     }
     // The tile is summed over the workgroup in parts of at most 64 weights, four neighbours at a time.
-    //@unroll
-    for (var part = 0u; part < PARTS; part++) {
-        //@unroll
-        for (var e = 0u; e < PART / 4u; e++) {
+    for (var part = 0u; part < PARTS; part++) { //@unroll
+        for (var e = 0u; e < PART / 4u; e++) { //@unroll
             let first = part * PART + 4u * e;
-            parts[slot(e, lane)] = vec4<f32>(acc[first], acc[first + 1u], acc[first + 2u], acc[first + 3u]);
+            parts[slot(e, me.lane)] = vec4<f32>(acc[first], acc[first + 1u], acc[first + 2u], acc[first + 3u]);
         }
         workgroupBarrier();
-        let o = o0 + (part * PART + 4u * lane) / TI;
-        let i = i0 + (part * PART + 4u * lane) % TI;
-        if (lane < PART / 4u && o < params.co && i < 4u * params.ci4) {
+        let o = o0 + (part * PART + 4u * me.lane) / TI;
+        let i = i0 + (part * PART + 4u * me.lane) % TI;
+        if (me.lane < PART / 4u && o < params.co && i < 4u * params.ci4) {
             var total = vec4<f32>(0.0);
             for (var other = 0u; other < WG; other++) {
-                total += parts[slot(lane, other)];
+                total += parts[slot(me.lane, other)];
             }
             // The padding of a row of w stays zero.
             let data = vec4<u32>(i) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.ci);
-            let at = group.x * params.elements + group.z * params.per_task + o * 4u * params.ci4 + i;
+            let at = me.group.x * params.elements + me.group.z * params.per_task + o * 4u * params.ci4 + i;
             partial[at / 4u] = select(vec4<f32>(0.0), total, data);
         }
         workgroupBarrier();

@@ -1,4 +1,4 @@
-//@use map, view, grad, task, row, tile
+//@use map, view, grad, task, row, tile, group
 // Max and average pool 3x3, pad 1, stride S, of channel blocks ("tasks") of one tensor.
 //   max: the first maximum in row-major order; padding never wins; its tap (0..9) is kept in `index`,
 //        one byte per output, for the backward pass
@@ -35,22 +35,20 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-//@texture
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>; //@texture
 @group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
-//@texture
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>; //@texture
 @group(0) @binding(9) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> index: array<u32>;
-//@texture
-@group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>; //@texture
 @group(0) @binding(6) var<uniform> grad_coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> drop: array<f32>;
 
 fn load_x(base: u32, n: u32, i: i32, j: i32, coef: vec4<f32>) -> vec4<f32> {
-    let v = view(x[base + nearest(params.x, n, i, j)], coef);
-    return select(vec4<f32>(select(0.0, LOWEST, MAX == 1u)), v, in_map(params.x, i, j));
+    let m = params.x;
+    let outside = vec4<f32>(select(0.0, LOWEST, MAX == 1u));
+    return select(outside, view(x[base + nearest(m, n, i, j)], coef), in_map(m, i, j));
 }
 
 // 1 / (elements under the window) for the outputs of row i, quad j.
@@ -61,34 +59,26 @@ fn share(i: u32, j: u32) -> vec4<f32> {
     return 1.0 / (f32(rows) * vec4<f32>(cols));
 }
 
-@compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    let task = params.tasks[group.z];
-    let coef = coefs[task.channel + group.y];
-    let tile = tile_place(min(gid.x, params.tiles - 1u), params.row_tiles, params.y.wq, 1u);
-    let base = (task.channel + group.y) * params.x.pitch;
+@compute @workgroup_size(WG) fn forward(me: Invocation) {
+    let task = params.tasks[me.group.z];
+    let coef = coefs[task.channel + me.group.y];
+    let tile = tile_place(min(me.id.x, params.tiles - 1u), params.row_tiles, params.y.wq, 1u);
+    let base = (task.channel + me.group.y) * params.x.pitch;
 
     var acc: array<vec4<f32>, MAX_TILE>;
     var tap: array<vec4<u32>, MAX_TILE>;
-    //@unroll
-    for (var o = 0u; o < R; o++) {
+    for (var o = 0u; o < R; o++) { //@unroll
         acc[o] = vec4<f32>(select(0.0, LOWEST, MAX == 1u));
-        tap[o] = vec4<u32>(0u);
     }
-    //@unroll
-    for (var r = 0u; r < ROWS; r++) {
+    for (var r = 0u; r < ROWS; r++) { //@unroll
         var v: array<f32, MAX_ROW>;
-        //@unroll
-        for (var q = 0u; q < QUADS; q++) {
+        for (var q = 0u; q < QUADS; q++) { //@unroll
             put(&v, q, load_x(base, tile.n, i32(tile.i * S + r) - 1, i32(tile.j * S + q) - 1, coef));
         }
-        //@unroll
-        for (var o = 0u; o < R; o++) {
-            //@unroll
-            for (var kh = 0u; kh < 3u; kh++) {
+        for (var o = 0u; o < R; o++) { //@unroll
+            for (var kh = 0u; kh < 3u; kh++) { //@unroll
                 if (o * S + kh == r) {
-                    //@unroll
-                    for (var kw = 0u; kw < 3u; kw++) {
+                    for (var kw = 0u; kw < 3u; kw++) { //@unroll
                         let e = 3u + kw;
                         let c = vec4<f32>(v[e], v[e + S], v[e + 2u * S], v[e + 3u * S]);
                         if (MAX == 1u) {
@@ -102,17 +92,19 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
             }
         }
     }
-    //@unroll
-    for (var o = 0u; o < R; o++) {
-        if (gid.x < params.tiles && in_tile(params.y, tile, o, 0u)) {
-            let at = tile_quad(params.y, tile, o, 0u);
-            let first = (task.y + group.y) * params.y.pitch;
-            if (MAX == 1u) {
-                let t = tap[o];
-                out[first + at] = acc[o];
-                index[(task.index + group.y) * params.y.pitch + at] = t.x | (t.y << 8u) | (t.z << 16u) | (t.w << 24u);
-            } else {
-                out[first + at] = acc[o] * share(tile.i + o, tile.j);
+    if (me.id.x < params.tiles) {
+        let first = (task.y + me.group.y) * params.y.pitch;
+        let taps = (task.index + me.group.y) * params.y.pitch;
+        for (var o = 0u; o < R; o++) { //@unroll
+            if (in_tile(params.y, tile, o, 0u)) {
+                let at = tile_quad(params.y, tile, o, 0u);
+                if (MAX == 1u) {
+                    let t = tap[o];
+                    out[first + at] = acc[o];
+                    index[taps + at] = t.x | (t.y << 8u) | (t.z << 16u) | (t.w << 24u);
+                } else {
+                    out[first + at] = acc[o] * share(tile.i + o, tile.j);
+                }
             }
         }
     }
@@ -123,61 +115,44 @@ fn load_dy(task: Task, channel: u32, n: u32, i: i32, j: i32, g: vec4<f32>) -> ve
     let m = params.y;
     let at = nearest(m, n, i, j);
     var v = dz[(task.channel + channel) * m.pitch + at];
-    if (DROP == 1u) {
-        v *= drop[task.drop + n];
-    }
-    if (BN == 1u) {
-        v = batch_norm_backward(v, y[(task.y + channel) * m.pitch + at], g);
-    }
-    if (MAX == 0u) {
-        v *= share(at % m.image / m.wq, at % m.wq);
-    }
+    if (DROP == 1u) { v *= drop[task.drop + n]; }
+    if (BN == 1u) { v = batch_norm_backward(v, y[(task.y + channel) * m.pitch + at], g); }
+    if (MAX == 0u) { v *= share(near_row(m, i), near_quad(m, j)); }
     return select(vec4<f32>(0.0), v, in_map(m, i, j));
 }
 
 // dx[i, j] = sum over taps (u, v) of dy[(i + 1 - u) / S, (j + 1 - v) / S], where both divide: of an output that chose the
 // tap (max), or divided by its window's size (avg). A tile has R rows, a multiple of S, of S quads of dx, around a quad
 // of dy.
-@compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    let source = params.sources[group.z];
-    let tile = tile_place(min(gid.x, params.tiles - 1u), params.row_tiles, params.y.wq, 1u);
+@compute @workgroup_size(WG) fn backward(me: Invocation) {
+    let source = params.sources[me.group.z];
+    let tile = tile_place(min(me.id.x, params.tiles - 1u), params.row_tiles, params.y.wq, 1u);
 
     // acc[S o + par]: the columns of dx that are par beyond a multiple of S.
     var acc: array<vec4<f32>, MAX_TILE>;
     for (var t = source.first; t < source.first + source.n; t++) {
         let task = params.tasks[t];
-        var g = vec4<f32>(0.0);
-        if (BN == 1u) {
-            g = grad_coefs[task.y + group.y];
-        }
-        //@unroll
-        for (var r = 0u; r < ROWS_BACK; r++) {
+        let g = grad_coefficients(task.y + me.group.y);
+        for (var r = 0u; r < ROWS_BACK; r++) { //@unroll
             var v: array<f32, MAX_ROW>;
             var taps: array<u32, 12>;
-            //@unroll
-            for (var q = 0u; q < 3u; q++) {
+            for (var q = 0u; q < 3u; q++) { //@unroll
                 let i = i32(tile.i / S + r) - i32(S);
                 let j = i32(tile.j + q) - 1;
-                put(&v, q, load_dy(task, group.y, tile.n, i, j, g));
+                put(&v, q, load_dy(task, me.group.y, tile.n, i, j, g));
                 if (MAX == 1u) {
-                    let four = index[(task.index + group.y) * params.y.pitch + nearest(params.y, tile.n, i, j)];
-                    //@unroll
-                    for (var e = 0u; e < 4u; e++) {
+                    let four = index[(task.index + me.group.y) * params.y.pitch + nearest(params.y, tile.n, i, j)];
+                    for (var e = 0u; e < 4u; e++) { //@unroll
                         taps[4u * q + e] = (four >> (8u * e)) & 255u;
                     }
                 }
             }
-            //@unroll
-            for (var o = 0u; o < R; o++) {
-                //@unroll
-                for (var kh = 0u; kh < 3u; kh++) {
+            for (var o = 0u; o < R; o++) { //@unroll
+                for (var kh = 0u; kh < 3u; kh++) { //@unroll
                     // Row o of dx takes row r - S of dy through tap row kh.
                     if (o + 1u + S * S == kh + S * r) {
-                        //@unroll
-                        for (var par = 0u; par < S; par++) {
-                            //@unroll
-                            for (var kw = 0u; kw < 3u; kw++) {
+                        for (var par = 0u; par < S; par++) { //@unroll
+                            for (var kw = 0u; kw < 3u; kw++) { //@unroll
                                 if ((par + 1u + 4u * S - kw) % S == 0u) {
                                     let k = (par + 1u + 4u * S - kw) / S;
                                     var dy = vec4<f32>(v[k], v[k + 1u], v[k + 2u], v[k + 3u]);
@@ -194,9 +169,7 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id
             }
         }
     }
-    if (S == 2u) {
-        interleave(&acc);
-    }
-    let first = (source.channel + group.y) * params.x.pitch;
-    store_tile(first, Place(tile.n, tile.i, S * tile.j), &acc, source.add, gid.x < params.tiles);
+    if (S == 2u) { interleave(&acc); }
+    let first = (source.channel + me.group.y) * params.x.pitch;
+    store_tile(first, Place(tile.n, tile.i, S * tile.j), &acc, source.add, me.id.x < params.tiles);
 }

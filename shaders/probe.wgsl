@@ -1,7 +1,7 @@
 //@use group
 // What arithmetic, loads and copies cost on an adapter when nothing else is in the way.
 //   arithmetic: 12 independent chains of acc = a * acc + b on quads, 8 * rounds links each; out: their sum
-//   copy:       out[q] = x[q], four quads per invocation
+//   copy:       out[q] = x[q], four quads per invocation, `rounds` workgroups in a row of the grid
 //   load:       16 quads of x per invocation, read `rounds` quads apart; out: their sum
 // x: [n_quads], for load a power of two; out: one quad per invocation, for copy [n_quads].
 
@@ -13,60 +13,43 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-//@texture
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>; //@texture
 @group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
 
-@compute @workgroup_size(64)
-fn arithmetic(@builtin(global_invocation_id) gid: vec3<u32>) {
+@compute @workgroup_size(WG) fn arithmetic(me: Invocation) {
     var acc: array<vec4<f32>, 12>;
-    //@unroll
-    for (var i = 0u; i < 12u; i++) {
-        acc[i] = vec4<f32>(f32(gid.x % 64u + i));
+    for (var i = 0u; i < 12u; i++) { //@unroll
+        acc[i] = vec4<f32>(f32(me.id.x % 64u + i));
     }
     for (var round = 0u; round < params.rounds; round++) {
-        //@unroll
-        for (var link = 0u; link < 8u; link++) {
-            //@unroll
-            for (var i = 0u; i < 12u; i++) {
+        for (var link = 0u; link < 8u; link++) { //@unroll
+            for (var i = 0u; i < 12u; i++) { //@unroll
                 acc[i] = acc[i] * params.a + params.b;
             }
         }
     }
     var total = vec4<f32>(0.0);
-    //@unroll
-    for (var i = 0u; i < 12u; i++) {
+    for (var i = 0u; i < 12u; i++) { //@unroll
         total += acc[i];
     }
-    out[gid.x] = total;
+    out[me.id.x] = total;
 }
 
-@compute @workgroup_size(64)
-fn copy(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let q0 = (group.y * groups.x + group.x) * 4u * WG + lane;
+@compute @workgroup_size(WG) fn copy(me: Invocation) {
+    let q0 = (me.group.y * params.rounds + me.group.x) * 4u * WG + me.lane;
     var v: array<vec4<f32>, 4>;
-    //@unroll
-    for (var t = 0u; t < 4u; t++) {
+    for (var t = 0u; t < 4u; t++) { //@unroll
         v[t] = x[min(q0 + t * WG, params.n_quads - 1u)];
     }
-    //@unroll
-    for (var t = 0u; t < 4u; t++) {
-        if (q0 + t * WG < params.n_quads) {
-            out[q0 + t * WG] = v[t];
-        }
+    for (var t = 0u; t < 4u; t++) { //@unroll
+        if (q0 + t * WG < params.n_quads) { out[q0 + t * WG] = v[t]; }
     }
 }
 
-@compute @workgroup_size(64)
-fn load(@builtin(global_invocation_id) gid: vec3<u32>) {
+@compute @workgroup_size(WG) fn load(me: Invocation) {
     var total = vec4<f32>(0.0);
-    //@unroll
-    for (var i = 0u; i < 16u; i++) {
-        total += x[(gid.x + params.rounds * i) & (params.n_quads - 1u)];
+    for (var i = 0u; i < 16u; i++) { //@unroll
+        total += x[(me.id.x + params.rounds * i) & (params.n_quads - 1u)];
     }
-    out[gid.x] = total;
+    out[me.id.x] = total;
 }

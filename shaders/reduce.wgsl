@@ -1,3 +1,4 @@
+//@use group
 // Adds a child's weight gradients to the accumulated one:
 //   grad[dst + e / row * pitch + e % row] += sum over chunks of partial[first + chunk * stride + e]
 // in the order of the chunks. One task per tensor. partial: f32, grad: f32, laid out as v.
@@ -20,15 +21,12 @@ struct Task {
 @group(0) @binding(1) var<storage, read_write> partial: array<f32>;
 @group(0) @binding(2) var<storage, read_write> grad: array<f32>;
 
-@compute @workgroup_size(64)
-fn accumulate(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    let task = params.tasks[group.y];
-    if (gid.x >= task.elements) {
-        return;
-    }
+@compute @workgroup_size(WG) fn accumulate(me: Invocation) {
+    let task = params.tasks[me.group.y];
+    if (me.id.x >= task.elements) { return; }
     var total = 0.0;
     for (var chunk = 0u; chunk < task.chunks; chunk++) {
-        total += partial[task.first + chunk * task.stride + gid.x];
+        total += partial[task.first + chunk * task.stride + me.id.x];
     }
-    grad[task.dst + gid.x / task.row * task.pitch + gid.x % task.row] += total;
+    grad[task.dst + me.id.x / task.row * task.pitch + me.id.x % task.row] += total;
 }

@@ -18,24 +18,18 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> scalars: Scalars;
 @group(0) @binding(5) var<storage, read_write> partial: array<f32>;
 
-@compute @workgroup_size(64)
-fn norm_chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+@compute @workgroup_size(WG) fn norm_chunks(me: Invocation) {
     var total = 0.0;
     for (var round = 0u; round < params.rounds; round++) {
-        let q = (group.x * params.rounds + round) * WG + lane;
-        if (q < params.quads) {
-            total += dot(grad[q], grad[q]);
-        }
+        let q = (me.group.x * params.rounds + round) * WG + me.lane;
+        if (q < params.quads) { total += dot(grad[q], grad[q]); }
     }
-    let sum = workgroup_sum(lane, vec4<f32>(total, 0.0, 0.0, 0.0));
-    if (lane == 0u) {
-        partial[group.x] = sum.x;
-    }
+    let sum = workgroup_sum(me.lane, vec4<f32>(total, 0.0, 0.0, 0.0));
+    if (me.lane == 0u) { partial[me.group.x] = sum.x; }
 }
 
-@compute @workgroup_size(64)
-fn clip(@builtin(local_invocation_index) lane: u32) {
-    if (lane == 0u) {
+@compute @workgroup_size(WG) fn clip(me: Invocation) {
+    if (me.lane == 0u) {
         var all = 0.0;
         for (var chunk = 0u; chunk < params.chunks; chunk++) {
             all += partial[chunk];
@@ -46,12 +40,9 @@ fn clip(@builtin(local_invocation_index) lane: u32) {
     }
 }
 
-@compute @workgroup_size(64)
-fn step(@builtin(global_invocation_id) gid: vec3<u32>) {
-    let q = gid.x;
-    if (q >= params.quads) {
-        return;
-    }
+@compute @workgroup_size(WG) fn step(me: Invocation) {
+    let q = me.id.x;
+    if (q >= params.quads) { return; }
     // A gradient that is no finite number is thrown away, and the host is told by its norm. The bits are
     // looked at because implementations may assume that there is no NaN and no infinity.
     if ((bitcast<u32>(scalars.norm) & 0x7f800000u) == 0x7f800000u) {

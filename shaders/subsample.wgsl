@@ -1,4 +1,4 @@
-//@use map, view, task, store
+//@use map, view, task, store, group
 // Every second row and column, for channel blocks ("tasks") of one tensor: what a 1x1 convolution of stride 2 reads
 // (OFFSETS = 1), or the two half-resolution inputs of FactorizedReduce (OFFSETS = 2).
 //   y[t, c, n, i, j] = view(x)[src(t) + c, n, 2i, 2j],  y[t, C + c, n, i, j] = view(x)[src(t) + c, n, 2i + 1, 2j + 1]
@@ -20,28 +20,23 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-//@texture
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>; //@texture
 @group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
 @group(0) @binding(6) var<storage, read_write> out: array<vec4<f32>>;
-//@texture
-@group(0) @binding(4) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> dy: array<vec4<f32>>; //@texture
 @group(0) @binding(5) var<storage, read_write> dx: array<vec4<f32>>;
 
-@compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    if (gid.x >= params.y.quads) {
-        return;
-    }
-    let source = params.tasks[group.z].channel + group.y;
+@compute @workgroup_size(WG) fn forward(me: Invocation) {
+    if (me.id.x >= params.y.quads) { return; }
+    let source = params.tasks[me.group.z].channel + me.group.y;
     let coef = coefs[source];
-    let p = place(params.y, gid.x);
+    let p = place(params.y, me.id.x);
     let row = source * params.x.pitch + p.n * params.x.image + 2u * p.i * params.x.wq;
     let left = 2u * p.j;
     let right = min(left + 1u, params.x.wq - 1u);
     let a = view(x[row + left], coef);
     let b = view(x[row + right], coef);
-    let first = (group.z * OFFSETS * params.channels + group.y) * params.y.pitch + gid.x;
+    let first = (me.group.z * OFFSETS * params.channels + me.group.y) * params.y.pitch + me.id.x;
     if (OFFSETS == 2u) {
         let c = view(x[row + params.x.wq + left], coef);
         let d = view(x[row + params.x.wq + right], coef);
@@ -50,43 +45,29 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
     out[first] = vec4<f32>(a.x, a.z, b.x, b.z);
 }
 
-@compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    if (gid.x >= params.y.quads) {
-        return;
-    }
-    let source = params.sources[group.z];
-    let coef = coefs[source.channel + group.y];
-    let p = place(params.y, gid.x);
+fn store_back(at: u32, g: vec4<f32>, coef: vec4<f32>, add: u32, is_there: bool) {
+    if (is_there) { store(at, view_backward(g, x[at], coef), add); }
+}
+
+@compute @workgroup_size(WG) fn backward(me: Invocation) {
+    if (me.id.x >= params.y.quads) { return; }
+    let source = params.sources[me.group.z];
+    let coef = coefs[source.channel + me.group.y];
+    let p = place(params.y, me.id.x);
     var even = vec4<f32>(0.0);
     var odd = vec4<f32>(0.0);
     for (var t = source.first; t < source.first + source.n; t++) {
-        let first = (params.tasks[t].channel + group.y) * params.y.pitch + gid.x;
+        let first = (params.tasks[t].channel + me.group.y) * params.y.pitch + me.id.x;
         even += dy[first];
-        if (OFFSETS == 2u) {
-            odd += dy[first + params.channels * params.y.pitch];
-        }
+        if (OFFSETS == 2u) { odd += dy[first + params.channels * params.y.pitch]; }
     }
-    let row = (source.channel + group.y) * params.x.pitch + p.n * params.x.image + 2u * p.i * params.x.wq + 2u * p.j;
+    let row = (source.channel + me.group.y) * params.x.pitch + p.n * params.x.image + 2u * p.i * params.x.wq + 2u * p.j;
     let below = row + params.x.wq;
-    let wide = 2u * p.j + 1u < params.x.wq;
-    store(row, view_backward(vec4<f32>(even.x, 0.0, even.y, 0.0), x[row], coef), source.add);
-    if (wide) {
-        store(row + 1u, view_backward(vec4<f32>(even.z, 0.0, even.w, 0.0), x[row + 1u], coef), source.add);
-    }
-    if (OFFSETS == 2u) {
-        store(below, view_backward(vec4<f32>(0.0, odd.x, 0.0, odd.y), x[below], coef), source.add);
-        if (wide) {
-            store(below + 1u, view_backward(vec4<f32>(0.0, odd.z, 0.0, odd.w), x[below + 1u], coef), source.add);
-        }
-    }
-    if (OFFSETS == 1u) {
-        // Odd rows have no gradient; below the last row of an odd number there is none of the image.
-        if (source.add == 0u && 2u * p.i + 1u < params.x.h) {
-            dx[below] = vec4<f32>(0.0);
-            if (wide) {
-                dx[below + 1u] = vec4<f32>(0.0);
-            }
-        }
-    }
+    let has_right = 2u * p.j + 1u < params.x.wq;
+    store_back(row, vec4<f32>(even.x, 0.0, even.y, 0.0), coef, source.add, true);
+    store_back(row + 1u, vec4<f32>(even.z, 0.0, even.w, 0.0), coef, source.add, has_right);
+    // With one offset odd rows have no gradient; below the last row of an odd number there is none of the image.
+    let has_below = OFFSETS == 2u || (source.add == 0u && 2u * p.i + 1u < params.x.h);
+    store_back(below, vec4<f32>(0.0, odd.x, 0.0, odd.y), coef, source.add, has_below);
+    store_back(below + 1u, vec4<f32>(0.0, odd.z, 0.0, odd.w), coef, source.add, has_below && has_right);
 }

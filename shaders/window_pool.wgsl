@@ -1,4 +1,4 @@
-//@use map, store
+//@use map, store, group
 // Average pool over windows, no padding (auxiliary head).
 //   y[c, n, i, j] = mean of relu(x[c, n]) over rows [lo(i), hi(i)) and columns [lo(j), hi(j))
 // WINDOW > 0: lo(i) = i S, hi(i) = lo + WINDOW; WINDOW = 0: adaptive, lo = floor(i H / OH), hi = ceil((i + 1) H / OH).
@@ -15,32 +15,24 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-//@texture
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>; //@texture
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>;
-//@texture
-@group(0) @binding(3) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> dy: array<vec4<f32>>; //@texture
 @group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>;
 
 // The window of output `o`: (first, one past last).
 fn window(o: u32, size: u32, outputs: u32) -> vec2<u32> {
-    if (WINDOW > 0u) {
-        return vec2<u32>(o * S, o * S + WINDOW);
-    }
+    if (WINDOW > 0u) { return vec2<u32>(o * S, o * S + WINDOW); }
     return vec2<u32>(o * size / outputs, ((o + 1u) * size + outputs - 1u) / outputs);
 }
 
-@compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    if (gid.x >= params.y.quads) {
-        return;
-    }
-    let p = place(params.y, gid.x);
-    let base = group.y * params.x.pitch + p.n * params.x.image;
+@compute @workgroup_size(WG) fn forward(me: Invocation) {
+    if (me.id.x >= params.y.quads) { return; }
+    let p = place(params.y, me.id.x);
+    let base = me.group.y * params.x.pitch + p.n * params.x.image;
     let rows = window(p.i, params.x.h, params.y.h);
     var mean = vec4<f32>(0.0);
-    //@unroll
-    for (var e = 0u; e < 4u; e++) {
+    for (var e = 0u; e < 4u; e++) { //@unroll
         let col = 4u * p.j + e;
         if (col < params.y.w) {
             let cols = window(col, params.x.w, params.y.w);
@@ -53,17 +45,14 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id)
             mean[e] = total / f32((rows.y - rows.x) * (cols.y - cols.x));
         }
     }
-    out[group.y * params.y.pitch + gid.x] = mean;
+    out[me.group.y * params.y.pitch + me.id.x] = mean;
 }
 
-@compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    if (gid.x >= params.x.quads) {
-        return;
-    }
-    let p = place(params.x, gid.x);
+@compute @workgroup_size(WG) fn backward(me: Invocation) {
+    if (me.id.x >= params.x.quads) { return; }
+    let p = place(params.x, me.id.x);
     let col = columns(p.j);
-    let base = group.y * params.y.pitch + p.n * params.y.image;
+    let base = me.group.y * params.y.pitch + p.n * params.y.image;
     var g = vec4<f32>(0.0);
     for (var oi = 0u; oi < params.y.h; oi++) {
         let rows = window(oi, params.x.h, params.y.h);
@@ -76,6 +65,6 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(workgroup_id
             }
         }
     }
-    let at = group.y * params.x.pitch + gid.x;
+    let at = me.group.y * params.x.pitch + me.id.x;
     store(at, select(vec4<f32>(0.0), g, x[at] > vec4<f32>(0.0)), params.add);
 }

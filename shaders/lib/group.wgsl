@@ -2,6 +2,12 @@
 
 const WG: u32 = 64u;
 
+struct Invocation {
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+}
+
 var<workgroup> sums: array<vec4<f32>, WG>;
 
 // The sum of `v` over the workgroup, in the order of its invocations. Only invocation 0 has it.

@@ -35,9 +35,7 @@ fn columns(j: u32) -> vec4<u32> {
 
 // Which elements of quad `j` of a row hold data.
 fn in_row(m: Map, j: u32) -> vec4<bool> {
-    if (RAGGED == 0u) {
-        return vec4<bool>(true);
-    }
+    if (RAGGED == 0u) { return vec4<bool>(true); }
     return columns(j) < vec4<u32>(m.w);
 }
 
@@ -46,15 +44,22 @@ fn in_map(m: Map, i: i32, j: i32) -> vec4<bool> {
     return vec4<bool>(i >= 0 && i < i32(m.h) && j >= 0 && j < i32(m.wq)) & in_row(m, u32(j));
 }
 
+// Row `i` and quad `j` of a row, or the nearest ones in the map.
+fn near_row(m: Map, i: i32) -> u32 {
+    return u32(clamp(i, 0, i32(m.h) - 1));
+}
+
+fn near_quad(m: Map, j: i32) -> u32 {
+    return u32(clamp(j, 0, i32(m.wq) - 1));
+}
+
 // The flat quad of row `i` and quad `j` of image `n`, or the nearest one in the image.
 fn nearest(m: Map, n: u32, i: i32, j: i32) -> u32 {
-    return n * m.image + u32(clamp(i, 0, i32(m.h) - 1)) * m.wq + u32(clamp(j, 0, i32(m.wq) - 1));
+    return n * m.image + near_row(m, i) * m.wq + near_quad(m, j);
 }
 
 // `v` with the padding of flat quad `q` set to zero.
 fn data_only(m: Map, q: u32, v: vec4<f32>) -> vec4<f32> {
-    if (RAGGED == 0u) {
-        return v;
-    }
+    if (RAGGED == 0u) { return v; }
     return select(vec4<f32>(0.0), v, in_row(m, q % m.wq));
 }

@@ -10,20 +10,24 @@ fn tile_place(t: u32, row_tiles: u32, col_tiles: u32, quads: u32) -> Place {
     return Place(t / (row_tiles * col_tiles), t / col_tiles % row_tiles * R, t % col_tiles * quads);
 }
 
-// The flat quad `u` of row `o` of the tile at `p`, or the nearest one in the image.
+// The flat quad `u` of row `o` of the tile at `p`.
 fn tile_quad(m: Map, p: Place, o: u32, u: u32) -> u32 {
+    return p.n * m.image + (p.i + o) * m.wq + p.j + u;
+}
+
+// The same, or the nearest one in the image.
+fn tile_near(m: Map, p: Place, o: u32, u: u32) -> u32 {
     return p.n * m.image + min(p.i + o, m.h - 1u) * m.wq + min(p.j + u, m.wq - 1u);
 }
 
-// Whether quad `u` of row `o` of the tile at `p` is in the image.
+// Whether that quad is in the image.
 fn in_tile(m: Map, p: Place, o: u32, u: u32) -> bool {
     return p.i + o < m.h && p.j + u < m.wq;
 }
 
 // The rows of a tile whose even columns are in acc[2 o] and odd columns in acc[2 o + 1]: columns 0 to 3, and 4 to 7.
 fn interleave(acc: ptr<function, array<vec4<f32>, MAX_TILE>>) {
-    //@unroll
-    for (var o = 0u; o < R; o++) {
+    for (var o = 0u; o < R; o++) { //@unroll
         let even = (*acc)[2u * o];
         let odd = (*acc)[2u * o + 1u];
         (*acc)[2u * o] = vec4<f32>(even.x, odd.x, even.y, odd.y);
@@ -32,18 +36,17 @@ fn interleave(acc: ptr<function, array<vec4<f32>, MAX_TILE>>) {
 }
 
 // Writes the tile of dx at `p`, or adds to it. `first` is the first quad of the channel. Every load comes before the
-// first store: where buffers may overlap, a load waits for the stores before it.
+// first store (lib/store).
 fn store_tile(first: u32, p: Place, acc: ptr<function, array<vec4<f32>, MAX_TILE>>, add: u32, has_work: bool) {
+    let m = params.x;
     if (add == 1u) {
-        //@unroll
-        for (var t = 0u; t < R * XQ; t++) {
-            (*acc)[t] += dx[first + tile_quad(params.x, p, t / XQ, t % XQ)];
+        for (var t = 0u; t < R * XQ; t++) { //@unroll
+            (*acc)[t] += dx[first + tile_near(m, p, t / XQ, t % XQ)];
         }
     }
-    //@unroll
-    for (var t = 0u; t < R * XQ; t++) {
-        if (has_work && in_tile(params.x, p, t / XQ, t % XQ)) {
-            dx[first + tile_quad(params.x, p, t / XQ, t % XQ)] = (*acc)[t];
+    if (has_work) {
+        for (var t = 0u; t < R * XQ; t++) { //@unroll
+            if (in_tile(m, p, t / XQ, t % XQ)) { dx[first + tile_quad(m, p, t / XQ, t % XQ)] = (*acc)[t]; }
         }
     }
 }

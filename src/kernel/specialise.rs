@@ -1,7 +1,7 @@
 //! WGSL with `override`s → WGSL with these values as constants, and with marked loops written out.
 //!
 //! Drivers do not reliably unroll loops over register arrays, and a register array that is indexed by a loop
-//! variable is kept in memory. A line `//@unroll` above a plain `for (var i = 0u; i < N; i++)` writes the loop out
+//! variable is kept in memory. A mark `//@unroll` behind a plain `for (var i = 0u; i < N; i++) {` writes the loop out
 //! with `const i`. An `if` whose condition is then constant is replaced by the branch that runs, and a `let` whose
 //! value is constant becomes a `const`. The mark is a comment to every other reader: without this step the text is
 //! valid WGSL with the same meaning. Nothing else is rewritten, and there is no other templating.
@@ -15,7 +15,7 @@ type Env = BTreeMap<String, i64>;
 ///
 /// Errors: a message that names the construct that does not have the expected form.
 pub fn specialise(text: &str, entry: &str, overrides: &[(&str, u32)]) -> Result<String, String> {
-    let text = only(&without_comments(text), entry)?;
+    let text = only(&without_comments(text)?, entry)?;
     let mut env = Env::new();
     let mut fixed = String::with_capacity(text.len());
     for line in text.lines() {
@@ -70,17 +70,19 @@ fn only(text: &str, entry: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// The functions of `text`, each as (first byte, name, text from its attributes to its last brace).
+/// The functions of `text`, each as (first byte, name, text from its attributes to its last brace). A function starts
+/// a line.
 fn functions(text: &str) -> Result<Vec<(usize, &str, &str)>, String> {
     let mut found = Vec::new();
-    let mut end = 0;
-    while let Some(at) = text[end..].find("\nfn ").map(|at| end + at + 1) {
-        // Attributes of an entry point are in the line before.
-        let start = text[end..at].rfind("@compute").map_or(at, |i| end + i);
-        let name = text[at + 3..].split('(').next().unwrap_or_default();
-        let open = at + text[at..].find('{').ok_or("a function without a body")?;
-        end = open + matching(&text[open..])? + 1;
-        found.push((start, name, &text[start..end]));
+    let (mut start, mut end) = (0, 0);
+    for line in text.split_inclusive('\n') {
+        if start >= end && (line.starts_with("fn ") || line.starts_with("@compute")) {
+            let open = start + text[start..].find('{').ok_or("a function without a body")?;
+            end = open + matching(&text[open..])? + 1;
+            let name = text[start..open].split("fn ").nth(1).and_then(|rest| rest.split('(').next());
+            found.push((start, name.ok_or("a function without a name")?, &text[start..end]));
+        }
+        start += line.len();
     }
     Ok(found)
 }
@@ -94,11 +96,11 @@ fn calls(body: &str, name: &str) -> bool {
 
 /// Names of the variables marked `//@texture`: activations that a kernel reads and does not write.
 pub fn texture_names(text: &str) -> Vec<String> {
-    let name = |(marked, line): (&str, &str)| {
-        let name = line.split("var<storage, read_write> ").nth(1)?.split(':').next()?;
-        (marked == "//@texture").then(|| name.to_owned())
+    let name = |line: &str| {
+        let declaration = line.strip_suffix(" //@texture")?;
+        Some(declaration.split("var<storage, read_write> ").nth(1)?.split(':').next()?.to_owned())
     };
-    text.lines().zip(text.lines().skip(1)).filter_map(name).collect()
+    text.lines().filter_map(name).collect()
 }
 
 /// Texels per row of the textures that replace buffers.
@@ -160,13 +162,25 @@ fn reads_as_calls(text: &str, name: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// `text` without comments other than directives. A brace or an `if` in a comment is none.
-fn without_comments(text: &str) -> String {
-    let code = |line: &str| match line.find("//") {
-        Some(at) if !line[at..].starts_with("//@") => format!("{}\n", line[..at].trim_end()),
-        _ => format!("{line}\n"),
-    };
-    text.lines().map(code).collect()
+/// `text` without comments other than marks. A brace or an `if` in a comment is none.
+fn without_comments(text: &str) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines() {
+        let (code, comment) = line.split_at(line.find("//").unwrap_or(line.len()));
+        out.push_str(code.trim_end());
+        match comment.trim_end() {
+            mark @ ("//@texture" | "//@unroll") => {
+                out.push(' ');
+                out.push_str(mark);
+            }
+            other if other.starts_with("//@") && !other.starts_with("//@use ") => {
+                return Err(format!("unknown mark {other:?}"));
+            }
+            _ => {}
+        }
+        out.push('\n');
+    }
+    Ok(out)
 }
 
 /// Writes out the marked loops of `text`, folds every `if` whose condition is constant, and makes a constant of every
@@ -175,22 +189,21 @@ fn expand(text: &str, env: &Env, out: &mut String) -> Result<(), String> {
     let mut env = env.clone();
     let mut rest = text;
     loop {
-        let Some(at) = next(rest) else {
+        let Some((at, what)) = next(rest) else {
             out.push_str(rest);
             return Ok(());
         };
         out.push_str(&rest[..at]);
         rest = &rest[at..];
-        let length = if rest.starts_with("//@") {
-            directive(rest, &env, out)?
-        } else if rest.starts_with('{') {
-            let end = matching(rest)?;
-            block(&rest[1..end], &env, out)?;
-            end + 1
-        } else if rest.starts_with("if") {
-            fold(rest, &env, out)?
-        } else {
-            declaration(rest, &mut env, out)?
+        let length = match what {
+            "{" => {
+                let end = matching(rest)?;
+                block(&rest[1..end], &env, out)?;
+                end + 1
+            }
+            "for" => loop_of(rest, &env, out)?,
+            "if" => fold(rest, &env, out)?,
+            _ => declaration(rest, &mut env, out)?,
         };
         rest = &rest[length..];
     }
@@ -204,28 +217,26 @@ fn block(body: &str, env: &Env, out: &mut String) -> Result<(), String> {
     Ok(())
 }
 
-/// The directive at the start of `text`, with the loop that it marks. The result is their length.
-fn directive(text: &str, env: &Env, out: &mut String) -> Result<usize, String> {
-    let (line, _) = text.split_once('\n').ok_or("a directive at the end of the file")?;
-    if line.starts_with("//@texture") {
-        // For `with_textures`, which reads what this writes.
-        out.push_str("//@texture\n");
-        return Ok(line.len() + 1);
-    }
-    if line.starts_with("//@use ") {
-        return Ok(line.len() + 1);
-    }
-    if line.trim() != "//@unroll" {
-        return Err(format!("unknown directive {line:?}"));
-    }
-    let open = text.find('{').ok_or("a directive without a block")?;
+/// The loop at the start of `text`, written out if it is marked. The result is the length.
+fn loop_of(text: &str, env: &Env, out: &mut String) -> Result<usize, String> {
+    let open = text.find('{').ok_or("a loop without a block")?;
     let close = open + matching(&text[open..])?;
-    let (name, bound) = loop_head(text[line.len()..open].trim())?;
+    let body = &text[open + 1..close];
+    let Some(body) = body.strip_prefix(" //@unroll\n") else {
+        let head = &text[..open];
+        out.push_str(head);
+        // The loop's variable hides a constant of its name.
+        let mut env = env.clone();
+        head.split("var ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|name| env.remove(name));
+        block(body, &env, out)?;
+        return Ok(close + 1);
+    };
+    let (name, bound) = loop_head(text[..open].trim())?;
     for i in 0..evaluate(bound, env)? {
         let mut env = env.clone();
         env.insert(name.to_owned(), i);
         out.push_str(&format!("{{ const {name}: u32 = {i}u;"));
-        expand(&text[open + 1..close], &env, out)?;
+        expand(body, &env, out)?;
         out.push('}');
     }
     Ok(close + 1)
@@ -287,25 +298,20 @@ fn fold(text: &str, env: &Env, out: &mut String) -> Result<usize, String> {
     Ok(before + length)
 }
 
-/// Where the first directive, block, condition or declaration of `text` begins.
-fn next(text: &str) -> Option<usize> {
+/// The first block, loop, condition or declaration of `text`: where it begins, and how.
+fn next(text: &str) -> Option<(usize, &'static str)> {
     let mut before = ' ';
     for (at, c) in text.char_indices() {
         let rest = &text[at..];
-        let word = |word: &str| {
-            let after = rest.strip_prefix(word).map(|rest| rest.chars().next());
+        let is_word = |word: &&&str| {
+            let after = rest.strip_prefix(**word).map(|rest| rest.chars().next());
             !is_name(before) && after.is_some_and(|c| !c.is_some_and(is_name))
         };
-        let found = match c {
-            '{' => true,
-            '/' => rest.starts_with("//@"),
-            'i' => word("if"),
-            'l' => word("let"),
-            'v' => word("var"),
-            _ => false,
-        };
-        if found {
-            return Some(at);
+        if c == '{' {
+            return Some((at, "{"));
+        }
+        if let Some(word) = ["for", "if", "let", "var"].iter().find(is_word) {
+            return Some((at, word));
         }
         before = c;
     }

@@ -25,7 +25,7 @@ pub fn copy(x: Array, out: Array) -> Dispatch {
     let across = groups.min(32_768);
     let grid = [across, groups.div_ceil(across), 1];
     let bindings = vec![("x", x.range()), ("out", out.range())];
-    dispatch("probe", "copy", vec![], bindings, params(x, 0, 0.0, 0.0), grid)
+    dispatch("probe", "copy", vec![], bindings, params(x, across, 0.0, 0.0), grid)
 }
 
 /// `groups` workgroups whose invocations load 16 quads of x each, at distances of `apart` quads. The number of

@@ -225,7 +225,7 @@ fn no_loop_is_forgotten() {
         ("fill", 0),
         ("global_pool", 1),
         ("lane", 0),
-        ("linear", 6),
+        ("linear", 5),
         ("mix", 3),
         ("node", 0),
         ("pack", 0),

@@ -179,7 +179,7 @@ fn constant_conditions_are_folded() {
                 if (A == 1u && B > 1u) { x = 10u; } else { x = 20u; }\n\
                 if (A == 2u) { x = 30u; } else if (x == 3u) { x = 40u; } else if (B == 2u) { x = 50u; } else { x = 60u; }\n\
                 if (x > 1u) { if (B == 3u) { x = 70u; } x = 80u; } else { x = 90u; }\n\
-                //@unroll\nfor (var i = 0u; i < 2u; i++) { if (i == A) { x = 100u + i; } if (x < i) { return; } }\n}\n";
+                for (var i = 0u; i < 2u; i++) { //@unroll\nif (i == A) { x = 100u + i; } if (x < i) { return; } }\n}\n";
     let with = |a: u32, b: u32| specialise(text, "f", &[("A", a), ("B", b)]).unwrap();
     let numbers =
         |text: &str| -> Vec<u32> { (10..200).filter(|n| text.contains(&format!("x = {n}u"))).collect() };
