@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 
 use super::evidence::Seen;
+use super::moments::Moments;
 use crate::space::{Alpha, Prior, Space};
 
 /// Ridges that are tried.
@@ -38,11 +39,14 @@ pub fn best(space: &dyn Space, seen: &[Seen], max_skips: Option<usize>) -> Optio
         let mut half = Moments::zero(features.n);
         let of_half = |seen: &&Seen| seen.step % 2 == parity;
         let children: Vec<&Seen> = seen.iter().filter(of_half).filter(|s| space.contains(&s.alpha)).collect();
-        children.chunk_by(|a, b| a.step == b.step).for_each(|step| half.add(&features, step));
+        for step in children.chunk_by(|a, b| a.step == b.step) {
+            let step = step.iter().map(|child| (features.of_child(&child.alpha), child.score));
+            half.add(&step.collect::<Vec<_>>());
+        }
         half
     });
     let all = halves[0].plus(&halves[1]);
-    if all.gram.iter().enumerate().all(|(i, row)| row[i] < 1e-9) {
+    if !all.any_varied() {
         return None;
     }
     let unexplained = |ridge: f64| -> f64 {
@@ -145,55 +149,7 @@ impl Features {
     }
 }
 
-/// Sums over children of products of features x and scores y. The mean over the step is subtracted from both.
-struct Moments {
-    /// Σ x xᵀ.
-    gram: Vec<Vec<f64>>,
-    /// Σ x y.
-    moment: Vec<f64>,
-    /// Σ y².
-    square: f64,
-    n_children: usize,
-}
-
 impl Moments {
-    fn zero(n: usize) -> Self {
-        Self { gram: vec![vec![0.0; n]; n], moment: vec![0.0; n], square: 0.0, n_children: 0 }
-    }
-
-    /// Adds the children of one step.
-    fn add(&mut self, features: &Features, step: &[&Seen]) {
-        if step.len() < 2 {
-            return;
-        }
-        self.n_children += step.len();
-        let k = step.len() as f64;
-        let mean = step.iter().map(|child| child.score).sum::<f64>() / k;
-        let mut total = BTreeMap::new();
-        for child in step {
-            let (own, y) = (features.of_child(&child.alpha), child.score - mean);
-            self.square += y * y;
-            for &i in &own {
-                *total.entry(i).or_insert(0.0) += 1.0;
-                self.moment[i] += y;
-                own.iter().for_each(|&j| self.gram[i][j] += 1.0);
-            }
-        }
-        for (&i, a) in &total {
-            total.iter().for_each(|(&j, b)| self.gram[i][j] -= a * b / k);
-        }
-    }
-
-    fn plus(&self, other: &Self) -> Self {
-        let sum = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a + b).collect();
-        Self {
-            gram: self.gram.iter().zip(&other.gram).map(|(a, b)| sum(a, b)).collect(),
-            moment: sum(&self.moment, &other.moment),
-            square: self.square + other.square,
-            n_children: self.n_children + other.n_children,
-        }
-    }
-
     /// Σ y (x·β) and Σ (x·β)².
     fn predicted(&self, beta: &[f64]) -> [f64; 2] {
         let dot = |a: &[f64]| a.iter().zip(beta).map(|(a, b)| a * b).sum::<f64>();

@@ -5,6 +5,7 @@
 //! little but the best child's. The model is additive: an effect that only two choices together have is noise for it. A
 //! ridge of one observation without an effect keeps rarely seen choices near 0.
 
+use super::moments::Moments;
 use crate::space::Alpha;
 
 /// A child of one step.
@@ -71,7 +72,13 @@ impl Evidence {
             effects.push(own.clone().map(effect).collect());
             i += n;
         }
-        Some(Self { effects, n_children: all.n_children, noise: all.noise(&solution), agreement, covariance })
+        Some(Self {
+            effects,
+            n_children: all.moments.n_children,
+            noise: all.noise(&solution),
+            agreement,
+            covariance,
+        })
     }
 
     /// The sum of the effects of an architecture's choices, and its standard error, in nats per image. The mean over
@@ -91,84 +98,40 @@ impl Evidence {
     }
 }
 
-/// The normal equations of the additive model.
+/// The normal equations of the additive model: a feature for each choice of each slot.
 struct Regression {
-    /// Xᵀ X of the features, with their means by step subtracted.
-    gram: Vec<Vec<f64>>,
-    /// Xᵀ y.
-    moment: Vec<f64>,
-    /// yᵀ y.
-    square: f64,
+    moments: Moments,
     counts: Vec<usize>,
-    n_children: usize,
-    n_steps: usize,
     n_slots: usize,
 }
 
 impl Regression {
     fn of<'a>(n_choices: &[usize], seen: impl Iterator<Item = &'a Seen>) -> Self {
-        let n: usize = n_choices.iter().sum();
-        let starts: Vec<usize> = n_choices
-            .iter()
-            .scan(0, |at, n| {
-                let start = *at;
-                *at += n;
-                Some(start)
-            })
-            .collect();
-        let mut r = Self {
-            gram: vec![vec![0.0; n]; n],
-            moment: vec![0.0; n],
-            square: 0.0,
-            counts: vec![0; n],
-            n_children: 0,
-            n_steps: 0,
-            n_slots: n_choices.len(),
-        };
+        let starts: Vec<usize> = (0..n_choices.len()).map(|slot| n_choices[..slot].iter().sum()).collect();
+        let n = n_choices.iter().sum();
+        let mut r = Self { moments: Moments::zero(n), counts: vec![0; n], n_slots: n_choices.len() };
         let seen: Vec<&Seen> = seen.filter(|s| s.alpha.0.len() == starts.len()).collect();
         for step in seen.chunk_by(|a, b| a.step == b.step).filter(|step| step.len() > 1) {
-            r.add(&starts, step);
+            let features = |s: &&Seen| -> (Vec<usize>, f64) {
+                let of_slot = |(start, choice): (&usize, &u16)| start + usize::from(*choice);
+                (starts.iter().zip(&s.alpha.0).map(of_slot).collect(), s.score)
+            };
+            let step: Vec<_> = step.iter().map(features).collect();
+            step.iter().flat_map(|(own, _)| own).for_each(|&i| r.counts[i] += 1);
+            r.moments.add(&step);
         }
         r
     }
 
-    /// Adds the children of one step.
-    fn add(&mut self, starts: &[usize], step: &[&Seen]) {
-        let k = step.len() as f64;
-        let mean = step.iter().map(|s| s.score).sum::<f64>() / k;
-        let features = |s: &Seen| -> Vec<usize> {
-            starts.iter().zip(&s.alpha.0).map(|(start, choice)| start + usize::from(*choice)).collect()
-        };
-        // Number of times that each feature occurs. Its mean is this number over K.
-        let mut times = std::collections::BTreeMap::new();
-        for child in step {
-            let y = child.score - mean;
-            self.square += y * y;
-            let own = features(child);
-            for &i in &own {
-                *times.entry(i).or_insert(0.0) += 1.0;
-                self.counts[i] += 1;
-                self.moment[i] += y;
-                own.iter().for_each(|&j| self.gram[i][j] += 1.0);
-            }
-        }
-        for (&i, a) in &times {
-            times.iter().for_each(|(&j, b)| self.gram[i][j] -= a * b / k);
-        }
-        self.n_children += step.len();
-        self.n_steps += 1;
-    }
-
     /// Coefficients and their covariance.
     fn solve(&self) -> Option<(Vec<f64>, Vec<Vec<f64>>)> {
-        let varied = self.gram.iter().enumerate().any(|(i, row)| row[i] > 1e-9);
-        if !varied {
+        if !self.moments.any_varied() {
             return None;
         }
-        let mut ridged = self.gram.clone();
+        let mut ridged = self.moments.gram.clone();
         ridged.iter_mut().enumerate().for_each(|(i, row)| row[i] += 1.0);
         let mut inverse = inverse(ridged);
-        let times = |row: &Vec<f64>| row.iter().zip(&self.moment).map(|(a, b)| a * b).sum::<f64>();
+        let times = |row: &Vec<f64>| row.iter().zip(&self.moments.moment).map(|(a, b)| a * b).sum::<f64>();
         let solution: Vec<f64> = inverse.iter().map(times).collect();
         let variance = self.noise(&solution).powi(2);
         inverse.iter_mut().flatten().for_each(|x| *x *= variance);
@@ -177,11 +140,11 @@ impl Regression {
 
     /// Standard deviation of the residuals.
     fn noise(&self, solution: &[f64]) -> f64 {
-        let explained: f64 = solution.iter().zip(&self.moment).map(|(b, m)| b * m).sum();
-        let free = self.gram.iter().enumerate().filter(|(i, row)| row[*i] > 1e-9).count();
+        let explained: f64 = solution.iter().zip(&self.moments.moment).map(|(b, m)| b * m).sum();
+        let free = (0..solution.len()).filter(|&i| self.moments.is_varied(i)).count();
         let free = free.saturating_sub(self.n_slots);
-        let degrees = self.n_children.saturating_sub(self.n_steps + free).max(1);
-        ((self.square - explained).max(0.0) / degrees as f64).sqrt()
+        let degrees = self.moments.n_children.saturating_sub(self.moments.n_steps + free).max(1);
+        ((self.moments.square - explained).max(0.0) / degrees as f64).sqrt()
     }
 }
 

@@ -13,6 +13,7 @@ pub mod evaluator;
 pub mod evidence;
 pub mod importance;
 mod job;
+mod moments;
 pub mod prior_update;
 pub mod random;
 mod record;
