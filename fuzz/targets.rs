@@ -9,7 +9,7 @@ use std::path::Path;
 use parsec_nas::cli::table::Table;
 use parsec_nas::config::{CompareConfig, Config, TrainConfig};
 use parsec_nas::data::{self, CIFAR10, CIFAR100};
-use parsec_nas::files::tensors;
+use parsec_nas::files::{self, tensors};
 use parsec_nas::run::{Manifest, checkpoint, metrics};
 use parsec_nas::space::{Chain, Genotype, read_genotype, remark, space_of, text_of};
 use parsec_nas::{Result, report};
@@ -28,6 +28,8 @@ pub const TARGETS: &[Target] = &[
     ("train_config", train_config),
     ("compare", compare),
     ("safetensors", safetensors),
+    ("pickle", pickle),
+    ("torch", torch),
     ("checkpoint", checkpoint),
     ("manifest", manifest),
     ("metrics", metrics_lines),
@@ -51,6 +53,18 @@ fn write(scratch: &Path, name: &str, bytes: &[u8]) -> std::path::PathBuf {
     let path = scratch.join(name);
     fs::write(&path, bytes).unwrap();
     path
+}
+
+/// A pickle.
+pub fn pickle(bytes: &[u8], _: &Path) {
+    named(files::pickle::parse(bytes, Path::new(NAME)));
+}
+
+/// A file of `torch.save`.
+pub fn torch(bytes: &[u8], _: &Path) {
+    for (name, tensor) in named(files::torch::parse(bytes, Path::new(NAME))).into_iter().flatten() {
+        assert_eq!(tensor.shape.iter().product::<usize>(), tensor.data.len(), "{name}");
+    }
 }
 
 /// A file of CIFAR-10.

@@ -11,7 +11,7 @@ use super::{Stem, Ui};
 use crate::data::{self, Dataset, LoadOptions, Normalisation};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::files::tensors;
+use crate::files::weights;
 use crate::report;
 use crate::runner::open::Wanted;
 use crate::train::{Detail, Evaluation, Speed, Trained};
@@ -144,7 +144,7 @@ fn subject(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
     }
     let run = TrainingRun::open(path)?;
     let (tensors, weights, step) = match &args.weights {
-        Some(file) => (tensors::read(file)?.0, file.clone(), None),
+        Some(file) => (weights::read(file)?, file.clone(), None),
         None => {
             let (tensors, path, step) = run.weights(ui)?;
             (tensors, path, Some(step))

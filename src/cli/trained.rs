@@ -8,7 +8,8 @@ use super::space_args::elsewhere;
 use crate::config::{Resolved, TrainConfig};
 use crate::data::{Dataset, Identity, Normalisation};
 use crate::error::{Error, Result};
-use crate::files::tensors::{self, Tensors};
+use crate::files::tensors::Tensors;
+use crate::files::weights;
 use crate::gpu::Gpu;
 use crate::graph::Lowering;
 use crate::ops::Tuning;
@@ -153,7 +154,7 @@ impl Elsewhere<'_> {
     /// Opens the network, its data and its normalisation.
     pub fn open(&self, ui: &Ui) -> Result<(Trained, Arc<Dataset>, Normalisation)> {
         let (space, alpha) = elsewhere(self.genotype, &self.settings, ui)?;
-        let (tensors, _) = tensors::read(self.weights)?;
+        let tensors = weights::read(self.weights)?;
         let Opened { dataset, normalisation, mut gpu } = open::open(&self.wanted, &ui.events())?;
         let images = [dataset.test.channels, dataset.test.height, dataset.test.width];
         let spec = spec(space, self.channels, images, dataset.class_names.len());

@@ -181,7 +181,7 @@ settings! {
     /// Execution
     Execution {
         /// Start from the shared weights of another run of the same network, or of an exported file
-        weights_from: Option<PathBuf> => Kind::NonEmpty("a run folder or a safetensors file"), "RUN|FILE";
+        weights_from: Option<PathBuf> => Kind::NonEmpty("a run folder, a safetensors or a PyTorch file"), "RUN|FILE";
         /// Run each batch in parts of M examples, for cards too small for the batch. M divides the batch. Batch norm's
         /// statistics are then those of each part, so results are not those of the whole batch
         micro_batch: Option<usize> => Kind::Int(1, 32_768), "M";
@@ -198,8 +198,9 @@ settings! {
     Architecture {
         /// The architecture: a run that has one, a file with one, its text, or the name of a published one
         genotype: String => Kind::NonEmpty("a genotype, a file with one, or a run"), "G|RUN";
-        /// Start from these weights, named as in the reference; running statistics too where they are there
-        weights: Option<PathBuf> => Kind::NonEmpty("a safetensors file"), "FILE.safetensors";
+        /// Start from these weights, named as in the PyTorch modules; running statistics too if the file has them. For another
+        /// number of classes the classifier begins anew
+        weights: Option<PathBuf> => Kind::NonEmpty("a safetensors or PyTorch file"), "FILE";
         /// The first layers: one convolution at full size, or three of stride 2
         stem: Stem = "cifar" => Kind::Word(Stem::WORDS), "cifar|imagenet";
     }

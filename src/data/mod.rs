@@ -24,7 +24,7 @@ use crate::error::Result;
 
 pub use augment::{Augment, Normalisation};
 pub use batch::{Batch, BatchSource, Part, Split, eval_batches, first_mixed_batches, mixed_batches, split};
-pub use cifar::{CIFAR10, CIFAR100, CifarKind, parse_cifar};
+pub use cifar::{CIFAR10, CIFAR100, CifarKind, parse_cifar, parse_python_cifar};
 pub use folder::{DEFAULT_SIZE, read_scaled};
 pub use idx::{parse_images as parse_idx_images, parse_labels as parse_idx_labels};
 pub use prefetch::Prefetch;

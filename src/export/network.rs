@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::files::tensors::{self, Data, Metadata, Tensor, Tensors};
+use crate::files::weights;
 use crate::network::Net;
 use crate::network::{ParamRole, ParamSpec};
 use crate::space::{Alpha, Paths, Space};
@@ -95,7 +96,7 @@ impl Trained {
     /// # Errors
     /// The errors of [`Self::new`], and [`Error::Io`] for a file that cannot be read.
     pub fn read(path: &Path, alpha: Alpha, extents: &Extents, about: About) -> Result<Self> {
-        let (tensors, _) = tensors::read(path)?;
+        let tensors = weights::read(path)?;
         Self::of_tensors(alpha, extents, tensors, about, path)
     }
 

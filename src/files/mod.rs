@@ -1,6 +1,11 @@
-//! Bytes → files that are either complete or absent. The module `tensors` has files of tensors.
+//! Bytes → files that are either complete or absent. `tensors` and `torch` have files of tensors, `pickle` has values that
+//! Python wrote, and `weights` has the weights of a network, whatever their file.
 
+pub mod pickle;
 pub mod tensors;
+pub mod torch;
+pub mod weights;
+mod zip;
 
 use std::cell::Cell;
 use std::fs::{self, File};

@@ -126,9 +126,11 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<(Tensors, Metadata)> {
             Dtype::F64 => Data::F64(numbers(raw, f64::from_le_bytes)),
             Dtype::I64 => Data::I64(numbers(raw, i64::from_le_bytes)),
             Dtype::I32 => Data::I32(numbers(raw, i32::from_le_bytes)),
+            Dtype::F16 => Data::F32(numbers(raw, |item| half(u16::from_le_bytes(item)))),
+            Dtype::BF16 => Data::F32(numbers(raw, |item| brain_half(u16::from_le_bytes(item)))),
             Dtype::U8 | Dtype::BOOL => Data::U8(raw.to_vec()),
             other => {
-                let what = format!("tensor `{name}` of type F32, F64, I64, I32 or U8");
+                let what = format!("tensor `{name}` of type F16, BF16, F32, F64, I64, I32 or U8");
                 return Err(Error::file(
                     path,
                     None,
@@ -144,8 +146,26 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<(Tensors, Metadata)> {
     Ok((tensors, metadata))
 }
 
-fn numbers<const N: usize, T>(raw: &[u8], from: fn([u8; N]) -> T) -> Vec<T> {
+/// The numbers in `raw`, little-endian.
+pub(super) fn numbers<const N: usize, T>(raw: &[u8], from: impl Fn([u8; N]) -> T) -> Vec<T> {
     raw.as_chunks::<N>().0.iter().map(|item| from(*item)).collect()
+}
+
+/// The 16-bit float (IEEE 754 binary16) with these bits. All of them are 32-bit floats too.
+pub(super) fn half(bits: u16) -> f32 {
+    let (sign, exponent, fraction) = (u32::from(bits >> 15) << 31, bits >> 10 & 31, u32::from(bits & 1023));
+    let magnitude = match exponent {
+        0 => return f32::from_bits(sign | (fraction as f32 / (1 << 24) as f32).to_bits()),
+        31 => 0x7f80_0000 | fraction << 13,
+        // The exponents of the two types are biased by 15 and by 127.
+        _ => (u32::from(exponent) + 112) << 23 | fraction << 13,
+    };
+    f32::from_bits(sign | magnitude)
+}
+
+/// The bfloat16 with these bits: the upper half of a 32-bit float.
+pub(super) fn brain_half(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
 }
 
 /// Writes the file at `path` completely or not at all: beside it, synced, renamed.

@@ -11,7 +11,7 @@ use crate::bench::Shape;
 use crate::config::{Choose, Config, Method, Outcome, Resolved};
 use crate::data::Dataset;
 use crate::error::Error;
-use crate::files::tensors;
+use crate::files::weights;
 use crate::gpu::Network;
 use crate::graph::Lowering;
 use crate::report;
@@ -107,7 +107,7 @@ impl Runnable for Search {
         }
         if let Some(from) = weights_from {
             if from.is_file() {
-                search.set_weights(&tensors::read(&from)?.0, &from, "")?;
+                search.set_weights(&weights::read(&from)?, &from, "")?;
             } else {
                 let run = RunDir::open(&from)?;
                 run.check_weights()?;

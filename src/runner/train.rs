@@ -6,7 +6,7 @@ use super::open::{self, Facts, Opened, Wanted};
 use super::{About, Runnable, variants};
 use crate::Result;
 use crate::config::TrainConfig;
-use crate::files::tensors;
+use crate::files::weights;
 use crate::gpu::Network;
 use crate::report;
 use crate::run::{Events, Manifest, RunDir};
@@ -56,12 +56,8 @@ impl Runnable for Training {
         let space = config.space()?;
         let alpha = read_architecture(&*space, &config.architecture.genotype)?;
         // An error in the file of weights is reported before the data are read.
-        let weights = config
-            .architecture
-            .weights
-            .clone()
-            .map(|path| Ok((tensors::read(&path)?.0, path)))
-            .transpose()?;
+        let weights =
+            config.architecture.weights.clone().map(|path| Ok((weights::read(&path)?, path))).transpose()?;
         let wanted = Wanted {
             data: &config.images.data,
             size: config.images.size,
@@ -77,7 +73,14 @@ impl Runnable for Training {
         let facts = Facts::of(&dataset, &normalisation, gpu.info(), &tuned)?;
         let mut training = Training::new(Settings { config, space, alpha, normalisation }, dataset, gpu)?;
         training.use_variants(tuned.variants);
-        if let Some((tensors, path)) = weights {
+        if let Some((mut tensors, path)) = weights {
+            let (layout, seed) = (training.network().layout().clone(), training.config().session.seed);
+            if let Some([theirs, ours]) = Weights::other_classes(&mut tensors, &layout, seed) {
+                events.note(format!(
+                    "the weights of {} are those of {theirs} classes; the classifier for {ours} classes begins anew",
+                    path.display()
+                ));
+            }
             let weights = Weights::from_tensors(&tensors, &path, training.network().layout(), false)?;
             training.set_weights(&weights)?;
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::files::tensors::{self, Data, Metadata, Tensor, Tensors};
+use crate::files::weights;
 use crate::gpu::{Child, Gpu, LimitsChoice, Network, Options, Variants};
 use crate::graph::{Layout, Lowering, Mode};
 use crate::kernel::Buf;
@@ -66,7 +67,7 @@ pub fn replay(r: &Replay) -> Result<()> {
 /// # Errors
 /// The errors of [`replay`] and of `open`.
 pub fn replay_on(r: &Replay, open: impl FnOnce() -> Result<Gpu>) -> Result<()> {
-    let (weights, _) = tensors::read(&r.weights)?;
+    let weights = weights::read(&r.weights)?;
     let (batch, of_batch) = read_batch(r)?;
     let spec = network_spec(r, &weights, batch.shape)?;
     spec.check()?;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::files::tensors::{self, Data, Tensor, Tensors};
+use crate::files::weights::check_finite;
 use crate::graph::Layout;
 use crate::graph::init::{initial, initial_state};
 use crate::network::{ParamRole, ParamSpec};
@@ -53,12 +54,39 @@ impl Weights {
         Self { v: initial(layout, seed), state: initial_state(layout), batches_tracked: 0 }
     }
 
+    /// Fine-tuning: where `tensors` are those of a network with another number of classes, its classifiers are replaced
+    /// by those that a training with the key `seed` starts with. The result is (their classes, the classes of
+    /// `layout`), or `None` if the numbers are equal or not known.
+    pub fn other_classes(tensors: &mut Tensors, layout: &Layout, seed: u64) -> Option<[usize; 2]> {
+        let prefixes = Prefixes::of(tensors);
+        let of_classifier = |spec: &&ParamSpec| spec.name.contains("classifier.");
+        let ours: Vec<ParamSpec> =
+            layout.iter().map(|(_, e)| e.spec.clone()).filter(|s| of_classifier(&s)).collect();
+        let weight = ours.iter().find(|spec| spec.name == "classifier.weight")?;
+        let theirs = tensors.get(&prefixes.name(weight))?;
+        let (&[n_theirs, features], &[n_ours, wanted]) = (&*theirs.shape, &*weight.shape) else {
+            return None;
+        };
+        if n_theirs == n_ours || features != wanted {
+            return None;
+        }
+        let mut initial = Self::initial(layout, seed).to_tensors(layout, prefixes);
+        for spec in &ours {
+            let name = prefixes.name(spec);
+            if let (true, Some(tensor)) = (tensors.contains_key(&name), initial.remove(&name)) {
+                tensors.insert(name, tensor);
+            }
+        }
+        Some([n_theirs, n_ours])
+    }
+
     /// The weights of a network with the layout `layout`, from `tensors` that were read from `path`. Unless
     /// `evaluated`, all running statistics may be missing. An auxiliary head that the network does not have is ignored.
     ///
     /// # Errors
     /// [`Error::File`] with the first name that is missing, has another shape, or does not belong to the network.
     pub fn from_tensors(tensors: &Tensors, path: &Path, layout: &Layout, evaluated: bool) -> Result<Self> {
+        check_finite(tensors, path)?;
         let prefixes = Prefixes::of(tensors);
         let mut weights =
             Self { v: vec![0f32; layout.v_len as usize], state: initial_state(layout), batches_tracked: 0 };

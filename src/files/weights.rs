@@ -1,0 +1,78 @@
+//! A file of weights, whatever program wrote it → tensors by the names of the network.
+//!
+//! The file is in the safetensors format or in PyTorch's own ([`torch`]). Prefixes that PyTorch's wrappers put before
+//! every name (`module.`, `_orig_mod.`) are taken away. Floats of other widths become 32-bit floats. A checkpoint of this
+//! program stays as it is.
+
+use std::path::Path;
+
+use super::tensors::{self, Data, Tensor, Tensors};
+use super::torch;
+use crate::{Error, Result};
+
+/// Prefixes of the names of a wrapped module: `DataParallel` and `torch.compile`.
+const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
+
+/// The weights in the file at `path`.
+///
+/// # Errors
+/// As [`parse`]; and [`Error::Io`].
+pub fn read(path: &Path) -> Result<Tensors> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    parse(&bytes, path)
+}
+
+/// The weights in `bytes`, the content of a file. `path` is for messages.
+///
+/// # Errors
+/// [`Error::File`] for a file of another format, and with the name of a tensor that has a number that is not finite.
+pub fn parse(bytes: &[u8], path: &Path) -> Result<Tensors> {
+    let is_torch = bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(&[0x80]) && !is_safetensors(bytes);
+    let mut found = if is_torch {
+        torch::parse(bytes, path)?.into_iter().collect()
+    } else {
+        tensors::parse(bytes, path)?.0
+    };
+    check_finite(&found, path)?;
+    if found.contains_key("v.classifier.weight") {
+        return Ok(found);
+    }
+    while let Some(wrapper) =
+        WRAPPERS.iter().find(|w| !found.is_empty() && found.keys().all(|name| name.starts_with(*w)))
+    {
+        found = found.into_iter().map(|(name, tensor)| (name[wrapper.len()..].to_owned(), tensor)).collect();
+    }
+    for Tensor { data, .. } in found.values_mut() {
+        if let Data::F64(numbers) = data {
+            *data = Data::F32(numbers.iter().map(|x| *x as f32).collect());
+        }
+    }
+    // A number beyond the range of 32 bits is infinite now.
+    check_finite(&found, path)?;
+    Ok(found)
+}
+
+/// A safetensors file begins with the length of its header, which may begin with any byte, and the header with a brace.
+fn is_safetensors(bytes: &[u8]) -> bool {
+    bytes.get(8) == Some(&b'{')
+}
+
+/// Checks that all floats are finite.
+///
+/// # Errors
+/// [`Error::File`] with the name of the first tensor that has another number.
+pub fn check_finite(tensors: &Tensors, path: &Path) -> Result<()> {
+    for (name, tensor) in tensors {
+        let wrong = match &tensor.data {
+            Data::F32(v) => v.iter().position(|x| !x.is_finite()).map(|i| (i, f64::from(v[i]))),
+            Data::F64(v) => v.iter().position(|x| !x.is_finite()).map(|i| (i, v[i])),
+            _ => None,
+        };
+        if let Some((i, x)) = wrong {
+            let expected = format!("finite numbers in `{name}`");
+            let hint = "weights of a training that did not diverge";
+            return Err(Error::file(path, None, expected, format!("{x} at element {i}"), hint));
+        }
+    }
+    Ok(())
+}
