@@ -8,6 +8,7 @@ use crate::host::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::ui::remark;
 use crate::run::Progress;
 
 fn details(progress: &Progress) -> String {
@@ -143,7 +144,7 @@ impl Bar {
                 if self.last_step.elapsed() > BRIEF && last.elapsed() > BETWEEN_COUNTS =>
             {
                 *last = Instant::now();
-                eprintln!("{text}");
+                remark(&text);
             }
             _ => {}
         }
@@ -173,7 +174,7 @@ impl Bar {
                 }
                 *last = Instant::now();
                 let line = format!("{} {step}/{total}, {left}{}", self.unit, details(progress));
-                eprintln!("{}", line.trim_end_matches(", "));
+                remark(line.trim_end_matches(", "));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Ui, driven};
+use super::{Ui, driven, interrupt};
 use crate::config::{Resolved, TrainConfig};
 use crate::run::{CONSENSUS, RunDir};
 use crate::runner;
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 pub fn resume(path: &Path, ui: &Ui) -> Result<()> {
     let run = RunDir::open(path)?;
     if run.is_finished() {
-        ui.say(&format!("{} is finished; see: parsec show {0}", path.display()))?;
+        ui.report(&format!("{} is finished; see: parsec show {0}", path.display()));
         return ui.emit(&run.result()?);
     }
     if run.manifest()?.kind == CONSENSUS {
@@ -22,6 +22,7 @@ pub fn resume(path: &Path, ui: &Ui) -> Result<()> {
         let try_this = "remove the folder, and make it again with: parsec consensus RUN... --run DIR";
         return Err(Error::file(path, None, expected, found, try_this));
     }
+    interrupt::starting(None)?;
     let run = RunDir::open_for_writing(path)?;
     let (device, events) = (ui.device.as_deref(), ui.events());
     if run.manifest()?.kind == TrainConfig::KIND {

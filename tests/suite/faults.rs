@@ -18,6 +18,9 @@ mod device;
 mod disk;
 mod kill;
 mod long;
+mod numbers;
+mod output;
+mod signals;
 
 /// The results of injecting one fault.
 #[derive(Debug, Default)]
