@@ -253,7 +253,8 @@ fn finish(path: &Path, ui: &Ui, start: impl FnOnce(&Ui) -> Result<()>) -> Result
         start(&ui.silent())?;
     } else if !RunDir::open(path)?.is_finished() {
         ui.note(&format!("run folder {}", path.display()));
-        resume::resume(path, &ui.silent())?;
+        let args = resume::ResumeArgs { run: path.to_owned(), ..Default::default() };
+        resume::resume(&args, &ui.silent())?;
     }
     RunDir::open(path)?.result()
 }

@@ -20,8 +20,8 @@ static CLAIM: Mutex<Weak<Claim>> = Mutex::new(Weak::new());
 pub fn starting(claim: Option<&Arc<Claim>>) -> Result<()> {
     static LISTENS: OnceLock<std::result::Result<(), String>> = OnceLock::new();
     *CLAIM.lock().unwrap_or_else(PoisonError::into_inner) = claim.map(Arc::downgrade).unwrap_or_default();
-    let failed = |e: &String| Error::device(format!("cannot listen for signals: {e}"), "");
-    LISTENS.get_or_init(listen).as_ref().map(|()| ()).map_err(failed)
+    let failed = |e: String| Error::device(format!("cannot listen for signals: {e}"), "");
+    LISTENS.get_or_init(listen).clone().map_err(failed)
 }
 
 /// A control that the first Ctrl-C, SIGTERM or SIGHUP from now on asks to stop. The second one ends the process at once

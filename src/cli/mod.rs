@@ -29,7 +29,7 @@ mod train;
 mod trained;
 mod ui;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
@@ -43,6 +43,7 @@ pub use export::ExportArgs;
 pub use predict::PredictArgs;
 pub use rank::RankArgs;
 pub use replay::{Mode, Network, ReplayArgs, Stem};
+pub use resume::ResumeArgs;
 pub use search::SearchArgs;
 pub use selftest::SelftestArgs;
 pub use show_args::ShowFlags;
@@ -105,11 +106,7 @@ pub enum Command {
     /// Name what is on images, by a trained network
     Predict(PredictArgs),
     /// Go on with a run from its newest good checkpoint
-    Resume {
-        /// The run folder
-        #[arg(value_name = "RUN")]
-        run: PathBuf,
-    },
+    Resume(ResumeArgs),
     /// Show the architecture of a run or a genotype: text, counts, drawings
     Show(ShowFlags),
     /// One forward and backward pass of a given architecture on given tensors
@@ -145,7 +142,7 @@ pub fn run() -> Result<()> {
         Command::Rank(args) => rank::rank(&args, &ui),
         Command::Eval(args) => eval::eval(&args, &ui),
         Command::Predict(args) => predict::predict(&args, &ui),
-        Command::Resume { run } => resume::resume(&run, &ui),
+        Command::Resume(args) => resume::resume(&args, &ui),
         Command::Show(flags) => show_args::show(&flags, &ui),
         Command::Replay(args) => replay::replay(&args, &ui),
         Command::Export(args) => export::export(&args, &ui),

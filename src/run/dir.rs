@@ -220,6 +220,11 @@ impl RunDir {
         Manifest::parse(&text, &path)
     }
 
+    /// Replaces the manifest.
+    pub fn write_manifest(&self, manifest: &Manifest) -> Result<()> {
+        self.write(MANIFEST, &manifest.to_bytes()?)
+    }
+
     /// Whether the run is over. Its result is written last.
     pub fn is_finished(&self) -> bool {
         self.file(RESULT).is_file()
@@ -236,6 +241,15 @@ impl RunDir {
     /// Writes `result.json`, which marks the run as over.
     pub fn write_result(&self, result: &impl Serialize) -> Result<()> {
         self.write(RESULT, &json(result)?)
+    }
+
+    /// Removes `result.json`, so that the run is no longer over.
+    pub fn remove_result(&self) -> Result<()> {
+        let path = self.file(RESULT);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", &path, e)),
+            _ => files::sync_folder(&self.path),
+        }
     }
 
     /// Writes a file of the folder, completely or not at all.

@@ -18,6 +18,8 @@ mod device;
 mod disk;
 mod kill;
 mod long;
+mod longer;
+mod moved;
 mod numbers;
 mod output;
 mod signals;
