@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     match parsec_nas::cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            parsec_nas::cli::remark(&format!("error: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

@@ -8,6 +8,7 @@ use crate::host::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::ui::remark;
 use crate::run::Progress;
 
 fn details(progress: &Progress) -> String {
@@ -43,14 +44,17 @@ pub enum Verbosity {
 
 /// Times of finished steps → an estimate of the remaining time.
 ///
-/// The first step of a process compiles kernels, so its time is not representative and is ignored. A few of the next
-/// steps may still meet new kernels. Therefore the estimate uses the median while there are few steps. Later it uses
-/// the mean of the recent steps, which includes the occasional evaluations.
+/// The first step of a process and the steps in which kernels were compiled say little about the others and are left
+/// out. While there are few steps, the estimate uses their median. Later it uses the mean of the recent steps, which
+/// includes the occasional evaluations.
 #[derive(Debug, Default)]
 pub struct Estimate {
     /// Seconds per unit of work in the recent steps.
     recent: VecDeque<f64>,
+    /// The same of the steps in which kernels were compiled. They are used as long as there is no other step.
+    compiling: VecDeque<f64>,
     seen_first: bool,
+    compiles: bool,
 }
 
 /// Number of steps that are remembered.
@@ -59,31 +63,41 @@ const RECENT: usize = 200;
 const FEW: usize = 20;
 
 impl Estimate {
+    /// Records that kernels were compiled in the present step.
+    pub fn compiled(&mut self) {
+        self.compiles = true;
+    }
+
     /// Records a step with this much `work` that took `secs`.
     pub fn finished(&mut self, secs: f64, work: f64) {
+        let compiles = std::mem::take(&mut self.compiles);
         if !std::mem::replace(&mut self.seen_first, true) {
             return;
         }
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
+        let steps = if compiles { &mut self.compiling } else { &mut self.recent };
+        if steps.len() == RECENT {
+            steps.pop_front();
         }
-        self.recent.push_back(secs / work);
+        steps.push_back(secs / work);
     }
 
-    /// Estimated seconds for the remaining `work`. `None` before two steps are done.
+    /// Estimated seconds for the remaining `work`. `None` before a step without compilation is done, or many with it.
     pub fn left(&self, work: f64) -> Option<f64> {
-        let n = self.recent.len();
-        let per_unit = match n {
-            0 => return None,
-            1..FEW => {
-                let mut sorted: Vec<f64> = self.recent.iter().copied().collect();
-                sorted.sort_by(f64::total_cmp);
-                sorted[n / 2]
-            }
-            _ => self.recent.iter().sum::<f64>() / n as f64,
+        let per_unit = match (self.recent.len(), self.compiling.len()) {
+            (0, 0..FEW) => return None,
+            (0, _) => median(&self.compiling),
+            (1..FEW, _) => median(&self.recent),
+            (n, _) => self.recent.iter().sum::<f64>() / n as f64,
         };
         Some(per_unit * work)
     }
+}
+
+/// The lower median.
+fn median(values: &VecDeque<f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.iter().copied().collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
 }
 
 /// A display of progress.
@@ -136,6 +150,7 @@ impl Bar {
 
     /// Shows how many of the kernels known so far are compiled. The first step spends its time on compiling.
     pub fn compiling(&mut self, ready: usize, known: usize) {
+        self.estimate.compiled();
         let text = format!("compiling kernels {ready}/{known}");
         match &mut self.shown {
             Shown::Terminal(bar) if self.last_step.elapsed() > BRIEF => bar.set_message(text),
@@ -143,7 +158,7 @@ impl Bar {
                 if self.last_step.elapsed() > BRIEF && last.elapsed() > BETWEEN_COUNTS =>
             {
                 *last = Instant::now();
-                eprintln!("{text}");
+                remark(&text);
             }
             _ => {}
         }
@@ -173,7 +188,7 @@ impl Bar {
                 }
                 *last = Instant::now();
                 let line = format!("{} {step}/{total}, {left}{}", self.unit, details(progress));
-                eprintln!("{}", line.trim_end_matches(", "));
+                remark(line.trim_end_matches(", "));
             }
         }
     }
@@ -190,7 +205,7 @@ impl Bar {
 
 impl Estimate {
     fn seen_second(&self) -> bool {
-        !self.recent.is_empty()
+        !self.recent.is_empty() || !self.compiling.is_empty()
     }
 }
 

@@ -63,7 +63,9 @@ pub fn compare(args: &CompareArgs, ui: &Ui) -> Result<()> {
     // Errors of the table are found before anything is run.
     let space = config.space()?;
     let published = Published::read(&config, &*space)?;
-    let folder = args.run.clone().unwrap_or_else(|| RunDir::next_free("compare"));
+    super::interrupt::starting(None)?;
+    let claim = args.run.is_none().then(|| RunDir::claim("compare")).transpose()?;
+    let folder = args.run.clone().or(claim.as_ref().map(|claim| claim.path().to_owned())).unwrap_or_default();
     open(&folder, &config)?;
     ui.note(&format!("comparison folder {}", folder.display()));
     if let Some(warning) = published.as_ref().and_then(Published::warning) {
@@ -119,7 +121,8 @@ fn write(folder: &Path, comparison: &Comparison, key: &str, ui: &Ui) -> Result<(
     json.push(b'\n');
     files::atomic_write(&folder.join("comparison.json"), &json)?;
     ui.emit(comparison)?;
-    ui.say(&format!("{text}\n{folder}/comparison.json .txt .svg", folder = folder.display()))
+    ui.report(&format!("{text}\n{folder}/comparison.json .txt .svg", folder = folder.display()));
+    Ok(())
 }
 
 /// Prepares the folder of this comparison: a new one, or the one in which it was begun. Methods and seeds may be added
@@ -250,7 +253,8 @@ fn finish(path: &Path, ui: &Ui, start: impl FnOnce(&Ui) -> Result<()>) -> Result
         start(&ui.silent())?;
     } else if !RunDir::open(path)?.is_finished() {
         ui.note(&format!("run folder {}", path.display()));
-        resume::resume(path, &ui.silent())?;
+        let args = resume::ResumeArgs { run: path.to_owned(), ..Default::default() };
+        resume::resume(&args, &ui.silent())?;
     }
     RunDir::open(path)?.result()
 }

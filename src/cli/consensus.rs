@@ -81,7 +81,8 @@ pub fn consensus(args: &ConsensusArgs, ui: &Ui) -> Result<()> {
     let others: Vec<Prior> = sources[1..].iter().map(|source| source.prior.clone()).collect();
     let prior = sources[0].prior.pooled(&others);
 
-    let path = args.run.clone().unwrap_or_else(|| RunDir::next_free(CONSENSUS));
+    let claim = args.run.is_none().then(|| RunDir::claim(CONSENSUS)).transpose()?;
+    let path = args.run.clone().or(claim.as_ref().map(|claim| claim.path().to_owned())).unwrap_or_default();
     let mode = prior.mode();
     let chosen = chosen(&sources, ui)?;
     let chosen_by = if chosen.is_some() { Choose::Evidence } else { Choose::Mode };
@@ -89,7 +90,8 @@ pub fn consensus(args: &ConsensusArgs, ui: &Ui) -> Result<()> {
     let outcomes = outcomes(&sources, &prior, ([&chosen, &mode], chosen_by), &path);
     write(&path, &sources, (&prior, &chosen), &outcomes, ui)?;
     ui.emit(&outcomes)?;
-    ui.say(&text(&outcomes))
+    ui.report(&text(&outcomes));
+    Ok(())
 }
 
 /// Checks that there are two or more runs and none twice. A run that is named twice would have twice the weight.

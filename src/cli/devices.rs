@@ -1,6 +1,6 @@
 //! `parsec devices` → the adapters of this machine, and their limits.
 
-use super::ui::print;
+use super::ui::{print, remark};
 use crate::gpu::{self, AdapterInfo};
 use crate::runner::variants::key;
 use crate::{Error, Result};
@@ -30,9 +30,9 @@ pub fn devices(json: bool) -> Result<()> {
         print(&format!("used without --device: {}", chosen.index))?;
     }
     if adapters.iter().all(|a| a.is_software) {
-        eprintln!(
+        remark(
             "WARNING: only software adapters (programs on the CPU) are there; a search will be SLOW. If this \
-             machine has a GPU, install its vendor's driver."
+             machine has a GPU, install its vendor's driver.",
         );
     }
     Ok(())

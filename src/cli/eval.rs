@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::files::weights;
 use crate::report;
-use crate::runner::open::Wanted;
+use crate::runner::open::{self, Wanted};
 use crate::train::{Detail, Evaluation, Speed, Trained};
 
 /// With more classes than this the matrix is too large to read and is left out. The counts per class are still printed.
@@ -151,8 +151,11 @@ fn subject(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
         }
     };
     let spec = args.data.as_deref().unwrap_or(&run.config.images.data);
-    let size = args.size.or(run.config.images.size).map(|s| s as usize);
-    let dataset = Arc::new(data::load(spec, &LoadOptions { size })?);
+    let size = args.size.or(run.config.images.size);
+    let dataset = Arc::new(match &args.data {
+        Some(given) => data::load(given, &LoadOptions { size: size.map(|s| s as usize) })?,
+        None => open::data_of_run(&run.manifest, spec, size, Some(path))?,
+    });
     run.check_data(&dataset, spec)?;
     let class_names = match run.manifest.class_names.as_slice() {
         [] => dataset.class_names.clone(),
@@ -177,7 +180,8 @@ fn elsewhere(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
         return Err(Error::usage("eval", expected, "less", ""));
     };
     let (mean, std) = (args.mean.as_deref(), args.std.as_deref());
-    let wanted = Wanted { data, size: args.size, mean, std, device: ui.device.as_deref() };
+    let wanted =
+        Wanted { data, size: args.size, mean, std, device: ui.device.as_deref(), resumed: None, run: None };
     let settings = args.space.with_cells(args.layers, args.stem);
     let elsewhere = Elsewhere { genotype, weights, settings, channels, wanted };
     let (trained, dataset, normalisation) = elsewhere.open(ui)?;

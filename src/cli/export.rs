@@ -99,7 +99,8 @@ pub fn export(args: &ExportArgs, ui: &Ui) -> Result<()> {
     }
     let written = files.iter().map(|(what, path, _)| (what.to_string(), path.display().to_string().into()));
     ui.emit(&Value::Object(written.collect()))?;
-    files.iter().try_for_each(|(_, path, _)| ui.say(&format!("wrote {}", path.display())))
+    files.iter().for_each(|(_, path, _)| ui.report(&format!("wrote {}", path.display())));
+    Ok(())
 }
 
 /// The kinds of the output files and their paths. An existing file is an error, unless `--force` allows to replace the

@@ -1,23 +1,95 @@
-//! Ctrl-C and SIGTERM → a request to stop the run.
+//! Signals → requests to the run: Ctrl-C, SIGTERM and SIGHUP stop it, SIGUSR1 saves it.
+//!
+//! A signal that was ignored when the program started stays ignored, so that a run under `nohup` outlives its terminal.
 
-use crate::run::Control;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use super::ui::remark;
+use crate::run::{Claim, Control};
 use crate::{Error, Result};
 
 static CONTROL: Control = Control::new();
+/// Whether a run has begun its steps.
+static DRIVEN: AtomicBool = AtomicBool::new(false);
+/// The folder that is given up if the program is stopped before its steps.
+static CLAIM: Mutex<Weak<Claim>> = Mutex::new(Weak::new());
 
-/// A control that the first Ctrl-C (or SIGTERM) from now on asks to stop. The second one ends the process at once with
-/// exit code 130. The files that were saved before are complete in both cases.
+/// Listens to signals from now on. Until the steps of a run begin, Ctrl-C ends the process at once, and the folder
+/// `claim` is removed if it is empty. A request to save is remembered.
+pub fn starting(claim: Option<&Arc<Claim>>) -> Result<()> {
+    static LISTENS: OnceLock<std::result::Result<(), String>> = OnceLock::new();
+    *CLAIM.lock().unwrap_or_else(PoisonError::into_inner) = claim.map(Arc::downgrade).unwrap_or_default();
+    let failed = |e: String| Error::device(format!("cannot listen for signals: {e}"), "");
+    LISTENS.get_or_init(listen).clone().map_err(failed)
+}
+
+/// A control that the first Ctrl-C, SIGTERM or SIGHUP from now on asks to stop. The second one ends the process at once
+/// with exit code 130. The files that were saved before are complete in both cases. SIGUSR1 asks to save.
 pub fn control() -> Result<&'static Control> {
-    let handler = || {
-        if CONTROL.is_stopping() {
-            eprintln!("stopped at once; `parsec resume RUN` goes on from the newest checkpoint");
-            std::process::exit(130);
+    starting(None)?;
+    DRIVEN.store(true, Ordering::SeqCst);
+    Ok(&CONTROL)
+}
+
+fn stop() {
+    if !DRIVEN.load(Ordering::SeqCst) {
+        if let Some(claim) = CLAIM.lock().unwrap_or_else(PoisonError::into_inner).upgrade() {
+            claim.give_up();
         }
-        CONTROL.stop();
-        eprintln!("\nstopping after this step; once more to stop at once");
-    };
-    match ctrlc::set_handler(handler) {
-        Ok(()) | Err(ctrlc::Error::MultipleHandlers) => Ok(&CONTROL),
-        Err(e) => Err(Error::device(format!("cannot listen for Ctrl-C: {e}"), "")),
+        remark("\nstopped before the first step");
+        std::process::exit(130);
     }
+    if CONTROL.is_stopping() {
+        remark("stopped at once; `parsec resume RUN` goes on from the newest checkpoint");
+        std::process::exit(130);
+    }
+    CONTROL.stop();
+    remark("\nstopping after this step; once more to stop at once");
+}
+
+#[cfg(unix)]
+fn listen() -> std::result::Result<(), String> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+
+    let signals = [(SIGHUP, "HUP"), (SIGINT, "INT"), (SIGTERM, "TERM"), (SIGUSR1, "USR1")];
+    let heard = signals.into_iter().filter(|(number, name)| !is_ignored(*number, name));
+    let heard = signal_hook::iterator::Signals::new(heard.map(|(number, _)| number));
+    let mut heard = heard.map_err(|e| e.to_string())?;
+    let thread = std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in heard.forever() {
+            if signal == SIGUSR1 {
+                CONTROL.save();
+                remark("saving after this step");
+            } else {
+                stop();
+            }
+        }
+    });
+    thread.map(drop).map_err(|e| e.to_string())
+}
+
+/// Whether this process ignores a signal. Linux says so in a file. Elsewhere a shell, which inherits what is ignored,
+/// sends itself the signal: the shell survives only an ignored one.
+#[cfg(unix)]
+fn is_ignored(number: i32, name: &str) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    match mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()) {
+        Some(mask) => mask >> (number - 1) & 1 == 1,
+        None => {
+            let script = format!("kill -s {name} $$");
+            std::process::Command::new("sh").args(["-c", &script]).status().is_ok_and(|end| end.success())
+        }
+    }
+}
+
+#[cfg(windows)]
+fn listen() -> std::result::Result<(), String> {
+    ctrlc::set_handler(stop).map_err(|e| e.to_string())
+}
+
+#[cfg(not(any(unix, windows)))]
+fn listen() -> std::result::Result<(), String> {
+    Ok(())
 }

@@ -29,7 +29,8 @@ mod train;
 mod trained;
 mod ui;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
@@ -42,14 +43,16 @@ pub use export::ExportArgs;
 pub use predict::PredictArgs;
 pub use rank::RankArgs;
 pub use replay::{Mode, Network, ReplayArgs, Stem};
+pub use resume::ResumeArgs;
 pub use search::SearchArgs;
 pub use selftest::SelftestArgs;
 pub use show_args::ShowFlags;
 pub use train::TrainArgs;
-pub use ui::Ui;
+pub use ui::{Ui, remark};
 
 use crate::Result;
 use crate::config::Resolved;
+use crate::run::RunDir;
 use crate::runner::{self, Runnable, Running};
 
 /// Probabilistic neural architecture search (PARSEC) on any GPU.
@@ -103,11 +106,7 @@ pub enum Command {
     /// Name what is on images, by a trained network
     Predict(PredictArgs),
     /// Go on with a run from its newest good checkpoint
-    Resume {
-        /// The run folder
-        #[arg(value_name = "RUN")]
-        run: PathBuf,
-    },
+    Resume(ResumeArgs),
     /// Show the architecture of a run or a genotype: text, counts, drawings
     Show(ShowFlags),
     /// One forward and backward pass of a given architecture on given tensors
@@ -122,7 +121,15 @@ pub enum Command {
 
 /// Runs the program's command line. Wrong usage and `--help` end the process here (codes 2 and 0).
 pub fn run() -> Result<()> {
-    let Cli { common, command } = Cli::parse();
+    let Cli { common, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(help) if !help.use_stderr() => {
+            ui::put(&help.render().to_string())?;
+            std::process::exit(help.exit_code());
+        }
+        // If standard error is broken, only the code says that the usage was wrong.
+        Err(usage) => usage.exit(),
+    };
     let ui = Ui::new(&common);
     // Check the class before any kernel runs, so that no kernels of a wrong class run.
     crate::gpu::class_from_env()?;
@@ -135,13 +142,27 @@ pub fn run() -> Result<()> {
         Command::Rank(args) => rank::rank(&args, &ui),
         Command::Eval(args) => eval::eval(&args, &ui),
         Command::Predict(args) => predict::predict(&args, &ui),
-        Command::Resume { run } => resume::resume(&run, &ui),
+        Command::Resume(args) => resume::resume(&args, &ui),
         Command::Show(flags) => show_args::show(&flags, &ui),
         Command::Replay(args) => replay::replay(&args, &ui),
         Command::Export(args) => export::export(&args, &ui),
         Command::Selftest(args) => selftest::selftest(&args, &ui),
         Command::Bench(args) => bench::bench(&args, &ui),
     }
+}
+
+/// Starts a run in the folder of the configuration or in the next free one, and drives it to its end. The folder is taken
+/// before the data are read and the device is opened, because these may take a while.
+fn start_new<J: Runnable>(config: J::Config, ui: &Ui) -> Result<()> {
+    interrupt::starting(None)?;
+    let claim = match &config.session().run {
+        Some(path) => RunDir::check_free(path).map(|()| None)?,
+        None => Some(Arc::new(RunDir::claim(J::Config::KIND)?)),
+    };
+    interrupt::starting(claim.as_ref())?;
+    let given = config.session().run.clone();
+    let path = given.or(claim.as_ref().map(|claim| claim.path().to_owned())).unwrap_or_default();
+    start::<J>(config, &path, ui)
 }
 
 /// Starts a run in the new folder `path`, and drives it to its end.
@@ -156,5 +177,6 @@ fn start<J: Runnable>(mut config: J::Config, path: &Path, ui: &Ui) -> Result<()>
 fn driven<J: Runnable>(running: Running<J>, ui: &Ui) -> Result<()> {
     let outcome = running.drive(interrupt::control()?)?;
     ui.emit(&outcome)?;
-    ui.say(&outcome.to_string())
+    ui.report(&outcome.to_string());
+    Ok(())
 }

@@ -154,6 +154,8 @@ fn open(run: &RunDir, mut config: Config, ui: &Ui) -> Result<Search> {
     // The origin of the run may be gone. It is not needed, because the run has its own weights.
     config.forget_origin();
     let manifest = run.manifest()?;
+    config.session.run = Some(run.path().to_owned());
+    config.lengthen(&manifest.lengths);
     let (mut search, now) = Search::open(config, Some(&manifest), &ui.events())?;
     manifest.check_data(&now.data, &run.file("manifest.json"))?;
     search.set_weights(&newest.state, &newest.state_path(), "v.")?;

@@ -108,5 +108,6 @@ pub fn replay(args: &ReplayArgs, ui: &Ui) -> Result<()> {
     };
     train::replay::replay(&replay)?;
     ui.emit(&serde_json::json!({ "out": args.out }))?;
-    ui.say(&format!("wrote {}", args.out.display()))
+    ui.report(&format!("wrote {}", args.out.display()));
+    Ok(())
 }

@@ -1,31 +1,67 @@
 //! `parsec resume RUN` → the run continues from its newest undamaged checkpoint.
 
-use std::path::Path;
+use std::path::PathBuf;
 
-use super::{Ui, driven};
-use crate::config::{Resolved, TrainConfig};
+use super::{Ui, driven, interrupt};
+use crate::config::{Config, Resolved, TrainConfig};
 use crate::run::{CONSENSUS, RunDir};
-use crate::runner;
+use crate::runner::{self, Changes};
 use crate::search::Search;
 use crate::train::Training;
 use crate::{Error, Result};
 
-/// Continues the run at `path`.
-pub fn resume(path: &Path, ui: &Ui) -> Result<()> {
+/// The arguments of `resume`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ResumeArgs {
+    /// The run folder
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Where the images of the run are now; they are checked by their hash, and the place is recorded
+    #[arg(long, value_name = "SPEC")]
+    pub data: Option<String>,
+    /// Steps in all from now on; the schedules that depend on the length are stretched from the step reached
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub steps: Option<u64>,
+    /// Passes over the images in all, instead of --steps
+    #[arg(long, value_name = "N", conflicts_with = "steps", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub epochs: Option<u64>,
+}
+
+/// Continues the run.
+pub fn resume(args: &ResumeArgs, ui: &Ui) -> Result<()> {
+    let path = args.run.as_path();
     let run = RunDir::open(path)?;
-    if run.is_finished() {
-        ui.say(&format!("{} is finished; see: parsec show {0}", path.display()))?;
+    let is_consensus = run.manifest()?.kind == CONSENSUS;
+    let changes_length = args.steps.is_some() || args.epochs.is_some();
+    if is_consensus && changes_length {
+        let (expected, found) = ("a search or a training, which has steps", "a consensus");
+        return Err(Error::file(path, None, expected, found, "one of the searches that it was made of"));
+    }
+    if run.is_finished() && !changes_length {
+        match (&args.data, run.manifest()?.kind.as_str()) {
+            (None, _) | (_, CONSENSUS) => {}
+            (Some(data), TrainConfig::KIND) => runner::move_data::<TrainConfig>(path, data, &ui.events())?,
+            (Some(data), _) => runner::move_data::<Config>(path, data, &ui.events())?,
+        }
+        ui.report(&format!("{} is finished; see: parsec show {0}", path.display()));
         return ui.emit(&run.result()?);
     }
-    if run.manifest()?.kind == CONSENSUS {
+    if is_consensus {
         let (expected, found) = ("a finished consensus", "one without result.json");
         let try_this = "remove the folder, and make it again with: parsec consensus RUN... --run DIR";
         return Err(Error::file(path, None, expected, found, try_this));
     }
+    interrupt::starting(None)?;
     let run = RunDir::open_for_writing(path)?;
-    let (device, events) = (ui.device.as_deref(), ui.events());
+    let changes = Changes {
+        device: ui.device.clone(),
+        data: args.data.clone(),
+        steps: args.steps,
+        epochs: args.epochs,
+    };
+    let events = ui.events();
     if run.manifest()?.kind == TrainConfig::KIND {
-        return driven(runner::resume::<Training>(path, run, device, &events)?, ui);
+        return driven(runner::resume::<Training>(path, run, &changes, &events)?, ui);
     }
-    driven(runner::resume::<Search>(path, run, device, &events)?, ui)
+    driven(runner::resume::<Search>(path, run, &changes, &events)?, ui)
 }

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use super::flags::{Declared, Flags, check_file};
-use super::{Ui, start};
+use super::{Ui, start_new};
 use crate::Result;
 use crate::config::keys::Concern;
 use crate::config::{Config, Resolved};
-use crate::run::RunDir;
 use crate::search::Search;
 
 /// The flags of `search`. Their names with underscores are the keys of the TOML file.
@@ -40,10 +39,5 @@ impl SearchArgs {
 pub fn search(args: &SearchArgs, ui: &Ui) -> Result<()> {
     let config = args.resolve(ui.device.as_deref())?;
     config.remarks.0.iter().for_each(|remark| ui.warn(remark));
-    // Check the folder before the data are read and the device is opened, because these may take a while.
-    if let Some(run) = &config.session.run {
-        RunDir::check_free(run)?;
-    }
-    let path = config.session.run.clone().unwrap_or_else(|| RunDir::next_free("search"));
-    start::<Search>(config, &path, ui)
+    start_new::<Search>(config, ui)
 }

@@ -1,6 +1,5 @@
 //! `parsec show RUN|GENOTYPE` → text, drawings and counts of an architecture, and the prior of a run.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use serde_json::Value;
 
 use super::Stem;
 use super::space_args::SpaceArgs;
+use super::ui::put;
 use crate::config::space::{source, space_of};
 use crate::config::{Memory, Method};
 use crate::error::{Error, Result};
@@ -76,13 +76,7 @@ pub type OfRun = (Arc<dyn Space>, Prior);
 /// # Errors
 /// The target is no genotype or no run, the network cannot be built, or a file cannot be written.
 pub fn show(args: &ShowArgs, prior: Option<&OfRun>) -> Result<()> {
-    let text = describe(args, prior)?;
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // The reader closed the pipe early, which is no error.
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(|e| Error::io("write", "standard output", e)),
-    }
+    put(&describe(args, prior)?)
 }
 
 /// Returns the text of [`show`] after writing the drawings.

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use toml::Table;
 
 use super::flags::{Declared, Flags, check_file};
-use super::{Ui, start};
+use super::{Ui, start_new};
 use crate::Result;
 use crate::config::keys::Concern;
 use crate::config::space::source;
 use crate::config::{Resolved, TrainConfig};
-use crate::run::RunDir;
 use crate::space::read_architecture;
 use crate::train::Training;
 
@@ -53,10 +52,5 @@ impl TrainArgs {
 pub fn train(args: &TrainArgs, ui: &Ui) -> Result<()> {
     let config = args.resolve(ui.device.as_deref())?;
     config.remarks.0.iter().for_each(|remark| ui.warn(remark));
-    // Check the folder before the data are read and the device is opened, because these may take a while.
-    if let Some(run) = &config.session.run {
-        RunDir::check_free(run)?;
-    }
-    let path = config.session.run.clone().unwrap_or_else(|| RunDir::next_free("train"));
-    start::<Training>(config, &path, ui)
+    start_new::<Training>(config, ui)
 }

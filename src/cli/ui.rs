@@ -44,6 +44,14 @@ impl Ui {
         if self.json || !self.results { Ok(()) } else { print(text) }
     }
 
+    /// Prints a report about files that are written, as [`Self::say`] does. If standard output is broken, the files are
+    /// still there, so this is a warning.
+    pub fn report(&self, text: &str) {
+        if let Err(e) = self.say(text) {
+            self.warn(e);
+        }
+    }
+
     /// Prints a result for programs on standard output, with `--json` only.
     pub fn emit(&self, result: &impl Serialize) -> Result<()> {
         if !self.json || !self.results {
@@ -56,13 +64,13 @@ impl Ui {
     /// Prints a remark on standard error, unless `--quiet`.
     pub fn note(&self, text: &str) {
         if self.verbosity > Verbosity::Quiet {
-            eprintln!("{text}");
+            remark(text);
         }
     }
 
     /// Prints a warning on standard error, always.
     pub fn warn(&self, warning: impl std::fmt::Display) {
-        eprintln!("warning: {warning}");
+        remark(&format!("warning: {warning}"));
     }
 
     /// Events of a run, shown by this output.
@@ -96,9 +104,23 @@ impl SharedBar {
 
 /// Prints a line on standard output. A closed pipe (`| head`) is no error.
 pub(super) fn print(text: &str) -> Result<()> {
+    put(&format!("{text}\n"))
+}
+
+/// Prints on standard output. A closed pipe (`| head`) is no error.
+///
+/// # Errors
+/// [`Error::Io`] if standard output has no room or is broken otherwise.
+pub(super) fn put(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("write", "standard output", e)),
         _ => Ok(()),
     }
+}
+
+/// Prints a line on standard error. If standard error is closed, full or gone, nothing happens: what is only said ends
+/// no run. (`eprintln!` would panic.)
+pub fn remark(text: &str) {
+    _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }

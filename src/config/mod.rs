@@ -8,6 +8,7 @@
 pub mod compare;
 pub mod keys;
 mod layer;
+pub mod lengths;
 mod resolved;
 pub mod settings;
 pub mod space;
@@ -21,10 +22,12 @@ use toml::{Table, Value};
 
 use std::sync::Arc;
 
+use crate::data;
 use crate::space::{self as spaces, Space, SpaceSettings};
 use crate::{Error, Result};
 pub use compare::CompareConfig;
 use keys::Concern;
+pub use lengths::Lengths;
 pub use resolved::{Resolved, in_words, read as read_resolved, to_table, to_toml};
 pub use settings::*;
 pub use train::TrainConfig;
@@ -67,6 +70,9 @@ pub struct Config {
     pub execution: Execution,
     #[serde(flatten)]
     pub session: Session,
+    /// The changes of the length of a run that goes on.
+    #[serde(skip)]
+    pub lengths: Aside<Lengths>,
     /// Settings that the user did not give and that follow from the data.
     #[serde(skip)]
     pub waiting: Waiting,
@@ -326,12 +332,18 @@ impl Config {
         self.algorithm.search_batch.unwrap_or(self.length.batch)
     }
 
+    /// Number of all steps by which `step` (from 0) goes.
+    pub fn steps_at(&self, step: u64) -> u64 {
+        self.lengths.0.at(step, self.length.steps)
+    }
+
     /// Number of steps before the prior moves. `None` if the prior never moves.
     pub fn warm_up_steps(&self, steps_per_epoch: u64) -> Option<u64> {
         let steps = match self.algorithm.warmup_epochs {
-            // At least one step is left for the prior.
-            0 => ((self.algorithm.warmup * self.length.steps as f64).round() as u64)
-                .min(self.length.steps.saturating_sub(1)),
+            0 => self.lengths.0.phase(self.length.steps, |steps| {
+                // At least one step is left for the prior.
+                ((self.algorithm.warmup * steps as f64).round() as u64).min(steps.saturating_sub(1))
+            }),
             epochs => epochs.saturating_mul(steps_per_epoch),
         };
         (!self.prior.freeze_prior).then_some(steps)
@@ -411,6 +423,10 @@ impl Resolved for Config {
         Self::check(self)
     }
 
+    fn images(&self) -> &Images {
+        &self.images
+    }
+
     fn session(&self) -> &Session {
         &self.session
     }
@@ -422,6 +438,18 @@ impl Resolved for Config {
     fn forget_origin(&mut self) {
         (self.prior.prior_from, self.prior.prior_temperature, self.execution.weights_from) =
             (None, None, None);
+    }
+
+    fn steps_per_epoch(&self, n_train: usize) -> u64 {
+        let split = data::split(n_train, self.algorithm.search_fraction, self.session.seed);
+        (split.train.len() / self.length.batch.max(1)).max(1) as u64
+    }
+
+    fn lengthen(&mut self, lengths: &Lengths) {
+        if let Some(steps) = lengths.last() {
+            (self.length.steps, self.length.epochs) = (steps, None);
+            self.lengths = Aside(lengths.clone());
+        }
     }
 
     fn steps(&self) -> u64 {

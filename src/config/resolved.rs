@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use super::keys::{self, Concern, Key, Kind};
 use super::layer::{self, Length};
-use super::{Aside, Every, Session};
+use super::{Aside, Every, Images, Lengths, Session};
 use crate::space::owner;
 use crate::{Error, Result};
 
@@ -25,6 +25,9 @@ pub trait Resolved: Serialize + DeserializeOwned {
     /// Checks that every value is in its range and that the values fit together.
     fn check(&self) -> Result<()>;
 
+    /// The settings of the images.
+    fn images(&self) -> &Images;
+
     /// The settings of the session.
     fn session(&self) -> &Session;
 
@@ -33,6 +36,12 @@ pub trait Resolved: Serialize + DeserializeOwned {
 
     /// Drops the settings about the origin of a run, which a resumed run no longer needs.
     fn forget_origin(&mut self);
+
+    /// Number of steps of an epoch, if there are `n_train` training images.
+    fn steps_per_epoch(&self, n_train: usize) -> u64;
+
+    /// Sets the length of a run whose length was changed.
+    fn lengthen(&mut self, lengths: &Lengths);
 
     /// Number of all steps. 0 as long as only the number of epochs is known.
     fn steps(&self) -> u64;

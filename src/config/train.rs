@@ -11,8 +11,8 @@ use toml::{Table, Value};
 
 use super::keys::Concern;
 use super::{
-    Architecture, Aside, Every, Images, Length, Network, Regularisation, Resolved, Session, Sgd, Stem,
-    resolved,
+    Architecture, Aside, Every, Images, Length, Lengths, Network, Regularisation, Resolved, Session, Sgd,
+    Stem, resolved,
 };
 use crate::space::{self, Space, SpaceSettings, StemKind};
 use crate::{Error, Result};
@@ -42,6 +42,9 @@ pub struct TrainConfig {
     pub regularisation: Regularisation,
     #[serde(flatten)]
     pub session: Session,
+    /// The changes of the length of a run that goes on.
+    #[serde(skip)]
+    pub lengths: Aside<Lengths>,
     /// Remarks about the user's settings.
     #[serde(skip)]
     pub remarks: Aside<Vec<String>>,
@@ -98,6 +101,11 @@ impl TrainConfig {
         space::space(&self.network.space, &settings)
     }
 
+    /// Number of all steps by which `step` (from 0) goes.
+    pub fn steps_at(&self, step: u64) -> u64 {
+        self.lengths.0.at(step, self.length.steps)
+    }
+
     /// Sets the steps from the epochs once the length of an epoch is known.
     pub fn resolve_steps(&mut self, steps_per_epoch: u64) {
         if let Some(epochs) = self.length.epochs {
@@ -127,6 +135,10 @@ impl Resolved for TrainConfig {
         resolved::check_normalisation(self.images.mean.as_deref(), self.images.std.as_deref())
     }
 
+    fn images(&self) -> &Images {
+        &self.images
+    }
+
     fn session(&self) -> &Session {
         &self.session
     }
@@ -137,6 +149,17 @@ impl Resolved for TrainConfig {
 
     fn forget_origin(&mut self) {
         self.architecture.weights = None;
+    }
+
+    fn steps_per_epoch(&self, n_train: usize) -> u64 {
+        (n_train / self.length.batch.max(1)).max(1) as u64
+    }
+
+    fn lengthen(&mut self, lengths: &Lengths) {
+        if let Some(steps) = lengths.last() {
+            (self.length.steps, self.length.epochs) = (steps, None);
+            self.lengths = Aside(lengths.clone());
+        }
     }
 
     fn steps(&self) -> u64 {

@@ -17,10 +17,12 @@ mod idx;
 mod prefetch;
 mod spec;
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 pub use augment::{Augment, Normalisation};
 pub use batch::{Batch, BatchSource, Part, Split, eval_batches, first_mixed_batches, mixed_batches, split};
@@ -152,10 +154,45 @@ pub struct LoadOptions {
 /// Reads the data that `spec` names, in one of the [`FORMS`].
 ///
 /// # Errors
-/// [`Error::Usage`](crate::Error::Usage) for a text that is no specification, [`Error::File`](crate::Error::File) for
-/// missing or wrong data, [`Error::Io`](crate::Error::Io) where the operating system refuses.
+/// [`Error::Usage`] for a text that is no specification, [`Error::File`] for missing or wrong data, [`Error::Io`] where
+/// the operating system refuses.
 pub fn load(spec: &str, opts: &LoadOptions) -> Result<Dataset> {
-    let Spec { source, dir } = spec.parse()?;
-    let (train, test, class_names) = (source.load)(&dir, opts)?;
-    Ok(Dataset::new(source.name(), train, test, class_names))
+    load_near(spec, opts, &[], None)
+}
+
+/// Reads the data that `spec` names. A relative folder is looked for as it is written and below each of `bases`. If it is
+/// in several of these places, the place with the data `wanted` is taken, or else the first.
+///
+/// # Errors
+/// The errors of [`load`]. If the folder is nowhere, the error lists the places.
+pub fn load_near(
+    spec: &str,
+    opts: &LoadOptions,
+    bases: &[PathBuf],
+    wanted: Option<&Identity>,
+) -> Result<Dataset> {
+    let spec: Spec = spec.parse()?;
+    let places = spec.places(bases);
+    let mut there: Vec<&PathBuf> = places.iter().filter(|place| place.exists()).collect();
+    if there.is_empty() && places.len() > 1 {
+        let tried: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+        let found = format!("nothing of that name; tried {}", tried.join(", "));
+        let try_this = "--data SPEC with the place where the data are now";
+        return Err(Error::file(&spec.dir, None, "the folder of the data", found, try_this));
+    }
+    if there.is_empty() {
+        there.push(&spec.dir);
+    }
+    let read = |place: &Path| {
+        let (train, test, class_names) = (spec.source.load)(place, opts)?;
+        Ok(Dataset::new(spec.source.name(), train, test, class_names))
+    };
+    let first = read(there[0]);
+    let is_wanted = |data: &Result<Dataset>| {
+        data.as_ref().is_ok_and(|data| wanted.is_none_or(|wanted| data.identity == *wanted))
+    };
+    if is_wanted(&first) {
+        return first;
+    }
+    there[1..].iter().map(|place| read(place)).find(is_wanted).unwrap_or(first)
 }

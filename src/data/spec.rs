@@ -80,8 +80,40 @@ impl FromStr for Spec {
                 format!("{name}:DIR, DIR being the folder with the files"),
                 format!("--data {name}:path/to/folder"),
             ),
-            _ => Ok(Self { source, dir: dir.into() }),
+            _ => Ok(Self { source, dir: in_home(dir) }),
         }
+    }
+}
+
+impl Spec {
+    /// The places where the folder may be: as it is written, and if it is relative, below each of `bases`.
+    pub fn places(&self, bases: &[PathBuf]) -> Vec<PathBuf> {
+        let mut places = vec![self.dir.clone()];
+        if self.is_relative() {
+            for place in bases.iter().map(|base| base.join(&self.dir)) {
+                if !places.contains(&place) {
+                    places.push(place);
+                }
+            }
+        }
+        places
+    }
+
+    /// Whether the place of the data depends on the current folder.
+    pub fn is_relative(&self) -> bool {
+        self.source.reads_a_folder() && self.dir.is_relative()
+    }
+}
+
+/// `~` and `~/...` are in the home folder. A shell replaces `~` only at the start of a word, which here is the source.
+fn in_home(dir: &str) -> PathBuf {
+    let home =
+        std::env::var_os(if cfg!(windows) { "USERPROFILE" } else { "HOME" }).filter(|home| !home.is_empty());
+    let below =
+        dir.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with(std::path::is_separator));
+    match (home, below) {
+        (Some(home), Some(below)) => Path::new(&home).join(below.trim_start_matches(std::path::is_separator)),
+        _ => dir.into(),
     }
 }
 

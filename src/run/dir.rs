@@ -1,7 +1,7 @@
 //! A path → a run folder: created as a whole, opened, locked.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -49,10 +49,7 @@ impl RunDir {
             files::write_synced(&partial.join(CONFIG), text.as_bytes())?;
             files::write_synced(&partial.join(MANIFEST), &manifest.to_bytes()?)?;
             files::sync_folder(&partial)?;
-            if path.exists() {
-                fs::remove_dir(path).map_err(|e| Error::io("replace", path, e))?;
-            }
-            fs::rename(&partial, path).map_err(|e| Error::io("create", path, e))
+            replace_empty(&partial, path).map_err(|e| Error::io("create", path, e))
         };
         let filled = fill();
         if filled.is_err() {
@@ -66,8 +63,8 @@ impl RunDir {
     /// Checks that a run folder can be created at `path`: nothing or an empty folder is there.
     pub fn check_free(path: &Path) -> Result<()> {
         let found = match fs::read_dir(path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => "a file",
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == ErrorKind::NotADirectory => "a file",
             Err(e) => return Err(Error::io("read", path, e)),
             Ok(mut entries) => match entries.next() {
                 None => return Ok(()),
@@ -81,22 +78,39 @@ impl RunDir {
         Err(Error::usage(what, "a folder that does not exist yet", found, try_this))
     }
 
-    /// The first free path of `runs/search-0001`, `runs/search-0002`, … (for the kind `search`).
-    pub fn next_free(kind: &str) -> PathBuf {
+    /// Takes the first free path of `runs/search-0001`, `runs/search-0002`, … (for the kind `search`).
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the folder cannot be created.
+    pub fn claim(kind: &str) -> Result<Claim> {
+        Self::claim_in(Path::new("runs"), kind)
+    }
+
+    /// Takes the first free number of `kind` in the folder `parent`. Of several processes each takes another number,
+    /// because the system creates a folder for one process only.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the folder cannot be created.
+    pub fn claim_in(parent: &Path, kind: &str) -> Result<Claim> {
+        let made_parent = !parent.is_dir();
         let mut number = 1u32;
         loop {
-            let path = PathBuf::from("runs").join(format!("{kind}-{number:04}"));
-            if !path.exists() || number == u32::MAX {
-                return path;
+            fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, e))?;
+            let path = parent.join(format!("{kind}-{number:04}"));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Claim { path, made_parent }),
+                Err(e) if e.kind() == ErrorKind::AlreadyExists && number < u32::MAX => number += 1,
+                // Another process has just given up its claim, and removed the parent.
+                Err(e) if e.kind() == ErrorKind::NotFound && !parent.is_dir() => {}
+                Err(e) => return Err(Error::io("create", &path, e)),
             }
-            number += 1;
         }
     }
 
     /// Opens the run at `path` for reading.
     pub fn open(path: &Path) -> Result<Self> {
         let found = match fs::metadata(path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => "nothing there",
+            Err(e) if e.kind() == ErrorKind::NotFound => "nothing there",
             Err(e) => return Err(Error::io("open", path, e)),
             Ok(meta) if !meta.is_dir() => "a file",
             Ok(_) if !path.join(MANIFEST).is_file() => "no manifest.json",
@@ -206,6 +220,11 @@ impl RunDir {
         Manifest::parse(&text, &path)
     }
 
+    /// Replaces the manifest.
+    pub fn write_manifest(&self, manifest: &Manifest) -> Result<()> {
+        self.write(MANIFEST, &manifest.to_bytes()?)
+    }
+
     /// Whether the run is over. Its result is written last.
     pub fn is_finished(&self) -> bool {
         self.file(RESULT).is_file()
@@ -224,10 +243,61 @@ impl RunDir {
         self.write(RESULT, &json(result)?)
     }
 
+    /// Removes `result.json`, so that the run is no longer over.
+    pub fn remove_result(&self) -> Result<()> {
+        let path = self.file(RESULT);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", &path, e)),
+            _ => files::sync_folder(&self.path),
+        }
+    }
+
     /// Writes a file of the folder, completely or not at all.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         files::atomic_write(&self.file(name), bytes)
     }
+}
+
+/// The empty folder of a run that is being prepared. If no run was created in it, the folder is removed at the end.
+#[derive(Debug)]
+pub struct Claim {
+    path: PathBuf,
+    /// Whether the folder's parent was created for it.
+    made_parent: bool,
+}
+
+impl Claim {
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes the folder, unless there is something in it.
+    pub fn give_up(&self) {
+        if fs::remove_dir(&self.path).is_ok() && self.made_parent {
+            _ = fs::remove_dir(files::parent(&self.path));
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
+
+/// Moves the folder `partial` to `path`, where there is nothing or an empty folder. The empty folder is not removed
+/// first: another process could take its name in between.
+fn replace_empty(partial: &Path, path: &Path) -> std::io::Result<()> {
+    if !cfg!(windows) || !path.exists() {
+        return fs::rename(partial, path);
+    }
+    // Windows does not replace a folder. The manifest, which makes the folder a run, is moved last.
+    let mut names =
+        fs::read_dir(partial)?.map(|e| Ok(e?.file_name())).collect::<std::io::Result<Vec<_>>>()?;
+    names.sort_by_key(|name| name == MANIFEST);
+    names.iter().try_for_each(|name| fs::rename(partial.join(name), path.join(name)))?;
+    fs::remove_dir(partial)
 }
 
 /// Readable JSON that ends with a newline.
@@ -275,7 +345,7 @@ fn lock(path: &Path) -> Result<File> {
             ));
         }
         // Some network file systems have no locks. A run there is not locked.
-        Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => {}
+        Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
         Err(TryLockError::Error(e)) => return Err(Error::io("lock", &name, e)),
     }
     file.set_len(0)

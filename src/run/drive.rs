@@ -39,7 +39,7 @@ pub fn resume<J: Job>(job: &mut J, run: &RunDir) -> Result<Vec<Warning>> {
 }
 
 /// Drives `job` to its last step. It writes a line of metrics for each step, and a checkpoint before the first step,
-/// at the configured interval, at the end, and when `control` asks to stop.
+/// at the configured interval, at the end, and when `control` asks to save or to stop.
 ///
 /// A lost adapter is opened again, and the run continues from its newest checkpoint with the same bits. An
 /// adapter that is lost twice at the same step stops the run.
@@ -110,10 +110,14 @@ fn steps<J: Job>(
         let stopped = control.wait();
         // This is never true if `checkpoint_every` is 0.
         let due = step.is_multiple_of(options.checkpoint_every);
-        if due || stopped || step >= total {
+        let asked = control.takes_save();
+        if due || asked || stopped || step >= total {
             // The lines are synced first, because a checkpoint needs the lines of all its steps.
             metrics.sync()?;
             save(job, run, options)?;
+            if asked {
+                events.note(format!("saved after step {step}"));
+            }
         }
         if stopped && step < total {
             return Err(Error::Interrupted { step, run: run.path().to_owned() });

@@ -1,6 +1,7 @@
 //! Events that a run reports from any thread, and requests to a run from any thread.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::Progress;
@@ -72,6 +73,7 @@ impl fmt::Debug for Events {
 pub struct Control {
     state: Mutex<State>,
     changed: Condvar,
+    save: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -85,12 +87,22 @@ enum State {
 impl Control {
     /// A control without a request.
     pub const fn new() -> Self {
-        Self { state: Mutex::new(State::Going), changed: Condvar::new() }
+        Self { state: Mutex::new(State::Going), changed: Condvar::new(), save: AtomicBool::new(false) }
     }
 
     /// Asks the run to save and to end after the current step.
     pub fn stop(&self) {
         self.set(State::Stopping);
+    }
+
+    /// Asks the run to save after the current step, and to go on.
+    pub fn save(&self) {
+        self.save.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the run was asked to save since the last call.
+    pub fn takes_save(&self) -> bool {
+        self.save.swap(false, Ordering::SeqCst)
     }
 
     /// Asks the run to wait after the current step.

@@ -1,11 +1,12 @@
 //! The origin of a run: the program, the adapter, the data, the configuration.
 
 use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::config::Resolved;
+use crate::config::{Lengths, Resolved};
 use crate::{Error, Result};
 
 /// The kind of a run that is the consensus of searches. Such a run has a prior without shared weights.
@@ -42,8 +43,17 @@ pub struct Manifest {
     /// too long to compile them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded: Vec<String>,
+    /// Specification of the data, if they were moved after the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_at: Option<String>,
+    /// The current folder when a relative place of the data was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_from: Option<PathBuf>,
     /// Number of all steps.
     pub total_steps: u64,
+    /// The changes of the number of all steps after the start.
+    #[serde(default, skip_serializing_if = "Lengths::is_empty")]
+    pub lengths: Lengths,
     /// The configuration. A resume compares it with `config.toml`.
     pub config: Value,
     /// Checksum of the file with an empty text in place of the checksum. It is only in the file.
@@ -75,7 +85,7 @@ impl Manifest {
     ///
     /// # Errors
     /// [`Error::File`] if the content is no manifest, or was changed after it was written.
-    pub fn parse(bytes: &[u8], path: &std::path::Path) -> Result<Self> {
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
         let damaged = |found: String| {
             Error::file(path, None, "a manifest of this version", found, "restore it, or start a new run")
         };
@@ -87,8 +97,23 @@ impl Manifest {
         Ok(Self { check: String::new(), ..manifest })
     }
 
+    /// The folders relative to which the data of the run in the folder `run` may be: where they were given, the folder
+    /// that has the same place beside the run now, and the run itself.
+    pub fn bases(&self, run: Option<&Path>) -> Vec<PathBuf> {
+        let mut bases: Vec<PathBuf> = self.data_from.iter().cloned().collect();
+        let now = run.and_then(|run| std::path::absolute(run).ok());
+        let was = self.config["run"].as_str().map(Path::new).filter(|was| was.is_relative());
+        if let (Some(now), Some(was)) = (&now, was)
+            && was.components().all(|part| matches!(part, Component::Normal(_)))
+        {
+            bases.extend(now.ancestors().nth(was.components().count()).map(Path::to_owned));
+        }
+        bases.extend(now);
+        bases
+    }
+
     /// Checks that `data`, read now, is the data with which the run was started.
-    pub fn check_data(&self, data: &Value, path: &std::path::Path) -> Result<()> {
+    pub fn check_data(&self, data: &Value, path: &Path) -> Result<()> {
         match first_change(&self.data, data) {
             None => Ok(()),
             Some(change) => Err(Error::file(
@@ -96,7 +121,7 @@ impl Manifest {
                 None,
                 format!("the data of the run ({} = {})", change.key, change.was),
                 change.is,
-                "put back the data the run was started with, or start a new run",
+                "put back the data the run was started with, name their place with --data SPEC, or start a new run",
             )),
         }
     }

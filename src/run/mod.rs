@@ -17,7 +17,7 @@ pub mod metrics;
 use std::path::{Path, PathBuf};
 
 pub use checkpoint::{Checkpoint, Checkpoints};
-pub use dir::{METRICS, RunDir};
+pub use dir::{Claim, METRICS, RunDir};
 pub use drive::{Options, Outcome, drive, resume};
 pub use event::{Control, Event, Events};
 pub use job::{Job, Progress};

@@ -45,6 +45,9 @@ pub trait Runnable: Job + Sized {
     /// Number of steps of an epoch.
     fn epoch(&self) -> u64;
 
+    /// Learning rate of the next step.
+    fn rate(&self) -> f64;
+
     /// Writes the files that are known before the first step.
     ///
     /// # Errors
@@ -89,24 +92,81 @@ pub struct Running<J> {
 /// The errors of [`Runnable::open`] and of the folder.
 pub fn start<J: Runnable>(mut config: J::Config, path: &Path, events: &Events) -> Result<Running<J>> {
     config.session_mut().run = Some(path.to_owned());
-    let (job, manifest) = J::open(config, None, events)?;
+    let data = config.images().data.clone();
+    let (job, mut manifest) = J::open(config, None, events)?;
+    open::set_place(&mut manifest, &data, false)?;
     let run = RunDir::create(path, job.configuration(), &manifest)?;
     events.note(format!("run folder {}", path.display()));
     Ok(Running { job, run, adapter: manifest.adapter, events: events.clone() })
 }
 
-/// The run in the folder `path`, which is locked as `run`, from its newest undamaged checkpoint. The adapter is
-/// `device` if one is named.
+/// What is different when a run goes on.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Name of another adapter.
+    pub device: Option<String>,
+    /// Another place of the same data.
+    pub data: Option<String>,
+    /// Another number of all steps.
+    pub steps: Option<u64>,
+    /// Another number of epochs.
+    pub epochs: Option<u64>,
+}
+
+impl Changes {
+    /// The changed number of all steps, and the flag that gave it.
+    fn length<C: Resolved>(&self, config: &C, manifest: &Manifest) -> Option<(u64, String)> {
+        let n_train = manifest.data["n_train"].as_u64().unwrap_or(0) as usize;
+        let epochs =
+            self.epochs.map(|n| (n.saturating_mul(config.steps_per_epoch(n_train)), format!("--epochs {n}")));
+        self.steps.map(|n| (n, format!("--steps {n}"))).or(epochs)
+    }
+}
+
+/// Sets the length of a run that goes on: the one in `manifest`, changed by `changes`. Returns a remark about a change.
+fn lengthen<C: Resolved>(
+    config: &mut C,
+    manifest: &mut Manifest,
+    run: &RunDir,
+    changes: &Changes,
+) -> Result<Option<String>> {
+    config.lengthen(&manifest.lengths);
+    let was = config.steps();
+    let Some((steps, flag)) = changes.length(config, manifest).filter(|(steps, _)| *steps != was) else {
+        return Ok(None);
+    };
+    let checkpoints = run.checkpoints();
+    let done = if checkpoints.steps()?.is_empty() { 0 } else { checkpoints.newest_good()?.0.step };
+    if steps < done {
+        let expected = format!("at least {done} steps, which are done and saved");
+        let try_this = format!("more than --steps {done}, or a new run");
+        return Err(Error::usage(flag, expected, format!("{steps} steps"), try_this));
+    }
+    manifest.lengths = manifest.lengths.changed(was, done, steps);
+    manifest.total_steps = steps;
+    config.lengthen(&manifest.lengths);
+    Ok(Some(format!(
+        "{steps} steps in place of {was}: after step {done} the schedules are those of {steps} steps"
+    )))
+}
+
+/// The run in the folder `path`, which is locked as `run`, from its newest undamaged checkpoint, with `changes`.
 ///
 /// # Errors
 /// The errors of [`Runnable::open`]. [`Error::File`] if the data have changed or no checkpoint is undamaged.
 pub fn resume<J: Runnable>(
     path: &Path,
     run: RunDir,
-    device: Option<&str>,
+    changes: &Changes,
     events: &Events,
 ) -> Result<Running<J>> {
+    let was = run.manifest()?;
+    let mut manifest = was.clone();
     let mut config: J::Config = run.read_config()?;
+    if let Some(data) = &changes.data {
+        open::set_place(&mut manifest, data, true)?;
+    }
+    let longer = lengthen(&mut config, &mut manifest, &run, changes)?;
     // The files from which the run started may be gone. They are only needed if not even the first checkpoint was
     // written.
     if !run.checkpoints().steps()?.is_empty() {
@@ -115,14 +175,44 @@ pub fn resume<J: Runnable>(
     let session = config.session_mut();
     // The folder may have been moved.
     session.run = Some(path.to_owned());
-    if let Some(device) = device {
-        session.device = Some(device.to_owned());
+    if let Some(device) = &changes.device {
+        session.device = Some(device.clone());
     }
-    let (mut job, manifest) = J::open(config, Some(&run.manifest()?), events)?;
-    open::check(&manifest, &run, events)?;
+    let (mut job, now) = J::open(config, Some(&manifest), events)?;
+    open::check(&now, &run, events)?;
     run::resume(&mut job, &run)?.iter().for_each(|warning| events.warn(warning));
+    if longer.is_some() && job.step_index() < manifest.total_steps && job.total_steps() <= job.step_index() {
+        let found = format!("one that `patience` ended after step {}", job.step_index());
+        let try_this = format!("a new search with --prior-from {0} --weights-from {0}", path.display());
+        return Err(Error::file(path, None, "a search that ended by its length", found, try_this));
+    }
+    if manifest != was {
+        if longer.is_some() {
+            run.remove_result()?;
+        }
+        run.write_manifest(&manifest)?;
+    }
+    if let Some(longer) = longer {
+        events.note(format!("{longer}; the learning rate goes on at {:.3e}", job.rate()));
+    }
     events.note(format!("going on after step {}", job.step_index()));
-    Ok(Running { job, run, adapter: manifest.adapter, events: events.clone() })
+    Ok(Running { job, run, adapter: now.adapter, events: events.clone() })
+}
+
+/// Records in the run at `path` that its data are at the place `spec` now.
+///
+/// # Errors
+/// [`Error::File`] if these are other data.
+pub fn move_data<C: Resolved>(path: &Path, spec: &str, events: &Events) -> Result<()> {
+    let run = RunDir::open_for_writing(path)?;
+    let (config, mut manifest): (C, _) = (run.read_config()?, run.manifest()?);
+    open::set_place(&mut manifest, spec, true)?;
+    let dataset = open::data_of_run(&manifest, spec, config.images().size, Some(path))?;
+    let identity = serde_json::to_value(&dataset.identity).unwrap_or_default();
+    manifest.check_data(&identity, &run.file("manifest.json"))?;
+    run.write_manifest(&manifest)?;
+    events.note(format!("the data are at {spec}"));
+    Ok(())
 }
 
 impl<J: Runnable> Running<J> {

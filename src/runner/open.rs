@@ -1,5 +1,6 @@
 //! Preparation of every run: its data, its adapter, and the facts about both in the manifest.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -23,6 +24,10 @@ pub struct Wanted<'a> {
     pub std: Option<&'a [f64]>,
     /// Name of the adapter, if given.
     pub device: Option<&'a str>,
+    /// The manifest of a run that goes on. It knows other places of the data.
+    pub resumed: Option<&'a Manifest>,
+    /// The folder of the run.
+    pub run: Option<&'a Path>,
 }
 
 /// The data in memory and the adapter.
@@ -37,10 +42,41 @@ pub struct Opened {
 
 /// Loads the data and opens the adapter.
 pub fn open(wanted: &Wanted<'_>, events: &Events) -> Result<Opened> {
-    let dataset = data::load(wanted.data, &LoadOptions { size: wanted.size.map(|s| s as usize) })?;
+    let dataset = match wanted.resumed {
+        Some(manifest) => data_of_run(manifest, wanted.data, wanted.size, wanted.run)?,
+        None => data::load(wanted.data, &LoadOptions { size: wanted.size.map(|s| s as usize) })?,
+    };
     let normalisation = normalisation(wanted, &dataset)?;
     let gpu = adapter(wanted.device, events)?;
     Ok(Opened { dataset: Arc::new(dataset), normalisation, gpu })
+}
+
+/// Records in `manifest` the place of the data, given in the current folder. `moved` if it is another place than that of
+/// the configuration.
+///
+/// # Errors
+/// [`Error::Usage`] if `spec` is no specification.
+pub fn set_place(manifest: &mut Manifest, spec: &str, moved: bool) -> Result<()> {
+    let relative = spec.parse::<data::Spec>()?.is_relative();
+    manifest.data_at = moved.then(|| spec.to_owned());
+    manifest.data_from = relative.then(std::env::current_dir).and_then(std::result::Result::ok);
+    Ok(())
+}
+
+/// Reads the data of the run in the folder `run`, whose configuration has the specification `spec`.
+///
+/// # Errors
+/// The errors of [`data::load_near`].
+pub fn data_of_run(
+    manifest: &Manifest,
+    spec: &str,
+    size: Option<u32>,
+    run: Option<&Path>,
+) -> Result<Dataset> {
+    let identity = serde_json::from_value(manifest.data.clone()).ok();
+    let options = LoadOptions { size: size.map(|s| s as usize) };
+    let spec = manifest.data_at.as_deref().unwrap_or(spec);
+    data::load_near(spec, &options, &manifest.bases(run), identity.as_ref())
 }
 
 /// Opens the named adapter, or the one of the fastest class.

@@ -79,6 +79,8 @@ impl Runnable for Search {
                 mean: config.images.mean.as_deref(),
                 std: config.images.std.as_deref(),
                 device: config.session.device.as_deref(),
+                resumed,
+                run: config.session.run.as_deref(),
             },
             events,
         )?;
@@ -98,7 +100,9 @@ impl Runnable for Search {
             (config.prior.prior_from.clone(), config.execution.weights_from.clone());
         let settings = Settings::of(config, normalisation, lowering)?;
         let mut search = Search::new(settings, dataset, gpu)?;
-        if resumed.is_none() {
+        // Of a run that was made shorter, only a warm-up of so many epochs can take all steps.
+        let by_epochs = search.config().algorithm.warmup_epochs > 0;
+        if resumed.is_none_or(|manifest| by_epochs && !manifest.lengths.is_empty()) {
             check_warm_up(&search)?;
         }
         if let Some(run) = prior_from {
@@ -130,6 +134,10 @@ impl Runnable for Search {
 
     fn epoch(&self) -> u64 {
         self.steps_per_epoch()
+    }
+
+    fn rate(&self) -> f64 {
+        self.update().lr
     }
 
     /// Writes genotype, drawings and plots.

@@ -11,6 +11,7 @@ use crate::gpu::Network;
 use crate::report;
 use crate::run::{Events, Manifest, RunDir};
 use crate::space::read_architecture;
+use crate::train::schedule;
 use crate::train::weights::Weights;
 use crate::train::{Evaluation, Settings, Training};
 
@@ -64,6 +65,8 @@ impl Runnable for Training {
             mean: config.images.mean.as_deref(),
             std: config.images.std.as_deref(),
             device: config.session.device.as_deref(),
+            resumed,
+            run: config.session.run.as_deref(),
         };
         let Opened { dataset, normalisation, gpu } = open::open(&wanted, events)?;
         let tuned = match resumed {
@@ -98,6 +101,10 @@ impl Runnable for Training {
 
     fn epoch(&self) -> u64 {
         self.steps_per_epoch()
+    }
+
+    fn rate(&self) -> f64 {
+        schedule::lr(self.config(), self.steps_done(), self.steps_per_epoch())
     }
 
     fn begin(&self, run: &RunDir) -> Result<()> {

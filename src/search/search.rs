@@ -203,9 +203,9 @@ impl Search {
 
     /// The settings of the update of v at this step. The learning rate is a cosine from `lr` to `lr_min` over all
     /// steps.
-    fn update(&self) -> Update {
+    pub(crate) fn update(&self) -> Update {
         let c = &self.settings.config;
-        let part = self.step as f64 / c.length.steps.max(1) as f64;
+        let part = self.step as f64 / c.steps_at(self.step).max(1) as f64;
         let lr = c.sgd.lr_min + 0.5 * (c.sgd.lr - c.sgd.lr_min) * (1.0 + (std::f64::consts::PI * part).cos());
         Update { lr, momentum: c.sgd.momentum, weight_decay: c.sgd.weight_decay, max_norm: c.sgd.grad_clip }
     }

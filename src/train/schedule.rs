@@ -13,7 +13,7 @@ pub fn lr(config: &TrainConfig, step: u64, steps_per_epoch: u64) -> f64 {
     let c = config;
     match c.regularisation.schedule {
         Schedule::Cosine => {
-            let part = step as f64 / c.length.steps.max(1) as f64;
+            let part = step as f64 / c.steps_at(step).max(1) as f64;
             c.sgd.lr_min + 0.5 * (c.sgd.lr - c.sgd.lr_min) * (1.0 + (std::f64::consts::PI * part).cos())
         }
         Schedule::Exponential => {
@@ -27,7 +27,7 @@ pub fn lr(config: &TrainConfig, step: u64, steps_per_epoch: u64) -> f64 {
 /// implementation.
 pub fn drop_path(config: &TrainConfig, step: u64, steps_per_epoch: u64) -> f64 {
     let per_epoch = steps_per_epoch.max(1);
-    let epochs = config.length.steps as f64 / per_epoch as f64;
+    let epochs = config.steps_at(step) as f64 / per_epoch as f64;
     config.regularisation.drop_path * (step / per_epoch) as f64 / epochs.max(1.0)
 }
 

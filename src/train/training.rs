@@ -271,7 +271,8 @@ impl Training {
     fn evaluate_if_due(&mut self) -> Result<Option<Evaluation>> {
         let Session { eval_every, checkpoint_every, .. } = &self.settings.config.session;
         let due = |every: &Every| every.is_due(self.step, self.source.batches_per_epoch());
-        if due(eval_every) || due(checkpoint_every) || self.step >= self.settings.config.length.steps {
+        let last = self.settings.config.steps_at(self.step - 1);
+        if due(eval_every) || due(checkpoint_every) || self.step >= last {
             return self.evaluate().map(Some);
         }
         Ok(None)

@@ -242,7 +242,8 @@ fn nothing_panics_on_input_and_nothing_reads_a_clock_where_plans_are_made() {
         }
         // The library reports by events and results, and does not print.
         let printing = ["print!(", "println!("].into_iter().filter(|word| tokens.contains(word));
-        let of_program = ["clap", "indicatif", "ctrlc"].into_iter().filter(|word| names(&file.code, word));
+        let of_program =
+            ["clap", "indicatif", "ctrlc", "signal_hook"].into_iter().filter(|word| names(&file.code, word));
         // Clocks, threads and waiting are in one file each, because a browser has other ones.
         let of_host =
             ["std::thread", "std::time::Instant", "time::{Duration,Instant", "pollster"].into_iter();

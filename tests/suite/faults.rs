@@ -18,6 +18,11 @@ mod device;
 mod disk;
 mod kill;
 mod long;
+mod longer;
+mod moved;
+mod numbers;
+mod output;
+mod signals;
 
 /// The results of injecting one fault.
 #[derive(Debug, Default)]

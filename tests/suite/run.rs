@@ -572,6 +572,36 @@ fn the_estimate_never_starts_with_hours_for_a_run_of_minutes() {
     assert!((estimate.left(100.0).unwrap() - 100.0 * (0.2 + 2.0 / 50.0)).abs() < 1e-9);
 }
 
+/// A step in which kernels are compiled takes many times as long as the others, and there may be several of them.
+#[test]
+fn the_estimate_leaves_out_steps_that_compile() {
+    let mut estimate = Estimate::default();
+    estimate.compiled();
+    estimate.finished(60.0, 1.0);
+    for _ in 0..5 {
+        estimate.compiled();
+        estimate.finished(10.0, 1.0);
+        assert_eq!(estimate.left(500.0), None, "nothing is known yet of steps without compilation");
+    }
+    estimate.finished(0.5, 1.0);
+    assert_eq!(estimate.left(500.0), Some(250.0));
+    estimate.compiled();
+    estimate.finished(10.0, 1.0);
+    assert_eq!(estimate.left(500.0), Some(250.0));
+    // Of two steps the shorter one counts: the other may have waited for something.
+    estimate.finished(3.0, 1.0);
+    assert_eq!(estimate.left(500.0), Some(250.0));
+
+    // If every step compiles, their median is better than nothing.
+    let mut estimate = Estimate::default();
+    for i in 0..21 {
+        assert_eq!(estimate.left(1.0), None);
+        estimate.compiled();
+        estimate.finished(2.0 + f64::from(i), 1.0);
+    }
+    assert_eq!(estimate.left(1.0), Some(12.0));
+}
+
 /// The first steps of a search have less work, because they only train the weights.
 #[test]
 fn the_estimate_counts_work() {

@@ -73,7 +73,10 @@ fn a_search_on_a_thread_has_the_bits_of_the_command() {
 
     let run = RunDir::open_for_writing(&path).unwrap();
     let events = Events::none();
-    let found = runner::resume::<Search>(&path, run, None, &events).unwrap().drive(&Control::new()).unwrap();
+    let found = runner::resume::<Search>(&path, run, &runner::Changes::default(), &events)
+        .unwrap()
+        .drive(&Control::new())
+        .unwrap();
     assert_eq!(last_state(&path), last_state(&folder.path().join("c")));
     let genotype = std::fs::read_to_string(folder.path().join("c/genotype.txt")).unwrap();
     assert_eq!(found.genotype, genotype.trim());
