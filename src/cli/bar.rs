@@ -94,6 +94,8 @@ pub struct Bar {
     estimate: Estimate,
     /// Time at which the last step was done, or at which this display was made.
     last_step: Instant,
+    /// Time at which the first image was read.
+    reading: Option<Instant>,
 }
 
 enum Shown {
@@ -126,7 +128,7 @@ impl Bar {
             }
             Verbosity::Normal => lines(BETWEEN_LINES),
         };
-        Self { shown, unit: "step", estimate: Estimate::default(), last_step: Instant::now() }
+        Self { shown, unit: "step", estimate: Estimate::default(), last_step: Instant::now(), reading: None }
     }
 
     /// Counts things with the name `unit` instead of steps.
@@ -144,6 +146,38 @@ impl Bar {
             {
                 *last = Instant::now();
                 eprintln!("{text}");
+            }
+            _ => {}
+        }
+    }
+
+    /// Shows how many images are decoded, if that takes longer than a moment. The time left is that of the images left at
+    /// the mean speed so far.
+    pub fn reading(&mut self, done: usize, total: usize) {
+        let began = *self.reading.get_or_insert_with(Instant::now);
+        // The end of the reading is the beginning of the next part of the work.
+        self.last_step = Instant::now();
+        let secs = began.elapsed().as_secs_f64();
+        let text = || {
+            let left = secs / done.max(1) as f64 * (total - done.min(total)) as f64;
+            format!("reading images {done}/{total}, {} left", clock(left))
+        };
+        match &mut self.shown {
+            Shown::Terminal(bar) if began.elapsed() > BRIEF => {
+                bar.set_length(total as u64);
+                bar.set_position(done as u64);
+                bar.set_message(text());
+                if done == total {
+                    // The bar of the steps begins anew.
+                    bar.set_message("");
+                    bar.reset();
+                }
+            }
+            Shown::Lines { last, every }
+                if began.elapsed() > BRIEF && (last.elapsed() >= (*every).max(BETWEEN_COUNTS)) =>
+            {
+                *last = Instant::now();
+                eprintln!("{}", text());
             }
             _ => {}
         }

@@ -73,6 +73,8 @@ pub struct FinalSize {
     pub channels: usize,
     /// Side to which images of a folder are scaled.
     pub image_size: Option<u32>,
+    /// Whether damaged images of a folder are counted instead of refused.
+    pub skip_bad_images: bool,
 }
 
 /// The configuration of a comparison: every method is run with every seed.
@@ -200,6 +202,7 @@ impl CompareConfig {
                 space: search.space()?,
                 channels: search.network.channels,
                 image_size: search.images.size,
+                skip_bad_images: search.images.skip_bad_images,
             });
         }
         let train = self.train_config("DARTS_V2", self.seeds[0])?;
@@ -213,7 +216,12 @@ impl CompareConfig {
             ..SpaceSettings::default()
         };
         let space = space::space(&search.network.space, &settings)?;
-        Ok(FinalSize { space, channels: train.network.channels, image_size: train.images.size })
+        Ok(FinalSize {
+            space,
+            channels: train.network.channels,
+            image_size: train.images.size,
+            skip_bad_images: train.images.skip_bad_images,
+        })
     }
 
     /// The configuration of searches from `[search]`, independent of the method.

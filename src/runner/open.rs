@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::variants;
-use crate::config::Resolved;
-use crate::data::{self, Dataset, LoadOptions, Normalisation};
+use crate::config::{Images, Resolved, Session};
+use crate::data::{self, Account, Cache, Dataset, LoadOptions, Normalisation, Reported};
 use crate::gpu::{AdapterInfo, Gpu, Options, Tuned};
-use crate::run::{Events, Manifest, RunDir};
+use crate::run::{self, Event, Events, Manifest, RunDir};
 use crate::{Error, Result};
 
 /// The data and the adapter of a configuration.
@@ -17,6 +17,12 @@ pub struct Wanted<'a> {
     pub data: &'a str,
     /// Side to which images of a folder are scaled.
     pub size: Option<u32>,
+    /// Whether damaged images of a folder are counted instead of refused.
+    pub skip_bad: bool,
+    /// Whether a folder is read by the rules of version 0.1.0.
+    pub before: bool,
+    /// Number of threads that decode; 0: one per core.
+    pub threads: usize,
     /// Mean per channel, if given.
     pub mean: Option<&'a [f64]>,
     /// Standard deviation per channel, if given.
@@ -24,6 +30,36 @@ pub struct Wanted<'a> {
     /// Name of the adapter, if given.
     pub device: Option<&'a str>,
 }
+
+impl<'a> Wanted<'a> {
+    /// What a run wants by its configuration. A run is resumed with the rules of its version.
+    pub fn of(images: &'a Images, session: &'a Session, resumed: Option<&Manifest>) -> Self {
+        Self {
+            data: &images.data,
+            size: images.size,
+            skip_bad: images.skip_bad_images,
+            before: resumed.is_some_and(|manifest| manifest.read.is_null()),
+            threads: session.threads,
+            mean: images.mean.as_deref(),
+            std: images.std.as_deref(),
+            device: session.device.as_deref(),
+        }
+    }
+
+    fn options(&self) -> LoadOptions {
+        let cache = run::choices::image_cache();
+        LoadOptions {
+            size: self.size.map(|s| s as usize),
+            skip_bad: self.skip_bad,
+            before: self.before,
+            threads: self.threads,
+            cache: cache.map(|(folder, most_bytes)| Cache { folder, most_bytes, least_bytes: LEAST_KEPT }),
+        }
+    }
+}
+
+/// Images whose files have fewer bytes together than this are decoded again each time.
+const LEAST_KEPT: u64 = 4 << 20;
 
 /// The data in memory and the adapter.
 pub struct Opened {
@@ -37,10 +73,30 @@ pub struct Opened {
 
 /// Loads the data and opens the adapter.
 pub fn open(wanted: &Wanted<'_>, events: &Events) -> Result<Opened> {
-    let dataset = data::load(wanted.data, &LoadOptions { size: wanted.size.map(|s| s as usize) })?;
-    let normalisation = normalisation(wanted, &dataset)?;
+    let dataset = dataset(wanted, events)?;
+    let normalisation = normalisation(wanted, &dataset.train)?;
     let gpu = adapter(wanted.device, events)?;
     Ok(Opened { dataset: Arc::new(dataset), normalisation, gpu })
+}
+
+/// Loads the data, and reports what was read.
+pub fn dataset(wanted: &Wanted<'_>, events: &Events) -> Result<Dataset> {
+    let watch = |done, total| events.tell(Event::Reading { done, total });
+    let dataset = data::load_watched(wanted.data, &wanted.options(), &watch)?;
+    tell(&dataset.account, events);
+    Ok(dataset)
+}
+
+/// Loads the part of the data that is reported, and reports what was read.
+pub fn reported(wanted: &Wanted<'_>, events: &Events) -> Result<Reported> {
+    let watch = |done, total| events.tell(Event::Reading { done, total });
+    let reported = data::load_reported(wanted.data, &wanted.options(), &watch)?;
+    tell(&reported.account, events);
+    Ok(reported)
+}
+
+fn tell(account: &Account, events: &Events) {
+    events.tell(Event::Read { line: account.to_string(), passed_over: account.passed_over() });
 }
 
 /// Opens the named adapter, or the one of the fastest class.
@@ -52,9 +108,10 @@ pub fn adapter(configured: Option<&str>, events: &Events) -> Result<Gpu> {
     Ok(gpu)
 }
 
-fn normalisation(wanted: &Wanted<'_>, dataset: &Dataset) -> Result<Normalisation> {
-    let mut out = Normalisation::of(&dataset.train);
-    let channels = dataset.train.channels;
+/// The wanted normalisation. What is not given is computed from `images`.
+pub fn normalisation(wanted: &Wanted<'_>, images: &data::Images) -> Result<Normalisation> {
+    let mut out = Normalisation::of(images);
+    let channels = images.channels;
     for (name, given, values) in [("mean", wanted.mean, &mut out.mean), ("std", wanted.std, &mut out.std)] {
         if let Some(given) = given {
             if given.len() != channels {
@@ -87,6 +144,7 @@ impl Facts {
             backend: info.backend.clone(),
             limits: limits.filter_map(|(k, v)| Some((k, v.as_u64()?))).collect(),
             data: json(serde_json::to_value(&dataset.identity)),
+            read: json(serde_json::to_value(&dataset.account)),
             class_names: dataset.class_names.clone(),
             normalisation: json(serde_json::to_value(normalisation)),
             variants: variants::to_manifest(tuned.variants)?,
