@@ -10,6 +10,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::run::Progress;
 
+fn terminal() -> ProgressBar {
+    let bar = ProgressBar::no_length();
+    if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
 fn details(progress: &Progress) -> String {
     let mut parts = vec![];
     if progress.epoch > 0 {
@@ -94,8 +102,8 @@ pub struct Bar {
     estimate: Estimate,
     /// Time at which the last step was done, or at which this display was made.
     last_step: Instant,
-    /// Time at which the first image was read.
-    reading: Option<Instant>,
+    /// Time at which the first image was read, and number of images read.
+    reading: Option<(Instant, usize)>,
 }
 
 enum Shown {
@@ -119,13 +127,7 @@ impl Bar {
         let shown = match verbosity {
             Verbosity::Quiet => Shown::Nothing,
             Verbosity::Verbose => lines(Duration::ZERO),
-            Verbosity::Normal if std::io::stderr().is_terminal() => {
-                let bar = ProgressBar::no_length();
-                if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}") {
-                    bar.set_style(style);
-                }
-                Shown::Terminal(bar)
-            }
+            Verbosity::Normal if std::io::stderr().is_terminal() => Shown::Terminal(terminal()),
             Verbosity::Normal => lines(BETWEEN_LINES),
         };
         Self { shown, unit: "step", estimate: Estimate::default(), last_step: Instant::now(), reading: None }
@@ -154,7 +156,12 @@ impl Bar {
     /// Shows how many images are decoded, if that takes longer than a moment. The time left is that of the images left at
     /// the mean speed so far.
     pub fn reading(&mut self, done: usize, total: usize) {
-        let began = *self.reading.get_or_insert_with(Instant::now);
+        let (began, last_done) = *self.reading.get_or_insert((Instant::now(), 0));
+        // The threads report in any order.
+        if done <= last_done {
+            return;
+        }
+        self.reading = Some((began, done));
         // The end of the reading is the beginning of the next part of the work.
         self.last_step = Instant::now();
         let secs = began.elapsed().as_secs_f64();
@@ -168,9 +175,8 @@ impl Bar {
                 bar.set_position(done as u64);
                 bar.set_message(text());
                 if done == total {
-                    // The bar of the steps begins anew.
-                    bar.set_message("");
-                    bar.reset();
+                    bar.finish_and_clear();
+                    *bar = terminal();
                 }
             }
             Shown::Lines { last, every }

@@ -131,7 +131,8 @@ impl CompareConfig {
         }
         let wrong = |name: &str, expected: &str| {
             let found = table.get(name).map_or("nothing".to_owned(), Value::to_string);
-            Error::usage(format!("{path}: key `{name}`"), expected, found, "")
+            let (expected, try_this) = expected.split_once('\n').unwrap_or((expected, ""));
+            Error::usage(format!("{path}: key `{name}`"), expected, found, try_this)
         };
         let methods = list(table, "methods", |v| v.as_str()?.parse().ok()).ok_or_else(|| {
             let names = METHODS.map(|method| method.to_string()).join(", ");

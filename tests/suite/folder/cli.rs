@@ -91,6 +91,25 @@ fn a_training_chooses_on_val_and_is_reported_on_test() {
     assert_eq!((code, out.as_str()), (1, ""));
 }
 
+/// Every command that takes images says what a folder without its source probably is.
+#[test]
+fn a_folder_without_its_source_is_recognised_by_every_command() {
+    let temporary = TempDir::new().unwrap();
+    let folder = temporary.path();
+    ["a", "b"].iter().for_each(|name| class(&folder.join("photos"), name, 2, 0));
+    fs::write(folder.join("c.toml"), "seeds = [1]\nmethods = [\"random\"]\ndata = \"photos\"").unwrap();
+    fs::write(folder.join("s.toml"), "data = \"photos\"").unwrap();
+    for args in [
+        "search --data photos",
+        "train --genotype DARTS_V2 --data photos",
+        "compare c.toml --run out",
+        "search s.toml",
+    ] {
+        let (code, _, err) = parsec(folder, args);
+        assert!(code == 2 && err.contains("folder:photos"), "{args}: {err}");
+    }
+}
+
 /// A run of a version that ignored `val` beside `test` goes on with its bits.
 #[test]
 fn a_run_of_before_goes_on_with_its_parts() {
