@@ -165,15 +165,12 @@ impl Bar {
         // The end of the reading is the beginning of the next part of the work.
         self.last_step = Instant::now();
         let secs = began.elapsed().as_secs_f64();
-        let text = || {
-            let left = secs / done.max(1) as f64 * (total - done.min(total)) as f64;
-            format!("reading images {done}/{total}, {} left", clock(left))
-        };
+        let left = clock(secs / done.max(1) as f64 * (total - done.min(total)) as f64);
         match &mut self.shown {
             Shown::Terminal(bar) if began.elapsed() > BRIEF => {
                 bar.set_length(total as u64);
                 bar.set_position(done as u64);
-                bar.set_message(text());
+                bar.set_message(format!("images read, {left} left"));
                 if done == total {
                     bar.finish_and_clear();
                     *bar = terminal();
@@ -183,7 +180,7 @@ impl Bar {
                 if began.elapsed() > BRIEF && (last.elapsed() >= (*every).max(BETWEEN_COUNTS)) =>
             {
                 *last = Instant::now();
-                eprintln!("{}", text());
+                eprintln!("reading images {done}/{total}, {left} left");
             }
             _ => {}
         }
