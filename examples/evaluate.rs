@@ -20,8 +20,8 @@ fn main() -> Result<()> {
         Some(run) => run.config()?,
         None => Config::preset()?,
     };
-    let dataset =
-        data::load(&config.images.data, &LoadOptions { size: config.images.size.map(|s| s as usize) })?;
+    let size = config.images.size.map(|s| s as usize);
+    let dataset = data::load(&config.images.data, &LoadOptions { size, ..LoadOptions::default() })?;
     let normalisation = Normalisation::of(&dataset.train);
     let guessing = -(dataset.class_names.len() as f64).ln();
     let gpu = Gpu::open(config.session.device.as_deref(), Options::default())?;

@@ -35,7 +35,8 @@ fn main() -> Result<()> {
         match event {
             Event::Note(text) => println!("{text}"),
             Event::Warning(text) => println!("warning: {text}"),
-            Event::Compiling { .. } | Event::Stepped => {}
+            Event::Read { line, .. } => println!("{line}"),
+            Event::Reading { .. } | Event::Compiling { .. } | Event::Stepped => {}
             Event::Step { progress, line } => {
                 println!("step {} of {}: {} bytes of metrics", progress.step, progress.total, line.len());
                 if progress.step == 2 {

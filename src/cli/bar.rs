@@ -11,6 +11,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::ui::remark;
 use crate::run::Progress;
 
+fn terminal() -> ProgressBar {
+    let bar = ProgressBar::no_length();
+    if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
 fn details(progress: &Progress) -> String {
     let mut parts = vec![];
     if progress.epoch > 0 {
@@ -108,6 +116,8 @@ pub struct Bar {
     estimate: Estimate,
     /// Time at which the last step was done, or at which this display was made.
     last_step: Instant,
+    /// Time at which the first image was read, and number of images read.
+    reading: Option<(Instant, usize)>,
 }
 
 enum Shown {
@@ -131,16 +141,10 @@ impl Bar {
         let shown = match verbosity {
             Verbosity::Quiet => Shown::Nothing,
             Verbosity::Verbose => lines(Duration::ZERO),
-            Verbosity::Normal if std::io::stderr().is_terminal() => {
-                let bar = ProgressBar::no_length();
-                if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}") {
-                    bar.set_style(style);
-                }
-                Shown::Terminal(bar)
-            }
+            Verbosity::Normal if std::io::stderr().is_terminal() => Shown::Terminal(terminal()),
             Verbosity::Normal => lines(BETWEEN_LINES),
         };
-        Self { shown, unit: "step", estimate: Estimate::default(), last_step: Instant::now() }
+        Self { shown, unit: "step", estimate: Estimate::default(), last_step: Instant::now(), reading: None }
     }
 
     /// Counts things with the name `unit` instead of steps.
@@ -159,6 +163,39 @@ impl Bar {
             {
                 *last = Instant::now();
                 remark(&text);
+            }
+            _ => {}
+        }
+    }
+
+    /// Shows how many images are decoded, if that takes longer than a moment. The time left is that of the images left at
+    /// the mean speed so far.
+    pub fn reading(&mut self, done: usize, total: usize) {
+        let (began, last_done) = *self.reading.get_or_insert((Instant::now(), 0));
+        // The threads report in any order.
+        if done <= last_done {
+            return;
+        }
+        self.reading = Some((began, done));
+        // The end of the reading is the beginning of the next part of the work.
+        self.last_step = Instant::now();
+        let secs = began.elapsed().as_secs_f64();
+        let left = clock(secs / done.max(1) as f64 * (total - done.min(total)) as f64);
+        match &mut self.shown {
+            Shown::Terminal(bar) if began.elapsed() > BRIEF => {
+                bar.set_length(total as u64);
+                bar.set_position(done as u64);
+                bar.set_message(format!("images read, {left} left"));
+                if done == total {
+                    bar.finish_and_clear();
+                    *bar = terminal();
+                }
+            }
+            Shown::Lines { last, every }
+                if began.elapsed() > BRIEF && (last.elapsed() >= (*every).max(BETWEEN_COUNTS)) =>
+            {
+                *last = Instant::now();
+                eprintln!("reading images {done}/{total}, {left} left");
             }
             _ => {}
         }

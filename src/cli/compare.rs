@@ -14,11 +14,11 @@ use super::published::{Published, Summary};
 use super::{Ui, resume};
 use crate::config::compare::{Chooser, FinalSize};
 use crate::config::{CompareConfig, Method};
-use crate::data::{self, LoadOptions};
 use crate::files;
 use crate::report::comparison::{Entry, Row, comparison_rows, comparison_svg, comparison_text};
 use crate::report::paired::{Difference, differences};
 use crate::run::RunDir;
+use crate::runner::open::{self, Wanted};
 use crate::search::{Search, random_architecture};
 use crate::space::{NetworkKind, NetworkSpec, Paths, Prior, read_architecture};
 use crate::train::Training;
@@ -224,8 +224,20 @@ impl Work<'_> {
         if let Some(spec) = &self.spec {
             return Ok(spec.clone());
         }
-        let FinalSize { space, channels, image_size } = self.config.final_size()?;
-        let dataset = data::load(&self.config.data, &LoadOptions { size: image_size.map(|s| s as usize) })?;
+        let FinalSize { space, channels, image_size, skip_bad_images } = self.config.final_size()?;
+        let wanted = Wanted {
+            data: &self.config.data,
+            size: image_size,
+            skip_bad: skip_bad_images,
+            before: false,
+            threads: 0,
+            mean: None,
+            std: None,
+            device: None,
+            resumed: None,
+            run: None,
+        };
+        let dataset = open::dataset(&wanted, &self.ui.events())?;
         let images = &dataset.train;
         let spec = NetworkSpec {
             space,

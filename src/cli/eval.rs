@@ -1,18 +1,18 @@
 //! `parsec eval RUN` → accuracy of a trained network on held-out images, and its speed on this machine.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::space_args::SpaceArgs;
 use super::trained::{Elsewhere, TrainingRun};
 use super::{Stem, Ui};
-use crate::data::{self, Dataset, LoadOptions, Normalisation};
+use crate::data::{Account, Normalisation, PartRead, Reported};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::files::weights;
 use crate::report;
+use crate::run::Manifest;
 use crate::runner::open::{self, Wanted};
 use crate::train::{Detail, Evaluation, Speed, Trained};
 
@@ -31,7 +31,7 @@ pub struct EvalArgs {
     /// Weights and running statistics, named as in the reference
     #[arg(long, value_name = "FILE.safetensors")]
     pub weights: Option<PathBuf>,
-    /// Images whose held-out part is used; default: those of the run
+    /// Images whose test part, or else held-out part, is used; default: those of the run
     #[arg(long, value_name = "SPEC")]
     pub data: Option<String>,
     /// Cells of a network trained elsewhere
@@ -64,6 +64,9 @@ pub struct EvalArgs {
     /// Height and width to which the images of a folder are resized
     #[arg(long, value_name = "PIXELS")]
     pub size: Option<u32>,
+    /// Go on without the images of a folder that are damaged, and count them
+    #[arg(long)]
+    pub skip_bad_images: bool,
     /// Draw the confusion matrix as SVG
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
@@ -75,7 +78,7 @@ pub struct EvalArgs {
 /// A network, the images for its evaluation, and the origin of its weights.
 struct Subject {
     trained: Trained,
-    dataset: Arc<Dataset>,
+    reported: Reported,
     class_names: Vec<String>,
     normalisation: Normalisation,
     batch: usize,
@@ -101,6 +104,8 @@ struct Outcomes {
     weights: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<u64>,
+    /// What was read of the data.
+    data: Account,
 }
 
 #[derive(Serialize)]
@@ -112,10 +117,10 @@ struct ClassOutcome {
 
 /// Evaluates the network and prints the results.
 pub fn eval(args: &EvalArgs, ui: &Ui) -> Result<()> {
-    let Subject { mut trained, dataset, class_names, normalisation, batch, weights, step } =
+    let Subject { mut trained, reported, class_names, normalisation, batch, weights, step } =
         subject(args, ui)?;
-    let (evaluation, detail) = trained.evaluate(&dataset.test, &normalisation, batch)?;
-    let speed = trained.speed(batch.min(dataset.test.n))?;
+    let (evaluation, detail) = trained.evaluate(&reported.images, &normalisation, batch)?;
+    let speed = trained.speed(batch.min(reported.images.n))?;
     draw(args, &class_names, &detail)?;
     let per_class = detail.per_class().into_iter().zip(&class_names);
     let outcomes = Outcomes {
@@ -131,6 +136,7 @@ pub fn eval(args: &EvalArgs, ui: &Ui) -> Result<()> {
         macs: trained.net().macs(),
         weights,
         step,
+        data: reported.account,
     };
     ui.emit(&outcomes)?;
     ui.say(&text(&outcomes, &class_names))
@@ -150,26 +156,52 @@ fn subject(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
             (tensors, path, Some(step))
         }
     };
-    let spec = args.data.as_deref().unwrap_or(&run.config.images.data);
-    let size = args.size.or(run.config.images.size);
-    let dataset = Arc::new(match &args.data {
-        Some(given) => data::load(given, &LoadOptions { size: size.map(|s| s as usize) })?,
-        None => open::data_of_run(&run.manifest, spec, size, Some(path))?,
-    });
-    run.check_data(&dataset, spec)?;
+    let own = Wanted {
+        run: Some(path),
+        ..Wanted::of(&run.config.images, &run.config.session, Some(&run.manifest))
+    };
+    let wanted = match &args.data {
+        Some(data) => Wanted { data, before: false, resumed: None, ..own },
+        None => own,
+    };
+    let wanted = Wanted {
+        size: args.size.or(wanted.size),
+        skip_bad: wanted.skip_bad || args.skip_bad_images,
+        ..wanted
+    };
+    let reported = open::reported(&wanted, &ui.events())?;
+    run.check_data(&reported, wanted.spec())?;
+    if args.data.is_none() && args.size.is_none() {
+        warn_of_other_images(&run.manifest, &reported, ui);
+    }
     let class_names = match run.manifest.class_names.as_slice() {
-        [] => dataset.class_names.clone(),
+        [] => reported.class_names.clone(),
         names => names.to_vec(),
     };
     Ok(Subject {
         trained: run.trained((&tensors, &weights), ui)?,
-        dataset,
+        reported,
         class_names,
         normalisation: run.normalisation()?,
         batch: args.batch.map_or(run.config.length.batch, |b| b as usize),
         weights,
         step,
     })
+}
+
+/// Warns if the images are not those that the run had in this part.
+fn warn_of_other_images(manifest: &Manifest, reported: &Reported, ui: &Ui) {
+    let was: Option<Account> = serde_json::from_value(manifest.read.clone()).ok();
+    for part in &reported.account.parts {
+        let was = was.as_ref().and_then(|was| was.part(part.role));
+        if let Some(was) = was.filter(|was| was.sha256 != part.sha256) {
+            let PartRead { place, n, .. } = part;
+            let at_start = was.n;
+            ui.warn(format!(
+                "the images of {place} ({n}) are not those with which the run was started ({at_start})"
+            ));
+        }
+    }
 }
 
 fn elsewhere(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
@@ -180,15 +212,26 @@ fn elsewhere(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
         return Err(Error::usage("eval", expected, "less", ""));
     };
     let (mean, std) = (args.mean.as_deref(), args.std.as_deref());
-    let wanted =
-        Wanted { data, size: args.size, mean, std, device: ui.device.as_deref(), resumed: None, run: None };
+    let (device, skip_bad) = (ui.device.as_deref(), args.skip_bad_images);
+    let wanted = Wanted {
+        data,
+        size: args.size,
+        skip_bad,
+        before: false,
+        threads: 0,
+        mean,
+        std,
+        device,
+        resumed: None,
+        run: None,
+    };
     let settings = args.space.with_cells(args.layers, args.stem);
     let elsewhere = Elsewhere { genotype, weights, settings, channels, wanted };
-    let (trained, dataset, normalisation) = elsewhere.open(ui)?;
+    let (trained, reported, normalisation) = elsewhere.open(ui)?;
     Ok(Subject {
         trained,
-        class_names: dataset.class_names.clone(),
-        dataset,
+        class_names: reported.class_names.clone(),
+        reported,
         normalisation,
         batch: args.batch.unwrap_or(64) as usize,
         weights: weights.clone(),

@@ -1,4 +1,4 @@
-//! `parsec predict RUN IMAGE...` → the most probable classes of image files.
+//! `parsec predict RUN IMAGE...` → the most probable classes of image files. Damaged files are named at the end.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Ui;
 use super::trained::TrainingRun;
-use crate::data::{Images, eval_batches, read_scaled};
+use crate::data::{Images, eval_batches, image_files, read_files, refused};
 use crate::error::{Error, Result};
 use crate::train::order;
 
@@ -19,7 +19,7 @@ pub struct PredictArgs {
     /// A training run; its best checkpoint is used
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
-    /// PNG or JPEG files
+    /// Image files, and folders of such files
     #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<PathBuf>,
     /// Names of the classes, one per line, in place of the run's
@@ -53,12 +53,19 @@ pub fn predict(args: &PredictArgs, ui: &Ui) -> Result<()> {
         None if run.manifest.class_names.len() == spec.n_classes => run.manifest.class_names.clone(),
         None => (0..spec.n_classes).map(|class| class.to_string()).collect(),
     };
-    // Every file is read before the device is opened, so that a wrong file is reported at once.
-    let mut pixels = Vec::new();
-    for path in &args.images {
-        pixels.extend(read_scaled(path, spec.in_channels, spec.height, spec.width)?);
+    let (paths, account) = image_files(&args.images)?;
+    if !account.passed_over.is_empty() {
+        ui.warn(format!("passed over: {}", account.passed_over()));
     }
-    let n = args.images.len();
+    // Every file is read before the device is opened, so that wrong files are reported at once.
+    let (pixels, bad) = read_files(&paths, spec.in_channels, spec.height, spec.width)?;
+    let is_bad = |i: usize| bad.iter().any(|(at, _)| *at == i);
+    let good: Vec<bool> = (0..paths.len()).map(|i| !is_bad(i)).collect();
+    let bad = || refused(Path::new("predict"), bad.into_iter().map(|(_, e)| e).collect(), "");
+    if !good.contains(&true) {
+        return Err(bad());
+    }
+    let n = paths.len();
     let images = Images {
         n,
         channels: spec.in_channels,
@@ -71,11 +78,14 @@ pub fn predict(args: &PredictArgs, ui: &Ui) -> Result<()> {
     let (tensors, path, _) = run.weights(ui)?;
     let mut trained = run.trained((&tensors, &path), ui)?;
 
-    let mut files = args.images.iter();
+    let mut files = paths.iter().zip(&good);
     let mut predictions = Vec::new();
     for batch in eval_batches(&images, &normalisation, BATCH.min(n))? {
         let logits = trained.logits(&batch.images)?;
-        for (logits, image) in logits.chunks_exact(spec.n_classes).zip(files.by_ref()) {
+        for (logits, (image, is_good)) in logits.chunks_exact(spec.n_classes).zip(files.by_ref()) {
+            if !is_good {
+                continue;
+            }
             let probability = softmax(logits);
             let class =
                 |class: usize| Class { class, name: names[class].clone(), probability: probability[class] };
@@ -87,7 +97,7 @@ pub fn predict(args: &PredictArgs, ui: &Ui) -> Result<()> {
     for prediction in &predictions {
         ui.say(&text(prediction))?;
     }
-    Ok(())
+    if good.contains(&false) { Err(bad()) } else { Ok(()) }
 }
 
 fn text(p: &Prediction) -> String {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Ui;
 use super::space_args::elsewhere;
 use crate::config::{Resolved, TrainConfig};
-use crate::data::{Dataset, Identity, Normalisation};
+use crate::data::{Identity, Normalisation, Reported};
 use crate::error::{Error, Result};
 use crate::files::tensors::Tensors;
 use crate::files::weights;
@@ -14,7 +14,7 @@ use crate::gpu::Gpu;
 use crate::graph::Lowering;
 use crate::ops::Tuning;
 use crate::run::{Events, Manifest, RunDir};
-use crate::runner::open::{self, Opened, Wanted};
+use crate::runner::open::{self, Wanted};
 use crate::runner::variants;
 use crate::space::{NetworkKind, NetworkSpec, Space, read_architecture};
 use crate::train::{self, Trained};
@@ -88,13 +88,13 @@ impl TrainingRun {
         Trained::new(spec, alpha, (tensors, path), gpu, lowering)
     }
 
-    /// Checks that `dataset` has the classes and the image shape for which this network was trained.
-    pub fn check_data(&self, dataset: &Dataset, spec: &str) -> Result<()> {
+    /// Checks that `reported` has the classes and the image shape for which this network was trained.
+    pub fn check_data(&self, reported: &Reported, spec: &str) -> Result<()> {
         let wrong = |expected: String, found: String, try_this: &str| {
             Err(Error::usage(format!("--data {spec}"), expected, found, try_this))
         };
         let trained = self.spec()?;
-        let images = &dataset.test;
+        let images = &reported.images;
         let shape = (images.channels, images.height, images.width);
         if shape != (trained.in_channels, trained.height, trained.width) {
             let show = |(c, h, w): (usize, usize, usize)| format!("images of {c}x{h}x{w}");
@@ -102,7 +102,7 @@ impl TrainingRun {
                 format!("{} as in training", show((trained.in_channels, trained.height, trained.width)));
             return wrong(expected, show(shape), "data of the same kind; --size for a folder");
         }
-        let (was, is) = (&self.manifest.class_names, &dataset.class_names);
+        let (was, is) = (&self.manifest.class_names, &reported.class_names);
         if trained.n_classes != is.len() {
             let expected = format!("{} classes as in training", trained.n_classes);
             return wrong(expected, is.len().to_string(), "data with the same classes");
@@ -152,14 +152,28 @@ pub struct Elsewhere<'a> {
 
 impl Elsewhere<'_> {
     /// Opens the network, its data and its normalisation.
-    pub fn open(&self, ui: &Ui) -> Result<(Trained, Arc<Dataset>, Normalisation)> {
+    pub fn open(&self, ui: &Ui) -> Result<(Trained, Reported, Normalisation)> {
         let (space, alpha) = elsewhere(self.genotype, &self.settings, ui)?;
         let tensors = weights::read(self.weights)?;
-        let Opened { dataset, normalisation, mut gpu } = open::open(&self.wanted, &ui.events())?;
-        let images = [dataset.test.channels, dataset.test.height, dataset.test.width];
-        let spec = spec(space, self.channels, images, dataset.class_names.len());
+        let (reported, normalisation) = self.images(&ui.events())?;
+        let mut gpu = open::adapter(self.wanted.device, &ui.events())?;
+        let images = [reported.images.channels, reported.images.height, reported.images.width];
+        let spec = spec(space, self.channels, images, reported.class_names.len());
         let lowering = Lowering { tuning: tuning(&mut gpu, &ui.events())?, ..Lowering::default() };
         let trained = Trained::new(spec, alpha, (&tensors, self.weights), gpu, lowering)?;
-        Ok((trained, dataset, normalisation))
+        Ok((trained, reported, normalisation))
+    }
+
+    /// The images and their normalisation. The training images are read only where the normalisation follows from them.
+    fn images(&self, events: &Events) -> Result<(Reported, Normalisation)> {
+        let (mean, std) = (self.wanted.mean, self.wanted.std);
+        if mean.is_none() || std.is_none() {
+            let dataset = open::dataset(&self.wanted, events)?;
+            let normalisation = open::normalisation(&self.wanted, &dataset.train)?;
+            return Ok((dataset.into_reported(), normalisation));
+        }
+        let reported = open::reported(&self.wanted, events)?;
+        let normalisation = open::normalisation(&self.wanted, &reported.images)?;
+        Ok((reported, normalisation))
     }
 }

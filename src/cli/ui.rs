@@ -73,12 +73,23 @@ impl Ui {
         remark(&format!("warning: {warning}"));
     }
 
+    /// Prints what was read of the data. With `--quiet` only what was passed over is printed.
+    fn read(&self, line: &str, passed_over: &str) {
+        if self.verbosity > Verbosity::Quiet {
+            self.note(line);
+        } else if !passed_over.is_empty() {
+            self.warn(format!("passed over: {passed_over}"));
+        }
+    }
+
     /// Events of a run, shown by this output.
     pub fn events(&self) -> Events {
         let (ui, bar) = (self.clone(), self.bar());
         Events::new(move |event| match event {
             Event::Note(text) => ui.note(&text),
             Event::Warning(text) => ui.warn(text),
+            Event::Reading { done, total } => bar.lock().reading(done, total),
+            Event::Read { line, passed_over } => ui.read(&line, &passed_over),
             Event::Compiling { ready, known } => bar.lock().compiling(ready, known),
             Event::Step { progress, .. } => bar.lock().update(&progress),
             Event::Stepped => bar.lock().close(),

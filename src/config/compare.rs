@@ -73,6 +73,8 @@ pub struct FinalSize {
     pub channels: usize,
     /// Side to which images of a folder are scaled.
     pub image_size: Option<u32>,
+    /// Whether damaged images of a folder are counted instead of refused.
+    pub skip_bad_images: bool,
 }
 
 /// The configuration of a comparison: every method is run with every seed.
@@ -129,7 +131,8 @@ impl CompareConfig {
         }
         let wrong = |name: &str, expected: &str| {
             let found = table.get(name).map_or("nothing".to_owned(), Value::to_string);
-            Error::usage(format!("{path}: key `{name}`"), expected, found, "")
+            let (expected, try_this) = expected.split_once('\n').unwrap_or((expected, ""));
+            Error::usage(format!("{path}: key `{name}`"), expected, found, try_this)
         };
         let methods = list(table, "methods", |v| v.as_str()?.parse().ok()).ok_or_else(|| {
             let names = METHODS.map(|method| method.to_string()).join(", ");
@@ -200,6 +203,7 @@ impl CompareConfig {
                 space: search.space()?,
                 channels: search.network.channels,
                 image_size: search.images.size,
+                skip_bad_images: search.images.skip_bad_images,
             });
         }
         let train = self.train_config("DARTS_V2", self.seeds[0])?;
@@ -213,7 +217,12 @@ impl CompareConfig {
             ..SpaceSettings::default()
         };
         let space = space::space(&search.network.space, &settings)?;
-        Ok(FinalSize { space, channels: train.network.channels, image_size: train.images.size })
+        Ok(FinalSize {
+            space,
+            channels: train.network.channels,
+            image_size: train.images.size,
+            skip_bad_images: train.images.skip_bad_images,
+        })
     }
 
     /// The configuration of searches from `[search]`, independent of the method.

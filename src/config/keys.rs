@@ -27,7 +27,7 @@ pub enum Kind {
     Word(&'static [&'static str]),
     /// Any text that is not empty. The string is the expected text in the error.
     NonEmpty(&'static str),
-    /// Text. The function returns the expected text if the value is wrong.
+    /// Text. The function returns the expected text if the value is wrong, and in a second line what to try.
     Text(fn(&str) -> std::result::Result<(), String>),
     /// Names of primitives, as a list or separated by commas.
     Names,
@@ -78,7 +78,10 @@ pub fn check(concerns: &'static [Concern], name: &str, value: &Value, what: &str
         };
         return Err(Error::usage(what, "the name of a setting", format!("`{name}`"), try_this));
     };
-    key.kind.canonical(value).map_err(|expected| Error::usage(what, expected, value.to_string(), ""))
+    key.kind.canonical(value).map_err(|text| {
+        let (expected, try_this) = text.split_once('\n').unwrap_or((&text, ""));
+        Error::usage(what, expected, value.to_string(), try_this)
+    })
 }
 
 impl Kind {

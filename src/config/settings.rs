@@ -58,6 +58,8 @@ settings! {
         data: String => Kind::Text(check_data), "SPEC";
         /// Height and width in pixels to which the images of a folder are resized
         size: Option<u32> => Kind::Int(4, 512), "PIXELS";
+        /// Go on without the images of a folder that are damaged, and count them
+        skip_bad_images: bool = false, was false => Kind::Bool, "BOOL";
         /// Mean per channel of the pixels in 0..1, separated by commas; default: computed
         mean: Option<Vec<f64>> => Kind::PerChannel(-1e3, 1e3), "LIST";
         /// Standard deviation per channel of the pixels in 0..1, separated by commas; default: computed

@@ -10,9 +10,12 @@ use crate::data;
 use crate::space::Primitive;
 
 /// Checks that `text` names data. The error is the expected form. Only the form is checked; the files are checked when
-/// they are read.
+/// they are read. A second line says what to try.
 pub fn check_data(text: &str) -> Result<(), String> {
-    text.parse::<data::Spec>().map(drop).map_err(|_| data::FORMS.to_owned())
+    text.parse::<data::Spec>().map(drop).map_err(|e| match e {
+        crate::Error::Usage { expected, try_this, .. } => format!("{expected}\n{try_this}"),
+        e => e.to_string(),
+    })
 }
 
 /// Checks that `text` names a space. The error is the expected form.

@@ -1,21 +1,14 @@
 //! A path → its bytes or entries. Errors name the path and the expected content.
 //!
-//! Symbolic links below the folder that the user named are not followed, so that a downloaded archive cannot make the
-//! program read anything outside that folder.
+//! Symbolic links in the place of the files of a published set are not followed, so that a downloaded archive cannot
+//! make the program read anything outside its folder. A folder of images is a person's own work, and its links are
+//! followed (`walk`).
 
 use std::fs;
 use std::io::{ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{Error, Result};
-
-/// The entries of a folder, by type.
-pub(super) struct Entries {
-    pub dirs: Vec<PathBuf>,
-    pub files: Vec<PathBuf>,
-    /// Entries that are neither files nor folders: symbolic links, devices.
-    pub others: Vec<PathBuf>,
-}
 
 /// Fails unless `dir` is a folder. `expected` describes the content that it should have.
 pub(super) fn check_dir(dir: &Path, expected: &str) -> Result<()> {
@@ -29,29 +22,6 @@ pub(super) fn check_dir(dir: &Path, expected: &str) -> Result<()> {
     Err(Error::file(dir, None, expected, found, "check the folder after --data's colon"))
 }
 
-/// The entries of `dir` sorted by name, without names that start with a dot.
-pub(super) fn entries(dir: &Path) -> Result<Entries> {
-    let mut out = Entries { dirs: vec![], files: vec![], others: vec![] };
-    for entry in fs::read_dir(dir).map_err(|e| Error::io("read", dir, e))? {
-        let entry = entry.map_err(|e| Error::io("read", dir, e))?;
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        }
-        // This is the type of the entry itself: a link is neither a file nor a folder here.
-        let kind = entry.file_type().map_err(|e| Error::io("read", entry.path(), e))?;
-        let list = match (kind.is_dir(), kind.is_file()) {
-            (true, _) => &mut out.dirs,
-            (_, true) => &mut out.files,
-            _ => &mut out.others,
-        };
-        list.push(entry.path());
-    }
-    for list in [&mut out.dirs, &mut out.files, &mut out.others] {
-        list.sort();
-    }
-    Ok(out)
-}
-
 /// Whether anything with this name exists. A dangling link exists.
 pub(super) fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
@@ -61,7 +31,22 @@ pub(super) fn exists(path: &Path) -> bool {
 ///
 /// `what` describes the expected file, and `missing` says what to try if the file is not there.
 pub(super) fn read(path: &Path, max_bytes: u64, what: &str, missing: &str) -> Result<Vec<u8>> {
-    let found = match fs::symlink_metadata(path) {
+    read_as(path, fs::symlink_metadata(path), max_bytes, what, missing)
+}
+
+/// Like [`read`], of the file to which `path` leads if it is a symbolic link.
+pub(super) fn read_followed(path: &Path, max_bytes: u64, what: &str, missing: &str) -> Result<Vec<u8>> {
+    read_as(path, fs::metadata(path), max_bytes, what, missing)
+}
+
+fn read_as(
+    path: &Path,
+    meta: std::io::Result<fs::Metadata>,
+    max_bytes: u64,
+    what: &str,
+    missing: &str,
+) -> Result<Vec<u8>> {
+    let found = match meta {
         Ok(meta) if meta.is_file() => None,
         Ok(meta) if meta.is_dir() => Some("a folder"),
         Ok(meta) if meta.is_symlink() => Some("a symbolic link, which is not followed"),

@@ -6,34 +6,46 @@
 //!
 //! Left out on purpose: downloading, and image sets that do not fit in memory as bytes.
 
+mod account;
 mod augment;
 mod batch;
+mod cache;
 mod cifar;
 mod colour;
+mod decode;
 mod embedded;
 mod files;
 mod folder;
 mod idx;
+mod many;
 mod prefetch;
 mod spec;
+mod walk;
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use spec::{Loaded, Need, Reading};
 
+pub use account::{Account, PartRead, Role};
 pub use augment::{Augment, Normalisation};
 pub use batch::{Batch, BatchSource, Part, Split, eval_batches, first_mixed_batches, mixed_batches, split};
+pub use cache::Cache;
 pub use cifar::{CIFAR10, CIFAR100, CifarKind, parse_cifar, parse_python_cifar};
-pub use folder::{DEFAULT_SIZE, read_scaled};
+pub use decode::read_scaled;
+pub use folder::DEFAULT_SIZE;
 pub use idx::{parse_images as parse_idx_images, parse_labels as parse_idx_labels};
+pub use many::{Decoded, image_files, read_files, refused};
 pub use prefetch::Prefetch;
 pub use spec::{FORMS, HELP, SOURCES, Source, Spec};
 
 /// Labelled images as bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Images {
     /// Number of images N.
     pub n: usize,
@@ -61,24 +73,74 @@ impl Images {
     }
 }
 
-/// A data set in memory: a training part, a held-out part, and the identity of both.
+/// A data set in memory: a training part, one or two other parts, and the identity of all.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     /// The training part, which is cut into the search and the train split.
     pub train: Images,
-    /// The held-out part.
+    /// The held-out part. Checkpoints and results are chosen by it.
     pub test: Images,
+    /// The part that `eval` reports, by which nothing is chosen. `None` if the held-out part serves for both.
+    pub report: Option<Images>,
     /// One name per class. Its length is the number of classes.
     pub class_names: Vec<String>,
     /// The identity that a run's manifest records.
     pub identity: Identity,
+    /// What was read, and what was passed over.
+    pub account: Account,
 }
 
 impl Dataset {
-    fn new(kind: &str, train: Images, test: Images, class_names: Vec<String>) -> Self {
-        let identity = Identity::of(kind, &train, &test, class_names.len());
-        Self { train, test, class_names, identity }
+    /// The images of the last report: those of the part for it, or else the held-out ones.
+    pub fn reported(&self) -> &Images {
+        self.report.as_ref().unwrap_or(&self.test)
     }
+
+    /// The images of the last report, without the other parts.
+    pub fn into_reported(self) -> Reported {
+        Reported {
+            images: self.report.unwrap_or(self.test),
+            class_names: self.class_names,
+            account: self.account,
+        }
+    }
+
+    fn new(spec: &Spec, loaded: Loaded) -> Self {
+        let Loaded { train, test, report, class_names, places, passed_over } = loaded;
+        let all = [Some(&train), Some(&test), report.as_ref()];
+        let (identity, sums) = Identity::of(spec.source.name(), all, class_names.len());
+        let roles = [Role::Train, Role::HeldOut, Role::Report];
+        let mut places =
+            places.into_iter().map(Some).chain([Some(spec.place())]).chain(std::iter::repeat(None));
+        let parts = (roles.into_iter().zip(all).zip(sums)).filter_map(|((role, images), sha256)| {
+            let n = images?.n;
+            Some(PartRead { role, place: places.next().flatten().unwrap_or_default(), n, sha256 })
+        });
+        let parts = parts.collect();
+        let account = account(parts, class_names.len(), &train, passed_over);
+        Self { train, test, report, class_names, identity, account }
+    }
+}
+
+fn account(
+    parts: Vec<PartRead>,
+    n_classes: usize,
+    images: &Images,
+    passed_over: BTreeMap<String, usize>,
+) -> Account {
+    let Images { channels, height, width, .. } = *images;
+    Account { parts, n_classes, channels, height, width, passed_over }
+}
+
+/// The images of the last report, without the other parts.
+#[derive(Clone, Debug)]
+pub struct Reported {
+    /// The images.
+    pub images: Images,
+    /// One name per class.
+    pub class_names: Vec<String>,
+    /// What was read, and what was passed over.
+    pub account: Account,
 }
 
 /// Identity of a data set, without its location: two loads of the same data are equal.
@@ -90,6 +152,9 @@ pub struct Identity {
     pub n_train: usize,
     /// Number of images in the held-out part.
     pub n_test: usize,
+    /// Number of images in the part that is reported, if that is another one than the held-out part.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub n_report: usize,
     /// Channels of every image.
     pub channels: usize,
     /// Rows of every image.
@@ -98,30 +163,36 @@ pub struct Identity {
     pub width: usize,
     /// Number of classes.
     pub n_classes: usize,
-    /// SHA-256 (hexadecimal) over the pixels and labels (little-endian) of both parts, train first.
+    /// SHA-256 (hexadecimal) over the pixels and labels (little-endian) of all parts, train first.
     pub sha256: String,
 }
 
 impl Identity {
-    fn of(kind: &str, train: &Images, test: &Images, n_classes: usize) -> Self {
-        let mut hash = Sha256::new();
-        for part in [train, test] {
-            hash.update(&part.pixels);
-            for label in &part.labels {
-                hash.update(label.to_le_bytes());
-            }
+    /// The identity of the parts train, held out and report, and the SHA-256 of each part.
+    fn of(kind: &str, parts: [Option<&Images>; 3], n_classes: usize) -> (Self, [String; 3]) {
+        let mut all = Sha256::new();
+        let mut sums = [(); 3].map(|()| String::new());
+        for (i, part) in parts.iter().enumerate() {
+            let Some(part) = part else { continue };
+            add(&mut all, part);
+            // The sum of the first part is a state of the sum of all parts.
+            sums[i] = if i == 0 { hexadecimal(all.clone()) } else { sha256(part) };
         }
-        let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Self {
+        let n = |i: usize| parts[i].map_or(0, |part| part.n);
+        let [channels, height, width] =
+            parts[0].map_or([0; 3], |part| [part.channels, part.height, part.width]);
+        let identity = Self {
             kind: kind.to_owned(),
-            n_train: train.n,
-            n_test: test.n,
-            channels: train.channels,
-            height: train.height,
-            width: train.width,
+            n_train: n(0),
+            n_test: n(1),
+            n_report: n(2),
+            channels,
+            height,
+            width,
             n_classes,
-            sha256,
-        }
+            sha256: hexadecimal(all),
+        };
+        (identity, sums)
     }
 
     /// The first difference as (name, value here, value there), or `None` if both are the same data.
@@ -131,6 +202,7 @@ impl Identity {
                 ("kind of data", id.kind.clone()),
                 ("number of training images", id.n_train.to_string()),
                 ("number of held-out images", id.n_test.to_string()),
+                ("number of images to report", id.n_report.to_string()),
                 ("channels", id.channels.to_string()),
                 ("image height", id.height.to_string()),
                 ("image width", id.width.to_string()),
@@ -143,13 +215,52 @@ impl Identity {
     }
 }
 
-/// Options of a source besides its specification.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LoadOptions {
-    /// Side in pixels to which `folder:` resizes its images; [`DEFAULT_SIZE`] if not given. Other
-    /// sources have a fixed size and ignore this option.
-    pub size: Option<usize>,
+/// Adds the pixels and labels of `part`.
+fn add(hash: &mut Sha256, part: &Images) {
+    hash.update(&part.pixels);
+    for label in &part.labels {
+        hash.update(label.to_le_bytes());
+    }
 }
+
+fn sha256(part: &Images) -> String {
+    let mut hash = Sha256::new();
+    add(&mut hash, part);
+    hexadecimal(hash)
+}
+
+fn hexadecimal(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // The signature that serde asks for.
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
+/// Options of a source besides its specification. Sources other than `folder:` ignore them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Side in pixels to which `folder:` resizes its images; [`DEFAULT_SIZE`] if not given.
+    pub size: Option<usize>,
+    /// Whether damaged images are counted as passed over. Otherwise they are an error that names them.
+    pub skip_bad: bool,
+    /// Whether a folder is read by the rules of version 0.1.0, for runs that began so: `png` and `jpeg` files only, no
+    /// links, no folders in class folders, no orientation, and of `val` and `test` only `test`.
+    pub before: bool,
+    /// Number of threads that decode; 0: one per core. The images do not depend on it.
+    pub threads: usize,
+    /// The place where the resized images are kept; `None`: nowhere.
+    pub cache: Option<Cache>,
+    /// Folders below which a relative place is looked for if it is not in the current folder.
+    pub bases: Vec<PathBuf>,
+    /// The data that are meant, if the place is in several of these folders. Without it, the first is taken.
+    pub wanted: Option<Identity>,
+}
+
+/// The listener to the number of decoded images and the number of all images to decode. It is called on the threads
+/// that decode, after each image.
+pub type Watch<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
 /// Reads the data that `spec` names, in one of the [`FORMS`].
 ///
@@ -157,23 +268,51 @@ pub struct LoadOptions {
 /// [`Error::Usage`] for a text that is no specification, [`Error::File`] for missing or wrong data, [`Error::Io`] where
 /// the operating system refuses.
 pub fn load(spec: &str, opts: &LoadOptions) -> Result<Dataset> {
-    load_near(spec, opts, &[], None)
+    load_watched(spec, opts, &|_, _| ())
 }
 
-/// Reads the data that `spec` names. A relative folder is looked for as it is written and below each of `bases`. If it is
-/// in several of these places, the place with the data `wanted` is taken, or else the first.
+/// Like [`load`], with a listener to the progress.
 ///
 /// # Errors
-/// The errors of [`load`]. If the folder is nowhere, the error lists the places.
-pub fn load_near(
+/// The errors of [`load`].
+pub fn load_watched(spec: &str, options: &LoadOptions, watch: Watch<'_>) -> Result<Dataset> {
+    let is_wanted = |data: &Dataset| options.wanted.as_ref().is_none_or(|wanted| data.identity == *wanted);
+    nearest(spec, options, is_wanted, |spec| {
+        let loaded = (spec.source.load)(&spec.dir, &Reading { options, need: Need::All, watch })?;
+        Ok(Dataset::new(spec, loaded))
+    })
+}
+
+/// Like [`load_watched`], of the part that is reported ([`Dataset::reported`]). Of a folder only this part is decoded.
+///
+/// # Errors
+/// The errors of [`load`].
+pub fn load_reported(spec: &str, options: &LoadOptions, watch: Watch<'_>) -> Result<Reported> {
+    let is_wanted = |data: &Reported| {
+        let images = &data.images;
+        options.wanted.as_ref().is_none_or(|wanted| {
+            let n = if wanted.n_report > 0 { wanted.n_report } else { wanted.n_test };
+            let extents = [images.channels, images.height, images.width];
+            images.n == n && extents == [wanted.channels, wanted.height, wanted.width]
+        })
+    };
+    nearest(spec, options, is_wanted, |spec| {
+        let loaded = (spec.source.load)(&spec.dir, &Reading { options, need: Need::Reported, watch })?;
+        Ok(reported(spec, loaded))
+    })
+}
+
+/// What `read` gives for `spec` at the first place that exists and has what is wanted. If no place has it, the result
+/// is that of the first place that exists.
+fn nearest<T>(
     spec: &str,
-    opts: &LoadOptions,
-    bases: &[PathBuf],
-    wanted: Option<&Identity>,
-) -> Result<Dataset> {
+    options: &LoadOptions,
+    is_wanted: impl Fn(&T) -> bool,
+    read: impl Fn(&Spec) -> Result<T>,
+) -> Result<T> {
     let spec: Spec = spec.parse()?;
-    let places = spec.places(bases);
-    let mut there: Vec<&PathBuf> = places.iter().filter(|place| place.exists()).collect();
+    let places = spec.places(&options.bases);
+    let mut there: Vec<PathBuf> = places.iter().filter(|place| place.exists()).cloned().collect();
     if there.is_empty() && places.len() > 1 {
         let tried: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
         let found = format!("nothing of that name; tried {}", tried.join(", "));
@@ -181,18 +320,28 @@ pub fn load_near(
         return Err(Error::file(&spec.dir, None, "the folder of the data", found, try_this));
     }
     if there.is_empty() {
-        there.push(&spec.dir);
+        there.push(spec.dir.clone());
     }
-    let read = |place: &Path| {
-        let (train, test, class_names) = (spec.source.load)(place, opts)?;
-        Ok(Dataset::new(spec.source.name(), train, test, class_names))
-    };
-    let first = read(there[0]);
-    let is_wanted = |data: &Result<Dataset>| {
-        data.as_ref().is_ok_and(|data| wanted.is_none_or(|wanted| data.identity == *wanted))
-    };
-    if is_wanted(&first) {
+    let read = |dir: PathBuf| read(&Spec { source: spec.source, dir });
+    let is_right = |data: &Result<T>| data.as_ref().is_ok_and(&is_wanted);
+    let mut there = there.into_iter();
+    let first = there.next().map_or_else(|| read(spec.dir.clone()), read);
+    if is_right(&first) {
         return first;
     }
-    there[1..].iter().map(|place| read(place)).find(is_wanted).unwrap_or(first)
+    there.map(read).find(is_right).unwrap_or(first)
+}
+
+fn reported(spec: &Spec, loaded: Loaded) -> Reported {
+    let Loaded { test, report, class_names, places, passed_over, .. } = loaded;
+    let role = if report.is_some() { Role::Report } else { Role::HeldOut };
+    let images = report.unwrap_or(test);
+    let place = match places.as_slice() {
+        [all, part] if !part.ends_with('/') => format!("{part} of {all}"),
+        [.., part] => part.clone(),
+        [] => spec.place(),
+    };
+    let part = PartRead { role, place, n: images.n, sha256: sha256(&images) };
+    let account = account(vec![part], class_names.len(), &images, passed_over);
+    Reported { images, class_names, account }
 }

@@ -1,14 +1,49 @@
 //! The text of `--data` → a source of images and its folder.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::cifar::{CIFAR10, CIFAR100};
-use super::{Images, LoadOptions, cifar, embedded, folder, idx};
+use super::{Images, LoadOptions, Watch, cifar, embedded, folder, idx};
 use crate::error::{Error, Result};
 
-/// The content of a source: the training part, the held-out part, the names of the classes.
-pub type Loaded = (Images, Images, Vec<String>);
+/// The parts that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// All parts.
+    All,
+    /// The part that is reported. A source may leave the other parts empty.
+    Reported,
+}
+
+/// A request to a source.
+pub(super) struct Reading<'a> {
+    pub options: &'a LoadOptions,
+    pub need: Need,
+    pub watch: Watch<'a>,
+}
+
+/// The content of a source.
+pub(super) struct Loaded {
+    /// The training part.
+    pub train: Images,
+    /// The held-out part.
+    pub test: Images,
+    /// The part that is reported, if it is another one.
+    pub report: Option<Images>,
+    pub class_names: Vec<String>,
+    /// The places of the parts; empty if the source has one place.
+    pub places: Vec<String>,
+    /// Number of passed-over entries by kind.
+    pub passed_over: BTreeMap<String, usize>,
+}
+
+impl From<(Images, Images, Vec<String>)> for Loaded {
+    fn from((train, test, class_names): (Images, Images, Vec<String>)) -> Self {
+        Self { train, test, report: None, class_names, places: vec![], passed_over: BTreeMap::new() }
+    }
+}
 
 /// A source of images.
 #[derive(Debug)]
@@ -16,7 +51,7 @@ pub struct Source {
     /// The form of its specification: the name, and `:DIR` if the source reads a folder.
     pub form: &'static str,
     /// Reads the images.
-    pub(super) load: fn(&Path, &LoadOptions) -> Result<Loaded>,
+    pub(super) load: fn(&Path, &Reading<'_>) -> Result<Loaded>,
 }
 
 macro_rules! forms {
@@ -37,11 +72,11 @@ macro_rules! sources {
 }
 
 sources! {
-    "embedded" |_, _| embedded::load();
-    "cifar10:DIR" |dir, _| cifar::load(&CIFAR10, dir);
-    "cifar100:DIR" |dir, _| cifar::load(&CIFAR100, dir);
-    "idx:DIR" |dir, _| idx::load(dir);
-    "folder:DIR" |dir, options| folder::load(dir, options.size.unwrap_or(folder::DEFAULT_SIZE));
+    "embedded" |_, _| embedded::load().map(Loaded::from);
+    "cifar10:DIR" |dir, _| cifar::load(&CIFAR10, dir).map(Loaded::from);
+    "cifar100:DIR" |dir, _| cifar::load(&CIFAR100, dir).map(Loaded::from);
+    "idx:DIR" |dir, _| idx::load(dir).map(Loaded::from);
+    "folder:DIR" folder::load;
 }
 
 impl Source {
@@ -62,6 +97,17 @@ pub struct Spec {
     pub source: &'static Source,
     /// The folder of the source. Empty if the source has none.
     pub dir: PathBuf,
+}
+
+impl Spec {
+    /// The place of the images without a path of this machine.
+    pub(super) fn place(&self) -> String {
+        match self.dir.file_name() {
+            Some(name) => format!("{}/", name.to_string_lossy()),
+            None if self.dir.as_os_str().is_empty() => "the program".into(),
+            None => self.dir.display().to_string(),
+        }
+    }
 }
 
 impl FromStr for Spec {
@@ -117,13 +163,43 @@ fn in_home(dir: &str) -> PathBuf {
     }
 }
 
+/// `text` as one word of a command line.
+pub(super) fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-:+,@=~".contains(c);
+    match text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false if text.contains('\'') => format!("\"{text}\""),
+        false => format!("'{text}'"),
+    }
+}
+
 fn suggestion(text: &str, name: &str) -> String {
-    if Path::new(text).is_dir() {
-        return format!("--data folder:{text} if that folder has one sub-folder of images per class");
+    let dir = in_home(text);
+    if dir.is_dir() {
+        let (source, because) = probable(&dir);
+        return format!("--data {}{because}", quoted(&format!("{source}:{text}")));
     }
     let distance = |source: &&Source| strsim::levenshtein(&name.to_lowercase(), source.name());
     match SOURCES.iter().min_by_key(distance).filter(|source| distance(source) <= 3) {
         Some(source) => format!("did you mean {}?", source.form),
+        None if text.contains(['/', '\\']) => {
+            format!("a folder that is there (nothing has the name {text}), in one of the forms {FORMS}")
+        }
         None => format!("one of {FORMS}"),
+    }
+}
+
+/// The source whose files are in the folder `dir`, and the condition under which that holds.
+fn probable(dir: &Path) -> (&'static str, &'static str) {
+    let has = |names: &[&str]| names.iter().any(|name| dir.join(name).exists());
+    let idx = ["train-images-idx3-ubyte", "train-images-idx3-ubyte.gz", "train-images.idx3-ubyte"];
+    if has(&["data_batch_1.bin", "cifar-10-batches-bin", "data_batch_1", "cifar-10-batches-py"]) {
+        ("cifar10", "")
+    } else if has(&["cifar-100-binary", "cifar-100-python"]) || (has(&["train.bin"]) && has(&["test.bin"])) {
+        ("cifar100", "")
+    } else if has(&idx) {
+        ("idx", "")
+    } else {
+        ("folder", " if that folder has one sub-folder of images per class")
     }
 }

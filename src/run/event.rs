@@ -13,6 +13,20 @@ pub enum Event {
     Note(String),
     /// A problem that does not stop the run.
     Warning(String),
+    /// Number of images decoded so far.
+    Reading {
+        /// Number of decoded images.
+        done: usize,
+        /// Number of all images to decode.
+        total: usize,
+    },
+    /// The data are read.
+    Read {
+        /// What was read, and what was passed over, in one line.
+        line: String,
+        /// What was passed over; empty if nothing was.
+        passed_over: String,
+    },
     /// Number of compiled kernels among the kernels known so far. The first step spends its time on compiling.
     Compiling {
         /// Number of compiled kernels.

@@ -32,6 +32,10 @@ pub struct Manifest {
     pub seed: u64,
     /// Identity of the data: sizes, hash.
     pub data: Value,
+    /// What was read of the data, by part, and what was passed over. Null in runs of version 0.1.0, whose folders are
+    /// read by the rules of that version.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub read: Value,
     /// Names of the data's classes, in the order of their labels.
     #[serde(default)]
     pub class_names: Vec<String>,

@@ -18,6 +18,7 @@ use serde::Serialize;
 pub use search::Found;
 pub use train::Trained;
 
+use self::open::Wanted;
 use crate::config::Resolved;
 use crate::gpu::Network;
 use crate::run::{self, Control, Event, Events, Job, Manifest, Options, RunDir};
@@ -207,7 +208,8 @@ pub fn move_data<C: Resolved>(path: &Path, spec: &str, events: &Events) -> Resul
     let run = RunDir::open_for_writing(path)?;
     let (config, mut manifest): (C, _) = (run.read_config()?, run.manifest()?);
     open::set_place(&mut manifest, spec, true)?;
-    let dataset = open::data_of_run(&manifest, spec, config.images().size, Some(path))?;
+    let wanted = Wanted { run: Some(path), ..Wanted::of(config.images(), config.session(), Some(&manifest)) };
+    let dataset = open::dataset(&wanted, events)?;
     let identity = serde_json::to_value(&dataset.identity).unwrap_or_default();
     manifest.check_data(&identity, &run.file("manifest.json"))?;
     run.write_manifest(&manifest)?;

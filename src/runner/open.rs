@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::variants;
-use crate::config::Resolved;
-use crate::data::{self, Dataset, LoadOptions, Normalisation};
+use crate::config::{Images, Resolved, Session};
+use crate::data::{self, Account, Cache, Dataset, LoadOptions, Normalisation, Reported};
 use crate::gpu::{AdapterInfo, Gpu, Options, Tuned};
-use crate::run::{Events, Manifest, RunDir};
+use crate::run::{self, Event, Events, Manifest, RunDir};
 use crate::{Error, Result};
 
 /// The data and the adapter of a configuration.
@@ -18,6 +18,12 @@ pub struct Wanted<'a> {
     pub data: &'a str,
     /// Side to which images of a folder are scaled.
     pub size: Option<u32>,
+    /// Whether damaged images of a folder are counted instead of refused.
+    pub skip_bad: bool,
+    /// Whether a folder is read by the rules of version 0.1.0.
+    pub before: bool,
+    /// Number of threads that decode; 0: one per core.
+    pub threads: usize,
     /// Mean per channel, if given.
     pub mean: Option<&'a [f64]>,
     /// Standard deviation per channel, if given.
@@ -29,6 +35,45 @@ pub struct Wanted<'a> {
     /// The folder of the run.
     pub run: Option<&'a Path>,
 }
+
+impl<'a> Wanted<'a> {
+    /// What a run wants by its configuration. A run is resumed with the rules of its version.
+    pub fn of(images: &'a Images, session: &'a Session, resumed: Option<&'a Manifest>) -> Self {
+        Self {
+            data: &images.data,
+            size: images.size,
+            skip_bad: images.skip_bad_images,
+            before: resumed.is_some_and(|manifest| manifest.read.is_null()),
+            threads: session.threads,
+            mean: images.mean.as_deref(),
+            std: images.std.as_deref(),
+            device: session.device.as_deref(),
+            resumed,
+            run: session.run.as_deref(),
+        }
+    }
+
+    /// Specification of the data, at the place where they are now.
+    pub fn spec(&self) -> &str {
+        self.resumed.and_then(|manifest| manifest.data_at.as_deref()).unwrap_or(self.data)
+    }
+
+    fn options(&self) -> LoadOptions {
+        let cache = run::choices::image_cache();
+        LoadOptions {
+            size: self.size.map(|s| s as usize),
+            skip_bad: self.skip_bad,
+            before: self.before,
+            threads: self.threads,
+            cache: cache.map(|(folder, most_bytes)| Cache { folder, most_bytes, least_bytes: LEAST_KEPT }),
+            bases: self.resumed.map(|manifest| manifest.bases(self.run)).unwrap_or_default(),
+            wanted: self.resumed.and_then(|manifest| serde_json::from_value(manifest.data.clone()).ok()),
+        }
+    }
+}
+
+/// Images whose files have fewer bytes together than this are decoded again each time.
+const LEAST_KEPT: u64 = 4 << 20;
 
 /// The data in memory and the adapter.
 pub struct Opened {
@@ -42,11 +87,8 @@ pub struct Opened {
 
 /// Loads the data and opens the adapter.
 pub fn open(wanted: &Wanted<'_>, events: &Events) -> Result<Opened> {
-    let dataset = match wanted.resumed {
-        Some(manifest) => data_of_run(manifest, wanted.data, wanted.size, wanted.run)?,
-        None => data::load(wanted.data, &LoadOptions { size: wanted.size.map(|s| s as usize) })?,
-    };
-    let normalisation = normalisation(wanted, &dataset)?;
+    let dataset = dataset(wanted, events)?;
+    let normalisation = normalisation(wanted, &dataset.train)?;
     let gpu = adapter(wanted.device, events)?;
     Ok(Opened { dataset: Arc::new(dataset), normalisation, gpu })
 }
@@ -63,20 +105,24 @@ pub fn set_place(manifest: &mut Manifest, spec: &str, moved: bool) -> Result<()>
     Ok(())
 }
 
-/// Reads the data of the run in the folder `run`, whose configuration has the specification `spec`.
-///
-/// # Errors
-/// The errors of [`data::load_near`].
-pub fn data_of_run(
-    manifest: &Manifest,
-    spec: &str,
-    size: Option<u32>,
-    run: Option<&Path>,
-) -> Result<Dataset> {
-    let identity = serde_json::from_value(manifest.data.clone()).ok();
-    let options = LoadOptions { size: size.map(|s| s as usize) };
-    let spec = manifest.data_at.as_deref().unwrap_or(spec);
-    data::load_near(spec, &options, &manifest.bases(run), identity.as_ref())
+/// Loads the data, and reports what was read.
+pub fn dataset(wanted: &Wanted<'_>, events: &Events) -> Result<Dataset> {
+    let watch = |done, total| events.tell(Event::Reading { done, total });
+    let dataset = data::load_watched(wanted.spec(), &wanted.options(), &watch)?;
+    tell(&dataset.account, events);
+    Ok(dataset)
+}
+
+/// Loads the part of the data that is reported, and reports what was read.
+pub fn reported(wanted: &Wanted<'_>, events: &Events) -> Result<Reported> {
+    let watch = |done, total| events.tell(Event::Reading { done, total });
+    let reported = data::load_reported(wanted.spec(), &wanted.options(), &watch)?;
+    tell(&reported.account, events);
+    Ok(reported)
+}
+
+fn tell(account: &Account, events: &Events) {
+    events.tell(Event::Read { line: account.to_string(), passed_over: account.passed_over() });
 }
 
 /// Opens the named adapter, or the one of the fastest class.
@@ -88,9 +134,10 @@ pub fn adapter(configured: Option<&str>, events: &Events) -> Result<Gpu> {
     Ok(gpu)
 }
 
-fn normalisation(wanted: &Wanted<'_>, dataset: &Dataset) -> Result<Normalisation> {
-    let mut out = Normalisation::of(&dataset.train);
-    let channels = dataset.train.channels;
+/// The wanted normalisation. What is not given is computed from `images`.
+pub fn normalisation(wanted: &Wanted<'_>, images: &data::Images) -> Result<Normalisation> {
+    let mut out = Normalisation::of(images);
+    let channels = images.channels;
     for (name, given, values) in [("mean", wanted.mean, &mut out.mean), ("std", wanted.std, &mut out.std)] {
         if let Some(given) = given {
             if given.len() != channels {
@@ -123,6 +170,7 @@ impl Facts {
             backend: info.backend.clone(),
             limits: limits.filter_map(|(k, v)| Some((k, v.as_u64()?))).collect(),
             data: json(serde_json::to_value(&dataset.identity)),
+            read: json(serde_json::to_value(&dataset.account)),
             class_names: dataset.class_names.clone(),
             normalisation: json(serde_json::to_value(normalisation)),
             variants: variants::to_manifest(tuned.variants)?,

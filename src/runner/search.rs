@@ -9,7 +9,7 @@ use super::{About, Runnable, variants};
 use crate::Result;
 use crate::bench::Shape;
 use crate::config::{Choose, Config, Method, Outcome, Resolved};
-use crate::data::Dataset;
+use crate::data::{Account, Dataset};
 use crate::error::Error;
 use crate::files::weights;
 use crate::gpu::Network;
@@ -59,6 +59,8 @@ pub struct Found {
     /// Trust in the result. `None` unless the search drew children from a prior that moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust: Option<Trust>,
+    /// What was read of the data, and what was passed over.
+    pub data: Account,
     /// The run folder.
     pub run: String,
     #[serde(skip)]
@@ -72,18 +74,8 @@ impl Runnable for Search {
     /// Loads the data, opens the adapter and builds the search. A resumed search uses the kernel variants of its
     /// manifest.
     fn open(config: Config, resumed: Option<&Manifest>, events: &Events) -> Result<(Self, Manifest)> {
-        let Opened { dataset, normalisation, mut gpu } = open::open(
-            &Wanted {
-                data: &config.images.data,
-                size: config.images.size,
-                mean: config.images.mean.as_deref(),
-                std: config.images.std.as_deref(),
-                device: config.session.device.as_deref(),
-                resumed,
-                run: config.session.run.as_deref(),
-            },
-            events,
-        )?;
+        let wanted = Wanted::of(&config.images, &config.session, resumed);
+        let Opened { dataset, normalisation, mut gpu } = open::open(&wanted, events)?;
         let tuned = match resumed {
             Some(manifest) => variants::from_manifest(&manifest.variants, &gpu, events)?,
             None => variants::choose(config.execution.tune, &gpu, &shape(&config, &dataset)?, events)?,
@@ -183,6 +175,7 @@ impl Runnable for Search {
             adapter: about.adapter,
             arena_bytes: Search::network(self).arena_bytes(),
             trust,
+            data: self.account().clone(),
             run: run.path().display().to_string(),
             n_classes: self.spec().n_classes,
         })

@@ -6,6 +6,7 @@ use super::open::{self, Facts, Opened, Wanted};
 use super::{About, Runnable, variants};
 use crate::Result;
 use crate::config::TrainConfig;
+use crate::data::Account;
 use crate::files::weights;
 use crate::gpu::Network;
 use crate::report;
@@ -45,6 +46,8 @@ pub struct Trained {
     pub adapter: String,
     /// Bytes of activation memory.
     pub arena_bytes: u64,
+    /// What was read of the data, and what was passed over.
+    pub data: Account,
     /// The run folder.
     pub run: String,
 }
@@ -59,15 +62,7 @@ impl Runnable for Training {
         // An error in the file of weights is reported before the data are read.
         let weights =
             config.architecture.weights.clone().map(|path| Ok((weights::read(&path)?, path))).transpose()?;
-        let wanted = Wanted {
-            data: &config.images.data,
-            size: config.images.size,
-            mean: config.images.mean.as_deref(),
-            std: config.images.std.as_deref(),
-            device: config.session.device.as_deref(),
-            resumed,
-            run: config.session.run.as_deref(),
-        };
+        let wanted = Wanted::of(&config.images, &config.session, resumed);
         let Opened { dataset, normalisation, gpu } = open::open(&wanted, events)?;
         let tuned = match resumed {
             Some(manifest) => variants::from_manifest(&manifest.variants, &gpu, events)?,
@@ -138,6 +133,7 @@ impl Runnable for Training {
             seed: self.config().session.seed,
             adapter: about.adapter,
             arena_bytes: Training::network(self).arena_bytes(),
+            data: self.account().clone(),
             run: run.path().display().to_string(),
         })
     }

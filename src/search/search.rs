@@ -12,7 +12,9 @@ use super::record::{Phases, StepRecord};
 use super::strategy::{Step, Strategy};
 use super::trace::Trace;
 use crate::config::{Config, Method};
-use crate::data::{Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch, Split, split};
+use crate::data::{
+    Account, Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch, Split, split,
+};
 use crate::error::{Error, Result};
 use crate::files::tensors::Tensors;
 use crate::gpu::{Gpu, Network, Update};
@@ -312,6 +314,11 @@ impl Search {
     pub fn has_settled(&self) -> bool {
         let patience = self.settings.config.outcome.patience;
         patience > 0 && self.strategy.settled() >= patience
+    }
+
+    /// What was read of the data.
+    pub fn account(&self) -> &Account {
+        &self.dataset.account
     }
 
     /// The configuration with every length resolved.

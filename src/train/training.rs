@@ -8,7 +8,7 @@ use super::record::{Phases, TrainRecord};
 use super::schedule;
 use super::weights::Weights;
 use crate::config::{self, Every, Session, TrainConfig};
-use crate::data::{Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch};
+use crate::data::{Account, Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch};
 use crate::error::{Error, Result};
 use crate::gpu::{Child, Gpu, Network, Update, Variants};
 use crate::graph::{Layout, Loss, Lowering, Memory, Mode};
@@ -327,6 +327,11 @@ impl Training {
     /// Number of steps done.
     pub fn steps_done(&self) -> u64 {
         self.step
+    }
+
+    /// What was read of the data.
+    pub fn account(&self) -> &Account {
+        &self.dataset.account
     }
 
     /// The configuration with every length resolved.

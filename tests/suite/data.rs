@@ -357,10 +357,17 @@ fn an_image_folder_loads_resized_with_every_fifth_image_held_out() {
     assert_eq!((plane(&data.train, 6, 0), plane(&data.train, 6, 2)), (vec![0; 1024], vec![250; 1024]));
     assert!(plane(&data.train, 7, 2).iter().all(|&blue| blue.abs_diff(251) < 8), "the jpeg");
 
-    let small = load(&format!("folder:{}", dir.path().display()), &LoadOptions { size: Some(8) }).unwrap();
+    let small = load(
+        &format!("folder:{}", dir.path().display()),
+        &LoadOptions { size: Some(8), ..Default::default() },
+    )
+    .unwrap();
     assert_eq!((small.train.height, small.train.pixels.len()), (8, 8 * 3 * 64));
     assert_usage(
-        load(&format!("folder:{}", dir.path().display()), &LoadOptions { size: Some(0) }),
+        load(
+            &format!("folder:{}", dir.path().display()),
+            &LoadOptions { size: Some(0), ..Default::default() },
+        ),
         &["pixels"],
     );
 
@@ -409,7 +416,7 @@ fn damaged_image_folders_are_named() {
 
     let empty = dir.path().join("eel");
     fs::create_dir(&empty).unwrap();
-    assert_file_error(load_dir("folder", dir.path()), "eel", None, &["png or jpeg", "0 files"]);
+    assert_file_error(load_dir("folder", dir.path()), "eel", None, &["png, jpeg", "0 files"]);
     fs::remove_dir(&empty).unwrap();
     fs::rename(dir.path().join("dog"), dir.path().join("cat/dog")).unwrap();
     let root = dir.path().file_name().unwrap().to_str().unwrap();
@@ -427,15 +434,8 @@ fn jpeg_len(dir: &TempDir) -> u64 {
 
 #[cfg(unix)]
 #[test]
-fn symbolic_links_are_not_followed() {
+fn links_in_the_place_of_a_published_set_are_refused() {
     use std::os::unix::fs::symlink;
-    let dir = image_dir();
-    let before = load_dir("folder", dir.path()).unwrap().identity;
-    let elsewhere = image_dir();
-    symlink(elsewhere.path().join("cat"), dir.path().join("lion")).unwrap();
-    symlink(elsewhere.path().join("cat/0.png"), dir.path().join("cat/00.png")).unwrap();
-    symlink(dir.path(), dir.path().join("cat/loop")).unwrap();
-    assert_eq!(load_dir("folder", dir.path()).unwrap().identity, before);
     let files = idx_dir();
     let name = "train-labels-idx1-ubyte";
     fs::rename(files.path().join(name), files.path().join("away")).unwrap();

@@ -208,6 +208,10 @@ fn place() -> TempDir {
     run(&format!("search --run runs/search-0001 --seed 1 {search}"));
     run(&format!("search --run runs/search-0002 --seed 2 {search}"));
     run(&format!("search --space macro --run runs/search-0003 {search}"));
+    run(&format!("search --data folder:photos --size 32 --run runs/search-0004 {search}"));
+    std::fs::create_dir(folder.join("moved")).unwrap();
+    let copied = Command::new("cp").args(["-r", "photos", "moved"]).current_dir(folder).status().unwrap();
+    assert!(copied.success());
     run("train --genotype runs/search-0001 --run runs/train-0001 --steps 1 --batch 4 --channels 2 -q");
     run("export runs/train-0001 --safetensors W.safetensors");
     std::fs::create_dir_all(folder.join("assets")).unwrap();

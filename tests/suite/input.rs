@@ -137,7 +137,7 @@ fn seeds_are_accepted() {
     assert!(data::parse_idx_labels(path, &read("idx", "labels")).is_ok());
     assert!(Manifest::parse(&read("manifest", "search"), path).is_ok());
     assert!(Config::read_resolved(&seeds_folder().join("config/resolved")).is_ok());
-    for name in ["rgb.png", "grey.png", "rgb.jpeg"] {
+    for name in ["rgb.png", "grey.png", "rgb.jpeg", "rgb.webp", "rgb.bmp", "rgb.tiff", "rgb.gif"] {
         assert!(data::read_scaled(&seeds_folder().join("image").join(name), 3, 8, 8).is_ok(), "{name}");
     }
 }
@@ -178,6 +178,10 @@ fn make_seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     out.push(("image", "rgb.png", encode(&rgb, ImageFormat::Png)));
     out.push(("image", "grey.png", encode(&rgb.to_luma8().into(), ImageFormat::Png)));
     out.push(("image", "rgb.jpeg", encode(&rgb, ImageFormat::Jpeg)));
+    out.push(("image", "rgb.webp", encode(&rgb, ImageFormat::WebP)));
+    out.push(("image", "rgb.bmp", encode(&rgb, ImageFormat::Bmp)));
+    out.push(("image", "rgb.tiff", encode(&rgb, ImageFormat::Tiff)));
+    out.push(("image", "rgb.gif", encode(&rgb, ImageFormat::Gif)));
 
     let darts = parsec_nas::space::read_genotype("DARTS_V2").unwrap().to_string();
     out.push(("genotype", "range", darts.replace("[2, 3, 4, 5]", "range(2, 6)").into_bytes()));

@@ -11,6 +11,7 @@ mod data;
 mod docs;
 mod export;
 mod faults;
+mod folder;
 mod genotypes;
 mod golden;
 mod gpu;

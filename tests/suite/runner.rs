@@ -61,7 +61,8 @@ fn a_search_on_a_thread_has_the_bits_of_the_command() {
             }
             Event::Note(text) => notes.push(text),
             Event::Warning(text) => panic!("{text}"),
-            Event::Compiling { .. } | Event::Stepped => {}
+            Event::Read { line, .. } => notes.push(line),
+            Event::Reading { .. } | Event::Compiling { .. } | Event::Stepped => {}
         }
     }
     match search.join().unwrap() {

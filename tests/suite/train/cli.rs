@@ -179,7 +179,7 @@ fn a_training_from_its_start_to_predictions() {
     std::fs::write(folder.join("short.txt"), "first\n").unwrap();
     photos(&folder.join("others"), ["cat", "dog"]);
     for (args, code, parts) in [
-        (&["predict", "run", "no.png"][..], 1, &["no.png", "png or jpeg"][..]),
+        (&["predict", "run", "no.png"][..], 1, &["no.png", "png, jpeg"][..]),
         (&["predict", "run", "missing.png"], 1, &["missing.png"]),
         (&["predict", "run", "red.png", "--labels", "short.txt"], 1, &["short.txt", "2 lines"]),
         (&["predict", "photos", "red.png"], 1, &["a run folder"]),

@@ -1,0 +1,182 @@
+//! A folder of images → the image files in it and below it, and a count of everything that is passed over.
+//!
+//! Symbolic links are followed, except into a folder in which the walk already is. Hidden files are passed over without
+//! a count: names that start with a dot, and what Windows, macOS and storage servers put beside files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use super::account::passed;
+use super::decode::EXTENSIONS;
+use crate::error::{Error, Result};
+
+/// Names that are treated as hidden.
+const HIDDEN: &[&str] = &["__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "$RECYCLE.BIN", "lost+found"];
+/// Extensions that earlier versions read.
+const EXTENSIONS_BEFORE: &[&str] = &["png", "jpg", "jpeg"];
+
+/// A file.
+#[derive(Clone, Debug)]
+pub(super) struct File {
+    pub path: PathBuf,
+    /// Length in bytes.
+    pub len: u64,
+    /// Nanoseconds between 1970 and the last change; 0 if unknown.
+    pub modified: u128,
+}
+
+/// The entries of a folder, each list in the order of names.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    pub dirs: Vec<PathBuf>,
+    pub files: Vec<File>,
+}
+
+/// A walk through folders of images.
+#[derive(Debug)]
+pub(super) struct Walk {
+    /// Whether links are passed over without a count, as folders in class folders and other types than png and jpeg are:
+    /// the rules of version 0.1.0 for a folder.
+    before: bool,
+    /// Number of passed-over entries by kind.
+    pub passed_over: BTreeMap<String, usize>,
+    /// Folders and files that the system does not let read.
+    pub unreadable: Vec<Error>,
+}
+
+impl Walk {
+    /// A walk by the rules of this version, or by those of version 0.1.0.
+    pub fn new(before: bool) -> Self {
+        Self { before, passed_over: BTreeMap::new(), unreadable: vec![] }
+    }
+
+    /// Whether the rules are those of version 0.1.0.
+    pub fn is_before(&self) -> bool {
+        self.before
+    }
+
+    /// Counts `n` entries of a kind as passed over.
+    pub fn pass_over(&mut self, kind: impl Into<String>, n: usize) {
+        if n > 0 && !self.before {
+            *self.passed_over.entry(kind.into()).or_default() += n;
+        }
+    }
+
+    /// The entries of `dir`.
+    pub fn entries(&mut self, dir: &Path) -> Result<Entries> {
+        self.entries_below(dir, &real(dir).into_iter().collect::<Vec<_>>())
+    }
+
+    /// The entries of `dir`. `above` are the real paths of `dir` and of the folders above it that the walk went through.
+    fn entries_below(&mut self, dir: &Path, above: &[PathBuf]) -> Result<Entries> {
+        let failed = |e| Error::io("read", dir, e);
+        let mut out = Entries::default();
+        for entry in fs::read_dir(dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let (name, path) = (entry.file_name(), entry.path());
+            let name = name.to_string_lossy();
+            if name.starts_with('.') || (!self.before && HIDDEN.contains(&&*name)) {
+                continue;
+            }
+            let is_link = entry.file_type().map_err(|e| Error::io("read", &path, e))?.is_symlink();
+            if is_link && self.before {
+                continue;
+            }
+            let meta = match fs::metadata(&path) {
+                Ok(meta) => meta,
+                Err(e) if is_link && e.kind() == ErrorKind::NotFound => {
+                    self.pass_over(passed::NOWHERE, 1);
+                    continue;
+                }
+                // A link to itself.
+                Err(_) if is_link && real(&path).is_none() => {
+                    self.pass_over(passed::LOOPS, 1);
+                    continue;
+                }
+                Err(e) => {
+                    self.unreadable.push(Error::io("read", &path, e));
+                    continue;
+                }
+            };
+            if meta.is_dir() {
+                if is_link && real(&path).is_some_and(|real| above.contains(&real)) {
+                    self.pass_over(passed::LOOPS, 1);
+                } else {
+                    out.dirs.push(path);
+                }
+            } else if meta.is_file() {
+                let since = meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+                let modified = since.map_or(0, |since| since.as_nanos());
+                out.files.push(File { path, len: meta.len(), modified });
+            } else {
+                self.pass_over(passed::SPECIAL, 1);
+            }
+        }
+        out.dirs.sort();
+        out.files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(out)
+    }
+
+    /// The image files in `dir` and in the folders below it, in the order of their paths, and the number of all files.
+    /// `root` is the folder in which the walk began. Other files are counted as passed over.
+    pub fn images(&mut self, root: &Path, dir: &Path) -> (Vec<File>, usize) {
+        let mut above: Vec<PathBuf> = real(root).into_iter().collect();
+        let (mut images, mut n_files) = (vec![], 0);
+        self.add_images(dir, &mut above, &mut images, &mut n_files);
+        images.sort_by(|a, b| a.path.cmp(&b.path));
+        (images, n_files)
+    }
+
+    fn add_images(&mut self, dir: &Path, above: &mut Vec<PathBuf>, out: &mut Vec<File>, n_files: &mut usize) {
+        let Some(real) = real(dir) else {
+            return self.unreadable.push(Error::io("read", dir, ErrorKind::NotFound.into()));
+        };
+        above.push(real);
+        match self.entries_below(dir, above) {
+            Err(e) => self.unreadable.push(e),
+            Ok(entries) => {
+                *n_files += entries.files.len();
+                for file in entries.files {
+                    if self.is_image(&file.path) {
+                        out.push(file);
+                    } else {
+                        self.pass_over(kind(&file.path), 1);
+                    }
+                }
+                if !self.before {
+                    entries.dirs.iter().for_each(|dir| self.add_images(dir, above, out, n_files));
+                }
+            }
+        }
+        above.pop();
+    }
+
+    /// Whether the name is that of an image that is read.
+    pub fn is_image(&self, path: &Path) -> bool {
+        let known = if self.before { EXTENSIONS_BEFORE } else { EXTENSIONS };
+        extension(path).is_some_and(|extension| known.contains(&extension.as_str()))
+    }
+}
+
+/// The kinds of the files in `dir` and below it that are no images: `70 .heic`.
+pub(super) fn kinds_in(dir: &Path) -> String {
+    let mut walk = Walk::new(false);
+    walk.images(dir, dir);
+    super::Account { passed_over: walk.passed_over, ..super::Account::default() }.passed_over()
+}
+
+fn real(path: &Path) -> Option<PathBuf> {
+    fs::canonicalize(path).ok()
+}
+
+fn extension(path: &Path) -> Option<String> {
+    path.extension().map(|extension| extension.to_string_lossy().to_lowercase())
+}
+
+/// The kind of a file that is passed over: `.heic`.
+fn kind(path: &Path) -> String {
+    extension(path).map_or(passed::NO_EXTENSION.into(), |extension| format!(".{extension}"))
+}

@@ -1,0 +1,146 @@
+//! The program on folders of images: what it says was read, and which part it reports.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::class;
+
+/// Exit code, standard output, standard error.
+fn parsec(folder: &Path, args: &str) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
+    command.args(args.split_whitespace()).current_dir(folder).env_remove("PARSEC_DEVICE");
+    let out = command.env("PARSEC_CACHE", folder.join("cache")).output().unwrap();
+    let utf8 = |bytes| String::from_utf8(bytes).unwrap();
+    (out.status.code().unwrap(), utf8(out.stdout), utf8(out.stderr))
+}
+
+fn good(folder: &Path, args: &str) -> (String, String) {
+    let (code, out, err) = parsec(folder, args);
+    assert_eq!(code, 0, "{args}: {err}");
+    (out, err)
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+const TRAIN: &str = "train --genotype 02012100 --data folder:photos --size 8 --preset small --channels 4 --head 8 \
+    --batch 8 --epochs 2";
+
+#[test]
+fn a_training_chooses_on_val_and_is_reported_on_test() {
+    if !super::super::gpu::has_gpu() {
+        return;
+    }
+    let temporary = TempDir::new().unwrap();
+    let folder = temporary.path();
+    for (part, n, first) in [("train", 12, 0), ("val", 4, 100), ("test", 3, 200)] {
+        ["a", "b"].iter().for_each(|name| class(&folder.join("photos").join(part), name, n, first));
+    }
+    fs::write(folder.join("photos/train/a/1.heic"), "x").unwrap();
+    let line = "24 + 8 + 6 images, 2 classes, 3 channels, 8x8, from train/, val/ (to choose by) and test/ (for eval); passed \
+                over: 1 .heic";
+    let (out, err) = good(folder, &format!("{TRAIN} --run run --json"));
+    assert_eq!(err.matches(line).count(), 1, "{err}");
+    let result = json(&out);
+    assert_eq!((&result["n"], &result["data"]["parts"][1]["n"]), (&8.into(), &8.into()));
+    let manifest = json(&fs::read_to_string(folder.join("run/manifest.json")).unwrap());
+    assert_eq!(manifest["read"], result["data"]);
+    let parts = &manifest["read"]["parts"];
+    let named: Vec<_> = (0..3).map(|i| (parts[i]["role"].as_str(), parts[i]["place"].as_str())).collect();
+    let want =
+        [("train", "train/"), ("held_out", "val/"), ("report", "test/")].map(|(a, b)| (Some(a), Some(b)));
+    assert_eq!(named, want);
+    assert_eq!((&manifest["data"]["n_test"], &manifest["data"]["n_report"]), (&8.into(), &6.into()));
+
+    let (out, err) = good(folder, "eval run --json");
+    let eval = json(&out);
+    assert_eq!((&eval["n"], &eval["data"]["parts"][0]["role"]), (&6.into(), &"report".into()));
+    assert!(err.contains("6 images, 2 classes, 3 channels, 8x8, from test/; passed over: 1 .heic"), "{err}");
+    assert!(!err.contains("not those with which"), "{err}");
+    // With -q only what was passed over is said.
+    let (_, err) = good(folder, "eval run --json -q");
+    assert_eq!(err, "warning: passed over: 1 .heic\n");
+    fs::remove_file(folder.join("photos/train/a/1.heic")).unwrap();
+    assert_eq!(good(folder, "eval run --json -q").1, "");
+    // Other images in the part are said; a damaged training image is no matter for eval.
+    class(&folder.join("photos/test"), "b", 3, 7);
+    fs::write(folder.join("photos/train/a/000.png"), "x").unwrap();
+    let (_, err) = good(folder, "eval run --json -q");
+    assert_eq!(err, "warning: the images of test/ (6) are not those with which the run was started (6)\n");
+
+    // Damaged images: all at once, or counted.
+    fs::write(folder.join("photos/val/b/000.png"), "x").unwrap();
+    let (code, _, err) = parsec(folder, &format!("{TRAIN} --run other -q"));
+    assert!(code == 1 && err.contains("2 that cannot") && err.contains("train/a/000.png"), "{err}");
+    let (_, err) = good(folder, &format!("{TRAIN} --run other -q --skip-bad-images"));
+    assert_eq!(err, "warning: passed over: 2 damaged images\n");
+
+    // predict: folders, links, and all damaged files after the good ones.
+    let (out, _) = good(folder, "predict run photos/test --json");
+    assert_eq!(json(&out).as_array().unwrap().len(), 6);
+    let (code, out, err) =
+        parsec(folder, "predict run photos/test/a photos/train/a/000.png photos/val/b/000.png --json");
+    assert_eq!((code, json(&out).as_array().unwrap().len()), (1, 3));
+    assert!(err.contains("2 that cannot") && !err.contains("skip-bad"), "{err}");
+    let (code, out, _) = parsec(folder, "predict run photos/val/b/000.png --json");
+    assert_eq!((code, out.as_str()), (1, ""));
+}
+
+/// Every command that takes images says what a folder without its source probably is.
+#[test]
+fn a_folder_without_its_source_is_recognised_by_every_command() {
+    let temporary = TempDir::new().unwrap();
+    let folder = temporary.path();
+    ["a", "b"].iter().for_each(|name| class(&folder.join("photos"), name, 2, 0));
+    fs::write(folder.join("c.toml"), "seeds = [1]\nmethods = [\"random\"]\ndata = \"photos\"").unwrap();
+    fs::write(folder.join("s.toml"), "data = \"photos\"").unwrap();
+    for args in [
+        "search --data photos",
+        "train --genotype DARTS_V2 --data photos",
+        "compare c.toml --run out",
+        "search s.toml",
+    ] {
+        let (code, _, err) = parsec(folder, args);
+        assert!(code == 2 && err.contains("folder:photos"), "{args}: {err}");
+    }
+}
+
+/// A run of a version that ignored `val` beside `test` goes on with its bits.
+#[test]
+fn a_run_of_before_goes_on_with_its_parts() {
+    if !super::super::gpu::has_gpu() {
+        return;
+    }
+    let temporary = TempDir::new().unwrap();
+    let folder = temporary.path();
+    for (part, n, first) in [("train", 12, 0), ("test", 3, 200)] {
+        ["a", "b"].iter().for_each(|name| class(&folder.join("photos").join(part), name, n, first));
+    }
+    good(folder, &format!("{TRAIN} --run run --checkpoint-every 1 --keep-checkpoints 9"));
+    let run = folder.join("run");
+    let last = run.join("checkpoints/step-00000006");
+    let state = fs::read(last.join("state.safetensors")).unwrap();
+
+    // The folder as it was then, and the manifest as it was written then.
+    ["a", "b"].iter().for_each(|name| class(&folder.join("photos/val"), name, 4, 100));
+    fs::create_dir(folder.join("photos/train/a/below")).unwrap();
+    class(&folder.join("photos/train/a"), "below", 4, 60);
+    let mut manifest = json(&fs::read_to_string(run.join("manifest.json")).unwrap());
+    for key in ["read", "check"] {
+        assert!(manifest.as_object_mut().unwrap().remove(key).is_some());
+    }
+    fs::write(run.join("manifest.json"), manifest.to_string()).unwrap();
+    fs::remove_file(run.join("result.json")).unwrap();
+    for step in 3..=6 {
+        fs::remove_dir_all(run.join(format!("checkpoints/step-0000000{step}"))).unwrap();
+    }
+    let (_, err) = good(folder, "resume run");
+    assert!(err.contains("24 + 6 images") && err.contains("going on after step 2"), "{err}");
+    assert!(fs::read(last.join("state.safetensors")).unwrap() == state, "other bits");
+    assert_eq!(json(&good(folder, "eval run --json").0)["n"], 6);
+}
