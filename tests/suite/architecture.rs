@@ -14,7 +14,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("network", &[]),
     ("space", &["network"]),
     ("config", &["data", "space"]),
-    ("data", &["rng"]),
+    ("data", &["files", "rng"]),
     ("kernel", &[]),
     ("ops", &["kernel"]),
     ("reference", &["network"]),
