@@ -1,7 +1,8 @@
-//! What a child and a step of Algorithm 1 cost against batch, channels, cells and K, as one picture.
+//! Draws the cost of a child, and of a step of Algorithm 1, against batch, channels, cells and K in one picture.
 //!
-//! `cargo run --release --example cost [cost.svg]`: DARTS_V2 on images of 32x32x3 with 4 cells, 16 channels and a batch
-//! of 32, and one of these varied at a time; of a step, K is. Two to five minutes on a software adapter.
+//! `cargo run --release --example cost [cost.svg]`: the child is DARTS_V2 on images of 32x32x3 with 4 cells, 16
+//! channels and a batch of 32. One of these numbers varies at a time. For the step, K varies. The example takes two to
+//! five minutes on a software adapter.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! The likelihood of given genotypes on held-out images, with the shared weights of a search.
 //!
-//! `cargo run --release --example evaluate [RUN]`: with the weights, the network and the data of a run, else with
-//! initial weights, where the likelihood is near that of guessing.
+//! `cargo run --release --example evaluate [RUN]`: with RUN, the weights, the network and the data are those of the
+//! run. Without RUN, the weights are initial weights, and the likelihoods are near the likelihood of a guess.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,14 +28,14 @@ fn main() -> Result<()> {
     let settings = Settings::of(config, normalisation, gpu.lowering())?;
     let mut search = Search::new(settings, Arc::new(dataset), gpu)?;
     if let Some(run) = &run {
-        // A damaged checkpoint is passed over; the warnings say which.
+        // Damaged checkpoints are skipped, and the warnings name them.
         let (checkpoint, warnings) = run.checkpoints().newest_good()?;
         warnings.iter().for_each(|w| eprintln!("warning: {w}"));
         search.restore(checkpoint.step, &checkpoint.state)?;
     }
     println!("after {} steps; guessing gives {guessing:.3} nats per image", search.steps_done());
 
-    // The space of the run may not hold all of them: its list of primitives may leave some out.
+    // Some genotypes may be outside of the run's space, because the run's list of primitives may be shorter.
     let space = search.space();
     let published = NAMES[..3].iter().filter_map(|name| Some((*name, space.named(name)?)));
     let candidates: Vec<_> = published.chain([("mode of the prior", search.architecture())]).collect();

@@ -62,7 +62,7 @@ fn main() -> Result<()> {
             println!("    {n:4} x {:34} {:8.3} GFLOP", format!("{shader}::{entry}"), flops as f64 / 1e9);
         }
     }
-    // All paths at once, as `--method darts` searches.
+    // The plan of all paths at once, as in a search with `--method darts`.
     let plan = Plan::new(Request {
         net: &mixed,
         layout: &layout,

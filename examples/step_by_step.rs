@@ -1,4 +1,4 @@
-//! Algorithm 1 step by step on the embedded images, written out: the same search as `parsec search` without a run folder.
+//! Algorithm 1 written out step by step, on the embedded images: the search of `parsec search` without a run folder.
 //!
 //! `cargo run --release --example step_by_step [STEPS]` (default 10).
 
@@ -29,13 +29,13 @@ fn main() -> Result<()> {
 
     let dataset = Arc::new(data::load(&config.images.data, &LoadOptions::default())?);
     let normalisation = Normalisation::of(&dataset.train);
-    // The fastest class of adapter; with Some("llvmpipe") the one of that name.
+    // `None` opens an adapter of the fastest class. Some("llvmpipe") would open the adapter of that name.
     let gpu = Gpu::open(None, Options::default())?;
     println!("on {}", gpu.info().name);
     let settings = Settings::of(config, normalisation, gpu.lowering())?;
     let [search, train] = batch_sources(&settings.config, &settings.normalisation, &dataset)?;
 
-    // v on the adapter, π here.
+    // v is on the adapter, and π is in this program.
     let mut evaluator = Evaluator::new(gpu, settings.spec(&dataset), &settings.config, settings.lowering)?;
     evaluator.reserve()?;
     let mut prior = Prior::uniform(&*settings.space);
@@ -45,7 +45,7 @@ fn main() -> Result<()> {
     for t in 0..steps {
         // α_k ~ p(α|π)
         let alphas: Vec<_> = (0..k).map(|k| prior.sample(&mut stream(seed, Purpose::Sample, t, k))).collect();
-        // ω_k = p(y|X, v, α_k), as logarithms, and their part of the sum
+        // log ω_k with ω_k = p(y|X, v, α_k), and then the normalised weights ω̃_k
         let log_omega = evaluator.log_likelihoods(&alphas, &search.batch(t))?;
         let weights = importance::weights(&log_omega, 1.0);
         // v moves along Σ_k ω̃_k ∇_v log p(y|X, v, α_k)

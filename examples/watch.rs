@@ -1,5 +1,5 @@
-//! A search as a program of its own runs it: on a thread, with its events in a channel; paused and let go on. The
-//! steps are those of `parsec search` with the same settings, bit for bit.
+//! Shows how another program can run a search: on a thread, with the events of the search in a channel. The program
+//! pauses the search and lets it continue. The steps are bit for bit those of `parsec search` with the same settings.
 //!
 //!     cargo run --release --example watch -- RUN [STEPS]
 
@@ -18,7 +18,7 @@ fn main() -> Result<()> {
     let path = PathBuf::from(args.next().unwrap_or_else(|| "runs/watch".into()));
     let steps: i64 = args.next().and_then(|n| n.parse().ok()).unwrap_or(20);
 
-    // As in the TOML file of `parsec search`.
+    // The keys are those of the TOML file of `parsec search`.
     let mut settings = toml! { samples = 2 };
     settings.insert("steps".into(), steps.into());
     let config = Config::resolve(None, &settings)?;

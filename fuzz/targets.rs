@@ -1,6 +1,6 @@
 //! Bytes → every parser of the program: none may panic, and an error names the file.
 //!
-//! The suite runs these on damaged seeds (`tests/suite/input.rs`), `cargo fuzz` on what libFuzzer makes of them.
+//! The suite runs the parsers on damaged seeds (`tests/suite/input.rs`). `cargo fuzz` runs them on inputs of libFuzzer.
 //! `scratch` is a folder that belongs to the caller, for parsers that read files.
 
 use std::fs;
@@ -14,7 +14,7 @@ use parsec_nas::run::{Manifest, checkpoint, metrics};
 use parsec_nas::space::{Chain, Genotype, read_genotype, remark, space_of, text_of};
 use parsec_nas::{Result, report};
 
-/// A parser under its name, which is that of its folder of seeds.
+/// A parser and its name. The folder of the parser's seeds has the same name.
 pub type Target = (&'static str, fn(&[u8], &Path));
 
 /// All parsers of files.
@@ -104,7 +104,7 @@ pub fn image(bytes: &[u8], scratch: &Path) {
     named(data::load(&format!("folder:{}", folder.display()), &options));
 }
 
-/// A genotype, as text and as a file. The file may have other things too; what is read of it is a genotype.
+/// A genotype, as text and as a file. The file may have other content too. The part that is read must be a genotype.
 pub fn genotype(bytes: &[u8], scratch: &Path) {
     if let Ok(text) = std::str::from_utf8(bytes)
         && let Ok(genotype) = Genotype::parse(text)
@@ -122,10 +122,10 @@ pub fn genotype(bytes: &[u8], scratch: &Path) {
     }
 }
 
-/// The configuration of a search, a user's and a resolved one.
+/// The configuration of a search: the file of a user, and the resolved file of a run.
 pub fn config(bytes: &[u8], scratch: &Path) {
     let path = write(scratch, &format!("{NAME}.toml"), bytes);
-    // What several keys say together has no file of its own.
+    // An error about several settings together names no file, so `named` is not used here.
     if let Ok(config) = Config::resolve(Some(&path), &Default::default()) {
         fs::write(&path, config.to_toml().unwrap()).unwrap();
         assert_eq!(Config::resolve(Some(&path), &Default::default()).is_ok(), config.length.epochs.is_none());
@@ -156,13 +156,13 @@ pub fn compare(bytes: &[u8], scratch: &Path) {
     }
 }
 
-/// Tensors: what is read is written with the same numbers.
+/// Tensors: the tensors that were read are written again with the same numbers.
 pub fn safetensors(bytes: &[u8], _: &Path) {
     let path = Path::new(NAME);
     if let Some((all, metadata)) = named(tensors::parse(bytes, path)) {
         let again = tensors::to_bytes(&all, &metadata, path).unwrap();
         let (read, _) = tensors::parse(&again, path).unwrap();
-        // Of bytes, since no number equals one that is none.
+        // The bytes are compared, because a NaN does not equal itself.
         assert_eq!(tensors::to_bytes(&read, &metadata, path).unwrap(), again);
     }
 }
@@ -189,7 +189,7 @@ pub fn manifest(bytes: &[u8], _: &Path) {
     }
 }
 
-/// Metrics: cut back to a step, and drawn. What is left of them is whole lines that were there.
+/// Metrics: they are cut back to a step, and drawn. The remaining lines must be whole lines of the input.
 pub fn metrics_lines(bytes: &[u8], scratch: &Path) {
     let path = write(scratch, &format!("{NAME}.jsonl"), bytes);
     named(report::metrics_svg(&path));
@@ -206,14 +206,14 @@ pub fn metrics_lines(bytes: &[u8], scratch: &Path) {
 /// A table of architectures: every entry of a chain's space has a number, and the others are counted.
 pub fn table(bytes: &[u8], _: &Path) {
     if let Some(table) = named(Table::parse(bytes, Path::new(NAME))) {
-        // A key that is not there is the user's mistake, not the file's.
+        // A missing key is a mistake of the user, and its error does not name the file.
         if let Ok(held) = table.held(&Chain::default(), None, "--key") {
             assert!(!held.entries.is_empty() && held.entries.iter().all(|e| e.value.is_finite()));
         }
     }
 }
 
-/// A folder of this process for files; the suite has one of its own.
+/// A folder for the files of this process. The suite uses another folder.
 #[allow(dead_code)]
 pub fn scratch() -> &'static Path {
     static SCRATCH: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();

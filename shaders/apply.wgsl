@@ -1,5 +1,5 @@
 //@use map, view, store, group
-// A view of an activation made real, and its gradient.
+// Stores a view of an activation as a tensor, and computes the gradient of the view.
 //   forward:  y = view(x)
 //   backward: dx (+)= dy through ReLU
 // One block of channels per dispatch; x, y, dx, dy: [C][N][H][W].

@@ -12,16 +12,18 @@
 const EPS: f32 = 1e-5;
 const MOMENTUM: f32 = 0.1;
 const MAX_BLOCKS: u32 = 16u;
-// Offsets that are none: the parameters or running statistics are not there, or the block has no batch norm at all.
+// Words in place of offsets: NOWHERE for missing parameters or running statistics, NO_NORM for a block without batch
+// norm.
 const NOWHERE: u32 = 0xffffffffu;
 const NO_NORM: u32 = 0xfffffffeu;
 
-// statistics, backward_sums: how many quads of a tensor are loaded at once, so that an invocation waits for memory less
-// often; at most 4.
+// statistics, backward_sums: number of quads of a tensor that are loaded at once, at most 4. With more quads an
+// invocation waits for memory less often.
 override U: u32 = 1u;
 
-// Where the numbers of a block are: gamma and beta in v (gamma NOWHERE: 1 and 0; NO_NORM), the running statistics in
-// state (mean NOWHERE: there are none).
+// Offsets of the numbers of a block: gamma and beta in v, the running statistics in state. If gamma is NOWHERE, gamma
+// is 1 and beta is 0. If gamma is NO_NORM, there is no batch norm. If the mean is NOWHERE, there are no running
+// statistics.
 struct Affine {
     gamma: u32,
     beta: u32,
@@ -57,7 +59,7 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> dparams: array<f32>;
 @group(0) @binding(8) var<storage, read_write> drop: array<f32>;
 @group(0) @binding(9) var<storage, read_write> state: array<f32>;
-// grad_coefs, once they are found.
+// The computed grad_coefs.
 @group(0) @binding(10) var<uniform> found: array<vec4<f32>, 4096>;
 @group(0) @binding(11) var<storage, read_write> dx: array<vec4<f32>>;
 
@@ -68,7 +70,7 @@ fn load_dz(task: Task, base: u32, at: u32) -> vec4<f32> {
     return v;
 }
 
-// Which numbers of quad q, the quad of round `round` of `rounds`, are summed.
+// Which numbers of quad q are summed. q is the quad of round `round` of `rounds`.
 fn summed(m: Map, q: u32, round: u32, rounds: u32) -> vec4<bool> {
     return vec4<bool>(q < m.quads && (U == 1u || round < rounds)) & in_row(m, min(q, m.quads - 1u) % m.wq);
 }
@@ -107,7 +109,7 @@ fn summed(m: Map, q: u32, round: u32, rounds: u32) -> vec4<bool> {
     }
 }
 
-// Whether channel `c` of those served is one with a batch norm. The coefficients of one without change nothing.
+// Whether the served channel `c` has a batch norm. A channel without batch norm gets coefficients that change nothing.
 fn has_norm(c: u32) -> bool {
     if (c >= params.channels) { return false; }
     let has = params.affine[c / params.block].gamma != NO_NORM;
@@ -115,7 +117,7 @@ fn has_norm(c: u32) -> bool {
     return has;
 }
 
-// The coefficients of channel `c` of those served.
+// Sets the coefficients of the served channel `c`.
 fn set_coefs(c: u32, mean: f32, variance: f32) {
     let affine = params.affine[c / params.block];
     let rstd = 1.0 / sqrt(variance + EPS);

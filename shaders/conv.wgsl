@@ -9,7 +9,7 @@ override K: u32 = 3u;
 override S: u32 = 1u;
 override P: u32 = 1u;
 override TC: u32 = 4u;
-// 1: x holds later channels of a convolution whose output already has the earlier ones' part.
+// 1: x holds later input channels, and the output already holds the sum over the earlier channels.
 override ADD: u32 = 0u;
 override KK: u32 = K * K;
 override QUADS: u32 = 2u + S;
@@ -23,8 +23,8 @@ struct Params {
     rounds: u32,     // backward_weight: quads per invocation
     add: u32,        // backward_data: 1 to add to dx
     row: u32,        // elements per row of w (padded to quads)
-    first: u32,      // first output channel of this piece, by which grad_coefs are found
-    channel: u32,    // input channel of w that is channel 0 of x, where x holds a part of them
+    first: u32,      // first output channel of this piece, for finding grad_coefs
+    channel: u32,    // input channel of w that is channel 0 of x, if x holds some of the channels
     part: u32,       // backward_weight: elements per row of partial (padded to quads)
 }
 

@@ -4,8 +4,8 @@
 //   result[n] = (1 - e) log p(y_n) + e / K sum_k log p(k), result[N + n] = 1 if the largest logit is y_n's
 //   dlogits[n, k] = scalars.weight * scale * (softmax(logits[n])[k] - (1 - e) [k = y_n] - e / K)
 // logits, dlogits: [N][K], labels: u32 [N], result: f32 [2][N]. With e = 0, result[n] = log p(y_n).
-// Source: PyTorch's cross_entropy(label_smoothing = e); scale = weight / N for the mean; scalars.weight is that of the
-// child, so that every gradient behind this one is weighted already.
+// Source: PyTorch's cross_entropy(label_smoothing = e); scale = weight / N for the mean. scalars.weight is
+// the weight of the child, so that all gradients that follow from dlogits are weighted too.
 
 struct Params {
     n: u32,
@@ -25,7 +25,7 @@ struct Softmax {
     top: f32,
     first: u32,
     total: f32,
-    // Of the logits, less the top each.
+    // Sum of (logit - top) over the logits.
     sum: f32,
 }
 

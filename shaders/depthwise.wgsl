@@ -7,9 +7,9 @@
 // K is 3, 5 or 7, S 1 or 2, D 1 or 2 (1 where K is 7), R 1, 2 or 4, Q 1 or 2.
 // Source: PyTorch's conv2d with groups = channels, as used by the DARTS primitives and MobileNetV2's blocks.
 
-// Taps, K * K.
+// Largest number of taps, K * K.
 const MAX_TAPS: u32 = 49u;
-// Sums of an invocation that are in workgroup memory at a time.
+// Largest number of sums of an invocation that are in workgroup memory at a time.
 const MAX_PART: u32 = 25u;
 
 override K: u32 = 3u;
@@ -28,13 +28,13 @@ override QUADS: u32 = 2u + S * Q;
 override XQ: u32 = S * Q;
 override BESIDE: u32 = P * (2u - S) + 2u * (S - 1u);
 override ROWS_BACK: u32 = R / S + 2u * BESIDE;
-// The weights' gradient adds up its workgroup's sums in so many parts of so many taps: 49 at once would take 12 KiB of
-// workgroup memory, and half as many workgroups would run side by side.
+// backward_weight adds up the sums of a workgroup in PARTS parts of PART taps. 49 taps at once would take 12 KiB of
+// workgroup memory, and only half as many workgroups would run side by side.
 override PARTS: u32 = (KK + MAX_PART - 1u) / MAX_PART;
 override PART: u32 = (KK + PARTS - 1u) / PARTS;
 
 struct Task {
-    channel: u32,      // of what is read: x, or dy in backward_data
+    channel: u32,      // first channel of the tensor that is read: x, or dy in backward_data
     @size(12) w: u32,  // first quad of the weights
 }
 
@@ -136,7 +136,7 @@ fn load_dy(base: u32, n: u32, i: i32, j: i32) -> vec4<f32> {
                     // Row o of dx takes row r - BESIDE of dy through tap kh.
                     if (o + P + S * BESIDE == kh * D + S * r) {
                         for (var k = 0u; k < K; k++) { //@unroll
-                            // The order of a row's taps, which sets how sums round: down at stride 1, up at stride 2.
+                            // The order of a row's taps decides the rounding: down at stride 1, up at stride 2.
                             let kw = (K - 1u - k) * (2u - S) + k * (S - 1u);
                             for (var u = 0u; u < XQ; u++) { //@unroll
                                 if ((u % S + P + 4u * S - kw * D) % S == 0u) {

@@ -1,5 +1,5 @@
 //@use group
-// Sums of the gradients of lanes: a lane's own is complete in `grad`, partial sums wait in `sum`.
+// Sums of the gradients of lanes. `grad` has the complete gradient of a lane, and `sum` has a partial sum.
 // grad, sum: f32 [4 * quads]. One invocation per quad, grid [ceil(quads / 64), 1, 1].
 
 struct Params {

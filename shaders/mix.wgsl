@@ -3,12 +3,12 @@
 //   forward:          z (+)= sum over terms t of f[t][n] * norm(x_t)
 //   backward_factors: partial[t][channel][chunk] = sum over n, h, w of dz * norm(x_t), the gradient of a
 //                     factor that all examples share
-//   pass_back:        dx_t (+)= f[t][n] * dz, for terms that no batch norm stands before
+//   pass_back:        dx_t (+)= f[t][n] * dz, for terms without batch norm
 // x: blocks of channels of one tensor [C..][N][H][W], one per term; z, dz: [C][N][H][W]; f: [terms][N].
 
 struct Task {
-    channel: u32,           // of x, the first of the block
-    @size(12) factor: u32,  // the first
+    channel: u32,           // first channel of the block in x
+    @size(12) factor: u32,  // first factor of the term
 }
 
 struct Params {

@@ -8,11 +8,11 @@
 
 override TC: u32 = 8u;
 override TQ: u32 = 2u;
-// How many loads are under way at once, so that an invocation waits for memory less often: forward, this many quads of
-// input channels; backward_data, this many output channels. At most 16 / TQ.
+// Number of loads that are under way at once: quads of input channels in forward, output channels in backward_data. At
+// most 16 / TQ. With more loads an invocation waits for memory less often.
 override U: u32 = 1u;
-// forward, 1: x holds later channels of convolutions whose outputs already have the earlier ones' part.
-// backward_data, 1: some task adds to what dx holds.
+// forward, 1: x holds later input channels, and the outputs already hold the sums over the earlier channels.
+// backward_data, 1: some task adds to the content of dx.
 override ADD: u32 = 0u;
 // backward_weight: a tile of TO output by TI input channels.
 override TO: u32 = 8u;
@@ -39,7 +39,7 @@ struct Params {
     elements: u32,    // backward_weight: weights (padded) of all tasks
     in_tiles: u32,    // backward_weight: tiles of input channels
     per_task: u32,    // backward_weight: weights (padded) of one task
-    row4: u32,        // quads per row of w; more than ci4 where x holds a part of the input channels
+    row4: u32,        // quads per row of w; more than ci4 if x holds some of the input channels
     @align(16) tasks: array<Task, MAX_TASKS>,
 }
 
@@ -157,11 +157,11 @@ fn load_dy(task: Task, o: u32, q: u32, g: vec4<f32>) -> vec4<f32> {
     }
 }
 
-// A part of the tile, of every invocation; see `slot`.
+// A part of the tile of every invocation. `slot` has the order.
 var<workgroup> parts: array<vec4<f32>, SUMS>;
 
-// Where four weights `e` of invocation `lane` lie. Neighbouring invocations write neighbouring quads, and those that add
-// up different weights read different banks.
+// Position of the four weights `e` of invocation `lane`. Neighbouring invocations write neighbouring quads, and
+// invocations that add up different weights read different banks.
 fn slot(e: u32, lane: u32) -> u32 {
     return e * WG + (lane + e) % WG;
 }
@@ -185,8 +185,8 @@ fn slot(e: u32, lane: u32) -> u32 {
     for (var round = 0u; round < params.rounds; round++) {
         let q = (me.group.x * params.rounds + round) * WG + me.lane;
         let at = min(q, last);
-        // What lies behind a row counts in neither factor, since it may be anything; what lies behind the last quad
-        // stands for the last quad, so that one factor is enough.
+        // Both factors are zero behind the end of a row, because the padding may hold any value. A position behind the
+        // last quad loads the last quad again, so it is enough that one factor is zero there.
         let data = in_row(params.x, at % params.x.wq);
         let inside = vec4<bool>(q <= last) & data;
         var xs: array<vec4<f32>, 16>;

@@ -12,14 +12,14 @@ override R: u32 = 2u;
 // Rows and quads of x under a tile of y.
 override ROWS: u32 = (R - 1u) * S + 3u;
 override QUADS: u32 = 2u + S;
-// backward: quads of a row of a tile of dx; rows of dy beside it, of which S are above and S below.
+// backward: quads of a row of a tile of dx; rows of dy that the tile reads, with S rows above and S rows below.
 override XQ: u32 = S;
 override ROWS_BACK: u32 = R / S + 2u * S;
 
 const LOWEST: f32 = -3.4e38;
 
 struct Task {
-    channel: u32,  // of what is read: x, or dz in the backward pass
+    channel: u32,  // first channel of the tensor that is read: x, or dz in the backward pass
     y: u32,        // first channel
     index: u32,    // first channel
     drop: u32,     // backward: first drop-path factor
@@ -121,9 +121,9 @@ fn load_dy(task: Task, channel: u32, n: u32, i: i32, j: i32, g: vec4<f32>) -> ve
     return select(vec4<f32>(0.0), v, in_map(m, i, j));
 }
 
-// dx[i, j] = sum over taps (u, v) of dy[(i + 1 - u) / S, (j + 1 - v) / S], where both divide: of an output that chose the
-// tap (max), or divided by its window's size (avg). A tile has R rows, a multiple of S, of S quads of dx, around a quad
-// of dy.
+// dx[i, j] = sum over taps (u, v) of dy[(i + 1 - u) / S, (j + 1 - v) / S] where both divide. max: only outputs that
+// chose the tap are added. avg: dy is divided by the size of its window. A tile has R rows, a multiple of S, of S quads
+// of dx, around a quad of dy.
 @compute @workgroup_size(WG) fn backward(me: Invocation) {
     let source = params.sources[me.group.z];
     let tile = tile_place(min(me.id.x, params.tiles - 1u), params.row_tiles, params.y.wq, 1u);

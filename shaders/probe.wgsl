@@ -1,5 +1,5 @@
 //@use group
-// What arithmetic, loads and copies cost on an adapter when nothing else is in the way.
+// Measures the costs of arithmetic, loads and copies on an adapter, each without other work.
 //   arithmetic: 12 independent chains of acc = a * acc + b on quads, 8 * rounds links each; out: their sum
 //   copy:       out[q] = x[q], four quads per invocation, `rounds` workgroups in a row of the grid
 //   load:       16 quads of x per invocation, read `rounds` quads apart; out: their sum

@@ -13,7 +13,7 @@ struct Task {
     chunks: u32,
     stride: u32,
     dst: u32,
-    row: u32,             // elements of a row of partial; all of them where dst has no rows
+    row: u32,             // elements of a row of partial, or all elements if dst has no rows
     @size(8) pitch: u32,  // from one row to the next in grad
 }
 

@@ -43,8 +43,8 @@ struct Params {
 @compute @workgroup_size(WG) fn step(me: Invocation) {
     let q = me.id.x;
     if (q >= params.quads) { return; }
-    // A gradient that is no finite number is thrown away, and the host is told by its norm. The bits are
-    // looked at because implementations may assume that there is no NaN and no infinity.
+    // A gradient that is not finite is discarded, and the host sees this by the norm. The bits are tested, because
+    // implementations may assume that there is no NaN and no infinity.
     if ((bitcast<u32>(scalars.norm) & 0x7f800000u) == 0x7f800000u) {
         grad[q] = vec4<f32>(0.0);
         return;

@@ -1,5 +1,5 @@
 //@use map, view, task, store, group
-// Every second row and column, for channel blocks ("tasks") of one tensor: what a 1x1 convolution of stride 2 reads
+// Every second row and column, for channel blocks ("tasks") of one tensor: the input of a 1x1 convolution of stride 2
 // (OFFSETS = 1), or the two half-resolution inputs of FactorizedReduce (OFFSETS = 2).
 //   y[t, c, n, i, j] = view(x)[src(t) + c, n, 2i, 2j],  y[t, C + c, n, i, j] = view(x)[src(t) + c, n, 2i + 1, 2j + 1]
 // x: [C..][N][H][W], y: [T * OFFSETS * C][N][ceil(H/2)][ceil(W/2)]; with two offsets H and W are even.
@@ -8,7 +8,7 @@
 override OFFSETS: u32 = 2u;
 
 struct Task {
-    @size(16) channel: u32,  // of what is read: x, or dy in the backward pass
+    @size(16) channel: u32,  // first channel of the tensor that is read: x, or dy in the backward pass
 }
 
 struct Params {
@@ -66,7 +66,7 @@ fn store_back(at: u32, g: vec4<f32>, coef: vec4<f32>, add: u32, is_there: bool) 
     let has_right = 2u * p.j + 1u < params.x.wq;
     store_back(row, vec4<f32>(even.x, 0.0, even.y, 0.0), coef, source.add, true);
     store_back(row + 1u, vec4<f32>(even.z, 0.0, even.w, 0.0), coef, source.add, has_right);
-    // With one offset odd rows have no gradient; below the last row of an odd number there is none of the image.
+    // With one offset odd rows have no gradient. An odd number of rows has no row below the last one.
     let has_below = OFFSETS == 2u || (source.add == 0u && 2u * p.i + 1u < params.x.h);
     store_back(below, vec4<f32>(0.0, odd.x, 0.0, odd.y), coef, source.add, has_below);
     store_back(below + 1u, vec4<f32>(0.0, odd.z, 0.0, odd.w), coef, source.add, has_below && has_right);

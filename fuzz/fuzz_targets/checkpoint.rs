@@ -1,4 +1,4 @@
-//! `targets::checkpoint` on what libFuzzer makes.
+//! `targets::checkpoint` on inputs of libFuzzer.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::checkpoint(bytes, targets::scratch()));

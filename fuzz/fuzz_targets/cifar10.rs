@@ -1,4 +1,4 @@
-//! `targets::cifar10` on what libFuzzer makes.
+//! `targets::cifar10` on inputs of libFuzzer.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::cifar10(bytes, targets::scratch()));

@@ -1,4 +1,4 @@
-//! `targets::config` on what libFuzzer makes.
+//! `targets::config` on inputs of libFuzzer.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::config(bytes, targets::scratch()));

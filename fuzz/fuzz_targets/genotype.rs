@@ -1,4 +1,4 @@
-//! `targets::genotype` on what libFuzzer makes.
+//! `targets::genotype` on inputs of libFuzzer.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::genotype(bytes, targets::scratch()));

@@ -1,4 +1,4 @@
-//! `targets::idx` on what libFuzzer makes.
+//! `targets::idx` on inputs of libFuzzer.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::idx(bytes, targets::scratch()));

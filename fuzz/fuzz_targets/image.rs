@@ -1,4 +1,4 @@
-//! `targets::image` on what libFuzzer makes.
+//! `targets::image` on inputs of libFuzzer.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::image(bytes, targets::scratch()));

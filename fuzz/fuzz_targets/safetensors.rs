@@ -1,4 +1,4 @@
-//! `targets::safetensors` on what libFuzzer makes.
+//! `targets::safetensors` on inputs of libFuzzer.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::safetensors(bytes, targets::scratch()));

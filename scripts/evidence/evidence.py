@@ -1,5 +1,5 @@
-"""What the tables of docs/evidence.md are made with: runs that go on where they stopped, one line of JSON per finished run,
-means with 95 % intervals. Python's standard library is enough."""
+"""Helpers for the scripts that make the tables of docs/evidence.md: searches that are resumed, one line of JSON per
+finished run, and means with 95 % intervals. Only Python's standard library is needed."""
 import argparse
 import json
 import math
@@ -7,7 +7,7 @@ import os
 import subprocess
 import time
 
-# Quantiles 0.975 of Student's t for 1 to 30 degrees of freedom; beyond that the normal's.
+# The 0.975 quantiles of Student's t for 1 to 30 degrees of freedom. Above 30 the quantile of the normal is used.
 T = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
      2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042]
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -26,7 +26,7 @@ def arguments(description, jsonl):
 
 
 def search(parsec, folder, flags):
-    """The result of the search in `folder`: done now, gone on with, or there already; and its seconds in steps."""
+    """The result of the search in `folder`, with its seconds in steps. The search is started or resumed if needed."""
     if not os.path.exists(os.path.join(folder, "result.json")):
         started = os.path.exists(os.path.join(folder, "manifest.json"))
         os.makedirs(os.path.dirname(folder), exist_ok=True)
@@ -40,7 +40,7 @@ def search(parsec, folder, flags):
 
 
 def parsec_json(parsec, *args):
-    """What the program prints with --json."""
+    """The output of the program with --json."""
     out = subprocess.run([parsec, *args, "--json", "--quiet"], check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(out)
 
@@ -53,7 +53,7 @@ def lines(path):
 
 
 def append(path, line):
-    """Adds a finished run: one write, so that a line is whole or not there."""
+    """Adds the line of a finished run in one write, so that the file has no partial line."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     line = {**line, "date": time.strftime("%Y-%m-%d")}
     with open(path, "a") as file:
@@ -61,7 +61,7 @@ def append(path, line):
 
 
 def mean_sd_half(values):
-    """Mean, standard deviation and half the 95 % interval of the mean; no deviation of a single value."""
+    """Mean, standard deviation, and half the 95 % interval of the mean. The last two are None for a single value."""
     n, mean = len(values), sum(values) / len(values)
     if n < 2:
         return mean, None, None
@@ -70,7 +70,7 @@ def mean_sd_half(values):
 
 
 def shown(values, digits=2):
-    """`mean ± half interval`, or the one value."""
+    """`mean ± half interval`, or the value if there is only one."""
     if not values:
         return "-"
     mean, _, half = mean_sd_half(values)
@@ -78,7 +78,7 @@ def shown(values, digits=2):
 
 
 def paired(a, b):
-    """Differences of what both have, by seed."""
+    """The differences for the seeds that both have, in the order of the seeds."""
     return [a[seed] - b[seed] for seed in sorted(a) if seed in b]
 
 

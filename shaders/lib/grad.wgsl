@@ -1,6 +1,6 @@
-// How a kernel reads the gradient of its output y. With BN, `dz` is the gradient of norm(y) and batch norm's backward,
-// an affine in (dz, y) per channel, is applied while loading: dy = a * dz + b * (y - mean) + c with the channel's (a,
-// b, c, mean). With DROP, dz is first multiplied by its example's drop-path factor.
+// How a kernel reads the gradient of its output y. With BN, `dz` is the gradient of norm(y), and batch norm's backward
+// is applied while loading: dy = a * dz + b * (y - mean) + c with the coefficients (a, b, c, mean) of the channel. With
+// DROP, dz is first multiplied by the drop-path factor of its example.
 
 override BN: u32 = 0u;
 override DROP: u32 = 0u;

@@ -1,4 +1,4 @@
-// Workgroups of 64 invocations, and a sum over one.
+// Workgroups of 64 invocations, and a sum over a workgroup.
 
 const WG: u32 = 64u;
 

@@ -1,5 +1,5 @@
-// A row of x or dy in registers, as numbers. Register arrays are indexed by constants once loops are written out:
-// elements that a form leaves out take no register.
+// A row of x or dy in registers, as numbers. In written-out loops register arrays are indexed by constants, so elements
+// that a form does not use take no register.
 
 const MAX_ROW: u32 = 24u;
 

@@ -1,11 +1,11 @@
 // Tiles: an invocation computes R rows of some quads, from rows that reach a quad beyond the tile on either side.
-// Register arrays are indexed by constants once loops are written out: elements that a form leaves out take no register.
+// In written-out loops register arrays are indexed by constants, so elements that a form does not use take no register.
 // From the shader: R, XQ (quads of a row of a tile of dx), params.x (the map of dx) and dx.
 
-// Quads of a tile.
+// Largest number of quads of a tile.
 const MAX_TILE: u32 = 8u;
 
-// The place of tile `t` of a channel, where a tile has `quads` quads of a row.
+// The place of tile `t` of a channel. A tile has `quads` quads in a row.
 fn tile_place(t: u32, row_tiles: u32, col_tiles: u32, quads: u32) -> Place {
     return Place(t / (row_tiles * col_tiles), t / col_tiles % row_tiles * R, t % col_tiles * quads);
 }
@@ -15,12 +15,12 @@ fn tile_quad(m: Map, p: Place, o: u32, u: u32) -> u32 {
     return p.n * m.image + (p.i + o) * m.wq + p.j + u;
 }
 
-// The same, or the nearest one in the image.
+// Like `tile_quad`, but a quad outside of the image is replaced by the nearest quad inside.
 fn tile_near(m: Map, p: Place, o: u32, u: u32) -> u32 {
     return p.n * m.image + min(p.i + o, m.h - 1u) * m.wq + min(p.j + u, m.wq - 1u);
 }
 
-// Whether that quad is in the image.
+// Whether the quad of `tile_quad` is in the image.
 fn in_tile(m: Map, p: Place, o: u32, u: u32) -> bool {
     return p.i + o < m.h && p.j + u < m.wq;
 }

@@ -89,7 +89,8 @@ impl Estimate {
         steps.push_back(secs / work);
     }
 
-    /// Estimated seconds for the remaining `work`. `None` before a step without compilation is done, or many with it.
+    /// Estimated seconds for the remaining `work`. `None` until one step without compilation is done, or `FEW` steps
+    /// with compilation.
     pub fn left(&self, work: f64) -> Option<f64> {
         let per_unit = match (self.recent.len(), self.compiling.len()) {
             (0, 0..FEW) => return None,
@@ -168,7 +169,7 @@ impl Bar {
         }
     }
 
-    /// Shows how many images are decoded, if that takes longer than a moment. The time left is that of the images left at
+    /// Shows how many images are decoded, if the decoding takes longer than a moment. The time left is estimated from
     /// the mean speed so far.
     pub fn reading(&mut self, done: usize, total: usize) {
         let (began, last_done) = *self.reading.get_or_insert((Instant::now(), 0));

@@ -38,7 +38,7 @@ pub struct BenchArgs {
     /// Architectures of the step: K, or auto:LAMBDA
     #[arg(long, value_name = "K", default_value = "16")]
     pub samples: String,
-    /// Children whose weights add up to less than this have no backward pass
+    /// Children whose weights add up to at most this have no backward pass
     #[arg(long, value_name = "X", default_value_t = 1e-3, value_parser = part)]
     pub drop_mass: f64,
     /// Repetitions of everything, after those that warm it up

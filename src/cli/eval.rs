@@ -104,7 +104,7 @@ struct Outcomes {
     weights: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<u64>,
-    /// What was read of the data.
+    /// The account of the data that were read.
     data: Account,
 }
 

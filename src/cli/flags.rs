@@ -92,7 +92,7 @@ fn value(kind: Kind, text: &str) -> Value {
     number.unwrap_or_else(|| text.into())
 }
 
-/// Refuses a value of a flag that was given as a word of its own, which is read as the name of a file.
+/// Refuses `true` or `false` as the name of the configuration file. The user meant it as the value of a flag.
 pub fn check_file(file: Option<&std::path::Path>) -> crate::Result<()> {
     match file.and_then(std::path::Path::to_str) {
         Some(word @ ("true" | "false")) if !std::path::Path::new(word).exists() => {

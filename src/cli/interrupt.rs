@@ -24,8 +24,9 @@ pub fn starting(claim: Option<&Arc<Claim>>) -> Result<()> {
     LISTENS.get_or_init(listen).clone().map_err(failed)
 }
 
-/// A control that the first Ctrl-C, SIGTERM or SIGHUP from now on asks to stop. The second one ends the process at once
-/// with exit code 130. The files that were saved before are complete in both cases. SIGUSR1 asks to save.
+/// Connects signals to the control of a run, and returns the control. From now on the first Ctrl-C, SIGTERM or SIGHUP
+/// asks the run to stop. The second one ends the process at once with exit code 130. The files that were saved before
+/// are complete in both cases. SIGUSR1 asks the run to save.
 pub fn control() -> Result<&'static Control> {
     starting(None)?;
     DRIVEN.store(true, Ordering::SeqCst);
@@ -69,8 +70,9 @@ fn listen() -> std::result::Result<(), String> {
     thread.map(drop).map_err(|e| e.to_string())
 }
 
-/// Whether this process ignores a signal. Linux says so in a file. Elsewhere a shell, which inherits what is ignored,
-/// sends itself the signal: the shell survives only an ignored one.
+/// Whether this process ignores a signal. Linux has a file with the ignored signals. On other systems this function
+/// starts a shell, which ignores the same signals. The shell sends the signal to itself, and survives it only if the
+/// signal is ignored.
 #[cfg(unix)]
 fn is_ignored(number: i32, name: &str) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -164,7 +164,8 @@ impl Elsewhere<'_> {
         Ok((trained, reported, normalisation))
     }
 
-    /// The images and their normalisation. The training images are read only where the normalisation follows from them.
+    /// The images and their normalisation. The training images are read only if the normalisation is
+    /// computed from them.
     fn images(&self, events: &Events) -> Result<(Reported, Normalisation)> {
         let (mean, std) = (self.wanted.mean, self.wanted.std);
         if mean.is_none() || std.is_none() {

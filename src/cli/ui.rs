@@ -73,7 +73,7 @@ impl Ui {
         remark(&format!("warning: {warning}"));
     }
 
-    /// Prints what was read of the data. With `--quiet` only what was passed over is printed.
+    /// Prints the account of the data. With `--quiet` only the passed-over entries are printed.
     fn read(&self, line: &str, passed_over: &str) {
         if self.verbosity > Verbosity::Quiet {
             self.note(line);
@@ -130,8 +130,8 @@ pub(super) fn put(text: &str) -> Result<()> {
     }
 }
 
-/// Prints a line on standard error. If standard error is closed, full or gone, nothing happens: what is only said ends
-/// no run. (`eprintln!` would panic.)
+/// Prints a line on standard error. If standard error is closed, full or gone, nothing happens, because a lost remark
+/// must not end a run. (`eprintln!` would panic.)
 pub fn remark(text: &str) {
     _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }

@@ -1,8 +1,8 @@
-//! The lengths of a run that was made longer or shorter ↔ the length by which a step goes.
+//! The lengths of a run that was made longer or shorter → the length that the schedules of a step use.
 //!
 //! A schedule such as the cosine of the learning rate is a function of the step and of the number of all steps. After a
-//! change of length the schedule is stretched: later steps go by the new length, earlier ones by the old one. A step that
-//! is done again, because a checkpoint after it is damaged, then has the same bits as before.
+//! change of length the schedule is stretched: later steps use the new length, and earlier steps use the old length. If
+//! an earlier step is done again, because a later checkpoint is damaged, the step has the same bits as before.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,7 @@ impl Lengths {
         self.0.last().map(|part| part.steps)
     }
 
-    /// The number of all steps by which `step` (from 0) goes. `steps` if the length never changed.
+    /// The number of all steps that the schedules of `step` (from 0) use. `steps` if the length never changed.
     pub fn at(&self, step: u64, steps: u64) -> u64 {
         self.0.iter().rev().find(|part| part.from <= step).map_or(steps, |part| part.steps)
     }
@@ -43,15 +43,15 @@ impl Lengths {
         if parts.is_empty() {
             parts.push(Part { from: 0, steps: was });
         }
-        // Steps after `done` will be done again, by the new length.
+        // Steps after `done` will be done again with the new length.
         parts.retain(|part| part.from < done || part.from == 0);
         parts.push(Part { from: done, steps });
         Self(parts)
     }
 
-    /// The end of a phase at the start of the run that is given as a part of all steps: `end` is its last step but one for
-    /// a number of all steps. A phase that has passed stays passed. A phase that still goes on is stretched, and never
-    /// ends before the step at which the length changed.
+    /// The end of a phase at the start of the run whose length depends on the number of all steps: `end` returns the
+    /// first step after the phase for a number of all steps. A phase that is over stays over. A phase in progress is
+    /// stretched, and never ends before the step at which the length changed.
     pub fn phase(&self, steps: u64, end: impl Fn(u64) -> u64) -> u64 {
         let Some((first, rest)) = self.0.split_first() else { return end(steps) };
         rest.iter().fold(end(first.steps), |now, part| {

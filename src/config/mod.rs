@@ -70,7 +70,7 @@ pub struct Config {
     pub execution: Execution,
     #[serde(flatten)]
     pub session: Session,
-    /// The changes of the length of a run that goes on.
+    /// The changes of the length of a resumed run.
     #[serde(skip)]
     pub lengths: Aside<Lengths>,
     /// Settings that the user did not give and that follow from the data.
@@ -332,7 +332,7 @@ impl Config {
         self.algorithm.search_batch.unwrap_or(self.length.batch)
     }
 
-    /// Number of all steps by which `step` (from 0) goes.
+    /// Number of all steps that the schedules of `step` (from 0) use.
     pub fn steps_at(&self, step: u64) -> u64 {
         self.lengths.0.at(step, self.length.steps)
     }

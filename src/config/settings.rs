@@ -171,8 +171,8 @@ settings! {
 
     /// Result
     Outcome {
-        /// The architecture that a search ends with: the most probable one of the prior, or the one that the likelihoods of all
-        /// its children speak for; default: evidence
+        /// The architecture that a search ends with: the most probable one of the prior, or the best one by the likelihoods of
+        /// all its children; default: evidence
         choose: Choose = "evidence", was "mode" => Kind::Word(Choose::WORDS), "mode|evidence";
         /// Choose an architecture with at most N skip connections in each cell, or identities in the chain
         max_skips: Option<usize> => Kind::Int(0, 64), "N";

@@ -42,7 +42,7 @@ pub struct TrainConfig {
     pub regularisation: Regularisation,
     #[serde(flatten)]
     pub session: Session,
-    /// The changes of the length of a run that goes on.
+    /// The changes of the length of a resumed run.
     #[serde(skip)]
     pub lengths: Aside<Lengths>,
     /// Remarks about the user's settings.
@@ -101,7 +101,7 @@ impl TrainConfig {
         space::space(&self.network.space, &settings)
     }
 
-    /// Number of all steps by which `step` (from 0) goes.
+    /// Number of all steps that the schedules of `step` (from 0) use.
     pub fn steps_at(&self, step: u64) -> u64 {
         self.lengths.0.at(step, self.length.steps)
     }

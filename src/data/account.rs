@@ -1,4 +1,5 @@
-//! What was read of a data set, and what was passed over → one line, and the record in a run's manifest.
+//! The parts of a data set that were read, and the entries that were passed over → one line, and a record in a run's
+//! manifest.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,20 +32,20 @@ pub(super) mod passed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// The networks are trained on it.
+    /// The part on which networks are trained.
     Train,
-    /// Held out: checkpoints and results are chosen by it. It is also reported if there is no part for that.
+    /// The held-out part: checkpoints and results are chosen by it. It is also reported if there is no part to report.
     HeldOut,
-    /// `eval` reports it, and nothing is chosen by it.
+    /// The part that `eval` reports. Nothing is chosen by it.
     Report,
 }
 
-/// What was read of a part.
+/// A part that was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartRead {
     /// The use of the part.
     pub role: Role,
-    /// The place of its images, such as `val/`. It has no path of this machine.
+    /// The place of the part's images, such as `val/`, without the path of the data on this machine.
     pub place: String,
     /// Number of images.
     pub n: usize,
@@ -52,7 +53,7 @@ pub struct PartRead {
     pub sha256: String,
 }
 
-/// What was read, and what was passed over.
+/// The parts that were read, and the entries that were passed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// The parts that were read, in the order of [`Role`].
@@ -76,12 +77,12 @@ impl Account {
         self.parts.iter().find(|part| part.role == role)
     }
 
-    /// What was passed over: `70 .heic, 3 links that lead nowhere`. Empty if nothing was.
+    /// The passed-over entries as text: `70 .heic, 3 links that lead nowhere`. Empty if there are none.
     pub fn passed_over(&self) -> String {
         let text = |(kind, n): (&String, &usize)| {
             let singular = passed::SINGULAR.iter().find(|(plural, _)| *n == 1 && plural == kind);
             match singular {
-                // A folder by its name.
+                // A kind with a slash is the name of one folder, and is shown without a number.
                 None if kind.contains('/') => kind.clone(),
                 None => format!("{} {kind}", grouped(*n)),
                 Some((_, singular)) => format!("1 {singular}"),
@@ -90,7 +91,7 @@ impl Account {
         self.passed_over.iter().map(text).collect::<Vec<_>>().join(", ")
     }
 
-    /// The places of the parts, and the uses that are not plain from their names.
+    /// The places of the parts. The use of a part is added if the name does not show it.
     fn places(&self) -> String {
         let place = |part: &PartRead| match part.role {
             Role::HeldOut if self.part(Role::Report).is_some() => format!("{} (to choose by)", part.place),

@@ -26,11 +26,12 @@ pub struct Cache {
     pub folder: PathBuf,
     /// Most bytes in the folder. The files that were not used for the longest time are removed.
     pub most_bytes: u64,
-    /// Images whose files have fewer bytes together are not kept.
+    /// Least total bytes of the image files. The images of smaller files are not kept.
     pub least_bytes: u64,
 }
 
-/// The last bytes of a file, after the pixels: this as JSON, and its length as four bytes (little-endian).
+/// The end of a file, after the pixels. It is written as JSON, followed by the length of the JSON as four bytes
+/// (little-endian).
 #[derive(Serialize, Deserialize)]
 struct Footer {
     key: String,
@@ -65,7 +66,7 @@ impl Cache {
         self.folder.join(format!("{}.{EXTENSION}", &key[..32]))
     }
 
-    /// The images kept under `key`, `n_bytes` of pixels.
+    /// The images kept under `key`. `n_bytes`: the length of their pixels.
     pub(super) fn get(&self, key: &str, n_bytes: usize) -> Option<Kept> {
         let path = self.path(key);
         let len = fs::metadata(&path).ok()?.len();
@@ -85,8 +86,8 @@ impl Cache {
         Some(Kept { pixels: bytes, bad: footer.bad })
     }
 
-    /// Notes that a file was used now, which decides what is removed first. The time is that of a file made now, so that
-    /// all times are those of the disk.
+    /// Sets the time of a file to now. `bound` removes the files with the oldest times first. The time comes
+    /// from a new file in the same folder, so that all times are from the clock of the disk.
     fn touch(&self, path: &Path) -> std::io::Result<()> {
         let now = tempfile::tempfile_in(&self.folder)?.metadata()?.modified()?;
         fs::File::options().write(true).open(path)?.set_modified(now)

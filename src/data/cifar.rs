@@ -107,8 +107,8 @@ impl CifarKind {
     }
 }
 
-/// Reads the files of `kind` in `dir`, or in the folder of an archive inside `dir`. Of two versions the binary one is
-/// read.
+/// Reads the files of `kind` in `dir`, or in the folder of an archive inside `dir`. If both versions exist, the binary
+/// one is read.
 pub(super) fn load(kind: &CifarKind, dir: &Path) -> Result<(Images, Images, Vec<String>)> {
     files::check_dir(dir, &format!("{} and its siblings", kind.binary.train_files[0]))?;
     let places = [&kind.binary, &kind.python]
@@ -139,8 +139,8 @@ pub(super) fn load(kind: &CifarKind, dir: &Path) -> Result<(Images, Images, Vec<
     for (path, n) in &counts {
         check_count(record_len, path, *n, usual, "as most of its siblings have")?;
     }
-    // If one part has its official size and the other does not, the other was cut short. Smaller sets of a user are
-    // fine.
+    // If one part has its official size and the other part does not, the other part was cut short. A user's own smaller
+    // set is accepted.
     let (official_train, official_test) = kind.official;
     if usual == official_train {
         check_count(record_len, &test_path, test.n, official_test, "as the original has")?;
@@ -215,7 +215,7 @@ fn python_names(kind: &CifarKind, path: &Path) -> Result<Option<Vec<String>>> {
 /// The bytes of one CIFAR file of the Python version → its images; `path` is for messages only.
 ///
 /// # Errors
-/// [`Error::File`] for a pickle that is damaged or of something else, and for a label out of range.
+/// [`Error::File`] for a pickle that is damaged or has another content, and for a label out of range.
 pub fn parse_python_cifar(kind: &CifarKind, path: &Path, bytes: &[u8]) -> Result<Images> {
     let dict = pickle::parse(bytes, path)?;
     let key = kind.python_keys[0];

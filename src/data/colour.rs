@@ -20,8 +20,8 @@ pub(super) struct Crop {
 }
 
 impl Crop {
-    /// Ten tries of a random area and ratio. If none fits the image: the largest part with an allowed ratio in the
-    /// middle of the image.
+    /// Draws a random area and ratio, at most ten times, until the rectangle fits the image. If none fits, the result
+    /// is the largest part with an allowed ratio in the middle of the image.
     pub fn draw(rng: &mut impl Rng, height: usize, width: usize) -> Self {
         for _ in 0..10 {
             let area = (height * width) as f64 * rng.random_range(AREA);

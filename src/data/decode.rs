@@ -1,7 +1,8 @@
 //! An image file → its pixels as a viewer shows them, scaled.
 //!
-//! The content of a file decides its type, whatever its name says. The orientation that a camera noted is applied. Of a
-//! moving picture the first frame is read. Transparency is ignored, and samples of 16 bits are rounded to 8.
+//! The content of a file decides its type, and the name of the file is ignored. The orientation that a camera noted is
+//! applied. Of an animation only the first frame is read. Transparency is ignored, and samples of 16 bits are rounded
+//! to 8.
 
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,12 +27,12 @@ const MAX_FILE_BYTES: u64 = 256 << 20;
 /// Most bytes of a decoded image.
 const MAX_DECODED_BYTES: u64 = 512 << 20;
 /// Most pixels that one byte of a compressed file can encode: 1,032 bytes of eight pixels each in a PNG file. A JPEG
-/// file has at least one bit for a block of 64 pixels. An empty WebP or TIFF file of any size takes a few bytes, so
-/// that for these only the limit on decoded bytes holds.
+/// file has at least one bit for a block of 64 pixels. A blank WebP or TIFF image of any size takes a few bytes, so
+/// only the limit on decoded bytes applies to these types.
 const MOST_PIXELS_PER_BYTE: u64 = 8 * 1032;
 const MAX_SIDE: u32 = 1 << 15;
 
-/// What is recognised by its first bytes and is not read: where the bytes begin, the bytes, the name of the kind.
+/// Kinds of files that are recognised but not read: position of the known bytes, the known bytes, name of the kind.
 const KNOWN: &[(usize, &[u8], &str)] = &[
     (4, b"ftyphei", "a HEIC image"),
     (4, b"ftyphev", "a HEIC image"),
@@ -160,7 +161,7 @@ fn decode(path: &Path, oriented: bool) -> Result<DynamicImage> {
         let mut limits = limits();
         limits.reserve(decoder.total_bytes())?;
         decoder.set_limits(limits)?;
-        // A file whose notes are damaged is still an image.
+        // If the orientation is damaged, the image is still read.
         let orientation = if oriented {
             decoder.orientation().unwrap_or(Orientation::NoTransforms)
         } else {
@@ -180,7 +181,7 @@ fn decode(path: &Path, oriented: bool) -> Result<DynamicImage> {
     })
 }
 
-/// The error about a file that starts with `bytes`, which are those of no image that is read.
+/// The error about a file with the content `bytes`, which is of no type that is read.
 fn unknown(path: &Path, bytes: &[u8]) -> Error {
     let known =
         KNOWN.iter().find(|(at, magic, _)| bytes.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
@@ -191,7 +192,7 @@ fn unknown(path: &Path, bytes: &[u8]) -> Error {
     Error::file(path, Some(0), WHAT, format!("a file that starts with {}", start.join(" ")), AGAIN)
 }
 
-/// The error about an image that goes beyond a limit, which it names.
+/// The error about an image that exceeds a limit. The error names the limit.
 fn too_large(path: &Path, e: &image::error::LimitError, width: u32, height: u32) -> Error {
     let megapixels = f64::from(width) * f64::from(height) / 1e6;
     let found = format!("{width}x{height} pixels ({megapixels:.0} megapixels)");

@@ -1,7 +1,7 @@
 //! A path → its bytes or entries. Errors name the path and the expected content.
 //!
-//! Symbolic links in the place of the files of a published set are not followed, so that a downloaded archive cannot
-//! make the program read anything outside its folder. A folder of images is a person's own work, and its links are
+//! In a published set, a symbolic link in the place of a file is not followed. Otherwise a downloaded archive could
+//! make the program read files outside of its folder. A folder of images is the user's own work, and its links are
 //! followed (`walk`).
 
 use std::fs;
@@ -34,7 +34,7 @@ pub(super) fn read(path: &Path, max_bytes: u64, what: &str, missing: &str) -> Re
     read_as(path, fs::symlink_metadata(path), max_bytes, what, missing)
 }
 
-/// Like [`read`], of the file to which `path` leads if it is a symbolic link.
+/// Like [`read`], but a symbolic link at `path` is followed.
 pub(super) fn read_followed(path: &Path, max_bytes: u64, what: &str, missing: &str) -> Result<Vec<u8>> {
     read_as(path, fs::metadata(path), max_bytes, what, missing)
 }

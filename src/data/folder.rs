@@ -1,9 +1,10 @@
 //! A folder with one sub-folder of image files per class → images.
 //!
 //! Classes are numbered in the order of their folders' names, and the images of a class are those in its folder and
-//! below it. If `train` and one of `val` and `test` exist (or other usual names of these, in any case), each holds the
-//! class folders of its part. With all three, `val` is held out to choose by, and `test` is reported. Without parts
-//! every fifth image of a class, in the order of names, is held out (in a class of two to four images: the last one).
+//! below it. If `train` and one of `val` and `test` exist (or folders with other usual names of these, in upper or
+//! lower case), each of them holds the class folders of its part. With all three, results are chosen by `val`, and
+//! `test` is reported. Without parts, every fifth image of a class in the order of names is held out (in a class of two
+//! to four images: the last one).
 //!
 //! Every image gets three channels (grey is repeated). The whole image is scaled to `size` x `size` with a triangle
 //! filter. All cores decode; the images and their order do not depend on the number of threads.
@@ -28,7 +29,7 @@ const LAYOUT: &str = "one sub-folder of image files per class (or train/ and val
 const TRAIN: &[&str] = &["train", "training"];
 const VAL: &[&str] = &["val", "valid", "validation", "dev"];
 const TEST: &[&str] = &["test", "testing"];
-/// The flag that goes on without damaged files.
+/// The flag that skips damaged files, for messages.
 const SKIP: &str = "--skip-bad-images to go on without";
 
 /// Files with their class.
@@ -99,7 +100,7 @@ pub(super) fn load(dir: &Path, reading: &Reading) -> Result<Loaded> {
 
 // ---- which files ----
 
-/// Whether the name of a folder is one of `names`, in any case.
+/// Whether the name of a folder is one of `names`, in upper or lower case.
 fn is_one_of(path: &Path, names: &[&str]) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     names.contains(&name.as_str())
@@ -189,8 +190,8 @@ fn parts(dir: &Path, dirs: &[PathBuf], walk: &mut Walk) -> Result<[Option<PathBu
     Ok([Some(train), val, test])
 }
 
-/// Whether a folder has sub-folders and whether it has images of its own. A part has class folders only; a folder of
-/// images may be a class of that name.
+/// Whether a folder has sub-folders, and whether it has images of its own. A part has class folders only. A folder of
+/// images may be a class with the name of a part.
 fn holds(dir: &Path) -> (bool, bool) {
     let mut walk = Walk::new(false);
     let entries = walk.entries(dir).unwrap_or_default();
@@ -202,7 +203,8 @@ fn other_classes(missing: &Path, has: &Path) -> Error {
     Error::file(missing, None, expected, "no such folder", "the same classes in all parts")
 }
 
-/// The images of every class folder among `entries`, those of `dir` in the data's folder `root`, and the classes' names.
+/// The images of all class folders in `dir`, and the names of the classes. `entries` are the entries of `dir`, and
+/// `root` is the folder of the data.
 fn list(root: &Path, dir: &Path, entries: Entries, walk: &mut Walk) -> Result<(Listed, Vec<String>)> {
     let Entries { dirs: classes, files } = entries;
     if classes.len() < 2 || classes.len() > usize::from(u16::MAX) {
@@ -244,7 +246,7 @@ fn list(root: &Path, dir: &Path, entries: Entries, walk: &mut Walk) -> Result<(L
     Ok((listed, names))
 }
 
-/// The images among `entries` (those of `dir`), of which a fifth is held out.
+/// The images of the class folders in `dir`, of which a fifth is held out. `entries` are the entries of `dir`.
 fn held_out_of(root: &Path, place: String, dir: &Path, entries: Entries, walk: &mut Walk) -> Result<Layout> {
     let (listed, names) = list(root, dir, entries, walk)?;
     let (mut train, mut held_out) = (Vec::new(), Vec::new());
@@ -266,7 +268,7 @@ fn held_out_of(root: &Path, place: String, dir: &Path, entries: Entries, walk: &
 
 // ---- their pixels ----
 
-/// The images of each part. Damaged and unreadable files are an error that names them, or are counted.
+/// The images of each part. Damaged and unreadable files are counted as passed over, or are named in one error.
 fn read_all(
     dir: &Path,
     parts: [Listed; 3],
@@ -300,7 +302,7 @@ fn read_all(
                 let paths: Vec<&Path> = part.iter().map(|(file, _)| file.path.as_path()).collect();
                 let (pixels, errors) = decode_all(&paths, form, options.threads, &done)?;
                 let positions: Vec<usize> = errors.iter().map(|(i, _)| *i).collect();
-                // What the system refuses today it may allow tomorrow.
+                // A file that the system refuses to read now may be readable later, so such a result is not kept.
                 let is_lasting = errors.iter().all(|(_, e)| matches!(e, Error::File { .. }));
                 if let Some(cache) = cache_of(part).filter(|_| is_lasting) {
                     cache.keep(key, &pixels, positions.clone());

@@ -15,10 +15,10 @@ use crate::host::{thread, threads};
 /// Number of files that an error names.
 const NAMED: usize = 10;
 
-/// The pixels of files, and the position and the error of each file that has none.
+/// The pixels of files, and the position and the error of each file that could not be read.
 pub type Decoded = (Vec<u8>, Vec<(usize, Error)>);
 
-/// The image files among `paths` and in the folders among them, and an account of what was passed over in these.
+/// The image files in `paths` and in the folders of `paths`, and an account of the entries that were passed over.
 ///
 /// # Errors
 /// [`Error::Io`] for a folder that cannot be read, [`Error::File`] for one without images.
@@ -93,8 +93,8 @@ pub(super) fn decode_all(
     Ok((pixels, errors))
 }
 
-/// The error about files that cannot be read: the one error, or one about `place` that names the first of them. `skip`
-/// is the flag that goes on without them; empty if there is none.
+/// The error about files that cannot be read. For one file it is the error of this file. For several files it is an
+/// error about `place` that names the first of them. `skip` is the flag that skips them; empty if there is none.
 pub fn refused(place: &Path, mut bad: Vec<Error>, skip: &str) -> Error {
     let or = |object: &str| if skip.is_empty() { String::new() } else { format!(", or {skip} {object}") };
     if let [Error::File { try_this, .. } | Error::Io { try_this, .. }] = bad.as_mut_slice() {

@@ -80,23 +80,23 @@ pub struct Dataset {
     pub train: Images,
     /// The held-out part. Checkpoints and results are chosen by it.
     pub test: Images,
-    /// The part that `eval` reports, by which nothing is chosen. `None` if the held-out part serves for both.
+    /// The part that `eval` reports. Nothing is chosen by it. `None` if `eval` reports the held-out part.
     pub report: Option<Images>,
     /// One name per class. Its length is the number of classes.
     pub class_names: Vec<String>,
     /// The identity that a run's manifest records.
     pub identity: Identity,
-    /// What was read, and what was passed over.
+    /// The parts that were read, and the entries that were passed over.
     pub account: Account,
 }
 
 impl Dataset {
-    /// The images of the last report: those of the part for it, or else the held-out ones.
+    /// The reported images: the report part, or else the held-out part.
     pub fn reported(&self) -> &Images {
         self.report.as_ref().unwrap_or(&self.test)
     }
 
-    /// The images of the last report, without the other parts.
+    /// The reported images, without the other parts.
     pub fn into_reported(self) -> Reported {
         Reported {
             images: self.report.unwrap_or(self.test),
@@ -132,14 +132,14 @@ fn account(
     Account { parts, n_classes, channels, height, width, passed_over }
 }
 
-/// The images of the last report, without the other parts.
+/// The reported images, without the other parts.
 #[derive(Clone, Debug)]
 pub struct Reported {
     /// The images.
     pub images: Images,
     /// One name per class.
     pub class_names: Vec<String>,
-    /// What was read, and what was passed over.
+    /// The parts that were read, and the entries that were passed over.
     pub account: Account,
 }
 
@@ -152,7 +152,7 @@ pub struct Identity {
     pub n_train: usize,
     /// Number of images in the held-out part.
     pub n_test: usize,
-    /// Number of images in the part that is reported, if that is another one than the held-out part.
+    /// Number of images in the report part. 0 if the held-out part is reported.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub n_report: usize,
     /// Channels of every image.
@@ -175,7 +175,7 @@ impl Identity {
         for (i, part) in parts.iter().enumerate() {
             let Some(part) = part else { continue };
             add(&mut all, part);
-            // The sum of the first part is a state of the sum of all parts.
+            // After the first part, the hash of all parts equals the hash of the first part.
             sums[i] = if i == 0 { hexadecimal(all.clone()) } else { sha256(part) };
         }
         let n = |i: usize| parts[i].map_or(0, |part| part.n);
@@ -238,28 +238,30 @@ fn is_zero(n: &usize) -> bool {
     *n == 0
 }
 
-/// Options of a source besides its specification. Sources other than `folder:` ignore them.
+/// Options of a source besides its specification. Sources other than `folder:` use only `bases` and `wanted`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Side in pixels to which `folder:` resizes its images; [`DEFAULT_SIZE`] if not given.
     pub size: Option<usize>,
     /// Whether damaged images are counted as passed over. Otherwise they are an error that names them.
     pub skip_bad: bool,
-    /// Whether a folder is read by the rules of version 0.1.0, for runs that began so: `png` and `jpeg` files only, no
-    /// links, no folders in class folders, no orientation, and of `val` and `test` only `test`.
+    /// Whether a folder is read by the rules of version 0.1.0, for runs that this version began. By these rules only
+    /// `png` and `jpeg` files are read. Links, folders in class folders, the orientation, and `val` beside `test` are
+    /// ignored.
     pub before: bool,
     /// Number of threads that decode; 0: one per core. The images do not depend on it.
     pub threads: usize,
     /// The place where the resized images are kept; `None`: nowhere.
     pub cache: Option<Cache>,
-    /// Folders below which a relative place is looked for if it is not in the current folder.
+    /// Folders in which a relative place is looked up if it is not in the current folder.
     pub bases: Vec<PathBuf>,
-    /// The data that are meant, if the place is in several of these folders. Without it, the first is taken.
+    /// Identity of the expected data. It decides if the place exists in several of these folders. Without an identity
+    /// the first place is used.
     pub wanted: Option<Identity>,
 }
 
-/// The listener to the number of decoded images and the number of all images to decode. It is called on the threads
-/// that decode, after each image.
+/// A listener to the progress of decoding. It is called with the number of decoded images and the number of all images
+/// to decode, after each image, on the threads that decode.
 pub type Watch<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
 /// Reads the data that `spec` names, in one of the [`FORMS`].
@@ -283,7 +285,8 @@ pub fn load_watched(spec: &str, options: &LoadOptions, watch: Watch<'_>) -> Resu
     })
 }
 
-/// Like [`load_watched`], of the part that is reported ([`Dataset::reported`]). Of a folder only this part is decoded.
+/// Like [`load_watched`], but returns only the part that is reported ([`Dataset::reported`]). Of a folder only this
+/// part is decoded.
 ///
 /// # Errors
 /// The errors of [`load`].
@@ -302,8 +305,8 @@ pub fn load_reported(spec: &str, options: &LoadOptions, watch: Watch<'_>) -> Res
     })
 }
 
-/// What `read` gives for `spec` at the first place that exists and has what is wanted. If no place has it, the result
-/// is that of the first place that exists.
+/// Reads `spec` with `read` at each place that exists, and returns the first result that `is_wanted` accepts. If no
+/// result is accepted, the result at the first existing place is returned.
 fn nearest<T>(
     spec: &str,
     options: &LoadOptions,

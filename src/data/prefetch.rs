@@ -1,7 +1,7 @@
 //! Batch sources → the batches of each step in order, prepared on other threads.
 //!
-//! One thread prepares each step as a pure function of the step's number, and steps are handed out in
-//! order. The number of threads therefore changes nothing but the time.
+//! The batches of a step are a pure function of the step's number. Each step is prepared by one of the threads, and the
+//! steps are handed out in order. Therefore the number of threads changes only the time.
 
 use crate::host::thread::{Builder, JoinHandle};
 use std::any::Any;

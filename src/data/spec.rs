@@ -132,7 +132,7 @@ impl FromStr for Spec {
 }
 
 impl Spec {
-    /// The places where the folder may be: as it is written, and if it is relative, below each of `bases`.
+    /// The possible places of the folder: the folder as it is written, and a relative folder below each of `bases`.
     pub fn places(&self, bases: &[PathBuf]) -> Vec<PathBuf> {
         let mut places = vec![self.dir.clone()];
         if self.is_relative() {
@@ -151,7 +151,8 @@ impl Spec {
     }
 }
 
-/// `~` and `~/...` are in the home folder. A shell replaces `~` only at the start of a word, which here is the source.
+/// The folder `dir`, where `~` and `~/...` are in the home folder. A shell does not replace this `~`, because the word
+/// starts with the name of the source.
 fn in_home(dir: &str) -> PathBuf {
     let home =
         std::env::var_os(if cfg!(windows) { "USERPROFILE" } else { "HOME" }).filter(|home| !home.is_empty());
@@ -189,7 +190,7 @@ fn suggestion(text: &str, name: &str) -> String {
     }
 }
 
-/// The source whose files are in the folder `dir`, and the condition under which that holds.
+/// The source whose files are probably in the folder `dir`, and the condition for this as text.
 fn probable(dir: &Path) -> (&'static str, &'static str) {
     let has = |names: &[&str]| names.iter().any(|name| dir.join(name).exists());
     let idx = ["train-images-idx3-ubyte", "train-images-idx3-ubyte.gz", "train-images.idx3-ubyte"];

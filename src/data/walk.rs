@@ -1,7 +1,7 @@
 //! A folder of images → the image files in it and below it, and a count of everything that is passed over.
 //!
 //! Symbolic links are followed, except into a folder in which the walk already is. Hidden files are passed over without
-//! a count: names that start with a dot, and what Windows, macOS and storage servers put beside files.
+//! a count: files whose names start with a dot, and files that Windows, macOS and storage servers add to folders.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -38,12 +38,12 @@ pub(super) struct Entries {
 /// A walk through folders of images.
 #[derive(Debug)]
 pub(super) struct Walk {
-    /// Whether links are passed over without a count, as folders in class folders and other types than png and jpeg are:
-    /// the rules of version 0.1.0 for a folder.
+    /// Whether the rules are those of version 0.1.0. By these rules links, folders in class folders, and files of types
+    /// other than png and jpeg are passed over without a count.
     before: bool,
     /// Number of passed-over entries by kind.
     pub passed_over: BTreeMap<String, usize>,
-    /// Folders and files that the system does not let read.
+    /// Errors about folders and files that the system refuses to read.
     pub unreadable: Vec<Error>,
 }
 
@@ -70,7 +70,8 @@ impl Walk {
         self.entries_below(dir, &real(dir).into_iter().collect::<Vec<_>>())
     }
 
-    /// The entries of `dir`. `above` are the real paths of `dir` and of the folders above it that the walk went through.
+    /// The entries of `dir`. `above` has the real paths of `dir` and of the folders through which the walk came to
+    /// `dir`.
     fn entries_below(&mut self, dir: &Path, above: &[PathBuf]) -> Result<Entries> {
         let failed = |e| Error::io("read", dir, e);
         let mut out = Entries::default();
@@ -154,7 +155,7 @@ impl Walk {
         above.pop();
     }
 
-    /// Whether the name is that of an image that is read.
+    /// Whether the name has the extension of an image type that is read.
     pub fn is_image(&self, path: &Path) -> bool {
         let known = if self.before { EXTENSIONS_BEFORE } else { EXTENSIONS };
         extension(path).is_some_and(|extension| known.contains(&extension.as_str()))

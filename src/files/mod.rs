@@ -1,5 +1,5 @@
-//! Bytes → files that are either complete or absent. `tensors` and `torch` have files of tensors, `pickle` has values that
-//! Python wrote, and `weights` has the weights of a network, whatever their file.
+//! Bytes → files that are either complete or absent. `tensors` and `torch` read files of tensors, `pickle` reads values
+//! that Python wrote, and `weights` reads the weights of a network from any of these files.
 
 pub mod pickle;
 pub mod tensors;

@@ -168,7 +168,7 @@ pub(super) fn brain_half(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
-/// Writes the file at `path` completely or not at all: beside it, synced, renamed.
+/// Writes the file at `path` completely or not at all: the file is written beside `path`, synced and renamed.
 pub fn write_atomic(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<()> {
     super::atomic_write(path, &to_bytes(tensors, metadata, path)?)
 }

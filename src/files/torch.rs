@@ -1,7 +1,7 @@
 //! A file of PyTorch's `torch.save` → its named tensors.
 //!
-//! The file is a zip archive (since PyTorch 1.6) of a pickle and of one entry per storage, or in the older form five
-//! pickles followed by the storages. The pickle is read by [`super::pickle`], which runs nothing. Tensors of other
+//! Since PyTorch 1.6 the file is a zip archive with a pickle and one entry per storage. In the older form the file has
+//! five pickles followed by the storages. The pickle is read by [`super::pickle`], which runs nothing. Tensors of other
 //! float types become 32-bit floats, rounded to nearest: a 64-bit float beyond their range becomes infinite.
 //!
 //! Left out: whole models, whose pickles run code; tensors inside lists or deeper dicts; complex, quantised and sparse
@@ -22,25 +22,25 @@ const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
 const PROTOCOL: i64 = 1001;
 /// The names under which checkpoints hold the weights of the model.
 const USUAL: [&str; 4] = ["state_dict", "model_state_dict", "model", "net"];
-/// Tensors may share storages, but not more than so many times over.
+/// Tensors may share storages. Together they may have at most this many times the bytes of all storages.
 const MAX_SHARING: u64 = 4;
 const AGAIN: &str = "download or copy the file again";
 const SAVE: &str = "write the file with torch.save(model.state_dict(), path)";
 
-/// The named tensors of the file at `path`, in its order.
+/// The named tensors of the file at `path`, in the order of the file.
 ///
 /// # Errors
-/// As [`parse`]; and [`Error::Io`].
+/// The errors of [`parse`], and [`Error::Io`].
 pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
     let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
     parse(&bytes, path)
 }
 
-/// The named tensors in `bytes`, the content of a file, in its order: those of the dict under one of the usual names
-/// of weights, or else those of the outermost dict. `path` is for messages.
+/// The named tensors in `bytes`, the content of a file, in the order of the file. The tensors are those of the dict
+/// under one of the usual names of weights, or else those of the outermost dict. `path` is for messages.
 ///
 /// # Errors
-/// [`Error::File`]. Where the pickle of a zip archive is wrong, the path ends in `/data.pkl`, and the offset counts the
+/// [`Error::File`]. If the pickle of a zip archive is wrong, the path ends in `/data.pkl`, and the offset counts the
 /// unpacked bytes of that entry.
 pub fn parse(bytes: &[u8], path: &Path) -> Result<Vec<(String, Tensor)>> {
     match bytes {
@@ -113,7 +113,7 @@ fn parse_legacy(bytes: &[u8], path: &Path) -> Result<Vec<(String, Tensor)>> {
         return Err(Error::file(path, at(part.end), "the list of storages", "another value", AGAIN));
     };
 
-    // Whatever the machine was, storages are written little-endian here.
+    // In this form storages are little-endian on every machine.
     let mut pos = keys.end;
     let mut storages = BTreeMap::new();
     for key in list {
@@ -172,7 +172,7 @@ fn named_views<'a>(value: &'a Value, path: &Path) -> Result<Vec<(&'a str, &'a Vi
     Ok(views)
 }
 
-/// The numbers that the views show. `total_bytes` is the length of all that is stored.
+/// The tensors with the numbers of their views. `total_bytes` is the length of all storages.
 fn tensors(
     views: &[(&str, &View)],
     storages: &BTreeMap<&str, Cow<[u8]>>,
@@ -202,7 +202,7 @@ fn tensors(
     views.iter().map(tensor).collect()
 }
 
-/// Little-endian numbers as one of the types in use here. Only 64-bit floats lose digits.
+/// Little-endian numbers, converted to one of the types of [`Data`]. Only 64-bit floats lose digits.
 fn data(dtype: Dtype, raw: &[u8]) -> Data {
     match dtype {
         Dtype::F32 => Data::F32(numbers(raw, f32::from_le_bytes)),
@@ -213,7 +213,7 @@ fn data(dtype: Dtype, raw: &[u8]) -> Data {
         Dtype::I8 => Data::I32(numbers(raw, |item| i8::from_le_bytes(item).into())),
         Dtype::I16 => Data::I32(numbers(raw, |item| i16::from_le_bytes(item).into())),
         Dtype::I32 => Data::I32(numbers(raw, i32::from_le_bytes)),
-        // PyTorch has no storage class of wider unsigned integers.
+        // PyTorch has no storage classes for unsigned integers of more than 8 bits.
         Dtype::I64 | Dtype::U64 => Data::I64(numbers(raw, i64::from_le_bytes)),
         Dtype::U16 => Data::I32(numbers(raw, |item| u16::from_le_bytes(item).into())),
         Dtype::U32 => Data::I64(numbers(raw, |item| u32::from_le_bytes(item).into())),

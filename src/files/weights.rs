@@ -1,7 +1,7 @@
 //! A file of weights, whatever program wrote it → tensors by the names of the network.
 //!
 //! The file is in the safetensors format or in PyTorch's own ([`torch`]). Prefixes that PyTorch's wrappers put before
-//! every name (`module.`, `_orig_mod.`) are taken away. Floats of other widths become 32-bit floats. A checkpoint of this
+//! every name (`module.`, `_orig_mod.`) are removed. Floats of other widths become 32-bit floats. A checkpoint of this
 //! program stays as it is.
 
 use std::path::Path;
@@ -16,7 +16,7 @@ const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
 /// The weights in the file at `path`.
 ///
 /// # Errors
-/// As [`parse`]; and [`Error::Io`].
+/// The errors of [`parse`], and [`Error::Io`].
 pub fn read(path: &Path) -> Result<Tensors> {
     let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
     parse(&bytes, path)
@@ -25,7 +25,7 @@ pub fn read(path: &Path) -> Result<Tensors> {
 /// The weights in `bytes`, the content of a file. `path` is for messages.
 ///
 /// # Errors
-/// [`Error::File`] for a file of another format, and with the name of a tensor that has a number that is not finite.
+/// [`Error::File`] for a file of another format, and for a tensor with a number that is not finite.
 pub fn parse(bytes: &[u8], path: &Path) -> Result<Tensors> {
     let is_torch = bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(&[0x80]) && !is_safetensors(bytes);
     let mut found = if is_torch {
@@ -52,7 +52,8 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Tensors> {
     Ok(found)
 }
 
-/// A safetensors file begins with the length of its header, which may begin with any byte, and the header with a brace.
+/// Whether the file is a safetensors file. Such a file has the length of its header in eight bytes, and then the
+/// header, which starts with a brace. The first byte of the length may have any value.
 fn is_safetensors(bytes: &[u8]) -> bool {
     bytes.get(8) == Some(&b'{')
 }
@@ -60,7 +61,7 @@ fn is_safetensors(bytes: &[u8]) -> bool {
 /// Checks that all floats are finite.
 ///
 /// # Errors
-/// [`Error::File`] with the name of the first tensor that has another number.
+/// [`Error::File`] with the name of the first tensor that has a number that is not finite.
 pub fn check_finite(tensors: &Tensors, path: &Path) -> Result<()> {
     for (name, tensor) in tensors {
         let wrong = match &tensor.data {

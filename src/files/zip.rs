@@ -1,9 +1,9 @@
 //! A zip archive → its entries, stored or deflated.
 //!
-//! The central directory at the end is what is believed, and each entry is compared with it: its name, its length and
-//! its checksum. Entries that overlap, a way to unpack the same bytes many times, are refused, and so are archives that
-//! would unpack to far more than they are long. Left out: encryption, archives in several files or after other data,
-//! and other ways of compression.
+//! The reader relies on the central directory at the end of the file. The name, the length and the checksum of each
+//! entry are compared with it. Entries that overlap are refused, because they would unpack the same bytes many times.
+//! Archives that would unpack to far more bytes than they have are also refused. Left out: encryption, archives in
+//! several files or after other data, and other ways of compression.
 //!
 //! Format: PKWARE's APPNOTE 6.3, 4.3 and 4.5.3 (ZIP64).
 
@@ -18,9 +18,9 @@ use flate2::bufread::DeflateDecoder;
 use crate::{Error, Result};
 
 const AGAIN: &str = "download or copy the file again";
-/// An archive unpacks to at most so many times its length. Weights hardly shrink, but zeros do.
+/// Largest ratio of the unpacked bytes to the length of the archive. Weights can hardly be compressed, but zeros can.
 const MAX_RATIO: u64 = 16;
-/// An archive may unpack to so many bytes whatever its length.
+/// Unpacked bytes that are allowed for an archive of any length.
 const FREE_BYTES: u64 = 16 << 20;
 const END_LEN: usize = 22;
 const END64_LEN: usize = 56;
@@ -199,7 +199,7 @@ impl<'a> Zip<'a> {
         Ok((name, entry, next))
     }
 
-    /// The place of the content behind the entry's own header, which has the same name.
+    /// Checks that the entry's own header has the same name, and returns the place of the content behind this header.
     fn packed_at(&self, header: usize, directory: usize, name: &[u8]) -> Result<usize> {
         let bad = || {
             self.bad(

@@ -162,7 +162,7 @@ fn reads_as_calls(text: &str, name: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// `text` without comments other than marks. A brace or an `if` in a comment is none.
+/// `text` without comments other than marks, so that a brace or an `if` in a comment is not read as code.
 fn without_comments(text: &str) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
@@ -183,8 +183,9 @@ fn without_comments(text: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// Writes out the marked loops of `text`, folds every `if` whose condition is constant, and makes a constant of every
-/// `let` whose value is one. `env` has the constants that `text` sees; those of a block end with the block.
+/// Writes out the marked loops of `text`, folds every `if` whose condition is constant, and turns every `let` with a
+/// constant value into a `const`. `env` has the constants that are visible in `text`. A constant of a block is visible
+/// in this block only.
 fn expand(text: &str, env: &Env, out: &mut String) -> Result<(), String> {
     let mut env = env.clone();
     let mut rest = text;
@@ -298,7 +299,7 @@ fn fold(text: &str, env: &Env, out: &mut String) -> Result<usize, String> {
     Ok(before + length)
 }
 
-/// The first block, loop, condition or declaration of `text`: where it begins, and how.
+/// The first block, loop, condition or declaration of `text`: its first byte, and the word or brace that begins it.
 fn next(text: &str) -> Option<(usize, &'static str)> {
     let mut before = ' ';
     for (at, c) in text.char_indices() {

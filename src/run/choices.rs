@@ -139,11 +139,11 @@ pub fn cache_folder() -> Option<PathBuf> {
     base.map(|base| base.join("parsec"))
 }
 
-/// Most bytes of kept images if `PARSEC_IMAGE_CACHE` does not say.
+/// Limit of the kept images in GB, if `PARSEC_IMAGE_CACHE` does not set another limit.
 const IMAGE_CACHE_GB: f64 = 10.0;
 
-/// The user's folder for resized images and the most bytes in it: `PARSEC_IMAGE_CACHE` in GB. `None` if that is 0, or if
-/// the system names no folder.
+/// The user's folder for resized images, and the limit on its bytes. `PARSEC_IMAGE_CACHE` sets the limit in GB. `None`
+/// if the limit is 0, or if the system names no folder.
 pub fn image_cache() -> Option<(PathBuf, u64)> {
     let text = std::env::var("PARSEC_IMAGE_CACHE").unwrap_or_default();
     let gb = text.trim().parse().unwrap_or(IMAGE_CACHE_GB);

@@ -86,8 +86,8 @@ impl RunDir {
         Self::claim_in(Path::new("runs"), kind)
     }
 
-    /// Takes the first free number of `kind` in the folder `parent`. Of several processes each takes another number,
-    /// because the system creates a folder for one process only.
+    /// Takes the first free number of `kind` in the folder `parent`. Several processes take different numbers, because
+    /// the system creates a folder for one process only.
     ///
     /// # Errors
     /// [`Error::Io`] if the folder cannot be created.
@@ -286,8 +286,8 @@ impl Drop for Claim {
     }
 }
 
-/// Moves the folder `partial` to `path`, where there is nothing or an empty folder. The empty folder is not removed
-/// first: another process could take its name in between.
+/// Moves the folder `partial` to `path`. There may be an empty folder at `path`. It is not removed first, because
+/// another process could then take its name.
 fn replace_empty(partial: &Path, path: &Path) -> std::io::Result<()> {
     if !cfg!(windows) || !path.exists() {
         return fs::rename(partial, path);

@@ -22,9 +22,9 @@ pub enum Event {
     },
     /// The data are read.
     Read {
-        /// What was read, and what was passed over, in one line.
+        /// The account of the data in one line.
         line: String,
-        /// What was passed over; empty if nothing was.
+        /// The passed-over entries; empty if there are none.
         passed_over: String,
     },
     /// Number of compiled kernels among the kernels known so far. The first step spends its time on compiling.

@@ -32,8 +32,8 @@ pub struct Manifest {
     pub seed: u64,
     /// Identity of the data: sizes, hash.
     pub data: Value,
-    /// What was read of the data, by part, and what was passed over. Null in runs of version 0.1.0, whose folders are
-    /// read by the rules of that version.
+    /// The account of the data: the parts that were read, and the entries that were passed over. Null in runs of
+    /// version 0.1.0. For these runs folders are read by the rules of that version.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub read: Value,
     /// Names of the data's classes, in the order of their labels.
@@ -50,7 +50,7 @@ pub struct Manifest {
     /// Specification of the data, if they were moved after the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_at: Option<String>,
-    /// The current folder when a relative place of the data was given.
+    /// The folder that was the current folder when a relative place of the data was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_from: Option<PathBuf>,
     /// Number of all steps.
@@ -60,7 +60,7 @@ pub struct Manifest {
     pub lengths: Lengths,
     /// The configuration. A resume compares it with `config.toml`.
     pub config: Value,
-    /// Checksum of the file with an empty text in place of the checksum. It is only in the file.
+    /// Checksum of the file with an empty text in place of the checksum. It is set only in the file.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub check: String,
 }
@@ -101,8 +101,9 @@ impl Manifest {
         Ok(Self { check: String::new(), ..manifest })
     }
 
-    /// The folders relative to which the data of the run in the folder `run` may be: where they were given, the folder
-    /// that has the same place beside the run now, and the run itself.
+    /// The folders in which a relative place of the data is looked up, for the run in the folder `run`. The first is
+    /// the folder in which the place was given. The second is the present place of the folder in which the run was
+    /// started, if the run was moved together with that folder. The third is the run's own folder.
     pub fn bases(&self, run: Option<&Path>) -> Vec<PathBuf> {
         let mut bases: Vec<PathBuf> = self.data_from.iter().cloned().collect();
         let now = run.and_then(|run| std::path::absolute(run).ok());

@@ -101,7 +101,7 @@ pub fn start<J: Runnable>(mut config: J::Config, path: &Path, events: &Events) -
     Ok(Running { job, run, adapter: manifest.adapter, events: events.clone() })
 }
 
-/// What is different when a run goes on.
+/// The changes of a run at a resume.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
     /// Name of another adapter.
@@ -124,7 +124,7 @@ impl Changes {
     }
 }
 
-/// Sets the length of a run that goes on: the one in `manifest`, changed by `changes`. Returns a remark about a change.
+/// Sets the length of a resumed run to the length in `manifest`, changed by `changes`. Returns a remark about a change.
 fn lengthen<C: Resolved>(
     config: &mut C,
     manifest: &mut Manifest,
@@ -151,7 +151,8 @@ fn lengthen<C: Resolved>(
     )))
 }
 
-/// The run in the folder `path`, which is locked as `run`, from its newest undamaged checkpoint, with `changes`.
+/// Resumes the run in the folder `path` from its newest undamaged checkpoint, with `changes`. `run` holds the lock of
+/// the folder.
 ///
 /// # Errors
 /// The errors of [`Runnable::open`]. [`Error::File`] if the data have changed or no checkpoint is undamaged.

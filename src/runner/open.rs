@@ -30,14 +30,14 @@ pub struct Wanted<'a> {
     pub std: Option<&'a [f64]>,
     /// Name of the adapter, if given.
     pub device: Option<&'a str>,
-    /// The manifest of a run that goes on. It knows other places of the data.
+    /// The manifest of a resumed run. It has other places of the data.
     pub resumed: Option<&'a Manifest>,
     /// The folder of the run.
     pub run: Option<&'a Path>,
 }
 
 impl<'a> Wanted<'a> {
-    /// What a run wants by its configuration. A run is resumed with the rules of its version.
+    /// The data and the adapter of a run by its configuration. A run is resumed with the rules of its version.
     pub fn of(images: &'a Images, session: &'a Session, resumed: Option<&'a Manifest>) -> Self {
         Self {
             data: &images.data,
@@ -53,7 +53,7 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    /// Specification of the data, at the place where they are now.
+    /// Specification of the data at their present place.
     pub fn spec(&self) -> &str {
         self.resumed.and_then(|manifest| manifest.data_at.as_deref()).unwrap_or(self.data)
     }
@@ -93,8 +93,8 @@ pub fn open(wanted: &Wanted<'_>, events: &Events) -> Result<Opened> {
     Ok(Opened { dataset: Arc::new(dataset), normalisation, gpu })
 }
 
-/// Records in `manifest` the place of the data, given in the current folder. `moved` if it is another place than that of
-/// the configuration.
+/// Records in `manifest` that the data are at `spec`, as seen from the current folder. `moved` says whether this is a
+/// different place from that in the configuration.
 ///
 /// # Errors
 /// [`Error::Usage`] if `spec` is no specification.
@@ -105,7 +105,7 @@ pub fn set_place(manifest: &mut Manifest, spec: &str, moved: bool) -> Result<()>
     Ok(())
 }
 
-/// Loads the data, and reports what was read.
+/// Loads the data, and reports their account.
 pub fn dataset(wanted: &Wanted<'_>, events: &Events) -> Result<Dataset> {
     let watch = |done, total| events.tell(Event::Reading { done, total });
     let dataset = data::load_watched(wanted.spec(), &wanted.options(), &watch)?;
@@ -113,7 +113,7 @@ pub fn dataset(wanted: &Wanted<'_>, events: &Events) -> Result<Dataset> {
     Ok(dataset)
 }
 
-/// Loads the part of the data that is reported, and reports what was read.
+/// Loads the part of the data that is reported, and reports its account.
 pub fn reported(wanted: &Wanted<'_>, events: &Events) -> Result<Reported> {
     let watch = |done, total| events.tell(Event::Reading { done, total });
     let reported = data::load_reported(wanted.spec(), &wanted.options(), &watch)?;
@@ -134,7 +134,7 @@ pub fn adapter(configured: Option<&str>, events: &Events) -> Result<Gpu> {
     Ok(gpu)
 }
 
-/// The wanted normalisation. What is not given is computed from `images`.
+/// The wanted normalisation. A mean or a deviation that is not given is computed from `images`.
 pub fn normalisation(wanted: &Wanted<'_>, images: &data::Images) -> Result<Normalisation> {
     let mut out = Normalisation::of(images);
     let channels = images.channels;

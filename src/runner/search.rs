@@ -59,7 +59,7 @@ pub struct Found {
     /// Trust in the result. `None` unless the search drew children from a prior that moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust: Option<Trust>,
-    /// What was read of the data, and what was passed over.
+    /// The account of the data.
     pub data: Account,
     /// The run folder.
     pub run: String,
@@ -92,7 +92,7 @@ impl Runnable for Search {
             (config.prior.prior_from.clone(), config.execution.weights_from.clone());
         let settings = Settings::of(config, normalisation, lowering)?;
         let mut search = Search::new(settings, dataset, gpu)?;
-        // Of a run that was made shorter, only a warm-up of so many epochs can take all steps.
+        // In a resumed run the warm-up can take all steps only if it is given in epochs and the run was made shorter.
         let by_epochs = search.config().algorithm.warmup_epochs > 0;
         if resumed.is_none_or(|manifest| by_epochs && !manifest.lengths.is_empty()) {
             check_warm_up(&search)?;

@@ -46,7 +46,7 @@ pub struct Trained {
     pub adapter: String,
     /// Bytes of activation memory.
     pub arena_bytes: u64,
-    /// What was read of the data, and what was passed over.
+    /// The account of the data.
     pub data: Account,
     /// The run folder.
     pub run: String,

@@ -3,9 +3,9 @@
 //! The likelihood of a child minus the mean of its step is modelled as a sum of effects of its choices. The effect of a
 //! choice is the sum of its own effect and of the effects that it shares with its kin ([`Space::kin`]): a primitive has
 //! a common effect in all slots of a cell, and an input has one in all slots of a node. Effects are normal with mean 0
-//! and one variance, so that their posterior mean is a ridge regression. The chosen ridge is the one with which each
-//! half of the steps predicts the other half best. Two equal choices in a pair of [`Space::twins`] are one operation
-//! drawn twice; this has an effect too. The architecture has the choices whose effects have the largest sum.
+//! and the same variance, so that their posterior mean is a ridge regression. The chosen ridge is the one with which
+//! each half of the steps predicts the other half best. Two equal choices in a pair of [`Space::twins`] are one
+//! operation drawn twice; this has an effect too. The architecture has the choices whose effects have the largest sum.
 //!
 //! The mode of π is another estimate from the same children. It gives most weight to the best child of a step, whereas
 //! this estimate uses all K children.

@@ -1,9 +1,9 @@
 //! All children that a search saw → the effect of each choice.
 //!
 //! The likelihood of a child minus the mean of its step is regressed on its choices: ℓ_tk − ℓ̄_t = Σ_s (β_s(α_tk) −
-//! mean over the step) + noise. The regression uses all K children of every step, whereas an importance weight uses
-//! little but the best child's. The model is additive: an effect that only two choices together have is noise for it. A
-//! ridge of one observation without an effect keeps rarely seen choices near 0.
+//! mean over the step) + noise. The regression uses all K children of every step, whereas importance weights use almost
+//! only the best child. The model is additive: if two choices have an effect only together, this effect is noise in the
+//! model. A ridge of one observation without an effect keeps rarely seen choices near 0.
 
 use super::moments::Moments;
 use crate::space::Alpha;

@@ -1,7 +1,7 @@
 //! Children of steps, as features and scores → the sums that a regression needs.
 //!
-//! The mean over a step is subtracted from features and scores: what all children of a step share (its batch, the weights
-//! of that time) is no evidence.
+//! The mean over a step is subtracted from features and scores, because properties that all children of a step share
+//! (the batch, the weights at that step) are no evidence.
 
 use std::collections::BTreeMap;
 

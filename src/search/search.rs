@@ -316,7 +316,7 @@ impl Search {
         patience > 0 && self.strategy.settled() >= patience
     }
 
-    /// What was read of the data.
+    /// The account of the data.
     pub fn account(&self) -> &Account {
         &self.dataset.account
     }

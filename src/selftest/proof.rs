@@ -8,8 +8,8 @@ use super::{cases, run};
 use crate::gpu::{Gpu, Variants};
 use crate::{Error, Result};
 
-/// The problems of the first case that fails, of the kernels of `shaders` in these forms on `gpu`. Empty if all
-/// cases are right. The buffers of `gpu` are overwritten.
+/// Tests the kernels of `shaders` in these forms on `gpu`, and returns the problems of the first case that fails. Empty
+/// if all cases are right. The buffers of `gpu` are overwritten.
 ///
 /// # Errors
 /// The errors of [`Gpu`], except that a kernel that the driver refuses is a problem of the form.

@@ -1,14 +1,14 @@
 //! A text as people have it → the part of it that is an architecture, and the place of that part.
 //!
-//! The text may be a log, a Python source, JSON with the key `genotype`, or an architecture with comments. Whether the
-//! part describes an architecture of a space is for [`Space::parse`](super::Space::parse) to say.
+//! The text may be a log, a Python source, JSON with the key `genotype`, or an architecture with comments. This module
+//! does not check the part: [`Space::parse`](super::Space::parse) reads it as an architecture of a space.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use super::{ParseError, SPACES, literal};
 
-/// The architectures in a text that has other things too.
+/// The architectures in a text that also has other content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Bytes of the last architecture.
@@ -36,8 +36,8 @@ pub struct Excerpt<'a> {
     pub is_whole: bool,
 }
 
-/// The last architecture in `whole`: the value of `genotype` in JSON, or what a space finds, or the only line that is no
-/// comment. Otherwise the whole text.
+/// The last architecture in `whole`: the value of `genotype` in JSON, or else the architecture that a space finds, or
+/// else the only line that is no comment. If there is none of these, the result is the whole text.
 pub fn excerpt(whole: &str) -> Excerpt<'_> {
     // A byte order mark is no part of the text.
     let text = whole.strip_prefix('\u{feff}').unwrap_or(whole);
@@ -57,13 +57,13 @@ pub fn excerpt(whole: &str) -> Excerpt<'_> {
 }
 
 impl Excerpt<'_> {
-    /// `error`, which is about a place of the part, for the same place of the whole text.
+    /// Moves `error` from a place in the part to the same place in the whole text.
     pub fn placed(&self, whole: &str, error: ParseError) -> ParseError {
         let inside = if matches!(self.text, Cow::Borrowed(_)) { error.offset } else { 0 };
         let offset = self.offset + inside;
         let [line, column] = place(whole, offset);
         let mut hint = error.hint;
-        // A log whose writer was stopped ends inside of a genotype.
+        // If the writer of a log was stopped, the log may end inside of a genotype.
         if let (Some(before), false) = (self.before, self.is_whole) {
             let line = place(whole, before)[0];
             hint = format!("the text up to the genotype before, in line {line}, since this one is cut off");
@@ -92,7 +92,7 @@ pub fn place(text: &str, offset: usize) -> [usize; 2] {
     [before.matches('\n').count() + 1, before[line_start..].chars().count() + 1]
 }
 
-/// The value of `genotype` in the last of the objects of which the text consists.
+/// The value of `genotype` in a text that consists of objects. The value is from the last object that has it.
 fn in_json(text: &str) -> Option<Found> {
     let (mut n, mut before, mut last) = (0, None, None);
     let mut at = literal::token(text, 0);
@@ -117,7 +117,7 @@ fn unescaped(text: &str, inside: &Range<usize>) -> Option<String> {
     serde_json::from_str(text.get(inside.start - 1..inside.end + 1)?).ok()
 }
 
-/// The only line that is not empty without its comment. The whole text if there are several such lines or none.
+/// The only line with content other than a comment. The whole text if there are several such lines or none.
 fn only_line(text: &str) -> Range<usize> {
     let mut start = 0;
     let mut lines = text.split_inclusive('\n').filter_map(|line| {
@@ -133,7 +133,7 @@ fn only_line(text: &str) -> Range<usize> {
     }
 }
 
-/// The name to which a Python source assigns what follows `before`.
+/// The name of the assignment `NAME =` with which `before` ends, in a Python source.
 fn assigned(before: &str) -> Option<&str> {
     let left = before.trim_end().strip_suffix('=')?.trim_end();
     let name = left.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next()?;

@@ -274,7 +274,8 @@ pub struct Entry {
     pub keys: &'static [&'static str],
     /// Whether a text probably describes an architecture of the space. The answer is a guess.
     pub claims: fn(&str) -> bool,
-    /// The last architecture of the space in a text that has other things too, if its form can be told from them.
+    /// Finds the last architecture of the space in a text with other content. `None` if no form of an architecture is
+    /// recognised.
     pub find: fn(&str) -> Option<Found>,
     /// Builds the space with some settings.
     pub build: fn(&SpaceSettings) -> Result<Arc<dyn Space>>,

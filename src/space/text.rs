@@ -8,7 +8,7 @@ use super::excerpt::{excerpt, place};
 use super::{Alpha, Darts, Genotype, Space, genotype};
 use crate::error::{Error, Result};
 
-/// A longer file is not read. The log of a long search is shorter.
+/// A file with more bytes is not read. The log of a long search is shorter.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// The place at which a text stops being an architecture, the expected text and the text found there.
@@ -59,8 +59,8 @@ impl std::error::Error for ParseError {}
 
 /// The architecture that a user names by `arg`: a published name, a file that holds an architecture, or its text.
 ///
-/// File and text may have other things too: the lines of a log, comments, a Python source, JSON with the key `genotype`.
-/// Of several genotypes the last one is read, and [`remark`] says so.
+/// The file or the text may also have other content: the lines of a log, comments, a Python source, JSON with the key
+/// `genotype`. If there are several genotypes, the last one is read, and [`remark`] says so.
 ///
 /// # Errors
 /// [`Error::Usage`] for a text that is no architecture of the space, [`Error::File`] for a file with such a text,
@@ -86,7 +86,7 @@ pub fn read_genotype(arg: &str) -> Result<Genotype> {
     parsed(arg, parse)
 }
 
-/// The text of the architecture that `arg` names, without the other things in the file or in `arg` itself.
+/// The text of the architecture that `arg` names, without the other content of the file or of `arg` itself.
 ///
 /// # Errors
 /// The errors of [`read_architecture`], except those about the content of the text.
@@ -94,8 +94,8 @@ pub fn text_of(arg: &str) -> Result<String> {
     parsed(arg, |text| Ok(text.to_owned()))
 }
 
-/// Says which architecture of the text or file that `arg` names is read. `None` if there is only one, or if the file
-/// cannot be read.
+/// A remark that names the architecture that is read from `arg`, if the text or file has several. `None` if there is
+/// only one, or if the file cannot be read.
 pub fn remark(arg: &str) -> Option<String> {
     let path = path_of(arg);
     let whole = path.map(read_file).transpose().ok()?.unwrap_or_else(|| arg.to_owned());
@@ -137,8 +137,8 @@ fn path_of(arg: &str) -> Option<&Path> {
     (names_path && genotype::named(arg.trim()).is_none()).then_some(path)
 }
 
-/// A word with a dot or a separator, and without the punctuation of a genotype, is taken for the path of a file that
-/// does not exist, not for a text with an error.
+/// Whether `arg` is treated as the path of a missing file instead of a text with an error. This is a word with a dot or
+/// a separator, and without the punctuation of a genotype.
 fn looks_like_path(arg: &str) -> bool {
     let text = |c: char| c.is_control() || "()[]'\"=,".contains(c);
     arg.contains(['/', '\\', '.']) && !arg.contains(text)

@@ -71,7 +71,7 @@ pub struct Detail {
 }
 
 impl Detail {
-    /// A detail of `n_classes` classes without images.
+    /// Counts of zero for `n_classes` classes.
     pub fn new(n_classes: usize) -> Self {
         Self { n_classes, ..Self::default() }
     }

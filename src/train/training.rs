@@ -329,7 +329,7 @@ impl Training {
         self.step
     }
 
-    /// What was read of the data.
+    /// The account of the data.
     pub fn account(&self) -> &Account {
         &self.dataset.account
     }

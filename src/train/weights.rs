@@ -54,8 +54,8 @@ impl Weights {
         Self { v: initial(layout, seed), state: initial_state(layout), batches_tracked: 0 }
     }
 
-    /// Fine-tuning: where `tensors` are those of a network with another number of classes, its classifiers are replaced
-    /// by those that a training with the key `seed` starts with. The result is (their classes, the classes of
+    /// Prepares fine-tuning. If `tensors` are of a network with another number of classes, its classifiers are replaced
+    /// by the initial classifiers of a training with the key `seed`. The result is (classes of the tensors, classes of
     /// `layout`), or `None` if the numbers are equal or not known.
     pub fn other_classes(tensors: &mut Tensors, layout: &Layout, seed: u64) -> Option<[usize; 2]> {
         let prefixes = Prefixes::of(tensors);

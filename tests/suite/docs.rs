@@ -173,6 +173,7 @@ fn smaller(mut words: Vec<String>) -> Vec<String> {
             ("--no-step", None),
         ],
         "rank" => &[("--images", Some("16"))],
+        "resume" if words.iter().any(|w| w == "--steps") => &[("--steps", Some("4"))],
         _ => &[],
     };
     small.iter().for_each(|(flag, value)| set(&mut words, flag, *value));

@@ -1,5 +1,5 @@
 //! Folders of images as people have them: types, orientation, links, nested folders, splits, damaged files, the line
-//! that says what was read, and the kept images.
+//! that reports the data, and the kept images.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,7 +71,7 @@ fn every_type_is_read_and_the_content_decides() {
             plain(dir.path().join(class).join(format!("{i}.{extension}")), [200, 10 * i as u8, 100]);
         }
     }
-    // Names lie: these hold other types than they say.
+    // These files have another type than the extensions of their names.
     fs::rename(dir.path().join("a/1.webp"), dir.path().join("a/1.jpg")).unwrap();
     fs::rename(dir.path().join("b/0.png"), dir.path().join("b/0.jfif")).unwrap();
     let data = folder(dir.path());
@@ -101,7 +101,7 @@ fn what_is_not_read_is_counted_by_kind() {
     }
     fs::write(dir.path().join("b/noname"), "x").unwrap();
     plain(dir.path().join("left.png"), [1, 2, 3]);
-    // None of these counts.
+    // None of these files is counted.
     for hidden in [".DS_Store", "._000.png", "Thumbs.db", "desktop.ini"] {
         fs::write(dir.path().join("a").join(hidden), "x").unwrap();
     }
@@ -120,7 +120,7 @@ fn what_is_not_read_is_counted_by_kind() {
             account.passed_over()
         )
     );
-    // A class of nothing else says so.
+    // The error about a class without images names the kinds of its files.
     (0..3).for_each(|i| fs::write(dir.path().join(format!("c{i}.heic")), "x").unwrap());
     fs::create_dir(dir.path().join("c")).unwrap();
     fs::write(dir.path().join("c/1.heic"), "x").unwrap();
@@ -212,8 +212,8 @@ fn exif(value: u8) -> Vec<u8> {
     out
 }
 
-/// A photo with a red left half, in which the upper right quarter is green and the lower right quarter is blue, stored
-/// so that a viewer shows it so after it applied `orientation`.
+/// Writes a photo whose left half is red, whose upper right quarter is green, and whose lower right quarter is blue.
+/// The pixels are stored so that a viewer shows this picture after it has applied `orientation`.
 fn photo(orientation: u8, path: &Path) {
     const N: u32 = 32;
     let shown = RgbImage::from_fn(N, N, |x, y| match (x < N / 2, y < N / 2) {
@@ -268,13 +268,13 @@ fn photos_are_read_as_they_are_shown() {
         upright(image, &path.display().to_string());
         assert_eq!(read_scaled(path, 3, 8, 8).unwrap(), image);
     }
-    // Runs of before read the same folder as it is stored.
+    // The rules of version 0.1.0 read the pixels as they are stored.
     let before = load(&spec(dir.path()), &LoadOptions { before: true, ..options() }).unwrap();
     assert_eq!(before.train.image(0), data.train.image(0));
     assert_ne!(before.train.image(1), data.train.image(1));
     assert_eq!(data.train.n, before.train.n);
 
-    // Stored with red on the left and turned to the right, so that red is on top.
+    // The stored picture is red on the left. The orientation turns it to the right, so that red is on top.
     for name in ["orientation-6.png", "orientation-6.webp", "orientation-6.tif"] {
         let pixels = read_scaled(&fixture(name), 3, 4, 4).unwrap();
         assert!(pixels[1] > 200 && pixels[2] > 200 && pixels[13] < 60, "{name}: {pixels:?}");
@@ -319,7 +319,7 @@ fn links_are_followed_and_folders_are_read_to_their_ends() {
     let again = folder(&data);
     assert_eq!(again.identity, read.identity);
     assert_eq!(again.account.passed_over(), "5 links into a loop, 2 links that lead nowhere");
-    // Runs of before see neither links nor folders below class folders.
+    // The rules of version 0.1.0 ignore links and folders below class folders.
     let before = load(&spec(&data), &LoadOptions { before: true, ..options() });
     assert!(before.unwrap_err().to_string().contains("none among 0 files"));
 }
@@ -407,7 +407,7 @@ fn with_three_parts_one_is_chosen_by_and_another_reported() {
     assert_eq!(roles, want);
     let identity = &read.identity;
     assert_eq!((identity.n_train, identity.n_test, identity.n_report), (24, 8, 6));
-    // One pixel of the reported part is another identity.
+    // A change of one pixel in the reported part changes the identity.
     plain(dir.path().join("Test/b/000.png"), [1, 1, 1]);
     let other = folder(dir.path()).identity;
     assert_eq!(identity.difference(&other).unwrap().0, "sha256 of pixels and labels");
@@ -566,7 +566,7 @@ fn for_a_report_only_its_part_is_decoded() {
     ["a", "b"].iter().for_each(|name| class(dir.path(), name, 10, 0));
     let all = folder(dir.path());
     let whole = &all.account.part(Role::HeldOut).unwrap().sha256;
-    // A damaged training image does not matter, a changed held-out image is another part.
+    // A damaged training image changes nothing. A changed held-out image changes the hash of the part.
     fs::write(dir.path().join("a/000.png"), "damaged").unwrap();
     let total = AtomicUsize::new(0);
     let watch = |_: usize, of: usize| total.store(of, Ordering::Relaxed);
@@ -635,14 +635,14 @@ fn a_second_start_reads_the_kept_images() {
         fs::write(&path, &good[..good.len() / 2]).unwrap();
         assert_ne!(decoded(&options).0, 0);
     }
-    // Another size, another file and another time of a file are decoded.
+    // After a change of the size, of a file's time, or of a file's name, the images are decoded again.
     assert_eq!(decoded(&LoadOptions { size: Some(4), ..options.clone() }).0, 16);
     let file = fs::File::options().write(true).open(data.join("val/a/000.png")).unwrap();
     file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     assert_eq!(decoded(&options), again(4));
     fs::rename(data.join("train/a/000.png"), data.join("train/a/0000.png")).unwrap();
     assert_eq!(decoded(&options).0, 12);
-    // Too few bytes to be worth it, and a folder that cannot be made.
+    // Nothing is kept if the files have too few bytes, or if the folder cannot be made.
     let lazy = Cache { least_bytes: 1 << 20, ..cache.clone() };
     assert_eq!(decoded(&LoadOptions { cache: Some(lazy), ..options.clone() }).0, 16);
     fs::write(dir.path().join("file"), "x").unwrap();
@@ -684,7 +684,7 @@ fn old_kept_images_make_room() {
         assert!(bytes <= most_bytes, "{bytes}");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    // The newest is there, the oldest is not.
+    // The newest images are kept, and the oldest are removed.
     load_watched(&spec(&sets[5]), &options, &|_, _| panic!("decoded")).unwrap();
     let n = AtomicUsize::new(0);
     load_watched(&spec(&sets[0]), &options, &|_, _| _ = n.fetch_add(1, Ordering::Relaxed)).unwrap();

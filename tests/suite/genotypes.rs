@@ -1,4 +1,4 @@
-//! Genotypes as people have them: published names, logs, Python, JSON, and what is refused with which words.
+//! Genotypes as people have them: published names, logs, Python, JSON. Also the texts that are refused, and the errors.
 
 use std::path::Path;
 use std::process::Command;
@@ -42,7 +42,7 @@ fn parsec(folder: &Path, args: &[&str]) -> (i32, String, String) {
 
 // Published names
 
-/// Parameters and multiply-adds, in millions, of networks of 20 cells and 36 channels as others counted them. Of
+/// Parameters and multiply-adds, in millions, of networks of 20 cells and 36 channels as others counted them. Sources:
 /// github.com/lightaime/sgas (`cnn/genotypes.py`), github.com/NivNayman/XNAS (README, XNAS-Plain) and
 /// github.com/xiaomi-automl/FairDARTS (`fairdarts/genotypes.py`, which cuts digits off instead of rounding).
 #[test]
@@ -194,7 +194,7 @@ fn forms() -> impl Strategy<Value = Form> {
 
 const N_SURROUNDINGS: usize = 9;
 
-/// `text`, a genotype, among other things.
+/// The genotype `text` with other content around it.
 fn surrounded(text: &str, how: usize) -> String {
     let other = v2();
     match how {
@@ -283,12 +283,12 @@ fn the_last_genotype_of_a_log_counts() {
     let said = remark(&path).unwrap();
     assert!(said.starts_with(&path) && said.contains("51 architectures"), "{said}");
     assert!(said.contains("in line 202, is read"), "{said}");
-    // An error has its place in the whole file.
+    // An error names the place in the whole file.
     let wrong =
         log.clone() + &format!("\ngenotype = {}\n", v2()).replace("dil_conv_3x3', 2", "dil_conv_3x3', 5");
     let error = read_genotype(&write(&folder, "wrong.log", wrong)).unwrap_err().to_string();
     assert!(error.contains("at line 205, column") && error.contains("an input of node 5: 0 to 4"), "{error}");
-    // A log whose writer was stopped.
+    // The log ends inside of a genotype, because its writer was stopped.
     let text = v2().to_string();
     for cut in [20, 60, 200, text.len() - 1] {
         let log = format!("{log}10/12 genotype = {}", &text[..cut]);
@@ -376,7 +376,7 @@ fn encodings_and_sizes() {
         let said = error.to_string();
         assert!(said.contains(&format!("found text in {encoding}\n")) && said.contains("iconv"), "{said}");
     }
-    // A long log is read, in reasonable time; a longer file is not even opened to its end.
+    // A long log is read in reasonable time. A longer file is refused before it is read to its end.
     let line = "10/12 09:00:00 AM train 000 1.000000e+00 50.000000 90.000000 {'lr': 0.1} # Genotype\n";
     let mut log = line.repeat((64 << 20) / line.len() - 100);
     log += &format!("genotype = {text}\n");
@@ -388,7 +388,7 @@ fn encodings_and_sizes() {
     assert!(error.contains("more than 64 MiB") && error.contains("the end of a log"), "{error}");
 }
 
-/// Every bracket and quote opened over and over: the time grows with the length, not with its square.
+/// Texts that open the same bracket or quote again and again. The time grows with the length, not with its square.
 #[test]
 fn long_nonsense_is_refused_soon() {
     for piece in [
@@ -594,7 +594,7 @@ fn the_program_reads_its_own_output_and_says_which_genotype_it_takes() {
     let (_, out, _) = parsec(place, &["show", "02112100", "--json"]);
     write(&folder, "chain.json", out);
     assert_eq!(genotype(&["show", "chain.json", "--json"]).0, "02112100");
-    // A training says the same, and its configuration has the genotype alone.
+    // A training prints the same remark, and its configuration has the genotype only.
     let log = place.join("log.txt").to_string_lossy().into_owned();
     let flags = [("genotype".to_owned(), log.clone().into())].into_iter().collect();
     let config = TrainConfig::resolve(None, None, &flags).unwrap();

@@ -1,4 +1,4 @@
-//! Fixtures, and archives with whatever is wrong with them.
+//! Fixtures, and archives with any fault in them.
 
 mod bombs;
 mod torch;
@@ -37,7 +37,7 @@ pub struct Entry {
     pub crc: u32,
     pub packed_bytes: u32,
     pub unpacked_bytes: u32,
-    /// The place that the directory claims; its own if `None`.
+    /// The place of the entry that the directory claims. `None` for the true place.
     pub header_at: Option<u32>,
 }
 

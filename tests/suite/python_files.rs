@@ -1,4 +1,4 @@
-//! What users of PyTorch have on their disks: CIFAR as torchvision unpacks it, and weights of `torch.save`.
+//! Files that users of PyTorch have: CIFAR as torchvision unpacks it, and weights of `torch.save`.
 
 use std::path::{Path, PathBuf};
 
@@ -61,12 +61,12 @@ fn the_python_version_of_cifar_is_read_from_its_folder_and_from_the_parent_folde
     assert_eq!((inside.train.n, inside.test.n, &inside.train.labels[..4]), (10, 2, &[6, 9, 6, 9][..]));
     assert_eq!(inside.identity, outside.identity);
     assert_eq!(inside.class_names[6], "frog");
-    // Names of another number of classes are those of another set.
+    // A wrong number of names belongs to another set.
     std::fs::write(dir.join("batches.meta"), fixture("cifar10_meta")).unwrap();
     let message = loaded("cifar10", &dir).unwrap_err().to_string();
     assert!(message.contains("batches.meta") && message.contains("10 names"), "{message}");
     std::fs::remove_file(dir.join("batches.meta")).unwrap();
-    // A file that would run code is refused by the name of what it would run.
+    // A file that would call a function is refused, and the error names the function.
     std::fs::write(dir.join("data_batch_3"), fixture("attack_system_p2.pkl")).unwrap();
     let message = loaded("cifar10", &dir).unwrap_err().to_string();
     assert!(message.contains("data_batch_3") && message.contains("posix.system"), "{message}");
@@ -97,7 +97,7 @@ fn weights_are_read_whatever_their_file() {
         net.iter().map(|(name, t)| (format!("module._orig_mod.{name}"), t.clone())).collect();
     let bytes = to_bytes(&wrapped, &Metadata::new(), path).unwrap();
     assert_eq!(weights::parse(&bytes, path).unwrap(), net);
-    // A prefix of some names belongs to the names.
+    // A prefix that only some names have is a part of these names.
     let mut mixed = net.clone();
     mixed.insert("module.x".into(), Tensor::f32(&[1], vec![1.0]));
     let bytes = to_bytes(&mixed, &Metadata::new(), path).unwrap();
@@ -142,7 +142,8 @@ fn weights_that_are_not_finite_are_refused() {
     assert!(weights::parse(&to_bytes(&huge, &Metadata::new(), path).unwrap(), path).is_err());
 }
 
-/// Weights of a network with other classes: all but the classifiers, which are those that a training starts with.
+/// From the weights of a network with other classes, a training takes all weights except those of the classifiers. The
+/// classifiers start with initial weights.
 #[test]
 fn weights_of_other_classes_keep_everything_but_the_classifiers() {
     let genotype = parsec_nas::selftest::child::everything();
@@ -178,7 +179,7 @@ fn weights_of_other_classes_keep_everything_but_the_classifiers() {
             assert_eq!(tensor, if is_new(name) { &fresh[name] } else { &given[name] }, "{name}");
         }
     }
-    // Another width is another network.
+    // Weights of another width belong to another network.
     let mut narrow = Weights::initial(&theirs, 1).to_tensors(&theirs, Prefixes::PLAIN);
     narrow.insert("classifier.weight".into(), Tensor::f32(&[7, 5], vec![0.0; 35]));
     assert_eq!(Weights::other_classes(&mut narrow, &ours, 2), None);

@@ -22,7 +22,7 @@ pub(super) fn integer(number: i128) -> Value {
     i64::try_from(number).map_or(Value::BigInt(number), Value::Int)
 }
 
-/// An integer; the two-digit spellings 00 and 01 are truth values.
+/// An integer, or a truth value, which is written with two digits as 00 or 01.
 pub(super) fn decimal(line: &[u8]) -> Option<Value> {
     match line {
         b"00" | b"01" => Some(Value::Bool(line == b"01")),
@@ -37,7 +37,8 @@ pub(super) fn string(line: &[u8]) -> Option<Vec<u8>> {
     unescape(inner, false)?.chars().map(|c| u8::try_from(c).ok()).collect()
 }
 
-/// The characters of a line in latin1 with escapes: those of a text for other letters, or those of a string.
+/// The characters of a line in latin1 with its escapes replaced. With `text` the escapes are `\u` and `\U`, otherwise
+/// those of a string.
 pub(super) fn unescape(mut rest: &[u8], text: bool) -> Option<String> {
     let mut out = String::new();
     while let Some((&byte, after)) = rest.split_first() {

@@ -4,9 +4,9 @@
 //! reader has only the instructions that build values, and it knows only the few names that arrays and tensors need.
 //! Any other name is refused before anything is done with it.
 //!
-//! Memory and time grow with the bytes that are there, never with a number in them. Lengths are compared with the rest
-//! of the file. A value that the file uses many times is built once; the final tree, where it occurs many times, has a
-//! limit.
+//! Memory and time grow with the length of the file, never with a number in the file. Lengths are compared with the
+//! rest of the file. A value that the file uses many times is built once. The final tree holds that value many times,
+//! so the number of values in the tree has a limit.
 //!
 //! Left out: objects of classes, sets, extension codes, buffers outside of the file, lone surrogates, and arrays of
 //! texts, dates, objects, complex numbers or records. The format is documented by Python's module `pickletools`.
@@ -26,7 +26,7 @@ pub use self::value::{Array, Dtype, Value, View};
 pub(super) use self::value::{gather, quote, swapped};
 use crate::{Error, Result};
 
-/// Levels of values inside values, at most. A value that contains itself exceeds any limit.
+/// Largest number of levels of nested values. A value that contains itself exceeds any limit.
 const MAX_DEPTH: usize = 64;
 /// Values of one pickle, at most. CIFAR-100 has 150,000.
 const MAX_VALUES: usize = 1 << 22;
@@ -64,7 +64,8 @@ pub(super) fn parse_torch(bytes: &[u8], start: usize, path: &Path) -> Result<Par
     Machine::new(bytes, start, path, true).run()
 }
 
-/// Place of a value among the nodes. Values refer to one another by it, because a list is named before it is filled.
+/// Index of a value among the nodes. A value refers to another value by index, because a file can refer to a list
+/// before the list is filled.
 type Id = usize;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -98,7 +99,8 @@ struct Machine<'a> {
     marks: Vec<usize>,
     memo: BTreeMap<u32, Id>,
     storages: BTreeMap<Arc<str>, (Dtype, usize)>,
-    /// Bytes that may still be made from other values. Otherwise few bytes could ask for many copies of a long value.
+    /// Number of bytes that may still be made from other values. Without this limit a few bytes could make many copies
+    /// of a long value.
     room: usize,
 }
 
@@ -163,7 +165,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// The value of an instruction that contains all of it.
+    /// The value of an instruction that contains the whole value.
     fn literal(&mut self, op: u8) -> Result<Option<Value>> {
         Ok(Some(match op {
             b'N' => Value::None,
@@ -297,7 +299,7 @@ impl<'a> Machine<'a> {
         self.need(usize::try_from(len).ok(), "a length that fits in memory")
     }
 
-    /// Bytes after their length, which has `n_bytes` bytes.
+    /// Reads a length of `n_bytes` bytes, and then as many bytes as this length says.
     fn counted(&mut self, n_bytes: usize) -> Result<&'a [u8]> {
         let len = self.length(n_bytes)?;
         self.take(len)
@@ -308,7 +310,7 @@ impl<'a> Machine<'a> {
         Ok(Value::Text(self.need(text, "a text in UTF-8")?.into()))
     }
 
-    /// A line, read by `parse`.
+    /// The next line, converted by `parse`.
     fn parsed<T>(&mut self, expected: &str, parse: impl Fn(&'a [u8]) -> Option<T>) -> Result<T> {
         let rest = &self.bytes[self.pos..];
         let len = rest.iter().position(|&byte| byte == b'\n');

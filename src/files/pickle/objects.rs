@@ -8,20 +8,20 @@ use super::value::CODES;
 use super::{AGAIN, Array, Dtype, Id, Kind, MAX_DEPTH, Machine, Node, PLAIN, Value, View, gather, swapped};
 use crate::{Error, Result};
 
-/// A known name, by what it builds.
+/// The meaning of a known name.
 #[derive(Clone, Copy)]
 pub(super) enum Global {
     /// An array of numpy without content; its state follows.
     Reconstruct,
-    /// A whole array: how numpy writes contiguous ones in protocol 5.
+    /// A whole array. Numpy writes contiguous arrays in this form in protocol 5.
     FromBuffer,
     /// The class of arrays, the first argument of `Reconstruct`.
     Ndarray,
     Dtype,
     Scalar,
-    /// Bytes from a text: how Python 3 writes bytes in protocols 0 to 2.
+    /// Bytes from a text. Python 3 writes bytes in this form in protocols 0 to 2.
     Encode,
-    /// The class of bytes: how Python 3 writes empty bytes in protocols 0 to 2.
+    /// The class of bytes. Python 3 writes empty bytes as a call of this class in protocols 0 to 2.
     Bytes,
     OrderedDict,
     Tensor,
@@ -60,7 +60,7 @@ pub(super) const GLOBALS: [(&str, &str, Global); 24] = [
 
 /// The values that known names build.
 impl Machine<'_> {
-    /// Replaces a name and its arguments by what they build.
+    /// Replaces a name and its arguments by the value that they build.
     pub(super) fn reduce(&mut self) -> Result<()> {
         let (args, callable) = (self.pop()?, self.pop()?);
         let Node::Global(global) = self.nodes[callable].1 else {
@@ -178,7 +178,7 @@ impl Machine<'_> {
         Ok(Value::Bytes(self.need(bytes, "a text in latin1")?.into()))
     }
 
-    /// The items of a list of pairs: how Python 2 writes an ordered dict.
+    /// The items of a list of pairs. Python 2 writes an ordered dict in this form.
     fn listed_pairs(&mut self, list: Id) -> Result<Vec<Id>> {
         let Node::Items(Kind::List, pairs) = &self.nodes[list].1 else {
             return Err(self.bad("a list of pairs", "something else"));
@@ -197,7 +197,7 @@ impl Machine<'_> {
     /// A storage of PyTorch, from its name outside of the pickle.
     pub(super) fn storage(&mut self) -> Result<()> {
         let name = self.pop()?;
-        // Old files have a sixth value, a part of another storage, which is `None` in all but the oldest.
+        // Old files have a sixth value for a part of another storage. It is `None` except in the oldest files.
         let (word, class, key, n) = match self.tuple(name)?[..] {
             [word, class, key, _, n] if self.torch => (word, class, key, n),
             [word, class, key, _, n, part] if self.torch && self.leaf(part) == Some(&Value::None) => {

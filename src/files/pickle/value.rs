@@ -1,4 +1,4 @@
-//! What a pickle holds: plain values, arrays of numpy, and places of tensors in their storages.
+//! The values of a pickle: plain values, arrays of numpy, and tensors as places in their storages.
 
 use std::str::from_utf8;
 use std::sync::Arc;
@@ -57,11 +57,11 @@ pub struct Array {
     pub dtype: Dtype,
     /// Extents, outermost axis first.
     pub shape: Vec<usize>,
-    /// The numbers in row-major order, little-endian, whatever order the file has.
+    /// The numbers in row-major order, little-endian. The file may have them in another order.
     pub data: Arc<[u8]>,
 }
 
-/// A tensor of PyTorch: the part of a storage that it shows. The storage lies elsewhere in the file.
+/// A tensor of PyTorch as a part of a storage. The storage is elsewhere in the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
     /// Name of the storage.
@@ -100,13 +100,13 @@ pub enum Value {
 }
 
 impl Value {
-    /// The value of a dict under a text, or under the same text as bytes (Python 2).
+    /// The value of a dict whose key is a text, or the same text as bytes (Python 2).
     pub fn get(&self, key: &str) -> Option<&Value> {
         let Self::Dict(pairs) = self else { return None };
         pairs.iter().rev().find(|(k, _)| k.as_text() == Some(key)).map(|(_, value)| value)
     }
 
-    /// A text, or bytes that are one (Python 2).
+    /// The text of a text value, or of bytes in UTF-8 (Python 2).
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -116,8 +116,8 @@ impl Value {
     }
 }
 
-/// The numbers at `offset + Σ index·stride` of `data`, in row-major order; `None` if one lies beyond `data`, or if
-/// there are more than `data` holds. Offset and strides count numbers of `item` bytes.
+/// The numbers at `offset + Σ index·stride` of `data`, in row-major order. Offset and strides count numbers of `item`
+/// bytes. `None` if a number lies beyond `data`, or if the result has more numbers than `data`.
 pub(in crate::files) fn gather(
     data: &[u8],
     item: usize,

@@ -66,8 +66,8 @@ pub fn all() -> Vec<Case> {
     cases
 }
 
-/// Cases by shader: of the kernels that have several forms, in the forms of `tuning`, and of the kernels that every
-/// form depends on.
+/// Cases by shader. They test the kernels that have several forms, in the forms of `tuning`, and the kernels on which
+/// all forms depend.
 pub fn of(tuning: &Tuning) -> Vec<(&'static str, Vec<Case>)> {
     vec![
         ("apply", elementwise::cases()),

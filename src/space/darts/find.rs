@@ -1,4 +1,4 @@
-//! A text that has other things too (a log, a Python source, JSON) → the place of the last genotype in it.
+//! A text with other content (a log, a Python source, JSON) → the place of the last genotype in the text.
 
 use super::genotype::FIELDS;
 use crate::space::{Found, literal};
@@ -78,8 +78,8 @@ fn begins_genotype(arguments: &str) -> bool {
     }
 }
 
-/// Whether a `#` behind this part of a line begins a comment, as it does at the beginning of a line and behind brackets
-/// and commas. In the words of a log it does not.
+/// Whether a `#` behind this part of a line begins a comment. At the beginning of a line and behind brackets and commas
+/// it does. In the words of a log it does not.
 fn begins_comment(before: &str) -> bool {
     before.trim_end().chars().next_back().is_none_or(|c| "()[]{},".contains(c))
 }

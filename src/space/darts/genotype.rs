@@ -27,8 +27,8 @@ impl Genotype {
     /// comments, a list of two pairs for each node, numbers of numpy, a weight behind an input, the fields `connectN` and
     /// `connects`, and the form of a dictionary or of JSON.
     ///
-    /// Other things before or behind the genotype are an error here. [`read_genotype`](crate::space::read_genotype)
-    /// passes over them.
+    /// Other content before or behind the genotype is an error here. [`read_genotype`](crate::space::read_genotype)
+    /// passes over such content.
     ///
     /// # Errors
     /// The place where the text departs from this form or describes a cell outside the space.

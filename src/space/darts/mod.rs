@@ -191,7 +191,7 @@ impl Darts {
         (pair.input < node + 2).then(|| pair.input * self.primitives.len() + position)
     }
 
-    /// The genotype that `alpha` stands for.
+    /// The genotype that `alpha` describes.
     pub fn genotype(&self, alpha: &Alpha) -> Genotype {
         let cell = |kind: CellKind| {
             std::array::from_fn(|node| {

@@ -139,8 +139,8 @@ impl<'a> Parser<'a> {
         error
     }
 
-    /// Reads the name of a field and the sign behind it. Without a name the field is the first that was not seen. `None`
-    /// if the field says nothing about the cells; then its value is passed over.
+    /// Reads the name of a field and the sign behind the name. Without a name the field is the first one that was not
+    /// seen. `None` if the field says nothing about the cells. The value of such a field is passed over.
     fn field(&mut self, close: char, seen: &[&str]) -> Parsed<Option<&'static str>> {
         let start = self.skip_space();
         let rest: Vec<&'static str> = FIELDS.into_iter().filter(|f| !seen.contains(f)).collect();
@@ -278,7 +278,8 @@ impl<'a> Parser<'a> {
         Err(error)
     }
 
-    /// `error`, which is about a cell of another form, or else an error about operations that no cell of this space has.
+    /// Completes `error`, which is about a cell of another form: adds a hint, and names operations that are not in this
+    /// space.
     fn foreign(&self, mut error: ParseError) -> ParseError {
         error.hint = SIZE.into();
         let mut names: Vec<&str> = Vec::new();
@@ -325,8 +326,8 @@ impl<'a> Parser<'a> {
         Ok(Pair { input, primitive })
     }
 
-    /// Passes over the weight that GDAS writes behind the input. FairDARTS writes the node before the input, which looks
-    /// the same but for the point.
+    /// Passes over the weight that GDAS writes behind the input. FairDARTS writes (operation, node, input), which is
+    /// refused. Only the decimal point of the weight distinguishes the two forms.
     fn weight(&mut self) -> Parsed<()> {
         let start = self.skip_space();
         let end = literal::value_end(self.text, start);

@@ -1,7 +1,7 @@
 //! Published genotypes by name.
 //!
-//! Each was read in the repository of its authors, whose order of the pairs it has. Genotypes that only others have
-//! written down are left out, since copies differ.
+//! Each genotype is from the repository of its authors, with the pairs in their order. Genotypes that only other
+//! people have written down are left out, because such copies differ.
 
 use super::primitive::Primitive::{
     self, AvgPool3x3 as A, DilConv3x3 as D3, DilConv5x5 as D5, MaxPool3x3 as M, SepConv3x3 as S3,

@@ -54,7 +54,7 @@ fn manifest(run: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(run.join("manifest.json")).unwrap()).unwrap()
 }
 
-/// The rate of each step, for the number of all steps by which the step goes.
+/// The learning rate of each step. `lengths` has, for each step, the number of all steps that its schedule uses.
 fn cosine(run: &Path, lengths: &[u64]) -> Vec<f64> {
     let config: BTreeMap<String, toml::Value> =
         toml::from_str(&std::fs::read_to_string(run.join("config.toml")).unwrap()).unwrap();
@@ -95,19 +95,19 @@ fn a_longer_run_has_the_bits_of_an_unbroken_one() {
             let warm: Vec<bool> = column(&run, "warm_up", Value::as_bool);
             assert_eq!(warm, [true, true, false, false, false, false, false, false]);
         }
-        // Wherever the longer run is killed, even before the change, it ends with the same bits.
+        // The longer run ends with the same bits wherever it is killed, even before the change of the length.
         for step in [7, 5, 4, 3, 1, 0] {
             cut(&run, step);
             let err = done(&place, &resume(&name));
             assert!(err.contains(&format!("going on after step {step}\n")), "{err}");
             assert_eq!(End::of(&run).difference(&long), None, "killed after step {step}");
         }
-        // An old length that is given again changes nothing.
+        // The same length again changes nothing.
         done(&place, &words(&format!("resume {name} --steps 8")));
         assert_eq!(End::of(&run).difference(&long), None);
         assert_eq!(manifest(&run)["lengths"], lengths);
 
-        // What is done stays done.
+        // A run cannot be made shorter than the steps that are done.
         let before = manifest(&run);
         refused(&place, &format!("resume {name} --steps 7"), 2, &["--steps 7", "at least 8", "are done"]);
         assert_eq!((manifest(&run), End::of(&run).difference(&long)), (before, None));
@@ -136,19 +136,19 @@ fn an_unfinished_run_may_become_longer_or_shorter() {
     done(&place, &start(&place, Job::Search, "s"));
     let warm = |run: &Path| column(run, "warm_up", Value::as_bool).iter().filter(|warm| **warm).count();
     assert_eq!(warm(&run), 4);
-    // In the warm-up, which is stretched: half of twelve steps.
+    // The run becomes longer during its warm-up. The warm-up is stretched to half of twelve steps.
     cut(&run, 2);
     done(&place, &words("resume s --steps 12"));
     assert_eq!((warm(&run), End::of(&run).metrics.len()), (6, 12));
     assert_eq!(column(&run, "lr", Value::as_f64)[..2], cosine(&run, &[8, 8]));
     assert_eq!(column(&run, "lr", Value::as_f64)[2..], cosine(&run, &[12; 12])[2..]);
-    // Shorter, but longer than what is done.
+    // The run becomes shorter, but stays longer than the steps that are done.
     cut(&run, 3);
     refused(&place, "resume s --steps 2", 2, &["--steps 2", "at least 3", "are done"]);
     done(&place, &words("resume s --steps 4"));
     let short = End::of(&run);
     assert_eq!((warm(&run), short.metrics.len(), &short.result["steps"]), (3, 4, &4.into()));
-    // Exactly what is done: the run ends there.
+    // The new length is the number of steps that are done. The run ends there.
     cut(&run, 3);
     done(&place, &words("resume s --steps 3"));
     assert_eq!(End::of(&run).result["steps"], 3);

@@ -1,4 +1,4 @@
-//! Data that are at another place when a run goes on, and programs that are started in another folder.
+//! Runs whose data were moved before the resume, and programs that are started in another folder.
 
 use std::path::Path;
 
@@ -48,7 +48,7 @@ fn moved_data_are_named_once() {
         let before = manifest(&run);
         assert_eq!((&before.data_at, before.data_from.as_deref()), (&None, Some(place.path())));
 
-        // Without the flag the places where the data were looked for are listed.
+        // Without the flag the error lists the places in which the program looked for the data.
         let (code, err) = place.finish(&resume(&name));
         let tried = format!("tried images, {0}/images, {0}/{name}/images", place.path().display());
         assert!(code == 1 && err.contains(&tried) && err.contains("--data SPEC"), "{err}");
@@ -72,7 +72,7 @@ fn moved_data_are_named_once() {
         assert_eq!(End::of(&run).difference(&unbroken), None);
         let after = manifest(&run);
         assert_eq!(after, Manifest { data_at: Some("folder:away/pictures".into()), ..before });
-        // The place is known from now on.
+        // The run now knows the new place.
         unfinish(&run);
         let (code, err) = place.finish(&resume(&name));
         assert_eq!(code, 0, "{err}");

@@ -1,11 +1,11 @@
-//! Standard output and standard error that are closed, full, or that nobody reads.
+//! Standard output and standard error that are closed or full, or that have lost their reader.
 
 use std::process::{Output, Stdio};
 
 use super::super::gpu::has_gpu;
 use super::{End, Job, Place, Row};
 
-/// What is wrong with an output.
+/// The fault of an output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Broken {
     /// A pipe whose reader has gone, as after `| head`.
@@ -95,7 +95,8 @@ fn a_run_ends_as_if_its_output_were_read() {
     }
 }
 
-/// Where the output is the result, a broken output is a failure. A reader that has gone has read enough.
+/// If the output is the result, a full output is a failure. A pipe without its reader is no failure, because
+/// the reader has read enough.
 #[test]
 fn commands_whose_result_is_the_output_say_so_by_their_code() {
     let gpu = has_gpu();
@@ -132,10 +133,10 @@ fn commands_whose_result_is_the_output_say_so_by_their_code() {
                 assert!(code == 1 && err.contains("cannot write standard output"), "{what}: {code} {err}");
                 continue;
             }
-            // A standard output that is closed is a device that takes everything.
+            // Rust treats a closed standard output as an output that accepts everything.
             assert!(code == 0 && !err.contains("error"), "{what} {how:?}: {code} {err}");
         }
-        // Nothing that is only said changes the code.
+        // Remarks on a broken standard error do not change the code.
         for how in ALL {
             assert_eq!(code(&broken(&place, &args, *how, &[2]), &what), 0, "{what} {how:?}");
         }

@@ -68,7 +68,7 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
         assert!(!err.contains("saving") && !err.contains("stopping"), "{signal}: {err}");
         assert_eq!(End::of(&run).difference(&unbroken), None, "{signal}");
     }
-    // The others are heard.
+    // A signal that is not ignored still stops the run.
     let mut child = ignoring(&place, &place.start(Job::Search, "heard"), "HUP USR1");
     assert!(wait(&mut child, || has_lines(&place.run("heard"))));
     send("TERM", &child);
@@ -95,8 +95,8 @@ fn each_way_to_stop_a_run_saves_it() {
     }
 }
 
-/// Slurm sends SIGUSR1 before a job's time is over. The run saves and goes on. Killed afterwards, it has lost nothing
-/// that was done before the signal.
+/// Slurm sends SIGUSR1 before a job's time is over. The run saves and goes on. If it is killed afterwards, no step
+/// before the signal is lost.
 #[test]
 fn a_request_to_save_saves_and_the_run_goes_on() {
     if !has_gpu() {

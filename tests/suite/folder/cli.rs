@@ -1,4 +1,4 @@
-//! The program on folders of images: what it says was read, and which part it reports.
+//! The program on folders of images: the account that it prints, and the part that it reports.
 
 use std::fs;
 use std::path::Path;
@@ -62,18 +62,18 @@ fn a_training_chooses_on_val_and_is_reported_on_test() {
     assert_eq!((&eval["n"], &eval["data"]["parts"][0]["role"]), (&6.into(), &"report".into()));
     assert!(err.contains("6 images, 2 classes, 3 channels, 8x8, from test/; passed over: 1 .heic"), "{err}");
     assert!(!err.contains("not those with which"), "{err}");
-    // With -q only what was passed over is said.
+    // With -q only the passed-over entries are reported.
     let (_, err) = good(folder, "eval run --json -q");
     assert_eq!(err, "warning: passed over: 1 .heic\n");
     fs::remove_file(folder.join("photos/train/a/1.heic")).unwrap();
     assert_eq!(good(folder, "eval run --json -q").1, "");
-    // Other images in the part are said; a damaged training image is no matter for eval.
+    // `eval` warns about other images in the part. A damaged training image does not concern it.
     class(&folder.join("photos/test"), "b", 3, 7);
     fs::write(folder.join("photos/train/a/000.png"), "x").unwrap();
     let (_, err) = good(folder, "eval run --json -q");
     assert_eq!(err, "warning: the images of test/ (6) are not those with which the run was started (6)\n");
 
-    // Damaged images: all at once, or counted.
+    // Damaged images are named together in one error, or are counted.
     fs::write(folder.join("photos/val/b/000.png"), "x").unwrap();
     let (code, _, err) = parsec(folder, &format!("{TRAIN} --run other -q"));
     assert!(code == 1 && err.contains("2 that cannot") && err.contains("train/a/000.png"), "{err}");
@@ -91,7 +91,7 @@ fn a_training_chooses_on_val_and_is_reported_on_test() {
     assert_eq!((code, out.as_str()), (1, ""));
 }
 
-/// Every command that takes images says what a folder without its source probably is.
+/// Every command that takes images suggests the probable source for a folder without a source.
 #[test]
 fn a_folder_without_its_source_is_recognised_by_every_command() {
     let temporary = TempDir::new().unwrap();
@@ -110,7 +110,7 @@ fn a_folder_without_its_source_is_recognised_by_every_command() {
     }
 }
 
-/// A run of a version that ignored `val` beside `test` goes on with its bits.
+/// A run of a version that ignored `val` beside `test` is resumed with the same bits.
 #[test]
 fn a_run_of_before_goes_on_with_its_parts() {
     if !super::super::gpu::has_gpu() {
@@ -126,7 +126,7 @@ fn a_run_of_before_goes_on_with_its_parts() {
     let last = run.join("checkpoints/step-00000006");
     let state = fs::read(last.join("state.safetensors")).unwrap();
 
-    // The folder as it was then, and the manifest as it was written then.
+    // The folder and the manifest become as they were with that version.
     ["a", "b"].iter().for_each(|name| class(&folder.join("photos/val"), name, 4, 100));
     fs::create_dir(folder.join("photos/train/a/below")).unwrap();
     class(&folder.join("photos/train/a"), "below", 4, 60);

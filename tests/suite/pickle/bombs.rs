@@ -1,4 +1,4 @@
-//! Small files that ask for much are refused.
+//! Small files that would need much memory are refused.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use parsec_nas::files::{pickle, torch};
 
 use super::{Entry, one_tensor, zip};
 
-/// The worst that few bytes can ask for.
+/// The largest demands that a file of few bytes can make.
 #[test]
 fn files_that_ask_for_much_are_refused() {
     let cases: Vec<Vec<u8>> = vec![
@@ -14,12 +14,12 @@ fn files_that_ask_for_much_are_refused() {
         vec![b'('; 1 << 20],
         [vec![b'N'], vec![b'2'; 1 << 20]].concat(),
         [vec![b'N'], vec![0x94; 1 << 20]].concat(),
-        // Tuples that could keep the room of a large stack.
+        // Tuples that could keep the memory of a large stack.
         [vec![b'('], vec![b'N'; 1 << 16], b"1".to_vec(), b"(t0".repeat(1 << 12)].concat(),
-        // The final tree.
+        // A value that occurs many times in the final tree.
         [b"]q\x00(".to_vec(), vec![b'N'; 1 << 10], b"e0(".to_vec(), b"h\x00".repeat(1 << 15), b"l.".to_vec()]
             .concat(),
-        // Dicts from the same list of pairs.
+        // Many dicts that are made from the same list of pairs.
         [
             b"ccollections\nOrderedDict\nq\x00](".to_vec(),
             b"NN\x86".repeat(1 << 12),

@@ -115,7 +115,7 @@ fn files_without_named_tensors_are_refused() {
     assert!(matches!(read(Path::new("/nowhere/a.pt")), Err(parsec_nas::Error::Io { .. })));
 }
 
-/// An archive of one tensor whose storage has the content.
+/// The entries of an archive with one pickle and one storage.
 fn archive(pickle: &[u8], storage: &[u8]) -> [Entry; 2] {
     [Entry::stored("a/data.pkl", pickle), Entry::stored("a/data/0", storage)]
 }
@@ -132,7 +132,7 @@ fn views_beyond_their_storage_are_refused() {
         (0, [2, 3], [4, 1]),
         (0, [2, 3], [big, 1]),
         (big, [1, 1], [1, 1]),
-        // More numbers than are stored, as an expanded tensor has.
+        // The tensor has more numbers than its storage, as an expanded tensor does.
         (0, [7, 1], [0, 1]),
         (0, [big, big], [0, 0]),
     ] {
@@ -141,13 +141,13 @@ fn views_beyond_their_storage_are_refused() {
         assert!(message.contains("numbers of its storage for tensor `w`"), "{message}");
         assert_eq!(offset, Some(pickle.iter().rposition(|&byte| byte == b'R').unwrap() as u64));
     }
-    // An extent of 1 or 0 has any stride.
+    // The stride of an extent of 1 or 0 may have any value.
     for (shape, strides) in [([1, 6], [big, 1]), ([0, big], [big, big])] {
         let pickle = one_tensor(6, 0, &shape, &strides);
         assert!(parse(&zip(&archive(&pickle, &storage)), Path::new("a")).is_ok());
     }
     assert!(refused(&fixture("expanded.pt")).1.contains("numbers of its storage"));
-    // Strides and extents differ in number; a storage of another length; none at all.
+    // The number of strides is wrong, the length of the storage is wrong, or the storage is missing.
     refused(&zip(&archive(&one_tensor(6, 0, &[6], &[1, 1]), &storage)));
     refused(&zip(&archive(&one_tensor(7, 0, &[6], &[1]), &storage)));
     refused(&zip(&archive(&one_tensor(6, 0, &[6], &[1]), &storage)[..1]));
@@ -220,14 +220,14 @@ fn zip_bombs_are_refused() {
     let bomb = Entry::deflated("a/data/0", &vec![0; 100 << 20]);
     let bytes = zip(&[Entry::stored("a/data.pkl", &pickle), bomb.clone()]);
     assert!(refused(&bytes).1.contains("unpacks to at most 16 times its length"));
-    // A smaller claim does not help, and neither does a larger one.
+    // A smaller or a larger claimed length is refused too.
     let claim = |n: u32| {
         let bomb = Entry { unpacked_bytes: n, ..bomb.clone() };
         refused(&zip(&[Entry::stored("a/data.pkl", &pickle), bomb])).1
     };
     assert!(claim(24).contains("24 bytes in \"a/data/0\", found more"));
     assert!(claim(u32::MAX - 1).contains("16 times"));
-    // Many small ones.
+    // Many small entries that unpack to much.
     let small = Entry::deflated("", &vec![0; 1 << 20]);
     let many: Vec<Entry> = (0..100).map(|i| Entry { name: format!("a/data/{i}"), ..small.clone() }).collect();
     assert!(refused(&zip(&many)).1.contains("16 times"));
@@ -242,7 +242,7 @@ fn damaged_legacy_files_are_refused() {
     for len in 0..whole.len() {
         refused(&whole[..len]);
     }
-    // The length before the last storage, of eight bytes.
+    // The eight bytes before the last storage are its length.
     let mut bytes = whole.clone();
     let at = whole.len() - 16;
     bytes[at] ^= 2;

@@ -175,7 +175,7 @@ fn every_way_to_a_name_is_closed() {
         // The names come from the memo.
         (b"\x80\x04\x8c\x02os\x94\x8c\x06system\x940h\x00h\x01\x93.", 21, "`os.system`"),
         (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", 14, "`os.system`"),
-        // The instruction `i` calls; the names are allowed elsewhere.
+        // The instruction `i` calls a function, so it is refused even with allowed names.
         (b"(S'x'\nios\nsystem\n.", 6, "`os.system`"),
         (b"(icollections\nOrderedDict\n.", 1, "`collections.OrderedDict`"),
         // A name inside of an allowed module, an allowed name in another module, and dots.
@@ -194,7 +194,7 @@ fn every_way_to_a_name_is_closed() {
         assert!(message.contains(&expected), "{message}");
         assert_eq!(at, *offset, "{message}");
     }
-    // A tensor, whose storage would be elsewhere.
+    // A tensor is refused, because its storage would be outside of the pickle.
     let (_, message) = refused(&one_tensor(6, 0, &[2, 3], &[3, 1]));
     assert!(message.contains("a value that lies outside of the file"), "{message}");
     // Objects, extension codes, values elsewhere.
@@ -291,7 +291,7 @@ fn damage_is_refused_with_its_place() {
         let (at, message) = refused(bytes);
         assert_eq!(at, *offset, "{message} in {:?}", String::from_utf8_lossy(bytes));
     }
-    // Any shorter file is refused, and no later than at its end.
+    // Any shorter file is refused, with an offset that is not beyond its end.
     for name in ["plain_p0.pkl", "plain_p4.pkl", "arrays_new_p2.pkl", "arrays_new_p5.pkl", "cifar10_meta"] {
         let bytes = fixture(name);
         for len in 0..bytes.len() {
