@@ -203,7 +203,15 @@ fn expand(text: &str, env: &Env, out: &mut String) -> Result<(), String> {
                 end + 1
             }
             "for" => loop_of(rest, &env, out)?,
-            "if" => fold(rest, &env, out)?,
+            "if" => {
+                let before = out.len();
+                let length = fold(rest, &env, out)?;
+                if returns(&out[before..]) {
+                    // Nothing behind it in this block is reached.
+                    return Ok(());
+                }
+                length
+            }
             _ => declaration(rest, &mut env, out)?,
         };
         rest = &rest[length..];
@@ -297,6 +305,16 @@ fn fold(text: &str, env: &Env, out: &mut String) -> Result<usize, String> {
         Some(_) => {}
     }
     Ok(before + length)
+}
+
+/// Whether `text` is a block, without a condition, whose last statement is a `return`.
+fn returns(text: &str) -> bool {
+    let inner = text.strip_prefix('{').and_then(|rest| rest.trim_end().strip_suffix('}'));
+    let statements = inner.and_then(|inner| inner.trim_end().strip_suffix(';'));
+    let last = statements.and_then(|statements| statements.rsplit([';', '{', '}']).next());
+    last.is_some_and(|last| {
+        last.trim_start().strip_prefix("return").is_some_and(|rest| !rest.starts_with(is_name))
+    })
 }
 
 /// The first block, loop, condition or declaration of `text`: its first byte, and the word or brace that begins it.

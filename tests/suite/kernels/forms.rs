@@ -199,3 +199,43 @@ fn constant_conditions_are_folded() {
     let unclosed = specialise("@compute @workgroup_size(1) fn f() { if (1u == 1u) { }", "f", &[]);
     assert!(unclosed.is_err(), "{unclosed:?}");
 }
+
+/// A `let` of a constant number becomes a `const` until the end of its block. A variable of its name hides it, and a
+/// value that is no unsigned number stays. Functions that the entry point does not reach are dropped.
+#[test]
+fn constant_lets_become_constants_in_their_block() {
+    let text = "override A: u32 = 3u;\n\
+                fn unused(x: u32) -> u32 {\n    let far = array<u32, 2>(x, x);\n    return far[A];\n}\n\
+                fn inner(x: u32) -> u32 { if (A == 3u) { return x + A; } return x - A; }\n\
+                fn used(x: u32) -> u32 { return inner(x); }\n\
+                @compute @workgroup_size(1) fn f() {\n\
+                let a = 2u * A;\n\
+                let signed = 1;\n\
+                let is_large = A > 2u;\n\
+                var x = used(a);\n\
+                if (a == 6u) { x = 10u; }\n\
+                { let b = a + 1u; if (b == 7u) { x = 20u; } }\n\
+                { var a = x; a += 1u; if (a == 6u) { x = 30u; } }\n\
+                for (var a = 0u; a < x; a++) { if (a == 6u) { x = 40u; } }\n\
+                for (var i = 0u; i < 2u; i++) { //@unroll\n let c = i * a; if (c == 6u) { x = 50u + i; } else { x = 60u + i; } }\n\
+                if (a == 7u) { x = 70u; }\n\
+                if (is_large && signed == 1) { x = 80u; }\n}\n";
+    let written = specialise(text, "f", &[]).unwrap();
+    for there in ["const a: u32 = 6u;", "const b: u32 = 7u;", "const c: u32 = 0u;", "const c: u32 = 6u;"] {
+        assert!(written.contains(there), "{there} in {written}");
+    }
+    // What a variable hides is decided at run time.
+    assert_eq!(written.matches("if (a == 6u)").count(), 2, "{written}");
+    for there in ["let signed = 1;", "let is_large", "if (is_large && signed == 1)", "fn used(", "fn inner("]
+    {
+        assert!(written.contains(there), "{there} in {written}");
+    }
+    // What is behind a `return` is dropped.
+    for gone in ["x - A", "fn unused(", "x = 70u", "if (b ==", "if (c =="] {
+        assert!(!written.contains(gone), "{gone} in {written}");
+    }
+    let kept: Vec<u32> = (10..90).filter(|n| written.contains(&format!("x = {n}u"))).collect();
+    assert_eq!(kept, [10, 20, 30, 40, 50, 60, 80]);
+    // The text of one form is valid by itself, although `unused` would read beyond its array.
+    reflect(&Source { name: "folded", text: written.leak() }).unwrap();
+}
