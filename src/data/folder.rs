@@ -126,7 +126,7 @@ fn place(path: &Path) -> String {
 }
 
 fn layout(dir: &Path, walk: &mut Walk) -> Result<Layout> {
-    let top = walk.entries(dir)?;
+    let top = walk.entries(dir, dir)?;
     let [train, val, test] = parts(dir, &top.dirs, walk)?;
     let Some(train_dir) = train else { return held_out_of(dir, place(dir), dir, top, walk) };
     let is_named = |path: &Path| [TRAIN, VAL, TEST].iter().any(|names| is_one_of(path, names));
@@ -135,7 +135,7 @@ fn layout(dir: &Path, walk: &mut Walk) -> Result<Layout> {
     }
     let n_outside = top.files.iter().filter(|file| walk.is_image(&file.path)).count();
     walk.pass_over(passed::OUTSIDE, n_outside);
-    let entries = walk.entries(&train_dir)?;
+    let entries = walk.entries(dir, &train_dir)?;
     if val.is_none() && test.is_none() {
         return held_out_of(dir, place(&train_dir), &train_dir, entries, walk);
     }
@@ -144,7 +144,7 @@ fn layout(dir: &Path, walk: &mut Walk) -> Result<Layout> {
     let train = Part { place: place(&train_dir), listed };
     let mut others = Vec::new();
     for part_dir in [val, test].into_iter().flatten() {
-        let entries = walk.entries(&part_dir)?;
+        let entries = walk.entries(dir, &part_dir)?;
         let (listed, part_names) = list(dir, &part_dir, entries, walk)?;
         if let Some(name) = names.iter().find(|&name| !part_names.contains(name)) {
             return Err(other_classes(&part_dir.join(name), &train_dir));
@@ -194,7 +194,7 @@ fn parts(dir: &Path, dirs: &[PathBuf], walk: &mut Walk) -> Result<[Option<PathBu
 /// images may be a class with the name of a part.
 fn holds(dir: &Path) -> (bool, bool) {
     let mut walk = Walk::new(false);
-    let entries = walk.entries(dir).unwrap_or_default();
+    let entries = walk.entries(dir, dir).unwrap_or_default();
     (!entries.dirs.is_empty(), entries.files.iter().any(|file| walk.is_image(&file.path)))
 }
 

@@ -258,6 +258,8 @@ pub struct LoadOptions {
     /// Identity of the expected data. It decides if the place exists in several of these folders. Without an identity
     /// the first place is used.
     pub wanted: Option<Identity>,
+    /// SHA-256 of the reported part of `wanted`, if known. [`load_reported`] reads no other part to compare.
+    pub wanted_part: Option<String>,
 }
 
 /// A listener to the progress of decoding. It is called with the number of decoded images and the number of all images
@@ -296,7 +298,9 @@ pub fn load_reported(spec: &str, options: &LoadOptions, watch: Watch<'_>) -> Res
         options.wanted.as_ref().is_none_or(|wanted| {
             let n = if wanted.n_report > 0 { wanted.n_report } else { wanted.n_test };
             let extents = [images.channels, images.height, images.width];
-            images.n == n && extents == [wanted.channels, wanted.height, wanted.width]
+            let part = data.account.parts.first().map(|part| &part.sha256);
+            let is_known = options.wanted_part.as_ref().is_none_or(|sha256| part == Some(sha256));
+            is_known && images.n == n && extents == [wanted.channels, wanted.height, wanted.width]
         })
     };
     nearest(spec, options, is_wanted, |spec| {

@@ -65,9 +65,9 @@ impl Walk {
         }
     }
 
-    /// The entries of `dir`.
-    pub fn entries(&mut self, dir: &Path) -> Result<Entries> {
-        self.entries_below(dir, &real(dir).into_iter().collect::<Vec<_>>())
+    /// The entries of `dir`, which is `root`, the folder in which the walk began, or below it.
+    pub fn entries(&mut self, root: &Path, dir: &Path) -> Result<Entries> {
+        self.entries_below(dir, &above(root, dir))
     }
 
     /// The entries of `dir`. `above` has the real paths of `dir` and of the folders through which the walk came to
@@ -124,7 +124,7 @@ impl Walk {
     /// The image files in `dir` and in the folders below it, in the order of their paths, and the number of all files.
     /// `root` is the folder in which the walk began. Other files are counted as passed over.
     pub fn images(&mut self, root: &Path, dir: &Path) -> (Vec<File>, usize) {
-        let mut above: Vec<PathBuf> = real(root).into_iter().collect();
+        let mut above = above(root, dir);
         let (mut images, mut n_files) = (vec![], 0);
         self.add_images(dir, &mut above, &mut images, &mut n_files);
         images.sort_by(|a, b| a.path.cmp(&b.path));
@@ -167,6 +167,11 @@ pub(super) fn kinds_in(dir: &Path) -> String {
     let mut walk = Walk::new(false);
     walk.images(dir, dir);
     super::Account { passed_over: walk.passed_over, ..super::Account::default() }.passed_over()
+}
+
+/// The real paths of `dir` and of the folders above it up to `root`. A link to any of them would lead back.
+fn above(root: &Path, dir: &Path) -> Vec<PathBuf> {
+    dir.ancestors().take_while(|path| path.starts_with(root)).filter_map(real).collect()
 }
 
 fn real(path: &Path) -> Option<PathBuf> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::variants;
 use crate::config::{Images, Resolved, Session};
-use crate::data::{self, Account, Cache, Dataset, LoadOptions, Normalisation, Reported};
+use crate::data::{self, Account, Cache, Dataset, LoadOptions, Normalisation, Reported, Role};
 use crate::gpu::{AdapterInfo, Gpu, Options, Tuned};
 use crate::run::{self, Event, Events, Manifest, RunDir};
 use crate::{Error, Result};
@@ -68,8 +68,16 @@ impl<'a> Wanted<'a> {
             cache: cache.map(|(folder, most_bytes)| Cache { folder, most_bytes, least_bytes: LEAST_KEPT }),
             bases: self.resumed.map(|manifest| manifest.bases(self.run)).unwrap_or_default(),
             wanted: self.resumed.and_then(|manifest| serde_json::from_value(manifest.data.clone()).ok()),
+            wanted_part: self.resumed.and_then(reported_part),
         }
     }
+}
+
+/// SHA-256 of the reported part of a run's data.
+fn reported_part(manifest: &Manifest) -> Option<String> {
+    let account: Account = serde_json::from_value(manifest.read.clone()).ok()?;
+    let part = account.part(Role::Report).or_else(|| account.part(Role::HeldOut))?;
+    Some(part.sha256.clone())
 }
 
 /// Images whose files have fewer bytes together than this are decoded again each time.

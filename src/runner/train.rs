@@ -79,6 +79,12 @@ impl Runnable for Training {
                     path.display()
                 ));
             }
+            if Weights::add_auxiliary_head(&mut tensors, &layout, seed) {
+                events.note(format!(
+                    "the weights of {} have no auxiliary head; it begins anew",
+                    path.display()
+                ));
+            }
             let weights = Weights::from_tensors(&tensors, &path, training.network().layout(), false)?;
             training.set_weights(&weights)?;
         }

@@ -80,6 +80,21 @@ impl Weights {
         Some([n_theirs, n_ours])
     }
 
+    /// Where `tensors` have no auxiliary head and the network has one, adds the head that a training with the key `seed`
+    /// starts with. Returns whether it was added.
+    pub fn add_auxiliary_head(tensors: &mut Tensors, layout: &Layout, seed: u64) -> bool {
+        let prefixes = Prefixes::of(tensors);
+        let is_of_head = |name: &str| name.contains("auxiliary_head.");
+        if tensors.keys().any(|name| is_of_head(name)) {
+            return false;
+        }
+        let initial = Self::initial(layout, seed).to_tensors(layout, prefixes);
+        let head: Tensors = initial.into_iter().filter(|(name, _)| is_of_head(name)).collect();
+        let is_added = !head.is_empty();
+        tensors.extend(head);
+        is_added
+    }
+
     /// The weights of a network with the layout `layout`, from `tensors` that were read from `path`. Unless
     /// `evaluated`, all running statistics may be missing. An auxiliary head that the network does not have is ignored.
     ///

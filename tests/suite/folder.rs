@@ -323,6 +323,30 @@ fn links_are_followed_and_folders_are_read_to_their_ends() {
     let before = load(&spec(&data), &LoadOptions { before: true, ..options() });
     assert!(before.unwrap_err().to_string().contains("none among 0 files"));
 }
+/// A link to any folder above it, up to the folder of the data, would bring images of other classes and parts.
+#[cfg(unix)]
+#[test]
+fn links_to_a_part_and_to_the_data_are_passed_over() {
+    use std::os::unix::fs::symlink;
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    for part in ["Train", "val", "test"] {
+        class(&data.join(part), "cat", 6, 0);
+        class(&data.join(part), "dog", 6, 100);
+    }
+    let plain = folder(&data);
+    let deep = data.join("Train/cat/deep/er");
+    fs::create_dir_all(&deep).unwrap();
+    symlink("../../Train", data.join("Train/cat/up")).unwrap();
+    symlink("..", data.join("Train/cat/loop")).unwrap();
+    symlink("../..", data.join("Train/dog/top")).unwrap();
+    symlink(&data, deep.join("all")).unwrap();
+    symlink(data.join("Train"), deep.join("part")).unwrap();
+    symlink("..", data.join("val/all")).unwrap();
+    let read = folder(&data);
+    assert_eq!(read.identity, plain.identity);
+    assert_eq!(read.account.passed_over(), "6 links into a loop");
+}
 
 #[cfg(unix)]
 #[test]

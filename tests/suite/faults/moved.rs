@@ -125,6 +125,18 @@ fn relative_data_are_found_from_another_folder() {
     super::picture(1, 4).save(others.join("2.png")).unwrap();
     goes_on(elsewhere.path(), &run);
 
+    // Other images of the same number and size: those of the run are evaluated.
+    let twin = tempfile::TempDir::new().unwrap();
+    for class in ["blue", "red"] {
+        let to = twin.path().join("images").join(class);
+        std::fs::create_dir_all(&to).unwrap();
+        for i in 0..20 {
+            super::picture(0, i).save(to.join(format!("{i:02}.png"))).unwrap();
+        }
+    }
+    let (code, err) = start_in(&place, twin.path(), &["eval".to_owned(), name(&run)]);
+    assert!(code == 0 && !err.contains("are not those"), "{err}");
+
     // The run and its images move together.
     let moved = elsewhere.path().join("moved");
     std::fs::create_dir_all(moved.join("kept")).unwrap();
