@@ -12,12 +12,17 @@ use crate::{Error, Result};
 
 /// Prefixes of the names of a wrapped module: `DataParallel` and `torch.compile`.
 const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
+const WEIGHTS: &str = "weights: a safetensors file, or one of torch.save";
 
 /// The weights in the file at `path`.
 ///
 /// # Errors
 /// The errors of [`parse`], and [`Error::Io`].
 pub fn read(path: &Path) -> Result<Tensors> {
+    if path.is_dir() {
+        let try_this = format!("parsec export {} --safetensors FILE, if it is a run", path.display());
+        return Err(Error::file(path, None, WEIGHTS, "a folder", try_this));
+    }
     let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
     parse(&bytes, path)
 }
@@ -27,11 +32,16 @@ pub fn read(path: &Path) -> Result<Tensors> {
 /// # Errors
 /// [`Error::File`] for a file of another format, and for a tensor with a number that is not finite.
 pub fn parse(bytes: &[u8], path: &Path) -> Result<Tensors> {
-    let is_torch = bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(&[0x80]) && !is_safetensors(bytes);
-    let mut found = if is_torch {
+    // A safetensors file has the length of its header in eight bytes, and then the header, which starts with a brace.
+    let mut found = if bytes.get(8) == Some(&b'{') {
+        tensors::parse(bytes, path)?.0
+    } else if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(&[0x80]) {
         torch::parse(bytes, path)?.into_iter().collect()
     } else {
-        tensors::parse(bytes, path)?.0
+        let found =
+            if bytes.is_empty() { "an empty file" } else { "a file of another kind, or a damaged one" };
+        let try_this = "parsec export RUN --safetensors FILE, or torch.save(model.state_dict(), FILE)";
+        return Err(Error::file(path, Some(0), WEIGHTS, found, try_this));
     };
     check_finite(&found, path)?;
     if found.contains_key("v.classifier.weight") {
@@ -50,12 +60,6 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Tensors> {
     // A number beyond the range of 32 bits is infinite now.
     check_finite(&found, path)?;
     Ok(found)
-}
-
-/// Whether the file is a safetensors file. Such a file has the length of its header in eight bytes, and then the
-/// header, which starts with a brace. The first byte of the length may have any value.
-fn is_safetensors(bytes: &[u8]) -> bool {
-    bytes.get(8) == Some(&b'{')
 }
 
 /// Checks that all floats are finite.

@@ -105,6 +105,31 @@ fn weights_are_read_whatever_their_file() {
 }
 
 #[test]
+fn files_of_other_kinds_and_folders_are_refused_with_advice() {
+    let folder = TempDir::new().unwrap();
+    let place = folder.path().join("w.pt");
+    let others =
+        [(&b""[..], "an empty file"), (b"{\"genotype\": 1}", "another kind"), (b"\x93NUMPY", "another kind")];
+    for (bytes, found) in others {
+        std::fs::write(&place, bytes).unwrap();
+        let message = weights::read(&place).unwrap_err().to_string();
+        assert!(
+            message.contains("w.pt") && message.contains(found) && message.contains("torch.save"),
+            "{message}"
+        );
+    }
+    let message = weights::read(folder.path()).unwrap_err().to_string();
+    assert!(message.contains("a folder") && message.contains("parsec export"), "{message}");
+    // Cut files of both formats.
+    let whole = to_bytes(&net(), &Metadata::new(), &place).unwrap();
+    let (zip, legacy) = (fixture("net_zip.pt"), fixture("net_legacy.pt"));
+    for bytes in [&whole[..whole.len() - 1], &whole[..20], &whole[..5], &zip[..900], &legacy[..300]] {
+        std::fs::write(&place, bytes).unwrap();
+        assert!(weights::read(&place).unwrap_err().to_string().contains("w.pt"));
+    }
+}
+
+#[test]
 fn floats_of_other_widths_become_32_bit_floats() {
     let path = Path::new("w");
     let wide = Tensors::from([("a".into(), Tensor::f64(&[2], vec![0.1, -3.0]))]);
