@@ -1,4 +1,4 @@
-//! Plans a child network without a GPU: memory, dispatches and work, as plain data.
+//! Plans a child network without a GPU: memory, launches and work, as plain data.
 //!
 //! `cargo run --release --example plan [GENOTYPE [BATCH]]`: the name of a published genotype, a file or its
 //! text (default DARTS_V2), and the number of images (default 64).
@@ -43,7 +43,7 @@ fn main() -> Result<()> {
             batch,
             mode,
             extent: Extent::Whole,
-            split: 0,
+            input: 0,
             drop_path: false,
             lowering,
         })?;
@@ -52,11 +52,11 @@ fn main() -> Result<()> {
         println!("  tensors           {:9}", plan.regions.regions.len());
         println!("  work              {:9.2} GFLOP", plan.flops as f64 / 1e9);
         println!("  memory traffic    {:9.2} GB", plan.bytes as f64 / 1e9);
-        println!("  dispatches        {:9}", plan.dispatches.len());
+        println!("  launches        {:9}", plan.launches.len());
         let mut by_kernel: BTreeMap<(&str, &str), (usize, u64)> = BTreeMap::new();
-        for dispatch in &plan.dispatches {
-            let entry = by_kernel.entry((dispatch.shader, dispatch.entry)).or_default();
-            *entry = (entry.0 + 1, entry.1 + dispatch.flops);
+        for launch in &plan.launches {
+            let entry = by_kernel.entry((launch.shader, launch.entry)).or_default();
+            *entry = (entry.0 + 1, entry.1 + launch.flops);
         }
         for ((shader, entry), (n, flops)) in by_kernel {
             println!("    {n:4} x {:34} {:8.3} GFLOP", format!("{shader}::{entry}"), flops as f64 / 1e9);
@@ -69,7 +69,7 @@ fn main() -> Result<()> {
         batch,
         mode: Mode::Train,
         extent: Extent::Whole,
-        split: 0,
+        input: 0,
         drop_path: false,
         lowering: Lowering::default(),
     })?;

@@ -2,7 +2,7 @@
 // Stores a view of an activation as a tensor, and computes the gradient of the view.
 //   forward:  y = view(x)
 //   backward: dx (+)= dy through ReLU
-// One block of channels per dispatch; x, y, dx, dy: [C][N][H][W].
+// One block of channels per launch; x, y, dx, dy: [C][N][H][W].
 
 struct Params {
     x: Map,

@@ -40,7 +40,7 @@ struct Task {
 
 struct Params {
     x: Map,
-    first: u32,     // first channel of x (and of its coefficients) served by this dispatch
+    first: u32,     // first channel of x (and of its coefficients) served by this launch
     channels: u32,  // channels served
     block: u32,     // channels per task
     rounds: u32,    // quads per invocation

@@ -1,7 +1,7 @@
 //@use map, view, group, task, row, tile
 // Depthwise convolution, K x K, stride S, dilation D, pad P = D (K - 1) / 2, no bias.
 //   y[t, c, n, i, j] = sum_{u,v} w[t, c, u, v] * view(x)[src(t) + c, n, i S + u D - P, j S + v D - P]
-// One dispatch serves several convolutions ("tasks" t) of the same shape whose inputs are channel
+// One launch serves several convolutions ("tasks" t) of the same shape whose inputs are channel
 // blocks of one tensor and whose outputs are adjacent. Each invocation computes R rows of Q quads.
 // x: [C..][N][H][W], y: [T * C][N][OH][OW], w: [C][K * K padded to quads] per task.
 // K is 3, 5 or 7, S 1 or 2, D 1 or 2 (1 where K is 7), R 1, 2 or 4, Q 1 or 2.

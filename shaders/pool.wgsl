@@ -3,7 +3,7 @@
 //   max: the first maximum in row-major order; padding never wins; its tap (0..9) is kept in `index`,
 //        one byte per output, for the backward pass
 //   avg: padding is not counted in the divisor
-// x: [C..][N][H][W], y: [C..][N][OH][OW], index: [C of this dispatch][quads] u32.
+// x: [C..][N][H][W], y: [C..][N][OH][OW], index: [C of this launch][quads] u32.
 // Source: PyTorch's max_pool2d and avg_pool2d(count_include_pad=False).
 
 override MAX: u32 = 1u;

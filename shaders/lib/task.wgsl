@@ -1,4 +1,4 @@
-// One dispatch serves several operations of the same shape ("tasks"), each on its own blocks of channels.
+// One launch serves several operations of the same shape ("tasks"), each on its own blocks of channels.
 
 const MAX_TASKS: u32 = 16u;
 

@@ -13,7 +13,7 @@ use crate::Result;
 use crate::gpu::{Child, Gpu, Network, Update, Variants};
 use crate::graph::init::initial;
 use crate::graph::{Layout, Lowering, Mode};
-use crate::kernel::{Buf, Dispatch};
+use crate::kernel::{Buf, Launch};
 use crate::network::Net;
 use crate::rng::{Purpose, stream};
 use crate::space::{NetworkKind, NetworkSpec};
@@ -29,7 +29,7 @@ pub struct KernelTime {
     /// Values of the kernel's override constants.
     pub variant: String,
     /// Number of launches.
-    pub dispatches: usize,
+    pub launches: usize,
     /// Milliseconds of all launches, one after another.
     #[serde(flatten)]
     pub time: Spread,
@@ -75,7 +75,7 @@ pub struct ChildTime {
     /// Milliseconds of planning on the host.
     pub plan_ms: f64,
     /// Number of launches of forward and backward.
-    pub dispatches: usize,
+    pub launches: usize,
     /// Multiplications plus additions of forward and backward.
     pub flops: u64,
     /// Bytes of forward and backward, if each launch reads its inputs once and writes its results once.
@@ -145,7 +145,7 @@ pub fn measure(
     let start = Instant::now();
     let plan = network.plan_of(child(Mode::Train))?;
     let plan_ms = 1e3 * start.elapsed().as_secs_f64();
-    let groups = by_kernel(&plan.dispatches);
+    let groups = by_kernel(&plan.launches);
     tell("child: compiling");
     let first = network.first_launches(child(Mode::Train), &groups)?;
     tell("child: warming up");
@@ -177,7 +177,7 @@ pub fn measure(
         train_range_ms: [train.min_ms, train.max_ms],
         compile_ms,
         plan_ms,
-        dispatches: plan.dispatches.len(),
+        launches: plan.launches.len(),
         flops: plan.flops,
         bytes: plan.bytes,
         bound_ms,
@@ -188,10 +188,10 @@ pub fn measure(
 }
 
 /// Groups the launches by compiled kernel.
-fn by_kernel(dispatches: &[Dispatch]) -> Vec<Vec<Dispatch>> {
-    let mut groups: Vec<Vec<Dispatch>> = Vec::new();
-    for d in dispatches {
-        let key = |o: &Dispatch| (o.shader, o.entry, o.overrides.clone());
+fn by_kernel(launches: &[Launch]) -> Vec<Vec<Launch>> {
+    let mut groups: Vec<Vec<Launch>> = Vec::new();
+    for d in launches {
+        let key = |o: &Launch| (o.shader, o.entry, o.overrides.clone());
         match groups.iter_mut().find(|g| key(&g[0]) == key(d)) {
             Some(group) => group.push(d.clone()),
             None => groups.push(vec![d.clone()]),
@@ -204,7 +204,7 @@ fn by_kernel(dispatches: &[Dispatch]) -> Vec<Vec<Dispatch>> {
 fn kernel_time(
     gpu: &mut Gpu,
     probes: &Probes,
-    group: &[Dispatch],
+    group: &[Launch],
     first: f64,
     repeats: usize,
 ) -> Result<KernelTime> {
@@ -215,7 +215,7 @@ fn kernel_time(
     Ok(KernelTime {
         name: format!("{}::{}", group[0].shader, group[0].entry),
         variant: variant.join(" "),
-        dispatches: group.len(),
+        launches: group.len(),
         gflops: recorded.flops as f64 / (time.ms * 1e6),
         bytes: recorded.bytes,
         gbps: recorded.bytes as f64 / (time.ms * 1e6),
@@ -237,7 +237,7 @@ fn pass(network: &mut Network, child: Child<'_>, update: bool, repeats: usize) -
         if update {
             network.step(step)?;
         }
-        network.last_result(child.split)?;
+        network.last_result(child.input)?;
         Ok(start.elapsed().as_secs_f64())
     };
     once()?;

@@ -21,7 +21,7 @@ pub struct Probes {
     /// vec4 loads in 10⁹/s, summed into a register. Kernels read activations in this way.
     pub load_gquads_per_s: f64,
     /// Microseconds of one empty launch among many in a pass.
-    pub dispatch_us: f64,
+    pub launch_us: f64,
     /// Microseconds of a submission of one empty launch, with 4 bytes read back.
     pub submit_us: f64,
 }
@@ -32,7 +32,7 @@ const COPY_BYTES: u64 = 1 << 30;
 const LEAST_BYTES: u64 = 32 << 20;
 /// Workgroups of the load probe.
 const LOAD_GROUPS: u32 = 8192;
-const DISPATCHES: usize = 200;
+const LAUNCHES: usize = 200;
 
 impl Probes {
     /// Measures the rates and costs. The measurement needs two buffers of 1 GiB each, or of the largest size that can
@@ -57,8 +57,8 @@ impl Probes {
         let recorded = gpu.prepare(&[probe::load(x, out, LOAD_GROUPS, LOAD_GROUPS * 64)])?;
         let loads = f64::from(LOAD_GROUPS) * 64.0 * 16.0;
         let load_gquads_per_s = loads / best(gpu, &recorded, repeats)? / 1e9;
-        let recorded = gpu.prepare(&vec![probe::empty(out); DISPATCHES])?;
-        let dispatch_us = best(gpu, &recorded, repeats)? / DISPATCHES as f64 * 1e6;
+        let recorded = gpu.prepare(&vec![probe::empty(out); LAUNCHES])?;
+        let launch_us = best(gpu, &recorded, repeats)? / LAUNCHES as f64 * 1e6;
         let recorded = gpu.prepare(&[probe::empty(out)])?;
         let mut submit_us = f64::MAX;
         for _ in 0..20 {
@@ -71,14 +71,14 @@ impl Probes {
         gpu.allocate(x.buf, 256)?;
         gpu.allocate(out.buf, 256)?;
         let copy_bytes = x.bytes;
-        Ok(Self { arithmetic_gflops, copy_gbps, copy_bytes, load_gquads_per_s, dispatch_us, submit_us })
+        Ok(Self { arithmetic_gflops, copy_gbps, copy_bytes, load_gquads_per_s, launch_us, submit_us })
     }
 
     /// Least milliseconds for these numbers of flops, bytes and launches: the largest of the three times.
-    pub fn bound_ms(&self, flops: u64, bytes: u64, dispatches: usize) -> f64 {
+    pub fn bound_ms(&self, flops: u64, bytes: u64, launches: usize) -> f64 {
         let arithmetic = flops as f64 / (self.arithmetic_gflops * 1e6);
         let memory = bytes as f64 / (self.copy_gbps * 1e6);
-        arithmetic.max(memory).max(dispatches as f64 * self.dispatch_us / 1e3)
+        arithmetic.max(memory).max(launches as f64 * self.launch_us / 1e3)
     }
 }
 

@@ -11,9 +11,9 @@ impl fmt::Display for Report {
         writeln!(f, "{} ({} {}, {})", a.name, a.driver, a.driver_info, a.backend)?;
         writeln!(
             f,
-            "probes: {:.1} GFLOP/s, copy {:.1} GB/s, {:.2} G vec4 loads/s, empty dispatch {:.1} us, submit and read \
+            "probes: {:.1} GFLOP/s, copy {:.1} GB/s, {:.2} G vec4 loads/s, empty launch {:.1} us, submit and read \
              back {:.0} us\n",
-            p.arithmetic_gflops, p.copy_gbps, p.load_gquads_per_s, p.dispatch_us, p.submit_us
+            p.arithmetic_gflops, p.copy_gbps, p.load_gquads_per_s, p.launch_us, p.submit_us
         )?;
         for excluded in &self.excluded {
             writeln!(f, "left out: {excluded}")?;
@@ -40,7 +40,7 @@ impl fmt::Display for Report {
                 f,
                 "| {:32} | {:3} | {:9.2} | {:7.1} | {:6.2} | {:8.2} | {:3.0} % | {:6.0} ({:2.0} %) | {} |",
                 k.name,
-                k.dispatches,
+                k.launches,
                 k.time.ms,
                 k.gflops,
                 k.gbps,
@@ -70,8 +70,8 @@ impl fmt::Display for Report {
         writeln!(f, "compilation of its kernels  {:9.1} ms, one after the other", c.compile_ms)?;
         writeln!(
             f,
-            "{} dispatches, {:.2} GFLOP, {:.2} GB, arena {:.0} MiB, planned in {:.2} ms",
-            c.dispatches,
+            "{} launches, {:.2} GFLOP, {:.2} GB, arena {:.0} MiB, planned in {:.2} ms",
+            c.launches,
             c.flops as f64 / 1e9,
             c.bytes as f64 / 1e9,
             c.arena_bytes as f64 / f64::from(1 << 20),

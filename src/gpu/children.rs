@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::network::{Child, Network};
 use crate::error::Result;
 use crate::graph::{Extent, Mode, Trunk};
-use crate::kernel::{Buf, Dispatch, Range};
+use crate::kernel::{Buf, Launch, Range};
 use crate::network::Net;
 use crate::ops::lane;
 
@@ -34,11 +34,11 @@ impl Network {
         Ok(())
     }
 
-    /// Submits the trunk, which is the same for every child, on the batch in the input slot `split`. Children with
+    /// Submits the trunk, which is the same for every child, on the batch in the input slot `input`. Children with
     /// [`Extent::Branch`] start from its outputs. Children in [`Mode::Train`] add up the gradients of the outputs,
     /// starting from zero.
-    pub fn run_trunk(&mut self, net: &Arc<Net>, mode: Mode, split: u8) -> Result<()> {
-        self.run(trunk(net, Mode::Likelihood, split))?;
+    pub fn run_trunk(&mut self, net: &Arc<Net>, mode: Mode, input: u8) -> Result<()> {
+        self.run(trunk(net, Mode::Likelihood, input))?;
         if mode == Mode::Train {
             let bytes = self.trunk_bytes.clone().into_iter();
             for (buf, len) in bytes.filter(|(buf, _)| matches!(buf, Buf::TrunkGrad(_))) {
@@ -50,8 +50,8 @@ impl Network {
 
     /// Submits the trunk's backward pass from the sum of the children's gradients. The gradients are already
     /// weighted.
-    pub fn run_trunk_backward(&mut self, net: &Arc<Net>, split: u8) -> Result<()> {
-        self.run(trunk(net, Mode::Train, split))
+    pub fn run_trunk_backward(&mut self, net: &Arc<Net>, input: u8) -> Result<()> {
+        self.run(trunk(net, Mode::Train, input))
     }
 
     /// Makes buffers for the partial sums of this number of lanes.
@@ -101,21 +101,21 @@ impl Network {
         self.gpu.ensure(Buf::Lanes(level), bytes)
     }
 
-    fn submit_sums(&mut self, sums: impl Fn(Range, u64, u64) -> Vec<Dispatch>) -> Result<()> {
+    fn submit_sums(&mut self, sums: impl Fn(Range, u64, u64) -> Vec<Launch>) -> Result<()> {
         let piece = self.gpu.max_binding_bytes();
-        let all: Vec<Dispatch> =
+        let all: Vec<Launch> =
             self.summed().into_iter().flat_map(|(range, offset)| sums(range, offset, piece)).collect();
         self.submit(&all)
     }
 
-    fn submit(&mut self, dispatches: &[Dispatch]) -> Result<()> {
+    fn submit(&mut self, launches: &[Launch]) -> Result<()> {
         self.on_host(|network| {
-            let recorded = network.gpu.prepare(dispatches)?;
+            let recorded = network.gpu.prepare(launches)?;
             network.gpu.submit(&recorded)
         })
     }
 }
 
-fn trunk(net: &Arc<Net>, mode: Mode, split: u8) -> Child<'_> {
-    Child { extent: Extent::Trunk, ..Child::new(net, mode, split) }
+fn trunk(net: &Arc<Net>, mode: Mode, input: u8) -> Child<'_> {
+    Child { extent: Extent::Trunk, ..Child::new(net, mode, input) }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::adapter::{self, AdapterInfo};
 use super::pipelines::Pipelines;
 use super::wait::wait;
-use crate::kernel::Dispatch;
+use crate::kernel::Launch;
 use crate::{Error, Result};
 
 /// The limits that the device is opened with.
@@ -38,7 +38,7 @@ pub enum Reads {
 }
 
 /// A function that changes a launch before the launch is compiled and bound.
-pub type Alter = fn(&mut Dispatch);
+pub type Alter = fn(&mut Launch);
 
 /// How a device is opened.
 #[derive(Clone, Copy, Debug, Default)]

@@ -406,7 +406,7 @@ impl Gpu {
     pub(super) fn must_be_current(&self, recorded: &Recorded) -> Result<()> {
         self.check()?;
         if recorded.generation != self.generation {
-            let message = "a buffer was replaced after these dispatches were prepared";
+            let message = "a buffer was replaced after these launches were prepared";
             return Err(Error::Kernel { kernel: "submit".into(), message: message.into() });
         }
         Ok(())

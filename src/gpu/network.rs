@@ -17,7 +17,7 @@ use super::record::Recorded;
 use super::results::ChildResult;
 use crate::error::Result;
 use crate::graph::{Extent, Layout, Lowering, Mode, Plan, Request};
-use crate::kernel::{Buf, Dispatch, Range};
+use crate::kernel::{Buf, Launch, Range};
 use crate::network::{Net, Shape};
 use crate::ops::optimizer::{self, scalar};
 use crate::ops::{Map, Tuning};
@@ -32,7 +32,7 @@ struct Key {
     mode: Mode,
     extent: Extent,
     batch: u32,
-    split: u8,
+    input: u8,
     drop_path: bool,
 }
 
@@ -53,15 +53,15 @@ pub struct Child<'a> {
     /// The part of the network to run.
     pub extent: Extent,
     /// Input slot of the batch to run on.
-    pub split: u8,
+    pub input: u8,
     /// Whether the network reads the uploaded drop-path factors.
     pub drop_path: bool,
 }
 
 impl<'a> Child<'a> {
     /// A whole network without drop-path.
-    pub fn new(net: &'a Arc<Net>, mode: Mode, split: u8) -> Self {
-        Self { net, mode, extent: Extent::Whole, split, drop_path: false }
+    pub fn new(net: &'a Arc<Net>, mode: Mode, input: u8) -> Self {
+        Self { net, mode, extent: Extent::Whole, input, drop_path: false }
     }
 }
 
@@ -195,7 +195,7 @@ impl Network {
             batch: key.batch,
             mode: key.mode,
             extent: key.extent,
-            split: key.split,
+            input: key.input,
             drop_path: key.drop_path,
             lowering: self.lowering,
         })
@@ -211,8 +211,8 @@ impl Network {
             net: Arc::clone(child.net),
             mode: child.mode,
             extent: child.extent,
-            batch: self.batches[usize::from(child.split)],
-            split: child.split,
+            batch: self.batches[usize::from(child.input)],
+            input: child.input,
             drop_path: child.drop_path,
         }
     }
@@ -299,7 +299,7 @@ impl Network {
 
     /// Seconds of the first run of each group of the child's launches. The seconds include making the pipelines, and
     /// compilation if none of the kernels has run before.
-    pub fn first_launches(&mut self, child: Child<'_>, groups: &[Vec<Dispatch>]) -> Result<Vec<f64>> {
+    pub fn first_launches(&mut self, child: Child<'_>, groups: &[Vec<Launch>]) -> Result<Vec<f64>> {
         let key = self.key(child);
         let plan = self.plan(&key)?;
         self.make_room(&key, &plan)?;
@@ -351,7 +351,7 @@ impl Network {
         for (key, plan) in keys.iter().zip(&plans) {
             self.make_room(key, plan)?;
         }
-        let lists: Vec<&[Dispatch]> = plans.iter().map(|plan| plan.dispatches.as_slice()).collect();
+        let lists: Vec<&[Launch]> = plans.iter().map(|plan| plan.launches.as_slice()).collect();
         let recorded = self.gpu.prepare_all(&lists)?;
         for ((key, plan), recorded) in keys.into_iter().zip(plans).zip(recorded) {
             self.prepared.push(Prepared { key, recorded, pages: plan.regions.pages });
@@ -369,7 +369,7 @@ impl Network {
         }
         let plan = self.plan(&key)?;
         self.make_room(&key, &plan)?;
-        let recorded = self.gpu.prepare(&plan.dispatches)?;
+        let recorded = self.gpu.prepare(&plan.launches)?;
         if self.prepared.len() >= MAX_PLANS {
             self.prepared.remove(0);
         }
@@ -382,38 +382,38 @@ impl Network {
     }
 
     /// Keeps the results of the child that ran last in `slot`. [`Self::results`] reads them.
-    pub fn keep_results(&mut self, slot: usize, n_slots: usize, split: u8) -> Result<()> {
-        let bytes = u64::from(self.batches[usize::from(split)]) * 8;
+    pub fn keep_results(&mut self, slot: usize, n_slots: usize, input: u8) -> Result<()> {
+        let bytes = u64::from(self.batches[usize::from(input)]) * 8;
         self.ensure(Buf::Kept, bytes * n_slots as u64)?;
         let from = Range { buf: Buf::Results, offset_bytes: 0, len_bytes: bytes };
         self.gpu.copy(from, Buf::Kept, bytes * slot as u64)
     }
 
     /// The results in the first `n_slots` slots: log-likelihood and correctness per example. Waits.
-    pub fn results(&mut self, n_slots: usize, split: u8) -> Result<Vec<ChildResult>> {
-        let n = self.batches[usize::from(split)] as usize;
+    pub fn results(&mut self, n_slots: usize, input: u8) -> Result<Vec<ChildResult>> {
+        let n = self.batches[usize::from(input)] as usize;
         let values = self.read(Buf::Kept, n * 2 * n_slots)?;
         Ok(values.chunks_exact(2 * n).map(|both| ChildResult::new(both, n)).collect())
     }
 
     /// The results of the child that ran last. Waits.
-    pub fn last_result(&mut self, split: u8) -> Result<ChildResult> {
-        let n = self.batches[usize::from(split)] as usize;
+    pub fn last_result(&mut self, input: u8) -> Result<ChildResult> {
+        let n = self.batches[usize::from(input)] as usize;
         let both = self.read(Buf::Results, 2 * n)?;
         Ok(ChildResult::new(&both, n))
     }
 
     /// Logits \[N\]\[classes\] of the child that ran last: of the classifier (`which` 0) or the auxiliary head (1).
     /// Waits.
-    pub fn logits(&mut self, which: u8, split: u8) -> Result<Vec<f32>> {
-        let n = self.batches[usize::from(split)] as usize;
+    pub fn logits(&mut self, which: u8, input: u8) -> Result<Vec<f32>> {
+        let n = self.batches[usize::from(input)] as usize;
         self.read(Buf::Logits(which), n * self.n_classes)
     }
 
-    /// Uploads the factors of a mixed network for the batch in the input slot `split`.
-    pub fn upload_factors(&mut self, factors: &[f32], split: u8) -> Result<()> {
+    /// Uploads the factors of a mixed network for the batch in the input slot `input`.
+    pub fn upload_factors(&mut self, factors: &[f32], input: u8) -> Result<()> {
         // Kernels read a factor per example, as with drop-path.
-        let n = self.batches[usize::from(split)] as usize;
+        let n = self.batches[usize::from(input)] as usize;
         let mut all: Vec<f32> = factors.iter().flat_map(|f| std::iter::repeat_n(*f, n)).collect();
         all.resize(all.len().next_multiple_of(4), 0.0);
         self.ensure(Buf::Mix, all.len() as u64 * 4)?;
@@ -479,7 +479,7 @@ impl Network {
     }
 
     /// Uploads a batch: images \[N\]\[C\]\[H\]\[W\] (normalised) and labels \[N\].
-    pub fn upload(&mut self, split: u8, images: &[f32], labels: &[u32]) -> Result<()> {
+    pub fn upload(&mut self, input: u8, images: &[f32], labels: &[u32]) -> Result<()> {
         let n = labels.len();
         let Shape { c, h, w } = self.image;
         debug_assert_eq!(images.len(), n * c * h * w);
@@ -495,15 +495,15 @@ impl Network {
         let mut labels = labels.to_vec();
         labels.resize(n.next_multiple_of(4), 0);
         let classes = self.n_classes as u64;
-        self.ensure(Buf::Images(split), padded.len() as u64 * 4)?;
-        self.ensure(Buf::Labels(split), labels.len() as u64 * 4)?;
+        self.ensure(Buf::Images(input), padded.len() as u64 * 4)?;
+        self.ensure(Buf::Labels(input), labels.len() as u64 * 4)?;
         self.ensure(Buf::Results, n as u64 * 8 + 16)?;
         for which in 0..=u8::from(self.layout.get("auxiliary_head.classifier.bias").is_some()) {
             self.ensure(Buf::Logits(which), n as u64 * classes * 4 + 16)?;
         }
-        self.batches[usize::from(split)] = n as u32;
-        self.gpu.write(Buf::Images(split), 0, cast_slice(&padded))?;
-        self.gpu.write(Buf::Labels(split), 0, cast_slice(&labels))
+        self.batches[usize::from(input)] = n as u32;
+        self.gpu.write(Buf::Images(input), 0, cast_slice(&padded))?;
+        self.gpu.write(Buf::Labels(input), 0, cast_slice(&labels))
     }
 
     /// Uploads drop-path factors, f32 [cells * 8]\[N\].

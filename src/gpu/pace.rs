@@ -14,11 +14,11 @@ const FIRST_RATE: f64 = 2e9;
 /// Number of flops that cost as much as one byte of memory traffic: 2.5 on lavapipe, 20 on a large GPU.
 const UNITS_PER_BYTE: f64 = 8.0;
 /// Cost of a launch itself: tens of microseconds at the first rate.
-const UNITS_PER_DISPATCH: f64 = 1e5;
+const UNITS_PER_LAUNCH: f64 = 1e5;
 
 /// Work of one launch in units.
 pub fn units(flops: u64, bytes: u64) -> f64 {
-    flops as f64 + UNITS_PER_BYTE * bytes as f64 + UNITS_PER_DISPATCH
+    flops as f64 + UNITS_PER_BYTE * bytes as f64 + UNITS_PER_LAUNCH
 }
 
 /// The measured rate.

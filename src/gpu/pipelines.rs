@@ -13,7 +13,7 @@ use super::executor::Gpu;
 use super::parallel::in_parallel;
 use crate::Result;
 use crate::kernel::specialise::{BASES_BINDING, with_textures};
-use crate::kernel::{Binding, Dispatch, Entry, Kernel, Kind, kernel, reflect};
+use crate::kernel::{Binding, Entry, Kernel, Kind, Launch, kernel, reflect};
 
 /// A compiled entry point.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ struct Variant {
 }
 
 impl Variant {
-    fn is_for(&self, d: &Dispatch, textures: bool) -> bool {
+    fn is_for(&self, d: &Launch, textures: bool) -> bool {
         let either = self.pipeline.may_read_textures().is_empty();
         self.overrides == d.overrides && (either || self.textures == textures)
     }
@@ -78,17 +78,17 @@ impl Pipelines {
     }
 
     /// The existing pipelines of these launches, for reading through textures or from buffers.
-    fn get_all(&self, dispatches: &[Dispatch], textures: bool) -> Vec<Option<Arc<Pipeline>>> {
+    fn get_all(&self, launches: &[Launch], textures: bool) -> Vec<Option<Arc<Pipeline>>> {
         let by_entry = self.lock();
-        let get = |d: &Dispatch| {
+        let get = |d: &Launch| {
             let variants = by_entry.get(&(d.shader, d.entry))?;
             variants.iter().find(|v| v.is_for(d, textures)).map(|v| Arc::clone(&v.pipeline))
         };
-        dispatches.iter().map(get).collect()
+        launches.iter().map(get).collect()
     }
 
     /// Keeps the pipeline, unless another thread has made the same pipeline in the meantime.
-    fn keep(&self, d: &Dispatch, textures: bool, pipeline: Pipeline) {
+    fn keep(&self, d: &Launch, textures: bool, pipeline: Pipeline) {
         let mut by_entry = self.lock();
         let variants = by_entry.entry((d.shader, d.entry)).or_default();
         if !variants.iter().any(|v| v.is_for(d, textures)) {
@@ -114,8 +114,8 @@ impl Gpu {
     }
 
     /// The pipeline of each launch. New pipelines are compiled on all cores.
-    pub(super) fn pipelines(&mut self, dispatches: &[Dispatch]) -> Result<Vec<Arc<Pipeline>>> {
-        let missing = self.missing(dispatches);
+    pub(super) fn pipelines(&mut self, launches: &[Launch]) -> Result<Vec<Arc<Pipeline>>> {
+        let missing = self.missing(launches);
         let compiler = self.compiler();
         // Software adapters compile a pipeline at its first launch. These adapters report a pipeline later, when the
         // pipeline has run.
@@ -129,20 +129,20 @@ impl Gpu {
             Ok(())
         });
         compiled.into_iter().collect::<Result<()>>().map_err(|e| self.reason(e))?;
-        let pipelines = self.device.pipelines().get_all(dispatches, self.textures);
-        let there = |(d, pipeline): (&Dispatch, Option<_>)| {
+        let pipelines = self.device.pipelines().get_all(launches, self.textures);
+        let there = |(d, pipeline): (&Launch, Option<_>)| {
             // Pipelines disappear if the device was lost.
             let message = || self.reason(reflect::error(d.shader, format!("{} was not compiled", d.entry)));
             pipeline.ok_or_else(message)
         };
-        dispatches.iter().zip(pipelines).map(there).collect()
+        launches.iter().zip(pipelines).map(there).collect()
     }
 
-    /// One launch for each pipeline that `dispatches` need and that does not exist yet.
-    fn missing(&self, dispatches: &[Dispatch]) -> Vec<Dispatch> {
-        let there = self.device.pipelines().get_all(dispatches, self.textures);
-        let mut missing: Vec<Dispatch> = Vec::new();
-        for (d, _) in dispatches.iter().zip(there).filter(|(_, there)| there.is_none()) {
+    /// One launch for each pipeline that `launches` need and that does not exist yet.
+    fn missing(&self, launches: &[Launch]) -> Vec<Launch> {
+        let there = self.device.pipelines().get_all(launches, self.textures);
+        let mut missing: Vec<Launch> = Vec::new();
+        for (d, _) in launches.iter().zip(there).filter(|(_, there)| there.is_none()) {
             if !missing.iter().any(|m| same(m, d)) {
                 missing.push(d.clone());
             }
@@ -155,15 +155,15 @@ impl Gpu {
         Compiler { device: self.device.clone(), textures: self.textures, have_bytes }
     }
 
-    /// Compiles the pipelines that `dispatches` need, on all cores.
-    pub fn compile(&mut self, dispatches: &[Dispatch]) -> Result<()> {
-        self.pipelines(dispatches).map(|_| ())
+    /// Compiles the pipelines that `launches` need, on all cores.
+    pub fn compile(&mut self, launches: &[Launch]) -> Result<()> {
+        self.pipelines(launches).map(|_| ())
     }
 
-    /// Compiles the pipelines that `dispatches` need. Returns false if that takes longer than `most`; the driver
+    /// Compiles the pipelines that `launches` need. Returns false if that takes longer than `most`; the driver
     /// then goes on compiling on its own thread.
-    pub fn compile_within(&mut self, dispatches: &[Dispatch], most: Duration) -> Result<bool> {
-        let missing = self.missing(dispatches);
+    pub fn compile_within(&mut self, launches: &[Launch], most: Duration) -> Result<bool> {
+        let missing = self.missing(launches);
         let (compiler, list) = (self.compiler(), missing.clone());
         let (done, compiled) = mpsc::channel();
         // The receiver may be gone when the thread sends.
@@ -207,7 +207,7 @@ impl Gpu {
 }
 
 impl Compiler {
-    fn compile(&self, d: &Dispatch) -> Result<Pipeline> {
+    fn compile(&self, d: &Launch) -> Result<Pipeline> {
         let kernel = kernel(d.shader)?;
         let entry = kernel.entry(d.entry)?;
         for (name, _) in &d.overrides {
@@ -255,7 +255,7 @@ fn may_read_textures(kernel: &'static Kernel, entry: &Entry) -> &'static [String
 }
 
 /// Whether the two launches need the same pipeline.
-fn same(a: &Dispatch, b: &Dispatch) -> bool {
+fn same(a: &Launch, b: &Launch) -> bool {
     (a.shader, a.entry, &a.overrides) == (b.shader, b.entry, &b.overrides)
 }
 

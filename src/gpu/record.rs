@@ -14,7 +14,7 @@ use super::parallel::in_parallel;
 use super::pipelines::Pipeline;
 use crate::Result;
 use crate::kernel::specialise::BASES_BINDING;
-use crate::kernel::{Binding, Buf, Dispatch, Kind, Range, reflect};
+use crate::kernel::{Binding, Buf, Kind, Launch, Range, reflect};
 use crate::ops::{Array, probe};
 
 /// Parameters start at multiples of this size, the largest offset alignment that WebGPU allows.
@@ -102,26 +102,26 @@ impl Recorded {
 }
 
 impl Gpu {
-    /// Checks `dispatches` against their shaders and the allocated buffers, and makes them ready. The cost is a few
+    /// Checks `launches` against their shaders and the allocated buffers, and makes them ready. The cost is a few
     /// microseconds per launch, and a compilation for each new (shader, entry, overrides).
     ///
     /// Errors: [`crate::Error::Kernel`] for wrong names, sizes, alignments, grids and roles without a buffer;
     /// [`crate::Error::Memory`].
-    pub fn prepare(&mut self, dispatches: &[Dispatch]) -> Result<Recorded> {
+    pub fn prepare(&mut self, launches: &[Launch]) -> Result<Recorded> {
         self.check()?;
         if let Some(alter) = self.device.options().alter {
-            let mut altered = dispatches.to_vec();
+            let mut altered = launches.to_vec();
             altered.iter_mut().for_each(alter);
             return self.prepare_as_it_is(&altered);
         }
-        self.prepare_as_it_is(dispatches)
+        self.prepare_as_it_is(launches)
     }
 
     /// Prepares several lists at once, on all cores.
-    pub(super) fn prepare_all(&mut self, lists: &[&[Dispatch]]) -> Result<Vec<Recorded>> {
+    pub(super) fn prepare_all(&mut self, lists: &[&[Launch]]) -> Result<Vec<Recorded>> {
         // Alterations and textures change the state of this `Gpu`, so the lists are prepared one after another.
         if self.device.options().alter.is_some() || self.textures {
-            return lists.iter().map(|dispatches| self.prepare(dispatches)).collect();
+            return lists.iter().map(|launches| self.prepare(launches)).collect();
         }
         self.check()?;
         let pipelines = lists.iter().map(|list| self.pipelines(list)).collect::<Result<Vec<_>>>()?;
@@ -130,17 +130,17 @@ impl Gpu {
         in_parallel(&pairs, |(list, pipelines)| gpu.bind_all(list, pipelines, None)).into_iter().collect()
     }
 
-    fn prepare_as_it_is(&mut self, dispatches: &[Dispatch]) -> Result<Recorded> {
-        let pipelines = self.pipelines(dispatches)?;
-        let mirrored = if self.textures { Some(self.mirrored(dispatches, &pipelines)?) } else { None };
-        self.bind_all(dispatches, &pipelines, mirrored)
+    fn prepare_as_it_is(&mut self, launches: &[Launch]) -> Result<Recorded> {
+        let pipelines = self.pipelines(launches)?;
+        let mirrored = if self.textures { Some(self.mirrored(launches, &pipelines)?) } else { None };
+        self.bind_all(launches, &pipelines, mirrored)
     }
 
     /// The data for textures: for each launch the first texel of each texture, and the copies before the launch.
-    fn mirrored(&mut self, dispatches: &[Dispatch], pipelines: &[Arc<Pipeline>]) -> Result<Vec<Mirrored>> {
+    fn mirrored(&mut self, launches: &[Launch], pipelines: &[Arc<Pipeline>]) -> Result<Vec<Mirrored>> {
         let mut fresh = Fresh::default();
-        let mut out = Vec::with_capacity(dispatches.len());
-        for (d, pipeline) in dispatches.iter().zip(pipelines) {
+        let mut out = Vec::with_capacity(launches.len());
+        for (d, pipeline) in launches.iter().zip(pipelines) {
             let mut mirrored = Mirrored::default();
             let range = |name: &String| d.bindings.iter().find(|(n, _)| n == name).map(|(_, r)| *r);
             for (i, range) in pipeline.textures.iter().map(range).enumerate() {
@@ -165,15 +165,15 @@ impl Gpu {
     // This function is long, because the descriptors of WebGPU are written out field by field.
     fn bind_all(
         &self,
-        dispatches: &[Dispatch],
+        launches: &[Launch],
         pipelines: &[Arc<Pipeline>],
         mirrored: Option<Vec<Mirrored>>,
     ) -> Result<Recorded> {
-        let mirrored = mirrored.unwrap_or_else(|| vec![Mirrored::default(); dispatches.len()]);
+        let mirrored = mirrored.unwrap_or_else(|| vec![Mirrored::default(); launches.len()]);
         // All parameters and all first texels of textures go into one buffer. Each has its slot there.
         let mut words: Vec<u32> = Vec::new();
-        let mut slots = Vec::with_capacity(dispatches.len());
-        for ((d, pipeline), mirrored) in dispatches.iter().zip(pipelines).zip(&mirrored) {
+        let mut slots = Vec::with_capacity(launches.len());
+        for ((d, pipeline), mirrored) in launches.iter().zip(pipelines).zip(&mirrored) {
             let fail = |m: String| reflect::error(&format!("{}::{}", d.shader, d.entry), m);
             let uses_params = pipeline.entry.bindings.iter().any(|b| b.name == "params");
             if !uses_params && !d.params.is_empty() {
@@ -197,43 +197,42 @@ impl Gpu {
                 mapped_at_creation: false,
             });
             self.device.queue().write_buffer(&params, 0, bytes);
-            let step =
-                |(((d, pipeline), mirrored), slot): (((&Dispatch, &Arc<Pipeline>), Mirrored), Slot)| {
-                    let fail = |m: String| reflect::error(&format!("{}::{}", d.shader, d.entry), m);
-                    if d.grid.iter().any(|n| *n == 0 || *n > MAX_GRID) {
-                        return Err(fail(format!("grid {:?} is not within 1 to {MAX_GRID}", d.grid)));
-                    }
-                    let entries = self.match_bindings(d, pipeline, &params, slot).map_err(fail)?;
-                    let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-                        label: None,
-                        layout: &pipeline.layout,
-                        entries: &entries,
-                    });
-                    let units = pace::units(d.flops, d.bytes);
-                    let copies = mirrored.copies;
-                    Ok(Step {
-                        copies,
-                        pipeline: pipeline.pipeline.clone(),
-                        bind_group,
-                        grid: d.grid,
-                        units,
-                        ran: Arc::clone(&pipeline.ran),
-                    })
-                };
-            dispatches.iter().zip(pipelines).zip(mirrored).zip(slots).map(step).collect::<Result<Vec<_>>>()
+            let step = |(((d, pipeline), mirrored), slot): (((&Launch, &Arc<Pipeline>), Mirrored), Slot)| {
+                let fail = |m: String| reflect::error(&format!("{}::{}", d.shader, d.entry), m);
+                if d.grid.iter().any(|n| *n == 0 || *n > MAX_GRID) {
+                    return Err(fail(format!("grid {:?} is not within 1 to {MAX_GRID}", d.grid)));
+                }
+                let entries = self.match_bindings(d, pipeline, &params, slot).map_err(fail)?;
+                let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+                    label: None,
+                    layout: &pipeline.layout,
+                    entries: &entries,
+                });
+                let units = pace::units(d.flops, d.bytes);
+                let copies = mirrored.copies;
+                Ok(Step {
+                    copies,
+                    pipeline: pipeline.pipeline.clone(),
+                    bind_group,
+                    grid: d.grid,
+                    units,
+                    ran: Arc::clone(&pipeline.ran),
+                })
+            };
+            launches.iter().zip(pipelines).zip(mirrored).zip(slots).map(step).collect::<Result<Vec<_>>>()
         })??;
         Ok(Recorded {
             steps,
             generation: self.generation,
-            flops: dispatches.iter().map(|d| d.flops).sum(),
-            bytes: dispatches.iter().map(|d| d.bytes).sum(),
+            flops: launches.iter().map(|d| d.flops).sum(),
+            bytes: launches.iter().map(|d| d.bytes).sum(),
         })
     }
 
     /// The bindings of the entry point, matched by name. `slot` is the place in `params` of the launch's parameters.
     fn match_bindings<'a>(
         &'a self,
-        d: &Dispatch,
+        d: &Launch,
         pipeline: &Pipeline,
         params: &'a wgpu::Buffer,
         slot: Slot,

@@ -17,7 +17,7 @@ use super::adapter::Class;
 use super::executor::Gpu;
 use super::network::{Child, Network};
 use super::record::Recorded;
-use crate::kernel::Dispatch;
+use crate::kernel::Launch;
 use crate::ops::Tuning;
 use crate::{Error, Result};
 
@@ -69,7 +69,7 @@ const MOST_REGISTERS: u32 = 200;
 struct Axis {
     name: &'static str,
     /// Whether a launch depends on the setting.
-    concerns: fn(&Dispatch) -> bool,
+    concerns: fn(&Launch) -> bool,
     /// The shaders whose results are compared before a candidate runs.
     shaders: &'static [&'static str],
     set: fn(&mut Variants, [u32; 2]),
@@ -79,11 +79,11 @@ struct Axis {
     hardware: &'static [[u32; 2]],
 }
 
-fn is_pointwise(d: &Dispatch) -> bool {
+fn is_pointwise(d: &Launch) -> bool {
     d.shader == "pointwise" && d.entry != "backward_weight"
 }
 
-fn is_pointwise_weight(d: &Dispatch) -> bool {
+fn is_pointwise_weight(d: &Launch) -> bool {
     d.shader == "pointwise" && d.entry == "backward_weight"
 }
 
@@ -339,11 +339,11 @@ impl Network {
             for &variants in forms {
                 self.use_variants(variants);
                 let started = Instant::now();
-                let dispatches = self.plan_of(child)?.dispatches;
+                let launches = self.plan_of(child)?.launches;
                 let in_time = if variants == in_use {
-                    self.gpu().compile(&dispatches).map(|()| true)?
+                    self.gpu().compile(&launches).map(|()| true)?
                 } else {
-                    self.gpu().compile_within(&dispatches, COMPILATION)?
+                    self.gpu().compile_within(&launches, COMPILATION)?
                 };
                 if in_time {
                     // The whole child runs once, so that the kernels read finite numbers and the memory is as large
@@ -362,8 +362,8 @@ impl Network {
             let mut lists: Vec<(Variants, Recorded)> = Vec::new();
             for variants in compiled {
                 self.use_variants(variants);
-                let concerned: Vec<Dispatch> =
-                    self.plan_of(child)?.dispatches.into_iter().filter(axis.concerns).collect();
+                let concerned: Vec<Launch> =
+                    self.plan_of(child)?.launches.into_iter().filter(axis.concerns).collect();
                 if !concerned.is_empty() {
                     lists.push((variants, self.gpu().prepare(&concerned)?));
                 }

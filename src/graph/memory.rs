@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
-use crate::kernel::{Buf, Dispatch};
+use crate::kernel::{Buf, Launch};
 use crate::ops::{BINDING_BYTES, UNIFORM_BYTES};
 
 /// Most workgroups along one axis of a grid.
@@ -49,14 +49,14 @@ impl Regions {
     }
 }
 
-/// Lays out the tensors of `dispatches` (`sizes` in bytes, by tensor number) in pages of at most `page_bytes`
+/// Lays out the tensors of `launches` (`sizes` in bytes, by tensor number) in pages of at most `page_bytes`
 /// and rewrites their bindings.
 ///
 /// Errors: [`Error::Memory`] if a tensor is larger than a page, or if a launch needs more than every adapter can bind
 /// or launch.
-pub fn place(dispatches: &mut [Dispatch], sizes: &[u64], page_bytes: u64) -> Result<Regions> {
+pub fn place(launches: &mut [Launch], sizes: &[u64], page_bytes: u64) -> Result<Regions> {
     let mut lives: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
-    for (i, d) in dispatches.iter().enumerate() {
+    for (i, d) in launches.iter().enumerate() {
         for (_, range) in &d.bindings {
             if let Buf::Tensor(id) = range.buf {
                 lives.entry(id).or_insert((i, i)).1 = i;
@@ -69,7 +69,7 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64], page_bytes: u64) -> Res
     }
     let mut out = layout(&lives, sizes, page_bytes);
     let mut smalls: BTreeMap<u32, u64> = BTreeMap::new();
-    for d in dispatches {
+    for d in launches {
         check(d)?;
         for (_, range) in &mut d.bindings {
             match range.buf {
@@ -95,7 +95,7 @@ pub fn place(dispatches: &mut [Dispatch], sizes: &[u64], page_bytes: u64) -> Res
 }
 
 /// Checks that every adapter can launch `d` and bind its ranges.
-fn check(d: &Dispatch) -> Result<()> {
+fn check(d: &Launch) -> Result<()> {
     let too_much = |what, found: u64, most: u64| Err(too_large(what, found, most, "fewer --channels"));
     let most = d.grid.into_iter().max().unwrap_or(0);
     if most > MOST_WORKGROUPS {

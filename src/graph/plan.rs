@@ -4,13 +4,13 @@ use super::lower::{Request, lower};
 use super::memory::{PAGE_BYTES, Regions, place};
 use super::recompute::recompute;
 use crate::error::Result;
-use crate::kernel::Dispatch;
+use crate::kernel::Launch;
 
 /// The work of one network as plain data. Equal requests give equal plans.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// Launches in order, bound to pages and buffers.
-    pub dispatches: Vec<Dispatch>,
+    pub launches: Vec<Launch>,
     /// The place and the life of each tensor.
     pub regions: Regions,
     /// Bytes of the packed weights.
@@ -27,12 +27,12 @@ impl Plan {
     /// Errors: [`crate::Error::Memory`] if a tensor is larger than a page.
     pub fn new(request: Request<'_>) -> Result<Self> {
         let lowered = recompute(lower(request)?)?;
-        let (mut dispatches, packed_bytes) = (lowered.dispatches, lowered.packed_bytes);
+        let (mut launches, packed_bytes) = (lowered.launches, lowered.packed_bytes);
         let page_bytes = request.lowering.page_bytes.min(PAGE_BYTES);
-        let regions = place(&mut dispatches, &lowered.sizes, page_bytes)?;
-        let flops = dispatches.iter().map(|d| d.flops).sum();
-        let bytes = dispatches.iter().map(|d| d.bytes).sum();
-        Ok(Self { dispatches, regions, packed_bytes, flops, bytes })
+        let regions = place(&mut launches, &lowered.sizes, page_bytes)?;
+        let flops = launches.iter().map(|d| d.flops).sum();
+        let bytes = launches.iter().map(|d| d.bytes).sum();
+        Ok(Self { launches, regions, packed_bytes, flops, bytes })
     }
 
     /// Bytes of the arena that the plan needs.

@@ -9,15 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::lower::Lowered;
 use crate::Result;
-use crate::kernel::{Buf, Dispatch, Range, kernel};
+use crate::kernel::{Buf, Launch, Range, kernel};
 
 /// Repeats the launches that `lowered.again` asks for.
 ///
 /// # Errors
 /// [`crate::Error::Kernel`] for a launch of a kernel that does not exist.
 pub fn recompute(lowered: Lowered) -> Result<Lowered> {
-    let Lowered { dispatches, sizes, packed_bytes, backward, again } = lowered;
-    let (before, after) = dispatches.split_at(backward);
+    let Lowered { launches, sizes, packed_bytes, backward, again } = lowered;
+    let (before, after) = launches.split_at(backward);
     let mut writers: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (i, d) in before.iter().enumerate() {
         for id in outputs(d)?.into_iter().filter(|id| again.contains(id)) {
@@ -29,11 +29,11 @@ pub fn recompute(lowered: Lowered) -> Result<Lowered> {
         let d = work.renamed(d)?;
         work.out.push(d);
     }
-    Ok(Lowered { backward, again, packed_bytes, dispatches: work.out, sizes: work.sizes })
+    Ok(Lowered { backward, again, packed_bytes, launches: work.out, sizes: work.sizes })
 }
 
 /// The tensors that a launch writes, according to its shader.
-fn outputs(d: &Dispatch) -> Result<Vec<u32>> {
+fn outputs(d: &Launch) -> Result<Vec<u32>> {
     let entry = kernel(d.shader)?.entry(d.entry)?;
     let tensor = |(name, range): &(&str, Range)| match range.buf {
         Buf::Tensor(id) if entry.writes(name) => Some(id),
@@ -43,18 +43,18 @@ fn outputs(d: &Dispatch) -> Result<Vec<u32>> {
 }
 
 struct Work<'a> {
-    before: &'a [Dispatch],
+    before: &'a [Launch],
     /// For each tensor that is not kept, the launches that write it.
     writers: BTreeMap<u32, Vec<usize>>,
     /// For each tensor that is not kept, the tensor that replaces it in the backward pass.
     twins: BTreeMap<u32, u32>,
     sizes: Vec<u64>,
-    out: Vec<Dispatch>,
+    out: Vec<Launch>,
 }
 
 impl Work<'_> {
     /// The launch with tensors that are not kept replaced by their twins. The twins are computed first.
-    fn renamed(&mut self, d: &Dispatch) -> Result<Dispatch> {
+    fn renamed(&mut self, d: &Launch) -> Result<Launch> {
         let mut d = d.clone();
         for (_, range) in &mut d.bindings {
             if let Buf::Tensor(id) = range.buf {

@@ -3,14 +3,14 @@
 //! Everything here goes by names: a shader by its stem, a binding by its variable's name, a constant by its
 //! `override` name. Nothing in this module knows a GPU.
 
-pub mod dispatch;
+pub mod launch;
 pub mod params;
 pub mod reflect;
 pub mod source;
 pub mod specialise;
 pub mod translate;
 
-pub use dispatch::{Buf, Dispatch, Range};
+pub use launch::{Buf, Launch, Range};
 pub use params::{Member, Params};
 pub use reflect::{Binding, Entry, Kernel, Kind, kernel, reflect};
 pub use source::{LIBS, SOURCES, Source};

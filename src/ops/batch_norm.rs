@@ -1,10 +1,8 @@
-//! Batch norm → dispatches of `batch_norm.wgsl`: statistics and coefficients forward, sums and coefficients
+//! Batch norm → launches of `batch_norm.wgsl`: statistics and coefficients forward, sums and coefficients
 //! backward. The normalised values are never stored, because consumers apply the coefficients while loading.
 
-use super::{
-    Array, GradView, MAX_TASKS, NOWHERE, Param, Tensor, Tuning, WORKGROUP, chunked, dispatch, groups,
-};
-use crate::kernel::{Buf, Dispatch, Params, Range};
+use super::{Array, GradView, MAX_TASKS, NOWHERE, Param, Tensor, Tuning, WORKGROUP, chunked, groups, launch};
+use crate::kernel::{Buf, Launch, Params, Range};
 
 /// Normalisation of a block of channels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -127,7 +125,7 @@ impl BatchNorm {
     }
 
     /// Coefficients from the statistics of the batch. Running statistics are updated where they are given.
-    pub fn forward(&self, partial: Array, tuning: &Tuning) -> [Dispatch; 2] {
+    pub fn forward(&self, partial: Array, tuning: &Tuning) -> [Launch; 2] {
         let (params, w) = self.params(&[]);
         let chunks = chunked(self.x.map.quads(), self.channels()).1;
         let ragged = vec![("RAGGED", self.x.map.ragged())];
@@ -135,10 +133,10 @@ impl BatchNorm {
         let x = ("x", self.x.range());
         let partial = ("partial", partial.range());
         [
-            Dispatch {
+            Launch {
                 flops: 4 * u64::from(self.channels()) * u64::from(self.x.map.count()),
                 bytes: self.x.channel_bytes() * u64::from(self.channels()),
-                ..dispatch(
+                ..launch(
                     "batch_norm",
                     "statistics",
                     overrides,
@@ -147,9 +145,9 @@ impl BatchNorm {
                     [chunks, self.channels(), 1],
                 )
             },
-            Dispatch {
+            Launch {
                 bytes: self.finalize_bytes(),
-                ..dispatch(
+                ..launch(
                     "batch_norm",
                     "finalize",
                     ragged,
@@ -162,9 +160,9 @@ impl BatchNorm {
     }
 
     /// Coefficients from the running statistics.
-    pub fn from_running(&self) -> Dispatch {
+    pub fn from_running(&self) -> Launch {
         let (params, w) = self.params(&[]);
-        dispatch(
+        launch(
             "batch_norm",
             "from_running",
             vec![("RAGGED", self.x.map.ragged())],
@@ -183,7 +181,7 @@ impl BatchNorm {
         partial: Array,
         dparams: Array,
         tuning: &Tuning,
-    ) -> [Dispatch; 2] {
+    ) -> [Launch; 2] {
         let (params, _) = self.params(sources);
         let chunks = chunked(self.x.map.quads(), self.channels()).1;
         let mut overrides = vec![("RAGGED", self.x.map.ragged())];
@@ -193,10 +191,10 @@ impl BatchNorm {
         let partial = ("partial", partial.range());
         let coefs = ("coefs", self.coefs.range());
         [
-            Dispatch {
+            Launch {
                 flops: 4 * u64::from(self.channels()) * u64::from(self.x.map.count()),
                 bytes: 2 * self.x.channel_bytes() * u64::from(self.channels()),
-                ..dispatch(
+                ..launch(
                     "batch_norm",
                     "backward_sums",
                     sums,
@@ -211,9 +209,9 @@ impl BatchNorm {
                     [chunks, self.channels(), 1],
                 )
             },
-            Dispatch {
+            Launch {
                 bytes: self.finalize_bytes(),
-                ..dispatch(
+                ..launch(
                     "batch_norm",
                     "backward_finalize",
                     overrides,
@@ -227,7 +225,7 @@ impl BatchNorm {
 
     /// Stores dx = a·dz + b·(x − mean) + c for the normalised channels, with the coefficients in `g.bn`. dx is for
     /// consumers that do not apply the coefficients while loading.
-    pub fn backward_apply(&self, g: &GradView, sources: &[GradSource], dx: Tensor) -> Dispatch {
+    pub fn backward_apply(&self, g: &GradView, sources: &[GradSource], dx: Tensor) -> Launch {
         let (params, _) = self.params(sources);
         let overrides = vec![("DROP", u32::from(g.drop.is_some()))];
         let bindings = vec![
@@ -238,10 +236,10 @@ impl BatchNorm {
             ("drop", g.drop_range()),
         ];
         let grid = [self.x.map.quads().div_ceil(4 * WORKGROUP), self.channels(), 1];
-        Dispatch {
+        Launch {
             flops: 4 * u64::from(self.channels()) * u64::from(self.x.map.count()),
             bytes: 3 * self.x.channel_bytes() * u64::from(self.channels()),
-            ..dispatch("batch_norm", "backward_apply", overrides, bindings, params, grid)
+            ..launch("batch_norm", "backward_apply", overrides, bindings, params, grid)
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Dense convolution → dispatches of `conv.wgsl` (stems, auxiliary head).
+//! Dense convolution → launches of `conv.wgsl` (stems, auxiliary head).
 
 use super::reduce::Rows;
-use super::{Array, GradView, Param, Part, Tensor, UNIFORM_BYTES, View, chunked, cover, dispatch, groups};
-use crate::kernel::{Buf, Dispatch, Params, Range};
+use super::{Array, GradView, Param, Part, Tensor, UNIFORM_BYTES, View, chunked, cover, groups, launch};
+use crate::kernel::{Buf, Launch, Params, Range};
 
 /// y\[o\]\[n\]\[i\]\[j\] = Σ_{c,u,v} w\[o\]\[c\]\[u\]\[v\] · view(x)\[c\]\[n\]\[iS+u−P\]\[jS+v−P\].
 #[derive(Clone, Debug, PartialEq)]
@@ -89,14 +89,14 @@ impl Conv {
     }
 
     /// Computes y from x.
-    pub fn forward(&self) -> Vec<Dispatch> {
+    pub fn forward(&self) -> Vec<Launch> {
         self.pieces()
             .iter()
             .map(|(first, piece)| piece.forward_piece(self.y.block(*first, piece.y.channels)))
             .collect()
     }
 
-    fn forward_piece(&self, y: Range) -> Dispatch {
+    fn forward_piece(&self, y: Range) -> Launch {
         let tc = 8;
         let bindings = vec![
             ("x", self.x.x.range()),
@@ -106,15 +106,15 @@ impl Conv {
         ];
         let grid = [groups(self.y.map.quads()), self.y.channels.div_ceil(tc), 1];
         let passes = if self.part.first > 0 { 2 } else { 1 };
-        Dispatch {
+        Launch {
             flops: self.flops(),
             bytes: self.x.x.bytes() + passes * y.len_bytes + u64::from(self.w.len) * 4,
-            ..dispatch("conv", "forward", self.overrides(tc), bindings, self.params(0, false, 0), grid)
+            ..launch("conv", "forward", self.overrides(tc), bindings, self.params(0, false, 0), grid)
         }
     }
 
     /// Writes dx, or adds to dx, from dy.
-    pub fn backward_data(&self, g: &GradView, dx: Tensor, accumulate: bool) -> Vec<Dispatch> {
+    pub fn backward_data(&self, g: &GradView, dx: Tensor, accumulate: bool) -> Vec<Launch> {
         let one = |(first, piece): &(u32, Self)| {
             let y = self.y.block(*first, piece.y.channels);
             let dz = g.dz.block(*first, piece.y.channels);
@@ -129,7 +129,7 @@ impl Conv {
         (first, y, dz): (u32, Range, Range),
         dx: Tensor,
         accumulate: bool,
-    ) -> Dispatch {
+    ) -> Launch {
         let mut overrides = self.overrides(4);
         overrides.extend(g.overrides());
         let bindings = vec![
@@ -144,10 +144,10 @@ impl Conv {
         let grid = [groups(self.x.x.map.quads()), self.x.x.channels, 1];
         let dy = dz.len_bytes + if g.bn.is_some() { y.len_bytes } else { 0 };
         let gradient = self.x.gradient_bytes(self.x.x.channels, [0].into_iter(), |_| accumulate);
-        Dispatch {
+        Launch {
             flops: self.flops(),
             bytes: dy + gradient + u64::from(self.w.len) * 4,
-            ..dispatch("conv", "backward_data", overrides, bindings, self.params(0, accumulate, first), grid)
+            ..launch("conv", "backward_data", overrides, bindings, self.params(0, accumulate, first), grid)
         }
     }
 
@@ -157,7 +157,7 @@ impl Conv {
     }
 
     /// Partial sums of dw: \[chunks\]\[CO\]\[channels of x·K·K padded to quads\].
-    pub fn backward_weight(&self, g: &GradView, partial: Array) -> Dispatch {
+    pub fn backward_weight(&self, g: &GradView, partial: Array) -> Launch {
         let tc = 4;
         let (rounds, chunks) = chunked(self.y.map.quads(), self.y.channels.div_ceil(4) * self.x.x.channels);
         let mut overrides = self.overrides(tc);
@@ -172,10 +172,10 @@ impl Conv {
         ];
         let grid = [chunks, self.y.channels.div_ceil(tc), self.x.x.channels];
         let dy = g.bytes(self.y, self.y.channels, [(0, 0)].into_iter());
-        Dispatch {
+        Launch {
             flops: self.flops(),
             bytes: self.x.x.bytes() + dy + partial.bytes,
-            ..dispatch("conv", "backward_weight", overrides, bindings, self.params(rounds, false, 0), grid)
+            ..launch("conv", "backward_weight", overrides, bindings, self.params(rounds, false, 0), grid)
         }
     }
 }

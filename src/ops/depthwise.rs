@@ -1,12 +1,12 @@
-//! Depthwise convolution → dispatches of `depthwise.wgsl`.
+//! Depthwise convolution → launches of `depthwise.wgsl`.
 //!
 //! y\[t\]\[c\]\[n\]\[i\]\[j\] = Σ_{u,v} w\[t\]\[c\]\[u\]\[v\] · view(x)\[src(t)+c\]\[n\]\[iS+uD−P\]\[jS+vD−P\],
 //! P = D(K−1)/2.
 
 use super::{
-    Array, Map, Param, Tensor, Tuning, UNIFORM_BYTES, View, blocks_bytes, chunked, cover, dispatch, groups,
+    Array, Map, Param, Tensor, Tuning, UNIFORM_BYTES, View, blocks_bytes, chunked, cover, groups, launch,
 };
-use crate::kernel::{Buf, Dispatch, Params, Range};
+use crate::kernel::{Buf, Launch, Params, Range};
 
 /// The shape of a depthwise convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,7 +145,7 @@ impl Depthwise {
     }
 
     /// Computes y from x.
-    pub fn forward(&self, tuning: &Tuning) -> Vec<Dispatch> {
+    pub fn forward(&self, tuning: &Tuning) -> Vec<Launch> {
         let pieces = self.pieces();
         let y = |first: u32, index: usize, piece: &Self| {
             self.y.block(index as u32 * self.channels + first, piece.parallel())
@@ -156,7 +156,7 @@ impl Depthwise {
             .collect()
     }
 
-    fn forward_piece(&self, y: Range, tuning: &Tuning) -> Dispatch {
+    fn forward_piece(&self, y: Range, tuning: &Tuning) -> Launch {
         let (tiling, rows, quads) = self.tiling(tuning);
         let (w, first) = cover(Buf::Packed, &self.weights());
         let params = self
@@ -166,10 +166,10 @@ impl Depthwise {
         let bindings = vec![("x", self.x.x.range()), ("coefs", self.x.coefs_range()), ("w", w), ("out", y)];
         let grid = [groups(tiling.0), self.channels, self.tasks.len() as u32];
         let (read, written) = self.bytes();
-        Dispatch {
+        Launch {
             flops: self.flops(),
             bytes: read + written + w.len_bytes,
-            ..dispatch("depthwise", "forward", self.overrides(rows, quads), bindings, params, grid)
+            ..launch("depthwise", "forward", self.overrides(rows, quads), bindings, params, grid)
         }
     }
 
@@ -181,7 +181,7 @@ impl Depthwise {
         dx: Tensor,
         accumulate: impl Fn(u32) -> bool,
         tuning: &Tuning,
-    ) -> Vec<Dispatch> {
+    ) -> Vec<Launch> {
         let mut written = Vec::new();
         let mut out = Vec::new();
         for (first, index, piece) in self.pieces() {
@@ -203,7 +203,7 @@ impl Depthwise {
         dx: Tensor,
         accumulate: &dyn Fn(u32) -> bool,
         tuning: &Tuning,
-    ) -> Dispatch {
+    ) -> Launch {
         let strided = self.geometry.stride == 2;
         let (mut tiling, mut rows, mut quads) = self.tiling(tuning);
         if strided {
@@ -231,10 +231,10 @@ impl Depthwise {
         ];
         let grid = [groups(tiling.0), self.channels, sources.len() as u32];
         let gradient = self.x.gradient_bytes(self.channels, self.sources(), accumulate);
-        Dispatch {
+        Launch {
             flops: self.flops(),
             bytes: self.bytes().1 + gradient + w.len_bytes,
-            ..dispatch("depthwise", "backward_data", self.overrides(rows, quads), bindings, params, grid)
+            ..launch("depthwise", "backward_data", self.overrides(rows, quads), bindings, params, grid)
         }
     }
 
@@ -244,7 +244,7 @@ impl Depthwise {
     }
 
     /// Partial sums of dw: \[chunks\]\[T\]\[C\]\[K·K padded to quads\].
-    pub fn backward_weight(&self, dy: Tensor, partial: Array, tuning: &Tuning) -> Dispatch {
+    pub fn backward_weight(&self, dy: Tensor, partial: Array, tuning: &Tuning) -> Launch {
         let (tiling, rows, quads) = self.tiling(tuning);
         let (rounds, chunks) = chunked(tiling.0, self.parallel());
         let params = self
@@ -259,10 +259,10 @@ impl Depthwise {
         ];
         let grid = [chunks, self.channels, self.tasks.len() as u32];
         let (x, dy) = self.bytes();
-        Dispatch {
+        Launch {
             flops: self.flops(),
             bytes: x + dy + partial.bytes,
-            ..dispatch("depthwise", "backward_weight", self.overrides(rows, quads), bindings, params, grid)
+            ..launch("depthwise", "backward_weight", self.overrides(rows, quads), bindings, params, grid)
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Node sums, and views that are stored as tensors → dispatches of `node.wgsl` and `apply.wgsl`.
+//! Node sums, and views that are stored as tensors → launches of `node.wgsl` and `apply.wgsl`.
 
-use super::{Array, NO_COEFS, Tensor, View, dispatch, groups};
-use crate::kernel::{Dispatch, Params};
+use super::{Array, NO_COEFS, Tensor, View, groups, launch};
+use crate::kernel::{Launch, Params};
 
 /// One term of a node: a block of a tensor, normalised or not.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,7 +19,7 @@ pub struct Term {
 }
 
 /// y\[first..first+channels\] = the sum of up to two terms. Without terms the sum is zero.
-pub fn node(y: Tensor, first: u32, channels: u32, terms: &[Term]) -> Dispatch {
+pub fn node(y: Tensor, first: u32, channels: u32, terms: &[Term]) -> Launch {
     let target = y.block(first, channels);
     let mode = |t: Option<&Term>| match t {
         None => 0,
@@ -55,10 +55,10 @@ pub fn node(y: Tensor, first: u32, channels: u32, terms: &[Term]) -> Dispatch {
         ("drop", drops),
     ];
     let grid = [groups(y.map.quads()), channels, 1];
-    Dispatch {
+    Launch {
         flops: 4 * u64::from(channels) * u64::from(y.map.count()),
         bytes: target.len_bytes * (1 + terms.len() as u64),
-        ..dispatch("node", "forward", overrides, bindings, params, grid)
+        ..launch("node", "forward", overrides, bindings, params, grid)
     }
 }
 
@@ -71,11 +71,11 @@ fn apply_params(x: Tensor, accumulate: bool, scale: f32, first: u32) -> Params {
 }
 
 /// y\[to..\] = view(x)\[from..\], `channels` channels.
-pub fn apply(view: &View, from: u32, y: Tensor, to: u32, channels: u32) -> Dispatch {
+pub fn apply(view: &View, from: u32, y: Tensor, to: u32, channels: u32) -> Launch {
     let x = view.x.block(from, channels);
     let bindings = vec![("x", x), ("coefs", view.coefs_range()), ("out", y.block(to, channels))];
     let grid = [groups(y.map.quads()), channels, 1];
-    dispatch("apply", "forward", view.overrides(), bindings, apply_params(y, false, 1.0, from), grid)
+    launch("apply", "forward", view.overrides(), bindings, apply_params(y, false, 1.0, from), grid)
 }
 
 /// Arguments of [`apply_backward`].
@@ -92,7 +92,7 @@ pub struct ApplyBackward {
 }
 
 /// The gradient of [`apply`] for the channels in [`ApplyBackward`]: dx\[from..\] (+)= dy\[to..\] through ReLU.
-pub fn apply_backward(view: &View, dy: Tensor, dx: Tensor, at: ApplyBackward) -> Dispatch {
+pub fn apply_backward(view: &View, dy: Tensor, dx: Tensor, at: ApplyBackward) -> Launch {
     let x = view.x.block(at.from, at.channels);
     let bindings = vec![
         ("x", x),
@@ -104,31 +104,20 @@ pub fn apply_backward(view: &View, dy: Tensor, dx: Tensor, at: ApplyBackward) ->
     let params = apply_params(dx, at.accumulate, 1.0, at.from);
     let gradient = view.gradient_bytes(at.channels, [at.from].into_iter(), |_| at.accumulate);
     let bytes = dy.channel_bytes() * u64::from(at.channels) + gradient;
-    Dispatch { bytes, ..dispatch("apply", "backward", view.overrides(), bindings, params, grid) }
+    Launch { bytes, ..launch("apply", "backward", view.overrides(), bindings, params, grid) }
 }
 
 /// dx\[to..\] (+)= scale · dy\[from..\]: the gradient of an identity.
-pub fn pass_back(
-    dy: Tensor,
-    from: u32,
-    dx: Tensor,
-    to: u32,
-    channels: u32,
-    scale: f32,
-    add: bool,
-) -> Dispatch {
+pub fn pass_back(dy: Tensor, from: u32, dx: Tensor, to: u32, channels: u32, scale: f32, add: bool) -> Launch {
     let bindings = vec![("dy", dy.block(from, channels)), ("dx", dx.block(to, channels))];
     let grid = [groups(dx.map.quads()), channels, 1];
     let bytes = dx.channel_bytes() * u64::from(channels) * if add { 3 } else { 2 };
-    Dispatch {
-        bytes,
-        ..dispatch("apply", "pass_back", vec![], bindings, apply_params(dx, add, scale, 0), grid)
-    }
+    Launch { bytes, ..launch("apply", "pass_back", vec![], bindings, apply_params(dx, add, scale, 0), grid) }
 }
 
 /// dx\[first..\] = 0.
-pub fn clear(dx: Tensor, first: u32, channels: u32) -> Dispatch {
+pub fn clear(dx: Tensor, first: u32, channels: u32) -> Launch {
     let bindings = vec![("dx", dx.block(first, channels))];
     let grid = [groups(dx.map.quads()), channels, 1];
-    dispatch("apply", "clear", vec![], bindings, apply_params(dx, false, 0.0, 0), grid)
+    launch("apply", "clear", vec![], bindings, apply_params(dx, false, 0.0, 0), grid)
 }

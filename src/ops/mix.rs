@@ -1,7 +1,7 @@
-//! Node sums of mixed cells, where every path has its own factor → dispatches of `mix.wgsl`.
+//! Node sums of mixed cells, where every path has its own factor → launches of `mix.wgsl`.
 
-use super::{Array, MAX_TASKS, NO_COEFS, Tensor, chunked, dispatch, groups};
-use crate::kernel::{Dispatch, Params};
+use super::{Array, MAX_TASKS, NO_COEFS, Tensor, chunked, groups, launch};
+use crate::kernel::{Launch, Params};
 
 /// One path into a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,20 +63,20 @@ impl Mix {
             .set("channels", self.channels)
     }
 
-    fn dispatch(
+    fn launch(
         &self,
         entry: &'static str,
         bindings: Vec<(&'static str, crate::kernel::Range)>,
         params: Params,
         grid: [u32; 3],
-    ) -> Dispatch {
+    ) -> Launch {
         let overrides =
             vec![("NORM", u32::from(self.coefs.is_some())), ("RELU", 0), ("RAGGED", self.x.map.ragged())];
         let blocks = (self.terms.len() as u64 + 1) * u64::from(self.channels);
-        Dispatch {
+        Launch {
             flops: 4 * blocks * u64::from(self.x.map.count()),
             bytes: blocks * self.x.channel_bytes(),
-            ..dispatch("mix", entry, overrides, bindings, params, grid)
+            ..launch("mix", entry, overrides, bindings, params, grid)
         }
     }
 
@@ -86,7 +86,7 @@ impl Mix {
     }
 
     /// z = the sum of the terms, or z += the sum of the terms with `add`.
-    pub fn forward(&self, add: bool) -> Dispatch {
+    pub fn forward(&self, add: bool) -> Launch {
         let (first, count) = self.block();
         let bindings = vec![
             ("x", self.x.block(first, count)),
@@ -95,11 +95,11 @@ impl Mix {
             ("out", self.z.block(self.target, self.channels)),
         ];
         let grid = [groups(self.x.map.quads()), self.channels, 1];
-        self.dispatch("forward", bindings, self.params(&self.terms, add).rows("tasks", self.tasks()), grid)
+        self.launch("forward", bindings, self.params(&self.terms, add).rows("tasks", self.tasks()), grid)
     }
 
     /// Partial sums of the gradients of the terms' factors, \[terms\]\[partials\]. All examples share a factor.
-    pub fn backward_factors(&self, dz: Tensor, partial: Array) -> Dispatch {
+    pub fn backward_factors(&self, dz: Tensor, partial: Array) -> Launch {
         let (first, count) = self.block();
         let bindings = vec![
             ("x", self.x.block(first, count)),
@@ -108,7 +108,7 @@ impl Mix {
             ("partial", partial.range()),
         ];
         let grid = [self.split().1, self.channels, self.terms.len() as u32];
-        self.dispatch(
+        self.launch(
             "backward_factors",
             bindings,
             self.params(&self.terms, false).rows("tasks", self.tasks()),
@@ -117,7 +117,7 @@ impl Mix {
     }
 
     /// dx (+)= factor · dz in the block of term `i`: the gradient of an identity.
-    pub fn pass_back(&self, i: usize, dz: Tensor, dx: Tensor, add: bool) -> Dispatch {
+    pub fn pass_back(&self, i: usize, dz: Tensor, dx: Tensor, add: bool) -> Launch {
         let term = self.terms[i];
         let bindings = vec![
             ("factors", self.factors.range()),
@@ -127,6 +127,6 @@ impl Mix {
         let grid = [groups(self.x.map.quads()), self.channels, 1];
         let task = [0, term.number * self.x.map.n, 0, 0];
         let params = self.params(&self.terms, add).rows("tasks", [task]);
-        self.dispatch("pass_back", bindings, params, grid)
+        self.launch("pass_back", bindings, params, grid)
     }
 }

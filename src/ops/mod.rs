@@ -1,4 +1,4 @@
-//! Operations on tensors → dispatches as plain data. One file per op, forward and backward together.
+//! Operations on tensors → launches as plain data. One file per op, forward and backward together.
 //!
 //! A tensor here is a name with a shape. The planner decides later where the tensor lies in the arena: the bindings
 //! show when each tensor is first and last used. A kernel serves several convolutions of the same shape at once
@@ -21,7 +21,7 @@ pub mod reduce;
 pub mod subsample;
 pub mod window_pool;
 
-use crate::kernel::{Buf, Dispatch, Params, Range};
+use crate::kernel::{Buf, Launch, Params, Range};
 
 /// Invocations per workgroup of every kernel except `fill`, which has 256.
 pub const WORKGROUP: u32 = 64;
@@ -374,15 +374,15 @@ fn blocks_bytes(x: Tensor, channels: u32, firsts: impl IntoIterator<Item = u32>)
     distinct.len() as u64 * u64::from(channels) * x.channel_bytes()
 }
 
-/// A dispatch without flops, whose bytes are those of all bindings. An op replaces the fields that differ.
-fn dispatch(
+/// A launch without flops, whose bytes are those of all bindings. An op replaces the fields that differ.
+fn launch(
     shader: &'static str,
     entry: &'static str,
     overrides: Vec<(&'static str, u32)>,
     bindings: Vec<(&'static str, Range)>,
     params: Params,
     grid: [u32; 3],
-) -> Dispatch {
+) -> Launch {
     let bytes = bindings.iter().map(|(_, r)| r.len_bytes).sum();
-    Dispatch { shader, entry, overrides, bindings, params, grid, flops: 0, bytes }
+    Launch { shader, entry, overrides, bindings, params, grid, flops: 0, bytes }
 }

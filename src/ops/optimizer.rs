@@ -1,7 +1,7 @@
-//! The update of v (global norm, clip, SGD with momentum and weight decay) → dispatches of `sgd.wgsl`.
+//! The update of v (global norm, clip, SGD with momentum and weight decay) → launches of `sgd.wgsl`.
 
-use super::{WORKGROUP, chunked, dispatch, groups};
-use crate::kernel::{Buf, Dispatch, Params, Range};
+use super::{WORKGROUP, chunked, groups, launch};
+use crate::kernel::{Buf, Launch, Params, Range};
 
 /// Scalars that `sgd.wgsl` and `cross_entropy.wgsl` read or write, by position in the `Scalars` buffer.
 pub mod scalar {
@@ -34,7 +34,7 @@ fn params(quads: u32, rounds: u32, chunks: u32) -> Params {
 ///
 /// v may be larger than one binding, or larger than the 65,535 workgroups of one launch reach. Then the update runs
 /// in pieces of at most `piece_bytes`.
-pub fn update(elements: u32, piece_bytes: u64) -> Vec<Dispatch> {
+pub fn update(elements: u32, piece_bytes: u64) -> Vec<Launch> {
     let reach = u64::from(65_535 * 4 * WORKGROUP);
     let piece = (piece_bytes / 4).min(reach).min(u64::from(elements)) as u32 / 64 * 64;
     let pieces: Vec<(u32, u32)> =
@@ -58,12 +58,12 @@ pub fn update(elements: u32, piece_bytes: u64) -> Vec<Dispatch> {
         };
         let bindings = vec![("grad", range(Buf::Grad, p)), ("partial", target)];
         let params = params(p.1 / 4, rounds, chunks);
-        out.push(dispatch("sgd", "norm_chunks", vec![], bindings, params, [chunks, 1, 1]));
+        out.push(launch("sgd", "norm_chunks", vec![], bindings, params, [chunks, 1, 1]));
         all_chunks += chunks.next_multiple_of(64);
     }
     // The gaps between pieces were cleared when the buffer was made, and they stay zero.
     let all = params(0, 0, all_chunks);
-    out.push(dispatch("sgd", "clip", vec![], vec![scalars, ("partial", norms)], all, [1, 1, 1]));
+    out.push(launch("sgd", "clip", vec![], vec![scalars, ("partial", norms)], all, [1, 1, 1]));
     for &p in &pieces {
         let bindings = vec![
             ("v", range(Buf::V, p)),
@@ -72,9 +72,9 @@ pub fn update(elements: u32, piece_bytes: u64) -> Vec<Dispatch> {
             scalars,
         ];
         let params = params(p.1 / 4, 0, 0);
-        out.push(Dispatch {
+        out.push(Launch {
             flops: 6 * u64::from(p.1),
-            ..dispatch("sgd", "step", vec![], bindings, params, [groups(p.1 / 4), 1, 1])
+            ..launch("sgd", "step", vec![], bindings, params, [groups(p.1 / 4), 1, 1])
         });
     }
     out

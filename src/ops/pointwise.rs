@@ -1,13 +1,13 @@
-//! Pointwise convolution → dispatches of `pointwise.wgsl`.
+//! Pointwise convolution → launches of `pointwise.wgsl`.
 //!
 //! y\[dst(t)+o\]\[q\] = Σ_i w\[t\]\[o\]\[i\] · view(x)\[src(t)+i\]\[q\] over all positions q.
 
 use super::reduce::Rows;
 use super::{
     Array, GradView, Param, Part, Tensor, Tuning, UNIFORM_BYTES, View, WORKGROUP, blocks_bytes, chunked,
-    cover, dispatch,
+    cover, launch,
 };
-use crate::kernel::{Buf, Dispatch, Params};
+use crate::kernel::{Buf, Launch, Params};
 
 /// One convolution of a group.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -142,11 +142,11 @@ impl Pointwise {
     }
 
     /// Computes y from x.
-    pub fn forward(&self, tuning: &Tuning) -> Vec<Dispatch> {
+    pub fn forward(&self, tuning: &Tuning) -> Vec<Launch> {
         self.pieces().iter().map(|piece| piece.forward_piece(tuning)).collect()
     }
 
-    fn forward_piece(&self, tuning: &Tuning) -> Dispatch {
+    fn forward_piece(&self, tuning: &Tuning) -> Launch {
         let (w, first) = cover(Buf::Packed, &self.weights());
         let (tc, tq) = (Self::channels(tuning.pointwise_channels, self.co), tuning.pointwise_quads);
         let mut overrides = self.x.overrides();
@@ -156,10 +156,10 @@ impl Pointwise {
         let params = self.params(first, 0, 1, &|_| false);
         let outputs = blocks_bytes(self.y, self.co, self.tasks.iter().map(|t| t.target));
         let passes = if self.part.first > 0 { 2 } else { 1 };
-        Dispatch {
+        Launch {
             flops: self.flops(),
             bytes: blocks_bytes(self.x.x, self.ci, self.sources()) + passes * outputs + w.len_bytes,
-            ..dispatch("pointwise", "forward", overrides, bindings, params, self.grid(tc, tq, self.co))
+            ..launch("pointwise", "forward", overrides, bindings, params, self.grid(tc, tq, self.co))
         }
     }
 
@@ -170,7 +170,7 @@ impl Pointwise {
         dx: Tensor,
         accumulate: impl Fn(u32) -> bool,
         tuning: &Tuning,
-    ) -> Vec<Dispatch> {
+    ) -> Vec<Launch> {
         let mut written = Vec::new();
         let mut out = Vec::new();
         for piece in self.pieces() {
@@ -187,7 +187,7 @@ impl Pointwise {
         dx: Tensor,
         accumulate: &dyn Fn(u32) -> bool,
         tuning: &Tuning,
-    ) -> Dispatch {
+    ) -> Launch {
         let (w, first) = cover(Buf::Packed, &self.weights());
         let (tc, tq) = (Self::channels(tuning.pointwise_channels, self.ci), tuning.pointwise_quads);
         let mut overrides = self.x.overrides();
@@ -209,10 +209,10 @@ impl Pointwise {
         ];
         let params = self.params(first, 0, 1, accumulate);
         let dx = self.x.gradient_bytes(self.ci, self.sources(), accumulate);
-        Dispatch {
+        Launch {
             flops: self.flops(),
             bytes: self.grad_bytes(g) + dx + w.len_bytes,
-            ..dispatch("pointwise", "backward_data", overrides, bindings, params, self.grid(tc, tq, self.ci))
+            ..launch("pointwise", "backward_data", overrides, bindings, params, self.grid(tc, tq, self.ci))
         }
     }
 
@@ -228,7 +228,7 @@ impl Pointwise {
     }
 
     /// Partial sums of dw: \[chunks\]\[T\]\[CO\]\[ci padded\].
-    pub fn backward_weight(&self, g: &GradView, partial: Array, tuning: &Tuning) -> Dispatch {
+    pub fn backward_weight(&self, g: &GradView, partial: Array, tuning: &Tuning) -> Launch {
         let (rounds, chunks) = chunked(self.x.x.map.quads(), self.weight_tiles(tuning));
         let tile = tuning.weight_tile;
         let first = self.weights().iter().map(|p| p.offset).min().unwrap_or(0);
@@ -247,10 +247,10 @@ impl Pointwise {
         let params = self.params(first, rounds, tile, &|_| false);
         let tiles = self.co.div_ceil(tile) * self.ci.div_ceil(tile);
         let grid = [chunks, tiles, self.tasks.len() as u32];
-        Dispatch {
+        Launch {
             flops: self.flops(),
             bytes: blocks_bytes(self.x.x, self.ci, self.sources()) + self.grad_bytes(g) + partial.bytes,
-            ..dispatch("pointwise", "backward_weight", overrides, bindings, params, grid)
+            ..launch("pointwise", "backward_weight", overrides, bindings, params, grid)
         }
     }
 }

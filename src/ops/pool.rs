@@ -1,8 +1,8 @@
-//! 3x3 pools → dispatches of `pool.wgsl`.
+//! 3x3 pools → launches of `pool.wgsl`.
 
 use super::depthwise::by_source;
-use super::{Array, GradView, Tensor, Tuning, View, blocks_bytes, dispatch, groups};
-use crate::kernel::{Dispatch, Params};
+use super::{Array, GradView, Tensor, Tuning, View, blocks_bytes, groups, launch};
+use crate::kernel::{Launch, Params};
 
 /// One pool of a group.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,7 +63,7 @@ impl Pool {
     }
 
     /// Computes y, and the taps of the maxima, from x.
-    pub fn forward(&self, tuning: &Tuning) -> Dispatch {
+    pub fn forward(&self, tuning: &Tuning) -> Launch {
         let rows = tuning.pool_rows.min(self.y.map.h.next_power_of_two());
         let row_tiles = self.y.map.h.div_ceil(rows);
         let tiles = self.y.map.n * row_tiles * self.y.map.wq();
@@ -82,10 +82,10 @@ impl Pool {
         ];
         let grid = [groups(tiles), self.channels, self.tasks.len() as u32];
         let outputs = blocks_bytes(self.y, self.channels, self.tasks.iter().map(|t| t.target));
-        Dispatch {
+        Launch {
             flops: self.flops(),
             bytes: blocks_bytes(self.x.x, self.channels, self.sources()) + outputs + self.taps_bytes(),
-            ..dispatch("pool", "forward", self.overrides(rows), bindings, params, grid)
+            ..launch("pool", "forward", self.overrides(rows), bindings, params, grid)
         }
     }
 
@@ -109,7 +109,7 @@ impl Pool {
         dx: Tensor,
         accumulate: impl Fn(u32) -> bool,
         tuning: &Tuning,
-    ) -> Dispatch {
+    ) -> Launch {
         let strided = self.stride == 2;
         let rows = tuning.pool_rows.min(self.x.x.map.h.next_power_of_two()).max(if strided { 2 } else { 1 });
         let row_tiles = self.x.x.map.h.div_ceil(rows);
@@ -138,10 +138,10 @@ impl Pool {
         // The gradient of a pool does not depend on x.
         let dx = View { relu: false, ..self.x }.gradient_bytes(self.channels, self.sources(), accumulate);
         let dy = g.bytes(self.y, self.channels, self.tasks.iter().map(|t| (t.dz, t.target)));
-        Dispatch {
+        Launch {
             flops: self.flops(),
             bytes: dy + self.taps_bytes() + dx,
-            ..dispatch("pool", "backward", overrides, bindings, params, grid)
+            ..launch("pool", "backward", overrides, bindings, params, grid)
         }
     }
 }

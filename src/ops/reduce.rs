@@ -1,8 +1,8 @@
-//! Partial sums of a child's weight gradients → dispatches of `reduce.wgsl` that add them to the accumulated
+//! Partial sums of a child's weight gradients → launches of `reduce.wgsl` that add them to the accumulated
 //! gradient.
 
-use super::{Array, BINDING_BYTES, Param, WORKGROUP, cover, dispatch};
-use crate::kernel::{Buf, Dispatch, Params};
+use super::{Array, BINDING_BYTES, Param, WORKGROUP, cover, launch};
+use crate::kernel::{Buf, Launch, Params};
 
 /// Partial sums of one parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,12 +33,12 @@ pub struct Rows {
 }
 
 /// grad\[target\] += Σ_chunks partial, for parameters whose partial sums are in one array.
-pub fn accumulate(partial: Array, tasks: &[Task]) -> Vec<Dispatch> {
+pub fn accumulate(partial: Array, tasks: &[Task]) -> Vec<Launch> {
     accumulate_into(Buf::Grad, partial, tasks)
 }
 
 /// The same as [`accumulate`], for targets in the buffer `buf` instead of the gradient of v.
-pub fn accumulate_into(buf: Buf, partial: Array, tasks: &[Task]) -> Vec<Dispatch> {
+pub fn accumulate_into(buf: Buf, partial: Array, tasks: &[Task]) -> Vec<Launch> {
     let one = |tasks: &[Task]| {
         let targets: Vec<Param> = tasks.iter().map(|t| t.target).collect();
         let (grad, base) = cover(buf, &targets);
@@ -54,7 +54,7 @@ pub fn accumulate_into(buf: Buf, partial: Array, tasks: &[Task]) -> Vec<Dispatch
         // Each partial sum is read. Each element of the gradient is read and written.
         let touched = |t: &Task| 4 * u64::from(t.elements) * u64::from(t.chunks + 2);
         let bytes = tasks.iter().map(touched).sum();
-        Dispatch { bytes, ..dispatch("reduce", "accumulate", vec![], bindings, params, grid) }
+        Launch { bytes, ..launch("reduce", "accumulate", vec![], bindings, params, grid) }
     };
     let mut groups: Vec<&[Task]> = Vec::new();
     let mut rest = tasks;

@@ -1,12 +1,12 @@
-//! Every second row and column → dispatches of `subsample.wgsl`.
+//! Every second row and column → launches of `subsample.wgsl`.
 //!
 //! y\[t\] has C channels: x at even rows and columns, which a 1x1 convolution of stride 2 reads. With two offsets,
 //! y\[t\] has 2C channels: the same C channels, then x at odd rows and columns. These are the two half-resolution
 //! inputs of FactorizedReduce.
 
 use super::depthwise::by_source;
-use super::{Tensor, View, blocks_bytes, dispatch, groups};
-use crate::kernel::{Dispatch, Params};
+use super::{Tensor, View, blocks_bytes, groups, launch};
+use crate::kernel::{Launch, Params};
 
 /// Subsampling of several blocks of x.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +41,7 @@ impl Subsample {
     }
 
     /// Computes y from x.
-    pub fn forward(&self) -> Dispatch {
+    pub fn forward(&self) -> Launch {
         let params =
             self.params().rows("tasks", self.sources.iter().map(|&s| [s, 0, 0, 0])).rows::<4>("sources", []);
         let bindings =
@@ -51,11 +51,11 @@ impl Subsample {
         let rows = u64::from(self.offsets * self.y.map.h);
         let x = blocks_bytes(self.x.x, self.channels, self.sources.iter().copied());
         let bytes = x * rows / u64::from(self.x.x.map.h) + self.y.bytes();
-        Dispatch { bytes, ..dispatch("subsample", "forward", self.overrides(), bindings, params, grid) }
+        Launch { bytes, ..launch("subsample", "forward", self.overrides(), bindings, params, grid) }
     }
 
     /// Writes dx, or adds to dx, for each source block.
-    pub fn backward(&self, dy: Tensor, dx: Tensor, accumulate: impl Fn(u32) -> bool) -> Dispatch {
+    pub fn backward(&self, dy: Tensor, dx: Tensor, accumulate: impl Fn(u32) -> bool) -> Launch {
         let tasks = self
             .sources
             .iter()
@@ -75,6 +75,6 @@ impl Subsample {
         let grid = [groups(self.y.map.quads()), self.channels, sources.len() as u32];
         let gradient = self.x.gradient_bytes(self.channels, self.sources.iter().copied(), accumulate);
         let bytes = dy.bytes() + gradient;
-        Dispatch { bytes, ..dispatch("subsample", "backward", self.overrides(), bindings, params, grid) }
+        Launch { bytes, ..launch("subsample", "backward", self.overrides(), bindings, params, grid) }
     }
 }

@@ -1,7 +1,7 @@
-//! The auxiliary head's average pool of relu(x) → dispatches of `window_pool.wgsl`.
+//! The auxiliary head's average pool of relu(x) → launches of `window_pool.wgsl`.
 
-use super::{Tensor, dispatch, groups};
-use crate::kernel::{Dispatch, Params};
+use super::{Tensor, groups, launch};
+use crate::kernel::{Launch, Params};
 
 /// Windows of `window` pixels at every `stride` pixels, or adaptive windows if `window` is 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,16 +29,16 @@ impl WindowPool {
     }
 
     /// Computes y from x.
-    pub fn forward(&self) -> Dispatch {
+    pub fn forward(&self) -> Launch {
         let bindings = vec![("x", self.x.range()), ("out", self.y.range())];
         let grid = [groups(self.y.map.quads()), self.y.channels, 1];
-        dispatch("window_pool", "forward", self.overrides(), bindings, self.params(false), grid)
+        launch("window_pool", "forward", self.overrides(), bindings, self.params(false), grid)
     }
 
     /// Writes dx, or adds to dx, from dy.
-    pub fn backward(&self, dy: Tensor, dx: Tensor, accumulate: bool) -> Dispatch {
+    pub fn backward(&self, dy: Tensor, dx: Tensor, accumulate: bool) -> Launch {
         let bindings = vec![("x", self.x.range()), ("dy", dy.range()), ("dx", dx.range())];
         let grid = [groups(self.x.map.quads()), self.x.channels, 1];
-        dispatch("window_pool", "backward", self.overrides(), bindings, self.params(accumulate), grid)
+        launch("window_pool", "backward", self.overrides(), bindings, self.params(accumulate), grid)
     }
 }

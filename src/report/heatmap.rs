@@ -68,13 +68,13 @@ pub fn prior_svg(space: &dyn Space, prior: &Prior) -> String {
     )
 }
 
-/// The factors of all paths of a mixed network, in the order of [`Space::mixture`].
-pub fn mixture_svg(space: &dyn Space, factors: &[f64]) -> String {
+/// The factors of all paths of a mixed network, in the order of [`Space::mixed_slots`].
+pub fn mixed_svg(space: &dyn Space, factors: &[f64]) -> String {
     let mut rest = factors;
     let mut groups: Vec<Group<'_>> = Vec::new();
     for (at, name) in space.groups().iter().enumerate() {
         let sets: Vec<usize> =
-            space.mixture().iter().filter(|s| s.group == at).map(|s| s.n_choices).collect();
+            space.mixed_slots().iter().filter(|s| s.group == at).map(|s| s.n_choices).collect();
         let (here, others) = rest.split_at(sets.iter().sum::<usize>().min(rest.len()));
         rest = others;
         let maps = if *name == "layers" { chain_maps(space, &sets, here) } else { cell_maps(space, here) };

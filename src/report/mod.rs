@@ -50,7 +50,7 @@ pub use cells::{cells_dot, cells_svg, sheet_svg};
 pub use chain::{chain_dot, chains_svg};
 pub use confusion::{confusion_svg, confusion_text};
 pub use curves::metrics_svg;
-pub use heatmap::{mixture_svg, prior_svg};
+pub use heatmap::{mixed_svg, prior_svg};
 pub use layout::{Arrow, Item, ItemKind, Layout, layout};
 pub use plot::{Panel, Series, panels_svg};
 pub use png::png;

@@ -61,8 +61,8 @@ impl Training {
         let net = spec.net(Paths::Child(alpha));
         let plan = Layout::new(net.params()).and_then(|layout| {
             let lowering = Lowering { memory, ..Lowering::default() };
-            let (mode, extent, split, drop_path) = (Mode::Train, Extent::Whole, 0, false);
-            Plan::new(Request { net: &net, layout: &layout, batch, mode, extent, split, drop_path, lowering })
+            let (mode, extent, input, drop_path) = (Mode::Train, Extent::Whole, 0, false);
+            Plan::new(Request { net: &net, layout: &layout, batch, mode, extent, input, drop_path, lowering })
         });
         Self { batch, plan }
     }
@@ -106,7 +106,7 @@ impl Known<'_> {
         value["batch"] = json!(training.batch);
         if let Ok(plan) = &training.plan {
             value["arena_bytes"] = json!(plan.arena_bytes());
-            value["dispatches"] = json!(plan.dispatches.len());
+            value["launches"] = json!(plan.launches.len());
             value["flops"] = json!(plan.flops);
         }
         if let Some((space, prior)) = self.prior {
@@ -173,7 +173,7 @@ impl Known<'_> {
             Ok(plan) => format!(
                 "{:.1} MiB of activations, {} launches, {:.2} GFLOP",
                 plan.arena_bytes() as f64 / f64::from(1 << 20),
-                plan.dispatches.len(),
+                plan.launches.len(),
                 plan.flops as f64 / 1e9
             ),
             Err(e) => e.to_string().lines().next().unwrap_or_default().to_owned(),

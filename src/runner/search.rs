@@ -140,8 +140,8 @@ impl Runnable for Search {
         let svg = report::architecture_svg(space, &mode);
         run.write("cells.svg", svg.as_bytes())?;
         run.write("cells.png", &report::png(&svg, 2.0)?)?;
-        if let Some(alpha) = self.mixture() {
-            run.write("alpha.svg", report::mixture_svg(space, &alpha.factors()).as_bytes())?;
+        if let Some(alpha) = self.mixed_alpha() {
+            run.write("alpha.svg", report::mixed_svg(space, &alpha.factors()).as_bytes())?;
         }
         if let Some(prior) = self.prior() {
             run.write("prior.svg", report::prior_svg(space, prior).as_bytes())?;

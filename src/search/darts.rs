@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::files::tensors::Tensors;
 use crate::gpu::Update;
 use crate::graph::Mode;
-use crate::space::{Alpha, Mixture, Space};
+use crate::space::{Alpha, MixedAlpha, Space};
 
 /// Weight decay of α, as in the DARTS implementation. The decay is part of the gradient that Adam receives.
 pub const ALPHA_DECAY: f64 = 1e-3;
@@ -23,7 +23,7 @@ pub const ALPHA_DECAY: f64 = 1e-3;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Relaxation {
     /// The logits.
-    pub alpha: Mixture,
+    pub alpha: MixedAlpha,
     /// First moment.
     pub m: Vec<f64>,
     /// Second moment.
@@ -33,7 +33,7 @@ pub struct Relaxation {
 impl Relaxation {
     /// α = 0 and no moments yet.
     pub fn new(space: &dyn Space) -> Self {
-        let alpha = Mixture::uniform(space);
+        let alpha = MixedAlpha::uniform(space);
         let zeros = vec![0.0; alpha.logits.len()];
         Self { alpha, m: zeros.clone(), v: zeros }
     }
@@ -49,7 +49,7 @@ pub fn descend(darts: &mut Relaxation, of_factors: &[f64], t: u64, settings: Ada
 
 /// The strategy that runs all paths at once.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AllPaths {
+pub struct Darts {
     /// α and Adam's moments.
     pub darts: Relaxation,
     adam: Adam,
@@ -57,7 +57,7 @@ pub struct AllPaths {
     warm_up: Option<u64>,
 }
 
-impl AllPaths {
+impl Darts {
     /// A search with α = 0.
     pub fn new(space: &dyn Space, adam: Adam, warm_up: Option<u64>) -> Self {
         Self { darts: Relaxation::new(space), adam, warm_up }
@@ -74,7 +74,7 @@ impl AllPaths {
     }
 }
 
-impl Strategy for AllPaths {
+impl Strategy for Darts {
     fn step(
         &mut self,
         t: u64,
@@ -127,12 +127,12 @@ impl Strategy for AllPaths {
         self.darts.alpha.entropy()
     }
 
-    fn mixture(&self) -> Option<&Mixture> {
+    fn mixed_alpha(&self) -> Option<&MixedAlpha> {
         Some(&self.darts.alpha)
     }
 
     fn save(&self, space: &dyn Space, out: &mut Tensors) {
-        let tables = space.mixture_tables();
+        let tables = space.mixed_tables();
         let Relaxation { alpha, m, v } = &self.darts;
         for (prefix, values) in [("alpha", &alpha.logits), ("adam.m", m), ("adam.v", v)] {
             put(out, prefix, &tables, values);
@@ -140,10 +140,10 @@ impl Strategy for AllPaths {
     }
 
     fn load(&mut self, space: &dyn Space, state: &Tensors) -> Result<()> {
-        let tables = space.mixture_tables();
+        let tables = space.mixed_tables();
         let read = |prefix: &str| take_tables(state, Path::new("checkpoint"), prefix, &tables);
         let (logits, m, v) = (read("alpha")?, read("adam.m")?, read("adam.v")?);
-        let mut alpha = Mixture::uniform(space);
+        let mut alpha = MixedAlpha::uniform(space);
         alpha.logits = logits;
         self.darts = Relaxation { alpha, m, v };
         Ok(())

@@ -69,7 +69,7 @@ struct Submitted {
 
 /// A submitted pass and the place of its results.
 struct Pass {
-    split: u8,
+    input: u8,
     n_children: usize,
     n_parts: usize,
 }
@@ -265,19 +265,19 @@ impl Evaluator {
         batch: &Batch,
     ) -> Result<(ChildResult, Vec<f64>)> {
         let start = self.start();
-        let split = if mode == Mode::Train { TRAIN } else { SEARCH };
+        let input = if mode == Mode::Train { TRAIN } else { SEARCH };
         let net = Arc::new(self.spec.net(Paths::All));
         let part = self.part_of(mode);
         let n_parts = batch.n / part;
         let factors_f32: Vec<f32> = factors.iter().map(|f| *f as f32).collect();
         self.network.set_child_weight(part as f64 / batch.n as f64)?;
         for (i, (images, labels)) in parts(batch, part).enumerate() {
-            self.network.upload(split, images, labels)?;
-            self.network.upload_factors(&factors_f32, split)?;
-            self.network.run(Child::new(&net, mode, split))?;
-            self.network.keep_results(i, n_parts, split)?;
+            self.network.upload(input, images, labels)?;
+            self.network.upload_factors(&factors_f32, input)?;
+            self.network.run(Child::new(&net, mode, input))?;
+            self.network.keep_results(i, n_parts, input)?;
         }
-        let found = join(self.network.results(n_parts, split)?.iter());
+        let found = join(self.network.results(n_parts, input)?.iter());
         let mut of_factors = Vec::new();
         if mode == Mode::Factors {
             // The gradient is taken and cleared before any check, so that a failed step leaves no gradient in the
@@ -286,7 +286,7 @@ impl Evaluator {
             of_factors = taken.into_iter().map(f64::from).collect();
         }
         let secs = self.stop(start);
-        *(if split == TRAIN { &mut self.timings.train } else { &mut self.timings.search }) += secs;
+        *(if input == TRAIN { &mut self.timings.train } else { &mut self.timings.search }) += secs;
         Ok((found, of_factors))
     }
 
@@ -349,7 +349,7 @@ impl Evaluator {
     }
 
     /// Submits the children on a batch, with the weights of their gradients. Does not wait.
-    fn pass(&mut self, mode: Mode, split: u8, batch: &Batch, children: &[(&Arc<Net>, f64)]) -> Result<Pass> {
+    fn pass(&mut self, mode: Mode, input: u8, batch: &Batch, children: &[(&Arc<Net>, f64)]) -> Result<Pass> {
         let part = self.part_of(mode);
         let (n_children, n_parts) = (children.len(), batch.n / part);
         let lanes = if mode == Mode::Train { self.lanes.min(n_children).max(1) } else { 1 };
@@ -359,9 +359,9 @@ impl Evaluator {
         let share = part as f64 / batch.n as f64;
         let (any, extent) = (Arc::clone(&self.any), self.extent());
         for (i, (images, labels)) in parts(batch, part).enumerate() {
-            self.network.upload(split, images, labels)?;
+            self.network.upload(input, images, labels)?;
             if extent == Extent::Branch {
-                self.network.run_trunk(&any, mode, split)?;
+                self.network.run_trunk(&any, mode, input)?;
             }
             if set_aside && i > 0 {
                 self.network.put_gradient_aside()?;
@@ -370,7 +370,7 @@ impl Evaluator {
                 // The children of a group are planned side by side, while the adapter works on the group before.
                 if at.is_multiple_of(GROUP) {
                     let group = &order[at..n_children.min(at + GROUP)];
-                    let child = |k: &usize| Child { extent, ..Child::new(children[*k].0, mode, split) };
+                    let child = |k: &usize| Child { extent, ..Child::new(children[*k].0, mode, input) };
                     let ready: Vec<Child<'_>> = group.iter().map(child).collect();
                     self.network.prepare_all(&ready)?;
                 }
@@ -378,20 +378,20 @@ impl Evaluator {
                 if mode == Mode::Train {
                     self.network.set_child_weight(weight * share)?;
                 }
-                self.network.run(Child { extent, ..Child::new(net, mode, split) })?;
-                self.network.keep_results(i * n_children + k, n_parts * n_children, split)?;
+                self.network.run(Child { extent, ..Child::new(net, mode, input) })?;
+                self.network.keep_results(i * n_children + k, n_parts * n_children, input)?;
                 if lanes > 1 && k + lanes >= n_children {
                     self.network.close_lane(k % lanes, k % lanes + 1 == lanes)?;
                 }
             }
             if (extent, mode) == (Extent::Branch, Mode::Train) {
-                self.network.run_trunk_backward(&any, split)?;
+                self.network.run_trunk_backward(&any, input)?;
             }
             if set_aside && i > 0 {
                 self.network.add_gradient_aside()?;
             }
         }
-        Ok(Pass { split, n_children, n_parts })
+        Ok(Pass { input, n_children, n_parts })
     }
 
     /// Number of examples that run at a time.
@@ -407,7 +407,7 @@ impl Evaluator {
 
     /// Results of each child of a pass on the whole batch. All results are read back at once.
     fn results(&mut self, pass: &Pass) -> Result<Vec<ChildResult>> {
-        let by_part = self.network.results(pass.n_parts * pass.n_children, pass.split)?;
+        let by_part = self.network.results(pass.n_parts * pass.n_children, pass.input)?;
         let child = |k| join(by_part.iter().skip(k).step_by(pass.n_children));
         Ok((0..pass.n_children).map(child).collect())
     }

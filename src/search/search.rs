@@ -4,7 +4,7 @@ use crate::host::Instant;
 use std::sync::Arc;
 
 use super::algorithm::{Parsec, Rules};
-use super::darts::AllPaths;
+use super::darts::Darts;
 use super::evaluate::EvaluateMode;
 use super::evaluator::{Evaluator, suggest_smaller};
 use super::random::{Random, RandomSearch};
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::files::tensors::Tensors;
 use crate::gpu::{Gpu, Network, Update};
 use crate::graph::Lowering;
-use crate::space::{Alpha, Mixture, NetworkKind, NetworkSpec, Prior, Space};
+use crate::space::{Alpha, MixedAlpha, NetworkKind, NetworkSpec, Prior, Space};
 
 /// Settings of a search, apart from its data, its adapter and its state.
 #[derive(Clone, Debug)]
@@ -110,7 +110,7 @@ impl Search {
             Method::Parsec => Box::new(Parsec::new(space, rules)),
             Method::Random => Box::new(Random::new(space, rules)),
             Method::RandomSearch => Box::new(RandomSearch::new(space, rules)),
-            Method::Darts => Box::new(AllPaths::new(space, rules.adam, rules.warm_up)),
+            Method::Darts => Box::new(Darts::new(space, rules.adam, rules.warm_up)),
         };
         strategy
             .reserve(&mut evaluator)
@@ -264,8 +264,8 @@ impl Search {
     /// The entropy at the start of a search from scratch, over each group of slots.
     pub fn entropy_uniform(&self) -> Vec<f64> {
         let space = &*self.settings.space;
-        match self.strategy.mixture() {
-            Some(_) => Mixture::uniform(space).entropy(),
+        match self.strategy.mixed_alpha() {
+            Some(_) => MixedAlpha::uniform(space).entropy(),
             None => Prior::uniform(space).entropy(),
         }
     }
@@ -281,8 +281,8 @@ impl Search {
     }
 
     /// α, if all paths run at once.
-    pub fn mixture(&self) -> Option<&Mixture> {
-        self.strategy.mixture()
+    pub fn mixed_alpha(&self) -> Option<&MixedAlpha> {
+        self.strategy.mixed_alpha()
     }
 
     /// The space of the search.

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::files::tensors::{self, Tensor, Tensors};
 use crate::gpu::Update;
 use crate::space::prior::PerSlot;
-use crate::space::{Alpha, Mixture, Prior, Space, Table};
+use crate::space::{Alpha, MixedAlpha, Prior, Space, Table};
 
 /// Results of one step.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,7 +77,7 @@ pub trait Strategy: Send {
     }
 
     /// The softmax over all paths, if the strategy has it in place of π.
-    fn mixture(&self) -> Option<&Mixture> {
+    fn mixed_alpha(&self) -> Option<&MixedAlpha> {
         None
     }
 

@@ -359,10 +359,10 @@ impl Steps {
         load(&mut network, &first)?;
         let (mut likelihood, mut later, mut norm) = (0.0f64, 0.0f64, 0.0f64);
         for step in 0..self.steps {
-            let batches = [0, 1].map(|split| draw(&spec, &[], self.batch, false, 20 + 2 * step + split));
+            let batches = [0, 1].map(|input| draw(&spec, &[], self.batch, false, 20 + 2 * step + input));
             let [search, train] = batches.each_ref().map(|d| d.batch(&spec));
-            for (split, draw) in [0, 1].into_iter().zip(&batches) {
-                network.upload(split, &draw.images_f32(), &draw.labels_u32())?;
+            for (input, draw) in [0, 1].into_iter().zip(&batches) {
+                network.upload(input, &draw.images_f32(), &draw.labels_u32())?;
             }
             let (after, record) = search_step(&literal, &state, &search, &train, &settings)?;
             let got = passes(&mut network, &children)?;

@@ -87,8 +87,8 @@ fn other_reads(gpu: &mut Gpu, wanted: &dyn Fn(&str) -> bool, seen: &mut dyn FnMu
     let mut reading = Vec::new();
     for case in cases::all() {
         let mut has_textures = false;
-        for dispatch in case.setup().dispatches {
-            has_textures |= !kernel(dispatch.shader)?.textures.is_empty();
+        for launch in case.setup().launches {
+            has_textures |= !kernel(launch.shader)?.textures.is_empty();
         }
         if has_textures {
             reading.push(case);

@@ -21,8 +21,8 @@ pub fn prove(gpu: &mut Gpu, variants: Variants, shaders: &[&str]) -> Result<Vec<
         }
         // All kernels are compiled at once, on all cores; each case alone would compile only its few kernels. A
         // kernel that the driver refuses is found below, with the case that needs it.
-        let dispatches: Vec<_> = cases.iter().flat_map(|case| case.setup().dispatches).collect();
-        match gpu.compile(&dispatches) {
+        let launches: Vec<_> = cases.iter().flat_map(|case| case.setup().launches).collect();
+        match gpu.compile(&launches) {
             Ok(()) | Err(Error::Kernel { .. }) => {}
             Err(other) => return Err(other),
         }

@@ -52,7 +52,7 @@ pub fn run(gpu: &mut Gpu, case: &Case) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Runs the dispatches of `setup`, and returns all memory afterwards.
+/// Runs the launches of `setup`, and returns all memory afterwards.
 ///
 /// # Errors
 /// The errors of [`Gpu`].
@@ -61,7 +61,7 @@ pub fn execute(gpu: &mut Gpu, setup: &Setup) -> Result<Memory> {
         gpu.ensure(*buf, words.len() as u64 * 4)?;
         gpu.write(*buf, 0, cast_slice(words))?;
     }
-    let recorded = gpu.prepare(&setup.dispatches)?;
+    let recorded = gpu.prepare(&setup.launches)?;
     gpu.submit(&recorded)?;
     let mut after = Memory::new();
     for (buf, words) in &setup.memory {

@@ -1,4 +1,4 @@
-//! Values in f64 → buffers, dispatches on these buffers, and the expected words afterwards.
+//! Values in f64 → buffers, launches on these buffers, and the expected words afterwards.
 //!
 //! Tensors lie in one arena, as in a plan, with guard words between them. Inputs have huge values in their padding,
 //! and outputs start as guard words. So a kernel that reads padding, writes past the end of its output or leaves a
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::kernel::{Buf, Dispatch, Range};
+use crate::kernel::{Buf, Launch, Range};
 use crate::ops::{Array, Map, Param, Tensor, View};
 use crate::reference::{T4, relu};
 use crate::rng::{Purpose, stream};
@@ -70,7 +70,7 @@ impl Tolerance {
 /// Expected values of one output.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// The dispatch that wrote it.
+    /// The launch that wrote it.
     pub kernel: String,
     /// The buffer of the output.
     pub buf: Buf,
@@ -89,11 +89,11 @@ pub struct Output {
 /// One test, ready to run.
 #[derive(Debug)]
 pub struct Setup {
-    /// Memory before the dispatches.
+    /// Memory before the launches.
     pub memory: Memory,
-    /// The dispatches in order.
-    pub dispatches: Vec<Dispatch>,
-    /// Outputs after the dispatches.
+    /// The launches in order.
+    pub launches: Vec<Launch>,
+    /// Outputs after the launches.
     pub outputs: Vec<Output>,
     /// Whether the adapter computes with fast math.
     pub fast_math: bool,
@@ -111,14 +111,7 @@ impl Setup {
         let rng = stream(seed, Purpose::Test, 0, 0);
         // A kernel without coefficients binds this range in their place.
         let memory = Memory::from([(COEFS, vec![GUARD; ALIGN])]);
-        Self {
-            memory,
-            dispatches: Vec::new(),
-            outputs: Vec::new(),
-            fast_math: false,
-            starts: Vec::new(),
-            rng,
-        }
+        Self { memory, launches: Vec::new(), outputs: Vec::new(), fast_math: false, starts: Vec::new(), rng }
     }
 
     /// An integer below `n`.
@@ -274,13 +267,13 @@ impl Setup {
         Param { offset: start as u32, len: values.len() as u32 }
     }
 
-    /// Adds a dispatch. The expectations that follow are outputs of this dispatch.
-    pub fn push(&mut self, mut dispatch: Dispatch) {
-        for (_, range) in &mut dispatch.bindings {
+    /// Adds a launch. The expectations that follow are outputs of this launch.
+    pub fn push(&mut self, mut launch: Launch) {
+        for (_, range) in &mut launch.bindings {
             range.offset_bytes += self.start(range.buf) as u64 * 4;
             range.buf = home(range.buf);
         }
-        self.dispatches.push(dispatch);
+        self.launches.push(launch);
     }
 
     /// The range of an array in its buffer.
@@ -300,7 +293,7 @@ impl Setup {
         let buf = home(buf);
         let items: Vec<_> = items.into_iter().map(|(at, value)| (start + at, value)).collect();
         let largest = items.iter().filter_map(|(_, v)| *v).fold(0.0, |m: f64, v| m.max(v.abs()));
-        let kernel = self.dispatches.last().map(|d| format!("{}::{}", d.shader, d.entry)).unwrap_or_default();
+        let kernel = self.launches.last().map(|d| format!("{}::{}", d.shader, d.entry)).unwrap_or_default();
         let scale = if largest > 0.0 { largest } else { 1.0 };
         let at = self.outputs.len();
         self.outputs.push(Output { kernel, buf, items, chunks: 1, stride: 0, scale, tolerance });

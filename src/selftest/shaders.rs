@@ -11,7 +11,7 @@ use super::child::{everything, the_rest};
 use crate::Result;
 use crate::graph::{Extent, Layout, Lowering, Mode, Plan, Request};
 use crate::kernel::specialise::with_textures;
-use crate::kernel::{Dispatch, Kernel, Source, kernel, reflect};
+use crate::kernel::{Kernel, Launch, Source, kernel, reflect};
 use crate::network::Net;
 use crate::ops::Tuning;
 use crate::space::chain::Choice;
@@ -65,11 +65,11 @@ fn networks() -> Result<Vec<Networks>> {
     Ok(out)
 }
 
-/// The dispatches of representative plans.
+/// The launches of representative plans.
 ///
 /// # Errors
 /// None in a correct program.
-pub fn planned() -> Result<Vec<Dispatch>> {
+pub fn planned() -> Result<Vec<Launch>> {
     let whole = Extent::Whole;
     let of_a_final =
         [(Mode::Train, true, whole), (Mode::Train, false, whole), (Mode::Evaluate, false, whole)];
@@ -106,16 +106,16 @@ pub fn planned() -> Result<Vec<Dispatch>> {
 }
 
 /// The plans of one network in every form of every kernel.
-fn plans(net: &Net, modes: &[(Mode, bool, Extent)]) -> Result<Vec<Dispatch>> {
+fn plans(net: &Net, modes: &[(Mode, bool, Extent)]) -> Result<Vec<Launch>> {
     let layout = Layout::new(net.params())?;
     let mut out = Vec::new();
     for (fuse, tuning) in [true, false].iter().flat_map(|f| tunings().map(|t| (*f, t))) {
         let lowering = Lowering { fuse, tuning, ..Lowering::default() };
         for &(mode, drop_path, extent) in modes.iter().filter(|m| fuse || m.2 == Extent::Whole) {
             let drop_path = drop_path && net.n_drops > 0;
-            let (layout, batch, split) = (&layout, 4, 0);
-            let plan = Plan::new(Request { net, layout, batch, mode, extent, split, drop_path, lowering })?;
-            out.extend(plan.dispatches);
+            let (layout, batch, input) = (&layout, 4, 0);
+            let plan = Plan::new(Request { net, layout, batch, mode, extent, input, drop_path, lowering })?;
+            out.extend(plan.launches);
         }
     }
     Ok(out)
@@ -127,7 +127,7 @@ fn plans(net: &Net, modes: &[(Mode, bool, Extent)]) -> Result<Vec<Dispatch>> {
 /// The errors of [`planned`].
 pub fn sets() -> Result<BTreeSet<Set>> {
     let mut all = planned()?;
-    all.extend(cases::all().iter().flat_map(|c| c.setup().dispatches));
+    all.extend(cases::all().iter().flat_map(|c| c.setup().launches));
     Ok(all.into_iter().map(|d| (d.shader, d.entry, d.overrides)).collect())
 }
 

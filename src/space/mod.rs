@@ -7,7 +7,7 @@ pub mod chain;
 pub mod darts;
 mod excerpt;
 mod literal;
-mod mixture;
+mod mixed;
 pub mod prior;
 mod spec;
 mod text;
@@ -26,7 +26,7 @@ pub use darts::{
 };
 pub use darts::{StemKind, genotype, primitive, published};
 pub use excerpt::Found;
-pub use mixture::Mixture;
+pub use mixed::MixedAlpha;
 pub use prior::Prior;
 pub use spec::{NetworkKind, NetworkSpec};
 pub use text::{ParseError, read_architecture, read_genotype, remark, text_of};
@@ -142,12 +142,12 @@ pub trait Space: Debug + Send + Sync {
     }
 
     /// The sets of paths, as slots. The deterministic method has one softmax over each set.
-    fn mixture(&self) -> &[Slot] {
+    fn mixed_slots(&self) -> &[Slot] {
         self.slots()
     }
 
     /// The tensors of the deterministic method's logits.
-    fn mixture_tables(&self) -> Vec<Table> {
+    fn mixed_tables(&self) -> Vec<Table> {
         self.prior_tables()
     }
 

@@ -159,13 +159,13 @@ impl Training {
         // The largest batch of an evaluation contains the remainder.
         let held_out = self.dataset.test.n;
         let last = if held_out <= batch { held_out } else { batch + held_out % batch };
-        for (split, n, mode) in [(TRAIN, batch, Mode::Train), (HELD_OUT, last, Mode::Evaluate)] {
-            self.network.upload(split, &vec![0.0; n * image_len], &vec![0; n])?;
+        for (input, n, mode) in [(TRAIN, batch, Mode::Train), (HELD_OUT, last, Mode::Evaluate)] {
+            self.network.upload(input, &vec![0.0; n * image_len], &vec![0; n])?;
             let drop_path = mode == Mode::Train && self.drops_paths();
             if drop_path {
                 self.network.upload_drop_path(&vec![1.0; self.net.n_drops * n])?;
             }
-            self.network.prepare(Child { drop_path, ..Child::new(&self.net, mode, split) })?;
+            self.network.prepare(Child { drop_path, ..Child::new(&self.net, mode, input) })?;
         }
         Ok(())
     }

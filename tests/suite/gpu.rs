@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parsec_nas::Error;
 use parsec_nas::gpu::{self, Device, Gpu, LimitsChoice, Options, has_dxc};
-use parsec_nas::kernel::{self, Buf, Dispatch, Params, Range};
+use parsec_nas::kernel::{self, Buf, Launch, Params, Range};
 use parsec_nas::ops::{Array, probe};
 use parsec_nas::selftest::{cases, run};
 use tempfile::TempDir;
@@ -89,9 +89,9 @@ fn range(offset_bytes: u64, len_bytes: u64) -> Range {
 }
 
 /// Fills `range` with `value`.
-fn fill(range: Range, value: f32) -> Dispatch {
+fn fill(range: Range, value: f32) -> Launch {
     let n_quads = (range.len_bytes / 16) as u32;
-    Dispatch {
+    Launch {
         shader: "fill",
         entry: "fill",
         overrides: vec![],
@@ -167,13 +167,13 @@ fn a_recorded_list_runs_again_and_an_outdated_one_is_refused() {
 }
 
 #[test]
-fn many_dispatches_in_several_submissions_keep_their_order() {
+fn many_launches_in_several_submissions_keep_their_order() {
     let Some(mut gpu) = gpu() else { return };
     gpu.allocate(MINE, N_BYTES).unwrap();
     // The stated flops are so large that a submission holds only a few launches.
-    let dispatches: Vec<_> =
-        (0..50).map(|i| Dispatch { flops: 40_000_000, ..fill(range(0, N_BYTES), i as f32) }).collect();
-    let recorded = gpu.prepare(&dispatches).unwrap();
+    let launches: Vec<_> =
+        (0..50).map(|i| Launch { flops: 40_000_000, ..fill(range(0, N_BYTES), i as f32) }).collect();
+    let recorded = gpu.prepare(&launches).unwrap();
     gpu.submit(&recorded).unwrap();
     assert!(words(&mut gpu).iter().all(|w| *w == 49f32.to_bits()));
     assert_eq!(recorded.flops, 50 * 40_000_000);
@@ -196,12 +196,12 @@ fn copies_and_read_backs_take_the_asked_range() {
 }
 
 #[test]
-fn wrong_dispatches_are_refused_with_the_reason() {
+fn wrong_launches_are_refused_with_the_reason() {
     let Some(mut gpu) = gpu() else { return };
     gpu.allocate(MINE, N_BYTES).unwrap();
     let good = fill(range(0, 256), 1.0);
     let y = good.bindings[0];
-    let with = |bindings| Dispatch { bindings, ..good.clone() };
+    let with = |bindings| Launch { bindings, ..good.clone() };
     let cases = [
         (with(vec![]), "y is not bound"),
         (with(vec![("x", y.1)]), "y is not bound"),
@@ -211,27 +211,24 @@ fn wrong_dispatches_are_refused_with_the_reason() {
         (with(vec![("y", range(0, 24))]), "multiple of 16"),
         (with(vec![("y", range(256, N_BYTES))]), "outside"),
         (with(vec![("y", Range { buf: Buf::Extra(902), ..y.1 })]), "no buffer"),
-        (Dispatch { grid: [65_536, 1, 1], ..good.clone() }, "65535"),
-        (Dispatch { grid: [1, 0, 1], ..good.clone() }, "grid"),
-        (Dispatch { params: Params::new().set("n_quads", 1), ..good.clone() }, "params.value is not set"),
+        (Launch { grid: [65_536, 1, 1], ..good.clone() }, "65535"),
+        (Launch { grid: [1, 0, 1], ..good.clone() }, "grid"),
+        (Launch { params: Params::new().set("n_quads", 1), ..good.clone() }, "params.value is not set"),
         (
-            Dispatch { params: good.params.clone().set("rounds", 1), ..good.clone() },
+            Launch { params: good.params.clone().set("rounds", 1), ..good.clone() },
             "params has no rounds; it has",
         ),
+        (Launch { params: good.params.clone().set("value", 1), ..good.clone() }, "params.value is set twice"),
         (
-            Dispatch { params: good.params.clone().set("value", 1), ..good.clone() },
-            "params.value is set twice",
-        ),
-        (
-            Dispatch { params: Params::new().rows("n_quads", [[1, 2]]).set("value", 1), ..good.clone() },
+            Launch { params: Params::new().rows("n_quads", [[1, 2]]).set("value", 1), ..good.clone() },
             "params.n_quads has 1 words, 2 were given",
         ),
-        (Dispatch { overrides: vec![("K", 3)], ..good.clone() }, "override"),
-        (Dispatch { shader: "nothing", ..good.clone() }, "no such shader"),
-        (Dispatch { entry: "nothing", ..good.clone() }, "no entry point"),
+        (Launch { overrides: vec![("K", 3)], ..good.clone() }, "override"),
+        (Launch { shader: "nothing", ..good.clone() }, "no such shader"),
+        (Launch { entry: "nothing", ..good.clone() }, "no entry point"),
     ];
-    for (dispatch, reason) in cases {
-        let text = message(gpu.prepare(std::slice::from_ref(&dispatch)));
+    for (launch, reason) in cases {
+        let text = message(gpu.prepare(std::slice::from_ref(&launch)));
         assert!(text.contains(reason), "expected {reason:?} in {text:?}");
     }
     assert!(gpu.prepare(&[good]).is_ok());
@@ -374,8 +371,8 @@ fn those_who_share_a_device_share_its_kernels_and_no_buffers() {
 }
 
 /// A launch of a kernel that cannot be compiled, because its window has no elements.
-fn refused() -> Dispatch {
-    Dispatch { shader: "conv", overrides: vec![("K", 0)], entry: "forward", ..fill(range(0, 256), 1.0) }
+fn refused() -> Launch {
+    Launch { shader: "conv", overrides: vec![("K", 0)], entry: "forward", ..fill(range(0, 256), 1.0) }
 }
 
 /// A failure on a shared device is returned by the call that failed, also when other threads work at the same time.

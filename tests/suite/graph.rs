@@ -48,7 +48,7 @@ impl Owned {
             batch: self.batch,
             mode: self.mode,
             extent: Extent::Whole,
-            split: 0,
+            input: 0,
             drop_path: self.drop_path,
             lowering: self.lowering,
         }
@@ -126,8 +126,8 @@ pub fn random_requests(n: u64) -> impl Iterator<Item = Owned> {
 /// Flops of the launches of convolutions and linear layers.
 pub fn convolution_flops(plan: &Plan) -> u64 {
     let counted =
-        |d: &&parsec_nas::kernel::Dispatch| ["conv", "depthwise", "pointwise", "linear"].contains(&d.shader);
-    plan.dispatches.iter().filter(counted).map(|d| d.flops).sum()
+        |d: &&parsec_nas::kernel::Launch| ["conv", "depthwise", "pointwise", "linear"].contains(&d.shader);
+    plan.launches.iter().filter(counted).map(|d| d.flops).sum()
 }
 
 /// Fusion moves work between launches. The work of the convolutions stays the same, and is the work of the network.
@@ -136,7 +136,7 @@ fn work_is_that_of_the_network_fused_or_not() {
     for owned in random_requests(60) {
         let [fused, plain] = [true, false].map(|fuse| owned.with(owned.mode, fuse).plan());
         assert_eq!(convolution_flops(&fused), convolution_flops(&plain), "{owned:?}");
-        assert!(fused.dispatches.len() <= plain.dispatches.len());
+        assert!(fused.launches.len() <= plain.launches.len());
         // In a forward pass alone, the tensors of a level side by side may take more memory than one operation after
         // another.
         assert!(owned.mode != Mode::Train || fused.arena_bytes() <= plain.arena_bytes());
@@ -160,9 +160,9 @@ fn work_is_that_of_the_network_fused_or_not() {
 #[test]
 fn splits_share_everything_but_their_inputs() {
     for owned in random_requests(10) {
-        let [a, b] = [0, 1].map(|split| Plan::new(Request { split, ..owned.request() }).unwrap());
+        let [a, b] = [0, 1].map(|input| Plan::new(Request { input, ..owned.request() }).unwrap());
         assert_eq!(a.regions, b.regions);
-        assert_eq!((a.flops, a.bytes, a.dispatches.len()), (b.flops, b.bytes, b.dispatches.len()));
+        assert_eq!((a.flops, a.bytes, a.launches.len()), (b.flops, b.bytes, b.launches.len()));
         assert_ne!(a, b);
     }
 }

@@ -7,7 +7,7 @@ mod languages;
 use std::collections::BTreeSet;
 
 use parsec_nas::gpu::Gpu;
-use parsec_nas::kernel::{Dispatch, SOURCES, kernel};
+use parsec_nas::kernel::{Launch, SOURCES, kernel};
 use parsec_nas::selftest::{self, cases, cases::Case, child, run, shaders};
 
 use super::gpu::{device, gpu, options};
@@ -19,8 +19,8 @@ fn case(parts: &[&str]) -> Case {
 }
 
 /// All launches of all cases.
-fn dispatches() -> Vec<Dispatch> {
-    cases::all().iter().flat_map(|c| c.setup().dispatches).collect()
+fn launches() -> Vec<Launch> {
+    cases::all().iter().flat_map(|c| c.setup().launches).collect()
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn whole_children_and_steps_agree_with_the_reference() {
 
 #[test]
 fn every_entry_point_of_every_shader_has_a_case() {
-    let covered: BTreeSet<_> = dispatches().iter().map(|d| (d.shader, d.entry)).collect();
+    let covered: BTreeSet<_> = launches().iter().map(|d| (d.shader, d.entry)).collect();
     for source in SOURCES {
         for entry in &kernel(source.name).unwrap().entries {
             assert!(covered.contains(&(source.name, entry.name.as_str())), "{}::{}", source.name, entry.name);
@@ -61,12 +61,12 @@ fn every_entry_point_of_every_shader_has_a_case() {
 /// For each override of each entry point, the cases have every value that plans use.
 #[test]
 fn every_override_value_that_plans_use_has_a_case() {
-    let values = |list: &[Dispatch]| -> BTreeSet<_> {
+    let values = |list: &[Launch]| -> BTreeSet<_> {
         let of =
-            |d: &Dispatch| d.overrides.iter().map(|(n, v)| (d.shader, d.entry, *n, *v)).collect::<Vec<_>>();
+            |d: &Launch| d.overrides.iter().map(|(n, v)| (d.shader, d.entry, *n, *v)).collect::<Vec<_>>();
         list.iter().flat_map(of).collect()
     };
-    let (planned, tested) = (values(&shaders::planned().unwrap()), values(&dispatches()));
+    let (planned, tested) = (values(&shaders::planned().unwrap()), values(&launches()));
     assert!(planned.len() > 100, "{}", planned.len());
     let missing: Vec<_> = planned.difference(&tested).collect();
     assert!(missing.is_empty(), "{missing:?}");

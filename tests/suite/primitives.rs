@@ -112,7 +112,7 @@ fn show_counts_every_primitive() {
     };
     let numbers = |primitive| {
         let json: serde_json::Value = serde_json::from_str(&shown(primitive, true)).unwrap();
-        ["parameters", "macs", "dispatches"].map(|key| json[key].as_u64().unwrap())
+        ["parameters", "macs", "launches"].map(|key| json[key].as_u64().unwrap())
     };
     let none = numbers(Primitive::None);
     for primitive in Primitive::ALL {
@@ -144,14 +144,14 @@ fn every_primitive_is_lowered() {
             batch: 2,
             mode: Mode::Train,
             extent: Extent::Whole,
-            split: 0,
+            input: 0,
             drop_path: false,
             lowering: Lowering::default(),
         });
         let plan = plan.unwrap();
         let entries = ["forward", "backward"].map(|direction| {
-            let of = |d: &&parsec_nas::kernel::Dispatch| d.shader == shader && d.entry.starts_with(direction);
-            plan.dispatches.iter().filter(of).count()
+            let of = |d: &&parsec_nas::kernel::Launch| d.shader == shader && d.entry.starts_with(direction);
+            plan.launches.iter().filter(of).count()
         });
         entries.into_iter().min().unwrap()
     };

@@ -200,7 +200,7 @@ fn show_counts_and_draws() {
     let training = |batch, memory| {
         let args = ShowArgs { json: true, batch, memory, ..search.clone() };
         let json: serde_json::Value = serde_json::from_str(&describe(&args, None).unwrap()).unwrap();
-        ["batch", "arena_bytes", "dispatches", "flops"].map(|key| json[key].as_u64().unwrap())
+        ["batch", "arena_bytes", "launches", "flops"].map(|key| json[key].as_u64().unwrap())
     };
     let (usual, low) = (training(None, None), training(Some(64), Some(Memory::Low)));
     assert_eq!(usual[0], 64);

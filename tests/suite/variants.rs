@@ -153,17 +153,17 @@ fn bench_says_what_it_measured() {
     let mut args = vec!["bench", "--json", "-q", "--size", "28", "--repeats", "1", "--genotype", "DARTS_V1"];
     args.extend(&TINY[..8]);
     let report: Value = serde_json::from_str(&parsec(cache.path(), &args)).unwrap();
-    for probe in ["arithmetic_gflops", "copy_gbps", "load_gquads_per_s", "dispatch_us", "submit_us"] {
+    for probe in ["arithmetic_gflops", "copy_gbps", "load_gquads_per_s", "launch_us", "submit_us"] {
         assert!(report["probes"][probe].as_f64().unwrap() > 0.0, "{probe}");
     }
     let child = &report["child"];
-    for key in ["forward_ms", "train_ms", "dispatches", "flops", "bytes", "bound_ms", "arena_bytes"] {
+    for key in ["forward_ms", "train_ms", "launches", "flops", "bytes", "bound_ms", "arena_bytes"] {
         assert!(child[key].as_f64().unwrap() > 0.0, "{key}");
     }
     assert!(child["train_ms"].as_f64() > child["forward_ms"].as_f64());
     let kernels = report["kernels"].as_array().unwrap();
-    let launches: u64 = kernels.iter().map(|k| k["dispatches"].as_u64().unwrap()).sum();
-    assert_eq!(launches, child["dispatches"].as_u64().unwrap());
+    let launches: u64 = kernels.iter().map(|k| k["launches"].as_u64().unwrap()).sum();
+    assert_eq!(launches, child["launches"].as_u64().unwrap());
     let step = &report["step"];
     assert_eq!(step["samples"], 2);
     assert_eq!(step["genotypes"].as_array().unwrap().len(), 2);

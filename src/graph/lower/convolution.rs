@@ -70,7 +70,7 @@ pub(super) fn depthwise(b: &mut Builder<'_>, x: &Seen, window: Window, names: &[
         let tasks = source.firsts.iter().zip(&places).map(task).collect();
         let op = Depthwise { geometry, channels: c, x: source.view, y, tasks };
         b.again(y.buf, false);
-        b.dispatches.extend(op.forward(&b.tuning()));
+        b.launches.extend(op.forward(&b.tuning()));
         b.undo(move |b| depthwise_back(b, &op));
         tensors.push(y);
     }
@@ -96,8 +96,8 @@ fn depthwise_back(b: &mut Builder<'_>, op: &Depthwise) -> Result<()> {
     }
     let x = op.x.x;
     let dx = b.gradient(x);
-    let dispatches = op.backward_data(dy, dx, |s| b.is_written(x, s), &tuning);
-    b.dispatches.extend(dispatches);
+    let launches = op.backward_data(dy, dx, |s| b.is_written(x, s), &tuning);
+    b.launches.extend(launches);
     for task in &op.tasks {
         b.mark(Block { tensor: x, first: task.source, len: op.channels });
     }
@@ -146,7 +146,7 @@ fn launch(b: &mut Builder<'_>, source: &Source, of: u32, out: &Output, places: &
         }
     }
     for op in ops {
-        b.dispatches.extend(op.forward(&b.tuning()));
+        b.launches.extend(op.forward(&b.tuning()));
         b.undo(move |b| pointwise_back(b, op));
     }
 }
@@ -168,8 +168,8 @@ fn pointwise_back(b: &mut Builder<'_>, mut op: Pointwise) -> Result<()> {
     }
     let x = op.x.x;
     let dx = b.gradient(x);
-    let dispatches = op.backward_data(&g, dx, |s| b.is_written(x, s), &tuning);
-    b.dispatches.extend(dispatches);
+    let launches = op.backward_data(&g, dx, |s| b.is_written(x, s), &tuning);
+    b.launches.extend(launches);
     for task in &op.tasks {
         b.mark(Block { tensor: x, first: task.source, len: op.ci });
     }
@@ -189,8 +189,8 @@ fn subsample(b: &mut Builder<'_>, source: &Source, both: bool) -> Source {
     b.undo(move |b| {
         let x = op.x.x;
         let (dy, dx) = (b.gradient(op.y), b.gradient(x));
-        let dispatch = op.backward(dy, dx, |s| b.is_written(x, s));
-        b.push(dispatch);
+        let launch = op.backward(dy, dx, |s| b.is_written(x, s));
+        b.push(launch);
         for &source in &op.sources {
             b.mark(Block { tensor: x, first: source, len: op.channels });
         }
@@ -245,7 +245,7 @@ pub(super) fn dense(
         for source in &sources {
             let part = Part { first: source.first, of: x.channels };
             let op = Conv { k, stride, pad, x: source.view, part, y: block.tensor, w: place(w), v: place(v) };
-            b.dispatches.extend(op.forward());
+            b.launches.extend(op.forward());
             b.undo(move |b| dense_back(b, &op, !images));
         }
     }
@@ -263,7 +263,7 @@ fn dense_back(b: &mut Builder<'_>, op: &Conv, data_gradient: bool) -> Result<()>
     if data_gradient {
         let x = op.x.x;
         let (dx, add) = (b.gradient(x), b.is_written(x, 0));
-        b.dispatches.extend(op.backward_data(&g, dx, add));
+        b.launches.extend(op.backward_data(&g, dx, add));
         b.mark(x.into());
     }
     Ok(())

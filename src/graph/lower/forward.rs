@@ -28,7 +28,7 @@ pub(super) fn forward(b: &mut Builder<'_>) -> Result<()> {
         of_extent && (training || !layer.auxiliary)
     });
     let images = Tensor {
-        buf: Buf::Images(b.request.split),
+        buf: Buf::Images(b.request.input),
         channels: net.image().c as u32,
         map: map(b, net.image()),
     };

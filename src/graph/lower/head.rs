@@ -127,7 +127,7 @@ fn linear_back(b: &mut Builder<'_>, op: Linear, x: Features, dlogits: Array) {
 
 fn labels(b: &Builder<'_>) -> Range {
     let len_bytes = (u64::from(b.request.batch) * 4).next_multiple_of(16);
-    Range { buf: Buf::Labels(b.request.split), offset_bytes: 0, len_bytes }
+    Range { buf: Buf::Labels(b.request.input), offset_bytes: 0, len_bytes }
 }
 
 /// Label smoothing of the loss. Only training smooths labels; the other modes ask for the plain likelihood.

@@ -26,7 +26,7 @@ mod wide;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Result;
-use crate::kernel::{Buf, Dispatch};
+use crate::kernel::{Buf, Launch};
 use crate::ops::{Array, Map, Param, Tensor, Tuning, UNIFORM_BYTES, pack};
 use partial::Partials;
 pub use request::{Extent, Loss, Lowering, Memory, Mode, Request};
@@ -41,7 +41,7 @@ struct Builder<'a> {
     request: Request<'a>,
     /// The part that is computed once for all children. `None` if the request is for a whole child.
     trunk: Option<Trunk>,
-    dispatches: Vec<Dispatch>,
+    launches: Vec<Launch>,
     /// Bytes of each tensor, by number.
     sizes: Vec<u64>,
     values: BTreeMap<Buf, Value>,
@@ -57,7 +57,7 @@ struct Builder<'a> {
 /// Result of lowering a request.
 pub struct Lowered {
     /// Launches in order. Their tensors have no places yet.
-    pub dispatches: Vec<Dispatch>,
+    pub launches: Vec<Launch>,
     /// Bytes of each tensor, by number.
     pub sizes: Vec<u64>,
     /// Bytes of the packed weights.
@@ -77,7 +77,7 @@ pub fn lower(request: Request<'_>) -> Result<Lowered> {
     let mut b = Builder {
         request,
         trunk: trunk.filter(|_| request.extent != Extent::Whole),
-        dispatches: Vec::new(),
+        launches: Vec::new(),
         sizes: Vec::new(),
         values: BTreeMap::new(),
         tape: Vec::new(),
@@ -87,7 +87,7 @@ pub fn lower(request: Request<'_>) -> Result<Lowered> {
         again: BTreeSet::new(),
     };
     forward::forward(&mut b)?;
-    let forward = b.dispatches.len();
+    let forward = b.launches.len();
     if matches!(request.mode, Mode::Train | Mode::Factors) {
         for back in std::mem::take(&mut b.tape).into_iter().rev() {
             back(&mut b)?;
@@ -95,16 +95,10 @@ pub fn lower(request: Request<'_>) -> Result<Lowered> {
         }
         b.flush();
     }
-    let mut dispatches = pack::copy(&b.copies);
-    let backward = dispatches.len() + forward;
-    dispatches.append(&mut b.dispatches);
-    Ok(Lowered {
-        dispatches,
-        sizes: b.sizes,
-        packed_bytes: u64::from(b.packed) * 4,
-        backward,
-        again: b.again,
-    })
+    let mut launches = pack::copy(&b.copies);
+    let backward = launches.len() + forward;
+    launches.append(&mut b.launches);
+    Ok(Lowered { launches, sizes: b.sizes, packed_bytes: u64::from(b.packed) * 4, backward, again: b.again })
 }
 
 impl Builder<'_> {
@@ -126,8 +120,8 @@ impl Builder<'_> {
         self.request.layout.param(name)
     }
 
-    fn push(&mut self, dispatch: Dispatch) {
-        self.dispatches.push(dispatch);
+    fn push(&mut self, launch: Launch) {
+        self.launches.push(launch);
     }
 
     /// Puts the step that undoes the last op on the tape.

@@ -34,7 +34,7 @@ pub(super) fn norm(b: &mut Builder<'_>, x: Tensor, blocks: Vec<Norm>, store: boo
     } else {
         let partial = b.array(op.partial_bytes());
         let tuning = b.tuning();
-        b.dispatches.extend(op.forward(partial, &tuning));
+        b.launches.extend(op.forward(partial, &tuning));
     }
     b.value(x.buf).coefs = Some(coefs);
     if !b.fuse() {
@@ -84,7 +84,7 @@ fn backward(b: &mut Builder<'_>, op: &BatchNorm, store: bool) -> Result<()> {
     };
     let partial = b.array(op.partial_bytes());
     let tuning = b.tuning();
-    b.dispatches.extend(op.backward(&g, &sources, partial, dparams, &tuning));
+    b.launches.extend(op.backward(&g, &sources, partial, dparams, &tuning));
     if store || !b.fuse() || tuning.stored_dy == 1 {
         // The result is not stored in place, because several operations may read one dz.
         let dx = b.tensor(op.x.channels, op.x.map);

@@ -66,7 +66,7 @@ impl Builder<'_> {
         if let Some((id, elements)) = self.partials.array.take() {
             let partial = Array { buf: Buf::Tensor(id), offset_bytes: 0, bytes: u64::from(elements) * 4 };
             let buf = if self.request.mode == Mode::Train { Buf::Grad } else { Buf::MixGrad };
-            self.dispatches.extend(reduce::accumulate_into(buf, partial, &tasks));
+            self.launches.extend(reduce::accumulate_into(buf, partial, &tasks));
         }
     }
 }

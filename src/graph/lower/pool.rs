@@ -35,8 +35,8 @@ pub(super) fn pool(
             (task.dz, task.drop) = b.grad_channel(op.y, task.target);
         }
         let dx = b.gradient(op.x.x);
-        let dispatch = op.backward(&g, dx, |s| b.is_written(op.x.x, s), &b.tuning());
-        b.push(dispatch);
+        let launch = op.backward(&g, dx, |s| b.is_written(op.x.x, s), &b.tuning());
+        b.push(launch);
         for task in &op.tasks {
             b.mark(Block { tensor: op.x.x, first: task.source, len: op.channels });
         }

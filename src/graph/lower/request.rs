@@ -103,8 +103,8 @@ pub struct Request<'a> {
     pub mode: Mode,
     /// The part of the network to compute.
     pub extent: Extent,
-    /// The input slot to read: the buffers `Images(split)` and `Labels(split)`.
-    pub split: u8,
+    /// The input slot to read: the buffers `Images(input)` and `Labels(input)`.
+    pub input: u8,
     /// Whether drop-path factors are given in `DropPath`.
     pub drop_path: bool,
     /// How the plan is lowered.

@@ -69,8 +69,8 @@ impl Oracle for Depthwise {
         let partial = s.blank(chunks * op.elements());
         s.push(op.backward_weight(dy, partial, &tuning));
         s.expect_chunks(partial, &padded(&dw, k * k), chunks, LONG_SUM);
-        let dispatches = op.backward_data(dy, dx, |source| add[(source / c) as usize], &tuning);
-        dispatches.into_iter().for_each(|d| s.push(d));
+        let launches = op.backward_data(dy, dx, |source| add[(source / c) as usize], &tuning);
+        launches.into_iter().for_each(|d| s.push(d));
         for b in (0..n_blocks).filter(|b| sources.contains(b)) {
             s.must_be(dx, b * c, &want[b as usize], SUM);
         }

@@ -1,7 +1,7 @@
 //! Node sums, views that are stored, identities, zeros.
 
 use super::{Case, Oracle};
-use crate::kernel::Dispatch;
+use crate::kernel::Launch;
 use crate::ops::Map;
 use crate::ops::elementwise::{self, ApplyBackward};
 use crate::ops::probe::fill_params;
@@ -105,7 +105,7 @@ struct Fill {
 impl Oracle for Fill {
     fn setup(&self, s: &mut Setup) {
         let y = s.blank(4 * self.n_quads);
-        s.push(Dispatch {
+        s.push(Launch {
             shader: "fill",
             entry: "fill",
             overrides: vec![],

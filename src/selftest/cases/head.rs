@@ -160,9 +160,9 @@ impl Oracle for CrossEntropy {
         scalars[scalar::CHILD] = CHILD_WEIGHT;
         s.whole(Buf::Scalars, &scalars);
         let dlogits = s.blank(n * k);
-        let dispatch =
+        let launch =
             head::cross_entropy_backward(n, k, logits, labels_range, dlogits, self.scale, self.smoothing);
-        s.push(dispatch);
+        s.push(launch);
         let mut want = cross_entropy::smoothed_backward(&z, &labels, smoothing);
         want.data.iter_mut().for_each(|v| *v *= f64::from(n) * f64::from(self.scale) * CHILD_WEIGHT);
         s.expect_array(dlogits, &by_example(&want), APPROXIMATE);

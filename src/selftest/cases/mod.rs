@@ -23,7 +23,7 @@ use crate::ops::Tuning;
 
 /// A test as plain data. The `Debug` form of a test is its name.
 pub trait Oracle: Debug + Send + Sync {
-    /// Inputs, dispatches and expected outputs.
+    /// Inputs, launches and expected outputs.
     fn setup(&self, s: &mut Setup);
 }
 

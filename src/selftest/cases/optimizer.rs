@@ -12,7 +12,7 @@ use crate::selftest::setup::{APPROXIMATE, EXACT, LONG_SUM, SUM, Setup};
 struct Reduce {
     /// Elements and chunks of each parameter.
     shapes: &'static [(u32, u32)],
-    /// Number of times that the list is repeated. More than 16 tasks need several dispatches.
+    /// Number of times that the list is repeated. More than 16 tasks need several launches.
     repeat: u32,
 }
 
@@ -82,9 +82,9 @@ impl Oracle for Update {
         scalars[scalar::MAX_NORM] = f64::from(self.max_norm);
         s.whole(Buf::Scalars, &scalars);
         s.whole(Buf::Norms, &vec![0.0; NORMS_BYTES as usize / 4]);
-        for dispatch in optimizer::update(self.elements, self.piece_bytes) {
-            let entry = dispatch.entry;
-            s.push(dispatch);
+        for launch in optimizer::update(self.elements, self.piece_bytes) {
+            let entry = launch.entry;
+            s.push(launch);
             if entry == "clip" {
                 // The sums of squares are not compared, but their root is.
                 let norm = clip::global_norm([grad.as_slice()]);
@@ -127,8 +127,8 @@ impl Oracle for Lane {
         s.whole(Buf::Grad, &grad);
         (0..4).for_each(|level| s.whole(Buf::Lanes(level), &partial));
         let gradient = Range { buf: Buf::Grad, offset_bytes: 0, len_bytes: u64::from(self.elements) * 4 };
-        let dispatches = lane::close(self.lane, self.is_last, gradient, 4 * behind as u64, self.piece_bytes);
-        dispatches.into_iter().for_each(|d| s.push(d));
+        let launches = lane::close(self.lane, self.is_last, gradient, 4 * behind as u64, self.piece_bytes);
+        launches.into_iter().for_each(|d| s.push(d));
         let lane = self.lane as u32;
         let n_added = if self.is_last { lane.count_ones() } else { lane.trailing_ones() };
         let total = |(e, g): (usize, &f64)| f64::from(n_added) * partial[behind + e] + g;

@@ -9,7 +9,7 @@ use crate::selftest::setup::{EXACT, Setup};
 struct Pack {
     /// Quads of each parameter, in the order of v. The parameters are packed in reverse order.
     quads: &'static [u32],
-    /// Number of times that the list is repeated. More than 256 copies need several dispatches.
+    /// Number of times that the list is repeated. More than 256 copies need several launches.
     repeat: u32,
 }
 

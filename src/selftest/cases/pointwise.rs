@@ -78,8 +78,8 @@ impl Oracle for Pointwise {
         let partial = s.blank(op.chunks(&tuning) * op.elements());
         s.push(op.backward_weight(&g.view, partial, &tuning));
         s.expect_chunks(partial, &dw, op.chunks(&tuning), LONG_SUM);
-        let dispatches = op.backward_data(&g.view, dx, |source| add[(source / ci) as usize], &tuning);
-        dispatches.into_iter().for_each(|d| s.push(d));
+        let launches = op.backward_data(&g.view, dx, |source| add[(source / ci) as usize], &tuning);
+        launches.into_iter().for_each(|d| s.push(d));
         for (source, want) in wants {
             s.must_be(dx, source, &want, SUM);
         }

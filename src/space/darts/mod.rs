@@ -355,11 +355,11 @@ impl Space for Darts {
         vec![N_KINDS, N_NODES, N_SLOTS]
     }
 
-    fn mixture(&self) -> &[Slot] {
+    fn mixed_slots(&self) -> &[Slot] {
         &self.edges
     }
 
-    fn mixture_tables(&self) -> Vec<Table> {
+    fn mixed_tables(&self) -> Vec<Table> {
         let shape = vec![N_EDGES, self.primitives.len()];
         CellKind::ALL.map(|kind| Table { name: kind.name().into(), shape: shape.clone() }).to_vec()
     }

@@ -42,7 +42,7 @@ impl Drawn {
             batch: self.batch,
             mode: self.mode,
             extent: self.extent,
-            split: 0,
+            input: 0,
             drop_path: false,
             lowering: self.lowering,
         }
@@ -59,7 +59,7 @@ impl Drawn {
         let request = self.request(&net, &layout);
         let plan = Plan::new(request).unwrap();
         assert_eq!(plan, self.plan());
-        plan.dispatches.iter().for_each(limits::check);
+        plan.launches.iter().for_each(limits::check);
         memory::check(&plan, &layout);
         assert_eq!(access::check(&plan, &request), Ok(()));
         let Some(alpha) = &self.alpha else { return };
@@ -204,11 +204,11 @@ fn wide_blocks_are_planned() {
                     batch: 2,
                     mode: Mode::Train,
                     extent: Extent::Whole,
-                    split: 0,
+                    input: 0,
                     drop_path: false,
                     lowering,
                 });
-                plan.unwrap().dispatches.iter().for_each(super::super::graph::limits::check);
+                plan.unwrap().launches.iter().for_each(super::super::graph::limits::check);
             }
         }
     }

@@ -2,11 +2,12 @@
 
 use parsec_nas::cli::show::{ShowArgs, describe};
 use parsec_nas::config::{self, Config, TrainConfig};
-use parsec_nas::report::{architecture_dot, architecture_svg, mixture_svg, png, prior_svg};
+use parsec_nas::report::{architecture_dot, architecture_svg, mixed_svg, png, prior_svg};
 use parsec_nas::rng::{Purpose, stream};
 use parsec_nas::space::genotype::named;
 use parsec_nas::space::{
-    Alpha, Chain, Mixture, NetworkKind, NetworkSpec, Paths, Prior, Space, Tally, read_architecture, space_of,
+    Alpha, Chain, MixedAlpha, NetworkKind, NetworkSpec, Paths, Prior, Space, Tally, read_architecture,
+    space_of,
 };
 use proptest::prelude::*;
 use resvg::usvg;
@@ -126,14 +127,14 @@ fn pi_has_a_table_per_layer() {
     let tables = chain.prior_tables();
     assert_eq!(tables.len(), 8);
     assert!(tables.iter().enumerate().all(|(i, t)| t.name == i.to_string() && t.shape == [3]));
-    assert_eq!((chain.mixture_tables(), chain.mixture()), (tables, chain.slots()));
+    assert_eq!((chain.mixed_tables(), chain.mixed_slots()), (tables, chain.slots()));
     assert_eq!((chain.alpha_shape(), chain.groups()), (vec![8], &["layers"][..]));
     assert_eq!((chain.slot_name(7), chain.choice_name(7, 2)), ("layer 7".into(), "mb6_k5".into()));
     let prior = Prior::uniform(&chain);
     assert_eq!((prior.len(), prior.entropy().len()), (24, 1));
     assert!((prior.entropy()[0] - 8.0 * 3f64.ln()).abs() < 1e-12);
     // In each layer the choice with the largest factor is taken, and among equal choices the first one.
-    let mut alpha = Mixture::uniform(&chain);
+    let mut alpha = MixedAlpha::uniform(&chain);
     for (layer, choice, logit) in [(1, 1, 0.5), (1, 2, 0.25), (4, 2, 1e-9), (7, 1, -0.1)] {
         alpha.logits[3 * layer + choice] = logit;
     }
@@ -366,7 +367,7 @@ fn drawings_are_valid_and_complete() {
     let mut prior = Prior::uniform(&chain);
     prior.logits[5][1] = 4.0;
     let p = prior.probabilities()[5][1];
-    for svg in [prior_svg(&chain, &prior), mixture_svg(&chain, &prior.probabilities().concat())] {
+    for svg in [prior_svg(&chain, &prior), mixed_svg(&chain, &prior.probabilities().concat())] {
         parse(&svg);
         assert!(svg.matches("<rect").count() >= 24);
         assert_eq!(svg.matches(&format!(">{:.0}</text>", 100.0 * p)).count(), 1);

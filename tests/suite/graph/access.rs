@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock};
 
 use naga::valid::GlobalUse;
 use parsec_nas::graph::{Extent, Mode, Plan, Request};
-use parsec_nas::kernel::{Buf, Dispatch, Range, kernel};
+use parsec_nas::kernel::{Buf, Launch, Range, kernel};
 
 use super::memory::region_of;
 
@@ -45,7 +45,7 @@ fn uses(shader: &'static str, entry: &'static str) -> BTreeMap<String, (bool, bo
 
 /// Whether a binding is only a placeholder. If an override says that there is no such operand, some range is bound all
 /// the same.
-fn is_idle(d: &Dispatch, name: &str) -> bool {
+fn is_idle(d: &Launch, name: &str) -> bool {
     let set = |name: &str| d.overrides.iter().find(|(n, _)| *n == name).map_or(0, |(_, value)| *value);
     match (d.shader, name) {
         ("node", "a") => set("MODE_A") == 0,
@@ -64,7 +64,7 @@ fn is_idle(d: &Dispatch, name: &str) -> bool {
 }
 
 /// The blocks of a bound tensor, and for each block whether the launch adds to the old content.
-fn blocks(d: &Dispatch, name: &str, bound: &Range) -> Vec<(Range, bool)> {
+fn blocks(d: &Launch, name: &str, bound: &Range) -> Vec<(Range, bool)> {
     let p = |name: &str| d.params.get(name).unwrap()[0];
     // The fifth member of a map.
     let pitch = |name: &str| d.params.get(name).unwrap()[4];
@@ -125,7 +125,7 @@ fn blocks(d: &Dispatch, name: &str, bound: &Range) -> Vec<(Range, bool)> {
 }
 
 /// The bindings that a launch reads or writes.
-pub fn accesses(d: &Dispatch) -> Vec<Access> {
+pub fn accesses(d: &Launch) -> Vec<Access> {
     let uses = uses(d.shader, d.entry);
     let of = |(name, bound): &(&'static str, Range)| {
         let (reads, writes) = uses[*name];
@@ -149,7 +149,7 @@ fn overlap(a: &Range, b: &Range) -> bool {
 /// An error if a launch goes outside of a binding, or if it writes bytes that it reads or writes under another name.
 /// Different blocks of one tensor may be read under one name and written under another: a pool reads the gradient of
 /// one node and adds to the gradient of another node.
-fn check_launch(d: &Dispatch) -> Result<(), String> {
+fn check_launch(d: &Launch) -> Result<(), String> {
     let meet = |a: &[Range], b: &[Range]| a.iter().any(|a| b.iter().any(|b| overlap(a, b)));
     let inside = |r: &Range, bound: &Range| {
         r.offset_bytes >= bound.offset_bytes
@@ -175,7 +175,7 @@ fn is_given(buf: Buf, request: &Request<'_>) -> bool {
     let (whole, branch) = (request.extent == Extent::Whole, request.extent == Extent::Branch);
     match buf {
         Buf::V | Buf::Grad | Buf::State | Buf::Identity | Buf::Scalars => true,
-        Buf::Images(split) | Buf::Labels(split) => split == request.split,
+        Buf::Images(input) | Buf::Labels(input) => input == request.input,
         Buf::DropPath => request.drop_path,
         Buf::Mix => request.net.n_factors > 0,
         Buf::MixGrad => request.mode == Mode::Factors,
@@ -213,7 +213,7 @@ fn holes(range: Bytes, list: &[Bytes]) -> Vec<Bytes> {
 fn check_order(plan: &Plan, request: &Request<'_>) -> Result<(), String> {
     // The written ranges (start, end) by buffer. Pages have one entry per tensor, since tensors share bytes.
     let mut written: BTreeMap<(Buf, Option<u32>), Vec<Bytes>> = BTreeMap::new();
-    for (at, d) in plan.dispatches.iter().enumerate() {
+    for (at, d) in plan.launches.iter().enumerate() {
         let place = |range: &Range| {
             let region = region_of(plan, at, range);
             let start = range.offset_bytes - region.map_or(0, |(_, region)| region.offset_bytes);
@@ -254,7 +254,7 @@ fn check_order(plan: &Plan, request: &Request<'_>) -> Result<(), String> {
 
 /// [`check_launch`] of all launches, then [`check_order`].
 pub fn check(plan: &Plan, request: &Request<'_>) -> Result<(), String> {
-    plan.dispatches.iter().try_for_each(check_launch)?;
+    plan.launches.iter().try_for_each(check_launch)?;
     check_order(plan, request)
 }
 
@@ -269,16 +269,16 @@ fn what_is_wrong_is_found() {
     let (request, plan) = (owned.request(), owned.plan());
     let good = |plan: &Plan| check(plan, &request).is_ok();
     assert!(good(&plan));
-    let with = |at: usize, change: &dyn Fn(&mut Dispatch)| {
+    let with = |at: usize, change: &dyn Fn(&mut Launch)| {
         let mut plan = plan.clone();
-        change(&mut plan.dispatches[at]);
+        change(&mut plan.launches[at]);
         plan
     };
-    let rebind = |d: &mut Dispatch, name: &str, range: Range| {
+    let rebind = |d: &mut Launch, name: &str, range: Range| {
         d.bindings.iter_mut().filter(|(n, _)| *n == name).for_each(|(_, bound)| *bound = range);
     };
     let mut tried = 0;
-    for (at, d) in plan.dispatches.iter().enumerate() {
+    for (at, d) in plan.launches.iter().enumerate() {
         let of_tensors: Vec<Access> =
             accesses(d).into_iter().filter(|a| matches!(a.bound.buf, Buf::Page(_) | Buf::Coefs)).collect();
         // A launch that adds to its output may do so wherever something was written, so only other outputs are tried.
@@ -294,7 +294,7 @@ fn what_is_wrong_is_found() {
                 let same = a.bound.buf == out.bound.buf && tensor(at, &a.bound) == home;
                 same && a.reads.iter().any(|r| out.writes.iter().any(|w| overlap(r, w)))
             };
-            let mut later = plan.dispatches.iter().enumerate().skip(at + 1);
+            let mut later = plan.launches.iter().enumerate().skip(at + 1);
             let is_read = later.any(|(at, d)| accesses(d).iter().any(|a| reads(at, a)));
             assert!(!is_read || !good(&lost), "launch {at}, {}.{}: {} is lost", d.shader, d.entry, out.name);
             tried += usize::from(is_read);
@@ -314,7 +314,7 @@ fn what_is_wrong_is_found() {
 #[test]
 fn the_table_of_outputs_is_that_of_the_shaders() {
     for owned in super::random_requests(40) {
-        for d in owned.plan().dispatches {
+        for d in owned.plan().launches {
             let by_hand = super::memory::outputs(&d);
             for (name, (_, writes)) in uses(d.shader, d.entry) {
                 let sometimes = matches!((d.shader, &*name), ("batch_norm", "state") | ("pool", "index"));

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use parsec_nas::graph::memory::PAGE_BYTES;
 use parsec_nas::graph::{Layout, Lowering, Memory, Mode, Plan};
-use parsec_nas::kernel::Dispatch;
+use parsec_nas::kernel::Launch;
 use parsec_nas::rng::{Purpose, stream};
 use parsec_nas::selftest::child::{everything, the_rest};
 use parsec_nas::space::{Genotype, Primitive, read_genotype};
@@ -63,7 +63,7 @@ fn plans(owned: &Owned) {
     for mode in [Mode::Train, Mode::Likelihood, Mode::Evaluate] {
         let drop_path = owned.drop_path && mode == Mode::Train;
         let plan = Owned { mode, drop_path, ..owned.clone() }.plan();
-        plan.dispatches.iter().for_each(limits::check);
+        plan.launches.iter().for_each(limits::check);
     }
 }
 
@@ -104,7 +104,7 @@ fn a_search_at_224_pixels_plans_within_the_default_limits() {
         let mut owned = owned(&spec, &genotype, 16);
         owned.mode = Mode::Train;
         memory::check(&owned.plan(), &owned.layout);
-        owned.plan().dispatches.iter().for_each(limits::check);
+        owned.plan().launches.iter().for_each(limits::check);
     }
 }
 
@@ -121,7 +121,7 @@ fn large_parents_are_bound_by_ranges() {
     for genotype in genotypes() {
         let owned = owned(&spec, &genotype, 4);
         assert!(u64::from(owned.layout.v_len) * 4 > PAGE_BYTES);
-        owned.plan().dispatches.iter().for_each(limits::check);
+        owned.plan().launches.iter().for_each(limits::check);
     }
 }
 
@@ -142,12 +142,12 @@ fn with_page(owned: &Owned, page_bytes: u64) -> Owned {
 
 /// The kernels that are launched more often with small pages, and the kernels that add to their outputs.
 fn split(small: &Plan, whole: &Plan) -> BTreeSet<String> {
-    let count = |plan: &Plan, of: &Dispatch| {
-        plan.dispatches.iter().filter(|d| (d.shader, d.entry) == (of.shader, of.entry)).count()
+    let count = |plan: &Plan, of: &Launch| {
+        plan.launches.iter().filter(|d| (d.shader, d.entry) == (of.shader, of.entry)).count()
     };
-    let more = small.dispatches.iter().filter(|d| count(small, d) > count(whole, d));
-    let adds = small.dispatches.iter().filter(|d| d.overrides.contains(&("ADD", 1)));
-    let name = |d: &Dispatch| format!("{}.{}", d.shader, d.entry);
+    let more = small.launches.iter().filter(|d| count(small, d) > count(whole, d));
+    let adds = small.launches.iter().filter(|d| d.overrides.contains(&("ADD", 1)));
+    let name = |d: &Launch| format!("{}.{}", d.shader, d.entry);
     more.map(name).chain(adds.map(|d| format!("{} adds", name(d)))).collect()
 }
 
@@ -159,10 +159,10 @@ fn small_pages_make_good_plans() {
         memory::check(&small.plan(), &small.layout);
         let (plan, whole) = (small.plan(), owned.plan());
         assert!(plan.regions.pages.iter().all(|bytes| *bytes <= small.lowering.page_bytes));
-        assert!(plan.dispatches.len() >= whole.dispatches.len());
+        assert!(plan.launches.len() >= whole.launches.len());
         let flops = super::convolution_flops;
         assert_eq!(flops(&plan), flops(&whole));
-        n_split += usize::from(plan.dispatches.len() > whole.dispatches.len());
+        n_split += usize::from(plan.launches.len() > whole.launches.len());
     }
     assert!(n_split > 40, "{n_split} of 80 networks were split");
 }

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use parsec_nas::graph::{Extent, Layout, Loss, Lowering, Memory, Mode, Plan, Request};
-use parsec_nas::kernel::{Buf, Dispatch, Range, kernel};
+use parsec_nas::kernel::{Buf, Launch, Range, kernel};
 use parsec_nas::ops::Tuning;
 use parsec_nas::selftest::child::{everything, the_rest};
 use parsec_nas::space::{Genotype, Primitive};
@@ -23,14 +23,14 @@ pub fn text(plan: &Plan) -> String {
     let regions = &plan.regions;
     let mut out = format!(
         "launches {}\nflops {}\nbytes {}\npages {:?}\ncoefs {}\npacked {}\n\n",
-        plan.dispatches.len(),
+        plan.launches.len(),
         plan.flops,
         plan.bytes,
         regions.pages,
         regions.coefs_bytes,
         plan.packed_bytes
     );
-    for (at, d) in plan.dispatches.iter().enumerate() {
+    for (at, d) in plan.launches.iter().enumerate() {
         launch(&mut out, plan, at, d);
     }
     out += "\ntensor: page+offset+length, first launch..last launch\n";
@@ -43,8 +43,8 @@ pub fn text(plan: &Plan) -> String {
 }
 
 /// Writes the number, kernel, overrides, grid and work of a launch, then its bindings, then its parameters.
-fn launch(out: &mut String, plan: &Plan, at: usize, d: &Dispatch) {
-    let Dispatch { shader, entry, grid: [x, y, z], flops, bytes, .. } = d;
+fn launch(out: &mut String, plan: &Plan, at: usize, d: &Launch) {
+    let Launch { shader, entry, grid: [x, y, z], flops, bytes, .. } = d;
     let overrides: Vec<String> = d.overrides.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let _ = writeln!(
         out,
@@ -81,8 +81,8 @@ fn place(plan: &Plan, at: usize, r: &Range) -> String {
             offset -= region.offset_bytes;
             format!("t{id}")
         }
-        Buf::Images(split) => format!("images{split}"),
-        Buf::Labels(split) => format!("labels{split}"),
+        Buf::Images(input) => format!("images{input}"),
+        Buf::Labels(input) => format!("labels{input}"),
         Buf::Logits(which) => format!("logits{which}"),
         Buf::Trunk(i) => format!("trunk{i}"),
         Buf::TrunkGrad(i) => format!("trunk_grad{i}"),
@@ -175,7 +175,7 @@ impl<'a> Case<'a> {
             batch: 2,
             mode: self.mode,
             extent: self.extent,
-            split: 0,
+            input: 0,
             drop_path,
             lowering: self.lowering,
         });

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use parsec_nas::graph::{Layout, Lowering, Mode, Plan};
 use parsec_nas::kernel::specialise::specialise;
-use parsec_nas::kernel::{Buf, Dispatch, Kind, SOURCES, kernel};
+use parsec_nas::kernel::{Buf, Kind, Launch, SOURCES, kernel};
 use parsec_nas::ops::optimizer;
 use parsec_nas::rng::{Purpose, stream};
 use parsec_nas::space::{Genotype, Pair, Primitive};
@@ -18,7 +18,7 @@ use crate::nets::Cells;
 /// lavapipe of Mesa 22 silently stops all loops of a workgroup after this total number of iterations.
 const CAP: u64 = 65_535;
 
-pub fn check(d: &Dispatch) {
+pub fn check(d: &Launch) {
     let what = format!("{}.{}", d.shader, d.entry);
     assert!(d.grid.iter().all(|n| (1..=65_535).contains(n)), "{what}: {:?}", d.grid);
     assert!(d.bindings.len() <= 8, "{what}: {} storage buffers", d.bindings.len());
@@ -44,7 +44,7 @@ pub fn check(d: &Dispatch) {
 }
 
 /// An upper bound on the iterations of all loops of one invocation. Only loops that are not written out are counted.
-fn iterations(d: &Dispatch) -> u64 {
+fn iterations(d: &Launch) -> u64 {
     let p = |name: &str| u64::from(d.params.get(name).unwrap()[0]);
     let map = |name: &str, member: usize| u64::from(d.params.get(name).unwrap()[member]);
     let (rows, columns, image) = (1, 2, 6);
@@ -169,7 +169,7 @@ fn the_largest_accepted_extents_stay_far_from_the_cap_of_loops() {
     ];
     cases.extend([1, 2, 3].map(|layers| extreme(auxiliary(layers), 1, skips())));
     for owned in cases {
-        owned.plan().dispatches.iter().for_each(check);
+        owned.plan().launches.iter().for_each(check);
     }
 }
 
@@ -189,9 +189,9 @@ fn the_update_of_v_stays_inside_the_limits() {
     for (elements, piece) in
         [(64, 128 << 20), (1_930_624, 128 << 20), (64 << 20, 128 << 20), (1 << 20, 1 << 20)]
     {
-        let dispatches = optimizer::update(elements, piece);
-        dispatches.iter().for_each(check);
-        let stepped: u32 = dispatches
+        let launches = optimizer::update(elements, piece);
+        launches.iter().for_each(check);
+        let stepped: u32 = launches
             .iter()
             .filter(|d| d.entry == "step")
             .map(|d| 4 * d.params.get("quads").unwrap()[0])
@@ -199,12 +199,12 @@ fn the_update_of_v_stays_inside_the_limits() {
         assert_eq!(stepped, elements, "every number is updated");
         // The pieces' partial sums do not overlap, and the clip adds up all of them.
         let mut end = 0;
-        for d in dispatches.iter().filter(|d| d.entry == "norm_chunks") {
+        for d in launches.iter().filter(|d| d.entry == "norm_chunks") {
             let partial = d.bindings.iter().find(|(name, _)| *name == "partial").unwrap().1;
             assert!(partial.offset_bytes >= end && partial.len_bytes >= u64::from(d.grid[0]) * 4);
             end = partial.offset_bytes + u64::from(d.grid[0]) * 4;
         }
-        let clip = dispatches.iter().find(|d| d.entry == "clip").unwrap();
+        let clip = launches.iter().find(|d| d.entry == "clip").unwrap();
         assert!(
             u64::from(clip.params.get("chunks").unwrap()[0]) * 4 >= end
                 && u64::from(clip.params.get("chunks").unwrap()[0]) * 4 <= optimizer::NORMS_BYTES

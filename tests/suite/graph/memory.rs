@@ -2,14 +2,14 @@
 
 use parsec_nas::graph::memory::{PAGE_BYTES, Region, place};
 use parsec_nas::graph::{Layout, Mode, Plan};
-use parsec_nas::kernel::{Buf, Dispatch, Params, Range, kernel};
+use parsec_nas::kernel::{Buf, Launch, Params, Range, kernel};
 use parsec_nas::{Error, rng};
 use rand::RngExt;
 
 use super::random_requests;
 
 /// The variables that an entry point writes, according to its shader.
-pub(super) fn outputs(d: &Dispatch) -> Vec<&'static str> {
+pub(super) fn outputs(d: &Launch) -> Vec<&'static str> {
     let entry = kernel(d.shader).unwrap().entry(d.entry).unwrap();
     let written = entry.bindings.iter().filter(|b| b.is_written).map(|b| b.name.as_str());
     let names: Vec<_> = written.collect();
@@ -49,7 +49,7 @@ pub(super) fn region_of<'a>(plan: &'a Plan, at: usize, range: &Range) -> Option<
         .regions
         .iter()
         .find(|(_, r)| inside(r))
-        .unwrap_or_else(|| panic!("dispatch {at} binds {range:?}, which is in no region that is alive"));
+        .unwrap_or_else(|| panic!("launch {at} binds {range:?}, which is in no region that is alive"));
     Some((*id, region))
 }
 
@@ -69,7 +69,7 @@ pub fn check(plan: &Plan, layout: &Layout) {
     assert_eq!(plan.arena_bytes(), plan.regions.pages.iter().sum::<u64>());
 
     let mut seen = std::collections::BTreeMap::new();
-    for (at, d) in plan.dispatches.iter().enumerate() {
+    for (at, d) in plan.launches.iter().enumerate() {
         for (name, r) in &d.bindings {
             let end = r.offset_bytes + r.len_bytes;
             let room = match r.buf {
@@ -98,7 +98,7 @@ pub fn check(plan: &Plan, layout: &Layout) {
     }
     assert_eq!(seen.len(), plan.regions.regions.len());
     let ends = plan.regions.regions.iter().all(|(id, region)| {
-        let d = &plan.dispatches[region.last];
+        let d = &plan.launches[region.last];
         d.bindings.iter().any(|(_, r)| region_of(plan, region.last, r).is_some_and(|(other, _)| other == *id))
     });
     assert!(ends, "a life ends with its last binding");
@@ -128,7 +128,7 @@ fn memory_is_close_to_what_lives_at_once() {
             let regions = plan.regions.regions.values();
             regions.filter(|r| r.first <= at && at <= r.last).map(|r| r.len_bytes).sum()
         };
-        let most = (0..plan.dispatches.len()).map(alive).max().unwrap();
+        let most = (0..plan.launches.len()).map(alive).max().unwrap();
         assert!(plan.arena_bytes() >= most);
         assert!(
             plan.arena_bytes() <= most + most / 4,
@@ -145,18 +145,18 @@ fn placement_fills_pages_and_refuses_what_is_larger() {
         let mut rng = rng::stream(1, rng::Purpose::Test, 41, i);
         let n = rng.random_range(1..60);
         let sizes: Vec<u64> = (0..n).map(|_| rng.random_range(1..PAGE_BYTES / 3)).collect();
-        let mut dispatches = Vec::new();
+        let mut launches = Vec::new();
         for _ in 0..40 {
             let bind =
                 |id: u32| Range { buf: Buf::Tensor(id), offset_bytes: 0, len_bytes: sizes[id as usize] };
             let ids = [rng.random_range(0..n), rng.random_range(0..n)];
-            dispatches.push(launch(ids.map(|id| ("y", bind(id as u32))).to_vec()));
+            launches.push(launch(ids.map(|id| ("y", bind(id as u32))).to_vec()));
         }
-        let regions = place(&mut dispatches, &sizes, PAGE_BYTES).unwrap();
+        let regions = place(&mut launches, &sizes, PAGE_BYTES).unwrap();
         assert!(regions.pages.iter().all(|bytes| (1..=PAGE_BYTES).contains(bytes)));
-        let plan = Plan { dispatches, regions, flops: 0, bytes: 0, packed_bytes: 0 };
+        let plan = Plan { launches, regions, flops: 0, bytes: 0, packed_bytes: 0 };
         assert_eq!(overlaps(&plan), 0);
-        for (at, d) in plan.dispatches.iter().enumerate() {
+        for (at, d) in plan.launches.iter().enumerate() {
             assert!(d.bindings.iter().all(|(_, r)| region_of(&plan, at, r).is_some()));
         }
     }
@@ -171,8 +171,8 @@ fn placement_fills_pages_and_refuses_what_is_larger() {
     assert!(matches!(error, Error::Memory { .. }) && error.to_string().contains("--channels"), "{error}");
 }
 
-fn launch(bindings: Vec<(&'static str, Range)>) -> Dispatch {
-    Dispatch {
+fn launch(bindings: Vec<(&'static str, Range)>) -> Launch {
+    Launch {
         shader: "fill",
         entry: "fill",
         overrides: vec![],

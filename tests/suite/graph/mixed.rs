@@ -28,14 +28,14 @@ fn spec(layers: usize, channels: usize, side: usize) -> Cells {
 
 fn plan(spec: &Cells, paths: Of<'_>, batch: u32, mode: Mode, lowering: Lowering) -> Plan {
     let layout = Layout::new(spec.params(None, &Primitive::ALL)).unwrap();
-    let (split, drop_path) = (0, false);
+    let (input, drop_path) = (0, false);
     Plan::new(Request {
         net: &spec.net(paths),
         layout: &layout,
         batch,
         mode,
         extent: Extent::Whole,
-        split,
+        input,
         drop_path,
         lowering,
     })
@@ -50,7 +50,7 @@ fn launches_stay_inside_the_default_limits() {
             for memory in [Memory::Normal, Memory::Low] {
                 let lowering = Lowering { memory, ..Lowering::default() };
                 let plan = plan(&spec, Of::Mixed(&Primitive::ALL), batch, mode, lowering);
-                plan.dispatches.iter().for_each(super::limits::check);
+                plan.launches.iter().for_each(super::limits::check);
             }
         }
     }

@@ -67,7 +67,7 @@ impl Drawn {
             batch: self.batch,
             mode: self.mode,
             extent: self.extent,
-            split: 0,
+            input: 0,
             drop_path: self.drop_path,
             lowering: self.lowering,
         }
@@ -204,9 +204,9 @@ proptest! {
         let (net, layout) = (drawn.net(), drawn.layout());
         let plan = Plan::new(drawn.request(&net, &layout)).unwrap();
         prop_assert_eq!(&plan, &Plan::new(drawn.clone().request(&drawn.net(), &drawn.layout())).unwrap());
-        prop_assert_eq!(plan.flops, plan.dispatches.iter().map(|d| d.flops).sum::<u64>());
-        prop_assert_eq!(plan.bytes, plan.dispatches.iter().map(|d| d.bytes).sum::<u64>());
-        plan.dispatches.iter().for_each(limits::check);
+        prop_assert_eq!(plan.flops, plan.launches.iter().map(|d| d.flops).sum::<u64>());
+        prop_assert_eq!(plan.bytes, plan.launches.iter().map(|d| d.bytes).sum::<u64>());
+        plan.launches.iter().for_each(limits::check);
     }
 
     #[test]
@@ -229,15 +229,15 @@ proptest! {
         let plan = |mode| Plan::new(Request { mode, drop_path: false, ..drawn.request(&net, &layout) }).unwrap();
         let (forward, both) = (plan(Mode::Likelihood), plan(Mode::Train));
         prop_assert!(both.flops >= forward.flops && both.bytes > forward.bytes);
-        prop_assert!(both.dispatches.len() > forward.dispatches.len());
+        prop_assert!(both.launches.len() > forward.launches.len());
         if drawn.mixed.is_some() {
             prop_assert!(plan(Mode::Factors).flops >= forward.flops);
         }
         // An auxiliary head runs in training only, so the forward passes would differ.
         if !drawn.spec.auxiliary {
             let kernels = |plan: &Plan| -> Vec<_> {
-                let names = plan.dispatches.iter().map(|d| (d.shader, d.entry, d.overrides.clone(), d.grid));
-                names.take(forward.dispatches.len()).collect()
+                let names = plan.launches.iter().map(|d| (d.shader, d.entry, d.overrides.clone(), d.grid));
+                names.take(forward.launches.len()).collect()
             };
             prop_assert_eq!(kernels(&forward), kernels(&both));
         }
@@ -261,7 +261,7 @@ proptest! {
             Err(other) => prop_assert!(false, "{other}"),
             Ok(plan) => {
                 prop_assert!(plan.regions.pages.iter().all(|bytes| *bytes <= lowering.page_bytes));
-                plan.dispatches.iter().for_each(limits::check);
+                plan.launches.iter().for_each(limits::check);
                 prop_assert_eq!(access::check(&plan, &request), Ok(()));
                 memory::check(&plan, &layout);
             }

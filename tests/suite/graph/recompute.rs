@@ -19,7 +19,7 @@ fn low_memory_gives_the_same_bits() {
     let cases = random_requests(200).filter(|o| o.spec.layers <= 3 && o.mode == Mode::Train);
     for owned in cases.skip(4).take(5) {
         let [low, normal] = [Memory::Low, Memory::Normal].map(|memory| with_memory(&owned, memory));
-        assert!(low.plan().dispatches.len() > normal.plan().dispatches.len(), "{owned:?}");
+        assert!(low.plan().launches.len() > normal.plan().launches.len(), "{owned:?}");
         let Some(mut network) = loaded(&low) else { return };
         let found = bits(&mut network, &low, f32::NAN.to_bits());
         let mut network = loaded(&normal).unwrap();

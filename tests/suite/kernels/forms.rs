@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use parsec_nas::gpu::{Gpu, Options};
 use parsec_nas::kernel::specialise::specialise;
-use parsec_nas::kernel::{Buf, Dispatch, Source, kernel, reflect};
+use parsec_nas::kernel::{Buf, Launch, Source, kernel, reflect};
 use parsec_nas::ops::depthwise::{Depthwise, Geometry, Task};
 use parsec_nas::ops::{Array, Map, Param, Tensor, Tuning, View};
 use parsec_nas::selftest::cases::{Case, all};
@@ -87,7 +87,7 @@ fn reads_from_buffers_and_through_textures_give_the_same_bits() {
 }
 
 /// All forms of the depthwise kernels.
-fn depthwise_forms() -> Vec<Dispatch> {
+fn depthwise_forms() -> Vec<Launch> {
     let numbers = || 0..=16;
     let tile =
         |(depthwise_rows, depthwise_quads)| Tuning { depthwise_rows, depthwise_quads, ..Tuning::default() };

@@ -1,7 +1,7 @@
 //! The harness finds errors: results and launches are damaged on purpose.
 
 use parsec_nas::gpu::Gpu;
-use parsec_nas::kernel::Dispatch;
+use parsec_nas::kernel::Launch;
 use parsec_nas::selftest::cases::Case;
 use parsec_nas::selftest::run::{compare, execute};
 use parsec_nas::selftest::setup::{APPROXIMATE, EXACT, GUARD, SUM, Setup};
@@ -9,20 +9,20 @@ use parsec_nas::selftest::setup::{APPROXIMATE, EXACT, GUARD, SUM, Setup};
 use super::{case, gpu};
 
 /// The problems that the harness finds if `damage` is applied to the launches of `case`.
-fn problems(gpu: &mut Gpu, case: &Case, damage: impl Fn(&mut Dispatch)) -> String {
+fn problems(gpu: &mut Gpu, case: &Case, damage: impl Fn(&mut Launch)) -> String {
     let mut setup = case.setup();
-    let sound = setup.dispatches.clone();
-    setup.dispatches.iter_mut().for_each(damage);
-    assert_ne!(setup.dispatches, sound, "{}: nothing was damaged", case.name());
+    let sound = setup.launches.clone();
+    setup.launches.iter_mut().for_each(damage);
+    assert_ne!(setup.launches, sound, "{}: nothing was damaged", case.name());
     let after = execute(gpu, &setup).unwrap();
     compare(&setup, &after).problems.join("\n")
 }
 
-fn set(d: &mut Dispatch, name: &str, value: u32) {
+fn set(d: &mut Launch, name: &str, value: u32) {
     d.overrides.iter_mut().filter(|(n, _)| *n == name).for_each(|(_, v)| *v = value);
 }
 
-fn is(d: &Dispatch, kernel: &str) -> bool {
+fn is(d: &Launch, kernel: &str) -> bool {
     format!("{}::{}", d.shader, d.entry) == kernel
 }
 
@@ -104,7 +104,7 @@ fn a_swapped_stride_is_found() {
         (["pool max=true", "stride=2"], "pool::forward"),
         (["conv", "stride=2"], "conv::backward_data"),
     ] {
-        let damage = |d: &mut Dispatch| {
+        let damage = |d: &mut Launch| {
             if is(d, kernel) {
                 set(d, "S", 1)
             }
@@ -130,7 +130,7 @@ fn a_dropped_accumulation_is_found() {
         (&["windowpool", "add=true"], "window_pool::backward", "add", 0),
         (&["apply", "add=true"], "apply::pass_back", "add", 0),
     ] {
-        let damage = |d: &mut Dispatch| {
+        let damage = |d: &mut Launch| {
             if is(d, kernel) {
                 let flag = &mut d.params.get_mut(name).unwrap()[word];
                 assert_eq!(std::mem::take(flag), 1, "{kernel}");
@@ -155,7 +155,7 @@ fn counted_padding_is_found() {
         (["batchnorm", "w=7"], "batch_norm::statistics", "batch_norm::finalize"),
         (["batchnorm", "w=7"], "batch_norm::backward_sums", "batch_norm::backward_finalize"),
     ] {
-        let damage = |d: &mut Dispatch| {
+        let damage = |d: &mut Launch| {
             if is(d, kernel) {
                 set(d, "RAGGED", 0)
             }
@@ -169,21 +169,21 @@ fn counted_padding_is_found() {
 fn a_write_past_the_end_is_found() {
     let Some(mut gpu) = gpu() else { return };
     let mut setup = case(&["fill", "n_quads=300"]).setup();
-    setup.dispatches[0].params.get_mut("n_quads").unwrap()[0] += 1;
-    setup.dispatches[0].bindings[0].1.len_bytes += 16;
+    setup.launches[0].params.get_mut("n_quads").unwrap()[0] += 1;
+    setup.launches[0].bindings[0].1.len_bytes += 16;
     let after = execute(&mut gpu, &setup).unwrap();
     assert!(compare(&setup, &after).problems.concat().contains("4 words of Extra(0) changed"));
 }
 
 /// A missing launch is found, because outputs do not hold the right result before the launch.
 #[test]
-fn a_dispatch_left_out_is_found() {
+fn a_launch_left_out_is_found() {
     let Some(mut gpu) = gpu() else { return };
     for case in some() {
-        for i in 0..case.setup().dispatches.len() {
+        for i in 0..case.setup().launches.len() {
             let mut setup = case.setup();
-            let left_out = setup.dispatches.remove(i);
-            if setup.dispatches.is_empty() {
+            let left_out = setup.launches.remove(i);
+            if setup.launches.is_empty() {
                 continue;
             }
             let after = execute(&mut gpu, &setup).unwrap();

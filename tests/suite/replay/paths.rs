@@ -42,10 +42,10 @@ fn update(info: &Value, step: usize) -> Update {
     }
 }
 
-fn upload(network: &mut Network, split: u8, tensors: &Tensors, prefix: &str) {
+fn upload(network: &mut Network, input: u8, tensors: &Tensors, prefix: &str) {
     let images: Vec<f32> = numbers(tensors, &format!("{prefix}.images")).iter().map(|x| *x as f32).collect();
     let labels: Vec<u32> = numbers(tensors, &format!("{prefix}.labels")).iter().map(|l| *l as u32).collect();
-    network.upload(split, &images, &labels).unwrap();
+    network.upload(input, &images, &labels).unwrap();
 }
 
 /// The numbers of the named tensors of a buffer, one tensor after another.

@@ -6,7 +6,7 @@ use crate::with;
 use parsec_nas::config::{Config, Method};
 use parsec_nas::files::tensors::Tensor;
 use parsec_nas::search::Search;
-use parsec_nas::space::{Darts, Mixture, N_EDGES, Pair, Primitive, edge};
+use parsec_nas::space::{Darts, MixedAlpha, N_EDGES, Pair, Primitive, edge};
 
 use super::super::replay::{close, distance};
 use super::{all, config, minus, run, search};
@@ -22,13 +22,13 @@ fn wave(n: usize) -> Vec<f64> {
 #[test]
 fn the_gradient_of_the_softmax() {
     let space = Darts::over(&[Primitive::None, Primitive::SkipConnect, Primitive::SepConv3x3]);
-    let mut alpha = Mixture::uniform(&space);
+    let mut alpha = MixedAlpha::uniform(&space);
     assert_eq!(alpha.factors(), [1.0 / 3.0; 2 * N_EDGES * 3]);
     close("entropy", &alpha.entropy(), &[14.0 * 3f64.ln(); 2], 1e-12);
     let n = alpha.logits.len();
     alpha.logits = wave(n);
     let of_factors: Vec<f64> = wave(2 * n)[n..].to_vec();
-    let value = |a: &Mixture| a.factors().iter().zip(&of_factors).map(|(f, g)| f * g).sum::<f64>();
+    let value = |a: &MixedAlpha| a.factors().iter().zip(&of_factors).map(|(f, g)| f * g).sum::<f64>();
     let gradient = alpha.gradient(&of_factors);
     for i in [0, 1, 2, 40, n - 1] {
         let moved = |by: f64| {
@@ -49,7 +49,7 @@ fn decoding_keeps_the_two_strongest_edges_of_each_node_and_never_none() {
     use Primitive::{MaxPool3x3 as Max, None as Zero, SepConv3x3 as Sep, SkipConnect as Skip};
     let order = [Skip, Zero, Sep, Max];
     let space = Darts::over(&order);
-    let mut alpha = Mixture::uniform(&space);
+    let mut alpha = MixedAlpha::uniform(&space);
     let mut set = |node: usize, input: usize, primitive: Primitive, logit: f64| {
         let p = order.iter().position(|o| *o == primitive).unwrap();
         alpha.logits[edge(node, input) * 4 + p] = logit;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use parsec_nas::bench::{self, Shape};
 use parsec_nas::gpu::{Class, Device, Gpu, Options, Variants};
 use parsec_nas::graph::Memory;
-use parsec_nas::kernel::Dispatch;
+use parsec_nas::kernel::Launch;
 use parsec_nas::selftest::{cases, proof};
 use parsec_nas::space::{Darts, StemKind};
 
@@ -30,7 +30,7 @@ fn sabotage(what: Option<(Kernel, Wrong)>) {
     *SABOTAGE.lock().unwrap_or_else(PoisonError::into_inner) = what;
 }
 
-fn alter(d: &mut Dispatch) {
+fn alter(d: &mut Launch) {
     let slot = SABOTAGE.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(((shader, entry, overrides), wrong)) = &*slot else { return };
     if d.shader != shader || d.entry != entry || !overrides.iter().all(|o| d.overrides.contains(o)) {
@@ -88,13 +88,13 @@ fn every_form_of_every_kernel_that_is_wrong_is_found() {
     let (mut made, mut missed, mut seen) = (0, Vec::new(), BTreeSet::new());
     for (variants, shader) in forms {
         let (_, cases) = cases::of(&variants.tuning).into_iter().find(|(s, _)| *s == shader).unwrap();
-        let dispatches: Vec<Dispatch> = cases.iter().flat_map(|case| case.setup().dispatches).collect();
+        let launches: Vec<Launch> = cases.iter().flat_map(|case| case.setup().launches).collect();
         let entries: BTreeSet<&str> =
-            dispatches.iter().filter(|d| d.shader == shader).map(|d| d.entry).collect();
+            launches.iter().filter(|d| d.shader == shader).map(|d| d.entry).collect();
         for entry in entries {
             // Entry points without forms, and kernels that were already tried in this form, are skipped.
             let mut overrides: Vec<_> =
-                dispatches.iter().filter(|d| d.entry == entry).map(|d| d.overrides.clone()).collect();
+                launches.iter().filter(|d| d.entry == entry).map(|d| d.overrides.clone()).collect();
             overrides.sort();
             if entry.contains("finalize")
                 || entry == "from_running"

@@ -1,24 +1,24 @@
 //! α of the mixed network (Eq. 2): logits over each set of paths. A child has one path of each set.
 //!
 //! The factor of a path is the softmax over its set. Flat lists hold one set after the other, in the order of
-//! [`Space::mixture`].
+//! [`Space::mixed_slots`].
 
 use super::prior::log_softmax;
 use super::{Alpha, Space};
 
 /// Logits of all sets of paths.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Mixture {
+pub struct MixedAlpha {
     /// The logits, one set after the other.
     pub logits: Vec<f64>,
     /// Number of paths and group of each set.
     sets: Vec<(usize, usize)>,
 }
 
-impl Mixture {
+impl MixedAlpha {
     /// All logits 0.
     pub fn uniform(space: &dyn Space) -> Self {
-        let sets: Vec<(usize, usize)> = space.mixture().iter().map(|s| (s.n_choices, s.group)).collect();
+        let sets: Vec<(usize, usize)> = space.mixed_slots().iter().map(|s| (s.n_choices, s.group)).collect();
         Self { logits: vec![0.0; sets.iter().map(|(n, _)| n).sum()], sets }
     }
 

@@ -1,6 +1,6 @@
 //! One kernel launch as plain data: plans consist of launches, and `gpu` runs them.
 //!
-//! Nothing here names a GPU type, so a list of dispatches can be printed, compared and counted anywhere.
+//! Nothing here names a GPU type, so a list of launches can be printed, compared and counted anywhere.
 
 use super::params::Params;
 
@@ -21,9 +21,9 @@ pub enum Buf {
     /// Running statistics of batch norms, which are not trained (final networks).
     State,
     /// The images of a batch, f32 \[C\]\[N\]\[H\]\[W\] with the arena's padding of rows and channels; one buffer
-    /// per split.
+    /// per input slot.
     Images(u8),
-    /// The labels of a batch, u32 \[N\]; one buffer per split.
+    /// The labels of a batch, u32 \[N\]; one buffer per input slot.
     Labels(u8),
     /// Log-likelihood and correctness of each example of the child that ran last, f32 \[2\]\[N\].
     Results,
@@ -76,7 +76,7 @@ pub struct Range {
 
 /// One launch of one entry point.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Dispatch {
+pub struct Launch {
     /// Stem of the file in `shaders/`.
     pub shader: &'static str,
     /// Entry point in that file.
