@@ -46,10 +46,10 @@ fn main() -> Result<()> {
         // α_k ~ p(α|π)
         let alphas: Vec<_> = (0..k).map(|k| prior.sample(&mut stream(seed, Purpose::Sample, t, k))).collect();
         // log ω_k with ω_k = p(y|X, v, α_k), and then the normalised weights ω̃_k
-        let log_omega = evaluator.log_likelihoods(&alphas, &search.batch(t))?;
+        let log_omega = evaluator.log_likelihoods(&alphas, &search.batch(t)?)?;
         let weights = importance::weights(&log_omega, 1.0);
         // v moves along Σ_k ω̃_k ∇_v log p(y|X, v, α_k)
-        evaluator.accumulate(&alphas, &weights, &train.batch(t))?;
+        evaluator.accumulate(&alphas, &weights, &train.batch(t)?)?;
         let trained = evaluator.update(update)?;
         // π moves along Σ_k ω̃_k ∇_π log p(α_k|π)
         let gradient = prior_update::gradient(&prior, &alphas, &weights, Baseline::None, &[]);

@@ -70,7 +70,7 @@ pub fn torch(bytes: &[u8], _: &Path) {
 /// A file of CIFAR-10.
 pub fn cifar10(bytes: &[u8], _: &Path) {
     if let Some(images) = named(data::parse_cifar(&CIFAR10, Path::new(NAME), bytes)) {
-        assert_eq!((images.n * 3073, images.pixels.len()), (bytes.len(), images.n * 3072));
+        assert_eq!((images.n * 3073, images.bytes().len()), (bytes.len(), images.n * 3072));
     }
 }
 

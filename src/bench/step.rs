@@ -168,12 +168,13 @@ fn padded(images: &Images, shape: &Shape) -> Result<Images> {
     let (top, left) = ((size - h) / 2, (size - w) / 2);
     let mut pixels = vec![0u8; images.n * shape.in_channels * size * size];
     for (i, plane) in pixels.chunks_exact_mut(size * size).enumerate() {
-        let image = &images.image(i / shape.in_channels)[..h * w];
+        let image = &images.image(i / shape.in_channels)?[..h * w];
         for (y, row) in image.chunks_exact(w).enumerate() {
             let at = (top + y) * size + left;
             plane[at..at + w].copy_from_slice(row);
         }
     }
     let labels = images.labels.clone();
+    let pixels = pixels.into();
     Ok(Images { n: images.n, channels: shape.in_channels, height: size, width: size, pixels, labels })
 }

@@ -14,6 +14,7 @@ use super::published::{Published, Summary};
 use super::{Ui, resume};
 use crate::config::compare::{Chooser, FinalSize};
 use crate::config::{CompareConfig, Method};
+use crate::data::MEMORY_MIB;
 use crate::files;
 use crate::report::comparison::{Entry, Row, comparison_rows, comparison_svg, comparison_text};
 use crate::report::paired::{Difference, differences};
@@ -231,6 +232,7 @@ impl Work<'_> {
             skip_bad: skip_bad_images,
             before: false,
             threads: 0,
+            image_memory: MEMORY_MIB,
             mean: None,
             std: None,
             device: None,

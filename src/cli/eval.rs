@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::space_args::SpaceArgs;
 use super::trained::{Elsewhere, TrainingRun};
 use super::{Stem, Ui};
-use crate::data::{Account, Normalisation, PartRead, Reported};
+use crate::data::{Account, MEMORY_MIB, Normalisation, PartRead, Reported};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::files::weights;
@@ -219,6 +219,7 @@ fn elsewhere(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
         skip_bad,
         before: false,
         threads: 0,
+        image_memory: MEMORY_MIB,
         mean,
         std,
         device,

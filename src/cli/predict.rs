@@ -71,7 +71,7 @@ pub fn predict(args: &PredictArgs, ui: &Ui) -> Result<()> {
         channels: spec.in_channels,
         height: spec.height,
         width: spec.width,
-        pixels,
+        pixels: pixels.into(),
         labels: vec![0; n],
     };
     let normalisation = run.normalisation()?;
@@ -81,7 +81,7 @@ pub fn predict(args: &PredictArgs, ui: &Ui) -> Result<()> {
     let mut files = paths.iter().zip(&good);
     let mut predictions = Vec::new();
     for batch in eval_batches(&images, &normalisation, BATCH.min(n))? {
-        let logits = trained.logits(&batch.images)?;
+        let logits = trained.logits(&batch?.images)?;
         for (logits, (image, is_good)) in logits.chunks_exact(spec.n_classes).zip(files.by_ref()) {
             if !is_good {
                 continue;

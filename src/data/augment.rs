@@ -25,14 +25,9 @@ impl Normalisation {
     ///
     /// The sums are integers and therefore exact. A channel with a single value has no spread; 1/255 is used instead.
     pub fn of(images: &Images) -> Self {
-        let area = images.height * images.width;
-        let n = (images.n * area) as f64;
+        let n = (images.n * images.height * images.width) as f64;
         let (mut mean, mut std) = (vec![], vec![]);
-        for c in 0..images.channels {
-            let planes = images.pixels.chunks_exact(area).skip(c).step_by(images.channels);
-            let (sum, squares) = planes.flatten().fold((0u64, 0u64), |(sum, squares), &pixel| {
-                (sum + u64::from(pixel), squares + u64::from(pixel) * u64::from(pixel))
-            });
+        for (sum, squares) in images.moments() {
             let m = sum as f64 / n;
             mean.push((m / 255.0) as f32);
             std.push(((squares as f64 / n - m * m).max(1.0).sqrt() / 255.0) as f32);

@@ -141,7 +141,10 @@ impl BatchSource {
     }
 
     /// The batch of `step` (counted from 0). It depends only on the source's arguments and the step.
-    pub fn batch(&self, step: u64) -> Batch {
+    ///
+    /// # Errors
+    /// The errors of [`Images::image`].
+    pub fn batch(&self, step: u64) -> Result<Batch> {
         let members = self.members(step);
         let train = &self.dataset.train;
         fill(train, members.iter().map(|&index| index as usize), &self.table, |i| {
@@ -176,7 +179,7 @@ pub fn eval_batches<'a>(
     images: &'a Images,
     normalisation: &Normalisation,
     batch: usize,
-) -> Result<impl Iterator<Item = Batch> + use<'a>> {
+) -> Result<impl Iterator<Item = Result<Batch>> + use<'a>> {
     if batch == 0 {
         return Err(Error::usage("--batch", "at least 1", "0", ""));
     }
@@ -194,7 +197,7 @@ pub fn mixed_batches<'a>(
     images: &'a Images,
     normalisation: &Normalisation,
     batch: usize,
-) -> Result<Box<dyn Iterator<Item = Batch> + 'a>> {
+) -> Result<Box<dyn Iterator<Item = Result<Batch>> + 'a>> {
     if !images.labels.is_sorted() || batch == 0 {
         return Ok(Box::new(eval_batches(images, normalisation, batch)?));
     }
@@ -214,7 +217,7 @@ pub fn first_mixed_batches<'a>(
     normalisation: &Normalisation,
     batch: usize,
     n_images: usize,
-) -> Result<Box<dyn Iterator<Item = Batch> + 'a>> {
+) -> Result<Box<dyn Iterator<Item = Result<Batch>> + 'a>> {
     if n_images >= images.n || batch == 0 {
         return mixed_batches(images, normalisation, batch);
     }
@@ -239,13 +242,20 @@ fn fill(
     members: impl ExactSizeIterator<Item = usize>,
     table: &[[f32; 256]],
     change: impl Fn(usize) -> Change,
-) -> Batch {
+) -> Result<Batch> {
     let n = members.len();
     let mut out = vec![0.0; n * images.image_len()];
     let mut labels = Vec::with_capacity(n);
     for ((i, index), out) in members.enumerate().zip(out.chunks_exact_mut(images.image_len())) {
-        change(i).apply(images.image(index), images.width, table, out);
+        change(i).apply(&images.image(index)?, images.width, table, out);
         labels.push(u32::from(images.labels[index]));
     }
-    Batch { n, channels: images.channels, height: images.height, width: images.width, images: out, labels }
+    Ok(Batch {
+        n,
+        channels: images.channels,
+        height: images.height,
+        width: images.width,
+        images: out,
+        labels,
+    })
 }

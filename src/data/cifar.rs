@@ -119,15 +119,16 @@ pub(super) fn load(kind: &CifarKind, dir: &Path) -> Result<(Images, Images, Vec<
     let (version, dir) = found.or_else(named).unwrap_or((&kind.binary, dir.to_owned()));
     let is_python = std::ptr::eq(version, &kind.python);
 
-    let mut train = empty();
+    let (mut train, mut pixels) = (empty(), Vec::new());
     let mut counts = Vec::new();
     for name in version.train_files {
         let (path, part) = read(kind, is_python, &dir.join(name), kind.official.0)?;
         counts.push((path, part.n));
         train.n += part.n;
-        train.pixels.extend(part.pixels);
+        pixels.extend_from_slice(part.bytes());
         train.labels.extend(part.labels);
     }
+    train.pixels = pixels.into();
     let (test_path, test) = read(kind, is_python, &dir.join(version.test_file), kind.official.1)?;
 
     // Records of the Python version have no place of their own in the file.
@@ -238,7 +239,7 @@ pub fn parse_python_cifar(kind: &CifarKind, path: &Path, bytes: &[u8]) -> Result
             format!("{} labels", labels.len()),
         );
     }
-    let mut images = Images { n, pixels: array.data.to_vec(), ..empty() };
+    let mut images = Images { n, pixels: array.data.to_vec().into(), ..empty() };
     for (i, label) in labels.iter().enumerate() {
         let known = match label {
             Value::Int(label) => {
@@ -258,7 +259,7 @@ pub fn parse_python_cifar(kind: &CifarKind, path: &Path, bytes: &[u8]) -> Result
 }
 
 fn empty() -> Images {
-    Images { n: 0, channels: 3, height: SIDE, width: SIDE, pixels: vec![], labels: vec![] }
+    Images { n: 0, channels: 3, height: SIDE, width: SIDE, pixels: vec![].into(), labels: vec![] }
 }
 
 /// The bytes of one CIFAR file → its images; `path` is for messages only.
@@ -280,7 +281,7 @@ pub fn parse_cifar(kind: &CifarKind, path: &Path, bytes: &[u8]) -> Result<Images
     }
     let mut images = empty();
     images.n = n;
-    images.pixels.reserve_exact(n * IMAGE_LEN);
+    let mut all = Vec::with_capacity(n * IMAGE_LEN);
     for (i, record) in bytes.chunks_exact(record_len).enumerate() {
         let (labels, pixels) = record.split_at(kind.labels.len());
         for (k, (&label, &(what, n_classes))) in labels.iter().zip(kind.labels).enumerate() {
@@ -295,7 +296,8 @@ pub fn parse_cifar(kind: &CifarKind, path: &Path, bytes: &[u8]) -> Result<Images
             }
         }
         images.labels.extend(labels.last().map(|&label| u16::from(label)));
-        images.pixels.extend_from_slice(pixels);
+        all.extend_from_slice(pixels);
     }
+    images.pixels = all.into();
     Ok(images)
 }

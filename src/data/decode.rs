@@ -7,6 +7,7 @@
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use image::error::LimitErrorKind;
 use image::metadata::Orientation;
@@ -78,10 +79,21 @@ pub fn read_scaled(path: &Path, channels: usize, height: usize, width: usize) ->
     Ok(out)
 }
 
-/// The image file at `path` as bytes `[C][H][W]` in `out`. A decoder that panics is treated as a damaged file.
+/// The image file at `path` as bytes `[C][H][W]` in `out`.
 pub(super) fn read_into(path: &Path, form: Form, out: &mut [u8]) -> Result<()> {
+    decode_into(path, &read(path)?, form, out)
+}
+
+/// The bytes of the image file at `path`.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+    files::read_followed(path, MAX_FILE_BYTES, WHAT, AGAIN)
+}
+
+/// An image file with the content `bytes` as bytes `[C][H][W]` in `out`. `path` is for messages. A decoder that panics
+/// is treated as a damaged file.
+pub(super) fn decode_into(path: &Path, bytes: &[u8], form: Form, out: &mut [u8]) -> Result<()> {
     let done = catch_unwind(AssertUnwindSafe(|| {
-        let rgb = scaled(path, form)?;
+        let rgb = scaled(path, bytes, form)?;
         if form.channels == 1 {
             out.copy_from_slice(imageops::grayscale(&rgb).as_raw());
         } else {
@@ -103,13 +115,48 @@ fn planes(rgb: &image::RgbImage, out: &mut [u8]) {
     }
 }
 
-fn scaled(path: &Path, form: Form) -> Result<image::RgbImage> {
+fn scaled(path: &Path, bytes: &[u8], form: Form) -> Result<image::RgbImage> {
     let (height, width) = (form.height as u32, form.width as u32);
-    let rgb = decode(path, form.oriented)?.into_rgb8();
+    let (width_in, height_in) = dimensions(bytes).unwrap_or_default();
+    // Three bytes per pixel decoded, three scaled, and the decoder's own buffers.
+    let _room = ROOM.take(9 * u64::from(width_in) * u64::from(height_in));
+    let rgb = decode(path, bytes, form.oriented)?.into_rgb8();
     if rgb.dimensions() == (width, height) {
         return Ok(rgb);
     }
     Ok(imageops::resize(&rgb, width, height, imageops::FilterType::Triangle))
+}
+
+/// Memory that all threads together use for decoding. A larger image is decoded alone.
+static ROOM: Room = Room { used: Mutex::new(0), freed: Condvar::new() };
+const ROOM_BYTES: u64 = 256 << 20;
+
+struct Room {
+    used: Mutex<u64>,
+    freed: Condvar,
+}
+
+/// A part of the room, which is free again when this value is dropped.
+struct Taken(u64);
+
+impl Room {
+    /// Waits until `bytes` are free, or, if there are never so many, until all is free.
+    fn take(&'static self, bytes: u64) -> Taken {
+        let bytes = bytes.min(ROOM_BYTES);
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        while *used + bytes > ROOM_BYTES {
+            used = self.freed.wait(used).unwrap_or_else(PoisonError::into_inner);
+        }
+        *used += bytes;
+        Taken(bytes)
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        *ROOM.used.lock().unwrap_or_else(PoisonError::into_inner) -= self.0;
+        ROOM.freed.notify_all();
+    }
 }
 
 fn limits() -> Limits {
@@ -127,13 +174,11 @@ fn dimensions(bytes: &[u8]) -> Option<(u32, u32)> {
     reader.into_dimensions().ok()
 }
 
-fn decode(path: &Path, oriented: bool) -> Result<DynamicImage> {
-    let bytes = files::read_followed(path, MAX_FILE_BYTES, WHAT, AGAIN)?;
+fn decode(path: &Path, bytes: &[u8], oriented: bool) -> Result<DynamicImage> {
     let end = bytes.len() as u64;
     let truncated = || Error::file(path, Some(end), WHAT, "the end of the file (truncated)", AGAIN);
-    let mut reader = ImageReader::new(Cursor::new(bytes.as_slice()))
-        .with_guessed_format()
-        .map_err(|e| Error::io("read", path, e))?;
+    let mut reader =
+        ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| Error::io("read", path, e))?;
     let format = reader.format();
     match format {
         Some(
@@ -146,9 +191,9 @@ fn decode(path: &Path, oriented: bool) -> Result<DynamicImage> {
                 return Err(truncated());
             }
         }
-        _ => return Err(unknown(path, &bytes)),
+        _ => return Err(unknown(path, bytes)),
     }
-    let (width, height) = dimensions(&bytes).unwrap_or_default();
+    let (width, height) = dimensions(bytes).unwrap_or_default();
     let pixels = u64::from(width) * u64::from(height);
     if !matches!(format, Some(ImageFormat::WebP | ImageFormat::Tiff))
         && pixels > MOST_PIXELS_PER_BYTE.saturating_mul(end)

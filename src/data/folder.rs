@@ -10,92 +10,76 @@
 //! filter. All cores decode; the images and their order do not depend on the number of threads.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
 
 use super::account::passed;
-use super::cache::{Cache, Kept};
-use super::decode::Form;
-use super::many::{decode_all, refused};
-use super::spec::{Loaded, Need, Reading, quoted};
+use super::decode::{self, Form};
+use super::encoded::{Encoded, Layout, Listed, Part, See, TEST, TRAIN, VAL, hold_out};
+use super::gather::Gather;
+use super::spec::{Loaded, Reading, quoted};
 use super::walk::{Entries, File, Walk, kinds_in};
-use super::{Images, files};
+use super::{LoadOptions, files};
 use crate::error::{Error, Result};
 
 /// The default side to which images are scaled: the side of CIFAR images.
 pub const DEFAULT_SIZE: usize = 32;
 const SIZES: std::ops::RangeInclusive<usize> = 4..=1024;
 const LAYOUT: &str = "one sub-folder of image files per class (or train/ and val/ or test/ with those)";
-/// Names of the parts in lower case.
-const TRAIN: &[&str] = &["train", "training"];
-const VAL: &[&str] = &["val", "valid", "validation", "dev"];
-const TEST: &[&str] = &["test", "testing"];
-/// The flag that skips damaged files, for messages.
-const SKIP: &str = "--skip-bad-images to go on without";
 
-/// Files with their class.
-type Listed = Vec<(File, u16)>;
-
-/// A part of the images before they are read.
-#[derive(Default)]
-struct Part {
-    place: String,
-    listed: Listed,
+/// The image files of a folder.
+#[derive(Debug)]
+struct Files {
+    dir: PathBuf,
+    files: Vec<File>,
 }
 
-/// The images before they are read.
-struct Layout {
-    train: Part,
-    held_out: Part,
-    report: Option<Part>,
-    names: Vec<String>,
+impl Encoded for Files {
+    fn path(&self, at: usize) -> PathBuf {
+        self.files[at].path.clone()
+    }
+
+    fn len(&self, at: usize) -> u64 {
+        self.files[at].len
+    }
+
+    fn stamp(&self, at: usize, hash: &mut Sha256) {
+        let File { path, len, modified } = &self.files[at];
+        let name = path.strip_prefix(&self.dir).unwrap_or(path);
+        hash.update(name.as_os_str().as_encoded_bytes());
+        hash.update(format!("\0{len} {modified}\0"));
+    }
+
+    fn read(&self, at: &[u32], see: See<'_>) {
+        for (i, at) in at.iter().enumerate() {
+            match decode::read(&self.files[*at as usize].path) {
+                Ok(bytes) => see(i, Ok(&bytes)),
+                Err(e) => see(i, Err(e)),
+            }
+        }
+    }
 }
 
-pub(super) fn load(dir: &Path, reading: &Reading) -> Result<Loaded> {
-    let size = reading.options.size.unwrap_or(DEFAULT_SIZE);
+/// The form of images by the options.
+pub(super) fn form(options: &LoadOptions) -> Result<Form> {
+    let size = options.size.unwrap_or(DEFAULT_SIZE);
     if !SIZES.contains(&size) {
         let expected = format!("{} to {} pixels", SIZES.start(), SIZES.end());
         return Err(Error::usage("the image size", expected, size.to_string(), format!("{DEFAULT_SIZE}")));
     }
+    Ok(Form { oriented: !options.before, channels: 3, height: size, width: size })
+}
+
+pub(super) fn load(dir: &Path, reading: &Reading<'_>) -> Result<Loaded> {
+    let form = form(reading.options)?;
     files::check_dir(dir, LAYOUT)?;
     let mut walk = Walk::new(reading.options.before);
-    let Layout { train, held_out, report, names } = layout(dir, &mut walk)?;
-    let places =
-        [Some(&train), Some(&held_out), report.as_ref()].into_iter().flatten().map(|part| part.place.clone());
-    let places: Vec<String> = places.collect();
-
-    let if_needed = |listed: Listed, is_reported: bool| {
-        if reading.need == Need::All || is_reported { listed } else { vec![] }
-    };
-    let listed = [
-        if_needed(train.listed, false),
-        if_needed(held_out.listed, report.is_none()),
-        report.as_ref().map(|part| part.listed.clone()).unwrap_or_default(),
-    ];
-    let [train, test, last] = read_all(dir, listed, size, reading, &mut walk)?;
-    if reading.need == Need::All
-        && let Some(class) = (0..names.len()).find(|class| !train.labels.contains(&(*class as u16)))
-    {
-        let expected = format!("an image of the class {} to train on", names[class]);
-        return Err(Error::file(dir, None, expected, "only damaged ones", "replace the damaged files"));
-    }
-    let reported = if report.is_some() { &last } else { &test };
-    if reported.n == 0 || (reading.need == Need::All && test.n == 0) {
-        return Err(Error::file(
-            dir,
-            None,
-            "images to hold out",
-            "only damaged ones",
-            "replace the damaged files",
-        ));
-    }
-    Ok(Loaded {
-        train,
-        test,
-        report: report.is_some().then_some(last),
-        class_names: names,
-        places,
-        passed_over: walk.passed_over,
-    })
+    let mut found = Vec::new();
+    let layout = layout(dir, &mut walk, &mut found)?;
+    let Walk { passed_over, unreadable, .. } = walk;
+    let encoded = Arc::new(Files { dir: dir.to_owned(), files: found });
+    Gather { dir, encoded, form, reading, passed_over, unreadable }.load(layout)
 }
 
 // ---- which files ----
@@ -125,10 +109,11 @@ fn place(path: &Path) -> String {
     format!("{}/", path.file_name().unwrap_or_default().to_string_lossy())
 }
 
-fn layout(dir: &Path, walk: &mut Walk) -> Result<Layout> {
+/// The parts in `dir`. Their files are added to `out`.
+fn layout(dir: &Path, walk: &mut Walk, out: &mut Vec<File>) -> Result<Layout> {
     let top = walk.entries(dir, dir)?;
     let [train, val, test] = parts(dir, &top.dirs, walk)?;
-    let Some(train_dir) = train else { return held_out_of(dir, place(dir), dir, top, walk) };
+    let Some(train_dir) = train else { return held_out_of(dir, place(dir), dir, top, walk, out) };
     let is_named = |path: &Path| [TRAIN, VAL, TEST].iter().any(|names| is_one_of(path, names));
     for path in top.dirs.iter().filter(|path| !is_named(path)) {
         walk.pass_over(format!("{} beside {}", place(path), place(&train_dir)), 1);
@@ -137,15 +122,15 @@ fn layout(dir: &Path, walk: &mut Walk) -> Result<Layout> {
     walk.pass_over(passed::OUTSIDE, n_outside);
     let entries = walk.entries(dir, &train_dir)?;
     if val.is_none() && test.is_none() {
-        return held_out_of(dir, place(&train_dir), &train_dir, entries, walk);
+        return held_out_of(dir, place(&train_dir), &train_dir, entries, walk, out);
     }
 
-    let (listed, names) = list(dir, &train_dir, entries, walk)?;
+    let (listed, names) = list(dir, &train_dir, entries, walk, out)?;
     let train = Part { place: place(&train_dir), listed };
     let mut others = Vec::new();
     for part_dir in [val, test].into_iter().flatten() {
         let entries = walk.entries(dir, &part_dir)?;
-        let (listed, part_names) = list(dir, &part_dir, entries, walk)?;
+        let (listed, part_names) = list(dir, &part_dir, entries, walk, out)?;
         if let Some(name) = names.iter().find(|&name| !part_names.contains(name)) {
             return Err(other_classes(&part_dir.join(name), &train_dir));
         }
@@ -203,9 +188,15 @@ fn other_classes(missing: &Path, has: &Path) -> Error {
     Error::file(missing, None, expected, "no such folder", "the same classes in all parts")
 }
 
-/// The images of all class folders in `dir`, and the names of the classes. `entries` are the entries of `dir`, and
-/// `root` is the folder of the data.
-fn list(root: &Path, dir: &Path, entries: Entries, walk: &mut Walk) -> Result<(Listed, Vec<String>)> {
+/// The images of all class folders in `dir`, and the names of the classes. The files are added to `out`. `entries` are
+/// the entries of `dir`, and `root` is the folder of the data.
+fn list(
+    root: &Path,
+    dir: &Path,
+    entries: Entries,
+    walk: &mut Walk,
+    out: &mut Vec<File>,
+) -> Result<(Listed, Vec<String>)> {
     let Entries { dirs: classes, files } = entries;
     if classes.len() < 2 || classes.len() > usize::from(u16::MAX) {
         let n_images = files.iter().filter(|file| walk.is_image(&file.path)).count();
@@ -240,107 +231,24 @@ fn list(root: &Path, dir: &Path, entries: Entries, walk: &mut Walk) -> Result<(L
                 hint,
             ));
         }
-        listed.extend(images.into_iter().map(|file| (file, class as u16)));
+        for file in images {
+            listed.push((out.len() as u32, class as u16));
+            out.push(file);
+        }
         names.push(class_dir.file_name().unwrap_or_default().to_string_lossy().into_owned());
     }
     Ok((listed, names))
 }
 
 /// The images of the class folders in `dir`, of which a fifth is held out. `entries` are the entries of `dir`.
-fn held_out_of(root: &Path, place: String, dir: &Path, entries: Entries, walk: &mut Walk) -> Result<Layout> {
-    let (listed, names) = list(root, dir, entries, walk)?;
-    let (mut train, mut held_out) = (Vec::new(), Vec::new());
-    for class in listed.chunk_by(|a, b| a.1 == b.1) {
-        let n = class.len();
-        for (i, image) in class.iter().enumerate() {
-            let is_held_out = i % 5 == 4 || ((2..5).contains(&n) && i == n - 1);
-            if is_held_out { &mut held_out } else { &mut train }.push(image.clone());
-        }
-    }
-    if held_out.is_empty() {
-        let hint = "at least two images in some class, or train/ and val/ folders";
-        return Err(Error::file(root, None, "images to hold out", "one image per class", hint));
-    }
-    let train = Part { place, listed: train };
-    let held_out = Part { place: "every fifth image".into(), listed: held_out };
-    Ok(Layout { train, held_out, report: None, names })
-}
-
-// ---- their pixels ----
-
-/// The images of each part. Damaged and unreadable files are counted as passed over, or are named in one error.
-fn read_all(
+fn held_out_of(
+    root: &Path,
+    place: String,
     dir: &Path,
-    parts: [Listed; 3],
-    size: usize,
-    reading: &Reading,
+    entries: Entries,
     walk: &mut Walk,
-) -> Result<[Images; 3]> {
-    let options = reading.options;
-    let form = Form { oriented: !options.before, channels: 3, height: size, width: size };
-    let len = 3 * size * size;
-    let keys = parts.each_ref().map(|part| Cache::key(dir, form, part.iter().map(|(file, _)| file)));
-    let cache_of = |part: &Listed| {
-        let bytes: u64 = part.iter().map(|(file, _)| file.len).sum();
-        options.cache.as_ref().filter(|cache| bytes > 0 && bytes >= cache.least_bytes)
-    };
-    let kept: Vec<Option<Kept>> = (parts.iter().zip(&keys))
-        .map(|(part, key)| cache_of(part)?.get(key, part.len() * len))
-        .map(|kept| kept.filter(|kept| kept.bad.is_empty() || options.skip_bad))
-        .collect();
-
-    let missing = parts.iter().zip(&kept).filter(|(_, kept)| kept.is_none());
-    let total = missing.map(|(part, _)| part.len()).sum();
-    let n_done = AtomicUsize::new(0);
-    let (mut bad, mut out) = (std::mem::take(&mut walk.unreadable), Vec::new());
-    let n_unreadable = bad.len();
-    for ((part, key), kept) in parts.iter().zip(&keys).zip(kept) {
-        let kept = match kept {
-            Some(kept) => kept,
-            None => {
-                let done = || (reading.watch)(n_done.fetch_add(1, Ordering::Relaxed) + 1, total);
-                let paths: Vec<&Path> = part.iter().map(|(file, _)| file.path.as_path()).collect();
-                let (pixels, errors) = decode_all(&paths, form, options.threads, &done)?;
-                let positions: Vec<usize> = errors.iter().map(|(i, _)| *i).collect();
-                // A file that the system refuses to read now may be readable later, so such a result is not kept.
-                let is_lasting = errors.iter().all(|(_, e)| matches!(e, Error::File { .. }));
-                if let Some(cache) = cache_of(part).filter(|_| is_lasting) {
-                    cache.keep(key, &pixels, positions.clone());
-                }
-                bad.extend(errors.into_iter().map(|(_, e)| e));
-                Kept { pixels, bad: positions }
-            }
-        };
-        if options.skip_bad {
-            walk.pass_over(passed::BAD, kept.bad.len());
-        }
-        out.push(without_bad(part, kept, size));
-    }
-    if !options.skip_bad && !bad.is_empty() {
-        return Err(refused(dir, bad, SKIP));
-    }
-    walk.pass_over(passed::UNREADABLE, n_unreadable);
-    let mut out = out.into_iter();
-    Ok([(); 3].map(|()| out.next().unwrap_or_default()))
-}
-
-/// The images of a part without the damaged ones.
-fn without_bad(part: &Listed, kept: Kept, size: usize) -> Images {
-    let Kept { mut pixels, bad } = kept;
-    let len = 3 * size * size;
-    let mut labels: Vec<u16> = part.iter().map(|(_, class)| *class).collect();
-    let (mut bad, mut n) = (bad.into_iter().peekable(), 0);
-    for i in 0..labels.len() {
-        if bad.next_if_eq(&i).is_some() {
-            continue;
-        }
-        if n < i {
-            pixels.copy_within(i * len..(i + 1) * len, n * len);
-            labels[n] = labels[i];
-        }
-        n += 1;
-    }
-    pixels.truncate(n * len);
-    labels.truncate(n);
-    Images { n, channels: 3, height: size, width: size, pixels, labels }
+    out: &mut Vec<File>,
+) -> Result<Layout> {
+    let (listed, names) = list(root, dir, entries, walk, out)?;
+    hold_out(root, place, listed, names)
 }

@@ -120,7 +120,14 @@ pub(super) fn assemble(
             "files of one data set in one folder",
         ));
     }
-    Ok(Images { n, channels: 1, height, width, pixels, labels: labels.into_iter().map(u16::from).collect() })
+    Ok(Images {
+        n,
+        channels: 1,
+        height,
+        width,
+        pixels: pixels.into(),
+        labels: labels.into_iter().map(u16::from).collect(),
+    })
 }
 
 /// The bytes of an IDX image file, gzipped or not → (`[N, H, W]`, pixels); `path` is for messages only.

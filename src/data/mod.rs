@@ -1,10 +1,10 @@
 //! A data specification (`embedded`, `cifar10:DIR`, …) → images, their identity, and batches by step number.
 //!
-//! Every source ends in the same plain arrays of bytes ([`Images`]). Normalisation and augmentation
+//! Every source ends in the same images as bytes ([`Images`]), in memory or on disk. Normalisation and augmentation
 //! happen when a batch is made. A batch is a pure function of the data, the seed and the step
 //! ([`BatchSource::batch`]), so that neither a resume nor the number of threads can change it.
 //!
-//! Left out on purpose: downloading, and image sets that do not fit in memory as bytes.
+//! Left out on purpose: downloading.
 
 mod account;
 mod augment;
@@ -13,10 +13,14 @@ mod cache;
 mod cifar;
 mod colour;
 mod decode;
+mod disk;
 mod embedded;
+mod encoded;
 mod files;
 mod folder;
+mod gather;
 mod idx;
+mod images;
 mod many;
 mod prefetch;
 mod spec;
@@ -30,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use gather::Sums;
 use spec::{Loaded, Need, Reading};
 
 pub use account::{Account, PartRead, Role};
@@ -38,42 +43,15 @@ pub use batch::{Batch, BatchSource, Part, Split, eval_batches, first_mixed_batch
 pub use cache::Cache;
 pub use cifar::{CIFAR10, CIFAR100, CifarKind, parse_cifar, parse_python_cifar};
 pub use decode::read_scaled;
+pub use disk::Disk;
 pub use folder::DEFAULT_SIZE;
 pub use idx::{parse_images as parse_idx_images, parse_labels as parse_idx_labels};
+pub use images::{Images, Pixels};
 pub use many::{Decoded, image_files, read_files, refused};
 pub use prefetch::Prefetch;
 pub use spec::{FORMS, HELP, SOURCES, Source, Spec};
 
-/// Labelled images as bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Images {
-    /// Number of images N.
-    pub n: usize,
-    /// Channels C: 1 or 3.
-    pub channels: usize,
-    /// Rows H.
-    pub height: usize,
-    /// Columns W.
-    pub width: usize,
-    /// `[N][C][H][W]`, 0 = black, 255 = full.
-    pub pixels: Vec<u8>,
-    /// `[N]`, below the number of classes.
-    pub labels: Vec<u16>,
-}
-
-impl Images {
-    /// Bytes of one image: C·H·W.
-    pub fn image_len(&self) -> usize {
-        self.channels * self.height * self.width
-    }
-
-    /// The bytes `[C][H][W]` of image `i`.
-    pub fn image(&self, i: usize) -> &[u8] {
-        &self.pixels[i * self.image_len()..(i + 1) * self.image_len()]
-    }
-}
-
-/// A data set in memory: a training part, one or two other parts, and the identity of all.
+/// A data set: a training part, one or two other parts, and the identity of all.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     /// The training part, which is cut into the search and the train split.
@@ -106,9 +84,9 @@ impl Dataset {
     }
 
     fn new(spec: &Spec, loaded: Loaded) -> Self {
-        let Loaded { train, test, report, class_names, places, passed_over } = loaded;
+        let Loaded { train, test, report, class_names, places, passed_over, sums } = loaded;
         let all = [Some(&train), Some(&test), report.as_ref()];
-        let (identity, sums) = Identity::of(spec.source.name(), all, class_names.len());
+        let (identity, sums) = Identity::of(spec.source.name(), all, class_names.len(), sums);
         let roles = [Role::Train, Role::HeldOut, Role::Report];
         let mut places =
             places.into_iter().map(Some).chain([Some(spec.place())]).chain(std::iter::repeat(None));
@@ -168,16 +146,15 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity of the parts train, held out and report, and the SHA-256 of each part.
-    fn of(kind: &str, parts: [Option<&Images>; 3], n_classes: usize) -> (Self, [String; 3]) {
-        let mut all = Sha256::new();
-        let mut sums = [(); 3].map(|()| String::new());
-        for (i, part) in parts.iter().enumerate() {
-            let Some(part) = part else { continue };
-            add(&mut all, part);
-            // After the first part, the hash of all parts equals the hash of the first part.
-            sums[i] = if i == 0 { hexadecimal(all.clone()) } else { sha256(part) };
-        }
+    /// The identity of the parts train, held out and report, and the SHA-256 of each part. `sums` are the hashes if
+    /// they are known.
+    fn of(
+        kind: &str,
+        parts: [Option<&Images>; 3],
+        n_classes: usize,
+        sums: Option<Sums>,
+    ) -> (Self, [String; 3]) {
+        let Sums { all, parts: sums } = sums.unwrap_or_else(|| sums_of(parts));
         let n = |i: usize| parts[i].map_or(0, |part| part.n);
         let [channels, height, width] =
             parts[0].map_or([0; 3], |part| [part.channels, part.height, part.width]);
@@ -190,7 +167,7 @@ impl Identity {
             height,
             width,
             n_classes,
-            sha256: hexadecimal(all),
+            sha256: all,
         };
         (identity, sums)
     }
@@ -215,9 +192,22 @@ impl Identity {
     }
 }
 
+/// The hashes of images in memory.
+fn sums_of(parts: [Option<&Images>; 3]) -> Sums {
+    let mut all = Sha256::new();
+    let mut sums = [(); 3].map(|()| String::new());
+    for (i, part) in parts.iter().enumerate() {
+        let Some(part) = part else { continue };
+        add(&mut all, part);
+        // After the first part, the hash of all parts equals the hash of the first part.
+        sums[i] = if i == 0 { hexadecimal(all.clone()) } else { sha256(part) };
+    }
+    Sums { all: hexadecimal(all), parts: sums }
+}
+
 /// Adds the pixels and labels of `part`.
 fn add(hash: &mut Sha256, part: &Images) {
-    hash.update(&part.pixels);
+    hash.update(part.bytes());
     for label in &part.labels {
         hash.update(label.to_le_bytes());
     }
@@ -238,8 +228,8 @@ fn is_zero(n: &usize) -> bool {
     *n == 0
 }
 
-/// Options of a source besides its specification. Sources other than `folder:` use only `bases` and `wanted`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Options of a source besides its specification. Sources of arrays use only `bases` and `wanted`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Side in pixels to which `folder:` resizes its images; [`DEFAULT_SIZE`] if not given.
     pub size: Option<usize>,
@@ -253,6 +243,9 @@ pub struct LoadOptions {
     pub threads: usize,
     /// The place where the resized images are kept; `None`: nowhere.
     pub cache: Option<Cache>,
+    /// Most bytes of scaled images that are held in memory. More images stay on disk, and each is read when it is used.
+    /// The images do not depend on it.
+    pub memory_bytes: u64,
     /// Folders in which a relative place is looked up if it is not in the current folder.
     pub bases: Vec<PathBuf>,
     /// Identity of the expected data. It decides if the place exists in several of these folders. Without an identity
@@ -260,6 +253,25 @@ pub struct LoadOptions {
     pub wanted: Option<Identity>,
     /// SHA-256 of the reported part of `wanted`, if known. [`load_reported`] reads no other part to compare.
     pub wanted_part: Option<String>,
+}
+
+/// The default of [`LoadOptions::memory_bytes`] in MiB.
+pub const MEMORY_MIB: usize = 256;
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            size: None,
+            skip_bad: false,
+            before: false,
+            threads: 0,
+            cache: None,
+            memory_bytes: (MEMORY_MIB as u64) << 20,
+            bases: vec![],
+            wanted: None,
+            wanted_part: None,
+        }
+    }
 }
 
 /// A listener to the progress of decoding. It is called with the number of decoded images and the number of all images
@@ -340,7 +352,8 @@ fn nearest<T>(
 }
 
 fn reported(spec: &Spec, loaded: Loaded) -> Reported {
-    let Loaded { test, report, class_names, places, passed_over, .. } = loaded;
+    let Loaded { test, report, class_names, places, passed_over, sums, .. } = loaded;
+    let at = if report.is_some() { 2 } else { 1 };
     let role = if report.is_some() { Role::Report } else { Role::HeldOut };
     let images = report.unwrap_or(test);
     let place = match places.as_slice() {
@@ -348,7 +361,8 @@ fn reported(spec: &Spec, loaded: Loaded) -> Reported {
         [.., part] => part.clone(),
         [] => spec.place(),
     };
-    let part = PartRead { role, place, n: images.n, sha256: sha256(&images) };
+    let sha256 = sums.map_or_else(|| sha256(&images), |sums| sums.parts[at].clone());
+    let part = PartRead { role, place, n: images.n, sha256 };
     let account = account(vec![part], class_names.len(), &images, passed_over);
     Reported { images, class_names, account }
 }

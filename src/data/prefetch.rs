@@ -36,8 +36,8 @@ struct State {
     to_prepare: u64,
     /// The next step to hand out.
     to_deliver: u64,
-    /// The batches of a step, or the message of the panic while they were prepared.
-    ready: BTreeMap<u64, Result<Vec<Batch>, String>>,
+    /// The batches of a step, or the error while they were prepared.
+    ready: BTreeMap<u64, Result<Vec<Batch>>>,
     stop: bool,
 }
 
@@ -66,7 +66,7 @@ impl Prefetch {
     /// # Errors
     /// [`Error::Io`] if a thread cannot be started.
     pub fn from_fn(
-        prepare: impl Fn(u64) -> Vec<Batch> + Send + Sync + 'static,
+        prepare: impl Fn(u64) -> Result<Vec<Batch>> + Send + Sync + 'static,
         start: u64,
         threads: usize,
     ) -> Result<Self> {
@@ -86,7 +86,7 @@ impl Prefetch {
     /// The number of the next step and its batches, one per source in the order of the sources. There is no last step.
     ///
     /// # Errors
-    /// [`Error::Io`] if preparing this step panicked. Every later call returns the same error.
+    /// The error of a source, or [`Error::Io`] if preparing this step panicked. Every later call fails too.
     #[allow(clippy::should_implement_trait)] // It never ends and it can fail: no iterator.
     pub fn next(&mut self) -> Result<(u64, Vec<Batch>)> {
         let mut state = self.shared.lock();
@@ -101,17 +101,16 @@ impl Prefetch {
                 Ok((step, batches))
             }
             failed => {
-                let message = failed.and_then(Result::err).unwrap_or_default();
-                state.ready.insert(step, Err(message.clone()));
-                let place = PathBuf::from(format!("the batches of step {step}"));
-                Err(Error::io(
-                    "prepare",
-                    place,
-                    io::Error::other(format!("a data thread panicked: {message}")),
-                ))
+                let error = failed.and_then(Result::err).unwrap_or_else(|| failure(step, "failed".into()));
+                state.ready.insert(step, Err(failure(step, error.to_string())));
+                Err(error)
             }
         }
     }
+}
+
+fn failure(step: u64, message: String) -> Error {
+    Error::io("prepare", PathBuf::from(format!("the batches of step {step}")), io::Error::other(message))
 }
 
 impl Drop for Prefetch {
@@ -125,7 +124,7 @@ impl Drop for Prefetch {
     }
 }
 
-fn work(shared: &Shared, prepare: &impl Fn(u64) -> Vec<Batch>) {
+fn work(shared: &Shared, prepare: &impl Fn(u64) -> Result<Vec<Batch>>) {
     loop {
         let mut state = shared.lock();
         while !state.stop && state.to_prepare >= state.to_deliver.saturating_add(AHEAD) {
@@ -138,7 +137,9 @@ fn work(shared: &Shared, prepare: &impl Fn(u64) -> Vec<Batch>) {
         state.to_prepare += 1;
         drop(state);
 
-        let batches = catch_unwind(AssertUnwindSafe(|| prepare(step))).map_err(message);
+        let batches = catch_unwind(AssertUnwindSafe(|| prepare(step)));
+        let panicked = |panic| Err(failure(step, format!("a data thread panicked: {}", message(panic))));
+        let batches = batches.unwrap_or_else(panicked);
         shared.lock().ready.insert(step, batches);
         shared.changed.notify_all();
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::cifar::{CIFAR10, CIFAR100};
+use super::gather::Sums;
 use super::{Images, LoadOptions, Watch, cifar, embedded, folder, idx};
 use crate::error::{Error, Result};
 
@@ -37,11 +38,21 @@ pub(super) struct Loaded {
     pub places: Vec<String>,
     /// Number of passed-over entries by kind.
     pub passed_over: BTreeMap<String, usize>,
+    /// The hashes of the images, if they are known.
+    pub sums: Option<Sums>,
 }
 
 impl From<(Images, Images, Vec<String>)> for Loaded {
     fn from((train, test, class_names): (Images, Images, Vec<String>)) -> Self {
-        Self { train, test, report: None, class_names, places: vec![], passed_over: BTreeMap::new() }
+        Self {
+            train,
+            test,
+            report: None,
+            class_names,
+            places: vec![],
+            passed_over: BTreeMap::new(),
+            sums: None,
+        }
     }
 }
 

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use super::account::passed;
 use super::decode::EXTENSIONS;
+use super::encoded::modified;
 use crate::error::{Error, Result};
 
 /// Names that are treated as hidden.
@@ -109,9 +109,7 @@ impl Walk {
                     out.dirs.push(path);
                 }
             } else if meta.is_file() {
-                let since = meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-                let modified = since.map_or(0, |since| since.as_nanos());
-                out.files.push(File { path, len: meta.len(), modified });
+                out.files.push(File { path, len: meta.len(), modified: modified(&meta) });
             } else {
                 self.pass_over(passed::SPECIAL, 1);
             }

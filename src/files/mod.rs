@@ -56,6 +56,29 @@ pub(super) fn write_all(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
     if written < bytes.len() { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
 }
 
+/// Fills `out` from the bytes of `file` at `offset`. The file's own position is not used, so that threads can share it.
+pub fn read_exact_at(file: &File, out: &mut [u8], offset: u64) -> std::io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_exact_at(file, out, offset);
+    #[cfg(windows)]
+    {
+        let mut done = 0;
+        while done < out.len() {
+            let n = std::os::windows::fs::FileExt::seek_read(file, &mut out[done..], offset + done as u64)?;
+            if n == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            done += n;
+        }
+        Ok(())
+    }
+    #[cfg(not(any(unix, windows)))]
+    {
+        _ = (file, out, offset);
+        Err(ErrorKind::Unsupported.into())
+    }
+}
+
 /// Waits until the names in `folder` are on the disk.
 pub fn sync_folder(folder: &Path) -> Result<()> {
     // Windows has no such call. There the rename itself goes through the journal.

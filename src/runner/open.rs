@@ -24,6 +24,8 @@ pub struct Wanted<'a> {
     pub before: bool,
     /// Number of threads that decode; 0: one per core.
     pub threads: usize,
+    /// Memory for scaled images, MiB.
+    pub image_memory: usize,
     /// Mean per channel, if given.
     pub mean: Option<&'a [f64]>,
     /// Standard deviation per channel, if given.
@@ -45,6 +47,7 @@ impl<'a> Wanted<'a> {
             skip_bad: images.skip_bad_images,
             before: resumed.is_some_and(|manifest| manifest.read.is_null()),
             threads: session.threads,
+            image_memory: session.image_memory,
             mean: images.mean.as_deref(),
             std: images.std.as_deref(),
             device: session.device.as_deref(),
@@ -65,6 +68,7 @@ impl<'a> Wanted<'a> {
             skip_bad: self.skip_bad,
             before: self.before,
             threads: self.threads,
+            memory_bytes: (self.image_memory as u64) << 20,
             cache: cache.map(|(folder, most_bytes)| Cache { folder, most_bytes, least_bytes: LEAST_KEPT }),
             bases: self.resumed.map(|manifest| manifest.bases(self.run)).unwrap_or_default(),
             wanted: self.resumed.and_then(|manifest| serde_json::from_value(manifest.data.clone()).ok()),

@@ -42,7 +42,7 @@ pub struct HeldOut {
 
 impl HeldOut {
     /// Makes the batches one after another.
-    fn batches(&self) -> Result<Box<dyn Iterator<Item = Batch> + '_>> {
+    fn batches(&self) -> Result<Box<dyn Iterator<Item = Result<Batch>> + '_>> {
         first_mixed_batches(&self.dataset.test, &self.normalisation, self.batch, self.n_images)
     }
 
@@ -50,8 +50,8 @@ impl HeldOut {
     fn keep(mut self) -> Result<Self> {
         let bytes = self.n_images * self.dataset.test.image_len() * size_of::<f32>();
         if bytes <= MOST_KEPT_BYTES {
-            let batches: Vec<Batch> = self.batches()?.collect();
-            self.kept = Some(batches);
+            let batches: Result<Vec<Batch>> = self.batches()?.collect();
+            self.kept = Some(batches?);
         }
         Ok(self)
     }
@@ -120,7 +120,7 @@ impl Search {
         };
         match &held_out.kept {
             Some(batches) => batches.iter().try_for_each(add)?,
-            None => held_out.batches()?.try_for_each(|batch| add(&batch))?,
+            None => held_out.batches()?.try_for_each(|batch| add(&batch?))?,
         }
         total.mean_log_likelihood /= total.n.max(1) as f64;
         Ok(total)

@@ -45,6 +45,7 @@ pub(super) fn evaluate(
 ) -> Result<Evaluation> {
     let mut total = Evaluation { n: 0, n_correct: 0, mean_log_likelihood: 0.0 };
     for batch in eval_batches(images, normalisation, batch.min(images.n))? {
+        let batch = batch?;
         network.upload(HELD_OUT, &batch.images, &batch.labels)?;
         network.run(Child::new(net, Mode::Evaluate, HELD_OUT))?;
         let result = network.last_result(HELD_OUT)?;

@@ -71,7 +71,7 @@ fn the_embedded_set_is_balanced_real_and_small() {
     assert_eq!((data.train.channels, data.train.height, data.train.width), (1, 28, 28));
     assert_eq!(data.class_names.len(), 10);
     for (part, each) in [(&data.train, 500), (&data.test, 100)] {
-        assert_eq!(part.pixels.len(), part.n * 28 * 28);
+        assert_eq!(part.bytes().len(), part.n * 28 * 28);
         for class in 0..10 {
             assert_eq!(part.labels.iter().filter(|&&label| label == class).count(), each);
         }
@@ -87,8 +87,9 @@ fn the_embedded_set_is_balanced_real_and_small() {
     let norm = Normalisation::of(&data.train);
     assert!((norm.mean[0] - 0.2860).abs() < 0.005 && (norm.std[0] - 0.3530).abs() < 0.005, "{norm:?}");
     // No image is both a training image and a held-out image.
-    let train: std::collections::BTreeSet<&[u8]> = (0..data.train.n).map(|i| data.train.image(i)).collect();
-    let shared = (0..data.test.n).filter(|&i| train.contains(data.test.image(i))).count();
+    let train: std::collections::BTreeSet<_> =
+        (0..data.train.n).map(|i| data.train.image(i).unwrap()).collect();
+    let shared = (0..data.test.n).filter(|&i| train.contains(&data.test.image(i).unwrap())).count();
     assert!(shared <= 2, "{shared} images in both parts");
 
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/fashion-mnist-subset");
@@ -154,7 +155,7 @@ fn idx_files_load_plain_gzipped_and_under_their_other_names() {
     let dir = idx_dir();
     let plain = load_dir("idx", dir.path()).unwrap();
     assert_eq!((plain.train.n, plain.train.channels, plain.train.height, plain.train.width), (30, 1, 8, 4));
-    assert_eq!(plain.train.pixels, noise(30 * 32, 30));
+    assert_eq!(plain.train.bytes(), noise(30 * 32, 30));
     assert_eq!(plain.test.labels, [0, 1, 2, 0, 1, 2]);
     assert_eq!(plain.class_names, ["0", "1", "2"]);
     assert_eq!((plain.identity.kind.as_str(), plain.identity.n_classes), ("idx", 3));
@@ -267,7 +268,7 @@ fn cifar_binary_files_load_also_from_the_parent_folder() {
     let data = load_dir("cifar10", dir.path()).unwrap();
     assert_eq!((data.train.n, data.test.n, data.train.channels, data.train.height), (20, 3, 3, 32));
     assert_eq!(data.train.labels[..6], [4, 5, 6, 7, 8, 9]);
-    assert_eq!(data.train.image(5), noise(3072, 201));
+    assert_eq!(data.train.image(5).unwrap(), noise(3072, 201));
     assert_eq!(data.class_names[1], "automobile");
 
     let parent = TempDir::new().unwrap();
@@ -289,7 +290,7 @@ fn cifar100_uses_the_fine_labels() {
     fs::write(dir.path().join("test.bin"), cifar_file(2, 2, |i| vec![0, i as u8])).unwrap();
     let data = load_dir("cifar100", dir.path()).unwrap();
     assert_eq!(data.train.labels, [90, 91, 92, 93, 94, 95]);
-    assert_eq!((data.class_names.len(), data.test.image(1)), (100, noise(3072, 3).as_slice()));
+    assert_eq!((data.class_names.len(), data.test.image(1).unwrap().into_owned()), (100, noise(3072, 3)));
     let damage = |change: &dyn Fn(&mut Vec<u8>)| with_file(dir.path(), "cifar100", "train.bin", change);
     assert_file_error(damage(&|b| b[2 * 3074 + 1] = 100), "train.bin", Some(6149), &["fine label below 100"]);
     assert_file_error(damage(&|b| b[3074] = 20), "train.bin", Some(3074), &["coarse label below 20"]);
@@ -351,7 +352,7 @@ fn an_image_folder_loads_resized_with_every_fifth_image_held_out() {
     assert_eq!((data.train.channels, data.train.height, data.train.width), (3, 32, 32));
     assert_eq!(data.train.labels, [0, 0, 0, 0, 0, 0, 1, 1]);
     assert_eq!(data.test.labels, [0, 1]);
-    let plane = |part: &Images, i: usize, c: usize| part.image(i)[c * 1024..][..1024].to_vec();
+    let plane = |part: &Images, i: usize, c: usize| part.image(i).unwrap()[c * 1024..][..1024].to_vec();
     assert_eq!(plane(&data.test, 0, 0), [204; 1024], "the fifth cat");
     assert_eq!(plane(&data.test, 1, 2), [77; 1024], "the last dog, grey in all channels");
     assert_eq!((plane(&data.train, 6, 0), plane(&data.train, 6, 2)), (vec![0; 1024], vec![250; 1024]));
@@ -362,7 +363,7 @@ fn an_image_folder_loads_resized_with_every_fifth_image_held_out() {
         &LoadOptions { size: Some(8), ..Default::default() },
     )
     .unwrap();
-    assert_eq!((small.train.height, small.train.pixels.len()), (8, 8 * 3 * 64));
+    assert_eq!((small.train.height, small.train.bytes().len()), (8, 8 * 3 * 64));
     assert_usage(
         load(
             &format!("folder:{}", dir.path().display()),
@@ -476,7 +477,7 @@ fn tiny(n: usize) -> Arc<Dataset> {
             channels: 2,
             height: 4,
             width: 3,
-            pixels,
+            pixels: pixels.into(),
             labels: (0..n).map(|i| (i % 4) as u16).collect(),
         }
     };
@@ -527,14 +528,14 @@ fn normalisation_statistics_equal_a_plain_f64_computation() {
     let norm = Normalisation::of(&data.train);
     for c in 0..2 {
         let values: Vec<f64> = (0..50)
-            .flat_map(|i| data.train.image(i)[c * 12..][..12].iter().map(|&p| f64::from(p) / 255.0))
+            .flat_map(|i| data.train.bytes()[i * 24 + c * 12..][..12].iter().map(|&p| f64::from(p) / 255.0))
             .collect();
         let mean = values.iter().sum::<f64>() / values.len() as f64;
         let var = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64;
         assert!((f64::from(norm.mean[c]) - mean).abs() < 1e-7, "{norm:?} {mean}");
         assert!((f64::from(norm.std[c]) - var.sqrt()).abs() < 1e-7, "{norm:?} {var}");
     }
-    let flat = Images { n: 1, channels: 1, height: 2, width: 2, pixels: vec![9; 4], labels: vec![0] };
+    let flat = Images { n: 1, channels: 1, height: 2, width: 2, pixels: vec![9; 4].into(), labels: vec![0] };
     assert_eq!(Normalisation::of(&flat).std, [1.0 / 255.0]);
 }
 
@@ -560,11 +561,11 @@ fn every_epoch_covers_the_split_once_in_another_order() {
     }
     assert_ne!(epoch(0), epoch(1));
     // The batch is made of exactly those images, unchanged.
-    let batch = source.batch(8);
+    let batch = source.batch(8).unwrap();
     assert_eq!((batch.n, batch.channels, batch.height, batch.width), (5, 2, 4, 3));
     for (i, index) in source.members(8).into_iter().enumerate() {
         let image: Vec<u8> = batch.images[i * 24..][..24].iter().map(|v| v.round() as u8).collect();
-        assert_eq!(image, data.train.image(index as usize));
+        assert_eq!(image, data.train.image(index as usize).unwrap().into_owned());
         assert_eq!(batch.labels[i], index % 4);
     }
 }
@@ -617,7 +618,7 @@ fn augmentation_is_crop_with_black_border_and_mirror() {
         channels: 2,
         height: 4,
         width: 3,
-        pixels: [pixels.clone(), pixels.clone()].concat(),
+        pixels: [pixels.clone(), pixels.clone()].concat().into(),
         labels: vec![0, 1],
     };
     let data = Arc::new(Dataset { train: images, ..(*tiny(2)).clone() });
@@ -628,7 +629,7 @@ fn augmentation_is_crop_with_black_border_and_mirror() {
     assert_eq!(known.len(), 18);
     let mut seen: BTreeMap<(isize, isize, bool), usize> = BTreeMap::new();
     for step in 0..900 {
-        for image in source.batch(step).images.chunks(24) {
+        for image in source.batch(step).unwrap().images.chunks(24) {
             let bytes: Vec<u8> = image
                 .iter()
                 .enumerate()
@@ -651,7 +652,7 @@ fn each_change_alone_is_what_it_says() {
         let changed = make(augment);
         (0..40)
             .flat_map(|step| {
-                let (a, b) = (plain.batch(step), changed.batch(step));
+                let (a, b) = (plain.batch(step).unwrap(), changed.batch(step).unwrap());
                 assert_eq!(a.labels, b.labels);
                 a.images.chunks(24).zip(b.images.chunks(24)).map(|(a, b)| check(a, b)).collect::<Vec<bool>>()
             })
@@ -679,8 +680,8 @@ fn a_batch_depends_on_seed_step_and_part_only() {
     let data = tiny(40);
     let a = source(&data, Part::Train, 10, Augment::default());
     let b = source(&data, Part::Train, 10, Augment::default());
-    let forward: Vec<Batch> = (0..9).map(|step| a.batch(step)).collect();
-    let backward: Vec<Batch> = (0..9).rev().map(|step| b.batch(step)).collect();
+    let forward: Vec<Batch> = (0..9).map(|step| a.batch(step).unwrap()).collect();
+    let backward: Vec<Batch> = (0..9).rev().map(|step| b.batch(step).unwrap()).collect();
     assert!(forward.iter().eq(backward.iter().rev()));
     assert_ne!(forward[0].images, forward[2].images);
     let all: Vec<u32> = (0..40).collect();
@@ -688,6 +689,7 @@ fn a_batch_depends_on_seed_step_and_part_only() {
         BatchSource::new(data.clone(), all.clone(), part, 10, seed, Augment::default(), &raw(2))
             .unwrap()
             .batch(0)
+            .unwrap()
     };
     assert_ne!(of(Part::Train, 1), of(Part::Search, 1));
     assert_ne!(of(Part::Train, 1), of(Part::Train, 2));
@@ -696,9 +698,9 @@ fn a_batch_depends_on_seed_step_and_part_only() {
 #[test]
 fn the_two_parts_are_augmented_independently() {
     // All images are equal, so that batches can differ only by augmentation.
-    let images = Images { pixels: noise(24, 1).repeat(20), ..tiny(20).train.clone() };
+    let images = Images { pixels: noise(24, 1).repeat(20).into(), ..tiny(20).train.clone() };
     let data = Arc::new(Dataset { train: images, ..(*tiny(20)).clone() });
-    let pixels = |part, step| source(&data, part, 10, Augment::default()).batch(step).images;
+    let pixels = |part, step| source(&data, part, 10, Augment::default()).batch(step).unwrap().images;
     assert_eq!(pixels(Part::Train, 0), pixels(Part::Train, 0));
     assert_ne!(pixels(Part::Train, 0), pixels(Part::Search, 0));
     assert_ne!(pixels(Part::Train, 0), pixels(Part::Train, 1));
@@ -710,14 +712,14 @@ fn evaluation_takes_file_order_and_joins_the_remainder() {
     let sizes = |n: usize, batch: usize| {
         let data = tiny(n);
         let batches = eval_batches(&data.train, &raw(2), batch).unwrap();
-        batches.map(|b| b.n).collect::<Vec<usize>>()
+        batches.map(|b| b.unwrap().n).collect::<Vec<usize>>()
     };
     assert_eq!(sizes(23, 5), [5, 5, 5, 8]);
     assert_eq!(sizes(20, 5), [5, 5, 5, 5]);
     assert_eq!(sizes(3, 5), [3]);
-    let batches: Vec<Batch> = eval_batches(&data.train, &raw(2), 5).unwrap().collect();
+    let batches: Vec<Batch> = eval_batches(&data.train, &raw(2), 5).unwrap().map(Result::unwrap).collect();
     let pixels: Vec<u8> = batches.iter().flat_map(|b| b.images.iter().map(|v| v.round() as u8)).collect();
-    assert_eq!(pixels, data.train.pixels);
+    assert_eq!(pixels, data.train.bytes());
     let labels: Vec<u16> = batches.iter().flat_map(|b| b.labels.iter().map(|&l| l as u16)).collect();
     assert_eq!(labels, data.train.labels);
     assert_usage(eval_batches(&data.train, &raw(2), 0).map(|_| ()), &["--batch"]);
@@ -729,15 +731,16 @@ fn evaluation_takes_file_order_and_joins_the_remainder() {
 fn batches_are_mixed_where_classes_lie_apart() {
     let mut data = Dataset::clone(&tiny(23));
     data.train.labels = (0..23).map(|i| i / 8).collect();
-    let batches: Vec<Batch> = mixed_batches(&data.train, &raw(2), 5).unwrap().collect();
+    let batches: Vec<Batch> = mixed_batches(&data.train, &raw(2), 5).unwrap().map(Result::unwrap).collect();
     assert_eq!(batches.iter().map(|b| b.n).collect::<Vec<_>>(), [6, 6, 6, 5]);
     assert!(batches.iter().all(|b| (0..3).all(|class| b.labels.contains(&class))), "{batches:?}");
     let mut labels: Vec<u16> = batches.iter().flat_map(|b| b.labels.iter().map(|&l| l as u16)).collect();
     labels.sort_unstable();
     assert_eq!(labels, data.train.labels, "every image once");
     // The first images come in the same order.
-    let first =
-        |n: usize| -> Vec<Batch> { first_mixed_batches(&data.train, &raw(2), 5, n).unwrap().collect() };
+    let first = |n: usize| -> Vec<Batch> {
+        first_mixed_batches(&data.train, &raw(2), 5, n).unwrap().map(Result::unwrap).collect()
+    };
     let joined = |batches: &[Batch]| -> (Vec<f32>, Vec<u32>) {
         let images = batches.iter().flat_map(|b| b.images.clone()).collect();
         (images, batches.iter().flat_map(|b| b.labels.clone()).collect())
@@ -752,10 +755,11 @@ fn batches_are_mixed_where_classes_lie_apart() {
 
     // Images that are not sorted by class keep their order.
     data.train.labels.swap(0, 22);
-    let mixed: Vec<Batch> = mixed_batches(&data.train, &raw(2), 5).unwrap().collect();
-    let plain: Vec<Batch> = eval_batches(&data.train, &raw(2), 5).unwrap().collect();
+    let mixed: Vec<Batch> = mixed_batches(&data.train, &raw(2), 5).unwrap().map(Result::unwrap).collect();
+    let plain: Vec<Batch> = eval_batches(&data.train, &raw(2), 5).unwrap().map(Result::unwrap).collect();
     assert_eq!(mixed, plain);
-    let first: Vec<Batch> = first_mixed_batches(&data.train, &raw(2), 5, 7).unwrap().collect();
+    let first: Vec<Batch> =
+        first_mixed_batches(&data.train, &raw(2), 5, 7).unwrap().map(Result::unwrap).collect();
     assert_eq!((first.len(), &first[0].labels[..5]), (1, &plain[0].labels[..]));
     assert_usage(mixed_batches(&data.train, &raw(2), 0).map(|_| ()), &["--batch"]);
 }
@@ -775,7 +779,7 @@ fn prefetch_gives_the_same_batches_for_any_number_of_threads_and_after_a_resume(
     };
     let plain = sources(&data);
     let expected: Vec<(u64, Vec<Batch>)> =
-        (0..30).map(|step| (step, plain.iter().map(|s| s.batch(step)).collect())).collect();
+        (0..30).map(|step| (step, plain.iter().map(|s| s.batch(step).unwrap()).collect())).collect();
     assert_eq!(take(0, 1, 30), expected);
     assert_eq!(take(0, 4, 30), expected);
     assert_eq!(take(0, 0, 30), expected);
@@ -790,7 +794,7 @@ fn prefetch_stays_a_few_steps_ahead_and_stops_when_dropped() {
     let prepare = move |_| {
         let _held = &held;
         PREPARED.fetch_add(1, Ordering::SeqCst);
-        vec![]
+        Ok(vec![])
     };
     let mut prefetch = Prefetch::from_fn(prepare, 5, 3).unwrap();
     assert_eq!(prefetch.next().unwrap().0, 5);
@@ -803,9 +807,9 @@ fn prefetch_stays_a_few_steps_ahead_and_stops_when_dropped() {
 
 #[test]
 fn a_panicking_data_thread_is_an_error_and_not_a_hang() {
-    let prepare = |step: u64| -> Vec<Batch> {
+    let prepare = |step: u64| -> parsec_nas::Result<Vec<Batch>> {
         assert!(step != 2, "the disk caught fire");
-        vec![]
+        Ok(vec![])
     };
     for threads in [1, 4] {
         let mut prefetch = Prefetch::from_fn(prepare, 0, threads).unwrap();
@@ -825,9 +829,9 @@ fn augmenting_is_fast_enough_to_hide_behind_the_gpu() {
     let norm = Normalisation::of(&data.train);
     let all = (0..data.train.n as u32).collect();
     let source = BatchSource::new(data, all, Part::Train, 100, 0, Augment::default(), &norm).unwrap();
-    source.batch(0);
+    source.batch(0).unwrap();
     let start = std::time::Instant::now();
-    (0..20).for_each(|step| drop(source.batch(step)));
+    (0..20).for_each(|step| drop(source.batch(step).unwrap()));
     let millis = start.elapsed().as_secs_f64() * 1e3 / 20.0;
     println!("{millis:.3} ms for 100 images of 28x28");
     assert!(millis < 20.0, "{millis} ms for 100 images");

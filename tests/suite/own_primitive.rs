@@ -45,7 +45,7 @@ fn batches(normalisation: &Normalisation) -> Vec<Batch> {
         let labels: Vec<usize> = batch.labels.iter().map(|l| *l as usize).collect();
         Batch::from_nchw([batch.n, batch.channels, batch.height, batch.width], &images, &labels)
     };
-    eval_batches(&data.test, normalisation, 8).unwrap().map(in_f64).collect()
+    eval_batches(&data.test, normalisation, 8).unwrap().map(Result::unwrap).map(in_f64).collect()
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub(super) fn dataset() -> Arc<Dataset> {
     static DATA: OnceLock<Arc<Dataset>> = OnceLock::new();
     let cut = |images: &Images, n: usize| Images {
         n,
-        pixels: images.pixels[..n * images.image_len()].to_vec(),
+        pixels: images.bytes()[..n * images.image_len()].to_vec().into(),
         labels: images.labels[..n].to_vec(),
         ..images.clone()
     };

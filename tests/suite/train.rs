@@ -33,7 +33,11 @@ fn dataset() -> Arc<Dataset> {
     static DATA: OnceLock<Arc<Dataset>> = OnceLock::new();
     let cut = |images: &Images, n: usize| {
         let rows = |i: usize| (0..16).map(move |y| i * 784 + (y + 6) * 28 + 6);
-        let pixels = (0..n).flat_map(rows).flat_map(|at| images.pixels[at..at + 16].to_vec()).collect();
+        let pixels = (0..n)
+            .flat_map(rows)
+            .flat_map(|at| images.bytes()[at..at + 16].to_vec())
+            .collect::<Vec<u8>>()
+            .into();
         Images { n, height: 16, width: 16, pixels, labels: images.labels[..n].to_vec(), ..images.clone() }
     };
     let load = || {

@@ -251,7 +251,7 @@ pub(super) fn stopped() -> [Row; 2] {
     };
     let prepare = |step: u64| {
         assert!(step != 7, "the disk caught fire");
-        vec![]
+        Ok(vec![])
     };
     let mut loader = Prefetch::from_fn(prepare, 0, 3).unwrap();
     let panics = move |_| loader.next().map(drop);

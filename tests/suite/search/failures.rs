@@ -135,8 +135,8 @@ fn searches_that_cannot_be_built() {
     let text = refused(with(config(), |c| c.network.channels = 5), all.clone()).unwrap();
     assert!(text.contains("channels") && text.contains("even"), "{text}");
     let cut = |images: &Images| {
-        let rows = images.pixels.chunks_exact(28 * 28).flat_map(|image| image[..26 * 28].to_vec());
-        Images { height: 26, pixels: rows.collect(), ..images.clone() }
+        let rows = images.bytes().chunks_exact(28 * 28).flat_map(|image| image[..26 * 28].to_vec());
+        Images { height: 26, pixels: rows.collect::<Vec<u8>>().into(), ..images.clone() }
     };
     let odd = Dataset { train: cut(&all.train), test: cut(&all.test), ..(*all).clone() };
     let text = refused(config(), Arc::new(odd)).unwrap();

@@ -65,7 +65,7 @@ fn a_lane_may_be_computed_anywhere() {
         Augment::NONE,
         &Normalisation::of(&data.train),
     );
-    let batch = source.unwrap().batch(0);
+    let batch = source.unwrap().batch(0).unwrap();
     let alphas = search.draw();
     let weights = [0.3, 0.05, 0.2, 0.1, 0.25, 0.1];
     search.evaluator().accumulate(&alphas, &weights, &batch).unwrap();

@@ -70,7 +70,7 @@ fn a_lack_of_memory_names_the_parts_that_would_fit() {
         n,
         height: 512,
         width: 512,
-        pixels: vec![0; n * 512 * 512],
+        pixels: vec![0; n * 512 * 512].into(),
         labels: vec![0; n],
         ..all.train.clone()
     };

@@ -98,7 +98,9 @@ fn evaluation_is_the_reference_s() {
     });
     let weights = weights.collect();
     let (mut sizes, mut sum, mut n_correct) = (Vec::new(), 0.0, 0);
-    for batch in eval_batches(&dataset.test, &Normalisation::of(&dataset.train), 8).unwrap() {
+    for batch in
+        eval_batches(&dataset.test, &Normalisation::of(&dataset.train), 8).unwrap().map(Result::unwrap)
+    {
         sizes.push(batch.n);
         let images: Vec<f64> = batch.images.iter().map(|x| f64::from(*x)).collect();
         let labels: Vec<usize> = batch.labels.iter().map(|l| *l as usize).collect();

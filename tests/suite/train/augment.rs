@@ -17,8 +17,14 @@ fn ramps(n: usize) -> Arc<Dataset> {
             _ => 100,
         })
         .collect();
-    let train =
-        Images { n, channels: 3, height: SIDE, width: SIDE, pixels: image.repeat(n), labels: vec![0; n] };
+    let train = Images {
+        n,
+        channels: 3,
+        height: SIDE,
+        width: SIDE,
+        pixels: image.repeat(n).into(),
+        labels: vec![0; n],
+    };
     Arc::new(Dataset { train, ..(*dataset()).clone() })
 }
 
@@ -35,7 +41,7 @@ fn source(data: &Arc<Dataset>, augment: Augment) -> BatchSource {
 #[test]
 fn resized_crops_are_parts_of_the_image_scaled_up() {
     let data = ramps(200);
-    let batch = source(&data, Augment { resized_crop: true, ..Augment::NONE }).batch(0);
+    let batch = source(&data, Augment { resized_crop: true, ..Augment::NONE }).batch(0).unwrap();
     let (mut areas, mut moved) = (Vec::new(), 0);
     for image in batch.images.chunks_exact(3 * SIDE * SIDE) {
         let at = |c: usize, y: usize, x: usize| image[(c * SIDE + y) * SIDE + x] / 10.0;
@@ -65,8 +71,8 @@ fn resized_crops_are_parts_of_the_image_scaled_up() {
 #[test]
 fn jitter_stays_in_range_and_leaves_what_it_should() {
     let data = ramps(100);
-    let batch = source(&data, Augment { jitter: 0.4, ..Augment::NONE }).batch(0);
-    let plain = source(&data, Augment::NONE).batch(0);
+    let batch = source(&data, Augment { jitter: 0.4, ..Augment::NONE }).batch(0).unwrap();
+    let plain = source(&data, Augment::NONE).batch(0).unwrap();
     let area = SIDE * SIDE;
     let mut changed = 0;
     for (image, before) in batch.images.chunks_exact(3 * area).zip(plain.images.chunks_exact(3 * area)) {
@@ -107,8 +113,8 @@ fn hsv(rgb: [f32; 3]) -> (Option<f64>, f64, f64) {
 #[test]
 fn hue_turns_every_colour_of_an_image_alike_and_nothing_else() {
     let data = ramps(100);
-    let plain = source(&data, Augment::NONE).batch(0);
-    let batch = source(&data, Augment { hue: 0.2, ..Augment::NONE }).batch(0);
+    let plain = source(&data, Augment::NONE).batch(0).unwrap();
+    let batch = source(&data, Augment { hue: 0.2, ..Augment::NONE }).batch(0).unwrap();
     let area = SIDE * SIDE;
     let mut turns = Vec::new();
     for (image, before) in batch.images.chunks_exact(3 * area).zip(plain.images.chunks_exact(3 * area)) {
@@ -141,8 +147,10 @@ fn jitter_of_grey_images_has_no_saturation() {
         let all = (0..48).collect();
         BatchSource::new(Arc::clone(&data), all, Part::Train, 48, 5, augment, &normalisation).unwrap()
     };
-    let (plain, changed) =
-        (make(Augment::NONE).batch(0), make(Augment { jitter: 0.3, ..Augment::NONE }).batch(0));
+    let (plain, changed) = (
+        make(Augment::NONE).batch(0).unwrap(),
+        make(Augment { jitter: 0.3, ..Augment::NONE }).batch(0).unwrap(),
+    );
     for (a, b) in plain.images.chunks_exact(256).zip(changed.images.chunks_exact(256)) {
         // Brightness and contrast are affine: equal pixels stay equal.
         for i in 1..256 {
@@ -158,7 +166,7 @@ fn cutout_comes_after_everything_else() {
     let normalisation = Normalisation { mean: vec![-1.0; 3], std: vec![1.0; 3] };
     let all = (0..60).collect();
     let source = BatchSource::new(data, all, Part::Train, 60, 5, augment, &normalisation).unwrap();
-    for image in source.batch(3).images.chunks_exact(3 * SIDE * SIDE) {
+    for image in source.batch(3).unwrap().images.chunks_exact(3 * SIDE * SIDE) {
         // Normalised pixels are at least 1, so that all zeros come from cutout.
         let cut: Vec<usize> = (0..SIDE * SIDE).filter(|i| image[*i] == 0.0).collect();
         assert!((16..=64).contains(&cut.len()), "{}", cut.len());
@@ -185,7 +193,7 @@ fn changes_depend_on_seed_and_step_only() {
     };
     let one = batches(1);
     assert_eq!(one, batches(4));
-    assert_eq!(one[1], make().batch(3));
+    assert_eq!(one[1], make().batch(3).unwrap());
     assert_ne!(one[0].images, one[1].images);
 }
 
@@ -194,8 +202,10 @@ fn changes_depend_on_seed_and_step_only() {
 fn the_shift_is_the_same_with_and_without_jitter() {
     let data = ramps(40);
     let shift = Augment { crop_pad: 3, ..Augment::NONE };
-    let (plain, both) =
-        (source(&data, shift).batch(0), source(&data, Augment { jitter: 1e-6, ..shift }).batch(0));
+    let (plain, both) = (
+        source(&data, shift).batch(0).unwrap(),
+        source(&data, Augment { jitter: 1e-6, ..shift }).batch(0).unwrap(),
+    );
     for (a, b) in plain.images.iter().zip(&both.images) {
         assert!((a - b).abs() < 0.01, "{a} {b}");
     }

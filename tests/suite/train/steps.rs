@@ -75,7 +75,7 @@ fn a_step_is_the_reference_s() {
         &normalisation,
     )
     .unwrap();
-    let mut batch = batch_in_f64(&source.batch(6));
+    let mut batch = batch_in_f64(&source.batch(6).unwrap());
     assert_eq!(record.drop_path, 0.25);
     let factors = schedule::drop_path_factors(0.25, c.session.seed, 6, 3 * 8, 8);
     for (i, mask) in factors.chunks_exact(8).enumerate() {
@@ -118,7 +118,7 @@ fn label_smoothing_reaches_both_heads() {
     run(&mut training, 2);
     let data = dataset();
     let normalisation = Normalisation::of(&data.train);
-    let batch = eval_batches(&data.train, &normalisation, 8).unwrap().next().unwrap();
+    let batch = eval_batches(&data.train, &normalisation, 8).unwrap().next().unwrap().unwrap();
     let network = training.network();
     network.upload(0, &batch.images, &batch.labels).unwrap();
     let net = net(&c);
@@ -213,7 +213,7 @@ fn evaluation_is_the_reference_s_and_changes_nothing() {
     let net = net(&c);
     let (mut sum, mut n_correct, mut logits) = (0.0, 0, Vec::new());
     let normalisation = Normalisation::of(&data.train);
-    for batch in eval_batches(&data.test, &normalisation, 8).unwrap() {
+    for batch in eval_batches(&data.test, &normalisation, 8).unwrap().map(Result::unwrap) {
         let batch = batch_in_f64(&batch);
         let outcome = evaluate(&net, &numbers, &batch, network::Mode::Eval, false).unwrap();
         sum += outcome.log_likelihood.iter().sum::<f64>();
@@ -232,7 +232,8 @@ fn evaluation_is_the_reference_s_and_changes_nothing() {
     let path = std::path::Path::new("w.safetensors");
     let gpu = open().unwrap();
     let mut trained = Trained::new(spec, alpha, (&tensors, path), gpu, Lowering::default()).unwrap();
-    let images: Vec<f32> = eval_batches(&data.test, &normalisation, 20).unwrap().next().unwrap().images;
+    let images: Vec<f32> =
+        eval_batches(&data.test, &normalisation, 20).unwrap().next().unwrap().unwrap().images;
     let alone = trained.logits(&images).unwrap();
     close("logits", &alone.iter().map(|z| f64::from(*z)).collect::<Vec<_>>(), &logits, 1e-4);
     let (evaluation, detail) = trained.evaluate(&data.test, &normalisation, 7).unwrap();
