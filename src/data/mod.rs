@@ -22,8 +22,11 @@ mod gather;
 mod idx;
 mod images;
 mod many;
+mod parquet;
 mod prefetch;
+mod shards;
 mod spec;
+mod tar;
 mod walk;
 
 use std::collections::BTreeMap;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::cifar::{CIFAR10, CIFAR100};
 use super::gather::Sums;
-use super::{Images, LoadOptions, Watch, cifar, embedded, folder, idx};
+use super::{Images, LoadOptions, Watch, cifar, embedded, folder, idx, parquet, tar};
 use crate::error::{Error, Result};
 
 /// The parts that are read.
@@ -88,6 +88,8 @@ sources! {
     "cifar100:DIR" |dir, _| cifar::load(&CIFAR100, dir).map(Loaded::from);
     "idx:DIR" |dir, _| idx::load(dir).map(Loaded::from);
     "folder:DIR" folder::load;
+    "parquet:PATH" parquet::load;
+    "tar:PATH" tar::load;
 }
 
 impl Source {

@@ -41,6 +41,8 @@ pub(super) struct Walk {
     /// Whether the rules are those of version 0.1.0. By these rules links, folders in class folders, and files of types
     /// other than png and jpeg are passed over without a count.
     before: bool,
+    /// Extensions of the files that the walk is for.
+    extensions: &'static [&'static str],
     /// Number of passed-over entries by kind.
     pub passed_over: BTreeMap<String, usize>,
     /// Errors about folders and files that the system refuses to read.
@@ -50,7 +52,13 @@ pub(super) struct Walk {
 impl Walk {
     /// A walk by the rules of this version, or by those of version 0.1.0.
     pub fn new(before: bool) -> Self {
-        Self { before, passed_over: BTreeMap::new(), unreadable: vec![] }
+        let extensions = if before { EXTENSIONS_BEFORE } else { EXTENSIONS };
+        Self { before, extensions, passed_over: BTreeMap::new(), unreadable: vec![] }
+    }
+
+    /// A walk for files with other extensions than images.
+    pub fn of(extensions: &'static [&'static str]) -> Self {
+        Self { extensions, ..Self::new(false) }
     }
 
     /// Whether the rules are those of version 0.1.0.
@@ -155,8 +163,7 @@ impl Walk {
 
     /// Whether the name has the extension of an image type that is read.
     pub fn is_image(&self, path: &Path) -> bool {
-        let known = if self.before { EXTENSIONS_BEFORE } else { EXTENSIONS };
-        extension(path).is_some_and(|extension| known.contains(&extension.as_str()))
+        extension(path).is_some_and(|extension| self.extensions.contains(&extension.as_str()))
     }
 }
 

@@ -1,0 +1,323 @@
+//! Files with many images each (shards) → the parts and the classes of their images.
+//!
+//! A part is named by a word in the name of a shard or of a folder above it: `train-00000-of-00004.parquet`,
+//! `val/0.tar`. Shards without such a word are one set, of which a fifth is held out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::encoded::{Layout, Listed, Part, TEST, TRAIN, VAL, hold_out, modified};
+use super::files;
+use super::walk::Walk;
+use crate::error::{Error, Result};
+
+/// Most classes.
+const MOST_CLASSES: usize = u16::MAX as usize;
+/// Optional files with one name per class, beside the shards.
+const NAMES: &[&str] = &["classnames.txt", "classes.txt"];
+
+/// A file with images.
+#[derive(Debug)]
+pub(super) struct Shard {
+    pub path: PathBuf,
+    len: u64,
+    modified: u128,
+    part: Option<&'static [&'static str]>,
+}
+
+impl Shard {
+    /// Adds the file's name, length and time to `hash`.
+    pub fn stamp(&self, hash: &mut Sha256) {
+        hash.update(self.path.as_os_str().as_encoded_bytes());
+        hash.update(format!("\0{} {}\0", self.len, self.modified));
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+/// The shards at `place`, a file, or a folder with files that end in one of `extensions`, in the order of their paths.
+/// Other entries of a folder are counted in `passed_over`.
+pub(super) fn find(
+    place: &Path,
+    extensions: &'static [&'static str],
+    passed_over: &mut BTreeMap<String, usize>,
+) -> Result<Vec<Shard>> {
+    let what = format!("a .{} file, or a folder of such files", extensions[0]);
+    let meta = match fs::metadata(place) {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::file(place, None, what, "nothing of that name", "check the path after --data's colon"));
+        }
+        Err(e) => return Err(Error::io("read", place, e)),
+    };
+    if meta.is_file() {
+        let path = place.to_owned();
+        return Ok(vec![Shard { path, len: meta.len(), modified: modified(&meta), part: None }]);
+    }
+    let mut walk = Walk::of(extensions);
+    let (found, n_files) = walk.images(place, place);
+    if let Some(error) = walk.unreadable.pop() {
+        return Err(error);
+    }
+    for (kind, n) in walk.passed_over {
+        *passed_over.entry(kind).or_default() += n;
+    }
+    if found.is_empty() {
+        let found = format!("none among {n_files} files");
+        return Err(Error::file(place, None, what, found, "check the path after --data's colon"));
+    }
+    let shard = |file: super::walk::File| {
+        let part = part_of(file.path.strip_prefix(place).unwrap_or(&file.path));
+        Shard { path: file.path, len: file.len, modified: file.modified, part }
+    };
+    Ok(found.into_iter().map(shard).collect())
+}
+
+/// The part that a path names. The name of the file comes before the names of folders.
+fn part_of(path: &Path) -> Option<&'static [&'static str]> {
+    let names = path.iter().rev().map(|name| name.to_string_lossy().to_lowercase());
+    let mut words = names.flat_map(|name| {
+        let words = name.split(|c: char| !c.is_alphabetic()).map(str::to_owned);
+        words.collect::<Vec<String>>()
+    });
+    words.find_map(|word| [TRAIN, VAL, TEST].into_iter().find(|names| names.contains(&word.as_str())))
+}
+
+/// The class of an image as a shard has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Label {
+    Number(i64),
+    /// Index into [`Labels::texts`].
+    Text(u32),
+    None,
+}
+
+/// The labels of all images, in the order of the shards.
+#[derive(Debug, Default)]
+pub(super) struct Labels {
+    pub labels: Vec<Label>,
+    texts: Vec<String>,
+    known: BTreeMap<String, u32>,
+}
+
+impl Labels {
+    pub fn push(&mut self, label: Label) {
+        self.labels.push(label);
+    }
+
+    /// The label with this text.
+    pub fn text(&mut self, text: &str) -> Label {
+        if let Some(at) = self.known.get(text) {
+            return Label::Text(*at);
+        }
+        let at = self.texts.len() as u32;
+        self.texts.push(text.to_owned());
+        self.known.insert(text.to_owned(), at);
+        Label::Text(at)
+    }
+
+    /// The label with this text, which may be an integer.
+    pub fn number_or_text(&mut self, text: &str) -> Label {
+        text.parse().map_or_else(|_| self.text(text), Label::Number)
+    }
+}
+
+/// The parts of the images. `ends`: the number of images up to the end of each shard. `path`: the file of an image, for
+/// messages. `names`: the names of the classes if the shards have them.
+pub(super) fn layout(
+    place: &Path,
+    shards: &[&Shard],
+    ends: &[usize],
+    labels: &Labels,
+    names: Option<Vec<String>>,
+    path: &dyn Fn(usize) -> PathBuf,
+    passed_over: &mut BTreeMap<String, usize>,
+) -> Result<Layout> {
+    let n_images = labels.labels.len();
+    if n_images == 0 || n_images > u32::MAX as usize {
+        let expected = "images with labels, at most 4 billion";
+        return Err(Error::file(place, None, expected, n_images.to_string(), "check that these are the right files"));
+    }
+    let mut pass_over = |kind: String, n: usize| {
+        if n > 0 {
+            *passed_over.entry(kind).or_default() += n;
+        }
+    };
+    let start = |i: usize| if i == 0 { 0 } else { ends[i - 1] };
+    let has_train = shards.iter().any(|shard| shard.part == Some(TRAIN));
+    let positions = |part: Option<&'static [&'static str]>| -> Vec<usize> {
+        let of = shards.iter().enumerate().filter(|(_, shard)| shard.part == part);
+        of.flat_map(|(i, _)| start(i)..ends[i]).collect()
+    };
+    let all: Vec<usize> = (0..n_images).collect();
+    let [train, val, test] = if has_train {
+        for shard in shards.iter().filter(|shard| shard.part.is_none()) {
+            pass_over(format!("{}/ (of no part)", name(&shard.path)), 1);
+        }
+        [TRAIN, VAL, TEST].map(|part| positions(Some(part)))
+    } else if shards.iter().all(|shard| shard.part.is_none() || shard.part == shards[0].part) {
+        [all, vec![], vec![]]
+    } else {
+        let expected = "shards of a part to train on (the word train in their names)";
+        let found = "shards of other parts only";
+        return Err(Error::file(place, None, expected, found, "--data with the path of one part"));
+    };
+
+    let classes = Classes::of(&train, labels, names, place, path)?;
+    let listed = |positions: Vec<usize>| -> Result<(Listed, usize)> {
+        let mut listed = Vec::with_capacity(positions.len());
+        let n = positions.len();
+        for at in positions {
+            if let Some(class) = classes.class(at, labels, path)? {
+                listed.push((at as u32, class));
+            }
+        }
+        let n_without = n - listed.len();
+        Ok((listed, n_without))
+    };
+    let mut without = 0;
+    let mut part = |positions: Vec<usize>, names: &'static [&'static str]| -> Result<Option<Part>> {
+        let n = positions.len();
+        let (listed, n_without) = listed(positions)?;
+        if n > 0 && n_without == n && names != TRAIN {
+            pass_over(format!("{}/ (no labels)", names[0]), 1);
+            return Ok(None);
+        }
+        without += n_without;
+        let folder = format!("{}/", name(place));
+        let place = if has_train { format!("{} of {folder}", names[0]) } else { folder };
+        Ok((!listed.is_empty()).then_some(Part { place, listed }))
+    };
+    let (train, val, test) = (part(train, TRAIN)?, part(val, VAL)?, part(test, TEST)?);
+    pass_over("images without a label".into(), without);
+    let Part { place: train_place, listed } = train.unwrap_or_default();
+    let names = classes.names;
+    let mut others = [val, test].into_iter().flatten();
+    match others.next() {
+        None => hold_out(place, train_place, listed, names),
+        Some(held_out) => {
+            let train = Part { place: train_place, listed };
+            Ok(Layout { train, held_out, report: others.next(), names })
+        }
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The classes of labels.
+struct Classes {
+    names: Vec<String>,
+    /// Class of each text, by its index in [`Labels::texts`].
+    of_text: Vec<Option<u16>>,
+}
+
+impl Classes {
+    /// The classes of the images at the positions `train`.
+    fn of(
+        train: &[usize],
+        labels: &Labels,
+        names: Option<Vec<String>>,
+        place: &Path,
+        path: &dyn Fn(usize) -> PathBuf,
+    ) -> Result<Self> {
+        let used: Vec<(usize, Label)> = train.iter().map(|at| (*at, labels.labels[*at])).collect();
+        let number = used.iter().find(|(_, label)| matches!(label, Label::Number(_)));
+        let text = used.iter().find(|(_, label)| matches!(label, Label::Text(_)));
+        let wrong = |expected: String, found: String| {
+            Err(Error::file(place, None, expected, found, "a set of images with one class each"))
+        };
+        match (number, text) {
+            (None, None) => wrong("labels".into(), format!("none for {} images", used.len())),
+            (Some((a, _)), Some((b, _))) => {
+                let found = format!("a number for {} and a name for {}", path(*a).display(), path(*b).display());
+                wrong("numbers or names as labels, for all images alike".into(), found)
+            }
+            (Some(_), None) => Self::numbered(&used, names, place, path),
+            (None, Some(_)) => {
+                let texts: BTreeSet<&str> = used
+                    .iter()
+                    .filter_map(|(_, label)| match label {
+                        Label::Text(at) => Some(labels.texts[*at as usize].as_str()),
+                        _ => None,
+                    })
+                    .collect();
+                if !(2..=MOST_CLASSES).contains(&texts.len()) {
+                    return wrong(format!("2 to {MOST_CLASSES} classes"), texts.len().to_string());
+                }
+                let names: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+                let class = |text: &String| names.binary_search(text).ok().map(|class| class as u16);
+                let of_text = labels.texts.iter().map(class).collect();
+                Ok(Self { names, of_text })
+            }
+        }
+    }
+
+    fn numbered(
+        used: &[(usize, Label)],
+        names: Option<Vec<String>>,
+        place: &Path,
+        path: &dyn Fn(usize) -> PathBuf,
+    ) -> Result<Self> {
+        let numbers = || {
+            used.iter().filter_map(|(at, label)| match label {
+                Label::Number(number) => Some((*at, *number)),
+                _ => None,
+            })
+        };
+        let (at, highest) = numbers().max_by_key(|(_, number)| *number).unwrap_or_default();
+        let n_different = numbers().map(|(_, number)| number).filter(|n| *n >= 0).collect::<BTreeSet<_>>().len();
+        let n_known = names.as_ref().map(Vec::len);
+        let most = n_known.unwrap_or(MOST_CLASSES).min(2 * n_different);
+        // A class may be without images, but a label far beyond the others is treated as damage.
+        if highest < 0 || highest as usize >= n_known.unwrap_or(most.max(2)) {
+            let expected = match n_known {
+                Some(n) => format!("a label below {n}, the number of named classes"),
+                None => format!("labels from 0 without gaps ({n_different} values occur)"),
+            };
+            return Err(Error::file(path(at), None, expected, highest.to_string(), "check the labels"));
+        }
+        if n_different < 2 {
+            let found = format!("label {highest} for all images");
+            return Err(Error::file(place, None, "labels of at least two classes", found, "a set with more classes"));
+        }
+        let names = match names.or_else(|| beside(place, highest as usize + 1)) {
+            Some(names) => names,
+            None => (0..=highest).map(|class| class.to_string()).collect(),
+        };
+        Ok(Self { names, of_text: vec![] })
+    }
+
+    /// The class of the image at a position. `None` if it has no label; some sets have -1 in its place.
+    fn class(&self, at: usize, labels: &Labels, path: &dyn Fn(usize) -> PathBuf) -> Result<Option<u16>> {
+        let wrong = |found: String| {
+            let expected = format!("one of the {} classes of the training part", self.names.len());
+            Err(Error::file(path(at), None, expected, found, "the same classes in all parts"))
+        };
+        match labels.labels[at] {
+            Label::None | Label::Number(-1) => Ok(None),
+            Label::Number(number) => match u16::try_from(number) {
+                Ok(class) if usize::from(class) < self.names.len() && self.of_text.is_empty() => Ok(Some(class)),
+                _ => wrong(format!("label {number}")),
+            },
+            Label::Text(text) => match self.of_text.get(text as usize) {
+                Some(Some(class)) => Ok(Some(*class)),
+                _ => wrong(format!("class `{}`", labels.texts[text as usize])),
+            },
+        }
+    }
+}
+
+/// The names of `n_classes` classes in a file beside the shards, if there is one.
+fn beside(place: &Path, n_classes: usize) -> Option<Vec<String>> {
+    let folder = if place.is_dir() { place } else { crate::files::parent(place) };
+    let read = |name: &&str| files::class_names(&folder.join(name), n_classes).ok().flatten();
+    NAMES.iter().find_map(read)
+}
