@@ -15,6 +15,8 @@ pub(super) mod passed {
     pub const OUTSIDE: &str = "images outside of the class folders";
     pub const BAD: &str = "damaged images";
     pub const UNREADABLE: &str = "unreadable folders";
+    pub const NO_LABEL: &str = "images without a label";
+    pub const NO_IMAGE: &str = "samples without an image";
 
     /// The kinds in the singular.
     pub const SINGULAR: &[(&str, &str)] = &[
@@ -25,6 +27,8 @@ pub(super) mod passed {
         (OUTSIDE, "image outside of the class folders"),
         (BAD, "damaged image"),
         (UNREADABLE, "unreadable folder"),
+        (NO_LABEL, "image without a label"),
+        (NO_IMAGE, "sample without an image"),
     ];
 }
 

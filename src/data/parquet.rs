@@ -68,7 +68,14 @@ impl Tables {
     }
 
     /// Shows the images at `rows` of one row group. `start` is its first row.
-    fn read_group(&self, table: &Table, group: usize, rows: &[(usize, usize)], start: usize, see: See<'_>) -> Result<()> {
+    fn read_group(
+        &self,
+        table: &Table,
+        group: usize,
+        rows: &[(usize, usize)],
+        start: usize,
+        see: See<'_>,
+    ) -> Result<()> {
         let damaged = |e: &ParquetError| damaged(&table.shard.path, e);
         let reader = table.open()?;
         let column = reader.get_row_group(group).and_then(|group| group.get_column_reader(table.column));
@@ -87,7 +94,16 @@ impl Tables {
                 Some(bytes) => see(*i, Ok(bytes.data())),
                 None => {
                     let path = table.shard.path.join(format!("row {row}"));
-                    see(*i, Err(Error::file(path, None, "the bytes of an image", "none", "a set with its images in it")));
+                    see(
+                        *i,
+                        Err(Error::file(
+                            path,
+                            None,
+                            "the bytes of an image",
+                            "none",
+                            "a set with its images in it",
+                        )),
+                    );
                 }
             }
         }
@@ -131,7 +147,8 @@ impl Encoded for Tables {
                     see(i, bytes);
                 })
             }));
-            let read = read.unwrap_or_else(|_| Err(damaged(&table.shard.path, &"its decoder does not bear it")));
+            let read =
+                read.unwrap_or_else(|_| Err(damaged(&table.shard.path, &"its decoder does not bear it")));
             if let Err(e) = read {
                 let text = e.to_string();
                 for (i, row) in &rows[n_seen.min(rows.len())..] {
@@ -178,7 +195,13 @@ fn damaged(path: &Path, e: &dyn std::fmt::Display) -> Error {
 }
 
 fn wrong_type(path: &Path) -> Error {
-    Error::file(path, None, "a column of bytes with encoded images", "a column of another type", "a set of images")
+    Error::file(
+        path,
+        None,
+        "a column of bytes with encoded images",
+        "a column of another type",
+        "a set of images",
+    )
 }
 
 /// Reads the labels of a file. The result has the column of its images, and the rows up to the end of each row group.
@@ -269,7 +292,8 @@ fn image_column(schema: &SchemaDescriptor, path: &Path) -> Result<usize> {
 fn label_column(schema: &SchemaDescriptor, path: &Path) -> Result<usize> {
     let fits = |i: &usize| {
         let column = schema.column(*i);
-        let known = matches!(column.physical_type(), Type::INT32 | Type::INT64 | Type::BOOLEAN | Type::BYTE_ARRAY);
+        let known =
+            matches!(column.physical_type(), Type::INT32 | Type::INT64 | Type::BOOLEAN | Type::BYTE_ARRAY);
         known && column.max_rep_level() == 0 && column.path().parts().len() == 1
     };
     let found: Vec<usize> = (0..schema.num_columns()).filter(fits).collect();
@@ -301,15 +325,15 @@ fn class_names(
 /// Adds the labels of `n` rows.
 fn read_labels(column: ColumnReader, n: usize, labels: &mut Labels, path: &Path) -> Result<()> {
     match column {
-        ColumnReader::Int32ColumnReader(column) => {
-            each(column, n, path, |value| labels.push(value.map_or(Label::None, |v| Label::Number(i64::from(*v)))))
-        }
+        ColumnReader::Int32ColumnReader(column) => each(column, n, path, |value| {
+            labels.push(value.map_or(Label::None, |v| Label::Number(i64::from(*v))))
+        }),
         ColumnReader::Int64ColumnReader(column) => {
             each(column, n, path, |value| labels.push(value.map_or(Label::None, |v| Label::Number(*v))))
         }
-        ColumnReader::BoolColumnReader(column) => {
-            each(column, n, path, |value| labels.push(value.map_or(Label::None, |v| Label::Number(i64::from(*v)))))
-        }
+        ColumnReader::BoolColumnReader(column) => each(column, n, path, |value| {
+            labels.push(value.map_or(Label::None, |v| Label::Number(i64::from(*v))))
+        }),
         ColumnReader::ByteArrayColumnReader(column) => each(column, n, path, |value| {
             let label = match value.map(|value| String::from_utf8_lossy(value.data())) {
                 Some(text) => labels.text(&text),
@@ -342,7 +366,8 @@ fn each<T: DataType>(
         let mut found = values.iter();
         for i in 0..n_rows {
             // A row without a value has a lower level.
-            let is_there = n_values == n_rows || levels.get(i).is_some_and(|level| *level == most && n_values > 0);
+            let is_there =
+                n_values == n_rows || levels.get(i).is_some_and(|level| *level == most && n_values > 0);
             see(if is_there { found.next() } else { None });
         }
         left -= n_rows;

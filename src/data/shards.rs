@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::account::passed;
 use super::encoded::{Layout, Listed, Part, TEST, TRAIN, VAL, hold_out, modified};
 use super::files;
 use super::walk::Walk;
@@ -52,7 +53,13 @@ pub(super) fn find(
     let meta = match fs::metadata(place) {
         Ok(meta) => meta,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::file(place, None, what, "nothing of that name", "check the path after --data's colon"));
+            return Err(Error::file(
+                place,
+                None,
+                what,
+                "nothing of that name",
+                "check the path after --data's colon",
+            ));
         }
         Err(e) => return Err(Error::io("read", place, e)),
     };
@@ -142,7 +149,13 @@ pub(super) fn layout(
     let n_images = labels.labels.len();
     if n_images == 0 || n_images > u32::MAX as usize {
         let expected = "images with labels, at most 4 billion";
-        return Err(Error::file(place, None, expected, n_images.to_string(), "check that these are the right files"));
+        return Err(Error::file(
+            place,
+            None,
+            expected,
+            n_images.to_string(),
+            "check that these are the right files",
+        ));
     }
     let mut pass_over = |kind: String, n: usize| {
         if n > 0 {
@@ -195,7 +208,7 @@ pub(super) fn layout(
         Ok((!listed.is_empty()).then_some(Part { place, listed }))
     };
     let (train, val, test) = (part(train, TRAIN)?, part(val, VAL)?, part(test, TEST)?);
-    pass_over("images without a label".into(), without);
+    pass_over(passed::NO_LABEL.into(), without);
     let Part { place: train_place, listed } = train.unwrap_or_default();
     let names = classes.names;
     let mut others = [val, test].into_iter().flatten();
@@ -237,7 +250,8 @@ impl Classes {
         match (number, text) {
             (None, None) => wrong("labels".into(), format!("none for {} images", used.len())),
             (Some((a, _)), Some((b, _))) => {
-                let found = format!("a number for {} and a name for {}", path(*a).display(), path(*b).display());
+                let found =
+                    format!("a number for {} and a name for {}", path(*a).display(), path(*b).display());
                 wrong("numbers or names as labels, for all images alike".into(), found)
             }
             (Some(_), None) => Self::numbered(&used, names, place, path),
@@ -273,7 +287,8 @@ impl Classes {
             })
         };
         let (at, highest) = numbers().max_by_key(|(_, number)| *number).unwrap_or_default();
-        let n_different = numbers().map(|(_, number)| number).filter(|n| *n >= 0).collect::<BTreeSet<_>>().len();
+        let n_different =
+            numbers().map(|(_, number)| number).filter(|n| *n >= 0).collect::<BTreeSet<_>>().len();
         let n_known = names.as_ref().map(Vec::len);
         let most = n_known.unwrap_or(MOST_CLASSES).min(2 * n_different);
         // A class may be without images, but a label far beyond the others is treated as damage.
@@ -286,7 +301,13 @@ impl Classes {
         }
         if n_different < 2 {
             let found = format!("label {highest} for all images");
-            return Err(Error::file(place, None, "labels of at least two classes", found, "a set with more classes"));
+            return Err(Error::file(
+                place,
+                None,
+                "labels of at least two classes",
+                found,
+                "a set with more classes",
+            ));
         }
         let names = match names.or_else(|| beside(place, highest as usize + 1)) {
             Some(names) => names,
@@ -304,7 +325,9 @@ impl Classes {
         match labels.labels[at] {
             Label::None | Label::Number(-1) => Ok(None),
             Label::Number(number) => match u16::try_from(number) {
-                Ok(class) if usize::from(class) < self.names.len() && self.of_text.is_empty() => Ok(Some(class)),
+                Ok(class) if usize::from(class) < self.names.len() && self.of_text.is_empty() => {
+                    Ok(Some(class))
+                }
                 _ => wrong(format!("label {number}")),
             },
             Label::Text(text) => match self.of_text.get(text as usize) {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::account::passed;
 use super::decode::EXTENSIONS;
 use super::encoded::{Encoded, See};
 use super::folder::form;
@@ -132,7 +133,8 @@ impl Index {
         let mut start = [0; 6];
         if read_exact_at(&file, &mut start, 0).is_ok() && start.starts_with(&[0x1f, 0x8b]) {
             let name = shard.path.display();
-            let try_this = format!("gunzip {name}; a compressed file has no places that can be read by themselves");
+            let try_this =
+                format!("gunzip {name}; a compressed file has no places that can be read by themselves");
             return Err(Error::file(&shard.path, Some(0), "a tar file", "gzip data", try_this));
         }
         let mut archive = tar::Archive::new(&file);
@@ -157,7 +159,7 @@ impl Index {
                 continue;
             }
             if !kind.is_file() {
-                self.pass_over("links and special files", 1);
+                self.pass_over(passed::SPECIAL, 1);
                 continue;
             }
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -166,7 +168,7 @@ impl Index {
                 continue;
             }
             let Some(dot) = file_name.find('.') else {
-                self.pass_over("files without an extension", 1);
+                self.pass_over(passed::NO_EXTENSION, 1);
                 continue;
             };
             let (key, extension) = name.split_at(name.len() - file_name.len() + dot);
@@ -199,7 +201,13 @@ impl Index {
         let mut block = [1; BLOCK as usize];
         if end == 0 || read_exact_at(&file, &mut block, end).is_err() || block.iter().any(|byte| *byte != 0) {
             let found = if end == 0 { "no entry" } else { "the end of the file after an entry (truncated)" };
-            return Err(Error::file(&shard.path, Some(end), "a complete tar file with its end mark", found, AGAIN));
+            return Err(Error::file(
+                &shard.path,
+                Some(end),
+                "a complete tar file with its end mark",
+                found,
+                AGAIN,
+            ));
         }
         Ok(())
     }
@@ -212,7 +220,7 @@ impl Index {
                 self.labels.push(sample.cls.or(sample.json).unwrap_or(Label::None));
             }
             None if sample.key.is_empty() => {}
-            None => self.pass_over("samples without an image", 1),
+            None => self.pass_over(passed::NO_IMAGE, 1),
         }
     }
 

@@ -1,0 +1,369 @@
+//! Files with many images each (parquet, tar), and images that stay on disk.
+
+use std::fs;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use image::{ImageFormat, Rgb, RgbImage};
+use parsec_nas::data::{
+    Augment, BatchSource, Cache, Dataset, Images, LoadOptions, Normalisation, Part, eval_batches, load,
+    load_reported, load_watched,
+};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+mod cli;
+
+const SIDE: usize = 8;
+
+fn options() -> LoadOptions {
+    LoadOptions { size: Some(SIDE), ..LoadOptions::default() }
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parquet").join(name)
+}
+
+fn read(source: &str, path: &Path) -> parsec_nas::Result<Dataset> {
+    load(&format!("{source}:{}", path.display()), &options())
+}
+
+fn refused(source: &str, path: &Path) -> String {
+    read(source, path).unwrap_err().to_string()
+}
+
+/// Checks that the images `greens` are there in this order: image i has red = 10 * (i % 3), green = i and class i % 3.
+fn check(images: &Images, greens: impl IntoIterator<Item = u8>) {
+    let greens: Vec<u8> = greens.into_iter().collect();
+    assert_eq!(images.n, greens.len());
+    for (i, green) in greens.into_iter().enumerate() {
+        let class = u16::from(green) % 3;
+        let image = images.image(i).unwrap();
+        assert_eq!(
+            (image[SIDE * SIDE], image[0], images.labels[i]),
+            (green, 10 * class as u8, class),
+            "image {i}"
+        );
+    }
+}
+
+// ---- parquet ----
+
+#[test]
+fn parquet_files_of_hugging_face_have_parts_and_names() {
+    let data = read("parquet", &fixture("parts")).unwrap();
+    check(&data.train, 0..18);
+    // The numbers of the other parts begin at 100 and 200.
+    check(&data.test, 100..106);
+    check(data.report.as_ref().unwrap(), 200..209);
+    assert_eq!(data.class_names, ["ant", "bee", "cat"]);
+    assert_eq!(
+        data.account.to_string(),
+        "18 + 6 + 9 images, 3 classes, 3 channels, 8x8, from train of parts/, val of parts/ (to choose by) and test of \
+         parts/ (for eval); passed over: 1 .md"
+    );
+    // One file is a set by itself.
+    let one = read("parquet", &fixture("parts/data/train-00000-of-00002.parquet")).unwrap();
+    check(&one.train, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    check(&one.test, [9, 10, 11]);
+    let wanted =
+        load_reported(&format!("parquet:{}", fixture("parts").display()), &options(), &|_, _| ()).unwrap();
+    check(&wanted.images, 200..209);
+}
+
+#[test]
+fn parquet_files_of_every_kind_are_read() {
+    for name in ["numbers", "gzip", "lz4", "none", "names"] {
+        let data = read("parquet", &fixture(&format!("kinds/{name}.parquet"))).unwrap();
+        if name == "names" {
+            // The names x, z, y are sorted: class 1 of the pictures is the last one.
+            assert_eq!((data.class_names.join(""), &data.train.labels[..3]), ("xyz".into(), &[0, 2, 1][..]));
+            continue;
+        }
+        check(&data.train, 0..12);
+        check(&data.test, 12..15);
+        assert_eq!(data.class_names, ["0", "1", "2"]);
+    }
+    let nulls = read("parquet", &fixture("kinds/nulls.parquet")).unwrap();
+    assert_eq!(
+        (nulls.train.n + nulls.test.n, nulls.account.passed_over().as_str()),
+        (14, "1 image without a label")
+    );
+}
+
+#[test]
+fn parquet_files_that_do_not_fit_are_explained() {
+    let text = |name: &str| refused("parquet", &fixture(&format!("kinds/{name}.parquet")));
+    let zstd = text("zstd");
+    assert!(zstd.contains("found ZSTD") && zstd.contains("compression='snappy'"), "{zstd}");
+    let unnamed = text("unnamed");
+    assert!(
+        unnamed.contains("a column of classes named label") && unnamed.contains("id, image, what"),
+        "{unnamed}"
+    );
+    assert!(text("one").contains("label 1 for all images"), "{}", text("one"));
+    let hole = text("hole");
+    assert!(hole.contains("hole.parquet/row 7") && hole.contains("--skip-bad-images"), "{hole}");
+    let skip = LoadOptions { skip_bad: true, ..options() };
+    let data = load(&format!("parquet:{}", fixture("kinds/hole.parquet").display()), &skip).unwrap();
+    assert_eq!((data.train.n + data.test.n, data.account.passed_over().as_str()), (14, "1 damaged image"));
+
+    let dir = TempDir::new().unwrap();
+    let good = fs::read(fixture("kinds/gzip.parquet")).unwrap();
+    let cut = dir.path().join("cut.parquet");
+    fs::write(&cut, &good[..good.len() - 30]).unwrap();
+    assert!(refused("parquet", &cut).contains("cut.parquet"), "{}", refused("parquet", &cut));
+    assert!(refused("parquet", &dir.path().join("x.parquet")).contains("nothing of that name"));
+    assert!(refused("parquet", &TempDir::new().unwrap().path().to_owned()).contains("none among 0 files"));
+}
+
+// ---- tar ----
+
+fn png(green: u8) -> Vec<u8> {
+    let mut out = Cursor::new(vec![]);
+    RgbImage::from_pixel(SIDE as u32, SIDE as u32, Rgb([10 * (green % 3), green, 9]))
+        .write_to(&mut out, ImageFormat::Png)
+        .unwrap();
+    out.into_inner()
+}
+
+fn tar(path: &Path, entries: &[(String, Vec<u8>)]) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut builder = tar::Builder::new(fs::File::create(path).unwrap());
+    for (name, bytes) in entries {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, bytes.as_slice()).unwrap();
+    }
+    builder.finish().unwrap();
+}
+
+/// Samples of WebDataset with a number as class.
+fn samples(greens: std::ops::Range<u8>) -> Vec<(String, Vec<u8>)> {
+    let sample =
+        |i: u8| [(format!("s{i:04}.png"), png(i)), (format!("s{i:04}.cls"), format!("{}", i % 3).into())];
+    greens.flat_map(sample).collect()
+}
+
+#[test]
+fn tar_files_of_webdataset_are_read_in_place() {
+    let dir = TempDir::new().unwrap();
+    let set = dir.path().join("set");
+    tar(&set.join("train/0.tar"), &samples(0..7));
+    tar(&set.join("train/1.tar"), &samples(7..15));
+    tar(&set.join("test/0.tar"), &samples(100..106));
+    fs::write(set.join("classnames.txt"), "ant\nbee\ncat\n").unwrap();
+    let data = read("tar", &set).unwrap();
+    check(&data.train, 0..15);
+    check(&data.test, 100..106);
+    assert_eq!((data.report.is_none(), data.class_names.join(" ")), (true, "ant bee cat".into()));
+    assert_eq!(
+        data.account.to_string(),
+        "15 + 6 images, 3 classes, 3 channels, 8x8, from train of set/ and test of set/ (test of set/ both \
+         to choose by and to report); passed over: 1 .txt"
+    );
+    // Files of a sample have any order, other files are counted, and long names are read.
+    let long = "a/very/long/folder/".repeat(12);
+    let entries: Vec<(String, Vec<u8>)> = (0..15)
+        .flat_map(|i| {
+            let label = format!("{{\"label\": {}, \"caption\": \"x\"}}", i % 3);
+            let base = format!("{long}{i:03}");
+            [
+                (format!("{base}.json"), label.into()),
+                (format!("{base}.PNG"), png(i)),
+                (format!("{base}.seg.png"), png(99)),
+                (format!("{base}.txt"), b"a caption".to_vec()),
+            ]
+        })
+        .collect();
+    tar(&dir.path().join("all.tar"), &entries);
+    let data = read("tar", &dir.path().join("all.tar")).unwrap();
+    check(&data.train, 0..12);
+    assert_eq!(data.account.passed_over(), "15 .seg.png, 15 .txt");
+    // Names as classes, and folders as classes.
+    let named = |name: &dyn Fn(u8) -> [(String, Vec<u8>); 2]| {
+        tar(&dir.path().join("named.tar"), &(0..15).flat_map(name).collect::<Vec<_>>());
+        let data = read("tar", &dir.path().join("named.tar")).unwrap();
+        check(&data.train, 0..12);
+        data.class_names
+    };
+    let class = |i: u8| ["ant", "bee", "cat"][usize::from(i % 3)];
+    let text = |i: u8| [(format!("{i}.png"), png(i)), (format!("{i}.cls"), class(i).into())];
+    assert_eq!(named(&text), ["ant", "bee", "cat"]);
+    let folders = |i: u8| [(format!("x/{}/{i}.png", class(i)), png(i)), (format!("x/{i}.md"), vec![])];
+    assert_eq!(named(&folders), ["ant", "bee", "cat"]);
+}
+
+#[test]
+fn damaged_tar_files_are_named() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a.tar");
+    tar(&path, &samples(0..15));
+    let good = fs::read(&path).unwrap();
+    let with = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        refused("tar", &path)
+    };
+    let content = good.len() - 1024;
+    for (cut, found) in [
+        (content, "end mark"),
+        (content - 1516, "truncated"),
+        (700, "end mark"),
+        (300, "a.tar"),
+        (0, "a.tar"),
+    ] {
+        let text = with(&good[..cut]);
+        assert!(text.contains("a.tar") && text.contains(found), "{cut}: {text}");
+    }
+    let mut gz = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+    std::io::Write::write_all(&mut gz, &good).unwrap();
+    assert!(with(&gz.finish().unwrap()).contains("gunzip"));
+    // A damaged image is named by its shard and its name.
+    let mut entries = samples(0..15);
+    entries[4].1.truncate(20);
+    tar(&path, &entries);
+    let text = refused("tar", &path);
+    assert!(text.contains("a.tar/s0002.png"), "{text}");
+    let skip = LoadOptions { skip_bad: true, ..options() };
+    let data = load(&format!("tar:{}", path.display()), &skip).unwrap();
+    check(&data.train, [0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14]);
+    entries[5].1 = b"7000000".to_vec();
+    entries[4].1 = png(2);
+    tar(&path, &entries);
+    assert!(refused("tar", &path).contains("a.tar/s0002.png"), "{}", refused("tar", &path));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn damaged_shards_are_errors_that_name_the_file(which in 0..3usize, at in any::<prop::sample::Index>(), byte: u8, cut: bool) {
+        let dir = TempDir::new().unwrap();
+        let (source, name) = [("parquet", "numbers.parquet"), ("parquet", "gzip.parquet"), ("tar", "a.tar")][which];
+        let path = dir.path().join(name);
+        if source == "tar" {
+            tar(&path, &samples(0..15));
+        } else {
+            fs::copy(fixture("kinds").join(name), &path).unwrap();
+        }
+        let mut bytes = fs::read(&path).unwrap();
+        let at = at.index(bytes.len());
+        if cut { bytes.truncate(at) } else { bytes[at] = byte }
+        fs::write(&path, &bytes).unwrap();
+        for memory_bytes in [0, 1 << 20] {
+            let options = LoadOptions { memory_bytes, ..options() };
+            if let Err(e) = load(&format!("{source}:{}", path.display()), &options) {
+                prop_assert!(e.to_string().contains(name), "{e}");
+            }
+        }
+    }
+}
+
+// ---- on disk ----
+
+/// A folder, tar shards and parquet files, each with 24 + 8 + 9 images or similar, as specifications.
+fn sets(dir: &Path) -> Vec<String> {
+    for (part, greens) in [("train", 0..15u8), ("val", 100..106), ("test", 200..209)] {
+        for green in greens.clone() {
+            let class = dir.join("folder").join(part).join(["a", "b", "c"][usize::from(green % 3)]);
+            fs::create_dir_all(&class).unwrap();
+            fs::write(class.join(format!("{green:03}.png")), png(green)).unwrap();
+        }
+        tar(&dir.join(format!("tar/{part}-0.tar")), &samples(greens));
+    }
+    vec![
+        format!("folder:{}", dir.join("folder").display()),
+        format!("tar:{}", dir.join("tar").display()),
+        format!("parquet:{}", fixture("parts").display()),
+    ]
+}
+
+/// All that a run gets of a set: normalisation, batches of several epochs, batches for evaluation.
+fn seen(data: &Dataset) -> (Normalisation, Vec<f32>) {
+    let normalisation = Normalisation::of(&data.train);
+    let shared = Arc::new(data.clone());
+    let indices = (0..data.train.n as u32).collect();
+    let augment = Augment { crop_pad: 2, flip: true, ..Augment::NONE };
+    let source = BatchSource::new(shared, indices, Part::Train, 4, 3, augment, &normalisation).unwrap();
+    let mut numbers: Vec<f32> = (0..12).flat_map(|step| source.batch(step).unwrap().images).collect();
+    for part in [Some(&data.test), data.report.as_ref()].into_iter().flatten() {
+        let batches = eval_batches(part, &normalisation, 4).unwrap().map(Result::unwrap);
+        numbers.extend(batches.flat_map(|batch| batch.images));
+    }
+    (normalisation, numbers)
+}
+
+#[test]
+fn images_on_disk_are_the_images_in_memory() {
+    let dir = TempDir::new().unwrap();
+    for spec in sets(dir.path()) {
+        let memory = load(&spec, &options()).unwrap();
+        let kept = dir.path().join("kept");
+        let cache = Cache { folder: kept.clone(), most_bytes: 1 << 20, least_bytes: 0 };
+        let small = Cache { folder: dir.path().join("small"), most_bytes: 3000, ..cache.clone() };
+        for cache in [None, Some(cache), Some(small)] {
+            let n = AtomicUsize::new(0);
+            let options = LoadOptions { memory_bytes: 0, cache: cache.clone(), ..options() };
+            let disk = load_watched(&spec, &options, &|_, _| _ = n.fetch_add(1, Ordering::Relaxed)).unwrap();
+            assert_eq!(disk.train.bytes().len(), 0, "{spec} is in memory");
+            assert_eq!((&disk.identity, &disk.account), (&memory.identity, &memory.account), "{spec}");
+            assert_eq!(seen(&disk), seen(&memory), "{spec}");
+            let total = memory.train.n + memory.test.n + memory.report.as_ref().unwrap().n;
+            assert_eq!(n.into_inner(), total);
+            // A second start reads nothing before the first batch.
+            if cache.is_some_and(|cache| cache.most_bytes > 3000) {
+                let again = load_watched(&spec, &options, &|_, _| panic!("decoded")).unwrap();
+                assert_eq!((&again.identity, &again.account), (&memory.identity, &memory.account));
+                // A damaged byte of a kept image is noticed, and this image is decoded again.
+                for file in fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().path()) {
+                    if file.extension().unwrap() == "pixels" {
+                        let mut bytes = fs::read(&file).unwrap();
+                        bytes[5] ^= 1;
+                        fs::write(&file, bytes).unwrap();
+                    }
+                }
+                assert_eq!(seen(&again), seen(&memory), "{spec}");
+            }
+            let part = load_reported(&spec, &options, &|_, _| ()).unwrap();
+            assert_eq!(part.account.parts[0].sha256, memory.account.parts[2].sha256);
+        }
+        fs::remove_dir_all(&kept).unwrap();
+        fs::remove_dir_all(dir.path().join("small")).unwrap();
+    }
+}
+
+#[test]
+fn damaged_images_on_disk_are_left_out() {
+    let dir = TempDir::new().unwrap();
+    let spec = &sets(dir.path())[0];
+    fs::write(dir.path().join("folder/train/b/004.png"), "x").unwrap();
+    let cache = Cache { folder: dir.path().join("kept"), most_bytes: 1 << 20, least_bytes: 0 };
+    let on_disk = LoadOptions { memory_bytes: 0, cache: Some(cache), ..options() };
+    let error = load(spec, &on_disk).unwrap_err().to_string();
+    assert!(error.contains("004.png") && error.contains("--skip-bad-images"), "{error}");
+    let skip = LoadOptions { skip_bad: true, ..on_disk.clone() };
+    let memory = load(spec, &LoadOptions { skip_bad: true, ..options() }).unwrap();
+    for _ in 0..2 {
+        let disk = load(spec, &skip).unwrap();
+        assert_eq!(
+            (&disk.identity, &disk.account, seen(&disk)),
+            (&memory.identity, &memory.account, seen(&memory))
+        );
+    }
+    assert_eq!(load(spec, &on_disk).unwrap_err().to_string(), error, "the error needs the file again");
+}
+
+#[test]
+fn a_file_that_disappears_is_an_error_of_its_batch() {
+    let dir = TempDir::new().unwrap();
+    let spec = &sets(dir.path())[0];
+    let data = load(spec, &LoadOptions { memory_bytes: 0, ..options() }).unwrap();
+    fs::remove_file(dir.path().join("folder/train/a/000.png")).unwrap();
+    let error = data.train.image(0).unwrap_err().to_string();
+    assert!(error.contains("000.png"), "{error}");
+    let batches = eval_batches(&data.train, &Normalisation::of(&data.train), 5).unwrap();
+    assert_eq!(batches.filter(Result::is_err).count(), 1);
+}
