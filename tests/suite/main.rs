@@ -31,6 +31,7 @@ mod reproduce;
 mod run;
 mod runner;
 mod search;
+mod sources;
 mod space;
 mod stored;
 mod train;
