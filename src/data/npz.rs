@@ -154,7 +154,8 @@ fn read_images(npz: &Npz<'_>, name: &str) -> Result<Images> {
         return bad(&expected, format!("{:?}", header.shape), "another file");
     }
     let data = npz.data(name, &header)?;
-    let pixels = if channels == 1 { data } else { channels_first(&data, channels, height * width) };
+    let pixels =
+        if channels == 1 { data.into_owned() } else { channels_first(&data, channels, height * width) };
     Ok(Images { n, channels, height, width, pixels, labels: vec![] })
 }
 

@@ -7,6 +7,7 @@
 //! Left out: arrays of objects (they are pickles), of records and of texts, and arrays in Fortran's order. The format is
 //! documented in numpy's `numpy.lib.format`.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::pickle::quote;
@@ -127,7 +128,7 @@ impl<'a> Npz<'a> {
     ///
     /// # Errors
     /// [`Error::File`] for damaged data.
-    pub fn data(&self, name: &str, header: &Header) -> Result<Vec<u8>> {
+    pub fn data(&self, name: &str, header: &Header) -> Result<Cow<'a, [u8]>> {
         let content = self.zip.read(&format!("{name}.npy"))?;
         let data = content.get(header.start..).unwrap_or_default();
         if data.len() as u64 != header.n_bytes {
@@ -136,11 +137,11 @@ impl<'a> Npz<'a> {
         }
         let start = header.start;
         Ok(match content {
-            std::borrow::Cow::Owned(mut content) => {
+            Cow::Owned(mut content) => {
                 content.drain(..start);
-                content
+                Cow::Owned(content)
             }
-            std::borrow::Cow::Borrowed(content) => content[start..].to_vec(),
+            Cow::Borrowed(content) => Cow::Borrowed(&content[start..]),
         })
     }
 }

@@ -414,10 +414,7 @@ fn damaged_archives_are_named() {
         header.set_cksum();
         [header.as_bytes().as_slice(), &[0; 3073]].concat()
     };
-    refused(
-        with(&claims(1 << 33)),
-        &["test_batch.bin", "at most 30730000 bytes"].map(|w| w.trim_start_matches("at most ")),
-    );
+    refused(with(&claims(1 << 33)), &["test_batch.bin", "1 to 30730000 bytes"]);
     refused(with(&claims(30_730_000)), &["test_batch.bin", "after 3073 bytes"]);
     // An archive that unpacks to far more than the set has.
     let mut bomb = good[..good.len() - 1024].to_vec();
