@@ -21,7 +21,10 @@ pub type Target = (&'static str, fn(&[u8], &Path));
 pub const TARGETS: &[Target] = &[
     ("cifar10", cifar10),
     ("cifar100", cifar100),
+    ("archive", archive),
     ("idx", idx),
+    ("npz", npz),
+    ("npy", npy),
     ("image", image),
     ("genotype", genotype),
     ("config", config),
@@ -87,6 +90,74 @@ pub fn idx(bytes: &[u8], _: &Path) {
         assert_eq!(shape.iter().product::<usize>(), pixels.len());
     }
     named(data::parse_idx_labels(Path::new(NAME), bytes));
+    if let Some((labels, width)) = named(data::parse_idx_int_labels(Path::new(NAME), bytes)) {
+        assert!(!labels.is_empty() && width > 0);
+    }
+}
+
+fn check_images(images: &data::Images) {
+    assert_eq!(images.bytes().len(), images.n * images.image_len());
+    assert_eq!(images.labels.len(), images.n);
+}
+
+/// An archive of CIFAR, gzipped or not.
+pub fn archive(bytes: &[u8], _: &Path) {
+    for (kind, n_classes) in [(&CIFAR10, 10), (&CIFAR100, 100)] {
+        if let Some((train, test, names)) = named(data::parse_cifar_archive(kind, Path::new(NAME), bytes)) {
+            assert_eq!(names.len(), n_classes);
+            [train, test].iter().for_each(check_images);
+        }
+    }
+}
+
+/// An `.npz` file of images.
+pub fn npz(bytes: &[u8], _: &Path) {
+    if let Some(parts) = named(data::parse_npz(Path::new(NAME), bytes)) {
+        assert!((2..=3).contains(&parts.len()));
+        parts.iter().for_each(check_images);
+    }
+}
+
+/// The images and the labels of an `.npz` file, as `.npy` files. Damage in an `.npz` file is mostly found by the checksums
+/// of the zip archive, so the archive is made here.
+pub fn npy(bytes: &[u8], scratch: &Path) {
+    for array in ["x_train", "y_train"] {
+        let good = |name: &str| {
+            let (shape, n_bytes) = if name.starts_with('x') { ("(4, 2, 3)", 24) } else { ("(4,)", 4) };
+            let head = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}\n");
+            let len = (head.len() as u16).to_le_bytes();
+            [b"\x93NUMPY\x01\x00", &len[..], head.as_bytes(), &[0, 1, 2, 0].repeat(n_bytes / 4)].concat()
+        };
+        let names = ["x_train", "y_train", "x_test", "y_test"];
+        let entries = names.map(|name| (name, if name == array { bytes.to_vec() } else { good(name) }));
+        npz(&stored_zip(&entries), scratch);
+    }
+}
+
+/// A zip archive of stored entries whose names end in `.npy`.
+fn stored_zip(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let (mut out, mut directory) = (vec![], vec![]);
+    for (name, content) in entries {
+        let name = format!("{name}.npy");
+        let len = (content.len() as u32).to_le_bytes();
+        let lens =
+            [&crc32(content).to_le_bytes()[..], &len, &len, &(name.len() as u16).to_le_bytes()].concat();
+        let header_at = (out.len() as u32).to_le_bytes();
+        out.extend(
+            [b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0", &lens[..], &[0; 2], name.as_bytes(), content].concat(),
+        );
+        let head = b"PK\x01\x02\x14\0\x14\0\0\0\0\0\0\0\0\0";
+        directory.extend([head, &lens[..], &[0; 12], &header_at, name.as_bytes()].concat());
+    }
+    let n = (entries.len() as u16).to_le_bytes();
+    let (start, len) = ((out.len() as u32).to_le_bytes(), (directory.len() as u32).to_le_bytes());
+    out.extend([&directory, &b"PK\x05\x06\0\0\0\0"[..], &n, &n, &len, &start, &[0; 2]].concat());
+    out
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| step(crc)))
 }
 
 /// An image, alone and as one of an image folder.

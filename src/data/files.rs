@@ -78,19 +78,15 @@ fn read_as(
     Ok(bytes)
 }
 
-/// The lines of an optional file of class names; `None` if it does not exist.
-pub(super) fn class_names(path: &Path, n_classes: usize) -> Result<Option<Vec<String>>> {
-    if !exists(path) {
-        return Ok(None);
-    }
-    let what = format!("the names of {n_classes} classes, one a line");
-    let bytes = read(path, 1 << 20, &what, "")?;
-    let text = String::from_utf8_lossy(&bytes);
+/// The class names in `bytes`, one a line; `path` is for messages.
+pub(super) fn class_names(path: &Path, bytes: &[u8], n_classes: usize) -> Result<Vec<String>> {
+    let text = String::from_utf8_lossy(bytes);
     let names: Vec<String> =
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
     if names.len() != n_classes {
+        let what = format!("the names of {n_classes} classes, one a line");
         let found = format!("{} names", names.len());
         return Err(Error::file(path, None, what, found, "restore the file, or remove it: it is optional"));
     }
-    Ok(Some(names))
+    Ok(names)
 }

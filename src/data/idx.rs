@@ -1,115 +1,32 @@
-//! IDX files (the MNIST family, gzipped or not) → images.
+//! An IDX file, gzipped or not → images or labels. [`super::mnist`] has the names of the files.
 //!
 //! An IDX file is a big-endian header (two zero bytes, the element type, the number of dimensions,
 //! then each dimension as u32), followed by the elements. Offsets in errors count the unpacked bytes.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use super::{Images, files};
+use super::Images;
 use crate::error::{Error, Result};
 
 /// Type u8 (0x08), three dimensions: images.
 const IMAGES_MAGIC: u32 = 0x0803;
 /// Type u8 (0x08), one dimension: labels.
 const LABELS_MAGIC: u32 = 0x0801;
+/// Type i32 (0x0c), two dimensions: the labels of QMNIST.
+const INT_LABELS_MAGIC: u32 = 0x0c02;
 /// No image set that should fit in memory is larger. The limit also stops a gzip bomb.
-const MAX_BYTES: u64 = 2 << 30;
+pub(super) const MAX_BYTES: u64 = 2 << 30;
 const AGAIN: &str = "download or copy the file again";
-
-/// Reads `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the files with `t10k-` or `test-` in place of
-/// `train-`, each with or without `.gz`. The number of classes is the highest training label plus one.
-pub(super) fn load(dir: &Path) -> Result<(Images, Images, Vec<String>)> {
-    files::check_dir(
-        dir,
-        "the IDX files train-images-idx3-ubyte[.gz], train-labels-idx1-ubyte[.gz], t10k-…",
-    )?;
-    let (train, train_labels) = load_part(dir, &["train"])?;
-    let (test, test_labels) = load_part(dir, &["t10k", "test"])?;
-    if (train.height, train.width) != (test.height, test.width) {
-        return Err(Error::file(
-            find(dir, &["t10k", "test"], "images", 3),
-            Some(8),
-            format!("images of {}x{} as in the training part", train.height, train.width),
-            format!("{}x{}", test.height, test.width),
-            "files of one data set in one folder",
-        ));
-    }
-    let n_classes = check_labels(&train_labels, &train.labels)?;
-    if let Some(i) = test.labels.iter().position(|&label| label as usize >= n_classes) {
-        return Err(label_error(
-            &test_labels,
-            i,
-            test.labels[i],
-            format!("a label below {n_classes}: the training labels end at {}", n_classes - 1),
-        ));
-    }
-    Ok((train, test, (0..n_classes).map(|class| class.to_string()).collect()))
-}
-
-/// The number of classes. IDX files do not contain it, so a label beyond a gap is treated as damage. With 20 images
-/// per class or more, every class from 1 up to the highest must occur (some sets count from 1). With fewer images, at
-/// least half of the classes must occur.
-fn check_labels(path: &Path, labels: &[u16]) -> Result<usize> {
-    let mut first: Vec<Option<usize>> = vec![None; 256];
-    for (i, &label) in labels.iter().enumerate() {
-        first[label as usize].get_or_insert(i);
-    }
-    let present: Vec<(usize, usize)> =
-        first.iter().enumerate().filter_map(|(class, at)| at.map(|i| (class, i))).collect();
-    let (highest, at) = present.last().copied().unwrap_or((0, 0));
-    if present.len() < 2 {
-        let found = format!("label {highest} for all {} images", labels.len());
-        let hint = "a data set with more classes; there is nothing to learn from this one";
-        return Err(Error::file(path, Some(8), "labels of at least two classes", found, hint));
-    }
-    let gap = (1..highest).any(|class| first[class].is_none());
-    let plenty = labels.len() >= 20 * (highest + 1);
-    if present.len() * 2 < highest + 1 || (plenty && gap) {
-        let expected = format!("labels without gaps (only {} values occur)", present.len());
-        return Err(label_error(path, at, highest as u16, expected));
-    }
-    Ok(highest + 1)
-}
-
-fn label_error(path: &Path, i: usize, label: u16, expected: String) -> Error {
-    let hint = "check that this is the label file of the same data set, and copy it again";
-    Error::file(path, Some(8 + i as u64), expected, format!("label {label} for image {i}"), hint)
-}
-
-fn load_part(dir: &Path, prefixes: &[&str]) -> Result<(Images, PathBuf)> {
-    let read = |what: &str, dims: usize| -> Result<(PathBuf, Vec<u8>)> {
-        let path = find(dir, prefixes, what, dims);
-        let missing = format!("all four files are needed; {}.gz is read too", path.display());
-        let bytes = files::read(&path, MAX_BYTES, &format!("an IDX file of {what}"), &missing)?;
-        Ok((path, bytes))
-    };
-    let (image_path, bytes) = read("images", 3)?;
-    let images = parse_images(&image_path, &bytes)?;
-    let (label_path, bytes) = read("labels", 1)?;
-    let labels = parse_labels(&label_path, &bytes)?;
-    Ok((assemble(&image_path, images, &label_path, labels)?, label_path))
-}
-
-/// The first of the possible file names that exists, or the usual name for the error message.
-fn find(dir: &Path, prefixes: &[&str], what: &str, dims: usize) -> PathBuf {
-    let spellings = prefixes.iter().flat_map(|prefix| {
-        ["-", "."].into_iter().flat_map(move |sep| {
-            ["", ".gz"].map(|end| dir.join(format!("{prefix}-{what}{sep}idx{dims}-ubyte{end}")))
-        })
-    });
-    let usual = dir.join(format!("{}-{what}-idx{dims}-ubyte", prefixes[0]));
-    spellings.into_iter().find(|path| files::exists(path)).unwrap_or(usual)
-}
 
 /// Joins the images and labels of one part. Their numbers must be equal.
 pub(super) fn assemble(
     image_path: &Path,
     ([n, height, width], pixels): ([usize; 3], Vec<u8>),
     label_path: &Path,
-    labels: Vec<u8>,
+    labels: Vec<impl Into<u16>>,
 ) -> Result<Images> {
     if labels.len() != n {
         return Err(Error::file(
@@ -126,7 +43,7 @@ pub(super) fn assemble(
         height,
         width,
         pixels: pixels.into(),
-        labels: labels.into_iter().map(u16::from).collect(),
+        labels: labels.into_iter().map(Into::into).collect(),
     })
 }
 
@@ -135,7 +52,7 @@ pub(super) fn assemble(
 /// # Errors
 /// [`Error::File`] with the offset in the unpacked content.
 pub fn parse_images(path: &Path, bytes: &[u8]) -> Result<([usize; 3], Vec<u8>)> {
-    parse(path, bytes, IMAGES_MAGIC, "images")
+    parse(path, bytes, IMAGES_MAGIC, 1, "images")
 }
 
 /// The bytes of an IDX label file, gzipped or not → labels `[N]`; `path` is for messages only.
@@ -143,14 +60,45 @@ pub fn parse_images(path: &Path, bytes: &[u8]) -> Result<([usize; 3], Vec<u8>)> 
 /// # Errors
 /// [`Error::File`] with the offset in the unpacked content.
 pub fn parse_labels(path: &Path, bytes: &[u8]) -> Result<Vec<u8>> {
-    parse::<1>(path, bytes, LABELS_MAGIC, "labels").map(|(_, labels)| labels)
+    parse::<1>(path, bytes, LABELS_MAGIC, 1, "labels").map(|(_, labels)| labels)
 }
 
-fn parse<const D: usize>(path: &Path, bytes: &[u8], magic: u32, what: &str) -> Result<([usize; D], Vec<u8>)> {
+/// Bytes of the header of a file with `n_dims` dimensions.
+pub(super) const fn header_bytes(n_dims: u64) -> u64 {
+    4 + 4 * n_dims
+}
+
+/// The bytes of an IDX file of 32-bit integers `[N][K]`, as QMNIST has them, gzipped or not → (labels, K). The label
+/// of an image is the first number of its row. `path` is for messages only.
+///
+/// # Errors
+/// [`Error::File`] with the offset in the unpacked content.
+pub fn parse_int_labels(path: &Path, bytes: &[u8]) -> Result<(Vec<u16>, usize)> {
+    let ([_, width], data) = parse::<2>(path, bytes, INT_LABELS_MAGIC, 4, "rows of labels")?;
+    let row = width * 4;
+    let label = |(i, row_bytes): (usize, &[u8])| {
+        let number = row_bytes.iter().take(4).fold(0u32, |number, &byte| number << 8 | u32::from(byte));
+        u16::try_from(number).ok().filter(|&label| label < u16::MAX).ok_or_else(|| {
+            let at = header_bytes(2) + (i * row) as u64;
+            let found = format!("{} for image {i}", number.cast_signed());
+            Error::file(path, Some(at), format!("a label below {}", u16::MAX), found, AGAIN)
+        })
+    };
+    Ok((data.chunks_exact(row).enumerate().map(label).collect::<Result<_>>()?, width))
+}
+
+/// The dimensions and the elements of `item_bytes` bytes each.
+fn parse<const D: usize>(
+    path: &Path,
+    bytes: &[u8],
+    magic: u32,
+    item_bytes: u64,
+    what: &str,
+) -> Result<([usize; D], Vec<u8>)> {
     let gz = bytes.starts_with(&[0x1f, 0x8b]);
     let mut reader: Box<dyn Read + '_> =
         if gz { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) };
-    let header_len = 4 + 4 * D as u64;
+    let header_len = header_bytes(D as u64);
 
     let header = fill(path, reader.as_mut(), header_len, 0)?;
     if header.len() < header_len as usize {
@@ -162,14 +110,14 @@ fn parse<const D: usize>(path: &Path, bytes: &[u8], magic: u32, what: &str) -> R
     if word(0) != magic {
         let hint = match word(0) {
             IMAGES_MAGIC => "this file holds images: check which file has which name",
-            LABELS_MAGIC => "this file holds labels: check which file has which name",
+            LABELS_MAGIC | INT_LABELS_MAGIC => "this file holds labels: check which file has which name",
             _ => "check that this is an IDX file of unsigned bytes",
         };
         let expected = format!("magic number {magic:#010x} (IDX, {what})");
         return Err(Error::file(path, Some(0), expected, format!("{:#010x}", word(0)), hint));
     }
     let mut dims = [0usize; D];
-    let mut claimed = Some(1u64);
+    let mut claimed = Some(item_bytes);
     for (i, dim) in dims.iter_mut().enumerate() {
         *dim = word(i + 1) as usize;
         claimed = claimed.and_then(|len| len.checked_mul(u64::from(word(i + 1))));

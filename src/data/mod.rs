@@ -7,6 +7,7 @@
 //! Left out on purpose: downloading.
 
 mod account;
+mod archive;
 mod augment;
 mod batch;
 mod cache;
@@ -21,7 +22,10 @@ mod folder;
 mod gather;
 mod idx;
 mod images;
+mod labels;
 mod many;
+mod mnist;
+mod npz;
 mod parquet;
 mod prefetch;
 mod shards;
@@ -44,13 +48,17 @@ pub use account::{Account, PartRead, Role};
 pub use augment::{Augment, Normalisation};
 pub use batch::{Batch, BatchSource, Part, Split, eval_batches, first_mixed_batches, mixed_batches, split};
 pub use cache::Cache;
-pub use cifar::{CIFAR10, CIFAR100, CifarKind, parse_cifar, parse_python_cifar};
+pub use cifar::{CIFAR10, CIFAR100, CifarKind, parse_cifar, parse_cifar_archive, parse_python_cifar};
 pub use decode::read_scaled;
 pub use disk::Disk;
 pub use folder::DEFAULT_SIZE;
-pub use idx::{parse_images as parse_idx_images, parse_labels as parse_idx_labels};
+pub use idx::{
+    parse_images as parse_idx_images, parse_int_labels as parse_idx_int_labels,
+    parse_labels as parse_idx_labels,
+};
 pub use images::{Images, Pixels};
 pub use many::{Decoded, image_files, read_files, refused};
+pub use npz::parse_npz;
 pub use prefetch::Prefetch;
 pub use spec::{FORMS, HELP, SOURCES, Source, Spec};
 
@@ -334,12 +342,12 @@ fn nearest<T>(
 ) -> Result<T> {
     let spec: Spec = spec.parse()?;
     let places = spec.places(&options.bases);
-    let mut there: Vec<PathBuf> = places.iter().filter(|place| place.exists()).cloned().collect();
+    let mut there: Vec<PathBuf> = places.iter().filter(|place| spec.is_at(place)).cloned().collect();
     if there.is_empty() && places.len() > 1 {
         let tried: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
         let found = format!("nothing of that name; tried {}", tried.join(", "));
         let try_this = "--data SPEC with the place where the data are now";
-        return Err(Error::file(&spec.dir, None, "the folder of the data", found, try_this));
+        return Err(Error::file(&spec.dir, None, "the folder or the file of the data", found, try_this));
     }
     if there.is_empty() {
         there.push(spec.dir.clone());
@@ -360,7 +368,7 @@ fn reported(spec: &Spec, loaded: Loaded) -> Reported {
     let role = if report.is_some() { Role::Report } else { Role::HeldOut };
     let images = report.unwrap_or(test);
     let place = match places.as_slice() {
-        [all, part] if !part.ends_with('/') => format!("{part} of {all}"),
+        [all, .., part] if !part.ends_with('/') => format!("{part} of {all}"),
         [.., part] => part.clone(),
         [] => spec.place(),
     };

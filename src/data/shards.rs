@@ -341,6 +341,9 @@ impl Classes {
 /// The names of `n_classes` classes in a file beside the shards, if there is one.
 fn beside(place: &Path, n_classes: usize) -> Option<Vec<String>> {
     let folder = if place.is_dir() { place } else { crate::files::parent(place) };
-    let read = |name: &&str| files::class_names(&folder.join(name), n_classes).ok().flatten();
+    let read = |name: &&str| {
+        let path = folder.join(name);
+        files::class_names(&path, &files::read_followed(&path, 1 << 20, "names", "").ok()?, n_classes).ok()
+    };
     NAMES.iter().find_map(read)
 }

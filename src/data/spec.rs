@@ -1,4 +1,4 @@
-//! The text of `--data` → a source of images and its folder.
+//! The text of `--data` → a source of images and its place, a folder or a file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::cifar::{CIFAR10, CIFAR100};
 use super::gather::Sums;
-use super::{Images, LoadOptions, Watch, cifar, embedded, folder, idx, parquet, tar};
+use super::{Images, LoadOptions, Watch, cifar, embedded, folder, mnist, npz, parquet, tar};
 use crate::error::{Error, Result};
 
 /// The parts that are read.
@@ -59,7 +59,7 @@ impl From<(Images, Images, Vec<String>)> for Loaded {
 /// A source of images.
 #[derive(Debug)]
 pub struct Source {
-    /// The form of its specification: the name, and `:DIR` if the source reads a folder.
+    /// The form of its specification: the name, and `:DIR` or `:FILE` if the source reads a place.
     pub form: &'static str,
     /// Reads the images.
     pub(super) load: fn(&Path, &Reading<'_>) -> Result<Loaded>,
@@ -84,9 +84,10 @@ macro_rules! sources {
 
 sources! {
     "embedded" |_, _| embedded::load().map(Loaded::from);
-    "cifar10:DIR" |dir, _| cifar::load(&CIFAR10, dir).map(Loaded::from);
-    "cifar100:DIR" |dir, _| cifar::load(&CIFAR100, dir).map(Loaded::from);
-    "idx:DIR" |dir, _| idx::load(dir).map(Loaded::from);
+    "cifar10:DIR" |dir, _| cifar::load(&CIFAR10, dir);
+    "cifar100:DIR" |dir, _| cifar::load(&CIFAR100, dir);
+    "idx:DIR" |dir, _| mnist::load(dir);
+    "npz:FILE" |file, _| npz::load(file);
     "folder:DIR" folder::load;
     "parquet:PATH" parquet::load;
     "tar:PATH" tar::load;
@@ -98,7 +99,7 @@ impl Source {
         self.form.split(':').next().unwrap_or(self.form)
     }
 
-    fn reads_a_folder(&self) -> bool {
+    fn reads_a_place(&self) -> bool {
         self.name() != self.form
     }
 }
@@ -108,7 +109,7 @@ impl Source {
 pub struct Spec {
     /// The source.
     pub source: &'static Source,
-    /// The folder of the source. Empty if the source has none.
+    /// The folder or the file of the source. Empty if the source has none.
     pub dir: PathBuf,
 }
 
@@ -133,8 +134,11 @@ impl FromStr for Spec {
         let Some(source) = SOURCES.iter().find(|source| source.name() == name) else {
             return wrong(FORMS.into(), suggestion(text, name));
         };
-        match (source.reads_a_folder(), dir.is_empty()) {
+        match (source.reads_a_place(), dir.is_empty()) {
             (false, false) => wrong(format!("{name} without a folder"), format!("--data {name}")),
+            (true, true) if source.form.ends_with(":FILE") => {
+                wrong(format!("{name}:FILE, FILE being the file"), format!("--data {name}:path/to/file"))
+            }
             (true, true) => wrong(
                 format!("{name}:DIR, DIR being the folder with the files"),
                 format!("--data {name}:path/to/folder"),
@@ -158,9 +162,14 @@ impl Spec {
         places
     }
 
+    /// Whether there are data at `place`, one of the places of this specification.
+    pub(super) fn is_at(&self, place: &Path) -> bool {
+        place.exists() || (self.source.name() == "idx" && mnist::is_split(place))
+    }
+
     /// Whether the place of the data depends on the current folder.
     pub fn is_relative(&self) -> bool {
-        self.source.reads_a_folder() && self.dir.is_relative()
+        self.source.reads_a_place() && self.dir.is_relative()
     }
 }
 
@@ -188,14 +197,14 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 fn suggestion(text: &str, name: &str) -> String {
-    let dir = in_home(text);
-    if dir.is_dir() {
-        let (source, because) = probable(&dir);
+    let place = in_home(text);
+    if let Some((source, because)) = probable(&place) {
         return format!("--data {}{because}", quoted(&format!("{source}:{text}")));
     }
     let distance = |source: &&Source| strsim::levenshtein(&name.to_lowercase(), source.name());
     match SOURCES.iter().min_by_key(distance).filter(|source| distance(source) <= 3) {
         Some(source) => format!("did you mean {}?", source.form),
+        None if place.exists() => format!("a folder or a file of images, in one of the forms {FORMS}"),
         None if text.contains(['/', '\\']) => {
             format!("a folder that is there (nothing has the name {text}), in one of the forms {FORMS}")
         }
@@ -203,17 +212,48 @@ fn suggestion(text: &str, name: &str) -> String {
     }
 }
 
-/// The source whose files are probably in the folder `dir`, and the condition for this as text.
-fn probable(dir: &Path) -> (&'static str, &'static str) {
-    let has = |names: &[&str]| names.iter().any(|name| dir.join(name).exists());
-    let idx = ["train-images-idx3-ubyte", "train-images-idx3-ubyte.gz", "train-images.idx3-ubyte"];
-    if has(&["data_batch_1.bin", "cifar-10-batches-bin", "data_batch_1", "cifar-10-batches-py"]) {
+/// The source that probably reads the folder or the file `place`, and the condition for this as text.
+fn probable(place: &Path) -> Option<(&'static str, &'static str)> {
+    if place.is_file() {
+        return probable_file(place).map(|source| (source, ""));
+    }
+    if mnist::is_split(place) {
+        return Some(("idx", ""));
+    }
+    if !place.is_dir() {
+        return None;
+    }
+    let has = |names: &[&str]| names.iter().any(|name| place.join(name).exists());
+    let is_archived = |kind| cifar::archive_in(kind, place).is_some();
+    let cifar10 = ["data_batch_1.bin", "cifar-10-batches-bin", "data_batch_1", "cifar-10-batches-py"];
+    Some(if has(&cifar10) {
         ("cifar10", "")
-    } else if has(&["cifar-100-binary", "cifar-100-python"]) || (has(&["train.bin"]) && has(&["test.bin"])) {
+    } else if has(&["cifar-100-binary", "cifar-100-python"])
+        || (has(&["train.bin"]) && has(&["test.bin"]))
+        || (has(&["train"]) && has(&["test"]) && place.join("train").is_file())
+    {
         ("cifar100", "")
-    } else if has(&idx) {
+    } else if is_archived(&CIFAR10) {
+        ("cifar10", "")
+    } else if is_archived(&CIFAR100) {
+        ("cifar100", "")
+    } else if mnist::is_in(place) {
         ("idx", "")
+    } else if !npz::files_in(place).is_empty() {
+        ("npz", "")
     } else {
         ("folder", " if that folder has one sub-folder of images per class")
+    })
+}
+
+/// The source that probably reads a file of this name.
+fn probable_file(path: &Path) -> Option<&'static str> {
+    let name = path.file_name()?.to_str()?.to_lowercase();
+    let is_tar = [".tar", ".tar.gz", ".tgz"].iter().any(|end| name.ends_with(end));
+    match name {
+        _ if name.ends_with(".npz") => Some("npz"),
+        _ if is_tar && name.starts_with("cifar-100") => Some("cifar100"),
+        _ if is_tar && name.starts_with("cifar-10") => Some("cifar10"),
+        _ => None,
     }
 }

@@ -1,6 +1,7 @@
-//! Bytes → files that are either complete or absent. `tensors` and `torch` read files of tensors, `pickle` reads values
-//! that Python wrote, and `weights` reads the weights of a network from any of these files.
+//! Bytes → files that are either complete or absent. `tensors` and `torch` read files of tensors, `npz` reads arrays of
+//! numpy, `pickle` reads values that Python wrote, and `weights` reads the weights of a network from any of these files.
 
+pub mod npz;
 pub mod pickle;
 pub mod tensors;
 pub mod torch;

@@ -42,13 +42,19 @@ struct Entry {
 pub(super) struct Zip<'a> {
     path: &'a Path,
     bytes: &'a [u8],
+    max_ratio: u64,
     entries: BTreeMap<String, Entry>,
 }
 
 impl<'a> Zip<'a> {
     /// The archive in `bytes`; `path` is for messages.
     pub fn open(bytes: &'a [u8], path: &'a Path) -> Result<Self> {
-        let mut zip = Self { path, bytes, entries: BTreeMap::new() };
+        Self::open_within(bytes, path, MAX_RATIO)
+    }
+
+    /// Like [`Self::open`], with another limit of the ratio of the unpacked bytes to the length of the archive.
+    pub fn open_within(bytes: &'a [u8], path: &'a Path, max_ratio: u64) -> Result<Self> {
+        let mut zip = Self { path, bytes, max_ratio, entries: BTreeMap::new() };
         let directory = zip.find_directory()?;
         zip.read_directory(directory)?;
         zip.check_places()?;
@@ -65,22 +71,20 @@ impl<'a> Zip<'a> {
         self.entries.values().map(|entry| entry.unpacked_bytes).sum()
     }
 
+    /// The length of the content of the entry `name`, as the directory describes it.
+    pub fn len_of(&self, name: &str) -> Result<u64> {
+        self.named(name).map(|entry| entry.unpacked_bytes)
+    }
+
+    /// The first `max_bytes` bytes of the content of the entry `name`, without a comparison with its checksum.
+    pub fn start(&self, name: &str, max_bytes: u64) -> Result<Cow<'a, [u8]>> {
+        self.unpack(self.named(name)?, max_bytes)
+    }
+
     /// The content of the entry `name`.
     pub fn read(&self, name: &str) -> Result<Cow<'a, [u8]>> {
-        let Some(entry) = self.entries.get(name) else {
-            let found = format!("no such entry among {}", self.entries.len());
-            return Err(Error::file(self.path, None, format!("an entry {name:?}"), found, AGAIN));
-        };
-        let packed = &self.bytes[entry.packed_at..entry.packed_at + entry.packed_bytes];
-        let content = if entry.deflated {
-            let mut content = vec![];
-            let unpacked =
-                DeflateDecoder::new(packed).take(entry.unpacked_bytes + 1).read_to_end(&mut content);
-            unpacked.map_err(|e| self.bad(entry.packed_at, "intact deflated data", e.to_string()))?;
-            Cow::Owned(content)
-        } else {
-            Cow::Borrowed(packed)
-        };
+        let entry = self.named(name)?;
+        let content = self.unpack(entry, entry.unpacked_bytes.saturating_add(1))?;
         if content.len() as u64 != entry.unpacked_bytes {
             let found = if content.len() as u64 > entry.unpacked_bytes { "more" } else { "fewer" };
             return Err(self.bad(
@@ -96,6 +100,27 @@ impl<'a> Zip<'a> {
             return Err(self.bad(entry.packed_at, expected, format!("{:#010x}", crc.sum())));
         }
         Ok(content)
+    }
+
+    fn named(&self, name: &str) -> Result<&Entry> {
+        self.entries.get(name).ok_or_else(|| {
+            let found = format!("no such entry among {}", self.entries.len());
+            Error::file(self.path, None, format!("an entry {name:?}"), found, AGAIN)
+        })
+    }
+
+    /// At most `max_bytes` bytes of the content of `entry`.
+    fn unpack(&self, entry: &Entry, max_bytes: u64) -> Result<Cow<'a, [u8]>> {
+        let packed = &self.bytes[entry.packed_at..entry.packed_at + entry.packed_bytes];
+        if !entry.deflated {
+            return Ok(Cow::Borrowed(
+                &packed[..packed.len().min(usize::try_from(max_bytes).unwrap_or(usize::MAX))],
+            ));
+        }
+        let mut content = vec![];
+        let unpacked = DeflateDecoder::new(packed).take(max_bytes).read_to_end(&mut content);
+        unpacked.map_err(|e| self.bad(entry.packed_at, "intact deflated data", e.to_string()))?;
+        Ok(Cow::Owned(content))
     }
 
     /// Start, end and number of entries of the central directory.
@@ -132,12 +157,13 @@ impl<'a> Zip<'a> {
 
     fn read_directory(&mut self, (start, end, n): (usize, usize, u64)) -> Result<()> {
         let mut at = start;
-        let mut room = MAX_RATIO.saturating_mul(self.bytes.len() as u64).saturating_add(FREE_BYTES);
+        let max_ratio = self.max_ratio;
+        let mut room = max_ratio.saturating_mul(self.bytes.len() as u64).saturating_add(FREE_BYTES);
         while at < end {
             let (name, entry, next) = self.entry(at, start)?;
             let left = room.checked_sub(entry.unpacked_bytes);
             room = left.ok_or_else(|| {
-                let expected = format!("an archive that unpacks to at most {MAX_RATIO} times its length");
+                let expected = format!("an archive that unpacks to at most {max_ratio} times its length");
                 self.bad(at + 24, expected, format!("{} more bytes", entry.unpacked_bytes))
             })?;
             if let Some(first) = self.entries.insert(name, entry) {

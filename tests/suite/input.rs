@@ -135,6 +135,13 @@ fn seeds_are_accepted() {
     assert!(tensors::parse(&read("safetensors", "several"), path).is_ok());
     assert!(data::parse_idx_images(path, &read("idx", "images.gz")).is_ok());
     assert!(data::parse_idx_labels(path, &read("idx", "labels")).is_ok());
+    assert_eq!(data::parse_idx_int_labels(path, &read("idx", "int-labels")).unwrap(), (vec![0, 1, 9], 2));
+    let archives = [(&data::CIFAR100, "python.tar"), (&data::CIFAR10, "binary.tar.gz")];
+    for (kind, name) in archives {
+        assert!(data::parse_cifar_archive(kind, path, &*read("archive", name)).is_ok(), "{name}");
+    }
+    assert_eq!(data::parse_npz(path, &read("npz", "medmnist.npz")).unwrap().len(), 3);
+    assert!(data::parse_npz(path, &read("npz", "keras.npz")).is_ok());
     assert!(Manifest::parse(&read("manifest", "search"), path).is_ok());
     assert!(Config::read_resolved(&seeds_folder().join("config/resolved")).is_ok());
     for name in ["rgb.png", "grey.png", "rgb.jpeg", "rgb.webp", "rgb.bmp", "rgb.tiff", "rgb.gif"] {
@@ -167,6 +174,28 @@ fn make_seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     out.push(("idx", "images.gz", gz.finish().unwrap()));
     out.push(("idx", "images", images));
     out.push(("idx", "labels", [words(&[0x801, 3]), vec![0, 1, 9]].concat()));
+    out.push(("idx", "int-labels", words(&[0xc02, 3, 2, 0, 70_000, 1, 5, 9, u32::MAX])));
+
+    let fixture = |name: &str| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        std::fs::read(root.join("tests/fixtures/sources").join(name)).unwrap()
+    };
+    let mut tar = vec![];
+    let gz = fixture("cifar-100-python.tar.gz");
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&gz[..]), &mut tar).unwrap();
+    out.push(("archive", "python.tar", tar));
+    out.push(("archive", "binary.tar.gz", fixture("cifar-10-binary.tar.gz")));
+    out.push(("npz", "medmnist.npz", fixture("medmnist.npz")));
+    out.push(("npz", "keras.npz", fixture("keras.npz")));
+    let npy = |version: u8, head: &str, data: &[u8]| {
+        let len = (head.len() as u32).to_le_bytes();
+        let len = if version == 1 { &len[..2] } else { &len[..] };
+        [b"\x93NUMPY", &[version, 0][..], len, head.as_bytes(), data].concat()
+    };
+    let head = "{'descr': '|u1', 'fortran_order': False, 'shape': (4, 2, 1, 3), }   \n";
+    out.push(("npy", "images", npy(1, head, &(0..24).collect::<Vec<u8>>())));
+    let head = "{'descr': '>i2', 'fortran_order': False, 'shape': (4, 1), }\n";
+    out.push(("npy", "labels", npy(2, head, &[0, 0, 0, 1, 0, 2, 0, 1])));
 
     let rgb = RgbImage::from_fn(7, 5, |x, y| image::Rgb([30 * x as u8, 50 * y as u8, 99]));
     let rgb = DynamicImage::from(rgb);

@@ -32,6 +32,7 @@ mod run;
 mod runner;
 mod search;
 mod shards;
+mod sources;
 mod space;
 mod stored;
 mod train;

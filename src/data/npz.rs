@@ -1,0 +1,203 @@
+//! An `.npz` file of images and labels, as MedMNIST and Keras have them → images.
+//!
+//! Images are arrays of bytes `[N][H][W]` or `[N][H][W][C]`, and labels are integers `[N]` or `[N][1]` from 0 on. With
+//! the arrays of three parts, the network is chosen by `val` and reported on `test`.
+
+use std::path::{Path, PathBuf};
+
+use super::idx::MAX_BYTES;
+use super::labels::LabelFile;
+use super::spec::{Loaded, quoted};
+use super::{Images, files};
+use crate::error::{Error, Result};
+use crate::files::npz::Npz;
+
+/// Channels of an image, at most.
+const MAX_CHANNELS: usize = 1024;
+/// Bytes of a file, at most: three arrays of images and their labels.
+const MAX_FILE: u64 = 4 * MAX_BYTES;
+/// The names of the images and the labels of the parts train, val and test: MedMNIST's, and Keras's.
+const NAMES: [[(&str, &str); 3]; 2] = [
+    [("train_images", "train_labels"), ("val_images", "val_labels"), ("test_images", "test_labels")],
+    [("x_train", "y_train"), ("x_val", "y_val"), ("x_test", "y_test")],
+];
+/// The parts with the names of their arrays of images.
+type Parts = Vec<(&'static str, Images)>;
+const EXPECTED: &str = "an .npz file of images and labels, or a folder with one";
+
+/// Reads the file `place`, or the only `.npz` file in the folder `place`.
+pub(super) fn load(place: &Path) -> Result<Loaded> {
+    let path = file_of(place)?;
+    let hint = "check the file after --data's colon";
+    let bytes = files::read_followed(&path, MAX_FILE, EXPECTED, hint)?;
+    let (parts, class_names) = read(&path, &bytes)?;
+    let (names, images): (Vec<&str>, Vec<Images>) = parts.into_iter().unzip();
+    let mut images = images.into_iter();
+    let (train, test) = (images.next().unwrap_or_default(), images.next().unwrap_or_default());
+    let mut loaded = Loaded::from((train, test, class_names));
+    loaded.report = images.next();
+    loaded.places = vec![path.file_name().unwrap_or_default().to_string_lossy().into_owned()];
+    loaded.places.extend(names.into_iter().skip(1).map(str::to_owned));
+    Ok(loaded)
+}
+
+/// The `.npz` files in the folder `dir`, sorted.
+pub(super) fn files_in(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let is_npz = |path: &PathBuf| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("npz"));
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_npz).collect();
+    paths.sort();
+    paths
+}
+
+fn file_of(place: &Path) -> Result<PathBuf> {
+    if !place.is_dir() {
+        return Ok(place.to_owned());
+    }
+    let paths = files_in(place);
+    let (found, try_this) = match paths.as_slice() {
+        [path] => return Ok(path.clone()),
+        [] => ("none".to_owned(), "--data npz:FILE with the path of the file".to_owned()),
+        [first, ..] => {
+            let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let names: Vec<String> = paths.iter().take(10).map(name).collect();
+            let dots = if paths.len() > names.len() { ", …" } else { "" };
+            let found = format!("{}: {}{dots}", paths.len(), names.join(", "));
+            (found, format!("--data {}", quoted(&format!("npz:{}", first.display()))))
+        }
+    };
+    Err(Error::file(place, None, "one .npz file in this folder", found, try_this))
+}
+
+/// The bytes of an `.npz` file → its parts: the training part, the held-out part, and the part to report if there are
+/// three. `path` is for messages only.
+///
+/// # Errors
+/// [`Error::File`] for a damaged file, for missing arrays, and for arrays of another type or shape.
+pub fn parse_npz(path: &Path, bytes: &[u8]) -> Result<Vec<Images>> {
+    read(path, bytes).map(|(parts, _)| parts.into_iter().map(|(_, images)| images).collect())
+}
+
+/// The parts with the names of their images, and the names of the classes.
+fn read(path: &Path, bytes: &[u8]) -> Result<(Parts, Vec<String>)> {
+    let npz = Npz::open(bytes, path)?;
+    let has = |name: &str| npz.names().any(|other| other == name);
+    let found = || {
+        let names: Vec<&str> = npz.names().take(12).collect();
+        if names.is_empty() { "no arrays".to_owned() } else { format!("the arrays {}", names.join(", ")) }
+    };
+    let missing = |expected: String| {
+        let hint = "an .npz file with MedMNIST's names of arrays (train_images, train_labels, ...)";
+        Error::file(path, None, expected, found(), hint)
+    };
+    let names = NAMES.iter().find(|[(images, _), ..]| has(images));
+    let names = names.ok_or_else(|| missing("the array train_images or x_train".into()))?;
+    let present: Vec<(&'static str, &'static str)> =
+        names.iter().copied().filter(|(images, _)| has(images)).collect();
+    if present.len() < 2 {
+        return Err(missing(format!("the array {} or {}", names[1].0, names[2].0)));
+    }
+    if let Some((images, labels)) = present.iter().find(|(_, labels)| !has(labels)) {
+        return Err(missing(format!("the array {labels} beside {images}")));
+    }
+
+    let mut parts: Parts = vec![];
+    let mut n_classes = 0;
+    for (images_name, labels_name) in present {
+        let mut images = read_images(&npz, images_name)?;
+        let shape = |images: &Images| [images.height, images.width, images.channels];
+        if let Some((_, train)) = parts.first()
+            && shape(train) != shape(&images)
+        {
+            let expected = format!("images of shape {:?} as in the training part", shape(train));
+            let found = format!("{:?}", shape(&images));
+            let hint = "parts of one data set in one file";
+            return Err(Error::file(npz.path_of(images_name), None, expected, found, hint));
+        }
+        let (labels, file) = read_labels(&npz, labels_name, images.n)?;
+        if parts.is_empty() {
+            n_classes = file.n_classes(&labels)?;
+            if !labels.contains(&0) {
+                let first = labels.iter().min().copied().unwrap_or(0);
+                let i = labels.iter().position(|&label| label == first).unwrap_or(0);
+                return Err(file.error(i, first, "labels from 0 on in the training part".into()));
+            }
+        } else {
+            file.check(&labels, 0, n_classes)?;
+        }
+        images.labels = labels;
+        parts.push((images_name, images));
+    }
+    Ok((parts, (0..n_classes).map(|class| class.to_string()).collect()))
+}
+
+/// The images of an array, without labels.
+fn read_images(npz: &Npz<'_>, name: &str) -> Result<Images> {
+    let header = npz.header(name, MAX_BYTES)?;
+    let bad = |expected: &str, found: String, hint: &str| {
+        Err(Error::file(npz.path_of(name), None, expected, found, hint))
+    };
+    let [n, height, width, channels] = match *header.shape {
+        [n, height, width] => [n, height, width, 1],
+        [n, height, width, channels] => [n, height, width, channels],
+        _ => {
+            let expected = "images of shape [N, H, W] or [N, H, W, C]";
+            return bad(expected, format!("{:?}", header.shape), "another file, or numpy.reshape");
+        }
+    };
+    if header.integer() != Some((1, false)) {
+        let hint = "images as uint8, from 0 (black) to 255";
+        return bad("images of unsigned bytes (uint8)", format!("the type {}", header.descr), hint);
+    }
+    if n * height * width == 0 || !(1..=MAX_CHANNELS).contains(&channels) {
+        let expected = format!("extents above 0, with 1 to {MAX_CHANNELS} channels in the last one");
+        return bad(&expected, format!("{:?}", header.shape), "another file");
+    }
+    let data = npz.data(name, &header)?;
+    let pixels =
+        if channels == 1 { data.into_owned() } else { channels_first(&data, channels, height * width) };
+    Ok(Images { n, channels, height, width, pixels: pixels.into(), labels: vec![] })
+}
+
+/// `[N][H·W][C]` → `[N][C][H·W]`.
+fn channels_first(data: &[u8], channels: usize, area: usize) -> Vec<u8> {
+    let mut pixels = Vec::with_capacity(data.len());
+    for image in data.chunks_exact(channels * area) {
+        for channel in 0..channels {
+            pixels.extend(image.iter().skip(channel).step_by(channels));
+        }
+    }
+    pixels
+}
+
+/// The labels of `n` images.
+fn read_labels(npz: &Npz<'_>, name: &str, n: usize) -> Result<(Vec<u16>, LabelFile)> {
+    let header = npz.header(name, MAX_BYTES)?;
+    let path = npz.path_of(name);
+    let bad =
+        |expected: &str, found: String, hint: &str| Err(Error::file(&path, None, expected, found, hint));
+    match *header.shape {
+        [found] | [found, 1] if found == n => {}
+        [_, k] if k > 1 => {
+            let hint = "a set in which each image has one class";
+            let found = format!("shape {:?}: {k} labels per image (a multi-label set)", header.shape);
+            return bad("one label per image, of shape [N] or [N, 1]", found, hint);
+        }
+        _ => {
+            let expected = format!("{n} labels, one for each image, of shape [{n}] or [{n}, 1]");
+            return bad(&expected, format!("shape {:?}", header.shape), "parts of one data set in one file");
+        }
+    }
+    let Some((item_bytes, _)) = header.integer() else {
+        let hint = "labels as integers, from 0 on";
+        return bad("labels of an integer type", format!("the type {}", header.descr), hint);
+    };
+    let data = npz.data(name, &header)?;
+    let file = LabelFile { path: path.clone(), start: header.start as u64, step: item_bytes as u64 };
+    let label = |(i, number): (usize, i128)| {
+        let label = u16::try_from(number).ok().filter(|&label| label < u16::MAX);
+        label.ok_or_else(|| file.error(i, number, format!("a label from 0 to {}", u16::MAX - 1)))
+    };
+    let labels = header.integers(&data).enumerate().map(label).collect::<Result<_>>()?;
+    Ok((labels, file))
+}
