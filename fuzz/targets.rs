@@ -25,6 +25,8 @@ pub const TARGETS: &[Target] = &[
     ("idx", idx),
     ("npz", npz),
     ("npy", npy),
+    ("parquet", parquet),
+    ("tar", tar),
     ("image", image),
     ("genotype", genotype),
     ("config", config),
@@ -158,6 +160,26 @@ fn stored_zip(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
 fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
     !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| step(crc)))
+}
+
+/// A parquet file with images, in memory and on disk.
+pub fn parquet(bytes: &[u8], scratch: &Path) {
+    shard("parquet", bytes, scratch);
+}
+
+/// A tar file with images, in memory and on disk.
+pub fn tar(bytes: &[u8], scratch: &Path) {
+    shard("tar", bytes, scratch);
+}
+
+fn shard(source: &str, bytes: &[u8], scratch: &Path) {
+    let path = write(scratch, &format!("{NAME}.{source}"), bytes);
+    for memory_bytes in [0, 1 << 20] {
+        let options = data::LoadOptions { size: Some(8), memory_bytes, skip_bad: true, ..Default::default() };
+        if let Some(data) = named(data::load(&format!("{source}:{}", path.display()), &options)) {
+            assert_eq!(data.train.labels.len(), data.train.n);
+        }
+    }
 }
 
 /// An image, alone and as one of an image folder.

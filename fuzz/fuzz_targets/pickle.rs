@@ -1,0 +1,4 @@
+//! `targets::pickle` on inputs of libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::pickle(bytes, targets::scratch()));
