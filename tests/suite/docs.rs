@@ -289,3 +289,27 @@ fn other(program: &str, words: &[String]) -> Result<(), String> {
         _ => there(program.trim_start_matches("./")),
     }
 }
+
+#[test]
+fn the_tests_of_the_cases_exist() {
+    fn sources(dir: &Path, out: &mut String) {
+        for entry in std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                sources(&entry, out);
+            } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                *out += &std::fs::read_to_string(entry).unwrap();
+            }
+        }
+    }
+    let mut tests = String::new();
+    sources(&root().join("tests/suite"), &mut tests);
+    let text = std::fs::read_to_string(root().join("docs/cases.md")).unwrap();
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ") && line.contains('`')).collect();
+    assert!(rows.len() > 30, "{}", rows.len());
+    for row in rows {
+        let last = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        for name in inline_code(last) {
+            assert!(tests.contains(&format!("fn {name}(")), "no test {name}: {row}");
+        }
+    }
+}
