@@ -133,6 +133,12 @@ pub fn run() -> Result<()> {
     let ui = Ui::new(&common);
     // Check the class before any kernel runs, so that no kernels of a wrong class run.
     crate::gpu::class_from_env()?;
+    if !matches!(
+        command,
+        Command::Search(_) | Command::Train(_) | Command::Compare(_) | Command::Resume(_)
+    ) {
+        interrupt::ignore_requests_to_save()?;
+    }
     match command {
         Command::Devices => devices::devices(common.json),
         Command::Search(args) => search::search(&args, &ui),

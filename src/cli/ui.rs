@@ -123,10 +123,19 @@ pub(super) fn print(text: &str) -> Result<()> {
 /// # Errors
 /// [`Error::Io`] if standard output has no room or is broken otherwise.
 pub(super) fn put(text: &str) -> Result<()> {
+    write(text).map(|_| ())
+}
+
+/// Prints on standard output, and returns whether anyone reads it. The reader of a closed pipe has read enough.
+///
+/// # Errors
+/// [`Error::Io`] if standard output has no room or is broken otherwise.
+pub(super) fn write(text: &str) -> Result<bool> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("write", "standard output", e)),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Error::io("write", "standard output", e)),
     }
 }
 

@@ -40,7 +40,7 @@ pub use cifar::{CIFAR10, CIFAR100, CifarKind, parse_cifar, parse_python_cifar};
 pub use decode::read_scaled;
 pub use folder::DEFAULT_SIZE;
 pub use idx::{parse_images as parse_idx_images, parse_labels as parse_idx_labels};
-pub use many::{Decoded, image_files, read_files, refused};
+pub use many::{Decoded, decode_ahead, image_files, reason, refused};
 pub use prefetch::Prefetch;
 pub use spec::{FORMS, HELP, SOURCES, Source, Spec};
 
