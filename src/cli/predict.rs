@@ -40,7 +40,7 @@ pub struct PredictArgs {
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub csv: Option<Option<PathBuf>>,
     /// Images per batch
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=32_768))]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=32_768))]
     pub batch: u32,
     /// Threads that decode images; default: one per core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -81,6 +81,7 @@ pub fn predict(args: &PredictArgs, ui: &Ui) -> Result<()> {
         None => (0..spec.n_classes).map(|class| class.to_string()).collect(),
     };
     let normalisation = run.normalisation()?;
+    run.check_adapter(ui)?;
     let (paths, account) = image_files(&args.images)?;
     if !account.passed_over.is_empty() {
         ui.warn(format!("passed over: {}", account.passed_over()));
@@ -200,8 +201,14 @@ impl Bad {
             Self { n: 0, .. } => Ok(()),
             Self { last: Some(error), .. } => Err(error),
             Self { n, n_files, .. } => {
-                let (expected, found) = (format!("{n_files} images"), format!("{n} that cannot be read"));
-                Err(Error::file("predict", None, expected, found, "replace or remove them"))
+                let expected = format!("{n_files} images that can be read");
+                Err(Error::file(
+                    "predict",
+                    None,
+                    expected,
+                    format!("{n} that cannot"),
+                    "replace or remove them",
+                ))
             }
         }
     }
@@ -213,9 +220,8 @@ fn similar(path: &Path) -> Option<PathBuf> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let entries = std::fs::read_dir(folder.unwrap_or(Path::new("."))).ok()?;
     let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
-    let distance = |other: &std::ffi::OsString| {
-        strsim::levenshtein(&name, &other.to_string_lossy().to_lowercase())
-    };
+    let distance =
+        |other: &std::ffi::OsString| strsim::levenshtein(&name, &other.to_string_lossy().to_lowercase());
     let near = names.map(|name| (distance(&name), name)).filter(|(d, _)| *d <= 1 + name.len() / 4).min();
     near.map(|(_, name)| path.with_file_name(name))
 }
