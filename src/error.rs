@@ -196,6 +196,14 @@ impl Error {
         Self::Device { what: what.into(), try_this: try_this.into() }
     }
 
+    /// The file or folder with wrong content, or the one that could not be read or written.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File { path, .. } | Self::Io { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
     /// The exit code of the program: 2 for wrong usage, 130 after an interruption with saving, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {

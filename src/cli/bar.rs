@@ -196,9 +196,42 @@ impl Bar {
                 if began.elapsed() > BRIEF && (last.elapsed() >= (*every).max(BETWEEN_COUNTS)) =>
             {
                 *last = Instant::now();
-                eprintln!("reading images {done}/{total}, {left} left");
+                remark(&format!("reading images {done}/{total}, {left} left"));
             }
             _ => {}
+        }
+    }
+
+    /// Shows after `n` more images how many of them are done, if the work takes longer than a moment. The first batch,
+    /// whose kernels are compiled, is left out of the estimate.
+    pub fn images(&mut self, n: usize, done: usize, total: usize) {
+        self.estimate.finished(self.last_step.elapsed().as_secs_f64(), n as f64);
+        self.last_step = Instant::now();
+        let (began, last_shown) = *self.reading.get_or_insert((Instant::now(), 0));
+        let Some(left) = self.estimate.left((total - done.min(total)) as f64).map(clock) else { return };
+        if began.elapsed() <= BRIEF {
+            return;
+        }
+        match &mut self.shown {
+            Shown::Terminal(bar) => {
+                bar.set_length(total as u64);
+                bar.set_position(done as u64);
+                bar.set_message(format!("images, {left} left"));
+            }
+            Shown::Lines { last, every } if last_shown == 0 || last.elapsed() >= *every => {
+                *last = Instant::now();
+                self.reading = Some((began, done));
+                remark(&format!("image {done}/{total}, {left} left"));
+            }
+            _ => {}
+        }
+    }
+
+    /// Prints a line on standard error, above the bar.
+    pub fn say(&self, line: &str) {
+        match &self.shown {
+            Shown::Terminal(bar) => bar.suspend(|| remark(line)),
+            _ => remark(line),
         }
     }
 

@@ -121,7 +121,7 @@ fn write(folder: &Path, comparison: &Comparison, key: &str, ui: &Ui) -> Result<(
         .map_err(|e| Error::usage("comparison.json", "numbers that JSON can hold", e.to_string(), ""))?;
     json.push(b'\n');
     files::atomic_write(&folder.join("comparison.json"), &json)?;
-    ui.emit(comparison)?;
+    ui.emit_saved(comparison, &folder.join("comparison.json"))?;
     ui.report(&format!("{text}\n{folder}/comparison.json .txt .svg", folder = folder.display()));
     Ok(())
 }

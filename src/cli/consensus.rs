@@ -89,7 +89,7 @@ pub fn consensus(args: &ConsensusArgs, ui: &Ui) -> Result<()> {
     let chosen = chosen.unwrap_or_else(|| mode.clone());
     let outcomes = outcomes(&sources, &prior, ([&chosen, &mode], chosen_by), &path);
     write(&path, &sources, (&prior, &chosen), &outcomes, ui)?;
-    ui.emit(&outcomes)?;
+    ui.emit_saved(&outcomes, &path.join("result.json"))?;
     ui.report(&text(&outcomes));
     Ok(())
 }

@@ -149,6 +149,7 @@ fn subject(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
         return Err(Error::usage(format!("--{key}"), expected, value.to_string(), "leave it out"));
     }
     let run = TrainingRun::open(path)?;
+    run.check_adapter(ui)?;
     let (tensors, weights, step) = match &args.weights {
         Some(file) => (weights::read(file)?, file.clone(), None),
         None => {

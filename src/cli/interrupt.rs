@@ -10,8 +10,10 @@ use crate::run::{Claim, Control};
 use crate::{Error, Result};
 
 static CONTROL: Control = Control::new();
-/// Whether a run has begun its steps.
+/// Whether a run has begun its steps, or a list of answers has begun.
 static DRIVEN: AtomicBool = AtomicBool::new(false);
+/// Whether the work is a list of answers, of which nothing is saved.
+static LISTING: AtomicBool = AtomicBool::new(false);
 /// The folder that is given up if the program is stopped before its steps.
 static CLAIM: Mutex<Weak<Claim>> = Mutex::new(Weak::new());
 
@@ -33,6 +35,26 @@ pub fn control() -> Result<&'static Control> {
     Ok(&CONTROL)
 }
 
+/// Like [`control`], for a command that prints its answers one after the other. A signal is not mentioned, and SIGUSR1
+/// is ignored.
+pub fn listing() -> Result<&'static Control> {
+    LISTING.store(true, Ordering::SeqCst);
+    control()
+}
+
+/// Ignores SIGUSR1, the warning of batch systems before a job's time is over. For commands that have nothing to save.
+#[cfg(unix)]
+pub fn ignore_requests_to_save() -> Result<()> {
+    let ignored = signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::default());
+    ignored.map(|_| ()).map_err(|e| Error::device(format!("cannot listen for signals: {e}"), ""))
+}
+
+/// Nothing to ignore: this system has no SIGUSR1.
+#[cfg(not(unix))]
+pub fn ignore_requests_to_save() -> Result<()> {
+    Ok(())
+}
+
 fn stop() {
     if !DRIVEN.load(Ordering::SeqCst) {
         if let Some(claim) = CLAIM.lock().unwrap_or_else(PoisonError::into_inner).upgrade() {
@@ -40,6 +62,12 @@ fn stop() {
         }
         remark("\nstopped before the first step");
         std::process::exit(130);
+    }
+    if LISTING.load(Ordering::SeqCst) {
+        if CONTROL.is_stopping() {
+            std::process::exit(130);
+        }
+        return CONTROL.stop();
     }
     if CONTROL.is_stopping() {
         remark("stopped at once; `parsec resume RUN` goes on from the newest checkpoint");
@@ -59,7 +87,9 @@ fn listen() -> std::result::Result<(), String> {
     let mut heard = heard.map_err(|e| e.to_string())?;
     let thread = std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in heard.forever() {
-            if signal == SIGUSR1 {
+            if signal == SIGUSR1 && LISTING.load(Ordering::SeqCst) {
+                continue;
+            } else if signal == SIGUSR1 {
                 CONTROL.save();
                 remark("saving after this step");
             } else {

@@ -25,6 +25,7 @@ mod selftest;
 mod show_args;
 mod space_args;
 pub mod table;
+mod tips;
 mod train;
 mod trained;
 mod ui;
@@ -128,11 +129,14 @@ pub fn run() -> Result<()> {
             std::process::exit(help.exit_code());
         }
         // If standard error is broken, only the code says that the usage was wrong.
-        Err(usage) => usage.exit(),
+        Err(usage) => tips::mended(usage, std::env::args_os().map(lossy)).exit(),
     };
     let ui = Ui::new(&common);
     // Check the class before any kernel runs, so that no kernels of a wrong class run.
     crate::gpu::class_from_env()?;
+    if !matches!(command, Command::Search(_) | Command::Train(_) | Command::Compare(_) | Command::Resume(_)) {
+        interrupt::ignore_requests_to_save()?;
+    }
     match command {
         Command::Devices => devices::devices(common.json),
         Command::Search(args) => search::search(&args, &ui),
@@ -149,6 +153,10 @@ pub fn run() -> Result<()> {
         Command::Selftest(args) => selftest::selftest(&args, &ui),
         Command::Bench(args) => bench::bench(&args, &ui),
     }
+}
+
+fn lossy(arg: std::ffi::OsString) -> String {
+    arg.to_string_lossy().into_owned()
 }
 
 /// Starts a run in the folder of the configuration or in the next free one, and drives it to its end. The folder is taken
@@ -175,8 +183,9 @@ fn start<J: Runnable>(mut config: J::Config, path: &Path, ui: &Ui) -> Result<()>
 
 /// Drives a run to its end, or until Ctrl-C, and prints its result.
 fn driven<J: Runnable>(running: Running<J>, ui: &Ui) -> Result<()> {
+    let saved = running.path().join("result.json");
     let outcome = running.drive(interrupt::control()?)?;
-    ui.emit(&outcome)?;
+    ui.emit_saved(&outcome, &saved)?;
     ui.report(&outcome.to_string());
     Ok(())
 }

@@ -13,6 +13,7 @@ use crate::report::rank::{kendall, spearman, spearman_interval};
 use crate::rng::{Purpose, stream};
 use crate::run::{Progress, RunDir};
 use crate::runner::Runnable;
+use crate::runner::open::check_data;
 use crate::search::Search;
 
 /// With fewer architectures a rank correlation has no interval.
@@ -157,7 +158,8 @@ fn open(run: &RunDir, mut config: Config, ui: &Ui) -> Result<Search> {
     config.session.run = Some(run.path().to_owned());
     config.lengthen(&manifest.lengths);
     let (mut search, now) = Search::open(config, Some(&manifest), &ui.events())?;
-    manifest.check_data(&now.data, &run.file("manifest.json"))?;
+    let spec = manifest.data_at.as_ref().unwrap_or(&search.config().images.data);
+    check_data(&manifest, &now.data, spec, run.path())?;
     search.set_weights(&newest.state, &newest.state_path(), "v.")?;
     ui.note(&format!("shared weights after step {} of {}", newest.step, search.config().length.steps));
     Ok(search)

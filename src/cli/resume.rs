@@ -44,7 +44,7 @@ pub fn resume(args: &ResumeArgs, ui: &Ui) -> Result<()> {
             (Some(data), _) => runner::move_data::<Config>(path, data, &ui.events())?,
         }
         ui.report(&format!("{} is finished; see: parsec show {0}", path.display()));
-        return ui.emit(&run.result()?);
+        return ui.emit_saved(&run.result()?, &path.join("result.json"));
     }
     if is_consensus {
         let (expected, found) = ("a finished consensus", "one without result.json");

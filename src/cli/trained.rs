@@ -78,12 +78,25 @@ impl TrainingRun {
         Error::file(self.run.file("manifest.json"), None, expected, e.to_string(), "")
     }
 
+    /// The name of the adapter by the flags, or else by the configuration.
+    fn device<'a>(&'a self, ui: &'a Ui) -> Option<&'a str> {
+        ui.device.as_deref().or(self.config.session.device.as_deref())
+    }
+
+    /// Checks that there is an adapter of the wanted name.
+    ///
+    /// # Errors
+    /// The errors of [`open::check_adapter`].
+    pub fn check_adapter(&self, ui: &Ui) -> Result<()> {
+        open::check_adapter(self.device(ui))
+    }
+
     /// The network on the adapter, with weights from [`Self::weights`] or from another file.
     pub fn trained(&self, (tensors, path): (&Tensors, &Path), ui: &Ui) -> Result<Trained> {
         let spec = self.spec()?;
         let alpha = read_architecture(&*spec.space, &self.config.architecture.genotype)?;
-        let (events, configured) = (ui.events(), self.config.session.device.as_deref());
-        let mut gpu = open::adapter(ui.device.as_deref().or(configured), &events)?;
+        let events = ui.events();
+        let mut gpu = open::adapter(self.device(ui), &events)?;
         let lowering = Lowering { tuning: tuning(&mut gpu, &events)?, ..train::lowering(&self.config) };
         Trained::new(spec, alpha, (tensors, path), gpu, lowering)
     }
@@ -153,6 +166,7 @@ pub struct Elsewhere<'a> {
 impl Elsewhere<'_> {
     /// Opens the network, its data and its normalisation.
     pub fn open(&self, ui: &Ui) -> Result<(Trained, Reported, Normalisation)> {
+        open::check_adapter(self.wanted.device)?;
         let (space, alpha) = elsewhere(self.genotype, &self.settings, ui)?;
         let tensors = weights::read(self.weights)?;
         let (reported, normalisation) = self.images(&ui.events())?;

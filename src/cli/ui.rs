@@ -1,6 +1,7 @@
 //! The flags that every command has → the destination of the command's output.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -59,6 +60,17 @@ impl Ui {
         }
         let text = serde_json::to_string(result);
         print(&text.map_err(|e| Error::usage("--json", "a result that JSON can hold", e.to_string(), ""))?)
+    }
+
+    /// Prints a result that is also in the file `saved`, as [`Self::emit`] does. An error names that file.
+    pub fn emit_saved(&self, result: &impl Serialize, saved: &Path) -> Result<()> {
+        self.emit(result).map_err(|e| match e {
+            Error::Io { action, path, source, .. } => {
+                let try_this = format!("{}, which has the whole result", saved.display());
+                Error::Io { action, path, source, try_this }
+            }
+            other => other,
+        })
     }
 
     /// Prints a remark on standard error, unless `--quiet`.
@@ -123,10 +135,19 @@ pub(super) fn print(text: &str) -> Result<()> {
 /// # Errors
 /// [`Error::Io`] if standard output has no room or is broken otherwise.
 pub(super) fn put(text: &str) -> Result<()> {
+    write(text).map(|_| ())
+}
+
+/// Prints on standard output, and returns whether anyone reads it. The reader of a closed pipe has read enough.
+///
+/// # Errors
+/// [`Error::Io`] if standard output has no room or is broken otherwise.
+pub(super) fn write(text: &str) -> Result<bool> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("write", "standard output", e)),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Error::io("write", "standard output", e)),
     }
 }
 

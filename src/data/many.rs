@@ -1,13 +1,16 @@
-//! Many image files → their pixels, decoded on all cores, and the errors of all damaged ones.
+//! Names of files, folders and patterns → many image files → their pixels, decoded on all cores, and the errors of all
+//! damaged ones.
 //!
 //! The pixels have the order of the files, whatever thread decodes which file.
 
-use std::panic::resume_unwind;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::sync_channel;
+
+use glob::{MatchOptions, glob_with};
 
 use super::Account;
-use super::decode::{Form, WHAT, read_into};
+use super::decode::{WHAT, read_scaled};
 use super::walk::Walk;
 use crate::error::{Error, Result};
 use crate::host::{thread, threads};
@@ -15,82 +18,101 @@ use crate::host::{thread, threads};
 /// Number of files that an error names.
 const NAMED: usize = 10;
 
-/// The pixels of files, and the position and the error of each file that could not be read.
-pub type Decoded = (Vec<u8>, Vec<(usize, Error)>);
-
-/// The image files in `paths` and in the folders of `paths`, and an account of the entries that were passed over.
+/// The image files that `paths` name, and an account of the entries that were passed over. A path is a file, a folder,
+/// in which and below which the image files are taken, or a pattern of such names (`photos/*.jpg`, `photos/**/*.jpg`).
+/// A path that exists is no pattern.
 ///
 /// # Errors
-/// [`Error::Io`] for a folder that cannot be read, [`Error::File`] for one without images.
+/// [`Error::Io`] for a folder that cannot be read, [`Error::File`] for a folder without images and for a pattern
+/// without a match.
 pub fn image_files(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Account)> {
     let (mut walk, mut out) = (Walk::new(false), Vec::new());
     for path in paths {
-        if !path.is_dir() {
-            out.push(path.clone());
-            continue;
+        match matches(path)? {
+            None => add(&mut walk, path, &mut out)?,
+            Some(found) => {
+                let mut all = Vec::new();
+                found.iter().try_for_each(|path| add(&mut walk, path, &mut all))?;
+                // A pattern with `**` matches a folder and the files in the folder.
+                let mut seen = BTreeSet::new();
+                out.extend(all.into_iter().filter(|path| seen.insert(path.clone())));
+            }
         }
-        let (images, n_files) = walk.images(path, path);
-        if let Some(error) = walk.unreadable.pop() {
-            return Err(error);
-        }
-        if images.is_empty() {
-            let found = format!("none among {n_files} files");
-            return Err(Error::file(path, None, WHAT, found, "another folder"));
-        }
-        out.extend(images.into_iter().map(|file| file.path));
     }
     Ok((out, Account { passed_over: walk.passed_over, ..Account::default() }))
 }
 
-/// The image files at `paths` as bytes `[N][C][H][W]`, scaled and upright as by [`read_scaled`](super::read_scaled), and
-/// the errors of the files that cannot be read. Their pixels are black.
-///
-/// # Errors
-/// [`Error::Memory`] if the images do not fit in memory.
-pub fn read_files(paths: &[PathBuf], channels: usize, height: usize, width: usize) -> Result<Decoded> {
-    let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
-    decode_all(&paths, Form { oriented: true, channels, height, width }, 0, &|| ())
+/// The paths that match `path` in the order of their names, or `None` if `path` is no pattern.
+fn matches(path: &Path) -> Result<Option<Vec<PathBuf>>> {
+    let text = path.to_str().filter(|text| text.contains(['*', '?', '[']) && !super::files::exists(path));
+    // As in a shell, a star matches neither a slash nor the dot of a hidden file.
+    let options = MatchOptions {
+        case_sensitive: !cfg!(windows),
+        require_literal_separator: true,
+        require_literal_leading_dot: true,
+    };
+    let Some(found) = text.and_then(|text| glob_with(text, options).ok()) else { return Ok(None) };
+    let found: Vec<PathBuf> = found.collect::<Result<_, _>>().map_err(|e| {
+        let folder = e.path().to_owned();
+        Error::io("read", folder, e.into())
+    })?;
+    if found.is_empty() {
+        let expected = "a file, a folder, or a pattern that some of them match";
+        return Err(Error::file(path, None, expected, "no match", "check the folder and the pattern"));
+    }
+    Ok(Some(found))
 }
 
-/// Decodes the files at `paths`, and calls `done` after each one.
-pub(super) fn decode_all(
-    paths: &[&Path],
-    form: Form,
-    n_threads: usize,
-    done: &(impl Fn() + Sync),
-) -> Result<Decoded> {
-    let len = form.channels * form.height * form.width;
-    let n_bytes = paths.len().saturating_mul(len);
-    let mut pixels = Vec::new();
-    if pixels.try_reserve_exact(n_bytes).is_err() {
-        return Err(Error::Memory {
-            what: format!("{} images of {}x{}", paths.len(), form.height, form.width),
-            need_bytes: n_bytes as u64,
-            have_bytes: 0,
-            try_this: "a smaller --size, or fewer images".into(),
-        });
+/// Adds the file `path`, or the image files in and below the folder `path`, to `out`.
+fn add(walk: &mut Walk, path: &Path, out: &mut Vec<PathBuf>) -> Result<()> {
+    if !path.is_dir() {
+        out.push(path.to_owned());
+        return Ok(());
     }
-    pixels.resize(n_bytes, 0);
-    let next = Mutex::new(paths.iter().zip(pixels.chunks_exact_mut(len)).enumerate());
-    let work = || {
-        let mut errors = Vec::new();
-        loop {
-            let taken = next.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((i, (path, out))) = taken else { return errors };
-            errors.extend(read_into(path, form, out).err().map(|e| (i, e)));
-            done();
+    let (images, n_files) = walk.images(path, path);
+    if let Some(error) = walk.unreadable.pop() {
+        return Err(error);
+    }
+    if images.is_empty() {
+        let found = format!("none among {n_files} files");
+        return Err(Error::file(path, None, WHAT, found, "another folder"));
+    }
+    out.extend(images.into_iter().map(|file| file.path));
+    Ok(())
+}
+
+/// Passes the image files at `paths` to `take` as bytes `[C][H][W]`, in order, scaled and upright as by [`read_scaled`],
+/// or the error of a file that cannot be read. The files are decoded on `n_threads` threads (0: one per core), about
+/// `ahead` files ahead of `take`. If `take` returns early, the other files are not read.
+///
+/// # Errors
+/// [`Error::Io`] if a thread cannot be started; the errors of `take`.
+pub fn decode_ahead<T>(
+    paths: &[PathBuf],
+    [channels, height, width]: [usize; 3],
+    n_threads: usize,
+    ahead: usize,
+    take: impl FnOnce(&mut dyn Iterator<Item = Result<Vec<u8>>>) -> Result<T>,
+) -> Result<T> {
+    thread::scope(|scope| {
+        // Thread i decodes every n-th file from file i on, and has a queue of its own. So the order needs no sorting.
+        let n = threads(n_threads).min(paths.len()).max(1);
+        let mut queues = Vec::new();
+        for first in 0..n {
+            let (send, receive) = sync_channel(ahead.div_ceil(n));
+            let work = move || {
+                for path in paths.iter().skip(first).step_by(n) {
+                    if send.send(read_scaled(path, channels, height, width)).is_err() {
+                        return;
+                    }
+                }
+            };
+            let started = thread::Builder::new().name(format!("decode-{first}")).spawn_scoped(scope, work);
+            started.map_err(|e| Error::io("start", "a thread that decodes", e))?;
+            queues.push(receive);
         }
-    };
-    let mut errors: Vec<(usize, Error)> = thread::scope(|scope| {
-        let n_others = threads(n_threads).min(paths.len()).saturating_sub(1);
-        let others: Vec<_> = (0..n_others).map(|_| scope.spawn(work)).collect();
-        let mut errors = work();
-        let done = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        errors.extend(done.flatten());
-        errors
-    });
-    errors.sort_by_key(|(i, _)| *i);
-    Ok((pixels, errors))
+        take(&mut queues.iter().cycle().take(paths.len()).map_while(|queue| queue.recv().ok()))
+    })
 }
 
 /// The error about files that cannot be read. For one file it is the error of this file. For several files it is an
@@ -101,16 +123,9 @@ pub fn refused(place: &Path, mut bad: Vec<Error>, skip: &str) -> Error {
         *try_this = format!("{try_this}{}", or("it")).trim_start_matches(", or ").into();
         return bad.remove(0);
     }
-    let line = |error: &Error| {
-        let (path, text) = match error {
-            Error::File { path, expected, found, .. } if *expected == WHAT => (path, found.clone()),
-            Error::File { path, expected, found, .. } => {
-                (path, format!("expected {expected}, found {found}"))
-            }
-            Error::Io { path, source, .. } => (path, source.to_string()),
-            other => return other.to_string(),
-        };
-        format!("{}: {text}", path.strip_prefix(place).unwrap_or(path).display())
+    let line = |error: &Error| match (error.path(), reason(error)) {
+        (Some(path), reason) => format!("{}: {reason}", path.strip_prefix(place).unwrap_or(path).display()),
+        (None, reason) => reason,
     };
     let mut lines: Vec<String> = bad.iter().take(NAMED).map(line).collect();
     if bad.len() > NAMED {
@@ -118,4 +133,14 @@ pub fn refused(place: &Path, mut bad: Vec<Error>, skip: &str) -> Error {
     }
     let found = format!("{} that cannot:\n    {}", bad.len(), lines.join("\n    "));
     Error::file(place, None, "files that can be read", found, format!("replace or remove them{}", or("them")))
+}
+
+/// The reason why an image file cannot be read, without its path.
+pub fn reason(error: &Error) -> String {
+    match error {
+        Error::File { expected, found, .. } if *expected == WHAT => found.clone(),
+        Error::File { expected, found, .. } => format!("expected {expected}, found {found}"),
+        Error::Io { source, .. } => source.to_string(),
+        other => other.to_string(),
+    }
 }

@@ -57,7 +57,7 @@ pub use idx::{
     parse_labels as parse_idx_labels,
 };
 pub use images::{Images, Pixels};
-pub use many::{Decoded, image_files, read_files, refused};
+pub use many::{decode_ahead, image_files, reason, refused};
 pub use npz::parse_npz;
 pub use prefetch::Prefetch;
 pub use spec::{FORMS, HELP, SOURCES, Source, Spec};

@@ -202,11 +202,11 @@ fn tensors(
     views.iter().map(tensor).collect()
 }
 
-/// Little-endian numbers, converted to one of the types of [`Data`]. Only 64-bit floats lose digits.
+/// Little-endian numbers, converted without loss to one of the types of [`Data`].
 fn data(dtype: Dtype, raw: &[u8]) -> Data {
     match dtype {
         Dtype::F32 => Data::F32(numbers(raw, f32::from_le_bytes)),
-        Dtype::F64 => Data::F32(numbers(raw, |item| f64::from_le_bytes(item) as f32)),
+        Dtype::F64 => Data::F64(numbers(raw, f64::from_le_bytes)),
         Dtype::F16 => Data::F32(numbers(raw, |item| half(u16::from_le_bytes(item)))),
         Dtype::BF16 => Data::F32(numbers(raw, |item| brain_half(u16::from_le_bytes(item)))),
         Dtype::Bool | Dtype::U8 => Data::U8(raw.to_vec()),

@@ -52,13 +52,21 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Tensors> {
     {
         found = found.into_iter().map(|(name, tensor)| (name[wrapper.len()..].to_owned(), tensor)).collect();
     }
-    for Tensor { data, .. } in found.values_mut() {
-        if let Data::F64(numbers) = data {
-            *data = Data::F32(numbers.iter().map(|x| *x as f32).collect());
+    for (name, Tensor { data, .. }) in &mut found {
+        let Data::F64(numbers) = data else { continue };
+        if let Some(i) = numbers.iter().position(|x| !(*x as f32).is_finite()) {
+            let expected = format!("numbers in `{name}` that fit in 32-bit floats, at most {:.3e}", f32::MAX);
+            let found = format!("{:e} at element {i}", numbers[i]);
+            return Err(Error::file(
+                path,
+                None,
+                expected,
+                found,
+                "weights of a training that did not diverge",
+            ));
         }
+        *data = Data::F32(numbers.iter().map(|x| *x as f32).collect());
     }
-    // A number beyond the range of 32 bits is infinite now.
-    check_finite(&found, path)?;
     Ok(found)
 }
 

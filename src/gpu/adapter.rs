@@ -139,8 +139,9 @@ pub(super) fn pick(selector: Option<&str>) -> Result<(AdapterInfo, wgpu::Adapter
                 .iter()
                 .map(|(a, _)| format!("\n    {}: {} ({}, {})", a.index, a.name, a.backend, a.driver))
                 .collect();
-            let expected = format!("the index or a part of the name of a device:{}\n ", lines.concat());
-            Err(Error::usage(what, expected, format!("{wanted:?}"), "parsec devices"))
+            let expected = "the index or a part of the name of a device";
+            let try_this = format!("one of these, or parsec devices for their limits:{}", lines.concat());
+            Err(Error::usage(what, expected, format!("{wanted:?}"), try_this))
         }
     }
 }

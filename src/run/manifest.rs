@@ -116,20 +116,6 @@ impl Manifest {
         bases.extend(now);
         bases
     }
-
-    /// Checks that `data`, read now, is the data with which the run was started.
-    pub fn check_data(&self, data: &Value, path: &Path) -> Result<()> {
-        match first_change(&self.data, data) {
-            None => Ok(()),
-            Some(change) => Err(Error::file(
-                path,
-                None,
-                format!("the data of the run ({} = {})", change.key, change.was),
-                change.is,
-                "put back the data the run was started with, name their place with --data SPEC, or start a new run",
-            )),
-        }
-    }
 }
 
 /// The kind of a manifest without a kind. Such a manifest is from a version that had only searches.

@@ -117,11 +117,15 @@ pub struct Changes {
 impl Changes {
     /// The changed number of all steps, and the flag that gave it.
     fn length<C: Resolved>(&self, config: &C, manifest: &Manifest) -> Option<(u64, String)> {
-        let n_train = manifest.data["n_train"].as_u64().unwrap_or(0) as usize;
-        let epochs =
-            self.epochs.map(|n| (n.saturating_mul(config.steps_per_epoch(n_train)), format!("--epochs {n}")));
+        let of_epoch = steps_of_epoch(config, manifest);
+        let epochs = self.epochs.map(|n| (n.saturating_mul(of_epoch), format!("--epochs {n}")));
         self.steps.map(|n| (n, format!("--steps {n}"))).or(epochs)
     }
+}
+
+/// Number of steps of an epoch of the run with this manifest.
+fn steps_of_epoch<C: Resolved>(config: &C, manifest: &Manifest) -> u64 {
+    config.steps_per_epoch(manifest.data["n_train"].as_u64().unwrap_or(0) as usize)
 }
 
 /// Sets the length of a resumed run to the length in `manifest`, changed by `changes`. Returns a remark about a change.
@@ -139,9 +143,7 @@ fn lengthen<C: Resolved>(
     let checkpoints = run.checkpoints();
     let done = if checkpoints.steps()?.is_empty() { 0 } else { checkpoints.newest_good()?.0.step };
     if steps < done {
-        let expected = format!("at least {done} steps, which are done and saved");
-        let try_this = format!("more than --steps {done}, or a new run");
-        return Err(Error::usage(flag, expected, format!("{steps} steps"), try_this));
+        return Err(too_short(config, manifest, changes.epochs, [steps, done], flag));
     }
     manifest.lengths = manifest.lengths.changed(was, done, steps);
     manifest.total_steps = steps;
@@ -149,6 +151,34 @@ fn lengthen<C: Resolved>(
     Ok(Some(format!(
         "{steps} steps in place of {was}: after step {done} the schedules are those of {steps} steps"
     )))
+}
+
+/// The error about a length of `steps` steps, or of `epochs` epochs, where `done` steps are done.
+fn too_short<C: Resolved>(
+    config: &C,
+    manifest: &Manifest,
+    epochs: Option<u64>,
+    [steps, done]: [u64; 2],
+    flag: String,
+) -> Error {
+    let s = |n: u64| if n == 1 { "" } else { "s" };
+    let (expected, found, try_this) = match epochs {
+        None => (
+            format!("at least {done} steps, which are done and saved"),
+            format!("{steps} step{}", s(steps)),
+            format!("more than --steps {done}, or a new run"),
+        ),
+        Some(n) => {
+            let of_epoch = steps_of_epoch(config, manifest).max(1);
+            let least = done.div_ceil(of_epoch);
+            (
+                format!("at least {least} epoch{}, because {done} steps are done and saved", s(least)),
+                format!("{n} epoch{} ({steps} step{})", s(n), s(steps)),
+                format!("--epochs {} or more, or a new run", done / of_epoch + 1),
+            )
+        }
+    };
+    Error::usage(flag, expected, found, try_this)
 }
 
 /// Resumes the run in the folder `path` from its newest undamaged checkpoint, with `changes`. `run` holds the lock of
@@ -174,6 +204,7 @@ pub fn resume<J: Runnable>(
     if !run.checkpoints().steps()?.is_empty() {
         config.forget_origin();
     }
+    let spec = manifest.data_at.clone().unwrap_or_else(|| config.images().data.clone());
     let session = config.session_mut();
     // The folder may have been moved.
     session.run = Some(path.to_owned());
@@ -181,7 +212,7 @@ pub fn resume<J: Runnable>(
         session.device = Some(device.clone());
     }
     let (mut job, now) = J::open(config, Some(&manifest), events)?;
-    open::check(&now, &run, events)?;
+    open::check(&now, &spec, &run, events)?;
     run::resume(&mut job, &run)?.iter().for_each(|warning| events.warn(warning));
     if longer.is_some() && job.step_index() < manifest.total_steps && job.total_steps() <= job.step_index() {
         let found = format!("one that `patience` ended after step {}", job.step_index());
@@ -212,13 +243,18 @@ pub fn move_data<C: Resolved>(path: &Path, spec: &str, events: &Events) -> Resul
     let wanted = Wanted { run: Some(path), ..Wanted::of(config.images(), config.session(), Some(&manifest)) };
     let dataset = open::dataset(&wanted, events)?;
     let identity = serde_json::to_value(&dataset.identity).unwrap_or_default();
-    manifest.check_data(&identity, &run.file("manifest.json"))?;
+    open::check_data(&manifest, &identity, spec, path)?;
     run.write_manifest(&manifest)?;
     events.note(format!("the data are at {spec}"));
     Ok(())
 }
 
 impl<J: Runnable> Running<J> {
+    /// The folder of the run.
+    pub fn path(&self) -> &Path {
+        self.run.path()
+    }
+
     /// Drives the run to its end, unless `control` stops it.
     ///
     /// # Errors

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::variants;
 use crate::config::{Images, Resolved, Session};
-use crate::data::{self, Account, Cache, Dataset, LoadOptions, Normalisation, Reported, Role};
-use crate::gpu::{AdapterInfo, Gpu, Options, Tuned};
+use crate::data::{self, Account, Cache, Dataset, Identity, LoadOptions, Normalisation, Reported, Role};
+use crate::gpu::{self, AdapterInfo, Gpu, Options, Tuned};
 use crate::run::{self, Event, Events, Manifest, RunDir};
 use crate::{Error, Result};
 
@@ -99,6 +99,7 @@ pub struct Opened {
 
 /// Loads the data and opens the adapter.
 pub fn open(wanted: &Wanted<'_>, events: &Events) -> Result<Opened> {
+    check_adapter(wanted.device)?;
     let dataset = dataset(wanted, events)?;
     let normalisation = normalisation(wanted, &dataset.train)?;
     let gpu = adapter(wanted.device, events)?;
@@ -121,7 +122,7 @@ pub fn set_place(manifest: &mut Manifest, spec: &str, moved: bool) -> Result<()>
 pub fn dataset(wanted: &Wanted<'_>, events: &Events) -> Result<Dataset> {
     let watch = |done, total| events.tell(Event::Reading { done, total });
     let dataset = data::load_watched(wanted.spec(), &wanted.options(), &watch)?;
-    tell(&dataset.account, events);
+    tell(&dataset.account, wanted.spec(), events);
     Ok(dataset)
 }
 
@@ -129,12 +130,31 @@ pub fn dataset(wanted: &Wanted<'_>, events: &Events) -> Result<Dataset> {
 pub fn reported(wanted: &Wanted<'_>, events: &Events) -> Result<Reported> {
     let watch = |done, total| events.tell(Event::Reading { done, total });
     let reported = data::load_reported(wanted.spec(), &wanted.options(), &watch)?;
-    tell(&reported.account, events);
+    tell(&reported.account, wanted.spec(), events);
     Ok(reported)
 }
 
-fn tell(account: &Account, events: &Events) {
-    events.tell(Event::Read { line: account.to_string(), passed_over: account.passed_over() });
+/// Reports the account of the data. The account has the name of the folder; the line has the folder as the user wrote it.
+fn tell(account: &Account, spec: &str, events: &Events) {
+    let mut shown = account.clone();
+    let dir = spec.split_once(':').map_or("", |(_, dir)| dir).trim_end_matches('/');
+    let name = Path::new(dir).file_name().map(|name| format!("{}/", name.to_string_lossy()));
+    for part in &mut shown.parts {
+        if let Some(before) = name.as_ref().and_then(|name| part.place.strip_suffix(name.as_str()))
+            && (before.is_empty() || before.ends_with(' '))
+        {
+            part.place = format!("{before}{dir}/");
+        }
+    }
+    events.tell(Event::Read { line: shown.to_string(), passed_over: account.passed_over() });
+}
+
+/// Checks that there is an adapter with the given name. A wrong name is reported before anything slow.
+///
+/// # Errors
+/// [`Error::Usage`] for a name that no adapter has.
+pub fn check_adapter(configured: Option<&str>) -> Result<()> {
+    configured.map_or(Ok(()), |name| gpu::choose(Some(name)).map(|_| ()))
 }
 
 /// Opens the named adapter, or the one of the fastest class.
@@ -198,10 +218,35 @@ impl Facts {
     }
 }
 
-/// Compares `now` with the manifest of `run`. Other data are an error; another adapter or driver is a warning.
-pub fn check(now: &Manifest, run: &RunDir, events: &Events) -> Result<()> {
+/// Checks that `now`, the identity of the data that were read from `spec`, is the identity in `was`, the manifest of
+/// the run in the folder `run`.
+///
+/// # Errors
+/// [`Error::File`] with the first difference.
+pub fn check_data(was: &Manifest, now: &Value, spec: &str, run: &Path) -> Result<()> {
+    if was.data == *now {
+        return Ok(());
+    }
+    let identity = |value: &Value| serde_json::from_value::<Identity>(value.clone()).ok();
+    let difference = identity(&was.data).zip(identity(now)).and_then(|(was, now)| was.difference(&now));
+    let (what, was, now) = difference.unwrap_or_else(|| ("identity", was.data.to_string(), now.to_string()));
+    let run = run.display();
+    Err(Error::file(
+        spec,
+        None,
+        format!("the data with which {run} was started ({what}: {was})"),
+        now,
+        format!(
+            "put back the data, name their place with `parsec resume {run} --data SPEC`, or start a new run"
+        ),
+    ))
+}
+
+/// Compares `now` with the manifest of `run`. Other data, read from `spec`, are an error; another adapter or driver is
+/// a warning.
+pub fn check(now: &Manifest, spec: &str, run: &RunDir, events: &Events) -> Result<()> {
     let was = run.manifest()?;
-    was.check_data(&now.data, &run.file("manifest.json"))?;
+    check_data(&was, &now.data, spec, run.path())?;
     if (&was.adapter, &was.driver) != (&now.adapter, &now.driver) {
         events.warn(format!(
             "the run was started on {} ({}); on this adapter it goes on, but not with the same bits",

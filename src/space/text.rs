@@ -11,6 +11,9 @@ use crate::error::{Error, Result};
 /// A file with more bytes is not read. The log of a long search is shorter.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
+/// The arguments that are architectures.
+const WHAT: &str = "the folder of a run, the text of an architecture, or a file that holds it";
+
 /// The place at which a text stops being an architecture, the expected text and the text found there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseError {
@@ -121,7 +124,10 @@ fn parsed<T>(arg: &str, parse: impl Fn(&str) -> std::result::Result<T, ParseErro
     let whole = path.map(read_file).transpose()?.unwrap_or_else(|| arg.to_owned());
     let excerpt = excerpt(&whole);
     parse(&excerpt.text).map_err(|e| {
-        let e = excerpt.placed(&whole, e);
+        let mut e = excerpt.placed(&whole, e);
+        if e.hint.is_empty() {
+            e.hint = "a whole text of an architecture, such as genotype.txt of a run".into();
+        }
         let place = format!("{}, at line {}, column {}", e.found, e.line, e.column);
         match path {
             Some(path) => Error::file(path, Some(e.offset as u64), e.expected, place, e.hint),
@@ -166,7 +172,7 @@ fn read_file(path: &Path) -> Result<String> {
     }
     String::from_utf8(bytes).map_err(|e| {
         let offset = e.utf8_error().valid_up_to() as u64;
-        Error::file(path, Some(offset), expected, "bytes that are not UTF-8", "")
+        Error::file(path, Some(offset), expected, "bytes that are not UTF-8", WHAT)
     })
 }
 

@@ -48,6 +48,8 @@ impl Prefixes {
 
 const TRY: &str = "weights of this genotype's network: check the genotype, layers, channels, stem, classes";
 
+const TRY_CLASSES: &str = "data with the classes of the weights, or parsec train --weights, which trains a classifier for other classes";
+
 impl Weights {
     /// The weights before the first step: random weights, no statistics.
     pub fn initial(layout: &Layout, seed: u64) -> Self {
@@ -125,6 +127,14 @@ impl Weights {
             let Some(tensor) = tensors.get(&name) else {
                 return Err(missing("no such name".into()));
             };
+            if let (&[theirs, had], &[ours, has]) = (&*tensor.shape, &*entry.spec.shape)
+                && entry.spec.name == "classifier.weight"
+                && (theirs != ours && had == has)
+            {
+                let expected = format!("weights for {ours} classes");
+                let found = format!("weights for {theirs} classes (`{name}` has shape {:?})", tensor.shape);
+                return Err(Error::file(path, None, expected, found, TRY_CLASSES));
+            }
             if tensor.shape != entry.spec.shape {
                 return Err(missing(format!("shape {:?}", tensor.shape)));
             }

@@ -247,3 +247,61 @@ fn a_value_by_itself_and_a_warm_up_of_all_steps_are_refused() {
     assert!(code == 2 && err.contains("shorter than the search of 2 steps"), "{err}");
     assert!(!folder.path().join("r").exists());
 }
+
+/// The tip for an unknown flag is a flag of the same command, or there is none.
+#[test]
+fn tips_name_the_flag_that_was_meant() {
+    for (args, tip) in [
+        ("train --epoch 3", Some("--epochs")),
+        ("search --step 5", Some("--steps")),
+        ("search --learning-rate=1", Some("--lr")),
+        ("predict run --jsn", Some("--json")),
+        ("predict run a.png --csv out --tpo 3", Some("--top")),
+        ("show run --sgv x", Some("--svg")),
+        ("export run --onx y", Some("--onnx")),
+        ("train --pretrained x", Some("--weights")),
+        ("compare x --seed 3", None),
+        ("search --foo 1", None),
+        ("predict run -x", None),
+    ] {
+        let (code, _, err) = outcome(&args.split(' ').collect::<Vec<_>>());
+        assert_eq!(code, 2, "{args}");
+        let tips: Vec<&str> = err.lines().filter(|line| line.contains("tip:")).collect();
+        match tip {
+            Some(tip) => assert!(tips.len() == 1 && tips[0].ends_with(&format!("'{tip}'")), "{args}: {err}"),
+            None => assert!(tips.is_empty(), "{args}: {err}"),
+        }
+        assert!(err.contains("[OPTIONS]"), "{args}: {err}");
+    }
+}
+
+/// Nothing is read before a wrong name of an adapter is reported.
+#[test]
+fn a_wrong_adapter_is_the_only_thing_reported() {
+    if !super::gpu::has_gpu() {
+        return;
+    }
+    for args in ["search --device nothing", "train --genotype DARTS_V2 --device nothing"] {
+        let (code, out, err) = outcome(&args.split(' ').collect::<Vec<_>>());
+        assert!(code == 2 && out.is_empty() && err.starts_with("error: --device: expected"), "{args}: {err}");
+        assert!(err.contains("found \"nothing\"\n  try: "), "{err}");
+    }
+}
+
+/// A file that is no architecture has a hint, whatever is in it.
+#[test]
+fn files_without_an_architecture_have_a_hint() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let genotype = parsec_nas::space::read_genotype("DARTS_V2").unwrap();
+    let whole = format!("{{\"genotype\": \"{genotype}\"}}");
+    for (name, bytes) in [
+        ("cut.json", &whole.as_bytes()[..whole.len() / 2]),
+        ("image.jpg", &[0xff, 0xd8, 0xff, 0xe0, 0, 16]),
+        ("empty.txt", b""),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let (code, _, err) = outcome(&["show", path.to_str().unwrap()]);
+        assert!(code == 1 && err.contains(name) && err.contains("\n  try: "), "{err}");
+    }
+}

@@ -9,8 +9,8 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{ImageEncoder, Rgb, RgbImage};
 use parsec_nas::Error;
 use parsec_nas::data::{
-    Account, Cache, Dataset, Images, LoadOptions, Reported, Role, load, load_reported, load_watched,
-    read_files, read_scaled,
+    Account, Cache, Dataset, Images, LoadOptions, Reported, Role, decode_ahead, load, load_reported,
+    load_watched, read_scaled,
 };
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -264,10 +264,16 @@ fn photos_are_read_as_they_are_shown() {
         (0..part.n).for_each(|i| upright(&part.image(i).unwrap(), &format!("image {i}")));
     }
     let paths: Vec<PathBuf> = (1..=8).map(|i| dir.path().join(format!("a/{i}.jpg"))).collect();
-    for (path, image) in paths.iter().zip(read_files(&paths, 3, 8, 8).unwrap().0.chunks(192)) {
-        upright(image, &path.display().to_string());
-        assert_eq!(read_scaled(path, 3, 8, 8).unwrap(), image);
-    }
+    decode_ahead(&paths, [3, 8, 8], 3, 2, |images| {
+        for path in &paths {
+            let image = images.next().unwrap()?;
+            upright(&image, &path.display().to_string());
+            assert_eq!(read_scaled(path, 3, 8, 8)?, image);
+        }
+        assert!(images.next().is_none());
+        Ok(())
+    })
+    .unwrap();
     // The rules of version 0.1.0 read the pixels as they are stored.
     let before = load(&spec(dir.path()), &LoadOptions { before: true, ..options() }).unwrap();
     assert_eq!(before.train.image(0).unwrap(), data.train.image(0).unwrap());

@@ -21,6 +21,7 @@ mod kernels;
 mod nets;
 mod own_primitive;
 mod pickle;
+mod predict;
 mod primitives;
 mod python_files;
 mod rank;

@@ -163,8 +163,14 @@ fn weights_that_are_not_finite_are_refused() {
         let message = weights::parse(&bytes, path).unwrap_err().to_string();
         assert!(message.contains("`cells.3.weight`") && message.contains("element 2"), "{message}");
     }
-    let huge = Tensors::from([("a".into(), Tensor::f64(&[1], vec![1e300]))]);
-    assert!(weights::parse(&to_bytes(&huge, &Metadata::new(), path).unwrap(), path).is_err());
+    // A 64-bit number that is finite, and too large for 32 bits.
+    let huge = Tensors::from([("a".into(), Tensor::f64(&[2], vec![1.0, 1e300]))]);
+    let error =
+        weights::parse(&to_bytes(&huge, &Metadata::new(), path).unwrap(), path).unwrap_err().to_string();
+    assert!(
+        error.contains("`a`") && error.contains("32-bit") && error.contains("1e300 at element 1"),
+        "{error}"
+    );
 }
 
 /// From the weights of a network with other classes, a training takes all weights except those of the classifiers. The
@@ -194,7 +200,8 @@ fn weights_of_other_classes_keep_everything_but_the_classifiers() {
         assert_eq!(Weights::other_classes(&mut same, &theirs, 2), None);
         assert_eq!(same, given);
         let mut tuned = given.clone();
-        assert!(Weights::from_tensors(&tuned, path, &ours, false).is_err());
+        let error = Weights::from_tensors(&tuned, path, &ours, false).unwrap_err().to_string();
+        assert!(error.contains("for 3 classes") && error.contains("for 7 classes"), "{error}");
         assert_eq!(Weights::other_classes(&mut tuned, &ours, 2), Some([7, 3]));
         Weights::from_tensors(&tuned, path, &ours, false).unwrap();
         let fresh = Weights::initial(&ours, 2).to_tensors(&ours, prefixes);

@@ -11,6 +11,7 @@ use parsec_nas::files::tensors::{self, Data, Metadata, Tensor, Tensors};
 use parsec_nas::run::{
     self, Control, Event, Events, Job, Manifest, Options, Outcome, Progress, RunDir, Warning, drive, metrics,
 };
+use parsec_nas::runner::open;
 use parsec_nas::search::take_prior;
 use parsec_nas::space::Darts;
 use parsec_nas::{Error, Result};
@@ -381,12 +382,27 @@ fn a_changed_configuration_or_other_data_are_refused() {
     assert!(error.contains("lr = 0.1") && error.contains("0.5"), "{error}");
     std::fs::write(path.join("config.toml"), text).unwrap();
     let manifest = RunDir::open_for_writing(&path).unwrap().manifest().unwrap();
-    let data = serde_json::json!({"sha256": "aa", "n_train": 3});
+    let data = serde_json::json!({
+        "kind": "folder", "n_train": 3, "n_test": 1, "channels": 1, "height": 2, "width": 2, "n_classes": 2,
+        "sha256": "aa"
+    });
     let manifest = Manifest { data: data.clone(), ..manifest };
-    assert!(manifest.check_data(&data, &path).is_ok());
-    let other = serde_json::json!({"sha256": "bb", "n_train": 3});
-    let error = manifest.check_data(&other, &path).unwrap_err().to_string();
+    let check = |now: &serde_json::Value| open::check_data(&manifest, now, "folder:photos", &path);
+    assert!(check(&data).is_ok());
+    let refused = |key: &str, value: serde_json::Value| {
+        let mut other = data.clone();
+        other[key] = value;
+        check(&other).unwrap_err().to_string()
+    };
+    let error = refused("sha256", "bb".into());
     assert!(error.contains("sha256") && error.contains("aa") && error.contains("bb"), "{error}");
+    // A part that is new.
+    let error = refused("n_report", 8.into());
+    assert!(
+        error.starts_with("folder:photos: ") && error.contains("number of images to report: 0"),
+        "{error}"
+    );
+    assert!(error.contains("found 8") && error.contains("--data SPEC"), "{error}");
 }
 
 #[test]

@@ -32,7 +32,13 @@ pub(super) fn changed(place: &Place, unbroken: &End, times: usize) -> Row {
         changed.get_pixel_mut(3, 4).0[1] ^= 1;
         changed.save(&picture).unwrap();
         let (code, err) = place.finish(&resume(&name));
-        assert!(code == 1 && err.contains("sha256") && err.contains("put back the data"), "{err}");
+        assert!(
+            code == 1
+                && err.contains("sha256")
+                && err.contains("folder:images")
+                && err.contains("--data SPEC"),
+            "{err}"
+        );
         row.injected += 2;
         std::fs::write(&picture, whole).unwrap();
         place.resume(&name, unbroken, &mut row);

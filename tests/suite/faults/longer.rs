@@ -157,7 +157,12 @@ fn an_unfinished_run_may_become_longer_or_shorter() {
     done(&place, &start(&place, Job::Train, "t"));
     done(&place, &words("resume t --epochs 2"));
     assert_eq!(End::of(&place.run("t")).result["steps"], 16);
-    refused(&place, "resume t --epochs 1", 2, &["--epochs 1", "at least 16", "8 steps"]);
+    refused(
+        &place,
+        "resume t --epochs 1",
+        2,
+        &["--epochs 1", "at least 2 epochs", "16 steps", "1 epoch (8 steps)", "--epochs 3"],
+    );
     refused(&place, "resume t --epochs 1 --steps 3", 2, &["--steps"]);
     refused(&place, "resume t --steps 0", 2, &["--steps"]);
     // Epochs of a search are those of the train split: 16 images.

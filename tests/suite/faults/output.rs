@@ -95,6 +95,23 @@ fn a_run_ends_as_if_its_output_were_read() {
     }
 }
 
+/// The result of a run is saved before it is printed, and the error says where.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_output_names_the_saved_result() {
+    if !has_gpu() {
+        return;
+    }
+    let place = Place::new(1);
+    let mut args = place.start(Job::Train, "t");
+    args.push("--json".into());
+    let out = broken(&place, &args, Broken::Full, &[1]);
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(code(&out, "train"), 1);
+    assert!(err.contains("cannot write standard output") && err.contains("t/result.json"), "{err}");
+    assert!(place.run("t").join("result.json").is_file());
+}
+
 /// If the output is the result, a full output is a failure. A pipe without its reader is no failure, because
 /// the reader has read enough.
 #[test]
