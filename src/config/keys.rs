@@ -2,6 +2,7 @@
 
 use toml::Value;
 
+use super::class_weights::ClassWeights;
 use super::types::{self, Every, Samples};
 use crate::error::nearest;
 use crate::{Error, Result};
@@ -37,6 +38,8 @@ pub enum Kind {
     Counts(i64, i64),
     /// One number per colour channel in a range, as a list or separated by commas.
     PerChannel(f64, f64),
+    /// `none`, `balanced`, or one number per class, as a list or separated by commas.
+    ClassWeights,
 }
 
 /// A setting.
@@ -104,6 +107,7 @@ impl Kind {
             Self::PerChannel(min, max) => {
                 format!("one number from {min} to {max} for each of 1 to 4 channels")
             }
+            Self::ClassWeights => ClassWeights::expected(),
         }
     }
 
@@ -155,6 +159,7 @@ impl Kind {
                 };
                 numbers.filter(fits).map(Value::from)
             }
+            Self::ClassWeights => items(value)?.join(",").parse().ok().map(ClassWeights::to_value),
             Self::Samples | Self::Text(_) | Self::Names => None,
         };
         fitting.ok_or_else(|| self.expected())

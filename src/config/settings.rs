@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::class_weights::ClassWeights;
 use super::keys::{Key, Kind};
 use super::types::{
     Baseline, Choose, Draws, Every, Memory, Method, Samples, Schedule, Stem, Temper, TrainWeights,
@@ -69,6 +70,9 @@ settings! {
         crop_pad: u32 = 0 => Kind::Int(0, 64), "N";
         /// Random horizontal flips
         flip: bool = false => Kind::Bool, "BOOL";
+        /// Weight of each class in the loss, for unbalanced data: none; balanced, n / (K n_c) for n_c of n training images;
+        /// or one number per class in the order of the classes, separated by commas
+        class_weights: ClassWeights = "none", was "none" => Kind::ClassWeights, "none|balanced|LIST";
     }
 
     /// Network

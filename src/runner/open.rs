@@ -133,6 +133,15 @@ fn tell(account: &Account, events: &Events) {
     events.tell(Event::Read { line: account.to_string(), passed_over: account.passed_over() });
 }
 
+/// Reports the weights of the classes in the loss, if there are any.
+///
+/// # Errors
+/// [`Error::Usage`] for weights that do not fit the data.
+pub fn class_weights(images: &Images, dataset: &Dataset, events: &Events) -> Result<()> {
+    images.class_weights.line(dataset)?.into_iter().for_each(|line| events.note(line));
+    Ok(())
+}
+
 /// Opens the named adapter, or the one of the fastest class.
 pub fn adapter(configured: Option<&str>, events: &Events) -> Result<Gpu> {
     let mut gpu = Gpu::open(configured, Options::default())?;

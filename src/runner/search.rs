@@ -76,6 +76,7 @@ impl Runnable for Search {
     fn open(config: Config, resumed: Option<&Manifest>, events: &Events) -> Result<(Self, Manifest)> {
         let wanted = Wanted::of(&config.images, &config.session, resumed);
         let Opened { dataset, normalisation, mut gpu } = open::open(&wanted, events)?;
+        open::class_weights(&config.images, &dataset, events)?;
         let tuned = match resumed {
             Some(manifest) => variants::from_manifest(&manifest.variants, &gpu, events)?,
             None => variants::choose(config.execution.tune, &gpu, &shape(&config, &dataset)?, events)?,
