@@ -3,6 +3,7 @@
 
 mod architecture;
 mod chain;
+mod class_weights;
 mod cli;
 mod compare;
 mod config;
