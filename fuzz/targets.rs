@@ -100,7 +100,7 @@ pub fn image(bytes: &[u8], scratch: &Path) {
         fs::create_dir_all(folder.join(class)).unwrap();
         fs::copy(&path, folder.join(class).join(format!("{i}.png"))).unwrap();
     }
-    let options = data::LoadOptions { size: Some(8), ..Default::default() };
+    let options = data::LoadOptions { size: Some(data::Size::square(8)), ..Default::default() };
     named(data::load(&format!("folder:{}", folder.display()), &options));
 }
 

@@ -15,6 +15,7 @@ use super::types::{
     Baseline, Choose, Draws, Every, Memory, Method, Samples, Schedule, Stem, Temper, TrainWeights,
     check_data, check_space,
 };
+use crate::data::Size;
 use crate::space::Primitive;
 
 macro_rules! settings {
@@ -57,8 +58,8 @@ settings! {
     Images {
         /// Images
         data: String => Kind::Text(check_data), "SPEC";
-        /// Height and width in pixels to which the images of a folder are resized
-        size: Option<u32> => Kind::Int(4, 512), "PIXELS";
+        /// Height and width in pixels to which the images of a folder are resized; one number: squares
+        size: Option<Size> => Kind::Size(4, 512), "SIDE|H,W";
         /// Go on without the images of a folder that are damaged, and count them
         skip_bad_images: bool = false, was false => Kind::Bool, "BOOL";
         /// Mean per channel of the pixels in 0..1, separated by commas; default: computed

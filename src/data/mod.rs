@@ -19,6 +19,7 @@ mod folder;
 mod idx;
 mod many;
 mod prefetch;
+mod size;
 mod spec;
 mod walk;
 
@@ -42,6 +43,7 @@ pub use folder::DEFAULT_SIZE;
 pub use idx::{parse_images as parse_idx_images, parse_labels as parse_idx_labels};
 pub use many::{Decoded, image_files, read_files, refused};
 pub use prefetch::Prefetch;
+pub use size::Size;
 pub use spec::{FORMS, HELP, SOURCES, Source, Spec};
 
 /// Labelled images as bytes.
@@ -241,8 +243,8 @@ fn is_zero(n: &usize) -> bool {
 /// Options of a source besides its specification. Sources other than `folder:` use only `bases` and `wanted`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// Side in pixels to which `folder:` resizes its images; [`DEFAULT_SIZE`] if not given.
-    pub size: Option<usize>,
+    /// Size to which `folder:` resizes its images; a square of [`DEFAULT_SIZE`] if not given.
+    pub size: Option<Size>,
     /// Whether damaged images are counted as passed over. Otherwise they are an error that names them.
     pub skip_bad: bool,
     /// Whether a folder is read by the rules of version 0.1.0, for runs that this version began. By these rules only

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::variants;
 use crate::config::{Images, Resolved, Session};
-use crate::data::{self, Account, Cache, Dataset, LoadOptions, Normalisation, Reported, Role};
+use crate::data::{self, Account, Cache, Dataset, LoadOptions, Normalisation, Reported, Role, Size};
 use crate::gpu::{AdapterInfo, Gpu, Options, Tuned};
 use crate::run::{self, Event, Events, Manifest, RunDir};
 use crate::{Error, Result};
@@ -16,8 +16,8 @@ use crate::{Error, Result};
 pub struct Wanted<'a> {
     /// Specification of the data.
     pub data: &'a str,
-    /// Side to which images of a folder are scaled.
-    pub size: Option<u32>,
+    /// Size to which images of a folder are scaled.
+    pub size: Option<Size>,
     /// Whether damaged images of a folder are counted instead of refused.
     pub skip_bad: bool,
     /// Whether a folder is read by the rules of version 0.1.0.
@@ -61,7 +61,7 @@ impl<'a> Wanted<'a> {
     fn options(&self) -> LoadOptions {
         let cache = run::choices::image_cache();
         LoadOptions {
-            size: self.size.map(|s| s as usize),
+            size: self.size,
             skip_bad: self.skip_bad,
             before: self.before,
             threads: self.threads,

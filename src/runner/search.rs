@@ -9,7 +9,7 @@ use super::{About, Runnable, variants};
 use crate::Result;
 use crate::bench::Shape;
 use crate::config::{Choose, Config, Method, Outcome, Resolved};
-use crate::data::{Account, Dataset};
+use crate::data::{Account, Dataset, Size};
 use crate::error::Error;
 use crate::files::weights;
 use crate::gpu::Network;
@@ -268,7 +268,7 @@ fn shape(config: &Config, dataset: &Dataset) -> Result<Shape> {
         space,
         channels: config.network.channels,
         batch: config.part(),
-        size: dataset.train.height,
+        size: Size { height: dataset.train.height, width: dataset.train.width },
         in_channels: dataset.train.channels,
         classes: dataset.class_names.len(),
         seed: config.session.seed,

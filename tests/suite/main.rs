@@ -32,6 +32,7 @@ mod reproduce;
 mod run;
 mod runner;
 mod search;
+mod sizes;
 mod space;
 mod stored;
 mod train;
