@@ -6,8 +6,8 @@
 //! `test` is reported. Without parts, every fifth image of a class in the order of names is held out (in a class of two
 //! to four images: the last one).
 //!
-//! Every image gets three channels (grey is repeated). The whole image is scaled to `size` x `size` with a triangle
-//! filter. All cores decode; the images and their order do not depend on the number of threads.
+//! Every image gets three channels (grey is repeated). The whole image is scaled to the wanted height and width with a
+//! triangle filter. All cores decode; the images and their order do not depend on the number of threads.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +16,7 @@ use super::account::passed;
 use super::cache::{Cache, Kept};
 use super::decode::Form;
 use super::many::{decode_all, refused};
+use super::size::Size;
 use super::spec::{Loaded, Need, Reading, quoted};
 use super::walk::{Entries, File, Walk, kinds_in};
 use super::{Images, files};
@@ -51,8 +52,8 @@ struct Layout {
 }
 
 pub(super) fn load(dir: &Path, reading: &Reading) -> Result<Loaded> {
-    let size = reading.options.size.unwrap_or(DEFAULT_SIZE);
-    if !SIZES.contains(&size) {
+    let size = reading.options.size.unwrap_or(Size::square(DEFAULT_SIZE));
+    if !size.sides().iter().all(|side| SIZES.contains(side)) {
         let expected = format!("{} to {} pixels", SIZES.start(), SIZES.end());
         return Err(Error::usage("the image size", expected, size.to_string(), format!("{DEFAULT_SIZE}")));
     }
@@ -272,13 +273,13 @@ fn held_out_of(root: &Path, place: String, dir: &Path, entries: Entries, walk: &
 fn read_all(
     dir: &Path,
     parts: [Listed; 3],
-    size: usize,
+    size: Size,
     reading: &Reading,
     walk: &mut Walk,
 ) -> Result<[Images; 3]> {
     let options = reading.options;
-    let form = Form { oriented: !options.before, channels: 3, height: size, width: size };
-    let len = 3 * size * size;
+    let form = Form { oriented: !options.before, channels: 3, height: size.height, width: size.width };
+    let len = 3 * size.area();
     let keys = parts.each_ref().map(|part| Cache::key(dir, form, part.iter().map(|(file, _)| file)));
     let cache_of = |part: &Listed| {
         let bytes: u64 = part.iter().map(|(file, _)| file.len).sum();
@@ -325,9 +326,9 @@ fn read_all(
 }
 
 /// The images of a part without the damaged ones.
-fn without_bad(part: &Listed, kept: Kept, size: usize) -> Images {
+fn without_bad(part: &Listed, kept: Kept, size: Size) -> Images {
     let Kept { mut pixels, bad } = kept;
-    let len = 3 * size * size;
+    let len = 3 * size.area();
     let mut labels: Vec<u16> = part.iter().map(|(_, class)| *class).collect();
     let (mut bad, mut n) = (bad.into_iter().peekable(), 0);
     for i in 0..labels.len() {
@@ -342,5 +343,5 @@ fn without_bad(part: &Listed, kept: Kept, size: usize) -> Images {
     }
     pixels.truncate(n * len);
     labels.truncate(n);
-    Images { n, channels: 3, height: size, width: size, pixels, labels }
+    Images { n, channels: 3, height: size.height, width: size.width, pixels, labels }
 }
