@@ -1,7 +1,7 @@
 //! Global average pool, linear layer, cross-entropy.
 
 use super::{Case, Oracle};
-use crate::kernel::Buf;
+use crate::kernel::{Buf, Range};
 use crate::ops::head::{self, Targets};
 use crate::ops::optimizer::scalar;
 use crate::ops::{Map, Tuning, View};
@@ -165,11 +165,11 @@ impl Oracle for CrossEntropy {
         // 0.25 to 4, which f32 holds exactly.
         let class = |class: u32| if self.weighted { f64::from(1 << (class % 5)) / 4.0 } else { 1.0 };
         let class_weights: Vec<f64> = (0..k).map(class).collect();
-        let targets = Targets {
-            labels: labels_range,
-            class_weights: s.array(&class_weights).range(),
-            smoothing: self.smoothing,
-        };
+        s.whole(Buf::ClassWeights, &class_weights);
+        let len_bytes = (u64::from(k) * 4).next_multiple_of(16);
+        let class_weights_range = Range { buf: Buf::ClassWeights, offset_bytes: 0, len_bytes };
+        let targets =
+            Targets { labels: labels_range, class_weights: class_weights_range, smoothing: self.smoothing };
         s.push(head::cross_entropy_backward(n, k, logits, targets, dlogits, self.scale));
         let mut want = cross_entropy::smoothed_backward(&z, &labels, smoothing);
         for (i, v) in want.data.iter_mut().enumerate() {
