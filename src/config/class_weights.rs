@@ -82,7 +82,7 @@ impl ClassWeights {
     }
 
     /// The setting as a value of a TOML table.
-    pub(super) fn to_value(self) -> Value {
+    pub(super) fn into_value(self) -> Value {
         match Form::from(self) {
             Form::Word(word) => word.into(),
             Form::List(list) => list.into(),

@@ -176,7 +176,7 @@ impl Kind {
                 numbers.filter(fits).map(Value::from)
             }
             Self::ClassWeights => {
-                items(value).ok().and_then(|list| list.join(",").parse().ok()).map(ClassWeights::to_value)
+                items(value).ok().and_then(|list| list.join(",").parse().ok()).map(ClassWeights::into_value)
             }
             Self::Samples | Self::Text(_) | Self::Names => None,
         };

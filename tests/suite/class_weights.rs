@@ -218,7 +218,10 @@ fn a_search_weighs_likelihoods_and_gradients() {
         assert_eq!(four.log_likelihood, times_four, "{method}");
         // If all children weigh the same, also with other likelihoods, v has the same gradient times four.
         if none.weights.iter().all(|w| *w == none.weights[0]) {
-            assert_eq!((four.grad_norm, four.train_loss), (4.0 * none.grad_norm, 4.0 * none.train_loss));
+            let what = |r: &parsec_nas::search::StepRecord| [r.grad_norm, r.train_loss];
+            // With `darts` the decay of α is not multiplied, so α differs a little before v moves.
+            let tolerance = if method == Method::Darts { 1e-5 } else { 0.0 };
+            close(&method.to_string(), &what(four), &what(none).map(|x| 4.0 * x), tolerance);
             assert_eq!(four.train_accuracy, none.train_accuracy, "{method}");
         }
     }
