@@ -10,6 +10,7 @@ use parsec_nas::Result;
 use parsec_nas::bench::step::{Start, Wanted};
 use parsec_nas::bench::{self, Shape};
 use parsec_nas::config::Samples;
+use parsec_nas::data::Size;
 use parsec_nas::gpu::{Device, Gpu, Options, Variants};
 use parsec_nas::graph::Memory;
 use parsec_nas::report::plot::{Panel, Series, panels_svg};
@@ -25,7 +26,7 @@ fn main() -> Result<()> {
         layers: 4,
         channels: 16,
         batch: 32,
-        size: 32,
+        size: Size::square(32),
         in_channels: 3,
         classes: 10,
         seed: 0,

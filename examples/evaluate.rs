@@ -20,7 +20,7 @@ fn main() -> Result<()> {
         Some(run) => run.config()?,
         None => Config::preset()?,
     };
-    let size = config.images.size.map(|s| s as usize);
+    let size = config.images.size;
     let dataset = data::load(&config.images.data, &LoadOptions { size, ..LoadOptions::default() })?;
     let normalisation = Normalisation::of(&dataset.train);
     let guessing = -(dataset.class_names.len() as f64).ln();

@@ -175,7 +175,12 @@ pub fn tar(bytes: &[u8], scratch: &Path) {
 fn shard(source: &str, bytes: &[u8], scratch: &Path) {
     let path = write(scratch, &format!("{NAME}.{source}"), bytes);
     for memory_bytes in [0, 1 << 20] {
-        let options = data::LoadOptions { size: Some(8), memory_bytes, skip_bad: true, ..Default::default() };
+        let options = data::LoadOptions {
+            size: Some(data::Size::square(8)),
+            memory_bytes,
+            skip_bad: true,
+            ..Default::default()
+        };
         if let Some(data) = named(data::load(&format!("{source}:{}", path.display()), &options)) {
             assert_eq!(data.train.labels.len(), data.train.n);
         }
@@ -193,7 +198,7 @@ pub fn image(bytes: &[u8], scratch: &Path) {
         fs::create_dir_all(folder.join(class)).unwrap();
         fs::copy(&path, folder.join(class).join(format!("{i}.png"))).unwrap();
     }
-    let options = data::LoadOptions { size: Some(8), ..Default::default() };
+    let options = data::LoadOptions { size: Some(data::Size::square(8)), ..Default::default() };
     named(data::load(&format!("folder:{}", folder.display()), &options));
 }
 

@@ -2,10 +2,11 @@
 // Log-softmax cross-entropy per example, with label smoothing e.
 //   log p(k) = logits[n, k] - logsumexp(logits[n])
 //   result[n] = (1 - e) log p(y_n) + e / K sum_k log p(k), result[N + n] = 1 if the largest logit is y_n's
-//   dlogits[n, k] = scalars.weight * scale * (softmax(logits[n])[k] - (1 - e) [k = y_n] - e / K)
-// logits, dlogits: [N][K], labels: u32 [N], result: f32 [2][N]. With e = 0, result[n] = log p(y_n).
-// Source: PyTorch's cross_entropy(label_smoothing = e); scale = weight / N for the mean. scalars.weight is
-// the weight of the child, so that all gradients that follow from dlogits are weighted too.
+//   dlogits[n, k] = scalars.weight * scale * w[y_n] * (softmax(logits[n])[k] - (1 - e) [k = y_n] - e / K)
+// logits, dlogits: [N][K], labels: u32 [N], result: f32 [2][N], w = class_weights: [K]. With e = 0,
+// result[n] = log p(y_n). Source: PyTorch's cross_entropy(label_smoothing = e); scale = weight / N for the mean.
+// scalars.weight is the weight of the child, so that all gradients that follow from dlogits are weighted too.
+// result is not weighted by class.
 
 struct Params {
     n: u32,
@@ -20,6 +21,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> result: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dlogits: array<f32>;
 @group(0) @binding(5) var<storage, read> scalars: Scalars;
+@group(0) @binding(6) var<storage, read> class_weights: array<f32>;
 
 struct Softmax {
     top: f32,
@@ -62,7 +64,7 @@ fn softmax(n: u32) -> Softmax {
     let s = softmax(me.id.x);
     let label = min(labels[me.id.x], params.k - 1u);
     let base = me.id.x * params.k;
-    let scale = scalars.weight * params.scale;
+    let scale = scalars.weight * params.scale * class_weights[label];
     for (var k = 0u; k < params.k; k++) {
         let p = exp(logits[base + k] - s.top) / s.total;
         let target_k = select(0.0, 1.0 - params.smoothing, k == label) + params.smoothing / f32(params.k);

@@ -94,8 +94,8 @@ pub fn spec(shape: &Shape) -> NetworkSpec {
         space: Arc::clone(&shape.space),
         kind: NetworkKind::Search,
         in_channels: shape.in_channels,
-        height: shape.size,
-        width: shape.size,
+        height: shape.size.height,
+        width: shape.size.width,
         n_classes: shape.classes,
         channels: shape.channels,
     }
@@ -112,7 +112,7 @@ pub fn network(gpu: Gpu, shape: &Shape, variants: Variants) -> Result<Network> {
     network.use_variants(variants);
     network.write_all(Buf::V, &v)?;
     let mut rng = stream(shape.seed, Purpose::Init, 0, u64::MAX);
-    let n = shape.batch * shape.in_channels * shape.size * shape.size;
+    let n = shape.batch * shape.in_channels * shape.size.area();
     let images: Vec<f32> = (0..n).map(|_| noise(&mut rng)).collect();
     let labels: Vec<u32> = (0..shape.batch).map(|i| (i % shape.classes) as u32).collect();
     network.upload(0, &images, &labels)?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::data::Size;
 use crate::gpu::{AdapterInfo, Excluded, Variants};
 use crate::graph::Memory;
 use crate::space::Space;
@@ -32,7 +33,7 @@ pub struct Shape {
     /// Number of examples.
     pub batch: usize,
     /// Height and width of the images.
-    pub size: usize,
+    pub size: Size,
     /// Channels of the images.
     pub in_channels: usize,
     /// Number of classes.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Shape, Spread};
 use crate::config::{Config, Every, Samples};
-use crate::data::{Dataset, Images, LoadOptions, Normalisation, load};
+use crate::data::{Dataset, Images, LoadOptions, Normalisation, Size, load};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Variants};
 use crate::graph::Lowering;
@@ -150,7 +150,7 @@ fn sharpened(space: &dyn Space, seed: u64, part: f64) -> Prior {
     noise.softened(soft)
 }
 
-/// The embedded images in the middle of `size` x `size` black pixels, repeated over the channels.
+/// The embedded images in the middle of black pixels of the wanted size, repeated over the channels.
 pub fn images(shape: &Shape) -> Result<Dataset> {
     let mut dataset = load("embedded", &LoadOptions::default())?;
     for part in [&mut dataset.train, &mut dataset.test] {
@@ -161,20 +161,20 @@ pub fn images(shape: &Shape) -> Result<Dataset> {
 
 fn padded(images: &Images, shape: &Shape) -> Result<Images> {
     let (size, h, w) = (shape.size, images.height, images.width);
-    if size < h || size < w {
-        let expected = format!("at least {} pixels, the size of the embedded images", h.max(w));
+    if size.height < h || size.width < w {
+        let expected = format!("at least {}, the size of the embedded images", Size { height: h, width: w });
         return Err(Error::usage("--size", expected, size.to_string(), "a larger size"));
     }
-    let (top, left) = ((size - h) / 2, (size - w) / 2);
-    let mut pixels = vec![0u8; images.n * shape.in_channels * size * size];
-    for (i, plane) in pixels.chunks_exact_mut(size * size).enumerate() {
+    let (top, left) = ((size.height - h) / 2, (size.width - w) / 2);
+    let mut pixels = vec![0u8; images.n * shape.in_channels * size.area()];
+    for (i, plane) in pixels.chunks_exact_mut(size.area()).enumerate() {
         let image = &images.image(i / shape.in_channels)?[..h * w];
         for (y, row) in image.chunks_exact(w).enumerate() {
-            let at = (top + y) * size + left;
+            let at = (top + y) * size.width + left;
             plane[at..at + w].copy_from_slice(row);
         }
     }
     let labels = images.labels.clone();
-    let pixels = pixels.into();
-    Ok(Images { n: images.n, channels: shape.in_channels, height: size, width: size, pixels, labels })
+    let Size { height, width } = size;
+    Ok(Images { n: images.n, channels: shape.in_channels, height, width, pixels: pixels.into(), labels })
 }

@@ -25,8 +25,8 @@ impl fmt::Display for Report {
             if s.space.name() == "darts" { "cells" } else { "layers" },
             s.channels,
             s.batch,
-            s.size,
-            s.size,
+            s.size.height,
+            s.size.width,
             s.in_channels
         )?;
         writeln!(

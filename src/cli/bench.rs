@@ -8,6 +8,7 @@ use crate::bench::step::{Start, Wanted};
 use crate::bench::{self, Probes, Report, Shape};
 use crate::config::space::space_of;
 use crate::config::{Memory, Samples};
+use crate::data::Size;
 use crate::gpu::{Device, Gpu, Options, Tuned};
 use crate::runner::variants;
 use crate::space::{Alpha, Paths, Space};
@@ -32,9 +33,9 @@ pub struct BenchArgs {
     /// Examples per batch
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub batch: u32,
-    /// Height and width of the images
-    #[arg(long, value_name = "PIXELS", default_value_t = 32)]
-    pub size: usize,
+    /// Height and width of the images in pixels; one number: squares
+    #[arg(long, value_name = "SIDE|H,W", default_value = "32")]
+    pub size: Size,
     /// Architectures of the step: K, or auto:LAMBDA
     #[arg(long, value_name = "K", default_value = "16")]
     pub samples: String,

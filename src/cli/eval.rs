@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::space_args::SpaceArgs;
 use super::trained::{Elsewhere, TrainingRun};
 use super::{Stem, Ui};
-use crate::data::{Account, MEMORY_MIB, Normalisation, PartRead, Reported};
+use crate::data::{Account, MEMORY_MIB, Normalisation, PartRead, Reported, Size};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::files::weights;
@@ -61,9 +61,9 @@ pub struct EvalArgs {
     /// Examples per batch; default: that of the training, or 64
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32_768))]
     pub batch: Option<u32>,
-    /// Height and width to which the images of a folder are resized
-    #[arg(long, value_name = "PIXELS")]
-    pub size: Option<u32>,
+    /// Height and width in pixels to which the images of a folder are resized; one number: squares
+    #[arg(long, value_name = "SIDE|H,W")]
+    pub size: Option<Size>,
     /// Go on without the images of a folder that are damaged, and count them
     #[arg(long)]
     pub skip_bad_images: bool,

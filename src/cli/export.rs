@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::space_args::{SpaceArgs, architecture, elsewhere};
 use super::{Network, Stem, Ui};
+use crate::data::Size;
 use crate::error::{Error, Result};
 use crate::export::network::{Extents, of_checkpoint};
 use crate::export::{About, Trained, onnx, python};
@@ -55,9 +56,9 @@ pub struct ExportArgs {
     /// Channels of its first cells, even
     #[arg(long, value_name = "C", requires = "weights")]
     pub channels: Option<usize>,
-    /// Height and width of its images; default: 32, with --stem imagenet 224
-    #[arg(long, value_name = "S", requires = "weights")]
-    pub size: Option<usize>,
+    /// Height and width of its images in pixels; one number: squares; default: 32, with --stem imagenet 224
+    #[arg(long, value_name = "SIDE|H,W", requires = "weights")]
+    pub size: Option<Size>,
     /// Which network the weights are of; default: final
     #[arg(long, value_enum, requires = "weights")]
     pub network: Option<Network>,
@@ -155,12 +156,13 @@ fn network(args: &ExportArgs, space: &Arc<dyn Space>, alpha: &Alpha, ui: &Ui) ->
     if let Some(run) = &args.run {
         return of_run(run, space, alpha, ui);
     }
-    let size = args.size.unwrap_or(if args.stem == Some(Stem::Imagenet) { 224 } else { 32 });
+    let usual = if args.stem == Some(Stem::Imagenet) { 224 } else { 32 };
+    let size = args.size.unwrap_or(Size::square(usual));
     let extents = Extents {
         space: Arc::clone(space),
         kind: args.network.map_or(NetworkKind::Final, Into::into),
         channels: args.channels.unwrap_or_default(),
-        size: [size, size],
+        size: size.sides(),
     };
     let about = About {
         mean: args.mean.clone().unwrap_or_default(),

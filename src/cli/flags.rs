@@ -70,7 +70,7 @@ fn flag(key: &'static Key) -> Arg {
     let arg = Arg::new(key.name).long(key.name.replace('_', "-")).value_name(key.value).help(help(key));
     match key.kind {
         Kind::Bool => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
-        Kind::PerChannel(..) => arg.allow_hyphen_values(true),
+        Kind::PerChannel(..) | Kind::ClassWeights => arg.allow_hyphen_values(true),
         _ => arg,
     }
 }

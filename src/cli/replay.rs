@@ -56,7 +56,7 @@ pub struct ReplayArgs {
     /// Weights by the reference's names
     #[arg(long, value_name = "W.safetensors")]
     pub weights: PathBuf,
-    /// `images` F32 \[N,C,H,W\], normalised, and `labels` I64 \[N\]
+    /// `images` F32 \[N,C,H,W\], normalised, and `labels` I64 \[N\]; optionally `class_weights` F32 \[classes\]
     #[arg(long, value_name = "B.safetensors")]
     pub batch: PathBuf,
     /// File for logits, log-likelihoods and gradients

@@ -11,6 +11,7 @@ use super::space_args::SpaceArgs;
 use super::ui::put;
 use crate::config::space::{source, space_of};
 use crate::config::{Memory, Method};
+use crate::data::Size;
 use crate::error::{Error, Result};
 use crate::graph;
 use crate::report;
@@ -49,7 +50,7 @@ pub struct ShowArgs {
     /// Number of classes.
     pub classes: Option<usize>,
     /// Height and width of the images.
-    pub size: Option<usize>,
+    pub size: Option<Size>,
     /// Channels of the images.
     pub image_channels: Option<usize>,
     /// Kind of the network that is counted. The default is the final network.
@@ -107,8 +108,8 @@ pub fn describe(args: &ShowArgs, prior: Option<&OfRun>) -> Result<String> {
     let spec = NetworkSpec {
         kind,
         in_channels: args.image_channels.or(run.data("channels")).unwrap_or(3),
-        height: args.size.or(run.data("height")).unwrap_or(size),
-        width: args.size.or(run.data("width")).unwrap_or(size),
+        height: args.size.map(|size| size.height).or(run.data("height")).unwrap_or(size),
+        width: args.size.map(|size| size.width).or(run.data("width")).unwrap_or(size),
         n_classes: args.classes.or(run.data("n_classes")).unwrap_or(classes),
         channels: args.channels.or(run.config("channels")).unwrap_or(if space.name() == "macro" {
             32

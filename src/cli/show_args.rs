@@ -6,6 +6,7 @@ use super::space_args::SpaceArgs;
 use super::{Network, Stem, Ui, show};
 use crate::Result;
 use crate::config::{Memory, Method, Resolved, TrainConfig};
+use crate::data::Size;
 use crate::run::{self, RunDir};
 use crate::search::take_prior;
 use crate::space::remark;
@@ -40,9 +41,9 @@ pub struct ShowFlags {
     /// Classes
     #[arg(long, value_name = "K")]
     pub classes: Option<usize>,
-    /// Height and width of its images
-    #[arg(long, value_name = "S")]
-    pub size: Option<usize>,
+    /// Height and width of its images in pixels; one number: squares
+    #[arg(long, value_name = "SIDE|H,W")]
+    pub size: Option<Size>,
     /// Channels of its images
     #[arg(long, value_name = "N")]
     pub image_channels: Option<usize>,

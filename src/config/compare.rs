@@ -15,6 +15,7 @@ use toml::{Table, Value};
 
 use super::keys::{self, Concern};
 use super::{Config, Method, Resolved, Stem, TrainConfig, types};
+use crate::data::Size;
 use crate::error::nearest;
 use crate::space::{self, Space, SpaceSettings, StemKind, owner};
 use crate::{Error, Result};
@@ -71,8 +72,8 @@ pub struct FinalSize {
     pub space: Arc<dyn Space>,
     /// Channels of the first layers.
     pub channels: usize,
-    /// Side to which images of a folder are scaled.
-    pub image_size: Option<u32>,
+    /// Size to which images of a folder are scaled.
+    pub image_size: Option<Size>,
     /// Whether damaged images of a folder are counted instead of refused.
     pub skip_bad_images: bool,
 }

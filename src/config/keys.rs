@@ -2,6 +2,7 @@
 
 use toml::Value;
 
+use super::class_weights::ClassWeights;
 use super::types::{self, Every, Samples};
 use crate::error::nearest;
 use crate::{Error, Result};
@@ -13,6 +14,9 @@ pub enum Kind {
     Int(i64, i64),
     /// An even integer in a range.
     Even(i64, i64),
+    /// The size of images: an integer in a range for a square, or two for height and width, as a list or separated by a
+    /// comma.
+    Size(i64, i64),
     /// A number in a range.
     Float(f64, f64),
     /// A number above 0 and at most this number.
@@ -37,6 +41,8 @@ pub enum Kind {
     Counts(i64, i64),
     /// One number per colour channel in a range, as a list or separated by commas.
     PerChannel(f64, f64),
+    /// `none`, `balanced`, or one number per class, as a list or separated by commas.
+    ClassWeights,
 }
 
 /// A setting.
@@ -90,6 +96,9 @@ impl Kind {
         match self {
             Self::Int(min, max) => format!("an integer from {min} to {max}"),
             Self::Even(min, max) => format!("an even integer from {min} to {max}"),
+            Self::Size(min, max) => {
+                format!("an integer from {min} to {max}, or two, height and width, separated by a comma")
+            }
             Self::Float(min, max) => format!("a number from {min} to {max}"),
             Self::Positive(max) => format!("a number above 0 and at most {max}"),
             Self::Bool => "true or false".into(),
@@ -104,6 +113,7 @@ impl Kind {
             Self::PerChannel(min, max) => {
                 format!("one number from {min} to {max} for each of 1 to 4 channels")
             }
+            Self::ClassWeights => ClassWeights::expected(),
         }
     }
 
@@ -131,6 +141,16 @@ impl Kind {
                 let even = |i: &i64| (min..=max).contains(i) && i % 2 == 0;
                 value.as_integer().filter(even).map(Value::Integer)
             }
+            Self::Size(min, max) => {
+                let side = |s: &String| s.parse::<i64>().ok().filter(|n| (min..=max).contains(n));
+                let sides: Option<Vec<i64>> = items(value).unwrap_or_default().iter().map(side).collect();
+                match sides.as_deref() {
+                    Some([side]) => Some(Value::Integer(*side)),
+                    Some([height, width]) if height == width => Some(Value::Integer(*height)),
+                    Some([height, width]) => Some(vec![*height, *width].into()),
+                    _ => None,
+                }
+            }
             Self::Float(min, max) => number(value).filter(|x| (min..=max).contains(x)).map(Value::Float),
             Self::Positive(max) => number(value).filter(|x| *x > 0.0 && *x <= max).map(Value::Float),
             Self::Bool => value.as_bool().map(Value::Boolean),
@@ -154,6 +174,9 @@ impl Kind {
                     (1..=4).contains(&list.len()) && list.iter().all(|x| (min..=max).contains(x))
                 };
                 numbers.filter(fits).map(Value::from)
+            }
+            Self::ClassWeights => {
+                items(value).ok().and_then(|list| list.join(",").parse().ok()).map(ClassWeights::into_value)
             }
             Self::Samples | Self::Text(_) | Self::Names => None,
         };

@@ -5,6 +5,7 @@
 //! the same keys, which are the flags' names in snake case; [`settings`] declares each of them. The resolved
 //! form names every key and round trips exactly.
 
+mod class_weights;
 pub mod compare;
 pub mod keys;
 mod layer;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use crate::data;
 use crate::space::{self as spaces, Space, SpaceSettings};
 use crate::{Error, Result};
+pub use class_weights::ClassWeights;
 pub use compare::CompareConfig;
 use keys::Concern;
 pub use lengths::Lengths;
@@ -95,13 +97,14 @@ impl<T> PartialEq for Aside<T> {
 pub type Waiting = Aside<Vec<(&'static str, f64)>>;
 
 /// Settings of the paper's algorithm. In addition, `search_batch` is not set there.
-const PAPER: [(&str, &str); 6] = [
+const PAPER: [(&str, &str); 7] = [
     ("warmup", "0.0"),
     ("train_weights", "\"importance\""),
     ("draws", "\"independent\""),
     ("explore", "0.0"),
     ("baseline", "\"none\""),
     ("choose", "\"mode\""),
+    ("class_weights", "\"none\""),
 ];
 /// Settings that follow from the length of the run and from the images if the user does not give them.
 const FOLLOWING: [&str; 4] = ["lr", "prior_lr", "search_batch", "crop_pad"];

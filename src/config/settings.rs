@@ -9,11 +9,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::class_weights::ClassWeights;
 use super::keys::{Key, Kind};
 use super::types::{
     Baseline, Choose, Draws, Every, Memory, Method, Samples, Schedule, Stem, Temper, TrainWeights,
     check_data, check_space,
 };
+use crate::data::Size;
 use crate::space::Primitive;
 
 macro_rules! settings {
@@ -56,8 +58,8 @@ settings! {
     Images {
         /// Images
         data: String => Kind::Text(check_data), "SPEC";
-        /// Height and width in pixels to which the images of a folder are resized
-        size: Option<u32> => Kind::Int(4, 512), "PIXELS";
+        /// Height and width in pixels to which the images of a folder are resized; one number: squares
+        size: Option<Size> => Kind::Size(4, 512), "SIDE|H,W";
         /// Go on without the images of a folder that are damaged, and count them
         skip_bad_images: bool = false, was false => Kind::Bool, "BOOL";
         /// Mean per channel of the pixels in 0..1, separated by commas; default: computed
@@ -69,6 +71,9 @@ settings! {
         crop_pad: u32 = 0 => Kind::Int(0, 64), "N";
         /// Random horizontal flips
         flip: bool = false => Kind::Bool, "BOOL";
+        /// Weight of each class in the loss, for unbalanced data: none; balanced, n / (K n_c) for n_c of n training images;
+        /// or one number per class in the order of the classes, separated by commas
+        class_weights: ClassWeights = "none", was "none" => Kind::ClassWeights, "none|balanced|LIST";
     }
 
     /// Network

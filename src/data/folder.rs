@@ -6,8 +6,8 @@
 //! `test` is reported. Without parts, every fifth image of a class in the order of names is held out (in a class of two
 //! to four images: the last one).
 //!
-//! Every image gets three channels (grey is repeated). The whole image is scaled to `size` x `size` with a triangle
-//! filter. All cores decode; the images and their order do not depend on the number of threads.
+//! Every image gets three channels (grey is repeated). The whole image is scaled to the wanted height and width with a
+//! triangle filter. All cores decode; the images and their order do not depend on the number of threads.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use super::account::passed;
 use super::decode::{self, Form};
 use super::encoded::{Encoded, Layout, Listed, Part, See, TEST, TRAIN, VAL, hold_out};
 use super::gather::Gather;
+use super::size::Size;
 use super::spec::{Loaded, Reading, quoted};
 use super::walk::{Entries, File, Walk, kinds_in};
 use super::{LoadOptions, files};
@@ -63,12 +64,12 @@ impl Encoded for Files {
 
 /// The form of images by the options.
 pub(super) fn form(options: &LoadOptions) -> Result<Form> {
-    let size = options.size.unwrap_or(DEFAULT_SIZE);
-    if !SIZES.contains(&size) {
+    let size = options.size.unwrap_or(Size::square(DEFAULT_SIZE));
+    if !size.sides().iter().all(|side| SIZES.contains(side)) {
         let expected = format!("{} to {} pixels", SIZES.start(), SIZES.end());
         return Err(Error::usage("the image size", expected, size.to_string(), format!("{DEFAULT_SIZE}")));
     }
-    Ok(Form { oriented: !options.before, channels: 3, height: size, width: size })
+    Ok(Form { oriented: !options.before, channels: 3, height: size.height, width: size.width })
 }
 
 pub(super) fn load(dir: &Path, reading: &Reading<'_>) -> Result<Loaded> {

@@ -29,6 +29,7 @@ mod npz;
 mod parquet;
 mod prefetch;
 mod shards;
+mod size;
 mod spec;
 mod tar;
 mod walk;
@@ -60,6 +61,7 @@ pub use images::{Images, Pixels};
 pub use many::{decode_ahead, image_files, reason, refused};
 pub use npz::parse_npz;
 pub use prefetch::Prefetch;
+pub use size::Size;
 pub use spec::{FORMS, HELP, SOURCES, Source, Spec};
 
 /// A data set: a training part, one or two other parts, and the identity of all.
@@ -242,8 +244,8 @@ fn is_zero(n: &usize) -> bool {
 /// Options of a source besides its specification. Sources of arrays use only `bases` and `wanted`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// Side in pixels to which `folder:` resizes its images; [`DEFAULT_SIZE`] if not given.
-    pub size: Option<usize>,
+    /// Size to which `folder:` resizes its images; a square of [`DEFAULT_SIZE`] if not given.
+    pub size: Option<Size>,
     /// Whether damaged images are counted as passed over. Otherwise they are an error that names them.
     pub skip_bad: bool,
     /// Whether a folder is read by the rules of version 0.1.0, for runs that this version began. By these rules only

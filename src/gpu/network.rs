@@ -94,7 +94,8 @@ pub struct Network {
     pub(super) lowering: Lowering,
     pub(super) batches: [u32; 2],
     pub(super) image: Shape,
-    pub(super) n_classes: usize,
+    /// The weight of each class in the loss.
+    class_weights: Vec<f64>,
     pages: Vec<u64>,
     /// Bytes of the trunk's buffers.
     pub(super) trunk_bytes: BTreeMap<Buf, u64>,
@@ -105,7 +106,7 @@ pub struct Network {
 
 impl Network {
     /// Allocates the weights on `gpu`. `image` has the extents of an image, and `layout` has the places of the
-    /// parameters. All parameters start at zero.
+    /// parameters. All parameters start at zero. All classes have weight 1 in the loss.
     ///
     /// Errors: [`crate::Error::Memory`] if the weights do not fit.
     pub fn new(mut gpu: Gpu, image: Shape, layout: Layout, lowering: Lowering) -> Result<Self> {
@@ -123,7 +124,7 @@ impl Network {
             lowering,
             batches: [0; 2],
             image,
-            n_classes,
+            class_weights: Vec::new(),
             pages: Vec::new(),
             trunk_bytes: BTreeMap::new(),
             prepared: Vec::new(),
@@ -131,6 +132,7 @@ impl Network {
             host: Duration::ZERO,
         };
         network.set_child_weight(1.0)?;
+        network.set_class_weights(&vec![1.0; n_classes])?;
         Ok(network)
     }
 
@@ -381,6 +383,23 @@ impl Network {
         self.gpu.write(Buf::Scalars, scalar::CHILD as u64 * 4, cast_slice(&[weight as f32]))
     }
 
+    /// Sets the weight of each class in the loss. Later gradients of an example are multiplied with the weight of its
+    /// class. The results of the examples are not weighted.
+    pub fn set_class_weights(&mut self, weights: &[f64]) -> Result<()> {
+        let mut padded: Vec<f32> = weights.iter().map(|w| *w as f32).collect();
+        padded.resize(weights.len().next_multiple_of(4), 0.0);
+        self.ensure(Buf::ClassWeights, padded.len() as u64 * 4)?;
+        self.gpu.write(Buf::ClassWeights, 0, cast_slice(&padded))?;
+        self.class_weights = weights.to_vec();
+        Ok(())
+    }
+
+    /// The weights of examples with these labels in the loss.
+    pub fn weights_of(&self, labels: &[u32]) -> Vec<f64> {
+        let weight = |label: &u32| self.class_weights.get(*label as usize).copied().unwrap_or(1.0);
+        labels.iter().map(weight).collect()
+    }
+
     /// Keeps the results of the child that ran last in `slot`. [`Self::results`] reads them.
     pub fn keep_results(&mut self, slot: usize, n_slots: usize, input: u8) -> Result<()> {
         let bytes = u64::from(self.batches[usize::from(input)]) * 8;
@@ -407,7 +426,7 @@ impl Network {
     /// Waits.
     pub fn logits(&mut self, which: u8, input: u8) -> Result<Vec<f32>> {
         let n = self.batches[usize::from(input)] as usize;
-        self.read(Buf::Logits(which), n * self.n_classes)
+        self.read(Buf::Logits(which), n * self.class_weights.len())
     }
 
     /// Uploads the factors of a mixed network for the batch in the input slot `input`.
@@ -494,7 +513,7 @@ impl Network {
         }
         let mut labels = labels.to_vec();
         labels.resize(n.next_multiple_of(4), 0);
-        let classes = self.n_classes as u64;
+        let classes = self.class_weights.len() as u64;
         self.ensure(Buf::Images(input), padded.len() as u64 * 4)?;
         self.ensure(Buf::Labels(input), labels.len() as u64 * 4)?;
         self.ensure(Buf::Results, n as u64 * 8 + 16)?;

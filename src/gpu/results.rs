@@ -18,4 +18,10 @@ impl ChildResult {
     pub fn sum(&self) -> f64 {
         self.log_likelihood.iter().map(|l| f64::from(*l)).sum()
     }
+
+    /// Σ_n w_n log p(y_n | x_n, v, α), with the weight w_n of each example. With weights of 1 these are the bits of
+    /// [`Self::sum`].
+    pub fn weighted_sum(&self, weights: &[f64]) -> f64 {
+        self.log_likelihood.iter().zip(weights).map(|(l, w)| w * f64::from(*l)).sum()
+    }
 }

@@ -25,6 +25,8 @@ pub enum Buf {
     Images(u8),
     /// The labels of a batch, u32 \[N\]; one buffer per input slot.
     Labels(u8),
+    /// Weight of each class in the loss, f32 \[classes\].
+    ClassWeights,
     /// Log-likelihood and correctness of each example of the child that ran last, f32 \[2\]\[N\].
     Results,
     /// Results of several children, kept until they are read back together.

@@ -113,22 +113,35 @@ pub fn cross_entropy(n: u32, k: u32, logits: Array, labels: Range, result: Range
     launch("cross_entropy", "forward", vec![], bindings, params, [groups(n), 1, 1])
 }
 
-/// dlogits\[N\]\[K\] = ω̃ · scale · (softmax − (1-ε)·one-hot − ε/K), where ω̃ is the child's weight in `Scalars`.
+/// What the loss of each example is computed from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Targets {
+    /// The label of each example, u32 \[N\].
+    pub labels: Range,
+    /// The weight of each class, f32 \[K\].
+    pub class_weights: Range,
+    /// ε of the label smoothing.
+    pub smoothing: f32,
+}
+
+/// dlogits\[N\]\[K\] = ω̃ · scale · w_y · (softmax − (1-ε)·one-hot − ε/K), where ω̃ is the child's weight in `Scalars`
+/// and w_y is the weight of the example's class.
 pub fn cross_entropy_backward(
     n: u32,
     k: u32,
     logits: Array,
-    labels: Range,
+    targets: Targets,
     dlogits: Array,
     scale: f32,
-    smoothing: f32,
 ) -> Launch {
+    let Targets { labels, class_weights, smoothing } = targets;
     let scalars = Range { buf: Buf::Scalars, offset_bytes: 0, len_bytes: 256 };
     let bindings = vec![
         ("logits", logits.range()),
         ("labels", labels),
         ("dlogits", dlogits.range()),
         ("scalars", scalars),
+        ("class_weights", class_weights),
     ];
     let params = loss_params(n, k, scale, smoothing);
     launch("cross_entropy", "backward", vec![], bindings, params, [groups(n), 1, 1])

@@ -42,16 +42,18 @@ pub struct Batch {
     pub images: T4,
     /// `[N]`.
     pub labels: Vec<usize>,
+    /// `[N]`, the weight of each example in the loss.
+    pub weights: Vec<f64>,
     /// Drop-path masks `[N]` by row of the factors. The masks are already divided by the keep probability.
     pub drop_path: BTreeMap<usize, Vec<f64>>,
 }
 
 impl Batch {
-    /// A batch without drop-path from images `[N][C][H][W]` and labels `[N]`.
+    /// A batch without drop-path and with weights of 1 from images `[N][C][H][W]` and labels `[N]`.
     pub fn from_nchw(shape: [usize; 4], images: &[f64], labels: &[usize]) -> Self {
         let [n, c, h, w] = shape;
         let images = T4::from_nchw(n, c, h, w, images);
-        Self { images, labels: labels.to_vec(), drop_path: BTreeMap::new() }
+        Self { images, labels: labels.to_vec(), weights: vec![1.0; labels.len()], drop_path: BTreeMap::new() }
     }
 }
 
@@ -64,7 +66,8 @@ pub struct Outcome {
     pub aux_logits: Option<Vec<f64>>,
     /// `[N]`, in nats, of the classifier.
     pub log_likelihood: Vec<f64>,
-    /// Mean cross-entropy, plus 0.4 times the mean cross-entropy of the auxiliary head.
+    /// Mean cross-entropy with the weights of the examples, plus 0.4 times that of the auxiliary head. The mean is over
+    /// N, not over the sum of the weights.
     pub loss: f64,
     /// Gradient of `loss` for every parameter. Empty without a backward pass.
     pub grads: Tensors,
@@ -105,7 +108,10 @@ pub fn evaluate(
     let logits = &tape.values[net.logits];
     let aux_logits = net.auxiliary_logits.filter(|_| mode == Mode::Train).map(|l| &tape.values[l]);
     let log_likelihood = cross_entropy::log_likelihood(logits, &batch.labels);
-    let mean_ce = |z: &T4| -cross_entropy::log_likelihood(z, &batch.labels).iter().sum::<f64>() / z.n as f64;
+    let mean_ce = |z: &T4| {
+        let found = cross_entropy::log_likelihood(z, &batch.labels);
+        -found.iter().zip(&batch.weights).map(|(l, weight)| weight * l).sum::<f64>() / z.n as f64
+    };
     Ok(Outcome {
         logits: logits.to_nchw(),
         aux_logits: aux_logits.map(T4::to_nchw),

@@ -1,6 +1,6 @@
 //! One step of Algorithm 1 in f64, literally: no child is left out, and no children are merged.
 //!
-//! On the search batch: `ℓ_k = Σ_n log p(y_n|x_n, v, α_k)`, `ω̃ = softmax(β·ℓ)`. On the train batch, with the same
+//! On the search batch: `ℓ_k = Σ_n w_n log p(y_n|x_n, v, α_k)` with the weights of the examples (usually 1), `ω̃ = softmax(β·ℓ)`. On the train batch, with the same
 //! children: `v` is updated by SGD with `Σ_k ω̃_k g_k`, and π by Adam with `Σ_k (ω̃_k − b) ∇_π log p(α_k|π)`.
 
 use std::collections::BTreeMap;
@@ -53,7 +53,7 @@ pub struct Settings {
 /// Intermediate results of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// `[K]`, in nats, each summed over the search batch.
+    /// `[K]`, in nats, each summed over the search batch with the weights of the examples.
     pub log_likelihood: Vec<f64>,
     /// `[K]`, the importance weights ω̃.
     pub weights: Vec<f64>,
@@ -116,7 +116,12 @@ fn parts(batch: &Batch, n: Option<usize>) -> Result<Vec<Batch>> {
                 .copy_from_slice(&all.data[from..][..n * image_len]);
         }
         let masks = batch.drop_path.iter().map(|(at, mask)| (*at, mask[first..][..n].to_vec()));
-        Batch { images, labels: batch.labels[first..][..n].to_vec(), drop_path: masks.collect() }
+        Batch {
+            images,
+            labels: batch.labels[first..][..n].to_vec(),
+            weights: batch.weights[first..][..n].to_vec(),
+            drop_path: masks.collect(),
+        }
     };
     Ok((0..all.n).step_by(n).map(part).collect())
 }
@@ -140,7 +145,7 @@ pub fn search_step(
         let mut sum = 0.0;
         for part in &search {
             let outcome = network::evaluate(net, &state.v, part, Mode::Train, false)?;
-            sum += outcome.log_likelihood.iter().sum::<f64>();
+            sum += outcome.log_likelihood.iter().zip(&part.weights).map(|(l, w)| w * l).sum::<f64>();
         }
         log_likelihood.push(sum);
     }

@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::variants;
 use crate::config::{Images, Resolved, Session};
-use crate::data::{self, Account, Cache, Dataset, Identity, LoadOptions, Normalisation, Reported, Role};
+use crate::data::{
+    self, Account, Cache, Dataset, Identity, LoadOptions, Normalisation, Reported, Role, Size,
+};
 use crate::gpu::{self, AdapterInfo, Gpu, Options, Tuned};
 use crate::run::{self, Event, Events, Manifest, RunDir};
 use crate::{Error, Result};
@@ -16,8 +18,8 @@ use crate::{Error, Result};
 pub struct Wanted<'a> {
     /// Specification of the data.
     pub data: &'a str,
-    /// Side to which images of a folder are scaled.
-    pub size: Option<u32>,
+    /// Size to which images of a folder are scaled.
+    pub size: Option<Size>,
     /// Whether damaged images of a folder are counted instead of refused.
     pub skip_bad: bool,
     /// Whether a folder is read by the rules of version 0.1.0.
@@ -64,7 +66,7 @@ impl<'a> Wanted<'a> {
     fn options(&self) -> LoadOptions {
         let cache = run::choices::image_cache();
         LoadOptions {
-            size: self.size.map(|s| s as usize),
+            size: self.size,
             skip_bad: self.skip_bad,
             before: self.before,
             threads: self.threads,
@@ -155,6 +157,15 @@ fn tell(account: &Account, spec: &str, events: &Events) {
 /// [`Error::Usage`] for a name that no adapter has.
 pub fn check_adapter(configured: Option<&str>) -> Result<()> {
     configured.map_or(Ok(()), |name| gpu::choose(Some(name)).map(|_| ()))
+}
+
+/// Reports the weights of the classes in the loss, if there are any.
+///
+/// # Errors
+/// [`Error::Usage`] for weights that do not fit the data.
+pub fn class_weights(images: &Images, dataset: &Dataset, events: &Events) -> Result<()> {
+    images.class_weights.line(dataset)?.into_iter().for_each(|line| events.note(line));
+    Ok(())
 }
 
 /// Opens the named adapter, or the one of the fastest class.

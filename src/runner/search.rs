@@ -9,7 +9,7 @@ use super::{About, Runnable, variants};
 use crate::Result;
 use crate::bench::Shape;
 use crate::config::{Choose, Config, Method, Outcome, Resolved};
-use crate::data::{Account, Dataset};
+use crate::data::{Account, Dataset, Size};
 use crate::error::Error;
 use crate::files::weights;
 use crate::gpu::Network;
@@ -76,6 +76,7 @@ impl Runnable for Search {
     fn open(config: Config, resumed: Option<&Manifest>, events: &Events) -> Result<(Self, Manifest)> {
         let wanted = Wanted::of(&config.images, &config.session, resumed);
         let Opened { dataset, normalisation, mut gpu } = open::open(&wanted, events)?;
+        open::class_weights(&config.images, &dataset, events)?;
         let tuned = match resumed {
             Some(manifest) => variants::from_manifest(&manifest.variants, &gpu, events)?,
             None => variants::choose(config.execution.tune, &gpu, &shape(&config, &dataset)?, events)?,
@@ -267,7 +268,7 @@ fn shape(config: &Config, dataset: &Dataset) -> Result<Shape> {
         space,
         channels: config.network.channels,
         batch: config.part(),
-        size: dataset.train.height,
+        size: Size { height: dataset.train.height, width: dataset.train.width },
         in_channels: dataset.train.channels,
         classes: dataset.class_names.len(),
         seed: config.session.seed,

@@ -64,6 +64,7 @@ impl Runnable for Training {
             config.architecture.weights.clone().map(|path| Ok((weights::read(&path)?, path))).transpose()?;
         let wanted = Wanted::of(&config.images, &config.session, resumed);
         let Opened { dataset, normalisation, gpu } = open::open(&wanted, events)?;
+        open::class_weights(&config.images, &dataset, events)?;
         let tuned = match resumed {
             Some(manifest) => variants::from_manifest(&manifest.variants, &gpu, events)?,
             None => variants::of_adapter(&gpu, events)?,

@@ -88,24 +88,24 @@ impl Strategy for Darts {
         // The update of α, along ∇_α of the loss on the search batch.
         let moves = self.warm_up.filter(|warm_up| t >= *warm_up);
         let mode = if moves.is_some() { Mode::Factors } else { Mode::Likelihood };
-        let (found, of_factors) = evaluator.mixed(&darts.alpha.factors(), mode, search)?;
-        self.check(evaluator, found.sum())?;
+        let (found, log_likelihood, of_factors) = evaluator.mixed(&darts.alpha.factors(), mode, search)?;
+        self.check(evaluator, log_likelihood)?;
         self.check(evaluator, of_factors.iter().sum())?;
         if let Some(warm_up) = moves {
             descend(&mut darts, &of_factors, t + 1 - warm_up, self.adam);
         }
 
         // The update of v, along ∇_v of the loss on the train batch.
-        let (outcome, _) = evaluator.mixed(&darts.alpha.factors(), Mode::Train, train)?;
+        let (outcome, sum, _) = evaluator.mixed(&darts.alpha.factors(), Mode::Train, train)?;
         let clip = evaluator.update_mixed(update)?;
         self.check(evaluator, clip.norm)?;
         self.darts = darts;
         let n = train.n as f64;
-        let (loss, accuracy) = (-outcome.sum() / n, outcome.n_correct as f64 / n);
+        let (loss, accuracy) = (-sum / n, outcome.n_correct as f64 / n);
         evaluator.count_mixed(found.n_correct);
         Ok(Step {
             alphas: Vec::new(),
-            log_likelihood: vec![found.sum()],
+            log_likelihood: vec![log_likelihood],
             weights: vec![1.0],
             beta: 1.0,
             lr: update.lr,

@@ -48,13 +48,13 @@ pub struct Timings {
 /// Results of the backward passes of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trained {
-    /// Weighted mean cross-entropy on the train batch.
+    /// Mean cross-entropy on the train batch, weighted by child and by class.
     pub loss: f64,
     /// Weighted fraction of the train batch that was classified correctly.
     pub accuracy: f64,
     /// The clipping of the gradient.
     pub clip: Clip,
-    /// log p(y|X, v, α_k) of each child on the train batch, nats. Empty if some children had no backward pass.
+    /// log p(y|X, v, α_k) of each child on the train batch, nats, weighted by class. Empty if some children had no backward pass.
     pub log_likelihood: Vec<f64>,
 }
 
@@ -70,6 +70,8 @@ struct Submitted {
 /// A submitted pass and the place of its results.
 struct Pass {
     input: u8,
+    /// The weight of each example, by its class.
+    of_examples: Vec<f64>,
     n_children: usize,
     n_parts: usize,
 }
@@ -181,7 +183,8 @@ impl Evaluator {
         self.network.reserve([&net], Mode::Factors, self.search_part as u32, Extent::Whole)
     }
 
-    /// log p(y|X, v, α_k) of each child on a batch of the search split, nats, summed over the batch.
+    /// log p(y|X, v, α_k) of each child on a batch of the search split, nats, summed over the batch with the weights of
+    /// the examples' classes.
     ///
     /// # Errors
     /// [`Error::NonFinite`] with the first child whose likelihood is not a number, [`Error::Device`].
@@ -192,7 +195,8 @@ impl Evaluator {
         let all: Vec<(&Arc<Net>, f64)> = children.nets.iter().map(|net| (net, 1.0)).collect();
         let pass = self.pass(Mode::Likelihood, SEARCH, batch, &all)?;
         let results = self.results(&pass)?;
-        let found: Vec<f64> = children.network_of.iter().map(|d| results[*d].sum()).collect();
+        let found: Vec<f64> =
+            children.network_of.iter().map(|d| results[*d].weighted_sum(&pass.of_examples)).collect();
         if let Some(k) = found.iter().position(|l| !l.is_finite()) {
             return Err(self.non_finite(&children.alphas[children.network_of[k]], k, found[k]));
         }
@@ -250,20 +254,21 @@ impl Evaluator {
         let mean = |f: &dyn Fn(&ChildResult) -> f64| {
             weights.iter().zip(&outcome).map(|(w, r)| w / mass * f(r) / n).sum::<f64>()
         };
-        let (loss, accuracy) = (-mean(&|r| r.sum()), mean(&|r| r.n_correct as f64));
-        let log_likelihood = result_of.into_iter().map(|d| outcome[d].sum()).collect();
+        let sum = |r: &ChildResult| r.weighted_sum(&pass.of_examples);
+        let (loss, accuracy) = (-mean(&sum), mean(&|r| r.n_correct as f64));
+        let log_likelihood = result_of.into_iter().map(|d| sum(&outcome[d])).collect();
         self.timings.train += self.stop(start);
         Ok(Trained { loss, accuracy, clip, log_likelihood })
     }
 
-    /// Runs the mixed network on a batch with these factors. Returns the results, and in [`Mode::Factors`] the gradient
-    /// of the factors.
+    /// Runs the mixed network on a batch with these factors. Returns the results, the log-likelihood of the batch with
+    /// the weights of the examples' classes, and in [`Mode::Factors`] the gradient of the factors.
     pub(super) fn mixed(
         &mut self,
         factors: &[f64],
         mode: Mode,
         batch: &Batch,
-    ) -> Result<(ChildResult, Vec<f64>)> {
+    ) -> Result<(ChildResult, f64, Vec<f64>)> {
         let start = self.start();
         let input = if mode == Mode::Train { TRAIN } else { SEARCH };
         let net = Arc::new(self.spec.net(Paths::All));
@@ -287,7 +292,8 @@ impl Evaluator {
         }
         let secs = self.stop(start);
         *(if input == TRAIN { &mut self.timings.train } else { &mut self.timings.search }) += secs;
-        Ok((found, of_factors))
+        let sum = found.weighted_sum(&self.network.weights_of(&batch.labels));
+        Ok((found, sum, of_factors))
     }
 
     /// The update after a pass of the mixed network.
@@ -391,7 +397,8 @@ impl Evaluator {
                 self.network.add_gradient_aside()?;
             }
         }
-        Ok(Pass { input, n_children, n_parts })
+        let of_examples = self.network.weights_of(&batch.labels);
+        Ok(Pass { input, of_examples, n_children, n_parts })
     }
 
     /// Number of examples that run at a time.

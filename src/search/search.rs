@@ -92,11 +92,12 @@ impl Search {
     /// A search before its first step: random v, uniform π.
     ///
     /// # Errors
-    /// [`Error::Usage`] for extents that cannot be built and for batches larger than a split,
-    /// [`Error::Memory`] if a child does not fit the adapter's memory.
+    /// [`Error::Usage`] for extents that cannot be built, for batches larger than a split and for weights that do not
+    /// fit the classes, [`Error::Memory`] if a child does not fit the adapter's memory.
     pub fn new(mut settings: Settings, dataset: Arc<Dataset>, gpu: Gpu) -> Result<Self> {
         let spec = settings.spec(&dataset);
         spec.check()?;
+        let class_weights = settings.config.images.class_weights.of(&dataset)?;
         let splits = splits(&settings.config, &dataset);
         let side = dataset.train.height.max(dataset.train.width);
         settings.config.resolve_for(splits.train.len(), splits.search.len(), side);
@@ -105,6 +106,7 @@ impl Search {
 
         let config = &settings.config;
         let mut evaluator = Evaluator::new(gpu, spec, config, settings.lowering)?;
+        evaluator.network().set_class_weights(&class_weights)?;
         let (space, rules) = (&*settings.space, Rules::of(config, per_epoch));
         let strategy: Box<dyn Strategy> = match config.algorithm.method {
             Method::Parsec => Box::new(Parsec::new(space, rules)),

@@ -15,7 +15,7 @@ use crate::space::{Alpha, MixedAlpha, Prior, Space, Table};
 pub struct Step {
     /// The drawn architectures α_k. Empty if all paths run at once.
     pub alphas: Vec<Alpha>,
-    /// log ω_k of each architecture on the search batch, nats.
+    /// log ω_k of each architecture on the search batch, nats, weighted by class.
     pub log_likelihood: Vec<f64>,
     /// Importance weights ω̃_k.
     pub weights: Vec<f64>,

@@ -4,7 +4,7 @@ use super::importance;
 use super::record::StepRecord;
 use super::search::{Done, Observer, Search};
 use super::strategy::{Step, put};
-use crate::config::TrainWeights;
+use crate::config::{ClassWeights, TrainWeights};
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::files::tensors::{Metadata, Tensor, Tensors, write_atomic};
@@ -34,6 +34,11 @@ impl Observer for Trace {
                 Some((part @ ("v" | "momentum"), rest)) => out.insert(format!("{part}.after.{rest}"), tensor),
                 _ => None,
             };
+        }
+        let config = &search.settings.config;
+        if config.images.class_weights != ClassWeights::None {
+            let weights = config.images.class_weights.of(&search.dataset)?;
+            out.insert("class_weights".into(), Tensor::f64(&[weights.len()], weights));
         }
         let space = &search.settings.space;
         if let Some(prior) = search.strategy.prior() {

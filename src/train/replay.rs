@@ -26,7 +26,8 @@ pub struct Replay {
     pub alpha: Alpha,
     /// File of weights with PyTorch names.
     pub weights: PathBuf,
-    /// File with `images` F32 \[N,C,H,W\], `labels` I64 \[N\] and `drop_path.{cell}.{op}` F32 \[N\].
+    /// File with `images` F32 \[N,C,H,W\], `labels` I64 \[N\], and optionally `class_weights` F32 \[classes\] and
+    /// `drop_path.{cell}.{op}` F32 \[N\].
     pub batch: PathBuf,
     /// File for the results.
     pub out: PathBuf,
@@ -76,6 +77,7 @@ pub fn replay_on(r: &Replay, open: impl FnOnce() -> Result<Gpu>) -> Result<()> {
     let net = Arc::new(spec.net(Paths::Child(&r.alpha)));
     let used = net.params();
     let drop_path = read_drop_path(r, &of_batch, batch.labels.len(), net.n_drops)?;
+    let class_weights = read_class_weights(r, &of_batch, net.n_classes())?;
     check_weights(r, &weights, &params, &used)?;
     // A search child needs only the parameters of the parent that it uses.
     let layout = Layout::new(used)?;
@@ -97,6 +99,9 @@ pub fn replay_on(r: &Replay, open: impl FnOnce() -> Result<Gpu>) -> Result<()> {
     }
     network.write_all(Buf::V, &v)?;
     network.write_all(Buf::State, &state)?;
+    if let Some(class_weights) = &class_weights {
+        network.set_class_weights(class_weights)?;
+    }
     network.upload(0, &batch.images, &labels)?;
     if let Some(factors) = &drop_path {
         network.upload_drop_path(factors)?;
@@ -202,6 +207,22 @@ fn read_drop_path(r: &Replay, batch: &Tensors, n: usize, rows: usize) -> Result<
         all[(8 * cell + op) * n..][..n].copy_from_slice(values);
     }
     Ok(factors)
+}
+
+/// The weight of each class in the loss, if the file has them.
+fn read_class_weights(r: &Replay, batch: &Tensors, n_classes: usize) -> Result<Option<Vec<f64>>> {
+    const NAME: &str = "class_weights";
+    if !batch.contains_key(NAME) {
+        return Ok(None);
+    }
+    let (shape, weights) = tensors::f32s(batch, &r.batch, NAME)?;
+    if shape != [n_classes] {
+        return Err(wrong(&r.batch, format!("{NAME} of shape [{n_classes}]"), format!("{shape:?}"), ""));
+    }
+    if let Some(weight) = weights.iter().find(|w| !(w.is_finite() && **w > 0.0)) {
+        return Err(wrong(&r.batch, format!("positive numbers in {NAME}"), weight.to_string(), ""));
+    }
+    Ok(Some(weights.iter().map(|w| f64::from(*w)).collect()))
 }
 
 fn network_spec(

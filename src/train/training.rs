@@ -91,12 +91,13 @@ impl Training {
     /// A training before its first step: random weights, all training images.
     ///
     /// # Errors
-    /// [`Error::Usage`] for extents that cannot be built and for batches larger than the data,
-    /// [`Error::Memory`] if the network does not fit the adapter's memory.
+    /// [`Error::Usage`] for extents that cannot be built, for batches larger than the data and for weights that do not
+    /// fit the classes, [`Error::Memory`] if the network does not fit the adapter's memory.
     pub fn new(mut settings: Settings, dataset: Arc<Dataset>, gpu: Gpu) -> Result<Self> {
         let config = &settings.config;
         let spec = network_spec(config, &settings.space, &dataset);
         spec.check()?;
+        let class_weights = config.images.class_weights.of(&dataset)?;
         let all = (0..dataset.train.n as u32).collect();
         let augment = Augment {
             crop_pad: config.images.crop_pad as usize,
@@ -121,7 +122,8 @@ impl Training {
 
         let config = &settings.config;
         let net = Arc::new(spec.net(Paths::Child(&settings.alpha)));
-        let network = Network::new(gpu, net.image(), Layout::new(net.params())?, lowering(config))?;
+        let mut network = Network::new(gpu, net.image(), Layout::new(net.params())?, lowering(config))?;
+        network.set_class_weights(&class_weights)?;
         let initial = Weights::initial(network.layout(), config.session.seed);
         let mut training = Self {
             settings,
@@ -206,7 +208,7 @@ impl Training {
 
         self.network.run(Child { drop_path, ..Child::new(&self.net, Mode::Train, TRAIN) })?;
         let result = self.network.last_result(TRAIN)?;
-        let sum = result.sum();
+        let sum = result.weighted_sum(&self.network.weights_of(&batch.labels));
         if !sum.is_finite() {
             return Err(self.non_finite(sum));
         }

@@ -49,10 +49,10 @@ def left_out(weights, drop_mass):
     return out
 
 
-def mean_gradient(parent, genotype, images, labels, part):
+def mean_gradient(parent, genotype, images, labels, part, weight):
     parent.zero_grad(set_to_none=True)
     for x, y in zip(images.split(part), labels.split(part)):
-        (F.cross_entropy(parent(x, genotype), y, reduction="sum") / len(labels)).backward()
+        (F.cross_entropy(parent(x, genotype), y, weight=weight, reduction="sum") / len(labels)).backward()
     return {n: p.grad for n, p in parent.named_parameters() if p.grad is not None}
 
 
@@ -114,9 +114,12 @@ def check_step(tensors, meta, config, report, previous):
     # With --micro-batch a batch runs in parts, and batch norm sees a part at a time.
     part = int(meta.get("micro_batch", len(images)))
 
+    # The weight of each class in the loss and in the likelihoods.
+    by_class = tensors.get("class_weights", torch.ones(int(before["classifier.bias"].numel()))).to(torch.float64)
+
     # 1. the log-likelihood of the search batch under every child
     with torch.no_grad():
-        lls = torch.stack([sum(log_likelihood(parent(x, c), y).sum() for x, y in
+        lls = torch.stack([sum((by_class[y] * log_likelihood(parent(x, c), y)).sum() for x, y in
                                zip(images.split(part), tensors["search.labels"].split(part))) for c in children])
     traced = tensors["log_likelihood"].to(torch.float64)
     report.check("log-likelihoods, worst child", ((traced - lls).abs() / lls.abs()).max().item(), 1e-4)
@@ -142,7 +145,7 @@ def check_step(tensors, meta, config, report, previous):
     g = {n: torch.zeros_like(before[n]) for n in names}
     for i, (w, child) in enumerate(zip(of_children, children)):
         if i not in out:
-            for n, d in mean_gradient(parent, child, images, labels, part).items():
+            for n, d in mean_gradient(parent, child, images, labels, part, by_class).items():
                 g[n] += w * d
     norm = torch.sqrt(sum(d.square().sum() for d in g.values())).item()
     factor = min(1.0, MAX_NORM / (norm + 1e-6))

@@ -353,17 +353,20 @@ def log_likelihood(logits, labels):
     return F.log_softmax(logits, dim=1).gather(1, labels[:, None])[:, 0]
 
 
-def replay(network, images, labels, genotype=None, masks=None, train=True):
+def replay(network, images, labels, genotype=None, masks=None, train=True, class_weights=None):
     """What `parsec replay` writes: logits, log_likelihood and, in train mode, grad.<name> of the mean cross-entropy
-    (plus 0.4 times the auxiliary one). Parameters that cannot reach the loss get zeros."""
+    (plus 0.4 times the auxiliary one). With class weights the sum of the weighted cross-entropies is divided by N, not by
+    the sum of the weights as in reduction='mean'. Parameters that cannot reach the loss get zeros."""
     network.train(train)
     network.zero_grad(set_to_none=True)
     search = isinstance(network, SearchParent)
     with torch.set_grad_enabled(train):
         logits, aux = (network(images, genotype), None) if search else network(images, masks)
-        loss = F.cross_entropy(logits, labels)
+        weight = None if class_weights is None else class_weights.to(logits.dtype)
+        mean = lambda z: nn.CrossEntropyLoss(weight=weight, reduction="sum")(z, labels) / len(labels)
+        loss = mean(logits)
         if aux is not None:
-            loss = loss + AUX_WEIGHT * F.cross_entropy(aux, labels)
+            loss = loss + AUX_WEIGHT * mean(aux)
     out = {"logits": logits.detach(), "log_likelihood": log_likelihood(logits.detach(), labels)}
     if aux is not None:
         out["aux_logits"] = aux.detach()

@@ -102,9 +102,9 @@ def f32_error(network, expected, *args):
     state = {k: v.clone() for k, v in network.state_dict().items()}
     network.to(torch.float32)
     args = [a.to(torch.float32) if torch.is_tensor(a) and a.is_floating_point() else a for a in args]
-    images, labels, genotype, masks, train = args
+    images, labels, genotype, masks, train, class_weights = args
     masks = masks and {k: v.to(torch.float32) for k, v in masks.items()}
-    found = replay(network, images, labels, genotype, masks, train)
+    found = replay(network, images, labels, genotype, masks, train, class_weights)
     network.to(F64).load_state_dict(state)
     keys = [k for k in expected if k.startswith("grad.")] or ["logits"]
     cat = lambda d: torch.cat([d[k].to(F64).flatten() for k in keys])
@@ -215,7 +215,7 @@ FORMULA = {"auxiliary_head.features.2.weight": 0.25, "auxiliary_head.features.5.
 SAMPLE_STRIDE = 97
 
 
-def child_case(index, info, images_shape, seed, genotype, masks=None, attempts=12):
+def child_case(index, info, images_shape, seed, genotype, masks=None, attempts=12, class_weights=None):
     """Writes child_<index>.{weights,batch,expected}.safetensors and child_<index>.json."""
     if not wanted(f"child_{index}"):
         return
@@ -239,10 +239,10 @@ def child_case(index, info, images_shape, seed, genotype, masks=None, attempts=1
             images[0, :, : h // 2] = images[0, 0, 0, 0]  # a flat background, as real images have
         before = {k: v.clone() for k, v in network.state_dict().items()}
         margin = Margin(network)
-        expected = replay(network, images, labels, genotype, masks, train)
+        expected = replay(network, images, labels, genotype, masks, train, class_weights)
         value = margin.close()
         network.load_state_dict(before)
-        error = f32_error(network, expected, images, labels, genotype, masks, train)
+        error = f32_error(network, expected, images, labels, genotype, masks, train, class_weights)
         score = -error if value > 1e-5 else -1 - error
         if best is None or score > best[0]:
             best = score, value, error, network, before, images, labels, expected
@@ -252,6 +252,8 @@ def child_case(index, info, images_shape, seed, genotype, masks=None, attempts=1
     names = network.child_names(genotype) if search else list(before)
     weights = {k: before[k] for k in names if k not in FORMULA}
     batch = {"images": images, "labels": labels}
+    if class_weights is not None:
+        batch["class_weights"] = class_weights
     for (cell, op), mask in (masks or {}).items():
         batch[f"drop_path.{cell}.{op}"] = mask
     formulas = {k: {"shape": list(before[k].shape), "scale": s} for k, s in FORMULA.items() if k in before}
@@ -307,6 +309,13 @@ def make_children():
     child_case(9, {**base, "layers": 3, "channels": 4, "classes": 10, "stem": "imagenet"}, (2, 1, 64, 64), 10, DARTS_V2)
     child_case(10, {**base, "layers": 3, "channels": 4, "classes": 3, "auxiliary": True}, (4, 1, 28, 28), 12,
                DARTS_V2, attempts=40)  # 7x7 maps: the adaptive pool
+    # Weights of the classes, an auxiliary head, and images that are not square.
+    weights = torch.tensor([0.25, 1.0, 3.5], dtype=F64)
+    child_case(11, {**base, "layers": 3, "channels": 4, "classes": 3, "auxiliary": True}, (6, 1, 20, 32), 13,
+               DARTS_V2, attempts=40, class_weights=weights)
+    base["network"] = "search"
+    child_case(12, {**base, "layers": 3, "channels": 4, "classes": 3}, (6, 1, 12, 20), 14, duplicated, attempts=40,
+               class_weights=weights)
 
 
 # ---- (c) ten steps of the weights alone ------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 use parsec_nas::Error;
 use parsec_nas::data::{
     Augment, Batch, BatchSource, CIFAR10, CIFAR100, Dataset, Images, LoadOptions, Normalisation, Part,
-    Prefetch, eval_batches, first_mixed_batches, load, mixed_batches, parse_cifar, parse_idx_images,
+    Prefetch, Size, eval_batches, first_mixed_batches, load, mixed_batches, parse_cifar, parse_idx_images,
     parse_idx_labels, split,
 };
 use proptest::prelude::*;
@@ -360,14 +360,14 @@ fn an_image_folder_loads_resized_with_every_fifth_image_held_out() {
 
     let small = load(
         &format!("folder:{}", dir.path().display()),
-        &LoadOptions { size: Some(8), ..Default::default() },
+        &LoadOptions { size: Some(Size::square(8)), ..Default::default() },
     )
     .unwrap();
     assert_eq!((small.train.height, small.train.bytes().len()), (8, 8 * 3 * 64));
     assert_usage(
         load(
             &format!("folder:{}", dir.path().display()),
-            &LoadOptions { size: Some(0), ..Default::default() },
+            &LoadOptions { size: Some(Size::square(0)), ..Default::default() },
         ),
         &["pixels"],
     );

@@ -9,7 +9,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{ImageEncoder, Rgb, RgbImage};
 use parsec_nas::Error;
 use parsec_nas::data::{
-    Account, Cache, Dataset, Images, LoadOptions, Reported, Role, decode_ahead, load, load_reported,
+    Account, Cache, Dataset, Images, LoadOptions, Reported, Role, Size, decode_ahead, load, load_reported,
     load_watched, read_scaled,
 };
 use sha2::{Digest, Sha256};
@@ -20,7 +20,7 @@ mod cli;
 const SIDE: usize = 8;
 
 fn options() -> LoadOptions {
-    LoadOptions { size: Some(SIDE), ..LoadOptions::default() }
+    LoadOptions { size: Some(Size::square(SIDE)), ..LoadOptions::default() }
 }
 
 fn spec(dir: &Path) -> String {
@@ -666,7 +666,7 @@ fn a_second_start_reads_the_kept_images() {
         assert_ne!(decoded(&options).0, 0);
     }
     // After a change of the size, of a file's time, or of a file's name, the images are decoded again.
-    assert_eq!(decoded(&LoadOptions { size: Some(4), ..options.clone() }).0, 16);
+    assert_eq!(decoded(&LoadOptions { size: Some(Size::square(4)), ..options.clone() }).0, 16);
     let file = fs::File::options().write(true).open(data.join("val/a/000.png")).unwrap();
     file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     assert_eq!(decoded(&options), again(4));

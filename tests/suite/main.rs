@@ -3,6 +3,7 @@
 
 mod architecture;
 mod chain;
+mod class_weights;
 mod cli;
 mod compare;
 mod config;
@@ -33,6 +34,7 @@ mod run;
 mod runner;
 mod search;
 mod shards;
+mod sizes;
 mod sources;
 mod space;
 mod stored;

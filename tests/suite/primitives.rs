@@ -103,7 +103,7 @@ fn show_counts_every_primitive() {
             json,
             layers: Some(CELLS.len()),
             channels: Some(CELLS[0].0 as usize),
-            size: Some(SIDE),
+            size: Some(parsec_nas::data::Size::square(SIDE)),
             network: Some(NetworkKind::Final),
             batch: Some(2),
             ..ShowArgs::default()

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use image::{ImageFormat, Rgb, RgbImage};
 use parsec_nas::data::{
-    Augment, BatchSource, Cache, Dataset, Images, LoadOptions, Normalisation, Part, eval_batches, load,
+    Augment, BatchSource, Cache, Dataset, Images, LoadOptions, Normalisation, Part, Size, eval_batches, load,
     load_reported, load_watched,
 };
 use proptest::prelude::*;
@@ -19,7 +19,7 @@ mod cli;
 const SIDE: usize = 8;
 
 fn options() -> LoadOptions {
-    LoadOptions { size: Some(SIDE), ..LoadOptions::default() }
+    LoadOptions { size: Some(Size::square(SIDE)), ..LoadOptions::default() }
 }
 
 fn fixture(name: &str) -> PathBuf {

@@ -90,13 +90,13 @@ fn net(config: &TrainConfig) -> Arc<Net> {
 }
 
 /// The weights for the oracle.
-fn in_f64(training: &mut Training, weights: &Weights) -> Numbers {
+pub(super) fn in_f64(training: &mut Training, weights: &Weights) -> Numbers {
     let tensors = weights.to_tensors(training.network().layout(), Prefixes::PLAIN);
     let floats = tensors.keys().filter(|name| !name.ends_with("num_batches_tracked"));
     floats.map(|name| (name.clone(), (tensors[name].shape.clone(), numbers(&tensors, name)))).collect()
 }
 
-fn batch_in_f64(batch: &data::Batch) -> Batch {
+pub(super) fn batch_in_f64(batch: &data::Batch) -> Batch {
     let images: Vec<f64> = batch.images.iter().map(|x| f64::from(*x)).collect();
     let labels: Vec<usize> = batch.labels.iter().map(|l| *l as usize).collect();
     Batch::from_nchw([batch.n, batch.channels, batch.height, batch.width], &images, &labels)

@@ -5,7 +5,7 @@ use super::view::{Seen, gathered, materialise, view};
 use super::{Builder, Mode};
 use crate::error::Error;
 use crate::kernel::{Buf, Range};
-use crate::ops::head::{self, Linear};
+use crate::ops::head::{self, Linear, Targets};
 use crate::ops::{Array, Tensor, View};
 
 /// Weight of the auxiliary head's cross-entropy in the loss, as in the DARTS implementation.
@@ -92,8 +92,9 @@ pub(super) fn classify(b: &mut Builder<'_>, name: &str, x: Features, c: u32, aux
     });
     let weight = if auxiliary { b.request.lowering.loss.auxiliary } else { 1.0 };
     b.undo(move |b| {
-        let (labels, smoothing) = (labels(b), label_smoothing(b));
-        b.push(head::cross_entropy_backward(n, k, logits, labels, dlogits, weight / n as f32, smoothing));
+        let targets =
+            Targets { labels: labels(b), class_weights: class_weights(k), smoothing: label_smoothing(b) };
+        b.push(head::cross_entropy_backward(n, k, logits, targets, dlogits, weight / n as f32));
         Ok(())
     });
     if !auxiliary {
@@ -128,6 +129,11 @@ fn linear_back(b: &mut Builder<'_>, op: Linear, x: Features, dlogits: Array) {
 fn labels(b: &Builder<'_>) -> Range {
     let len_bytes = (u64::from(b.request.batch) * 4).next_multiple_of(16);
     Range { buf: Buf::Labels(b.request.input), offset_bytes: 0, len_bytes }
+}
+
+fn class_weights(n_classes: u32) -> Range {
+    let len_bytes = (u64::from(n_classes) * 4).next_multiple_of(16);
+    Range { buf: Buf::ClassWeights, offset_bytes: 0, len_bytes }
 }
 
 /// Label smoothing of the loss. Only training smooths labels; the other modes ask for the plain likelihood.

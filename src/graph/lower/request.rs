@@ -50,8 +50,8 @@ pub struct Lowering {
     pub page_bytes: u64,
 }
 
-/// The loss that [`Mode::Train`] minimises: the mean over the batch of (1-ε)·CE(target) + ε·mean_k CE(k) for the
-/// classifier, plus the weighted mean for the auxiliary head.
+/// The loss that [`Mode::Train`] minimises: the mean over the batch of w·((1-ε)·CE(target) + ε·mean_k CE(k)) for the
+/// classifier, plus the weighted mean for the auxiliary head. The weight w of the target's class is in `ClassWeights`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Loss {
     /// ε, PyTorch's `label_smoothing`.

@@ -34,9 +34,9 @@ impl Run<'_> {
             grads.insert(name, (shape, zeros));
         }
         let logits = self.net.logits;
-        dvalues[logits] = cross_entropy::backward(&tape.values[logits], &self.batch.labels);
+        dvalues[logits] = self.of_logits(&tape.values[logits]);
         if let Some(aux) = self.net.auxiliary_logits.filter(|_| self.mode == Mode::Train) {
-            let mut dz = cross_entropy::backward(&tape.values[aux], &self.batch.labels);
+            let mut dz = self.of_logits(&tape.values[aux]);
             dz.data.iter_mut().for_each(|g| *g *= AUX_WEIGHT);
             dvalues[aux] = dz;
         }
@@ -53,6 +53,15 @@ impl Run<'_> {
             }
         }
         grads
+    }
+
+    /// Gradient of the weighted mean cross-entropy of logits `[K][N][1][1]`.
+    fn of_logits(&self, z: &T4) -> T4 {
+        let mut dz = cross_entropy::backward(z, &self.batch.labels);
+        for class in dz.data.chunks_exact_mut(z.n) {
+            class.iter_mut().zip(&self.batch.weights).for_each(|(g, weight)| *g *= weight);
+        }
+        dz
     }
 
     // This function is long, because each kind of layer has an arm.

@@ -16,6 +16,10 @@ impl Run<'_> {
                 format!("[{}][{}][{}][{}] and {} labels", x.n, x.c, x.h, x.w, self.batch.labels.len());
             return bad("the batch".into(), expected, found);
         }
+        let n_weights = self.batch.weights.len();
+        if n_weights != x.n {
+            return bad("the batch".into(), format!("{} weights", x.n), n_weights.to_string());
+        }
         let classes = self.net.n_classes();
         if let Some(label) = self.batch.labels.iter().find(|&&label| label >= classes) {
             return bad("a label".into(), format!("a class below {classes}"), label.to_string());

@@ -1,8 +1,8 @@
 //! Global average pool, linear layer, cross-entropy.
 
 use super::{Case, Oracle};
-use crate::kernel::Buf;
-use crate::ops::head;
+use crate::kernel::{Buf, Range};
+use crate::ops::head::{self, Targets};
 use crate::ops::optimizer::scalar;
 use crate::ops::{Map, Tuning, View};
 use crate::reference::{T4, concat, cross_entropy, global_pool, linear, relu};
@@ -127,6 +127,8 @@ struct CrossEntropy {
     size: f64,
     scale: f32,
     smoothing: f32,
+    /// Whether the weights of the classes differ. Otherwise all are 1.
+    weighted: bool,
 }
 
 impl Oracle for CrossEntropy {
@@ -160,11 +162,20 @@ impl Oracle for CrossEntropy {
         scalars[scalar::CHILD] = CHILD_WEIGHT;
         s.whole(Buf::Scalars, &scalars);
         let dlogits = s.blank(n * k);
-        let launch =
-            head::cross_entropy_backward(n, k, logits, labels_range, dlogits, self.scale, self.smoothing);
-        s.push(launch);
+        // 0.25 to 4, which f32 holds exactly.
+        let class = |class: u32| if self.weighted { f64::from(1 << (class % 5)) / 4.0 } else { 1.0 };
+        let class_weights: Vec<f64> = (0..k).map(class).collect();
+        s.whole(Buf::ClassWeights, &class_weights);
+        let len_bytes = (u64::from(k) * 4).next_multiple_of(16);
+        let class_weights_range = Range { buf: Buf::ClassWeights, offset_bytes: 0, len_bytes };
+        let targets =
+            Targets { labels: labels_range, class_weights: class_weights_range, smoothing: self.smoothing };
+        s.push(head::cross_entropy_backward(n, k, logits, targets, dlogits, self.scale));
         let mut want = cross_entropy::smoothed_backward(&z, &labels, smoothing);
-        want.data.iter_mut().for_each(|v| *v *= f64::from(n) * f64::from(self.scale) * CHILD_WEIGHT);
+        for (i, v) in want.data.iter_mut().enumerate() {
+            let weight = class_weights[labels[i % n as usize]];
+            *v *= f64::from(n) * f64::from(self.scale) * CHILD_WEIGHT * weight;
+        }
         s.expect_array(dlogits, &by_example(&want), APPROXIMATE);
     }
 }
@@ -189,8 +200,10 @@ pub(super) fn cases() -> Vec<Case> {
     };
     let linear =
         |n, features, classes, maps, by_example| Case::new(Linear { n, features, classes, maps, by_example });
-    let smoothed =
-        |n, classes, size, scale, smoothing| Case::new(CrossEntropy { n, classes, size, scale, smoothing });
+    let cross_entropy = |n, classes, size, scale, smoothing, weighted| {
+        Case::new(CrossEntropy { n, classes, size, scale, smoothing, weighted })
+    };
+    let smoothed = |n, classes, size, scale, e| cross_entropy(n, classes, size, scale, e, false);
     let loss = |n, classes, size, scale| smoothed(n, classes, size, scale, 0.0);
     vec![
         pool(3, (5, 7, 7), false),
@@ -219,5 +232,8 @@ pub(super) fn cases() -> Vec<Case> {
         smoothed(1, 2, 1.0, 1.0, 0.5),
         smoothed(70, 10, 4.0, 1.0 / 70.0, 0.1),
         smoothed(5, 1000, 20.0, 0.4, 0.1),
+        cross_entropy(1, 2, 1.0, 1.0, 0.0, true),
+        cross_entropy(70, 10, 4.0, 1.0 / 70.0, 0.0, true),
+        cross_entropy(5, 37, 20.0, 0.4, 0.1, true),
     ]
 }

@@ -275,7 +275,11 @@ impl Darts {
                     "image size",
                     format!("sides that are even wherever maps are halved (multiples of {unit} always are)"),
                     format!("{}x{} pixels, which arrive at cell {index} as {h}x{w}", spec.height, spec.width),
-                    format!("resize or pad the images to {}x{}", fit(spec.height), fit(spec.width)),
+                    format!(
+                        "resize or pad the images to {0}x{1} (of a folder: --size {0},{1})",
+                        fit(spec.height),
+                        fit(spec.width)
+                    ),
                 ));
             }
         }

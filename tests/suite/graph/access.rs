@@ -174,7 +174,7 @@ fn check_launch(d: &Launch) -> Result<(), String> {
 fn is_given(buf: Buf, request: &Request<'_>) -> bool {
     let (whole, branch) = (request.extent == Extent::Whole, request.extent == Extent::Branch);
     match buf {
-        Buf::V | Buf::Grad | Buf::State | Buf::Identity | Buf::Scalars => true,
+        Buf::V | Buf::Grad | Buf::State | Buf::Identity | Buf::Scalars | Buf::ClassWeights => true,
         Buf::Images(input) | Buf::Labels(input) => input == request.input,
         Buf::DropPath => request.drop_path,
         Buf::Mix => request.net.n_factors > 0,

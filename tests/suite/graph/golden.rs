@@ -91,6 +91,7 @@ fn place(plan: &Plan, at: usize, r: &Range) -> String {
         | Buf::Lanes(_)
         | Buf::Momentum
         | Buf::State
+        | Buf::ClassWeights
         | Buf::Results
         | Buf::Kept
         | Buf::DropPath

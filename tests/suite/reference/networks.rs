@@ -120,6 +120,8 @@ fn search_child_gradients() {
     let net = spec(Kind::Search, Stem::Cifar, 3, 4, 8);
     check_network(&net, &everything(), &batch(1, 3, 8), Mode::Train, "");
     check_network(&net, &the_rest(), &batch(2, 2, 12), Mode::Train, "");
+    let weighted = Batch { weights: vec![0.25, 1.0, 3.5], ..batch(1, 3, 8) };
+    check_network(&net, &everything(), &weighted, Mode::Train, "classifier");
 }
 
 #[test]
@@ -145,6 +147,8 @@ fn final_network_gradients_with_auxiliary_heads() {
     let cifar = Cells { auxiliary: true, ..spec(Kind::Final, Stem::Cifar, 3, 2, 32) };
     check_network(&cifar, &the_rest(), &batch(4, 3, 16), Mode::Train, "auxiliary_head");
     check_network(&cifar, &darts_v2(), &batch(5, 3, 32), Mode::Train, "auxiliary_head.features.3");
+    let weighted = Batch { weights: vec![0.25, 1.0, 3.5], ..batch(4, 3, 16) };
+    check_network(&cifar, &the_rest(), &weighted, Mode::Train, "auxiliary_head.classifier");
     let imagenet = Cells { auxiliary: true, ..spec(Kind::Final, Stem::ImageNet, 3, 2, 32) };
     check_network(&imagenet, &the_rest(), &batch(6, 3, 224), Mode::Train, "stem");
 }

@@ -139,6 +139,8 @@ children! {
     final_with_auxiliary_head_of_the_preset: 8,
     final_with_imagenet_stem: 9,
     final_with_adaptive_auxiliary_head: 10,
+    final_with_class_weights_and_auxiliary_head: 11,
+    search_with_class_weights: 12,
 }
 
 /// The comparison finds an error of one percent in the gradient of one tensor.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::with;
-use parsec_nas::config::{Baseline, Config, Samples, Temper};
+use parsec_nas::config::{Baseline, ClassWeights, Config, Samples, Temper};
 use parsec_nas::files::tensors::{self, Metadata, Tensor, Tensors};
 use parsec_nas::network::Net;
 use parsec_nas::reference::adam::Adam;
@@ -104,7 +104,12 @@ fn named(trace: &Tensors, prefix: &str) -> network::Tensors {
 
 fn batch(trace: &Tensors, split: &str) -> Batch {
     let labels: Vec<usize> = numbers(trace, &format!("{split}.labels")).iter().map(|l| *l as usize).collect();
-    Batch::from_nchw([8, 1, 28, 28], &numbers(trace, &format!("{split}.images")), &labels)
+    let batch = Batch::from_nchw([8, 1, 28, 28], &numbers(trace, &format!("{split}.images")), &labels);
+    if !trace.contains_key("class_weights") {
+        return batch;
+    }
+    let of_classes = numbers(trace, "class_weights");
+    Batch { weights: batch.labels.iter().map(|label| of_classes[*label]).collect(), ..batch }
 }
 
 fn children(trace: &Tensors, space: &Darts) -> Vec<(Vec<usize>, Net)> {
@@ -244,6 +249,26 @@ fn a_trace_of_every_option_is_its_formula() {
         |trace, metadata, space| {
             assert_eq!(metadata["baseline"], "mean");
             assert_eq!(metadata["beta"], "2.5");
+            recompute(trace, metadata, space);
+        },
+    );
+}
+
+/// With weights of the classes, likelihoods, importance weights and gradients are weighted by class, also in parts of the
+/// batch.
+#[test]
+fn a_trace_with_class_weights_is_its_formula() {
+    let weights: Vec<f64> = (0..10).map(|c| 0.25 + 0.35 * f64::from(c)).collect();
+    traced(
+        |base| {
+            with(base, |c| {
+                c.images.class_weights = ClassWeights::List(weights.clone());
+                c.execution.micro_batch = Some(4);
+                c.algorithm.drop_mass = 0.0;
+            })
+        },
+        |trace, metadata, space| {
+            assert_eq!(numbers(trace, "class_weights"), weights);
             recompute(trace, metadata, space);
         },
     );

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use parsec_nas::config::keys::keys;
 use parsec_nas::config::{Resolved, Schedule, Stem, TrainConfig, read_resolved, to_toml};
+use parsec_nas::data::Size;
 use tempfile::TempDir;
 use toml::{Table, Value};
 
@@ -47,7 +48,7 @@ fn the_data_choose_the_preset_unless_it_is_named() {
     let imagenet = with(Some("imagenet"), "folder:x").unwrap();
     assert_eq!(
         (imagenet.network.layers, imagenet.network.channels, imagenet.images.size),
-        (14, 48, Some(224))
+        (14, 48, Some(Size::square(224)))
     );
     assert_eq!(
         (imagenet.regularisation.schedule, imagenet.architecture.stem),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use parsec_nas::bench::{self, Shape};
+use parsec_nas::data::Size;
 use parsec_nas::gpu::{Class, Device, Gpu, Options, Variants};
 use parsec_nas::graph::Memory;
 use parsec_nas::kernel::Launch;
@@ -122,7 +123,7 @@ fn shape() -> Shape {
         layers: 3,
         channels: 4,
         batch: 4,
-        size: 16,
+        size: Size::square(16),
         in_channels: 1,
         classes: 5,
         seed: 0,
