@@ -75,6 +75,11 @@ struct Class {
 pub fn predict(args: &PredictArgs, ui: &Ui) -> Result<()> {
     let run = TrainingRun::open(&args.run)?;
     let spec = run.spec()?;
+    if ![1, 3].contains(&spec.in_channels) {
+        let found = format!("{} channels", spec.in_channels);
+        let try_this = "parsec eval, which reads the images of the run's data";
+        return Err(Error::usage("the network of the run", "one of grey or colour images", found, try_this));
+    }
     let names = match &args.labels {
         Some(path) => read_labels(path, spec.n_classes)?,
         None if run.manifest.class_names.len() == spec.n_classes => run.manifest.class_names.clone(),

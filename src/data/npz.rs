@@ -83,7 +83,9 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Parts, Vec<String>)> {
     let npz = Npz::open(bytes, path)?;
     let has = |name: &str| npz.names().any(|other| other == name);
     let found = || {
-        let names: Vec<&str> = npz.names().take(12).collect();
+        // Names are bytes of the file, so they are shortened, and their control characters are escaped.
+        let short = |name: &str| name.chars().take(40).flat_map(char::escape_debug).collect::<String>();
+        let names: Vec<String> = npz.names().take(12).map(short).collect();
         if names.is_empty() { "no arrays".to_owned() } else { format!("the arrays {}", names.join(", ")) }
     };
     let missing = |expected: String| {

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use parsec_nas::Error;
 use parsec_nas::data::{
@@ -668,4 +669,48 @@ fn damage_to_any_file_of_a_set_is_an_error_that_names_a_file() {
             fs::write(&path, good).unwrap();
         }
     }
+}
+
+/// Images of four channels are trained on, chosen by and reported. Image files cannot have them.
+#[test]
+fn a_training_on_an_npz_file_of_four_channels() {
+    if !super::gpu::has_gpu() {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let mut dice = Dice(5);
+    let mut arrays = vec![];
+    for (part, n) in [("train", 24), ("val", 8), ("test", 6)] {
+        let pixels: Vec<u8> = (0..n * 256).map(|_| dice.below(256) as u8).collect();
+        let labels: Vec<u8> = (0..n as u8).map(|i| i % 2).collect();
+        arrays.push((format!("{part}_images.npy"), npy("'|u1'", &format!("({n}, 8, 8, 4)"), &pixels)));
+        arrays.push((format!("{part}_labels.npy"), npy("'|u1'", &format!("({n}, 1)"), &labels)));
+    }
+    let entries: Vec<Entry> = arrays.iter().map(|(name, bytes)| Entry::deflated(name, bytes)).collect();
+    fs::create_dir(dir.path().join("data")).unwrap();
+    fs::write(dir.path().join("data/four.npz"), zip(&entries)).unwrap();
+    let parsec = |folder: &Path, args: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
+        command.args(args.split_whitespace()).current_dir(folder).env_remove("PARSEC_DEVICE");
+        let out = command.env("PARSEC_CACHE", dir.path().join("cache")).output().unwrap();
+        (out.status.code().unwrap(), String::from_utf8(out.stderr).unwrap())
+    };
+    let (code, err) = parsec(
+        dir.path(),
+        "train --genotype 02012100 --data npz:data/four.npz --preset small --channels 4 --head 8 --batch 8 --epochs 1 --run \
+         run",
+    );
+    let line = "24 + 8 + 6 images, 2 classes, 4 channels, 8x8, from four.npz, val_images (to choose by) and test_images (for \
+                eval)\n";
+    assert!(code == 0 && err.contains(line), "{err}");
+    // The file is found from another folder.
+    let (code, err) = parsec(&dir.path().join("run"), "eval .");
+    assert!(
+        code == 0 && err.contains("6 images, 2 classes, 4 channels, 8x8, from test_images of four.npz\n"),
+        "{err}"
+    );
+    assert!(!err.contains("not those with which"), "{err}");
+    image::RgbImage::new(8, 8).save(dir.path().join("x.png")).unwrap();
+    let (code, err) = parsec(dir.path(), "predict run x.png");
+    assert!(code == 2 && err.contains("found 4 channels"), "{err}");
 }
