@@ -250,7 +250,7 @@ settings! {
         threads: usize = 0 => Kind::Int(0, 1024), "N";
         /// Memory for scaled images in MiB. A larger set stays on disk, and its images are read when they are used. The
         /// results are the same
-        image_memory: usize = 256 => Kind::Int(0, 1_048_576), "MIB";
+        image_memory: usize = 256, was 256 => Kind::Int(0, 1_048_576), "MIB";
         /// When a checkpoint is written, besides the first and the last: at the end only, after every epoch, or after so many
         /// steps
         checkpoint_every: Every = "epoch" => Kind::Every, "end|epoch|N";

@@ -181,8 +181,7 @@ pub(super) fn load(place: &Path, reading: &Reading<'_>) -> Result<Loaded> {
     let shards: Vec<&Shard> = encoded.tables.iter().map(|table| &table.shard).collect();
     let layout = shards::layout(place, &shards, &ends, &labels, names, &path, &mut passed_over)?;
     let encoded = Arc::new(encoded);
-    let dir = if place.is_dir() { place } else { crate::files::parent(place) };
-    Gather { dir, encoded, form, reading, passed_over, unreadable: vec![] }.load(layout)
+    Gather { dir: place, encoded, form, reading, passed_over, unreadable: vec![] }.load(layout)
 }
 
 fn open(path: &Path) -> Result<SerializedFileReader<File>> {

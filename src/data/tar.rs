@@ -105,8 +105,7 @@ pub(super) fn load(place: &Path, reading: &Reading<'_>) -> Result<Loaded> {
     let all: Vec<&Shard> = encoded.shards.iter().collect();
     let layout = shards::layout(place, &all, &ends, &index.labels, None, &path, &mut passed_over)?;
     let encoded = Arc::new(encoded);
-    let dir = if place.is_dir() { place } else { crate::files::parent(place) };
-    Gather { dir, encoded, form, reading, passed_over, unreadable: vec![] }.load(layout)
+    Gather { dir: place, encoded, form, reading, passed_over, unreadable: vec![] }.load(layout)
 }
 
 #[derive(Default)]
