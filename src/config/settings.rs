@@ -67,7 +67,7 @@ settings! {
         /// Standard deviation per channel of the pixels in 0..1, separated by commas; default: computed
         std: Option<Vec<f64>> => Kind::PerChannel(1e-6, 1e3), "LIST";
         /// Padding in pixels of the random crop; 0: no crop. Default of a search: none in fewer than ten passes over the
-        /// images, then an eighth of their side
+        /// images, then an eighth of their longer side
         crop_pad: u32 = 0 => Kind::Int(0, 64), "N";
         /// Random horizontal flips
         flip: bool = false => Kind::Bool, "BOOL";
