@@ -128,7 +128,7 @@ impl Weights {
                 return Err(missing("no such name".into()));
             };
             if let (&[theirs, had], &[ours, has]) = (&*tensor.shape, &*entry.spec.shape)
-                && entry.spec.name == "classifier.weight"
+                && entry.spec.name.ends_with("classifier.weight")
                 && (theirs != ours && had == has)
             {
                 let expected = format!("weights for {ours} classes");
