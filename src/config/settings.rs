@@ -73,7 +73,7 @@ settings! {
         flip: bool = false => Kind::Bool, "BOOL";
         /// Weight of each class in the loss, for unbalanced data: none; balanced, n / (K n_c) for n_c of n training images;
         /// or one number per class in the order of the classes, separated by commas
-        class_weights: ClassWeights = "none", was "none" => Kind::ClassWeights, "none|balanced|LIST";
+        class_weights: ClassWeights = "none", was "none" => Kind::ClassWeights, "WEIGHTS";
     }
 
     /// Network
