@@ -38,6 +38,11 @@ impl Disk {
         Ok(out)
     }
 
+    /// Whether the scaled pixels are kept. Otherwise an image is decoded each time it is used.
+    pub fn is_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
     /// Sum and sum of squares of the bytes of every channel.
     pub(super) fn moments(&self) -> &[Moments] {
         &self.moments

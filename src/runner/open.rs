@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::variants;
 use crate::config::{Images, Resolved, Session};
 use crate::data::{
-    self, Account, Cache, Dataset, Identity, LoadOptions, Normalisation, Reported, Role, Size,
+    self, Account, Cache, Dataset, Identity, LoadOptions, Normalisation, Pixels, Reported, Role, Size,
 };
 use crate::gpu::{self, AdapterInfo, Gpu, Options, Tuned};
 use crate::run::{self, Event, Events, Manifest, RunDir};
@@ -125,7 +125,22 @@ pub fn dataset(wanted: &Wanted<'_>, events: &Events) -> Result<Dataset> {
     let watch = |done, total| events.tell(Event::Reading { done, total });
     let dataset = data::load_watched(wanted.spec(), &wanted.options(), &watch)?;
     tell(&dataset.account, wanted.spec(), events);
+    tell_if_on_disk(&dataset, events);
     Ok(dataset)
+}
+
+/// Reports that the images stay on disk.
+fn tell_if_on_disk(dataset: &Dataset, events: &Events) {
+    let Pixels::Disk(disk) = &dataset.train.pixels else { return };
+    let parts = [Some(&dataset.train), Some(&dataset.test), dataset.report.as_ref()];
+    let bytes: usize = parts.into_iter().flatten().map(|part| part.n * part.image_len()).sum();
+    let use_of_each = match disk.is_kept() {
+        true => "the scaled images are kept in the cache folder, and each is read when it is used",
+        false => {
+            "each image is decoded when it is used, since the cache folder does not keep them (PARSEC_IMAGE_CACHE)"
+        }
+    };
+    events.note(format!("{} MiB of images, more than --image-memory: {use_of_each}", bytes >> 20));
 }
 
 /// Loads the part of the data that is reported, and reports its account.

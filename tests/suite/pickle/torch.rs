@@ -26,7 +26,7 @@ fn mixed() -> Vec<(&'static str, Vec<usize>, Data)> {
         ("f32", vec![2, 3], f32s(quarters())),
         ("f16", vec![2, 3], f32s(quarters())),
         ("bf16", vec![2, 3], f32s(quarters())),
-        ("f64", vec![2, 3], f32s(quarters().map(|x| x / 3.0))),
+        ("f64", vec![2, 3], Data::F64(quarters().map(|x| x / 3.0).collect())),
         ("i64", vec![2, 3], Data::I64((0..6).map(|i| -i).collect())),
         ("i32", vec![2, 3], negative()),
         ("i16", vec![2, 3], negative()),
