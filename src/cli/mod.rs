@@ -104,7 +104,7 @@ pub enum Command {
     Rank(RankArgs),
     /// Evaluate a trained network on held-out images, and time it
     Eval(Box<EvalArgs>),
-    /// Name what is on images, by a trained network
+    /// Name the classes of image files with a trained network
     Predict(PredictArgs),
     /// Go on with a run from its newest good checkpoint
     Resume(ResumeArgs),
@@ -116,7 +116,7 @@ pub enum Command {
     Export(Box<ExportArgs>),
     /// Every kernel against its f64 reference on this adapter
     Selftest(SelftestArgs),
-    /// What the adapter can do at most, and what a child and a step of the search take on it
+    /// Measure the limits of the adapter, a child and a step of the search
     Bench(BenchArgs),
 }
 

@@ -33,7 +33,7 @@ pub struct RankArgs {
     /// test_accuracy.600, the first that is there
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
-    /// Draw so many of the architectures that the space holds; default: all
+    /// Draw N of the architectures of the table that are in the space; default: all
     #[arg(long, value_name = "N")]
     pub count: Option<usize>,
     /// Key of the random numbers that draw them; default: 0

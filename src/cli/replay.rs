@@ -62,7 +62,7 @@ pub struct ReplayArgs {
     /// File for logits, log-likelihoods and gradients
     #[arg(long, value_name = "OUT.safetensors")]
     pub out: PathBuf,
-    /// Cells of the network; of a chain the stages say it
+    /// Number of cells; the length of a chain follows from its stages
     #[arg(long, value_name = "L")]
     pub layers: Option<usize>,
     /// Channels of the first cells, even, or of a chain's stem

@@ -320,13 +320,13 @@ impl Config {
     }
 
     /// Number of examples that go through a child at a time: a micro-batch, or the whole train batch.
-    pub fn part(&self) -> usize {
+    pub fn micro_batch(&self) -> usize {
         self.execution.micro_batch.unwrap_or(self.length.batch)
     }
 
     /// Number of examples of a search batch that go through a child at a time: a micro-batch, or the whole search
     /// batch.
-    pub fn search_part(&self) -> usize {
+    pub fn search_micro_batch(&self) -> usize {
         self.execution.micro_batch.unwrap_or(self.search_batch())
     }
 

@@ -142,7 +142,7 @@ settings! {
         warmup: f64 = 0.5, was 0.0 => Kind::Float(0.0, 0.99), "FRACTION";
         /// Epochs at the start that train the weights only, in place of --warmup
         warmup_epochs: u64 = 0 => Kind::Int(0, 1_000_000), "N";
-        /// What each child adds to the weights' gradient after it; default: uniform
+        /// Weight of each child in the weights' gradient after the warm-up; default: uniform
         train_weights: TrainWeights = "uniform", was "importance" => Kind::Word(TrainWeights::WORDS), "importance|uniform";
         /// No backward pass for children whose weights sum to at most this
         drop_mass: f64 = 0.001 => Kind::Float(0.0, 0.5), "MASS";
@@ -189,10 +189,10 @@ settings! {
     Execution {
         /// Start from the shared weights of another run of the same network, or of an exported file
         weights_from: Option<PathBuf> => Kind::NonEmpty("a run folder, a safetensors or a PyTorch file"), "RUN|FILE";
-        /// Run each batch in parts of M examples, for cards too small for the batch. M divides the batch. Batch norm's
-        /// statistics are then those of each part, so results are not those of the whole batch
+        /// Run each batch in micro-batches of M examples, for cards too small for the batch. M divides the batch. Batch
+        /// norm's statistics are then those of each micro-batch, so results are not those of the whole batch
         micro_batch: Option<usize> => Kind::Int(1, 32_768), "M";
-        /// Lanes in which the gradients of children are added: another number rounds otherwise
+        /// Number of lanes in which the gradients of children are added. Another number gives another rounding
         lanes: usize = 8, was 1 => Kind::Int(1, 64), "N";
         /// Kernel variants: time them now and keep the choice for later runs; =false: the fixed choice; default: the choice
         /// kept on disk, or else the fixed one

@@ -30,7 +30,7 @@ pub struct Batch {
     pub labels: Vec<u32>,
 }
 
-/// The two halves into which the training images are cut: positions in `Dataset::train`, ascending.
+/// The two splits into which the training images are cut: positions in `Dataset::train`, ascending.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
     /// Images for the weights `v`.

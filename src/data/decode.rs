@@ -140,7 +140,7 @@ struct Room {
 struct Taken(u64);
 
 impl Room {
-    /// Waits until `bytes` are free, or, if there are never so many, until all is free.
+    /// Waits until `bytes` are free. A request larger than the whole room waits until everything is free.
     fn take(&'static self, bytes: u64) -> Taken {
         let bytes = bytes.min(ROOM_BYTES);
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);

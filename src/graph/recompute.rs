@@ -16,20 +16,20 @@ use crate::kernel::{Buf, Launch, Range, kernel};
 /// # Errors
 /// [`crate::Error::Kernel`] for a launch of a kernel that does not exist.
 pub fn recompute(lowered: Lowered) -> Result<Lowered> {
-    let Lowered { launches, sizes, packed_bytes, backward, again } = lowered;
+    let Lowered { launches, sizes, packed_bytes, backward, recomputed } = lowered;
     let (before, after) = launches.split_at(backward);
     let mut writers: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (i, d) in before.iter().enumerate() {
-        for id in outputs(d)?.into_iter().filter(|id| again.contains(id)) {
+        for id in outputs(d)?.into_iter().filter(|id| recomputed.contains(id)) {
             writers.entry(id).or_default().push(i);
         }
     }
-    let mut work = Work { before, writers, twins: BTreeMap::new(), sizes, out: before.to_vec() };
+    let mut work = Work { before, writers, copies: BTreeMap::new(), sizes, out: before.to_vec() };
     for d in after {
         let d = work.renamed(d)?;
         work.out.push(d);
     }
-    Ok(Lowered { backward, again, packed_bytes, launches: work.out, sizes: work.sizes })
+    Ok(Lowered { backward, recomputed, packed_bytes, launches: work.out, sizes: work.sizes })
 }
 
 /// The tensors that a launch writes, according to its shader.
@@ -47,31 +47,31 @@ struct Work<'a> {
     /// For each tensor that is not kept, the launches that write it.
     writers: BTreeMap<u32, Vec<usize>>,
     /// For each tensor that is not kept, the tensor that replaces it in the backward pass.
-    twins: BTreeMap<u32, u32>,
+    copies: BTreeMap<u32, u32>,
     sizes: Vec<u64>,
     out: Vec<Launch>,
 }
 
 impl Work<'_> {
-    /// The launch with tensors that are not kept replaced by their twins. The twins are computed first.
+    /// The launch with tensors that are not kept replaced by their copies. The copies are computed first.
     fn renamed(&mut self, d: &Launch) -> Result<Launch> {
         let mut d = d.clone();
         for (_, range) in &mut d.bindings {
             if let Buf::Tensor(id) = range.buf {
-                range.buf = Buf::Tensor(self.twin(id)?);
+                range.buf = Buf::Tensor(self.copy_of(id)?);
             }
         }
         Ok(d)
     }
 
-    fn twin(&mut self, id: u32) -> Result<u32> {
+    fn copy_of(&mut self, id: u32) -> Result<u32> {
         if !self.writers.contains_key(&id) {
             return Ok(id);
         }
-        if !self.twins.contains_key(&id) {
+        if !self.copies.contains_key(&id) {
             self.compute(id)?;
         }
-        Ok(self.twins[&id])
+        Ok(self.copies[&id])
     }
 
     /// Computes `id` again, with the other tensors that the same launches write and that are not kept.
@@ -89,8 +89,8 @@ impl Work<'_> {
             }
         }
         for id in ids {
-            let twin = self.like(id);
-            self.twins.insert(id, twin);
+            let copy = self.like(id);
+            self.copies.insert(id, copy);
         }
         for i in launches {
             let mut d = self.renamed(&self.before[i])?;

@@ -267,7 +267,7 @@ fn shape(config: &Config, dataset: &Dataset) -> Result<Shape> {
         layers: space.depth(),
         space,
         channels: config.network.channels,
-        batch: config.part(),
+        batch: config.micro_batch(),
         size: Size { height: dataset.train.height, width: dataset.train.width },
         in_channels: dataset.train.channels,
         classes: dataset.class_names.len(),

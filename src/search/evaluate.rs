@@ -85,7 +85,7 @@ impl Search {
             let expected = format!("at most the {n} held-out images");
             return Err(Error::usage("--images", expected, n_images.to_string(), format!("--images {n}")));
         }
-        let batch = self.settings.config.part().min(n_images);
+        let batch = self.settings.config.micro_batch().min(n_images);
         Ok(HeldOut { dataset, normalisation, batch, n_images, kept: None })
     }
 
@@ -133,7 +133,7 @@ impl Search {
     /// # Errors
     /// [`Error::Device`] if the adapter fails.
     pub fn better_than_random(&mut self, alpha: &Alpha, n: usize, n_batches: usize) -> Result<usize> {
-        let (n_test, batch) = (self.dataset.test.n, self.settings.config.search_part());
+        let (n_test, batch) = (self.dataset.test.n, self.settings.config.search_micro_batch());
         let held_out = self.unkept(Some((n_batches * batch).min(n_test)))?;
         let held_out = HeldOut { batch: batch.min(n_test), ..held_out }.keep()?;
         let uniform = Prior::uniform(self.space());

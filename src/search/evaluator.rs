@@ -73,7 +73,7 @@ struct Pass {
     /// The weight of each example, by its class.
     of_examples: Vec<f64>,
     n_children: usize,
-    n_parts: usize,
+    n_micro_batches: usize,
 }
 
 /// Runs the passes of a step on one adapter. The adapter holds v, its gradient and momentum.
@@ -81,8 +81,8 @@ pub struct Evaluator {
     network: Network,
     spec: NetworkSpec,
     /// Number of examples of a train batch that run at a time, and then the number for a search batch.
-    part: usize,
-    search_part: usize,
+    micro_batch: usize,
+    search_micro_batch: usize,
     /// Number of examples of a whole train batch.
     batch: usize,
     /// Children whose weights sum to at most this have no backward pass.
@@ -120,8 +120,8 @@ impl Evaluator {
             any: Arc::new(spec.net(Paths::Child(&any))),
             network,
             spec,
-            part: config.part(),
-            search_part: config.search_part(),
+            micro_batch: config.micro_batch(),
+            search_micro_batch: config.search_micro_batch(),
             batch: config.length.batch,
             drop_mass: if config.algorithm.reference { 0.0 } else { config.algorithm.drop_mass },
             literal: config.algorithm.reference,
@@ -166,11 +166,13 @@ impl Evaluator {
     pub fn reserve(&mut self) -> Result<()> {
         let nets: Vec<Arc<Net>> = self.spec.space.largest().iter().map(|alpha| self.net(alpha)).collect();
         let extent = self.extent();
-        for (mode, part) in [(Mode::Train, self.part), (Mode::Likelihood, self.search_part)] {
+        for (mode, micro_batch) in
+            [(Mode::Train, self.micro_batch), (Mode::Likelihood, self.search_micro_batch)]
+        {
             if extent == Extent::Branch {
-                self.network.reserve([&self.any], mode, part as u32, Extent::Trunk)?;
+                self.network.reserve([&self.any], mode, micro_batch as u32, Extent::Trunk)?;
             }
-            self.network.reserve(&nets, mode, part as u32, extent)?;
+            self.network.reserve(&nets, mode, micro_batch as u32, extent)?;
         }
         self.network.reserve_lanes(self.lanes)
     }
@@ -178,9 +180,9 @@ impl Evaluator {
     /// Allocates memory for the mixed network.
     pub(super) fn reserve_mixed(&mut self) -> Result<()> {
         let net = Arc::new(self.spec.net(Paths::All));
-        self.network.reserve([&net], Mode::Train, self.part as u32, Extent::Whole)?;
+        self.network.reserve([&net], Mode::Train, self.micro_batch as u32, Extent::Whole)?;
         // The pass for the gradient of the factors keeps other tensors.
-        self.network.reserve([&net], Mode::Factors, self.search_part as u32, Extent::Whole)
+        self.network.reserve([&net], Mode::Factors, self.search_micro_batch as u32, Extent::Whole)
     }
 
     /// log p(y|X, v, α_k) of each child on a batch of the search split, nats, summed over the batch with the weights of
@@ -272,17 +274,17 @@ impl Evaluator {
         let start = self.start();
         let input = if mode == Mode::Train { TRAIN } else { SEARCH };
         let net = Arc::new(self.spec.net(Paths::All));
-        let part = self.part_of(mode);
-        let n_parts = batch.n / part;
+        let micro_batch = self.micro_batch_of(mode);
+        let n_micro_batches = batch.n / micro_batch;
         let factors_f32: Vec<f32> = factors.iter().map(|f| *f as f32).collect();
-        self.network.set_child_weight(part as f64 / batch.n as f64)?;
-        for (i, (images, labels)) in parts(batch, part).enumerate() {
+        self.network.set_child_weight(micro_batch as f64 / batch.n as f64)?;
+        for (i, (images, labels)) in micro_batches(batch, micro_batch).enumerate() {
             self.network.upload(input, images, labels)?;
             self.network.upload_factors(&factors_f32, input)?;
             self.network.run(Child::new(&net, mode, input))?;
-            self.network.keep_results(i, n_parts, input)?;
+            self.network.keep_results(i, n_micro_batches, input)?;
         }
-        let found = join(self.network.results(n_parts, input)?.iter());
+        let found = join(self.network.results(n_micro_batches, input)?.iter());
         let mut of_factors = Vec::new();
         if mode == Mode::Factors {
             // The gradient is taken and cleared before any check, so that a failed step leaves no gradient in the
@@ -356,15 +358,15 @@ impl Evaluator {
 
     /// Submits the children on a batch, with the weights of their gradients. Does not wait.
     fn pass(&mut self, mode: Mode, input: u8, batch: &Batch, children: &[(&Arc<Net>, f64)]) -> Result<Pass> {
-        let part = self.part_of(mode);
-        let (n_children, n_parts) = (children.len(), batch.n / part);
+        let micro_batch = self.micro_batch_of(mode);
+        let (n_children, n_micro_batches) = (children.len(), batch.n / micro_batch);
         let lanes = if mode == Mode::Train { self.lanes.min(n_children).max(1) } else { 1 };
         // The order of the children, lane by lane.
         let order: Vec<usize> = (0..lanes).flat_map(|lane| (lane..n_children).step_by(lanes)).collect();
         let set_aside = mode == Mode::Train && self.lanes > 1;
-        let share = part as f64 / batch.n as f64;
+        let share = micro_batch as f64 / batch.n as f64;
         let (any, extent) = (Arc::clone(&self.any), self.extent());
-        for (i, (images, labels)) in parts(batch, part).enumerate() {
+        for (i, (images, labels)) in micro_batches(batch, micro_batch).enumerate() {
             self.network.upload(input, images, labels)?;
             if extent == Extent::Branch {
                 self.network.run_trunk(&any, mode, input)?;
@@ -385,7 +387,7 @@ impl Evaluator {
                     self.network.set_child_weight(weight * share)?;
                 }
                 self.network.run(Child { extent, ..Child::new(net, mode, input) })?;
-                self.network.keep_results(i * n_children + k, n_parts * n_children, input)?;
+                self.network.keep_results(i * n_children + k, n_micro_batches * n_children, input)?;
                 if lanes > 1 && k + lanes >= n_children {
                     self.network.close_lane(k % lanes, k % lanes + 1 == lanes)?;
                 }
@@ -398,24 +400,24 @@ impl Evaluator {
             }
         }
         let of_examples = self.network.weights_of(&batch.labels);
-        Ok(Pass { input, of_examples, n_children, n_parts })
+        Ok(Pass { input, of_examples, n_children, n_micro_batches })
     }
 
     /// Number of examples that run at a time.
-    fn part_of(&self, mode: Mode) -> usize {
-        if mode == Mode::Train { self.part } else { self.search_part }
+    fn micro_batch_of(&self, mode: Mode) -> usize {
+        if mode == Mode::Train { self.micro_batch } else { self.search_micro_batch }
     }
 
     /// Whether a child runs whole or only from the trunk on.
     fn extent(&self) -> Extent {
-        let whole = self.literal || !self.network.has_trunk(&self.any, self.part as u32);
+        let whole = self.literal || !self.network.has_trunk(&self.any, self.micro_batch as u32);
         if whole { Extent::Whole } else { Extent::Branch }
     }
 
     /// Results of each child of a pass on the whole batch. All results are read back at once.
     fn results(&mut self, pass: &Pass) -> Result<Vec<ChildResult>> {
-        let by_part = self.network.results(pass.n_parts * pass.n_children, pass.input)?;
-        let child = |k| join(by_part.iter().skip(k).step_by(pass.n_children));
+        let by_micro_batch = self.network.results(pass.n_micro_batches * pass.n_children, pass.input)?;
+        let child = |k| join(by_micro_batch.iter().skip(k).step_by(pass.n_children));
         Ok((0..pass.n_children).map(child).collect())
     }
 }
@@ -446,28 +448,29 @@ impl Distinct {
     }
 }
 
-/// The images and labels of each micro-batch of `part` examples.
-fn parts(batch: &Batch, part: usize) -> impl Iterator<Item = (&[f32], &[u32])> {
+/// The images and labels of each micro-batch of `micro_batch` examples.
+fn micro_batches(batch: &Batch, micro_batch: usize) -> impl Iterator<Item = (&[f32], &[u32])> {
     let image_len = batch.channels * batch.height * batch.width;
-    batch.images.chunks(part * image_len).zip(batch.labels.chunks(part))
+    batch.images.chunks(micro_batch * image_len).zip(batch.labels.chunks(micro_batch))
 }
 
 /// Joins the results of one child on the micro-batches, in their order, to the result on the whole batch.
-fn join<'a>(parts: impl Iterator<Item = &'a ChildResult>) -> ChildResult {
+fn join<'a>(micro_batches: impl Iterator<Item = &'a ChildResult>) -> ChildResult {
     let mut whole = ChildResult { log_likelihood: Vec::new(), n_correct: 0 };
-    for part in parts {
-        whole.log_likelihood.extend(&part.log_likelihood);
-        whole.n_correct += part.n_correct;
+    for micro_batch in micro_batches {
+        whole.log_likelihood.extend(&micro_batch.log_likelihood);
+        whole.n_correct += micro_batch.n_correct;
     }
     whole
 }
 
-/// An error of memory for micro-batches of `part` examples, with a suggestion of a micro-batch and a batch that would
+/// An error of memory for micro-batches of `micro_batch` examples, with a suggestion of a micro-batch and a batch that would
 /// fit.
-pub(super) fn suggest_smaller(e: Error, batch: usize, part: usize) -> Error {
+pub(super) fn suggest_smaller(e: Error, batch: usize, micro_batch: usize) -> Error {
     match e {
         Error::Memory { what, need_bytes, have_bytes, try_this } if try_this.contains("--batch") => {
-            let fits = (part as u64 * have_bytes / need_bytes.max(1)).clamp(1, part as u64) as usize;
+            let fits =
+                (micro_batch as u64 * have_bytes / need_bytes.max(1)).clamp(1, micro_batch as u64) as usize;
             let divisor = (1..=fits).rev().find(|m| batch.is_multiple_of(*m)).unwrap_or(1);
             let try_this = format!(
                 "--micro-batch {divisor} (batch norm then sees {divisor} examples at a time), --batch {fits}, \

@@ -114,9 +114,9 @@ impl Search {
             Method::RandomSearch => Box::new(RandomSearch::new(space, rules)),
             Method::Darts => Box::new(Darts::new(space, rules.adam, rules.warm_up)),
         };
-        strategy
-            .reserve(&mut evaluator)
-            .map_err(|e| suggest_smaller(e, config.length.batch, config.part().max(config.search_part())))?;
+        strategy.reserve(&mut evaluator).map_err(|e| {
+            suggest_smaller(e, config.length.batch, config.micro_batch().max(config.search_micro_batch()))
+        })?;
         Ok(Self {
             settings,
             evaluator,

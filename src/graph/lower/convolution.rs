@@ -69,7 +69,7 @@ pub(super) fn depthwise(b: &mut Builder<'_>, x: &Seen, window: Window, names: &[
             |(&source, &(w, v)): (&u32, &(Param, Param))| depthwise::Task { source, w: part(w), v: part(v) };
         let tasks = source.firsts.iter().zip(&places).map(task).collect();
         let op = Depthwise { geometry, channels: c, x: source.view, y, tasks };
-        b.again(y.buf, false);
+        b.recompute(y.buf, false);
         b.launches.extend(op.forward(&b.tuning()));
         b.undo(move |b| depthwise_back(b, &op));
         tensors.push(y);
@@ -183,7 +183,7 @@ fn subsample(b: &mut Builder<'_>, source: &Source, both: bool) -> Source {
     let map = Map { n, h: h.div_ceil(2), w: w.div_ceil(2) };
     let (c, offsets) = (source.channels, if both { 2 } else { 1 });
     let y = b.tensor(offsets * c, map);
-    b.again(y.buf, true);
+    b.recompute(y.buf, true);
     let op = Subsample { channels: c, offsets, x: source.view, y, sources: source.firsts.clone() };
     b.push(op.forward());
     b.undo(move |b| {

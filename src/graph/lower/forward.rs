@@ -176,7 +176,7 @@ impl<'n> Pass<'n> {
                         matches!(self.layer(path.layers[0]).kind, Kind::MaxPool(_) | Kind::AvgPool(_))
                     };
                     let all_pools = some.iter().all(|(_, path)| is_pool(path));
-                    b.again(y.at(0).0.buf, all_pools);
+                    b.recompute(y.at(0).0.buf, all_pools);
                 }
                 let place =
                     |(i, (_, path)): (u32, &(_, &'p Path))| Placed { path, y: y.clone(), first: i * c };

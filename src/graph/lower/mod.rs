@@ -51,7 +51,7 @@ struct Builder<'a> {
     copies: Vec<(Param, Param)>,
     packed: u32,
     /// Tensors that are computed again in the backward pass instead of being kept.
-    again: BTreeSet<u32>,
+    recomputed: BTreeSet<u32>,
 }
 
 /// Result of lowering a request.
@@ -65,7 +65,7 @@ pub struct Lowered {
     /// Index of the first launch of the backward pass, or the number of launches if there is no backward pass.
     pub backward: usize,
     /// Tensors written before `backward` that are computed again after it.
-    pub again: BTreeSet<u32>,
+    pub recomputed: BTreeSet<u32>,
 }
 
 /// Lowers a request.
@@ -84,7 +84,7 @@ pub fn lower(request: Request<'_>) -> Result<Lowered> {
         partials: Partials::default(),
         copies: Vec::new(),
         packed: 0,
-        again: BTreeSet::new(),
+        recomputed: BTreeSet::new(),
     };
     forward::forward(&mut b)?;
     let forward = b.launches.len();
@@ -98,7 +98,13 @@ pub fn lower(request: Request<'_>) -> Result<Lowered> {
     let mut launches = pack::copy(&b.copies);
     let backward = launches.len() + forward;
     launches.append(&mut b.launches);
-    Ok(Lowered { launches, sizes: b.sizes, packed_bytes: u64::from(b.packed) * 4, backward, again: b.again })
+    Ok(Lowered {
+        launches,
+        sizes: b.sizes,
+        packed_bytes: u64::from(b.packed) * 4,
+        backward,
+        recomputed: b.recomputed,
+    })
 }
 
 impl Builder<'_> {
@@ -184,17 +190,17 @@ impl Builder<'_> {
         (self.request.lowering.page_bytes / bytes).max(1) as u32
     }
 
-    /// Marks x as computed again in the backward pass. `for_nothing` says that computing x costs next to nothing: x is
+    /// Marks x as computed again in the backward pass. `is_cheap` says that computing x costs next to nothing: x is
     /// then always marked. Otherwise x is marked only to save memory.
-    fn again(&mut self, x: Buf, for_nothing: bool) {
+    fn recompute(&mut self, x: Buf, is_cheap: bool) {
         if let Buf::Tensor(id) = x
-            && (for_nothing || self.request.lowering.memory == Memory::Low)
+            && (is_cheap || self.request.lowering.memory == Memory::Low)
         {
-            self.again.insert(id);
+            self.recomputed.insert(id);
         }
     }
 
-    fn is_again(&self, x: Buf) -> bool {
-        matches!(x, Buf::Tensor(id) if self.again.contains(&id))
+    fn is_recomputed(&self, x: Buf) -> bool {
+        matches!(x, Buf::Tensor(id) if self.recomputed.contains(&id))
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn pool(
     let index = max.then(|| b.array(bytes));
     if let Some(index) = index {
         // One launch writes both y and the taps, so the taps are computed again if y is.
-        b.again(index.buf, b.is_again(y.buf));
+        b.recompute(index.buf, b.is_recomputed(y.buf));
     }
     let task = |(&source, &target): (&u32, &u32)| pool::Task { source, target, dz: 0, drop: 0 };
     let tasks = firsts.iter().zip(targets).map(task).collect();
