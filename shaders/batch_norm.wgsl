@@ -60,7 +60,7 @@ struct Params {
 @group(0) @binding(8) var<storage, read_write> drop: array<f32>;
 @group(0) @binding(9) var<storage, read_write> state: array<f32>;
 // The computed grad_coefs.
-@group(0) @binding(10) var<uniform> found: array<vec4<f32>, 4096>;
+@group(0) @binding(10) var<uniform> found: array<vec4<f32>, UNIFORM>;
 @group(0) @binding(11) var<storage, read_write> dx: array<vec4<f32>>;
 
 // Quad `at` of the gradient of a channel, which begins at quad `base`.

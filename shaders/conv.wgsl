@@ -9,6 +9,7 @@ override K: u32 = 3u;
 override S: u32 = 1u;
 override P: u32 = 1u;
 override TC: u32 = 4u;
+const MAX_CHANNELS: u32 = 8u; // the largest TC
 // 1: x holds later input channels, and the output already holds the sum over the earlier channels.
 override ADD: u32 = 0u;
 override KK: u32 = K * K;
@@ -30,12 +31,12 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>; //@texture
-@group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
-@group(0) @binding(3) var<uniform> w: array<vec4<f32>, 4096>;
+@group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, UNIFORM>;
+@group(0) @binding(3) var<uniform> w: array<vec4<f32>, UNIFORM>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>; //@texture
 @group(0) @binding(9) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>; //@texture
-@group(0) @binding(6) var<uniform> grad_coefs: array<vec4<f32>, 4096>;
+@group(0) @binding(6) var<uniform> grad_coefs: array<vec4<f32>, UNIFORM>;
 @group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> partial: array<f32>;
 
@@ -61,7 +62,7 @@ fn load_dy(o: u32, q: u32) -> vec4<f32> {
     let p = place(params.y, q);
     let o0 = me.group.y * TC;
 
-    var acc: array<vec4<f32>, 8>;
+    var acc: array<vec4<f32>, MAX_CHANNELS>;
     for (var c = 0u; c < params.ci; c++) {
         let coef = coefficients(c);
         let base = c * params.x.pitch;
@@ -123,8 +124,8 @@ fn dy_at(o: u32, n: u32, i: i32, j: i32) -> f32 {
     store(at, v, params.add);
 }
 
-// Nine taps of four channels at most.
-var<workgroup> parts: array<f32, WG * 36u>;
+const MAX_SUMS: u32 = 36u; // nine taps of four channels
+var<workgroup> parts: array<f32, WG * MAX_SUMS>;
 
 // dw[o, c, u, v] = sum_{n,i,j} dy[o, n, i, j] * view(x)[c, n, i S + u - P, j S + v - P]: TC output
 // channels of input channel group.z per workgroup; partial: [chunks][CO][channels of x * K * K padded to quads].
@@ -133,7 +134,7 @@ var<workgroup> parts: array<f32, WG * 36u>;
     let o0 = me.group.y * TC;
     let coef = coefficients(c);
     let base = c * params.x.pitch;
-    var acc: array<f32, 36>;
+    var acc: array<f32, MAX_SUMS>;
     for (var round = 0u; round < params.rounds; round++) {
         let flat = (me.group.x * params.rounds + round) * WG + me.lane;
         let q = min(flat, params.y.quads - 1u);

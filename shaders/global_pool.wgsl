@@ -13,7 +13,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> pooled: array<f32>;
 @group(0) @binding(3) var<storage, read_write> dpooled: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>;
-@group(0) @binding(5) var<uniform> coefs: array<vec4<f32>, 4096>;
+@group(0) @binding(5) var<uniform> coefs: array<vec4<f32>, UNIFORM>;
 
 @compute @workgroup_size(WG) fn forward(me: Invocation) {
     if (me.id.x >= params.x.n) { return; }

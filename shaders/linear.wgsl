@@ -41,7 +41,7 @@ var<workgroup> parts: array<f32, WG * CLASSES>;
 @compute @workgroup_size(WG) fn forward_by_example(me: Invocation) {
     let n = me.group.x;
     let k0 = me.group.y * CLASSES;
-    var acc: array<f32, 16>;
+    var acc: array<f32, CLASSES>;
     for (var c = me.lane; c < params.c; c += WG) {
         let v = x[c * params.x_channel + n * params.x_example];
         for (var k = 0u; k < CLASSES; k++) { //@unroll

@@ -23,10 +23,12 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> a: array<vec4<f32>>; //@texture
 @group(0) @binding(2) var<storage, read_write> b: array<vec4<f32>>; //@texture
-@group(0) @binding(3) var<uniform> coefs_a: array<vec4<f32>, 4096>;
-@group(0) @binding(4) var<uniform> coefs_b: array<vec4<f32>, 4096>;
+@group(0) @binding(3) var<uniform> coefs_a: array<vec4<f32>, UNIFORM>;
+@group(0) @binding(4) var<uniform> coefs_b: array<vec4<f32>, UNIFORM>;
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> drop: array<f32>;
+
+fn normalised(x: vec4<f32>, coef: vec4<f32>) -> vec4<f32> { return (x - coef.x) * coef.y + coef.z; }
 
 @compute @workgroup_size(WG) fn forward(me: Invocation) {
     if (me.id.x >= params.x.quads) { return; }
@@ -35,19 +37,13 @@ struct Params {
     var total = vec4<f32>(0.0);
     if (MODE_A != 0u) {
         var v = a[at];
-        if (MODE_A == 2u) {
-            let coef = coefs_a[params.first_a + me.group.y];
-            v = (v - coef.x) * coef.y + coef.z;
-        }
+        if (MODE_A == 2u) { v = normalised(v, coefs_a[params.first_a + me.group.y]); }
         if (DROP_A == 1u) { v *= drop[params.drop_a + n]; }
         total += params.scale_a * v;
     }
     if (MODE_B != 0u) {
         var v = b[at];
-        if (MODE_B == 2u) {
-            let coef = coefs_b[params.first_b + me.group.y];
-            v = (v - coef.x) * coef.y + coef.z;
-        }
+        if (MODE_B == 2u) { v = normalised(v, coefs_b[params.first_b + me.group.y]); }
         if (DROP_B == 1u) { v *= drop[params.drop_b + n]; }
         total += params.scale_b * v;
     }

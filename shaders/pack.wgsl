@@ -9,8 +9,9 @@ struct Task {
     @size(8) n: u32,
 }
 
+const MAX_TENSORS: u32 = 256u;
 struct Params {
-    tasks: array<Task, 256>,
+    tasks: array<Task, MAX_TENSORS>,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -8,6 +8,8 @@
 
 override TC: u32 = 8u;
 override TQ: u32 = 2u;
+const MAX_SUMS: u32 = 64u; // the largest TC TQ and 4 U TQ
+const MAX_SIDE: u32 = 16u; // the largest U, TO and TI
 // Number of loads that are under way at once: quads of input channels in forward, output channels in backward_data. At
 // most 16 / TQ. With more loads an invocation waits for memory less often.
 override U: u32 = 1u;
@@ -17,9 +19,9 @@ override ADD: u32 = 0u;
 // backward_weight: a tile of TO output by TI input channels.
 override TO: u32 = 8u;
 override TI: u32 = 8u;
-override PARTS: u32 = (TO * TI + 63u) / 64u;
+override PARTS: u32 = (TO * TI + WG - 1u) / WG;
 override PART: u32 = TO * TI / PARTS;
-override SUMS: u32 = PART / 4u * 64u;
+override SUMS: u32 = PART / 4u * WG;
 
 struct Task {
     x: u32,               // first channel
@@ -45,12 +47,12 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>; //@texture
-@group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
-@group(0) @binding(3) var<uniform> w: array<vec4<f32>, 4096>;
+@group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, UNIFORM>;
+@group(0) @binding(3) var<uniform> w: array<vec4<f32>, UNIFORM>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>; //@texture
 @group(0) @binding(10) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>; //@texture
-@group(0) @binding(6) var<uniform> grad_coefs: array<vec4<f32>, 4096>;
+@group(0) @binding(6) var<uniform> grad_coefs: array<vec4<f32>, UNIFORM>;
 @group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> partial: array<vec4<f32>>;
 @group(0) @binding(9) var<storage, read_write> drop: array<f32>;
@@ -62,9 +64,9 @@ struct Params {
     let pitch = params.x.pitch;
     let last = params.x.quads - 1u;
 
-    var acc: array<vec4<f32>, 64>;
+    var acc: array<vec4<f32>, MAX_SUMS>;
     for (var k0 = 0u; k0 < params.ci4; k0 += U) {
-        var xs: array<vec4<f32>, 64>;
+        var xs: array<vec4<f32>, MAX_SUMS>;
         for (var u = 0u; u < 4u * U; u++) { //@unroll
             let channel = task.x + min(4u * k0 + u, params.ci - 1u);
             let coef = coefs[channel];
@@ -110,9 +112,9 @@ fn load_dy(task: Task, o: u32, q: u32, g: vec4<f32>) -> vec4<f32> {
     let pitch = params.x.pitch;
     let last = params.x.quads - 1u;
 
-    var acc: array<vec4<f32>, 64>;
+    var acc: array<vec4<f32>, MAX_SUMS>;
     for (var o0 = 0u; o0 < params.co; o0 += U) {
-        var dys: array<vec4<f32>, 16>;
+        var dys: array<vec4<f32>, MAX_SIDE>;
         for (var v = 0u; v < U; v++) { //@unroll
             let o = min(o0 + v, params.co - 1u);
             let g = grad_coefficients(task.y + o);
@@ -173,15 +175,15 @@ fn slot(e: u32, lane: u32) -> u32 {
     let i0 = me.group.y % params.in_tiles * TI;
     let last = params.x.quads - 1u;
 
-    var g: array<vec4<f32>, 16>;
+    var g: array<vec4<f32>, MAX_SIDE>;
     for (var a = 0u; a < TO; a++) { //@unroll
         g[a] = grad_coefficients(task.y + min(o0 + a, params.co - 1u));
     }
-    var coef: array<vec4<f32>, 16>;
+    var coef: array<vec4<f32>, MAX_SIDE>;
     for (var b = 0u; b < TI; b++) { //@unroll
         coef[b] = coefs[task.x + min(i0 + b, params.ci - 1u)];
     }
-    var acc: array<f32, 256>;
+    var acc: array<f32, MAX_SIDE * MAX_SIDE>;
     for (var round = 0u; round < params.rounds; round++) {
         let q = (me.group.x * params.rounds + round) * WG + me.lane;
         let at = min(q, last);
@@ -189,7 +191,7 @@ fn slot(e: u32, lane: u32) -> u32 {
         // last quad loads the last quad again, so it is enough that one factor is zero there.
         let data = in_row(params.x, at % params.x.wq);
         let inside = vec4<bool>(q <= last) & data;
-        var xs: array<vec4<f32>, 16>;
+        var xs: array<vec4<f32>, MAX_SIDE>;
         for (var b = 0u; b < TI; b++) { //@unroll
             let channel = task.x + min(i0 + b, params.ci - 1u);
             xs[b] = select(vec4<f32>(0.0), view(x[channel * params.x.pitch + at], coef[b]), data);

@@ -36,12 +36,12 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>; //@texture
-@group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
+@group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, UNIFORM>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>; //@texture
 @group(0) @binding(9) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> index: array<u32>;
 @group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>; //@texture
-@group(0) @binding(6) var<uniform> grad_coefs: array<vec4<f32>, 4096>;
+@group(0) @binding(6) var<uniform> grad_coefs: array<vec4<f32>, UNIFORM>;
 @group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> drop: array<f32>;
 
@@ -135,7 +135,7 @@ fn load_dy(task: Task, channel: u32, n: u32, i: i32, j: i32, g: vec4<f32>) -> ve
         let g = grad_coefficients(task.y + me.group.y);
         for (var r = 0u; r < ROWS_BACK; r++) { //@unroll
             var v: array<f32, MAX_ROW>;
-            var taps: array<u32, 12>;
+            var taps: array<u32, 3u * 4u>;
             for (var q = 0u; q < 3u; q++) { //@unroll
                 let i = i32(tile.i / S + r) - i32(S);
                 let j = i32(tile.j + q) - 1;

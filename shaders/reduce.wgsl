@@ -3,8 +3,9 @@
 //   grad[dst + e / row * pitch + e % row] += sum over chunks of partial[first + chunk * stride + e]
 // in the order of the chunks. One task per tensor. partial: f32, grad: f32, laid out as v.
 
+const MAX_TENSORS: u32 = 16u;
 struct Params {
-    tasks: array<Task, 16>,
+    tasks: array<Task, MAX_TENSORS>,
 }
 
 struct Task {

@@ -21,7 +21,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>; //@texture
-@group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, 4096>;
+@group(0) @binding(2) var<uniform> coefs: array<vec4<f32>, UNIFORM>;
 @group(0) @binding(6) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> dy: array<vec4<f32>>; //@texture
 @group(0) @binding(5) var<storage, read_write> dx: array<vec4<f32>>;

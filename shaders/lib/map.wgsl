@@ -2,6 +2,9 @@
 // (vec4 of four neighbouring columns), each channel to a multiple of 16 quads.
 // Padding holds finite values or nothing at all; reductions must leave it out.
 
+// Quads of a uniform array: 64 KiB, which every adapter of WebGPU binds.
+const UNIFORM: u32 = 4096u;
+
 struct Map {
     n: u32,      // images
     h: u32,      // rows
