@@ -25,6 +25,9 @@ pub struct ResumeArgs {
     /// Passes over the images in all, instead of --steps
     #[arg(long, value_name = "N", conflicts_with = "steps", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub epochs: Option<u64>,
+    /// Memory for scaled images in MiB, in place of the run's; the results are the same
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
+    pub image_memory: Option<u32>,
 }
 
 /// Continues the run.
@@ -58,6 +61,7 @@ pub fn resume(args: &ResumeArgs, ui: &Ui) -> Result<()> {
         data: args.data.clone(),
         steps: args.steps,
         epochs: args.epochs,
+        image_memory: args.image_memory.map(|mib| mib as usize),
     };
     let events = ui.events();
     if run.manifest()?.kind == TrainConfig::KIND {

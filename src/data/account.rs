@@ -15,6 +15,7 @@ pub(super) mod passed {
     pub const OUTSIDE: &str = "images outside of the class folders";
     pub const BAD: &str = "damaged images";
     pub const UNREADABLE: &str = "unreadable folders";
+    pub const TWICE: &str = "links to files of the set";
     pub const NO_LABEL: &str = "images without a label";
     pub const NO_IMAGE: &str = "samples without an image";
 
@@ -27,6 +28,7 @@ pub(super) mod passed {
         (OUTSIDE, "image outside of the class folders"),
         (BAD, "damaged image"),
         (UNREADABLE, "unreadable folder"),
+        (TWICE, "link to a file of the set"),
         (NO_LABEL, "image without a label"),
         (NO_IMAGE, "sample without an image"),
     ];

@@ -239,17 +239,17 @@ fn eval_ranges(n: usize, batch: usize) -> Vec<Range<usize>> {
 /// The batch of the images at `members`. Image i of the batch is changed by `change(i)`.
 fn fill(
     images: &Images,
-    members: impl ExactSizeIterator<Item = usize>,
+    members: impl Iterator<Item = usize>,
     table: &[[f32; 256]],
     change: impl Fn(usize) -> Change,
 ) -> Result<Batch> {
-    let n = members.len();
-    let mut out = vec![0.0; n * images.image_len()];
-    let mut labels = Vec::with_capacity(n);
-    for ((i, index), out) in members.enumerate().zip(out.chunks_exact_mut(images.image_len())) {
-        change(i).apply(&images.image(index)?, images.width, table, out);
-        labels.push(u32::from(images.labels[index]));
-    }
+    let members: Vec<usize> = members.collect();
+    let (n, len) = (members.len(), images.image_len());
+    let mut out = vec![0.0; n * len];
+    images.each(&members, &mut |i, pixels| {
+        change(i).apply(pixels, images.width, table, &mut out[i * len..(i + 1) * len]);
+    })?;
+    let labels = members.iter().map(|index| u32::from(images.labels[*index])).collect();
     Ok(Batch {
         n,
         channels: images.channels,

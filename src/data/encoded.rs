@@ -33,6 +33,31 @@ pub(super) fn modified(meta: &Metadata) -> u128 {
     since.map_or(0, |since| since.as_nanos())
 }
 
+/// The time of the last change of the entry (its name, its rights, its content) in nanoseconds since 1970; 0 if unknown.
+/// Unlike the time of the content, programs cannot set it.
+pub(super) fn changed(meta: &Metadata) -> u128 {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        return (i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec())).unsigned_abs();
+    }
+    #[cfg(not(unix))]
+    {
+        _ = meta;
+        0
+    }
+}
+
+/// Fails if a file has another length or time than when it was listed.
+pub(super) fn unchanged(path: &Path, listed: (u64, u128), meta: &Metadata) -> Result<()> {
+    if (meta.len(), modified(meta)) == listed {
+        return Ok(());
+    }
+    let expected = format!("the file of {} bytes that was there at the start", listed.0);
+    let found = format!("another one of {} bytes", meta.len());
+    Err(Error::file(path, None, expected, found, "restore the file, or start again"))
+}
+
 /// Positions of images with their classes.
 pub(super) type Listed = Vec<(u32, u16)>;
 

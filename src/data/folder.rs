@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::account::passed;
 use super::decode::{self, Form};
-use super::encoded::{Encoded, Layout, Listed, Part, See, TEST, TRAIN, VAL, hold_out};
+use super::encoded::{Encoded, Layout, Listed, Part, See, TEST, TRAIN, VAL, hold_out, unchanged};
 use super::gather::Gather;
 use super::size::Size;
 use super::spec::{Loaded, Reading, quoted};
@@ -46,15 +46,20 @@ impl Encoded for Files {
     }
 
     fn stamp(&self, at: usize, hash: &mut Sha256) {
-        let File { path, len, modified } = &self.files[at];
+        let File { path, len, modified, changed } = &self.files[at];
         let name = path.strip_prefix(&self.dir).unwrap_or(path);
         hash.update(name.as_os_str().as_encoded_bytes());
-        hash.update(format!("\0{len} {modified}\0"));
+        hash.update(format!("\0{len} {modified} {changed}\0"));
     }
 
     fn read(&self, at: &[u32], see: See<'_>) {
         for (i, at) in at.iter().enumerate() {
-            match decode::read(&self.files[*at as usize].path) {
+            let File { path, len, modified, .. } = &self.files[*at as usize];
+            let bytes = std::fs::metadata(path)
+                .map_err(|e| Error::io("read", path, e))
+                .and_then(|meta| unchanged(path, (*len, *modified), &meta))
+                .and_then(|()| decode::read(path));
+            match bytes {
                 Ok(bytes) => see(i, Ok(&bytes)),
                 Err(e) => see(i, Err(e)),
             }

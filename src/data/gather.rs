@@ -79,6 +79,9 @@ impl Gather<'_> {
             report.map(|part| part.listed).unwrap_or_default(),
         ];
         let n_bytes = lists.iter().map(Vec::len).sum::<usize>().saturating_mul(self.image_len());
+        // A set may name classes that have no images.
+        let mut is_listed = vec![false; names.len()];
+        lists[0].iter().for_each(|(_, class)| is_listed[usize::from(*class)] = true);
         let is_small = n_bytes as u64 <= self.reading.options.memory_bytes;
         let ([train, test, last], sums) =
             if is_small { (self.in_memory(&lists)?, None) } else { self.on_disk(&lists)? };
@@ -87,7 +90,8 @@ impl Gather<'_> {
         let damaged = |expected: String| {
             Err(Error::file(dir, None, expected, "only damaged ones", "replace the damaged files"))
         };
-        if all && let Some(class) = (0..names.len()).find(|class| !train.labels.contains(&(*class as u16))) {
+        train.labels.iter().for_each(|class| is_listed[usize::from(*class)] = false);
+        if all && let Some(class) = is_listed.iter().position(|is_missing| *is_missing) {
             return damaged(format!("an image of the class {} to train on", names[class]));
         }
         let reported = if is_reported { &last } else { &test };

@@ -82,7 +82,28 @@ impl Images {
         let len = self.image_len();
         match &self.pixels {
             Pixels::Memory(pixels) => Ok(Cow::Borrowed(&pixels[i * len..(i + 1) * len])),
-            Pixels::Disk(disk) => disk.image(i, len).map(Cow::Owned),
+            Pixels::Disk(disk) => {
+                let mut out = vec![];
+                disk.each(&[i], len, &mut |_, pixels| out = pixels.to_vec())?;
+                Ok(Cow::Owned(out))
+            }
+        }
+    }
+
+    /// Shows the bytes `[C][H][W]` of the images at `members` with their index in `members`. The order is that in which
+    /// the images can be read best.
+    ///
+    /// # Errors
+    /// The errors of [`Self::image`].
+    pub(super) fn each(&self, members: &[usize], see: &mut dyn FnMut(usize, &[u8])) -> Result<()> {
+        match &self.pixels {
+            Pixels::Memory(_) => {
+                for (i, member) in members.iter().enumerate() {
+                    see(i, &self.image(*member)?);
+                }
+                Ok(())
+            }
+            Pixels::Disk(disk) => disk.each(members, self.image_len(), see),
         }
     }
 

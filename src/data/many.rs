@@ -4,10 +4,10 @@
 //! The pixels have the order of the files, whatever thread decodes which file.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
-use glob::{MatchOptions, glob_with};
+use glob::{MatchOptions, Pattern};
 
 use super::Account;
 use super::decode::{WHAT, read_scaled};
@@ -17,6 +17,8 @@ use crate::host::{thread, threads};
 
 /// Number of files that an error names.
 const NAMED: usize = 10;
+/// Most folders inside each other in which a pattern with `**` looks for files.
+const MOST_DEPTH: usize = 64;
 
 /// The image files that `paths` name, and an account of the entries that were passed over. A path is a file, a folder,
 /// in which and below which the image files are taken, or a pattern of such names (`photos/*.jpg`, `photos/**/*.jpg`).
@@ -51,11 +53,30 @@ fn matches(path: &Path) -> Result<Option<Vec<PathBuf>>> {
         require_literal_separator: true,
         require_literal_leading_dot: true,
     };
-    let Some(found) = text.and_then(|text| glob_with(text, options).ok()) else { return Ok(None) };
-    let found: Vec<PathBuf> = found.collect::<Result<_, _>>().map_err(|e| {
-        let folder = e.path().to_owned();
-        Error::io("read", folder, e.into())
-    })?;
+    let pattern = text.and_then(|text| Pattern::new(text.strip_prefix("./").unwrap_or(text)).ok());
+    let Some(pattern) = pattern else { return Ok(None) };
+    let is_plain = |name: &Component<'_>| !name.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+    let base: PathBuf =
+        path.components().skip_while(|c| *c == Component::CurDir).take_while(is_plain).collect();
+    let depth = if pattern.as_str().contains("**") { MOST_DEPTH } else { path.components().count() };
+    let mut found = Vec::new();
+    let mut folders = vec![base];
+    while let Some(folder) = folders.pop() {
+        let at = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
+        for entry in std::fs::read_dir(at).into_iter().flatten().flatten() {
+            let path = folder.join(entry.file_name());
+            if pattern.matches_path_with(&path, options) {
+                found.push(path.clone());
+            }
+            // As in a shell, `**` does not follow links.
+            let is_folder =
+                entry.file_type().is_ok_and(|kind| kind.is_dir()) || (depth < MOST_DEPTH && path.is_dir());
+            if is_folder && path.components().count() < depth {
+                folders.push(path);
+            }
+        }
+    }
+    found.sort();
     if found.is_empty() {
         let expected = "a file, a folder, or a pattern that some of them match";
         return Err(Error::file(path, None, expected, "no match", "check the folder and the pattern"));

@@ -22,7 +22,7 @@ use super::encoded::{Encoded, See};
 use super::folder::form;
 use super::gather::Gather;
 use super::shards::{self, Label, Labels, Shard};
-use super::spec::{Loaded, Reading};
+use super::spec::{Loaded, Reading, quoted};
 use crate::error::{Error, Result};
 
 const WHAT: &str = "a parquet file";
@@ -56,7 +56,7 @@ impl Table {
     }
 
     fn open(&self) -> Result<SerializedFileReader<File>> {
-        open(&self.shard.path)
+        open(&self.shard)
     }
 }
 
@@ -165,6 +165,7 @@ pub(super) fn load(place: &Path, reading: &Reading<'_>) -> Result<Loaded> {
     let form = form(reading.options)?;
     let mut passed_over = Default::default();
     let shards = shards::find(place, &["parquet"], &mut passed_over)?;
+    one_configuration(place, &shards)?;
     let (mut labels, mut names, mut ends) = (Labels::default(), None, Vec::new());
     let mut tables = Vec::new();
     for shard in shards {
@@ -184,9 +185,8 @@ pub(super) fn load(place: &Path, reading: &Reading<'_>) -> Result<Loaded> {
     Gather { dir: place, encoded, form, reading, passed_over, unreadable: vec![] }.load(layout)
 }
 
-fn open(path: &Path) -> Result<SerializedFileReader<File>> {
-    let file = File::open(path).map_err(|e| Error::io("read", path, e))?;
-    SerializedFileReader::new(file).map_err(|e| damaged(path, &e))
+fn open(shard: &Shard) -> Result<SerializedFileReader<File>> {
+    SerializedFileReader::new(shard.open()?).map_err(|e| damaged(&shard.path, &e))
 }
 
 fn damaged(path: &Path, e: &dyn std::fmt::Display) -> Error {
@@ -203,6 +203,22 @@ fn wrong_type(path: &Path) -> Error {
     )
 }
 
+/// Fails for several configurations of a set: folders that each have a training part.
+fn one_configuration(place: &Path, shards: &[Shard]) -> Result<()> {
+    let mut folders: Vec<&std::ffi::OsStr> = Vec::new();
+    for shard in shards.iter().filter(|shard| shard.is_to_train()) {
+        let below = shard.path.strip_prefix(place).unwrap_or(&shard.path);
+        let mut names = below.iter();
+        let (first, rest) = (names.next(), names.next());
+        folders.extend(first.filter(|name| rest.is_some() && !folders.contains(name)));
+    }
+    let [first, _, ..] = folders.as_slice() else { return Ok(()) };
+    let names: Vec<String> = folders.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+    let try_this = format!("--data {}", quoted(&format!("parquet:{}", place.join(first).display())));
+    let found = format!("several with a training part: {}", names.join(", "));
+    Err(Error::file(place, None, "one configuration of a set", found, try_this))
+}
+
 /// Reads the labels of a file. The result has the column of its images, and the rows up to the end of each row group.
 fn index(
     shard: &Shard,
@@ -211,7 +227,7 @@ fn index(
     names: &mut Option<Vec<String>>,
 ) -> Result<(usize, Vec<usize>)> {
     let path = &shard.path;
-    let reader = open(path)?;
+    let reader = open(shard)?;
     let meta = reader.metadata();
     let schema = meta.file_metadata().schema_descr();
     let (column, label_column) = (image_column(schema, path)?, label_column(schema, path)?);
@@ -246,12 +262,9 @@ fn readable(compression: Compression, path: &Path) -> Result<()> {
         | Compression::LZ4_RAW => return Ok(()),
         other => format!("{other}"),
     };
-    let new = path.with_extension("snappy.parquet");
-    let try_this = format!(
-        "python3 -c \"import pyarrow.parquet as p; p.write_table(p.read_table('{}'), '{}', compression='snappy')\"",
-        path.display(),
-        new.display()
-    );
+    let rewrite = "import sys, pyarrow.parquet as p; p.write_table(p.read_table(sys.argv[1]), sys.argv[1], \
+                   compression='snappy')";
+    let try_this = format!("python3 -c \"{rewrite}\" {}", quoted(&path.display().to_string()));
     Err(Error::file(path, None, "pages compressed by snappy, gzip, lz4 or not at all", name, try_this))
 }
 
@@ -291,22 +304,32 @@ fn image_column(schema: &SchemaDescriptor, path: &Path) -> Result<usize> {
 fn label_column(schema: &SchemaDescriptor, path: &Path) -> Result<usize> {
     let fits = |i: &usize| {
         let column = schema.column(*i);
+        let is_decimal = column.converted_type() == parquet::basic::ConvertedType::DECIMAL;
         let known =
             matches!(column.physical_type(), Type::INT32 | Type::INT64 | Type::BOOLEAN | Type::BYTE_ARRAY);
-        known && column.max_rep_level() == 0 && column.path().parts().len() == 1
+        known && column.max_rep_level() == 0 && column.path().parts().len() == 1 && !is_decimal
     };
     let found: Vec<usize> = (0..schema.num_columns()).filter(fits).collect();
     let name = |i: usize| schema.column(i).path().parts()[0].clone();
     let preferred = LABELS.iter().find_map(|known| found.iter().copied().find(|i| name(*i) == *known));
     preferred.ok_or_else(|| {
-        let expected = format!("a column of classes named {}", LABELS.join(", "));
+        let expected = format!("a column of whole numbers or text named {}", LABELS.join(", "));
         let found = format!("the columns {}", columns(schema));
-        Error::file(path, None, expected, found, "rename the column of classes to label")
+        Error::file(
+            path,
+            None,
+            expected,
+            found,
+            "a column named label, with a whole number or a name in each row",
+        )
     })
 }
 
 fn columns(schema: &SchemaDescriptor) -> String {
-    let names = schema.columns().iter().map(|column| column.path().string());
+    let names = schema.columns().iter().map(|column| {
+        let kind = format!("{}", column.physical_type()).to_lowercase();
+        format!("{} ({kind})", column.path().string())
+    });
     names.collect::<Vec<String>>().join(", ")
 }
 

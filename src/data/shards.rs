@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::account::passed;
-use super::encoded::{Layout, Listed, Part, TEST, TRAIN, VAL, hold_out, modified};
+use super::encoded::{Layout, Listed, Part, TEST, TRAIN, VAL, changed, hold_out, modified, unchanged};
 use super::files;
 use super::walk::Walk;
 use crate::error::{Error, Result};
@@ -25,7 +25,8 @@ const NAMES: &[&str] = &["classnames.txt", "classes.txt"];
 pub(super) struct Shard {
     pub path: PathBuf,
     len: u64,
-    modified: u128,
+    /// Times of the last change of its content and of its entry.
+    modified: (u128, u128),
     part: Option<&'static [&'static str]>,
 }
 
@@ -33,7 +34,28 @@ impl Shard {
     /// Adds the file's name, length and time to `hash`.
     pub fn stamp(&self, hash: &mut Sha256) {
         hash.update(self.path.as_os_str().as_encoded_bytes());
-        hash.update(format!("\0{} {}\0", self.len, self.modified));
+        hash.update(format!("\0{} {:?}\0", self.len, self.modified));
+    }
+
+    /// Opens the file.
+    ///
+    /// # Errors
+    /// [`Error::File`] if its content changed after it was listed.
+    pub fn open(&self) -> Result<fs::File> {
+        let file = fs::File::open(&self.path).map_err(|e| Error::io("read", &self.path, e))?;
+        let meta = file.metadata().map_err(|e| Error::io("read", &self.path, e))?;
+        unchanged(&self.path, (self.len, self.modified.0), &meta)?;
+        Ok(file)
+    }
+
+    /// Whether its name says that it is for training.
+    pub fn is_to_train(&self) -> bool {
+        self.part == Some(TRAIN)
+    }
+
+    /// Whether its name has no word of a part.
+    pub fn is_of_no_part(&self) -> bool {
+        self.part.is_none()
     }
 
     /// Length in bytes.
@@ -65,7 +87,12 @@ pub(super) fn find(
     };
     if meta.is_file() {
         let path = place.to_owned();
-        return Ok(vec![Shard { path, len: meta.len(), modified: modified(&meta), part: None }]);
+        return Ok(vec![Shard {
+            path,
+            len: meta.len(),
+            modified: (modified(&meta), changed(&meta)),
+            part: None,
+        }]);
     }
     let mut walk = Walk::of(extensions);
     let (found, n_files) = walk.images(place, place);
@@ -79,21 +106,50 @@ pub(super) fn find(
         let found = format!("none among {n_files} files");
         return Err(Error::file(place, None, what, found, "check the path after --data's colon"));
     }
-    let shard = |file: super::walk::File| {
-        let part = part_of(file.path.strip_prefix(place).unwrap_or(&file.path));
-        Shard { path: file.path, len: file.len, modified: file.modified, part }
-    };
-    Ok(found.into_iter().map(shard).collect())
+    let mut seen = BTreeSet::new();
+    let mut shards = Vec::new();
+    for super::walk::File { path, len, modified, changed } in found {
+        // A link to another shard would bring its images twice.
+        if !fs::canonicalize(&path).is_ok_and(|real| seen.insert(real)) {
+            *passed_over.entry(passed::TWICE.into()).or_default() += 1;
+            continue;
+        }
+        let part = part_of(path.strip_prefix(place).unwrap_or(&path), &path)?;
+        shards.push(Shard { path, len, modified: (modified, changed), part });
+    }
+    Ok(shards)
 }
 
-/// The part that a path names. The name of the file comes before the names of folders.
-fn part_of(path: &Path) -> Option<&'static [&'static str]> {
-    let names = path.iter().rev().map(|name| name.to_string_lossy().to_lowercase());
-    let mut words = names.flat_map(|name| {
-        let words = name.split(|c: char| !c.is_alphabetic()).map(str::to_owned);
-        words.collect::<Vec<String>>()
-    });
-    words.find_map(|word| [TRAIN, VAL, TEST].into_iter().find(|names| names.contains(&word.as_str())))
+/// The part that the words of `below`, the path below the place of the data, name. Words are separated by other
+/// characters than letters, and by a capital letter behind a small one.
+fn part_of(below: &Path, path: &Path) -> Result<Option<&'static [&'static str]>> {
+    let mut text = String::new();
+    let mut is_small = false;
+    for c in below.to_string_lossy().chars() {
+        if is_small && c.is_uppercase() {
+            text.push(' ');
+        }
+        is_small = c.is_lowercase();
+        text.extend(c.to_lowercase());
+    }
+    let words = text.split(|c: char| !c.is_alphabetic());
+    let mut found: Vec<&'static [&'static str]> = words.filter_map(part_of_word).collect();
+    found.dedup();
+    match found.as_slice() {
+        [] => Ok(None),
+        [part] => Ok(Some(part)),
+        several => {
+            let names: Vec<&str> = several.iter().map(|names| names[0]).collect();
+            let expected = "a name with the word of one part";
+            let try_this = "rename the file or its folder";
+            Err(Error::file(path, None, expected, format!("the parts {}", names.join(" and ")), try_this))
+        }
+    }
+}
+
+/// The part that a word in lower case names.
+pub(super) fn part_of_word(word: &str) -> Option<&'static [&'static str]> {
+    [TRAIN, VAL, TEST].into_iter().find(|names| names.contains(&word))
 }
 
 /// The class of an image as a shard has it.
@@ -168,18 +224,22 @@ pub(super) fn layout(
         let of = shards.iter().enumerate().filter(|(_, shard)| shard.part == part);
         of.flat_map(|(i, _)| start(i)..ends[i]).collect()
     };
-    let all: Vec<usize> = (0..n_images).collect();
-    let [train, val, test] = if has_train {
+    // Shards of one part, or of none, are a set by themselves. Beside shards of other parts, those of none are the
+    // training part.
+    let is_one = !has_train && shards.iter().all(|shard| shard.part == shards[0].part);
+    if has_train {
         for shard in shards.iter().filter(|shard| shard.part.is_none()) {
-            pass_over(format!("{}/ (of no part)", name(&shard.path)), 1);
+            pass_over(format!("{} beside the parts (a name without a part)/", name(&shard.path)), 1);
         }
-        [TRAIN, VAL, TEST].map(|part| positions(Some(part)))
-    } else if shards.iter().all(|shard| shard.part.is_none() || shard.part == shards[0].part) {
-        [all, vec![], vec![]]
-    } else {
+    } else if !is_one && shards.iter().all(|shard| shard.part.is_some()) {
         let expected = "shards of a part to train on (the word train in their names)";
         let found = "shards of other parts only";
         return Err(Error::file(place, None, expected, found, "--data with the path of one part"));
+    }
+    let [train, val, test] = if is_one {
+        [(0..n_images).collect(), vec![], vec![]]
+    } else {
+        [has_train.then_some(TRAIN), Some(VAL), Some(TEST)].map(positions)
     };
 
     let classes = Classes::of(&train, labels, names, place, path)?;
@@ -203,8 +263,8 @@ pub(super) fn layout(
             return Ok(None);
         }
         without += n_without;
-        let folder = format!("{}/", name(place));
-        let place = if has_train { format!("{} of {folder}", names[0]) } else { folder };
+        let folder = if place.is_dir() { format!("{}/", name(place)) } else { name(place) };
+        let place = if is_one { folder } else { format!("{} of {folder}", names[0]) };
         Ok((!listed.is_empty()).then_some(Part { place, listed }))
     };
     let (train, val, test) = (part(train, TRAIN)?, part(val, VAL)?, part(test, TEST)?);

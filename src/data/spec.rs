@@ -252,8 +252,10 @@ fn probable_file(path: &Path) -> Option<&'static str> {
     let is_tar = [".tar", ".tar.gz", ".tgz"].iter().any(|end| name.ends_with(end));
     match name {
         _ if name.ends_with(".npz") => Some("npz"),
+        _ if name.ends_with(".parquet") => Some("parquet"),
         _ if is_tar && name.starts_with("cifar-100") => Some("cifar100"),
         _ if is_tar && name.starts_with("cifar-10") => Some("cifar10"),
+        _ if name.ends_with(".tar") => Some("tar"),
         _ => None,
     }
 }

@@ -19,7 +19,7 @@ use super::encoded::{Encoded, See};
 use super::folder::form;
 use super::gather::Gather;
 use super::shards::{self, Label, Labels, Shard};
-use super::spec::{Loaded, Reading};
+use super::spec::{Loaded, Reading, quoted};
 use crate::error::{Error, Result};
 use crate::files::read_exact_at;
 
@@ -30,6 +30,14 @@ const MOST_IMAGE_BYTES: u64 = 256 << 20;
 const KEYS: [&str; 4] = ["label", "cls", "class", "target"];
 const AGAIN: &str = "download or copy the file again";
 const BLOCK: u64 = 512;
+/// First bytes of compressed files, their kind, and the command that unpacks them.
+const COMPRESSED: &[(&[u8], &str, &str)] = &[
+    (&[0x1f, 0x8b], "gzip", "gunzip"),
+    (b"BZh", "bzip2", "bunzip2"),
+    (&[0xfd, b'7', b'z', b'X', b'Z'], "xz", "unxz"),
+    (&[0x28, 0xb5, 0x2f, 0xfd], "zstandard", "unzstd"),
+    (b"PK\x03\x04", "zip", "unzip"),
+];
 
 #[derive(Debug)]
 struct Tars {
@@ -68,17 +76,18 @@ impl Encoded for Tars {
         for (i, at) in at.iter().enumerate() {
             let Record { shard, len, offset, .. } = &self.records[*at as usize];
             let path = &self.shards[*shard as usize].path;
-            let mut fill = || -> std::io::Result<()> {
+            let mut fill = || -> Result<()> {
                 if open.as_ref().is_none_or(|(opened, _)| opened != shard) {
-                    open = Some((*shard, File::open(path)?));
+                    open = Some((*shard, self.shards[*shard as usize].open()?));
                 }
                 bytes.clear();
                 bytes.resize(*len as usize, 0);
-                open.as_ref().map_or(Ok(()), |(_, file)| read_exact_at(file, &mut bytes, *offset))
+                let read = open.as_ref().map(|(_, file)| read_exact_at(file, &mut bytes, *offset));
+                read.unwrap_or(Ok(())).map_err(|e| Error::io("read", path, e))
             };
             match fill() {
                 Ok(()) => see(i, Ok(&bytes)),
-                Err(e) => see(i, Err(Error::io("read", path, e))),
+                Err(e) => see(i, Err(e)),
             }
         }
     }
@@ -96,6 +105,9 @@ pub(super) fn load(place: &Path, reading: &Reading<'_>) -> Result<Loaded> {
     }
     for (kind, n) in std::mem::take(&mut index.passed_over) {
         *passed_over.entry(kind).or_default() += n;
+    }
+    if shards.iter().all(Shard::is_of_no_part) {
+        index.refuse_parts(&shards)?;
     }
     if index.labels.labels.iter().all(|label| *label == Label::None) {
         index.classes_of_folders();
@@ -120,6 +132,8 @@ struct Index {
 struct Sample {
     key: String,
     image: Option<Record>,
+    /// Images with more between the first dot and the extension: `photo.2024.jpg`.
+    others: Vec<Record>,
     cls: Option<Label>,
     json: Option<Label>,
 }
@@ -128,13 +142,14 @@ impl Index {
     /// Adds the images of a shard.
     fn add(&mut self, at: u32, shard: &Shard) -> Result<()> {
         let damaged = |found: String| Error::file(&shard.path, None, "a tar file", found, AGAIN);
-        let file = File::open(&shard.path).map_err(|e| Error::io("read", &shard.path, e))?;
+        let file = shard.open()?;
         let mut start = [0; 6];
-        if read_exact_at(&file, &mut start, 0).is_ok() && start.starts_with(&[0x1f, 0x8b]) {
-            let name = shard.path.display();
+        _ = read_exact_at(&file, &mut start, 0);
+        if let Some((_, name, command)) = COMPRESSED.iter().find(|(magic, ..)| start.starts_with(magic)) {
+            let path = quoted(&shard.path.display().to_string());
             let try_this =
-                format!("gunzip {name}; a compressed file has no places that can be read by themselves");
-            return Err(Error::file(&shard.path, Some(0), "a tar file", "gzip data", try_this));
+                format!("{command} {path}; a compressed file has no places that can be read by themselves");
+            return Err(Error::file(&shard.path, Some(0), "a tar file", format!("{name} data"), try_this));
         }
         let mut archive = tar::Archive::new(&file);
         let mut sample = Sample::default();
@@ -175,12 +190,16 @@ impl Index {
             if key != sample.key {
                 self.end(std::mem::replace(&mut sample, Sample { key: key.to_owned(), ..Sample::default() }));
             }
-            if EXTENSIONS.contains(&extension.as_str()) {
-                if sample.image.is_some() || len > MOST_IMAGE_BYTES {
+            let last = extension.rsplit('.').next().unwrap_or_default();
+            if EXTENSIONS.contains(&last) && len <= MOST_IMAGE_BYTES {
+                let record = Record { shard: at, len: len as u32, offset, name: name.into() };
+                if last != extension {
+                    sample.others.push(record);
+                } else if sample.image.is_none() {
+                    sample.image = Some(record);
+                } else {
                     self.pass_over(&format!(".{extension}"), 1);
-                    continue;
                 }
-                sample.image = Some(Record { shard: at, len: len as u32, offset, name: name.into() });
             } else if matches!(extension.as_str(), "cls" | "json") && len <= MOST_LABEL_BYTES {
                 let mut text = String::new();
                 entry.read_to_string(&mut text).map_err(|e| {
@@ -196,30 +215,51 @@ impl Index {
             }
         }
         self.end(sample);
-        // A tar file ends with blocks of zeros. Without them a file that was cut between two entries looks complete.
+        // A tar file ends with blocks of zeros. Without them a file that was cut between two entries looks complete, and
+        // with more behind them a damaged header looks like the end.
         let mut block = [1; BLOCK as usize];
-        if end == 0 || read_exact_at(&file, &mut block, end).is_err() || block.iter().any(|byte| *byte != 0) {
+        if end == 0 || read_exact_at(&file, &mut block, end).is_err() {
+            let expected = "a complete tar file with its end mark";
             let found = if end == 0 { "no entry" } else { "the end of the file after an entry (truncated)" };
-            return Err(Error::file(
-                &shard.path,
-                Some(end),
-                "a complete tar file with its end mark",
-                found,
-                AGAIN,
-            ));
+            return Err(Error::file(&shard.path, Some(end), expected, found, AGAIN));
+        }
+        let mut at = end;
+        while at < shard.len() {
+            let n = BLOCK.min(shard.len() - at) as usize;
+            read_exact_at(&file, &mut block[..n], at).map_err(|e| Error::io("read", &shard.path, e))?;
+            if let Some(i) = block[..n].iter().position(|byte| *byte != 0) {
+                let expected = "nothing but zeros after the end mark";
+                let found =
+                    format!("more data (a damaged header at byte {end}, or several tar files in one)");
+                let try_this =
+                    "copy the file again, or unpack the files that were joined and pack them as one";
+                return Err(Error::file(&shard.path, Some(at + i as u64), expected, found, try_this));
+            }
+            at += n as u64;
         }
         Ok(())
     }
 
     /// Adds a sample that is complete.
     fn end(&mut self, sample: Sample) {
-        match sample.image {
+        let images = match sample.image {
+            // Beside an image, longer names are those of masks and the like.
             Some(record) => {
-                self.records.push(record);
-                self.labels.push(sample.cls.or(sample.json).unwrap_or(Label::None));
+                for other in sample.others {
+                    let name = other.name.rsplit('/').next().unwrap_or_default();
+                    let (_, extension) = name.split_once('.').unwrap_or_default();
+                    self.pass_over(&format!(".{}", extension.to_lowercase()), 1);
+                }
+                vec![record]
             }
-            None if sample.key.is_empty() => {}
-            None => self.pass_over(passed::NO_IMAGE, 1),
+            None => sample.others,
+        };
+        if images.is_empty() && !sample.key.is_empty() {
+            self.pass_over(passed::NO_IMAGE, 1);
+        }
+        for record in images {
+            self.records.push(record);
+            self.labels.push(sample.cls.or(sample.json).unwrap_or(Label::None));
         }
     }
 
@@ -233,17 +273,49 @@ impl Index {
         }
     }
 
-    /// Sets the class of each image to the name of its folder.
+    /// Sets the class of each image to the name of its first folder below the folders that all images have.
     fn classes_of_folders(&mut self) {
-        let labels = std::mem::take(&mut self.labels.labels);
-        for (record, _) in self.records.iter().zip(labels) {
-            let folder = Path::new(&*record.name).parent().and_then(Path::file_name);
-            let label = match folder {
-                Some(folder) => self.labels.text(&folder.to_string_lossy()),
+        let folders = |record: &Record| -> Vec<String> {
+            let names = record.name.split('/').filter(|name| !name.is_empty() && *name != ".");
+            let mut names: Vec<String> = names.map(str::to_owned).collect();
+            names.pop();
+            names
+        };
+        let mut common = self.records.first().map(folders).unwrap_or_default();
+        for record in &self.records {
+            let n = common.iter().zip(folders(record)).take_while(|(a, b)| **a == *b).count();
+            common.truncate(n);
+        }
+        self.labels.labels.clear();
+        for record in &self.records {
+            let label = match folders(record).get(common.len()) {
+                Some(folder) => self.labels.text(folder),
                 None => Label::None,
             };
             self.labels.push(label);
         }
+    }
+
+    /// Fails if the folders in tar files tell parts apart. The parts of a set are in tar files of their own.
+    fn refuse_parts(&self, shards: &[Shard]) -> Result<()> {
+        let part = |record: &Record| {
+            let mut folders = record.name.split('/').rev().skip(1);
+            folders.find_map(|name| shards::part_of_word(&name.to_lowercase()))
+        };
+        let mut parts =
+            self.records.iter().map(|record| (record, part(record))).filter(|(_, part)| part.is_some());
+        let Some((_, first)) = parts.next() else { return Ok(()) };
+        let Some((other, _)) = parts.find(|(_, part)| *part != first) else { return Ok(()) };
+        let path = &shards[other.shard as usize].path;
+        let expected = "the images of one part in a tar file";
+        let found = format!("folders of several parts, as in {}", other.name);
+        Err(Error::file(
+            path,
+            None,
+            expected,
+            found,
+            "a tar file for each part, such as train.tar and test.tar",
+        ))
     }
 
     fn pass_over(&mut self, kind: &str, n: usize) {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::account::passed;
 use super::decode::EXTENSIONS;
-use super::encoded::modified;
+use super::encoded::{changed, modified};
 use crate::error::{Error, Result};
 
 /// Names that are treated as hidden.
@@ -26,6 +26,8 @@ pub(super) struct File {
     pub len: u64,
     /// Nanoseconds between 1970 and the last change; 0 if unknown.
     pub modified: u128,
+    /// Nanoseconds between 1970 and the last change of the entry; 0 if unknown.
+    pub changed: u128,
 }
 
 /// The entries of a folder, each list in the order of names.
@@ -117,7 +119,12 @@ impl Walk {
                     out.dirs.push(path);
                 }
             } else if meta.is_file() {
-                out.files.push(File { path, len: meta.len(), modified: modified(&meta) });
+                out.files.push(File {
+                    path,
+                    len: meta.len(),
+                    modified: modified(&meta),
+                    changed: changed(&meta),
+                });
             } else {
                 self.pass_over(passed::SPECIAL, 1);
             }

@@ -112,6 +112,8 @@ pub struct Changes {
     pub steps: Option<u64>,
     /// Another number of epochs.
     pub epochs: Option<u64>,
+    /// Another memory for scaled images, MiB.
+    pub image_memory: Option<usize>,
 }
 
 impl Changes {
@@ -208,6 +210,9 @@ pub fn resume<J: Runnable>(
     let session = config.session_mut();
     // The folder may have been moved.
     session.run = Some(path.to_owned());
+    if let Some(mib) = changes.image_memory {
+        session.image_memory = mib;
+    }
     if let Some(device) = &changes.device {
         session.device = Some(device.clone());
     }

@@ -126,7 +126,18 @@ pub fn dataset(wanted: &Wanted<'_>, events: &Events) -> Result<Dataset> {
     let dataset = data::load_watched(wanted.spec(), &wanted.options(), &watch)?;
     tell(&dataset.account, wanted.spec(), events);
     tell_if_on_disk(&dataset, events);
+    warn_if_not_scaled(wanted, &dataset.train, events);
     Ok(dataset)
+}
+
+/// Warns if the images do not have the wanted size. Only images that are decoded are scaled.
+fn warn_if_not_scaled(wanted: &Wanted<'_>, images: &data::Images, events: &Events) {
+    let has = Size { height: images.height, width: images.width };
+    if let Some(size) = wanted.size.filter(|size| *size != has) {
+        events.warn(format!(
+            "--size {size} is ignored: these images are arrays of {has}, which are not scaled"
+        ));
+    }
 }
 
 /// Reports that the images stay on disk.

@@ -621,6 +621,25 @@ fn for_a_report_only_its_part_is_decoded() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn a_pattern_may_meet_names_of_other_encodings() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = TempDir::new().unwrap();
+    class(dir.path(), "a", 3, 0);
+    fs::copy(
+        dir.path().join("a/000.png"),
+        dir.path().join("a").join(std::ffi::OsStr::from_bytes(b"caf\xe9.png")),
+    )
+    .unwrap();
+    fs::create_dir(dir.path().join(std::ffi::OsStr::from_bytes(b"\xe9"))).unwrap();
+    for (pattern, n) in [("a/*.png", 3), ("**/*.png", 3), ("**/00[01].png", 2), ("?/001.png", 1), ("*/*", 3)]
+    {
+        let (paths, _) = parsec_nas::data::image_files(&[dir.path().join(pattern)]).unwrap();
+        assert_eq!(paths.len(), n, "{pattern}: {paths:?}");
+    }
+}
+
 // ---- kept images ----
 
 fn kept_files(folder: &Path) -> Vec<PathBuf> {

@@ -100,7 +100,7 @@ fn parquet_files_that_do_not_fit_are_explained() {
     assert!(zstd.contains("found ZSTD") && zstd.contains("compression='snappy'"), "{zstd}");
     let unnamed = text("unnamed");
     assert!(
-        unnamed.contains("a column of classes named label") && unnamed.contains("id, image, what"),
+        unnamed.contains("a column of whole numbers or text named label") && unnamed.contains("what (int64)"),
         "{unnamed}"
     );
     assert!(text("one").contains("label 1 for all images"), "{}", text("one"));
@@ -236,6 +236,95 @@ fn damaged_tar_files_are_named() {
     assert!(refused("tar", &path).contains("a.tar/s0002.png"), "{}", refused("tar", &path));
 }
 
+#[test]
+fn a_tar_file_with_more_behind_its_end_is_an_error() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a.tar");
+    tar(&path, &samples(0..15));
+    let good = fs::read(&path).unwrap();
+    // A header of zeros looks like the end of the file. Files that were joined have an end in the middle.
+    let mut hole = good.clone();
+    hole[6 * 1024..6 * 1024 + 512].fill(0);
+    for bytes in [hole, [good.clone(), good.clone()].concat()] {
+        fs::write(&path, bytes).unwrap();
+        let text = refused("tar", &path);
+        assert!(text.contains("a.tar at byte") && text.contains("after the end mark"), "{text}");
+    }
+    // Programs fill the last record with zeros.
+    fs::write(&path, [good, vec![0; 9000]].concat()).unwrap();
+    check(&read("tar", &path).unwrap().train, 0..12);
+}
+
+#[test]
+fn names_in_tar_files_have_classes_below_the_common_folders_and_no_parts() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a.tar");
+    let class = |i: u8| ["ant", "bee", "cat"][usize::from(i % 3)];
+    let with = |name: &dyn Fn(u8) -> String| {
+        tar(&path, &(0..15).map(|i| (name(i), png(i))).collect::<Vec<_>>());
+        read("tar", &path)
+    };
+    let deep = with(&|i| format!("./root/{}/batch{}/{i}.png", class(i), i % 4)).unwrap();
+    check(&deep.train, 0..12);
+    assert_eq!(deep.class_names, ["ant", "bee", "cat"]);
+    let dots = with(&|i| format!("{}/IMG_2024.{i:02}.rf.png", class(i))).unwrap();
+    check(&dots.train, 0..12);
+    let parts = with(&|i| format!("set/{}/{}/{i}.png", ["train", "val"][usize::from(i / 10)], class(i)));
+    let text = parts.unwrap_err().to_string();
+    assert!(text.contains("folders of several parts") && text.contains("train.tar and test.tar"), "{text}");
+}
+
+#[test]
+fn parts_follow_from_names() {
+    let dir = TempDir::new().unwrap();
+    let counts = |names: &[&str]| {
+        let set = dir.path().join("set");
+        _ = fs::remove_dir_all(&set);
+        names
+            .iter()
+            .zip([0u8, 100])
+            .for_each(|(name, first)| tar(&set.join(name), &samples(first..first + 15)));
+        read("tar", &set).map(|data| (data.train.n, data.test.n)).map_err(|e| e.to_string())
+    };
+    for names in
+        [["train-0.tar", "test-0.tar"], ["SetTrain.tar", "SetTest.tar"], ["trainval.tar", "test.tar"]]
+    {
+        assert_eq!(counts(&names), Ok((15, 15)), "{names:?}");
+    }
+    // Shards of no part, and shards of one part alone, are a set of which a fifth is held out.
+    assert_eq!(counts(&["0.tar", "1.tar"]), Ok((24, 6)));
+    assert_eq!(counts(&["dev-0.tar", "dev-1.tar"]), Ok((24, 6)));
+    let text = counts(&["train/test_0.tar", "train/1.tar"]).unwrap_err();
+    assert!(text.contains("train/test_0.tar") && text.contains("the parts train and test"), "{text}");
+    assert!(counts(&["val.tar", "test.tar"]).unwrap_err().contains("shards of other parts only"));
+    let configurations = dir.path().join("configurations");
+    for name in ["full", "small"] {
+        fs::create_dir_all(configurations.join(name)).unwrap();
+        fs::copy(fixture("kinds/gzip.parquet"), configurations.join(name).join("train.parquet")).unwrap();
+    }
+    let text = refused("parquet", &configurations);
+    assert!(text.contains("full, small") && text.contains("configurations/full"), "{text}");
+    #[cfg(unix)]
+    {
+        let set = dir.path().join("links");
+        tar(&set.join("a.tar"), &samples(0..15));
+        std::os::unix::fs::symlink("a.tar", set.join("b.tar")).unwrap();
+        let data = read("tar", &set).unwrap();
+        assert_eq!((data.train.n, data.account.passed_over().as_str()), (12, "1 link to a file of the set"));
+    }
+}
+
+#[test]
+fn a_class_may_be_without_images() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a.tar");
+    let entries = (0..15)
+        .flat_map(|i| [(format!("{i}.png"), png(i)), (format!("{i}.cls"), format!("{}", i % 3 + 1).into())]);
+    tar(&path, &entries.collect::<Vec<_>>());
+    let data = read("tar", &path).unwrap();
+    assert_eq!((data.class_names.len(), &data.train.labels[..4]), (4, &[1, 2, 3, 1][..]));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
@@ -366,4 +455,8 @@ fn a_file_that_disappears_is_an_error_of_its_batch() {
     assert!(error.contains("000.png"), "{error}");
     let batches = eval_batches(&data.train, &Normalisation::of(&data.train), 5).unwrap();
     assert_eq!(batches.filter(Result::is_err).count(), 1);
+    // Another image in the place of one is no image of the set.
+    fs::write(dir.path().join("folder/train/a/003.png"), [png(7), vec![0]].concat()).unwrap();
+    let error = data.train.image(1).unwrap_err().to_string();
+    assert!(error.contains("003.png") && error.contains("that was there at the start"), "{error}");
 }

@@ -59,7 +59,7 @@ fn runs_with_images_on_disk_have_the_bits_of_runs_in_memory() {
             }
         }
         fs::remove_file(part.join("result.json")).unwrap();
-        parsec(folder, &format!("resume {}", part.display()));
+        parsec(folder, &format!("resume {} --image-memory {stop}", part.display()));
         assert!(last_state(&part) == memory, "{data} from step {stop}");
     }
 }
