@@ -39,7 +39,7 @@ pub(super) fn changed(meta: &Metadata) -> u128 {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        return (i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec())).unsigned_abs();
+        (i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec())).unsigned_abs()
     }
     #[cfg(not(unix))]
     {

@@ -116,7 +116,7 @@ fn parquet_files_that_do_not_fit_are_explained() {
     fs::write(&cut, &good[..good.len() - 30]).unwrap();
     assert!(refused("parquet", &cut).contains("cut.parquet"), "{}", refused("parquet", &cut));
     assert!(refused("parquet", &dir.path().join("x.parquet")).contains("nothing of that name"));
-    assert!(refused("parquet", &TempDir::new().unwrap().path().to_owned()).contains("none among 0 files"));
+    assert!(refused("parquet", TempDir::new().unwrap().path()).contains("none among 0 files"));
 }
 
 // ---- tar ----
