@@ -28,7 +28,7 @@ pub struct EvalArgs {
     /// In place of a run: the architecture of a network trained elsewhere
     #[arg(long, value_name = "G|RUN", conflicts_with = "run", requires_all = ["weights", "data", "channels"])]
     pub genotype: Option<String>,
-    /// Weights and running statistics, named as in the reference
+    /// Weights and running statistics, by the names of DARTS
     #[arg(long, value_name = "FILE.safetensors")]
     pub weights: Option<PathBuf>,
     /// Images whose test part, or else held-out part, is used; default: those of the run

@@ -25,7 +25,7 @@ pub struct ExportArgs {
     /// A training run (its best checkpoint), or a search run (its shared weights)
     #[arg(value_name = "RUN", required_unless_present = "weights", conflicts_with = "weights")]
     pub run: Option<PathBuf>,
-    /// Weights by the reference's names, as its PyTorch modules load them
+    /// Weights by DARTS' names, as its PyTorch modules load them
     #[arg(long, value_name = "FILE")]
     pub safetensors: Option<PathBuf>,
     /// ONNX model: `images` F32 \[N,C,H,W\], normalised, to `logits`

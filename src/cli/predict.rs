@@ -228,7 +228,9 @@ fn similar(path: &Path) -> Option<PathBuf> {
     let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
     let distance =
         |other: &std::ffi::OsString| strsim::levenshtein(&name, &other.to_string_lossy().to_lowercase());
-    let near = names.map(|name| (distance(&name), name)).filter(|(d, _)| *d <= 1 + name.len() / 4).min();
+    let near = names.map(|name| (distance(&name), name));
+    // A link that leads nowhere has its own name. Names of one or two letters are similar to everything short.
+    let near = near.filter(|(d, _)| name.len() > 2 && (1..=1 + name.len() / 4).contains(d)).min();
     near.map(|(_, name)| path.with_file_name(name))
 }
 

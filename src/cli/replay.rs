@@ -53,7 +53,7 @@ pub struct ReplayArgs {
     /// The architecture: a file with a genotype, or its text
     #[arg(long, value_name = "FILE|TEXT")]
     pub genotype: String,
-    /// Weights by the reference's names
+    /// Weights by DARTS' names
     #[arg(long, value_name = "W.safetensors")]
     pub weights: PathBuf,
     /// `images` F32 \[N,C,H,W\], normalised, and `labels` I64 \[N\]; optionally `class_weights` F32 \[classes\]

@@ -76,7 +76,7 @@ pub struct Augment {
 }
 
 impl Default for Augment {
-    /// The augmentation of the reference's search: pad 4, flip, no cutout.
+    /// The augmentation of DARTS' search: pad 4, flip, no cutout.
     fn default() -> Self {
         Self { crop_pad: 4, flip: true, ..Self::NONE }
     }

@@ -308,7 +308,12 @@ impl Classes {
             Err(Error::file(place, None, expected, found, "a set of images with one class each"))
         };
         match (number, text) {
-            (None, None) => wrong("labels".into(), format!("none for {} images", used.len())),
+            (None, None) => {
+                let expected = "a class for each image";
+                let found = format!("none for {} images", used.len());
+                let try_this = "in a tar file, a .cls or .json file right beside each image (tar --sort=name packs them so)";
+                Err(Error::file(place, None, expected, found, try_this))
+            }
             (Some((a, _)), Some((b, _))) => {
                 let found =
                     format!("a number for {} and a name for {}", path(*a).display(), path(*b).display());

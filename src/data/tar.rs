@@ -30,6 +30,7 @@ const MOST_IMAGE_BYTES: u64 = 256 << 20;
 const KEYS: [&str; 4] = ["label", "cls", "class", "target"];
 const AGAIN: &str = "download or copy the file again";
 const BLOCK: u64 = 512;
+const BYTE_ORDER_MARK: char = '\u{feff}';
 /// First bytes of compressed files, their kind, and the command that unpacks them.
 const COMPRESSED: &[(&[u8], &str, &str)] = &[
     (&[0x1f, 0x8b], "gzip", "gunzip"),
@@ -157,6 +158,17 @@ impl Index {
         for entry in archive.entries_with_seek().map_err(|e| damaged(e.to_string()))? {
             let mut entry = entry.map_err(|e| damaged(format!("damaged data ({e})")))?;
             let (offset, len) = (entry.raw_file_position(), entry.size());
+            let kind = entry.header().entry_type();
+            if kind.is_gnu_sparse() {
+                let found = format!("{}, a sparse file", String::from_utf8_lossy(&entry.path_bytes()));
+                return Err(Error::file(
+                    &shard.path,
+                    None,
+                    "files that are stored whole",
+                    found,
+                    "pack them without tar -S",
+                ));
+            }
             if offset.saturating_add(len) > shard.len() {
                 let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
                 return Err(Error::file(
@@ -168,7 +180,6 @@ impl Index {
                 ));
             }
             end = offset + len.next_multiple_of(BLOCK);
-            let kind = entry.header().entry_type();
             if kind.is_dir() {
                 continue;
             }
@@ -206,7 +217,8 @@ impl Index {
                     Error::file(shard.path.join(&name), None, "a class as text", e.to_string(), AGAIN)
                 })?;
                 if extension == "cls" {
-                    sample.cls = Some(self.labels.number_or_text(text.trim()));
+                    sample.cls =
+                        Some(self.labels.number_or_text(text.trim_start_matches(BYTE_ORDER_MARK).trim()));
                 } else {
                     sample.json = self.json_label(&text);
                 }

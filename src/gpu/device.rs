@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::adapter::{self, AdapterInfo};
 use super::pipelines::Pipelines;
-use super::wait::wait;
+use super::wait::{wait, wait_for_work};
 use crate::kernel::Launch;
 use crate::{Error, Result};
 
@@ -342,8 +342,7 @@ impl Device {
     /// Waits for a submission, but not longer than [`Self::patience`].
     pub(super) fn wait_for(&self, index: wgpu::SubmissionIndex) -> Result<(), wgpu::PollError> {
         let _wait = self.0.waits.read().unwrap_or_else(PoisonError::into_inner);
-        let poll = wgpu::PollType::Wait { submission_index: Some(index), timeout: Some(self.patience()) };
-        self.wgpu().poll(poll).map(|_| ())
+        wait_for_work(self.wgpu(), Some(index), self.patience())
     }
 
     /// Polls the device, so that the device-lost callback can run. The callback runs when the device's work has
@@ -354,8 +353,7 @@ impl Device {
         if self.0.hung.load(Ordering::Relaxed) {
             return;
         }
-        let timeout = Some(Duration::from_secs(10));
-        _ = self.wgpu().poll(wgpu::PollType::Wait { submission_index: None, timeout });
+        _ = wait_for_work(self.wgpu(), None, Duration::from_secs(10));
     }
 
     /// Runs `work` and returns the error that wgpu reports for `work`. Error scopes belong to the thread that opens

@@ -315,6 +315,23 @@ fn parts_follow_from_names() {
 }
 
 #[test]
+fn classes_of_tar_files_that_are_not_found_are_explained() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a.tar");
+    // All classes before all images: no class is beside its image.
+    let mut entries = samples(0..15);
+    entries.sort_by_key(|(name, _)| name.ends_with("png"));
+    tar(&path, &entries);
+    let text = refused("tar", &path);
+    assert!(text.contains("none for 15 images") && text.contains("tar --sort=name"), "{text}");
+    // A byte order mark is no part of a class.
+    let marked =
+        |i: u8| [(format!("{i}.png"), png(i)), (format!("{i}.cls"), format!("\u{feff}{}\n", i % 3).into())];
+    tar(&path, &(0..15).flat_map(marked).collect::<Vec<_>>());
+    check(&read("tar", &path).unwrap().train, 0..12);
+}
+
+#[test]
 fn a_class_may_be_without_images() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("a.tar");
