@@ -62,8 +62,8 @@ pub(super) struct Gather<'a> {
     pub unreadable: Vec<Error>,
 }
 
-/// Receives blocks of the pixels of a part `[n][C][H][W]`, with the index of the first image.
-type Sink<'a> = &'a mut dyn FnMut(usize, &[u8], &[usize]);
+/// Receives blocks of the pixels of a part `[n][C][H][W]`, with the indices of the damaged images in the block.
+type Sink<'a> = &'a mut dyn FnMut(&[u8], &[usize]);
 
 impl Gather<'_> {
     /// Reads the parts that are needed.
@@ -149,7 +149,7 @@ impl Gather<'_> {
         let mut out = Vec::new();
         for ((listed, key), kept) in lists.iter().zip(&keys).zip(kept) {
             let mut pixels = room(listed.len(), self.image_len(), self.form)?;
-            let mut add = |_: usize, block: &[u8], bad: &[usize]| {
+            let mut add = |block: &[u8], bad: &[usize]| {
                 good(block, bad, self.image_len(), |image| pixels.extend_from_slice(image));
             };
             let (_, positions, errors) = self.part(listed, key, kept, &counter, &mut add)?;
@@ -228,7 +228,7 @@ impl Gather<'_> {
         for (i, kept) in kept.into_iter().enumerate() {
             let (listed, mut part) = (&lists[i], Sha256::new());
             let mut moments = vec![(0, 0); self.form.channels];
-            let mut add = |_: usize, block: &[u8], bad: &[usize]| {
+            let mut add = |block: &[u8], bad: &[usize]| {
                 good(block, bad, len, |images| {
                     all.update(images);
                     part.update(images);
@@ -275,7 +275,7 @@ impl Gather<'_> {
                 for first in (0..n).step_by(per_block) {
                     block.resize(per_block.min(n - first) * len, 0);
                     kept.read(first, len, &mut block);
-                    sink(first, &block, &within(&kept.bad, first, block.len() / len));
+                    sink(&block, &within(&kept.bad, first, block.len() / len));
                 }
                 let bad = kept.bad.clone();
                 return Ok((Some(kept), bad, vec![]));
@@ -289,7 +289,7 @@ impl Gather<'_> {
             let at: Vec<u32> = listed.iter().map(|(at, _)| *at).collect();
             let found = self.decode(&at, &mut block, counter);
             let here: Vec<usize> = found.iter().map(|(i, _)| *i).collect();
-            sink(first, &block, &here);
+            sink(&block, &here);
             bad.extend(here.iter().map(|i| first + i));
             errors.extend(found.into_iter().map(|(_, e)| e));
             // A disk that is full ends the keeping, not the reading.
