@@ -14,7 +14,6 @@ use super::published::{Published, Summary};
 use super::{Ui, resume};
 use crate::config::compare::{Chooser, FinalSize};
 use crate::config::{CompareConfig, Method};
-use crate::data::MEMORY_MIB;
 use crate::files;
 use crate::report::comparison::{Entry, Row, comparison_rows, comparison_svg, comparison_text};
 use crate::report::paired::{Difference, differences};
@@ -72,8 +71,15 @@ pub fn compare(args: &CompareArgs, ui: &Ui) -> Result<()> {
     if let Some(warning) = published.as_ref().and_then(Published::warning) {
         ui.warn(warning);
     }
-    let mut work =
-        Work { folder: &folder, config: &config, ui, spec: None, largest: None, last: Value::Null };
+    let mut work = Work {
+        folder: &folder,
+        config: &config,
+        ui,
+        spec: None,
+        largest: None,
+        last: Value::Null,
+        test_images: None,
+    };
     let mut runs = vec![];
     // The runs go seed by seed, so that all methods have the same number of seeds if the time is too short for all.
     for &seed in &config.seeds {
@@ -96,7 +102,7 @@ pub fn compare(args: &CompareArgs, ui: &Ui) -> Result<()> {
     let last = &work.last;
     let n_not_held = runs.iter().filter_map(|e| e.by_table).filter(|t| t.published.is_none()).count();
     let comparison = Comparison {
-        test_images: config.trains().then(|| last["n"].as_u64().unwrap_or(0)),
+        test_images: work.test_images,
         adapter: last["adapter"].as_str().unwrap_or_default().to_owned(),
         table: published.as_ref().map(|published| published.summary(n_not_held)),
         methods: comparison_rows(&runs),
@@ -157,6 +163,8 @@ struct Work<'a> {
     largest: Option<String>,
     /// The result of the last run.
     last: Value,
+    /// Number of images on which the last training was evaluated.
+    test_images: Option<u64>,
 }
 
 impl Work<'_> {
@@ -204,9 +212,12 @@ impl Work<'_> {
     fn train(&mut self, path: &Path, entry: &mut Entry) -> Result<()> {
         let training = self.config.train_config(&entry.genotype, entry.seed)?;
         let trained = finish(path, self.ui, |ui| super::start::<Training>(training, path, ui))?;
-        entry.accuracy = Some(number(&trained, "accuracy", path)?);
+        // Of images in three parts, the held-out ones are for choosing. The comparison is on the ones to report.
+        let reported = trained.get("report").unwrap_or(&trained);
+        entry.accuracy = Some(number(reported, "accuracy", path)?);
         entry.parameters = number(&trained, "parameters", path)? as u64;
         entry.macs = number(&trained, "macs", path)? as u64;
+        self.test_images = reported["n"].as_u64();
         self.last = trained;
         Ok(())
     }
@@ -225,21 +236,8 @@ impl Work<'_> {
         if let Some(spec) = &self.spec {
             return Ok(spec.clone());
         }
-        let FinalSize { space, channels, image_size, skip_bad_images } = self.config.final_size()?;
-        let wanted = Wanted {
-            data: &self.config.data,
-            size: image_size,
-            skip_bad: skip_bad_images,
-            before: false,
-            threads: 0,
-            image_memory: MEMORY_MIB,
-            mean: None,
-            std: None,
-            device: None,
-            resumed: None,
-            run: None,
-        };
-        let dataset = open::dataset(&wanted, &self.ui.events())?;
+        let FinalSize { space, channels, images, session } = self.config.final_size()?;
+        let dataset = open::dataset(&Wanted::of(&images, &session, None), &self.ui.events())?;
         let images = &dataset.train;
         let spec = NetworkSpec {
             space,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::space_args::SpaceArgs;
 use super::trained::{Elsewhere, TrainingRun};
 use super::{Stem, Ui};
-use crate::data::{Account, MEMORY_MIB, Normalisation, PartRead, Reported, Size};
+use crate::data::{Account, Normalisation, PartRead, Reported, Size};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::files::weights;
@@ -214,19 +214,7 @@ fn elsewhere(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
     };
     let (mean, std) = (args.mean.as_deref(), args.std.as_deref());
     let (device, skip_bad) = (ui.device.as_deref(), args.skip_bad_images);
-    let wanted = Wanted {
-        data,
-        size: args.size,
-        skip_bad,
-        before: false,
-        threads: 0,
-        image_memory: MEMORY_MIB,
-        mean,
-        std,
-        device,
-        resumed: None,
-        run: None,
-    };
+    let wanted = Wanted { size: args.size, skip_bad, mean, std, device, ..Wanted::at(data) };
     let settings = args.space.with_cells(args.layers, args.stem);
     let elsewhere = Elsewhere { genotype, weights, settings, channels, wanted };
     let (trained, reported, normalisation) = elsewhere.open(ui)?;

@@ -14,8 +14,7 @@ use std::sync::Arc;
 use toml::{Table, Value};
 
 use super::keys::{self, Concern};
-use super::{Config, Method, Resolved, Stem, TrainConfig, types};
-use crate::data::Size;
+use super::{Config, Images, Method, Resolved, Session, Stem, TrainConfig, types};
 use crate::error::nearest;
 use crate::space::{self, Space, SpaceSettings, StemKind, owner};
 use crate::{Error, Result};
@@ -72,10 +71,10 @@ pub struct FinalSize {
     pub space: Arc<dyn Space>,
     /// Channels of the first layers.
     pub channels: usize,
-    /// Size to which images of a folder are scaled.
-    pub image_size: Option<Size>,
-    /// Whether damaged images of a folder are counted instead of refused.
-    pub skip_bad_images: bool,
+    /// How the images are read.
+    pub images: Images,
+    /// How the trainings run, or the searches if nothing is trained.
+    pub session: Session,
 }
 
 /// The configuration of a comparison: every method is run with every seed.
@@ -203,8 +202,8 @@ impl CompareConfig {
             return Ok(FinalSize {
                 space: search.space()?,
                 channels: search.network.channels,
-                image_size: search.images.size,
-                skip_bad_images: search.images.skip_bad_images,
+                images: search.images,
+                session: search.session,
             });
         }
         let train = self.train_config("DARTS_V2", self.seeds[0])?;
@@ -221,8 +220,8 @@ impl CompareConfig {
         Ok(FinalSize {
             space,
             channels: train.network.channels,
-            image_size: train.images.size,
-            skip_bad_images: train.images.skip_bad_images,
+            images: train.images,
+            session: train.session,
         })
     }
 

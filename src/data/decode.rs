@@ -86,6 +86,10 @@ pub(super) fn read_into(path: &Path, form: Form, out: &mut [u8]) -> Result<()> {
 
 /// The bytes of the image file at `path`.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+    if path.is_dir() {
+        std::fs::read_dir(path).map_err(|e| Error::io("read", path, e))?;
+        return Err(Error::file(path, None, WHAT, "a folder without images", "another folder"));
+    }
     files::read_followed(path, MAX_FILE_BYTES, WHAT, AGAIN)
 }
 

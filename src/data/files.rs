@@ -80,13 +80,17 @@ fn read_as(
 
 /// The class names in `bytes`, one a line; `path` is for messages.
 pub(super) fn class_names(path: &Path, bytes: &[u8], n_classes: usize) -> Result<Vec<String>> {
-    let text = String::from_utf8_lossy(bytes);
-    let names: Vec<String> =
-        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    let names = lines(bytes);
     if names.len() != n_classes {
         let what = format!("the names of {n_classes} classes, one a line");
         let found = format!("{} names", names.len());
         return Err(Error::file(path, None, what, found, "restore the file, or remove it: it is optional"));
     }
     Ok(names)
+}
+
+/// The lines of a text that are not empty, without blanks at their ends.
+pub(super) fn lines(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }

@@ -16,6 +16,12 @@ pub(super) struct LabelFile {
     pub step: u64,
 }
 
+/// Whether a highest label, of which only `n_present` values occur in all, is treated as damage: fewer than half of the
+/// classes would have images.
+pub(super) fn is_far(highest: usize, n_present: usize) -> bool {
+    n_present * 2 < highest + 1
+}
+
 impl LabelFile {
     /// An error about label `i`.
     pub fn error(&self, i: usize, label: impl Display, expected: String) -> Error {
@@ -46,7 +52,7 @@ impl LabelFile {
         }
         let gap = (1..highest).any(|class| first[class].is_none());
         let plenty = labels.len() >= 20 * (highest + 1);
-        if n_present * 2 < highest + 1 || (plenty && gap) {
+        if is_far(highest, n_present) || (plenty && gap) {
             let expected = format!("labels without gaps (only {n_present} values occur)");
             return Err(self.error(first[highest].unwrap_or(0), highest, expected));
         }

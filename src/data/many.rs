@@ -22,19 +22,19 @@ const MOST_DEPTH: usize = 64;
 
 /// The image files that `paths` name, and an account of the entries that were passed over. A path is a file, a folder,
 /// in which and below which the image files are taken, or a pattern of such names (`photos/*.jpg`, `photos/**/*.jpg`).
-/// A path that exists is no pattern.
+/// A path that exists is no pattern. Folders without images and folders that cannot be read are in the list like files, so
+/// that each has an error of its own when it is read.
 ///
 /// # Errors
-/// [`Error::Io`] for a folder that cannot be read, [`Error::File`] for a folder without images and for a pattern
-/// without a match.
+/// [`Error::File`] for a pattern without a match.
 pub fn image_files(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Account)> {
     let (mut walk, mut out) = (Walk::new(false), Vec::new());
     for path in paths {
         match matches(path)? {
-            None => add(&mut walk, path, &mut out)?,
+            None => add(&mut walk, path, &mut out),
             Some(found) => {
                 let mut all = Vec::new();
-                found.iter().try_for_each(|path| add(&mut walk, path, &mut all))?;
+                found.iter().for_each(|path| add(&mut walk, path, &mut all));
                 // A pattern with `**` matches a folder and the files in the folder.
                 let mut seen = BTreeSet::new();
                 out.extend(all.into_iter().filter(|path| seen.insert(path.clone())));
@@ -84,22 +84,20 @@ fn matches(path: &Path) -> Result<Option<Vec<PathBuf>>> {
     Ok(Some(found))
 }
 
-/// Adds the file `path`, or the image files in and below the folder `path`, to `out`.
-fn add(walk: &mut Walk, path: &Path, out: &mut Vec<PathBuf>) -> Result<()> {
+/// Adds the file `path`, or the image files in and below the folder `path`, to `out`. A folder without images and a folder
+/// that cannot be read are added themselves, since each of them has its own error when it is read as an image.
+fn add(walk: &mut Walk, path: &Path, out: &mut Vec<PathBuf>) {
     if !path.is_dir() {
         out.push(path.to_owned());
-        return Ok(());
+        return;
     }
-    let (images, n_files) = walk.images(path, path);
-    if let Some(error) = walk.unreadable.pop() {
-        return Err(error);
-    }
-    if images.is_empty() {
-        let found = format!("none among {n_files} files");
-        return Err(Error::file(path, None, WHAT, found, "another folder"));
+    let (images, _) = walk.images(path, path);
+    let unreadable = std::mem::take(&mut walk.unreadable);
+    if images.is_empty() && unreadable.is_empty() {
+        out.push(path.to_owned());
     }
     out.extend(images.into_iter().map(|file| file.path));
-    Ok(())
+    out.extend(unreadable.iter().filter_map(Error::path).map(Path::to_owned));
 }
 
 /// Passes the image files at `paths` to `take` as bytes `[C][H][W]`, in order, scaled and upright as by [`read_scaled`],

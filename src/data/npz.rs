@@ -1,7 +1,7 @@
 //! An `.npz` file of images and labels, as MedMNIST and Keras have them → images.
 //!
-//! Images are arrays of bytes `[N][H][W]` or `[N][H][W][C]`, and labels are integers `[N]` or `[N][1]` from 0 on. With
-//! the arrays of three parts, the network is chosen by `val` and reported on `test`.
+//! Images are arrays of bytes `[N][H][W]`, `[N][H][W][C]` or `[N][C][H][W]`, and labels are integers `[N]` or `[N][1]` from 0
+//! on. With the arrays of three parts, the network is chosen by `val` and reported on `test`.
 
 use std::path::{Path, PathBuf};
 
@@ -141,9 +141,12 @@ fn read_images(npz: &Npz<'_>, name: &str) -> Result<Images> {
     };
     let [n, height, width, channels] = match *header.shape {
         [n, height, width] => [n, height, width, 1],
+        [n, channels, height, width] if is_channels_first([channels, height, width]) => {
+            [n, height, width, channels]
+        }
         [n, height, width, channels] => [n, height, width, channels],
         _ => {
-            let expected = "images of shape [N, H, W] or [N, H, W, C]";
+            let expected = "images of shape [N, H, W], [N, H, W, C] or [N, C, H, W]";
             return bad(expected, format!("{:?}", header.shape), "another file, or numpy.reshape");
         }
     };
@@ -156,9 +159,16 @@ fn read_images(npz: &Npz<'_>, name: &str) -> Result<Images> {
         return bad(&expected, format!("{:?}", header.shape), "another file");
     }
     let data = npz.data(name, &header)?;
+    let is_as_wanted = channels == 1 || header.shape[1..] == [channels, height, width];
     let pixels =
-        if channels == 1 { data.into_owned() } else { channels_first(&data, channels, height * width) };
+        if is_as_wanted { data.into_owned() } else { channels_first(&data, channels, height * width) };
     Ok(Images { n, channels, height, width, pixels: pixels.into(), labels: vec![] })
+}
+
+/// Whether the extents `[a, b, c]` of an image are its channels, height and width, as PyTorch has them. Otherwise they are
+/// its height, width and channels. An image has no side of four pixels or fewer, and most images are square.
+fn is_channels_first([a, b, c]: [usize; 3]) -> bool {
+    b.min(c) > 4 && (a <= 4 || (b == c && a != b))
 }
 
 /// `[N][H·W][C]` → `[N][C][H·W]`.
@@ -181,8 +191,9 @@ fn read_labels(npz: &Npz<'_>, name: &str, n: usize) -> Result<(Vec<u16>, LabelFi
     match *header.shape {
         [found] | [found, 1] if found == n => {}
         [_, k] if k > 1 => {
-            let hint = "a set in which each image has one class";
-            let found = format!("shape {:?}: {k} labels per image (a multi-label set)", header.shape);
+            let hint = "numpy.argmax(labels, 1) if each row has a single one, or a set with one class for each image";
+            let found =
+                format!("shape {:?}: {k} numbers per image (one-hot rows, or several labels)", header.shape);
             return bad("one label per image, of shape [N] or [N, 1]", found, hint);
         }
         _ => {

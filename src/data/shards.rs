@@ -12,7 +12,8 @@ use sha2::{Digest, Sha256};
 use super::account::passed;
 use super::encoded::{Layout, Listed, Part, TEST, TRAIN, VAL, changed, hold_out, modified, unchanged};
 use super::files;
-use super::walk::Walk;
+use super::labels::is_far;
+use super::walk::{self, Walk};
 use crate::error::{Error, Result};
 
 /// Most classes.
@@ -108,7 +109,7 @@ pub(super) fn find(
     }
     let mut seen = BTreeSet::new();
     let mut shards = Vec::new();
-    for super::walk::File { path, len, modified, changed } in found {
+    for walk::File { path, len, modified, changed } in found {
         // A link to another shard would bring its images twice.
         if !fs::canonicalize(&path).is_ok_and(|real| seen.insert(real)) {
             *passed_over.entry(passed::TWICE.into()).or_default() += 1;
@@ -269,6 +270,9 @@ pub(super) fn layout(
     };
     let (train, val, test) = (part(train, TRAIN)?, part(val, VAL)?, part(test, TEST)?);
     pass_over(passed::NO_LABEL.into(), without);
+    if let Some(file) = classes.names_file.as_ref().filter(|_| place.is_dir()) {
+        walk::take_back(passed_over, file);
+    }
     let Part { place: train_place, listed } = train.unwrap_or_default();
     let names = classes.names;
     let mut others = [val, test].into_iter().flatten();
@@ -290,6 +294,8 @@ struct Classes {
     names: Vec<String>,
     /// Class of each text, by its index in [`Labels::texts`].
     of_text: Vec<Option<u16>>,
+    /// The file beside the shards that the names are from.
+    names_file: Option<PathBuf>,
 }
 
 impl Classes {
@@ -334,7 +340,7 @@ impl Classes {
                 let names: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
                 let class = |text: &String| names.binary_search(text).ok().map(|class| class as u16);
                 let of_text = labels.texts.iter().map(class).collect();
-                Ok(Self { names, of_text })
+                Ok(Self { names, of_text, names_file: None })
             }
         }
     }
@@ -354,13 +360,21 @@ impl Classes {
         let (at, highest) = numbers().max_by_key(|(_, number)| *number).unwrap_or_default();
         let n_different =
             numbers().map(|(_, number)| number).filter(|n| *n >= 0).collect::<BTreeSet<_>>().len();
-        let n_known = names.as_ref().map(Vec::len);
-        let most = n_known.unwrap_or(MOST_CLASSES).min(2 * n_different);
-        // A class may be without images, but a label far beyond the others is treated as damage.
-        if highest < 0 || highest as usize >= n_known.unwrap_or(most.max(2)) {
-            let expected = match n_known {
-                Some(n) => format!("a label below {n}, the number of named classes"),
-                None => format!("labels from 0 without gaps ({n_different} values occur)"),
+        let (names, names_file) = match names {
+            Some(names) => (Some(names), None),
+            None => beside(place)?.map_or((None, None), |(file, names)| (Some(names), Some(file))),
+        };
+        let is_wrong = match &names {
+            Some(names) => highest as usize >= names.len(),
+            None => highest as usize >= MOST_CLASSES || is_far(highest as usize, n_different),
+        };
+        if highest < 0 || is_wrong {
+            let expected = match (&names, &names_file) {
+                (Some(names), None) => format!("a label below {}, the number of named classes", names.len()),
+                (Some(names), Some(file)) => {
+                    format!("a label below {}, the number of names in {}", names.len(), file.display())
+                }
+                (None, _) => format!("labels from 0 without gaps ({n_different} values occur)"),
             };
             return Err(Error::file(path(at), None, expected, highest.to_string(), "check the labels"));
         }
@@ -374,11 +388,8 @@ impl Classes {
                 "a set with more classes",
             ));
         }
-        let names = match names.or_else(|| beside(place, highest as usize + 1)) {
-            Some(names) => names,
-            None => (0..=highest).map(|class| class.to_string()).collect(),
-        };
-        Ok(Self { names, of_text: vec![] })
+        let names = names.unwrap_or_else(|| (0..=highest).map(|class| class.to_string()).collect());
+        Ok(Self { names, of_text: vec![], names_file })
     }
 
     /// The class of the image at a position. `None` if it has no label; some sets have -1 in its place.
@@ -403,12 +414,11 @@ impl Classes {
     }
 }
 
-/// The names of `n_classes` classes in a file beside the shards, if there is one.
-fn beside(place: &Path, n_classes: usize) -> Option<Vec<String>> {
+/// A file of names of classes beside the shards, and its names.
+fn beside(place: &Path) -> Result<Option<(PathBuf, Vec<String>)>> {
     let folder = if place.is_dir() { place } else { crate::files::parent(place) };
-    let read = |name: &&str| {
-        let path = folder.join(name);
-        files::class_names(&path, &files::read_followed(&path, 1 << 20, "names", "").ok()?, n_classes).ok()
-    };
-    NAMES.iter().find_map(read)
+    let mut paths = NAMES.iter().map(|name| folder.join(name));
+    let Some(path) = paths.find(|path| path.is_file()) else { return Ok(None) };
+    let bytes = files::read_followed(&path, 1 << 20, "the names of the classes, one a line", "")?;
+    Ok(Some((path, files::lines(&bytes))))
 }

@@ -110,8 +110,15 @@ pub(super) fn load(place: &Path, reading: &Reading<'_>) -> Result<Loaded> {
     if shards.iter().all(Shard::is_of_no_part) {
         index.refuse_parts(&shards)?;
     }
-    if index.labels.labels.iter().all(|label| *label == Label::None) {
+    let has_no_class = |labels: &Labels| labels.labels.iter().all(|label| *label == Label::None);
+    let by_files = !has_no_class(&index.labels);
+    if !by_files {
         index.classes_of_folders();
+    }
+    if let Some((path, found)) = index.wrong.filter(|_| by_files || has_no_class(&index.labels)) {
+        let expected = "one class for an image, as a number or a name";
+        let try_this = "a .cls or .json file with one class for each image";
+        return Err(Error::file(path, None, expected, found, try_this));
     }
     let encoded = Tars { shards, records: index.records };
     let path = |at: usize| encoded.path(at);
@@ -121,10 +128,18 @@ pub(super) fn load(place: &Path, reading: &Reading<'_>) -> Result<Loaded> {
     Gather { dir: place, encoded, form, reading, passed_over, unreadable: vec![] }.load(layout)
 }
 
+/// Whether a file has holes in the form of pax archives (`tar --format=pax -S`).
+fn is_pax_sparse(entry: &mut tar::Entry<'_, impl Read>) -> bool {
+    let extensions = entry.pax_extensions().ok().flatten();
+    extensions.into_iter().flatten().flatten().any(|e| e.key_bytes().starts_with(b"GNU.sparse."))
+}
+
 #[derive(Default)]
 struct Index {
     records: Vec<Record>,
     labels: Labels,
+    /// The first `.json` file of an image that has no class because of it.
+    wrong: Option<(PathBuf, String)>,
     passed_over: BTreeMap<String, usize>,
 }
 
@@ -137,6 +152,8 @@ struct Sample {
     others: Vec<Record>,
     cls: Option<Label>,
     json: Option<Label>,
+    /// A `.json` file without a class that can be used, and what stands there in its place.
+    wrong: Option<(PathBuf, String)>,
 }
 
 impl Index {
@@ -159,7 +176,7 @@ impl Index {
             let mut entry = entry.map_err(|e| damaged(format!("damaged data ({e})")))?;
             let (offset, len) = (entry.raw_file_position(), entry.size());
             let kind = entry.header().entry_type();
-            if kind.is_gnu_sparse() {
+            if kind.is_gnu_sparse() || is_pax_sparse(&mut entry) {
                 let found = format!("{}, a sparse file", String::from_utf8_lossy(&entry.path_bytes()));
                 return Err(Error::file(
                     &shard.path,
@@ -220,7 +237,10 @@ impl Index {
                     sample.cls =
                         Some(self.labels.number_or_text(text.trim_start_matches(BYTE_ORDER_MARK).trim()));
                 } else {
-                    sample.json = self.json_label(&text);
+                    sample.json = self.json_label(&text).unwrap_or_else(|found| {
+                        sample.wrong = Some((shard.path.join(&name), found));
+                        None
+                    });
                 }
             } else {
                 self.pass_over(&format!(".{extension}"), 1);
@@ -269,19 +289,35 @@ impl Index {
         if images.is_empty() && !sample.key.is_empty() {
             self.pass_over(passed::NO_IMAGE, 1);
         }
+        if sample.cls.is_none() && !images.is_empty() {
+            self.wrong = self.wrong.take().or(sample.wrong);
+        }
         for record in images {
             self.records.push(record);
             self.labels.push(sample.cls.or(sample.json).unwrap_or(Label::None));
         }
     }
 
-    fn json_label(&mut self, text: &str) -> Option<Label> {
-        let value: Value = serde_json::from_str(text).ok()?;
-        let label = KEYS.iter().find_map(|key| value.get(key))?;
-        match label {
-            Value::Number(number) => number.as_i64().map(Label::Number),
-            Value::String(text) => Some(self.labels.number_or_text(text.trim())),
-            _ => None,
+    /// The class in a `.json` file. The error is what stands in its place.
+    fn json_label(&mut self, text: &str) -> std::result::Result<Option<Label>, String> {
+        let value: Value = serde_json::from_str(text.trim_start_matches(BYTE_ORDER_MARK))
+            .map_err(|e| format!("no JSON ({e})"))?;
+        let Some((key, mut label)) = KEYS.iter().find_map(|key| Some((key, value.get(key)?))) else {
+            return Ok(None);
+        };
+        if let Some([one]) = label.as_array().map(Vec::as_slice) {
+            label = one;
+        }
+        let whole = |number: f64| (number.fract() == 0.0 && number.abs() < 1e15).then_some(number as i64);
+        let number = label.as_i64().or_else(|| label.as_f64().and_then(whole));
+        match (number, label) {
+            (Some(number), _) => Ok(Some(Label::Number(number))),
+            (None, Value::String(text)) => Ok(Some(self.labels.number_or_text(text.trim()))),
+            (None, Value::Bool(is)) => Ok(Some(Label::Number(i64::from(*is)))),
+            (None, Value::Null) => Ok(None),
+            (None, Value::Array(list)) => Err(format!("a list of {} as `{key}`", list.len())),
+            (None, Value::Object(_)) => Err(format!("an object as `{key}`")),
+            (None, other) => Err(format!("{other} as `{key}`")),
         }
     }
 

@@ -198,3 +198,14 @@ fn extension(path: &Path) -> Option<String> {
 fn kind(path: &Path) -> String {
     extension(path).map_or(passed::NO_EXTENSION.into(), |extension| format!(".{extension}"))
 }
+
+/// Takes back that `path` was counted as passed over, since it is used after all.
+pub(super) fn take_back(passed_over: &mut BTreeMap<String, usize>, path: &Path) {
+    let kind = kind(path);
+    if let Some(n) = passed_over.get_mut(&kind) {
+        *n -= 1;
+        if *n == 0 {
+            passed_over.remove(&kind);
+        }
+    }
+}

@@ -144,9 +144,17 @@ const IMAGE_CACHE_GB: f64 = 10.0;
 
 /// The user's folder for resized images, and the limit on its bytes. `PARSEC_IMAGE_CACHE` sets the limit in GB. `None`
 /// if the limit is 0, or if the system names no folder.
-pub fn image_cache() -> Option<(PathBuf, u64)> {
+///
+/// # Errors
+/// [`Error::Usage`] for another text than a number.
+pub fn image_cache() -> Result<Option<(PathBuf, u64)>> {
     let text = std::env::var("PARSEC_IMAGE_CACHE").unwrap_or_default();
-    let gb = text.trim().parse().unwrap_or(IMAGE_CACHE_GB);
-    (gb > 0.0).then_some(())?;
-    Some((cache_folder()?.join("images"), (gb * 1e9) as u64))
+    let gb = match text.trim() {
+        "" => IMAGE_CACHE_GB,
+        text => text.parse().ok().filter(|gb: &f64| gb.is_finite() && *gb >= 0.0).ok_or_else(|| {
+            Error::usage("PARSEC_IMAGE_CACHE", "a limit in GB, 0 for no kept images", text, "10")
+        })?,
+    };
+    let folder = cache_folder().filter(|_| gb > 0.0);
+    Ok(folder.map(|folder| (folder.join("images"), (gb * 1e9) as u64)))
 }

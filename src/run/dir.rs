@@ -63,11 +63,11 @@ impl RunDir {
     /// Checks that a run folder can be created at `path`: nothing or an empty folder is there.
     pub fn check_free(path: &Path) -> Result<()> {
         let found = match fs::read_dir(path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == ErrorKind::NotFound => return check_writable(path),
             Err(e) if e.kind() == ErrorKind::NotADirectory => "a file",
             Err(e) => return Err(Error::io("read", path, e)),
             Ok(mut entries) => match entries.next() {
-                None => return Ok(()),
+                None => return check_writable(path),
                 Some(_) if path.join(MANIFEST).is_file() => "a run",
                 Some(_) => "a folder that is not empty",
             },
@@ -284,6 +284,16 @@ impl Drop for Claim {
     fn drop(&mut self) {
         self.give_up();
     }
+}
+
+/// Fails if a run folder cannot be written at `path`: reading the data may take a while, and this is known before.
+fn check_writable(path: &Path) -> Result<()> {
+    let there = path
+        .ancestors()
+        .skip(1)
+        .map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    let Some(there) = there.into_iter().find(|above| above.exists()) else { return Ok(()) };
+    tempfile::tempfile_in(there).map(drop).map_err(|e| Error::io("create a run folder in", there, e))
 }
 
 /// Moves the folder `partial` to `path`. There may be an empty folder at `path`. It is not removed first, because

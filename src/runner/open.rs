@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::variants;
 use crate::config::{Images, Resolved, Session};
 use crate::data::{
-    self, Account, Cache, Dataset, Identity, LoadOptions, Normalisation, Pixels, Reported, Role, Size,
+    self, Account, Cache, Dataset, Identity, LoadOptions, MEMORY_MIB, Normalisation, Pixels, Reported, Role,
+    Size,
 };
 use crate::gpu::{self, AdapterInfo, Gpu, Options, Tuned};
 use crate::run::{self, Event, Events, Manifest, RunDir};
@@ -41,6 +42,23 @@ pub struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
+    /// The data at `data`, with the default of each setting.
+    pub fn at(data: &'a str) -> Self {
+        Self {
+            data,
+            size: None,
+            skip_bad: false,
+            before: false,
+            threads: 0,
+            image_memory: MEMORY_MIB,
+            mean: None,
+            std: None,
+            device: None,
+            resumed: None,
+            run: None,
+        }
+    }
+
     /// The data and the adapter of a run by its configuration. A run is resumed with the rules of its version.
     pub fn of(images: &'a Images, session: &'a Session, resumed: Option<&'a Manifest>) -> Self {
         Self {
@@ -63,9 +81,9 @@ impl<'a> Wanted<'a> {
         self.resumed.and_then(|manifest| manifest.data_at.as_deref()).unwrap_or(self.data)
     }
 
-    fn options(&self) -> LoadOptions {
-        let cache = run::choices::image_cache();
-        LoadOptions {
+    fn options(&self) -> Result<LoadOptions> {
+        let cache = run::choices::image_cache()?;
+        Ok(LoadOptions {
             size: self.size,
             skip_bad: self.skip_bad,
             before: self.before,
@@ -75,7 +93,7 @@ impl<'a> Wanted<'a> {
             bases: self.resumed.map(|manifest| manifest.bases(self.run)).unwrap_or_default(),
             wanted: self.resumed.and_then(|manifest| serde_json::from_value(manifest.data.clone()).ok()),
             wanted_part: self.resumed.and_then(reported_part),
-        }
+        })
     }
 }
 
@@ -123,7 +141,7 @@ pub fn set_place(manifest: &mut Manifest, spec: &str, moved: bool) -> Result<()>
 /// Loads the data, and reports their account.
 pub fn dataset(wanted: &Wanted<'_>, events: &Events) -> Result<Dataset> {
     let watch = |done, total| events.tell(Event::Reading { done, total });
-    let dataset = data::load_watched(wanted.spec(), &wanted.options(), &watch)?;
+    let dataset = data::load_watched(wanted.spec(), &wanted.options()?, &watch)?;
     tell(&dataset.account, wanted.spec(), events);
     tell_if_on_disk(&dataset, events);
     warn_if_not_scaled(wanted, &dataset.train, events);
@@ -157,7 +175,7 @@ fn tell_if_on_disk(dataset: &Dataset, events: &Events) {
 /// Loads the part of the data that is reported, and reports its account.
 pub fn reported(wanted: &Wanted<'_>, events: &Events) -> Result<Reported> {
     let watch = |done, total| events.tell(Event::Reading { done, total });
-    let reported = data::load_reported(wanted.spec(), &wanted.options(), &watch)?;
+    let reported = data::load_reported(wanted.spec(), &wanted.options()?, &watch)?;
     tell(&reported.account, wanted.spec(), events);
     Ok(reported)
 }
@@ -265,8 +283,13 @@ pub fn check_data(was: &Manifest, now: &Value, spec: &str, run: &Path) -> Result
         return Ok(());
     }
     let identity = |value: &Value| serde_json::from_value::<Identity>(value.clone()).ok();
-    let difference = identity(&was.data).zip(identity(now)).and_then(|(was, now)| was.difference(&now));
-    let (what, was, now) = difference.unwrap_or_else(|| ("identity", was.data.to_string(), now.to_string()));
+    let (what, was, now) = match identity(&was.data).zip(identity(now)) {
+        None => ("identity", was.data.to_string(), now.to_string()),
+        Some((was, now)) => match was.difference(&now) {
+            None => return Ok(()),
+            Some(difference) => difference,
+        },
+    };
     let run = run.display();
     Err(Error::file(
         spec,

@@ -26,6 +26,9 @@ pub struct Trained {
     /// Evaluation of the last weights.
     #[serde(flatten)]
     pub evaluation: Evaluation,
+    /// Evaluation of the last weights on the images to report, where these are another part than the held-out images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<Reported>,
     /// The best held-out accuracy among the checkpoints.
     pub best_accuracy: f64,
     /// The step of the best held-out accuracy.
@@ -50,6 +53,16 @@ pub struct Trained {
     pub data: Account,
     /// The run folder.
     pub run: String,
+}
+
+/// Evaluation on the images to report.
+#[derive(Clone, Debug, Serialize)]
+pub struct Reported {
+    /// Part of the images whose class is predicted.
+    pub accuracy: f64,
+    /// The sums.
+    #[serde(flatten)]
+    pub evaluation: Evaluation,
 }
 
 impl Runnable for Training {
@@ -130,6 +143,7 @@ impl Runnable for Training {
             genotype: self.genotype(),
             accuracy: evaluation.accuracy(),
             evaluation,
+            report: self.evaluate_report()?.map(|of| Reported { accuracy: of.accuracy(), evaluation: of }),
             best_accuracy,
             best_step,
             parameters: self.net().parameter_count(false),
@@ -149,9 +163,14 @@ impl Runnable for Training {
 impl std::fmt::Display for Trained {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let r = self;
+        let report = r.report.as_ref().map(|of| {
+            let Evaluation { n_correct, n, .. } = of.evaluation;
+            format!("\naccuracy on the images to report {:.2} % ({n_correct} of {n})", 100.0 * of.accuracy)
+        });
+        let report = report.unwrap_or_default();
         write!(
             f,
-            "held-out accuracy {:.2} % ({} of {} images, running statistics); best {:.2} % after step {}\n\
+            "held-out accuracy {:.2} % ({} of {} images, running statistics); best {:.2} % after step {}{report}\n\
              {} parameters, {} multiply-adds per image\n{} steps in {:.0} s on {}\n\n\
              {run}/metrics.jsonl one line per step\n{run}/checkpoints  weights, running statistics, optimiser\n\
              next: parsec eval {run}",

@@ -8,7 +8,7 @@ use super::record::{Phases, TrainRecord};
 use super::schedule;
 use super::weights::Weights;
 use crate::config::{self, Every, Session, TrainConfig};
-use crate::data::{Account, Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch};
+use crate::data::{Account, Augment, Batch, BatchSource, Dataset, Images, Normalisation, Part, Prefetch};
 use crate::error::{Error, Result};
 use crate::gpu::{Child, Gpu, Network, Update, Variants};
 use crate::graph::{Layout, Loss, Lowering, Memory, Mode};
@@ -159,8 +159,9 @@ impl Training {
         let image_len = c * h * w;
         let batch = self.settings.config.length.batch;
         // The largest batch of an evaluation contains the remainder.
-        let held_out = self.dataset.test.n;
-        let last = if held_out <= batch { held_out } else { batch + held_out % batch };
+        let last = |images: &Images| if images.n <= batch { images.n } else { batch + images.n % batch };
+        let parts = [Some(&self.dataset.test), self.dataset.report.as_ref()];
+        let last = parts.into_iter().flatten().map(last).max().unwrap_or(batch);
         for (input, n, mode) in [(TRAIN, batch, Mode::Train), (HELD_OUT, last, Mode::Evaluate)] {
             self.network.upload(input, &vec![0.0; n * image_len], &vec![0; n])?;
             let drop_path = mode == Mode::Train && self.drops_paths();
@@ -263,11 +264,20 @@ impl Training {
         {
             return Ok(evaluation);
         }
-        let Settings { config, normalisation, .. } = &self.settings;
-        let images = &self.dataset.test;
-        let found = evaluate(&mut self.network, &self.net, images, normalisation, config.length.batch, None)?;
+        let found = self.evaluate_on(&Arc::clone(&self.dataset).test)?;
         self.held_out = Some((self.step, found));
         Ok(found)
+    }
+
+    /// Evaluates the current network on the images to report, if these are another part than the held-out images.
+    pub fn evaluate_report(&mut self) -> Result<Option<Evaluation>> {
+        let dataset = Arc::clone(&self.dataset);
+        dataset.report.as_ref().map(|images| self.evaluate_on(images)).transpose()
+    }
+
+    fn evaluate_on(&mut self, images: &Images) -> Result<Evaluation> {
+        let Settings { config, normalisation, .. } = &self.settings;
+        evaluate(&mut self.network, &self.net, images, normalisation, config.length.batch, None)
     }
 
     fn evaluate_if_due(&mut self) -> Result<Option<Evaluation>> {

@@ -81,6 +81,18 @@ fn every_file_gets_an_answer_that_does_not_depend_on_the_others() {
         assert!(err.contains("warning: none.png: no such file") && err.contains("3 that cannot"), "{err}");
         assert!(err.contains("15 images"), "{err}");
     }
+    // Folders without images too.
+    fs::create_dir(folder.join("empty")).unwrap();
+    let (code, out, err) = parsec(folder, &["predict", "run", "empty", "photos/a/000.png", "--json"]);
+    let answers = json(&out);
+    assert_eq!((code, images(&answers)), (1, vec!["empty", "photos/a/000.png"]));
+    assert_eq!(answers[0]["error"], "a folder without images");
+    assert!(
+        err.contains("warning: empty: a folder without images") && err.contains("1 that cannot"),
+        "{err}"
+    );
+    let (code, out, err) = parsec(folder, &["predict", "run", "empty"]);
+    assert!(code == 1 && out.is_empty() && err.contains("empty: expected an image"), "{err}");
     // The good ones are printed as text too.
     let (code, out, _) = parsec(folder, &["predict", "run", "photos"]);
     assert_eq!((code, out.lines().count()), (1, 12));

@@ -345,6 +345,12 @@ fn an_existing_folder_is_refused_and_untouched() {
     assert_eq!(RunDir::check_free(&other.join("mine.txt")).unwrap_err().exit_code(), 2);
     std::fs::remove_file(other.join("mine.txt")).unwrap();
     assert!(RunDir::create(&other, &config, &manifest).is_ok(), "an empty folder is welcome");
+    // A place that cannot be written is refused at once.
+    #[cfg(target_os = "linux")]
+    for place in ["/proc/run", "/proc/deep/run"] {
+        let error = RunDir::check_free(std::path::Path::new(place)).unwrap_err().to_string();
+        assert!(error.contains("create a run folder in /proc"), "{error}");
+    }
 }
 
 #[test]

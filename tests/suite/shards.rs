@@ -163,8 +163,14 @@ fn tar_files_of_webdataset_are_read_in_place() {
     assert_eq!(
         data.account.to_string(),
         "15 + 6 images, 3 classes, 3 channels, 8x8, from train of set/ and test of set/ (test of set/ both \
-         to choose by and to report); passed over: 1 .txt"
+         to choose by and to report)"
     );
+    // A file of names may name more classes than there are, but not fewer.
+    fs::write(set.join("classnames.txt"), "ant\nbee\n\ncat\ndog\n").unwrap();
+    assert_eq!(read("tar", &set).unwrap().class_names.join(" "), "ant bee cat dog");
+    fs::write(set.join("classnames.txt"), "ant\nbee\n").unwrap();
+    let text = refused("tar", &set);
+    assert!(text.contains("a label below 2, the number of names in ") && text.contains("found 2"), "{text}");
     // Files of a sample have any order, other files are counted, and long names are read.
     let long = "a/very/long/folder/".repeat(12);
     let entries: Vec<(String, Vec<u8>)> = (0..15)
@@ -324,6 +330,44 @@ fn classes_of_tar_files_that_are_not_found_are_explained() {
     tar(&path, &entries);
     let text = refused("tar", &path);
     assert!(text.contains("none for 15 images") && text.contains("tar --sort=name"), "{text}");
+    // Forms of a class in JSON, and what is none.
+    let json = |label: &dyn Fn(u8) -> String| {
+        let entries = |i: u8| {
+            [
+                (format!("{i}.png"), png(i)),
+                (format!("{i}.json"), format!("{{\"label\": {}}}", label(i)).into()),
+            ]
+        };
+        tar(&path, &(0..15).flat_map(entries).collect::<Vec<_>>());
+    };
+    let forms: [&dyn Fn(u8) -> String; 4] =
+        [&|i| format!("{}.0", i % 3), &|i| format!("[{}]", i % 3), &|i| format!("\" {}\"", i % 3), &|i| {
+            if i == 7 { "null".into() } else { format!("{}", i % 3) }
+        }];
+    for (form, n) in forms.into_iter().zip([15, 15, 15, 14]) {
+        json(form);
+        let data = read("tar", &path).unwrap();
+        assert_eq!((data.train.n + data.test.n, data.class_names.len()), (n, 3));
+    }
+    for (wrong, found) in [
+        ("[1, 0, 0]", "a list of 3 as `label`"),
+        ("{}", "an object as `label`"),
+        ("0.5", "0.5 as `label`"),
+        ("", "no JSON"),
+    ] {
+        json(&|i| if i == 4 { wrong.into() } else { format!("{}", i % 3) });
+        let text = refused("tar", &path);
+        assert!(text.contains("4.json: expected one class") && text.contains(found), "{text}");
+    }
+    // Where folders are the classes, the files beside the images may hold anything.
+    let entries = |i: u8| {
+        [
+            (format!("{}/{i}.png", i % 3), png(i)),
+            (format!("{}/{i}.json", i % 3), b"{\"label\": [1, 2]}".to_vec()),
+        ]
+    };
+    tar(&path, &(0..15).flat_map(entries).collect::<Vec<_>>());
+    check(&read("tar", &path).unwrap().train, 0..12);
     // A byte order mark is no part of a class.
     let marked =
         |i: u8| [(format!("{i}.png"), png(i)), (format!("{i}.cls"), format!("\u{feff}{}\n", i % 3).into())];
@@ -366,6 +410,29 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_packed_folder_is_the_same_data() {
+    let dir = TempDir::new().unwrap();
+    let folder = &sets(dir.path())[0];
+    let of_part = |part: &str, greens: std::ops::Range<u8>| {
+        let mut entries: Vec<(String, Vec<u8>)> =
+            greens.map(|i| (format!("{}/{i:03}.png", ["a", "b", "c"][usize::from(i % 3)]), png(i))).collect();
+        entries.sort();
+        tar(&dir.path().join(format!("packed/{part}.tar")), &entries);
+    };
+    of_part("train", 0..15);
+    of_part("val", 100..106);
+    of_part("test", 200..209);
+    let [folder, packed] = [folder.clone(), format!("tar:{}", dir.path().join("packed").display())]
+        .map(|spec| load(&spec, &options()).unwrap().identity);
+    assert_eq!((folder.kind.as_str(), packed.kind.as_str()), ("folder", "tar"));
+    assert_eq!(folder.difference(&packed), None);
+    of_part("test", 200..208);
+    let spec = format!("tar:{}", dir.path().join("packed").display());
+    let fewer = load(&spec, &options()).unwrap().identity;
+    assert_eq!(folder.difference(&fewer).unwrap().0, "kind of data");
 }
 
 // ---- on disk ----

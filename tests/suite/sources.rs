@@ -471,7 +471,7 @@ fn arrays_of_other_kinds_are_refused() {
     with("records.npz", &["y_train.npy", "records"]);
     with("fortran.npz", &["x_train.npy", "C order", "ascontiguousarray"]);
     with("floats.npz", &["x_train.npy", "uint8", "<f4"]);
-    with("multilabel.npz", &["y_train.npy", "[9, 4]", "4 labels per image", "multi-label"]);
+    with("multilabel.npz", &["y_train.npy", "[9, 4]", "4 numbers per image", "several labels", "argmax"]);
 }
 
 fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
@@ -527,6 +527,21 @@ fn types_of_labels_and_numbers_of_channels() {
     let parts = with_arrays(&[("train_images", image(4)), ("test_images", image(2))]).unwrap();
     assert_eq!((parts[0].channels, parts[0].height, parts[0].width), (3, 1, 2));
     assert_eq!(parts[0].bytes()[..6], [0, 3, 1, 4, 2, 5]);
+    // [N][C][H][W] stays as it is: three channels, or another number of channels of square images.
+    for [c, h, w] in [[3, 5, 6], [1, 7, 5], [13, 8, 8], [13, 6, 6]] {
+        let len = c * h * w;
+        let image = |n: usize| {
+            npy("'|u1'", &format!("({n}, {c}, {h}, {w})"), &(0..n * len).map(|i| i as u8).collect::<Vec<_>>())
+        };
+        let parts = with_arrays(&[("train_images", image(4)), ("test_images", image(2))]).unwrap();
+        assert_eq!((parts[0].channels, parts[0].height, parts[0].width), (c, h, w));
+        assert!(parts[0].bytes().iter().enumerate().all(|(i, byte)| *byte == i as u8));
+    }
+    for [h, w, c] in [[8, 8, 13], [6, 5, 4], [5, 6, 13]] {
+        let image = |n: usize| npy("'|u1'", &format!("({n}, {h}, {w}, {c})"), &vec![1; n * h * w * c]);
+        let parts = with_arrays(&[("train_images", image(4)), ("test_images", image(2))]).unwrap();
+        assert_eq!((parts[0].channels, parts[0].height, parts[0].width), (c, h, w));
+    }
     let deep = |n: usize, c: usize| npy("'|u1'", &format!("({n}, 1, 1, {c})"), &vec![5; n * c]);
     let parts = with_arrays(&[("train_images", deep(4, 1024)), ("test_images", deep(2, 1024))]).unwrap();
     assert_eq!(parts[0].channels, 1024);

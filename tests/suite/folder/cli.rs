@@ -62,6 +62,21 @@ fn a_training_chooses_on_val_and_is_reported_on_test() {
     assert_eq!((&eval["n"], &eval["data"]["parts"][0]["role"]), (&6.into(), &"report".into()));
     assert!(err.contains("6 images, 2 classes, 3 channels, 8x8, from test/; passed over: 1 .heic"), "{err}");
     assert!(!err.contains("not those with which"), "{err}");
+    // The result of the training has the reported images too, with its last weights. A comparison is on them.
+    let n = |value: &Value| value["n"].as_u64();
+    assert_eq!((n(&result), n(&result["report"])), (Some(8), Some(6)));
+    let report = &result["report"];
+    assert_eq!(report["accuracy"].as_f64(), Some(report["n_correct"].as_f64().unwrap() / 6.0));
+    if result["best_step"] == result["steps"] {
+        assert_eq!(report["n_correct"], eval["n_correct"]);
+    }
+    let config = "methods = [\"random\"]\nseeds = [1]\ndata = \"folder:photos\"\n[search]\nspace = \"macro\"\n\
+        size = 8\nchannels = 4\nhead = 8\n[train]\nsize = 8\nchannels = 4\nhead = 8\nbatch = 8\nsteps = 2\n";
+    fs::write(folder.join("c.toml"), config).unwrap();
+    let (out, _) = good(folder, "compare c.toml --run both --json -q");
+    let trained = json(&fs::read_to_string(folder.join("both/random-1/train/result.json")).unwrap());
+    assert_eq!(json(&out)["test_images"], 6);
+    assert_eq!(json(&out)["runs"][0]["accuracy"], trained["report"]["accuracy"]);
     // With -q only the passed-over entries are reported.
     let (_, err) = good(folder, "eval run --json -q");
     assert_eq!(err, "warning: passed over: 1 .heic\n");
@@ -89,6 +104,14 @@ fn a_training_chooses_on_val_and_is_reported_on_test() {
     let bad = answers.as_array().unwrap().iter().filter(|answer| answer.get("error").is_some()).count();
     assert_eq!((code, answers.as_array().unwrap().len(), bad), (1, 5, 2));
     assert!(err.contains("2 that cannot") && !err.contains("skip-bad"), "{err}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
+    command.args(format!("{TRAIN} --run more").split_whitespace()).current_dir(folder);
+    let out = command.env("PARSEC_IMAGE_CACHE", "10 GB").output().unwrap();
+    let err = String::from_utf8(out.stderr).unwrap();
+    assert!(
+        out.status.code() == Some(2) && err.contains("PARSEC_IMAGE_CACHE: expected a limit in GB"),
+        "{err}"
+    );
     let (code, out, _) = parsec(folder, "predict run photos/val/b/000.png");
     assert_eq!((code, out.as_str()), (1, ""));
 }
