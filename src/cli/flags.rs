@@ -6,6 +6,7 @@ use clap::error::Error;
 use clap::{Arg, ArgMatches, Command};
 use toml::{Table, Value};
 
+use crate::config::in_a_preset;
 use crate::config::keys::{Concern, Key, Kind};
 
 /// A configuration whose settings are the flags of a command.
@@ -75,10 +76,17 @@ fn flag(key: &'static Key) -> Arg {
     }
 }
 
-/// Description of a setting. For the images it includes the forms of their specification.
+/// Description of a setting with its default, unless the default differs between presets or the description explains it.
+/// For the images it includes the forms of their specification.
 pub fn help(key: &Key) -> String {
-    let text = key.help.trim();
-    if key.name == "data" { crate::data::HELP.to_owned() } else { text.to_owned() }
+    let text = if key.name == "data" { crate::data::HELP } else { key.help.trim() };
+    match key.default.filter(|_| !in_a_preset(key.name) && !text.to_lowercase().contains("default")) {
+        Some("false") | None => text.to_owned(),
+        Some(value) => {
+            let value = value.trim_matches(['[', ']']).replace('"', "").replace(", ", ",");
+            format!("{text} [default: {value}]")
+        }
+    }
 }
 
 /// The given text as a value of a TOML file. The value is checked later, together with the other settings.

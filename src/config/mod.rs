@@ -1,7 +1,7 @@
 //! Flags and a flat TOML table → the resolved configuration of a search, or of a training ([`train`]).
 //!
 //! There are three layers, and later layers win: a preset (`assets/default.toml` for the embedded images,
-//! `assets/reference.toml` for any other data), the user's TOML file, and the flags. All are tables with
+//! `assets/paper.toml` for any other data), the user's TOML file, and the flags. All are tables with
 //! the same keys, which are the flags' names in snake case; [`settings`] declares each of them. The resolved
 //! form names every key and round trips exactly.
 
@@ -48,7 +48,14 @@ const SEARCH_BATCH: usize = 256;
 const SEARCH_BATCHES: usize = 4;
 
 const DEFAULT_PRESET: &str = include_str!("../../assets/default.toml");
-const REFERENCE_PRESET: &str = include_str!("../../assets/reference.toml");
+const PAPER_PRESET: &str = include_str!("../../assets/paper.toml");
+
+/// Whether a preset sets the setting `name`, so that its default depends on the data and the command.
+pub fn in_a_preset(name: &str) -> bool {
+    let presets = [DEFAULT_PRESET, PAPER_PRESET].into_iter().chain(train::PRESETS.map(|(_, text)| text));
+    let names = presets.flat_map(|text| text.lines().filter_map(|line| line.split_once(" = ")));
+    names.into_iter().any(|(other, _)| other == name)
+}
 
 /// All settings of a search. Its other inputs are its data and the adapter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -124,7 +131,7 @@ impl Config {
     /// (keys in snake case). Every value is checked. Errors name the flag, or the key and the line in the file.
     pub fn resolve(file: Option<&Path>, flags: &Table) -> Result<Self> {
         let mut user = resolved::user_table::<Self>(file, flags)?;
-        let preset = if is_embedded(&user) { DEFAULT_PRESET } else { REFERENCE_PRESET };
+        let preset = if is_embedded(&user) { DEFAULT_PRESET } else { PAPER_PRESET };
         space::check_own(&user, &resolved::space_name(&user))?;
         let paper = user.get("paper").and_then(Value::as_bool).unwrap_or(false);
         let darts = user.get("method").and_then(Value::as_str) == Some("darts");
@@ -444,7 +451,7 @@ impl Resolved for Config {
     }
 
     fn steps_per_epoch(&self, n_train: usize) -> u64 {
-        let split = data::split(n_train, self.algorithm.search_fraction, self.session.seed);
+        let split = data::splits(n_train, self.algorithm.search_fraction, self.session.seed);
         (split.train.len() / self.length.batch.max(1)).max(1) as u64
     }
 

@@ -132,17 +132,15 @@ settings! {
         /// Architectures drawn per step: a number, or auto:LAMBDA for LAMBDA times the entropy of the prior in nats, from 2 to
         /// 64 (auto:0.32 begins at 16: seven primitives have 50.3 nats)
         samples: Samples = 16 => Kind::Samples, "K|auto:LAMBDA";
-        /// How the children of a step are drawn: each for itself, or spread evenly over the choices of each slot; default:
-        /// stratified
+        /// How the children of a step are drawn: each for itself, or spread evenly over the choices of each slot
         draws: Draws = "stratified", was "independent" => Kind::Word(Draws::WORDS), "independent|stratified";
-        /// Part of each slot's draws that are uniform; the importance weights are corrected for it; default: 0.3
+        /// Part of each slot's draws that are uniform; the importance weights are corrected for it
         explore: f64 = 0.3, was 0.0 => Kind::Float(0.0, 0.99), "EPS";
-        /// Part of the steps, at the start, that trains the weights only: all children alike, every choice equally often;
-        /// default: 0.5
+        /// Part of the steps, at the start, that trains the weights only: all children alike, every choice equally often
         warmup: f64 = 0.5, was 0.0 => Kind::Float(0.0, 0.99), "FRACTION";
         /// Epochs at the start that train the weights only, in place of --warmup
         warmup_epochs: u64 = 0 => Kind::Int(0, 1_000_000), "N";
-        /// Weight of each child in the weights' gradient after the warm-up; default: uniform
+        /// Weight of each child in the weights' gradient after the warm-up
         train_weights: TrainWeights = "uniform", was "importance" => Kind::Word(TrainWeights::WORDS), "importance|uniform";
         /// No backward pass for children whose weights sum to at most this
         drop_mass: f64 = 0.001 => Kind::Float(0.0, 0.5), "MASS";
@@ -164,7 +162,7 @@ settings! {
         prior_beta2: f64 = 0.999 => Kind::Float(0.0, 0.999_999), "X";
         /// Tempering of the importance weights: none, an exponent, or a target sample size
         temper: Temper = "none" => Kind::Text(|s| s.parse::<Temper>().map(drop)), "none|BETA|ess:TARGET";
-        /// Baseline of the prior's gradient; default: mean
+        /// Baseline of the prior's gradient
         baseline: Baseline = "mean", was "none" => Kind::Word(Baseline::WORDS), "none|mean";
         /// Leave the prior as it is (the random baseline)
         freeze_prior: bool = false => Kind::Bool, "BOOL";
@@ -177,7 +175,7 @@ settings! {
     /// Result
     Outcome {
         /// The architecture that a search ends with: the most probable one of the prior, or the best one by the likelihoods of
-        /// all its children; default: evidence
+        /// all its children
         choose: Choose = "evidence", was "mode" => Kind::Word(Choose::WORDS), "mode|evidence";
         /// Choose an architecture with at most N skip connections in each cell, or identities in the chain
         max_skips: Option<usize> => Kind::Int(0, 64), "N";

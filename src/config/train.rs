@@ -17,7 +17,7 @@ use super::{
 use crate::space::{self, Space, SpaceSettings, StemKind};
 use crate::{Error, Result};
 
-const PRESETS: [(&str, &str); 3] = [
+pub(super) const PRESETS: [(&str, &str); 3] = [
     ("small", include_str!("../../assets/train-small.toml")),
     ("cifar", include_str!("../../assets/train-cifar.toml")),
     ("imagenet", include_str!("../../assets/train-imagenet.toml")),

@@ -1,6 +1,6 @@
 //! Bytes of an image → normalised numbers. The image is unchanged, or randomly shifted, mirrored and masked.
 //!
-//! The order of the steps is that of the reference implementation: crop (a window of the image with a border of black,
+//! The order of the steps is that of the DARTS code: crop (a window of the image with a border of black,
 //! or a part of the image scaled back to the image's size), mirror, change the colours, normalise (the border too),
 //! then cut out a square of zeros. [`super::colour`] has the steps that make new pixel values.
 

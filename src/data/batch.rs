@@ -32,35 +32,35 @@ pub struct Batch {
 
 /// The two splits into which the training images are cut: positions in `Dataset::train`, ascending.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Split {
+pub struct Splits {
     /// Images for the weights `v`.
     pub train: Vec<u32>,
     /// Images for the importance weights of the architectures, and so for π.
     pub search: Vec<u32>,
 }
 
-/// Cuts `n_train` images at random into two parts. The search part gets the fraction `search_fraction` (0 to 1, usually
+/// Cuts `n_train` images at random into two splits. The search split gets the fraction `search_fraction` (0 to 1, usually
 /// 0.5) of the images, rounded.
-pub fn split(n_train: usize, search_fraction: f64, seed: u64) -> Split {
+pub fn splits(n_train: usize, search_fraction: f64, seed: u64) -> Splits {
     let mut order: Vec<u32> = (0..n_train as u32).collect();
     order.shuffle(&mut stream(seed, Purpose::Split, 0, 0));
     let n_search = (n_train as f64 * search_fraction.clamp(0.0, 1.0)).round() as usize;
     let mut train = order.split_off(n_search.min(n_train));
     order.sort_unstable();
     train.sort_unstable();
-    Split { train, search: order }
+    Splits { train, search: order }
 }
 
-/// The part from which a source draws images. Each part has its own random numbers.
+/// The split from which a source draws images. Each split has its own random numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum Split {
     /// Images for the weights `v`.
     Train,
     /// Images for π.
     Search,
 }
 
-impl Part {
+impl Split {
     fn purposes(self) -> (Purpose, Purpose) {
         match self {
             Self::Train => (Purpose::ShuffleTrain, Purpose::AugmentTrain),
@@ -69,12 +69,12 @@ impl Part {
     }
 }
 
-/// Shuffled, augmented batches of one part of the training images, by step.
+/// Shuffled, augmented batches of one split of the training images, by step.
 #[derive(Debug)]
 pub struct BatchSource {
     dataset: Arc<Dataset>,
     indices: Vec<u32>,
-    part: Part,
+    split: Split,
     batch: usize,
     seed: u64,
     augment: Augment,
@@ -87,20 +87,20 @@ impl BatchSource {
     /// Batches of `batch` images out of `indices` (positions in `dataset.train`).
     ///
     /// # Errors
-    /// [`Error::Usage`] if the batch is 0 or larger than the part, an index is out of range, or the
+    /// [`Error::Usage`] if the batch is 0 or larger than the split, an index is out of range, or the
     /// normalisation does not fit the channels.
     pub fn new(
         dataset: Arc<Dataset>,
         indices: Vec<u32>,
-        part: Part,
+        split: Split,
         batch: usize,
         seed: u64,
         augment: Augment,
         normalisation: &Normalisation,
     ) -> Result<Self> {
-        let (name, flag) = match part {
-            Part::Train => ("train", "--batch"),
-            Part::Search => ("search", "--search-batch"),
+        let (name, flag) = match split {
+            Split::Train => ("train", "--batch"),
+            Split::Search => ("search", "--search-batch"),
         };
         if batch == 0 || batch > indices.len() {
             return Err(Error::usage(
@@ -125,7 +125,7 @@ impl BatchSource {
             ));
         }
         let table = normalisation.table(dataset.train.channels)?;
-        Ok(Self { dataset, indices, part, batch, seed, augment, table, order: Mutex::new(None) })
+        Ok(Self { dataset, indices, split, batch, seed, augment, table, order: Mutex::new(None) })
     }
 
     /// Number of whole batches in an epoch. The images left over are in other batches in the next epoch.
@@ -151,7 +151,7 @@ impl BatchSource {
             if self.augment == Augment::NONE {
                 return Change::NONE;
             }
-            let mut rng = stream(self.seed, self.part.purposes().1, step, i as u64);
+            let mut rng = stream(self.seed, self.split.purposes().1, step, i as u64);
             self.augment.draw(&mut rng, train.height, train.width)
         })
     }
@@ -163,7 +163,7 @@ impl BatchSource {
             return order.clone();
         }
         let mut order = self.indices.clone();
-        order.shuffle(&mut stream(self.seed, self.part.purposes().0, epoch, 0));
+        order.shuffle(&mut stream(self.seed, self.split.purposes().0, epoch, 0));
         let order = Arc::new(order);
         *cached = Some((epoch, order.clone()));
         order

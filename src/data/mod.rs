@@ -47,7 +47,9 @@ use spec::{Loaded, Need, Reading};
 
 pub use account::{Account, PartRead, Role};
 pub use augment::{Augment, Normalisation};
-pub use batch::{Batch, BatchSource, Part, Split, eval_batches, first_mixed_batches, mixed_batches, split};
+pub use batch::{
+    Batch, BatchSource, Split, Splits, eval_batches, first_mixed_batches, mixed_batches, splits,
+};
 pub use cache::Cache;
 pub use cifar::{CIFAR10, CIFAR100, CifarKind, parse_cifar, parse_cifar_archive, parse_python_cifar};
 pub use decode::read_scaled;

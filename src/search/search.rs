@@ -13,7 +13,7 @@ use super::strategy::{Step, Strategy};
 use super::trace::Trace;
 use crate::config::{Config, Method};
 use crate::data::{
-    Account, Augment, Batch, BatchSource, Dataset, Normalisation, Part, Prefetch, Split, split,
+    Account, Augment, Batch, BatchSource, Dataset, Normalisation, Prefetch, Split, Splits, splits,
 };
 use crate::error::{Error, Result};
 use crate::files::tensors::Tensors;
@@ -98,7 +98,7 @@ impl Search {
         let spec = settings.spec(&dataset);
         spec.check()?;
         let class_weights = settings.config.images.class_weights.of(&dataset)?;
-        let splits = splits(&settings.config, &dataset);
+        let splits = data_splits(&settings.config, &dataset);
         let side = dataset.train.height.max(dataset.train.width);
         settings.config.resolve_for(splits.train.len(), splits.search.len(), side);
         let sources = batch_sources(&settings.config, &settings.normalisation, &dataset)?;
@@ -338,7 +338,7 @@ pub fn batch_sources(
     normalisation: &Normalisation,
     dataset: &Arc<Dataset>,
 ) -> Result<[Arc<BatchSource>; 2]> {
-    let splits = splits(config, dataset);
+    let splits = data_splits(config, dataset);
     let augment =
         Augment { crop_pad: config.images.crop_pad as usize, flip: config.images.flip, ..Augment::NONE };
     let source = |indices, part, batch| {
@@ -346,11 +346,11 @@ pub fn batch_sources(
         BatchSource::new(data, indices, part, batch, config.session.seed, augment, normalisation)
             .map(Arc::new)
     };
-    let train = source(splits.train, Part::Train, config.length.batch)?;
-    Ok([source(splits.search, Part::Search, config.search_batch())?, train])
+    let train = source(splits.train, Split::Train, config.length.batch)?;
+    Ok([source(splits.search, Split::Search, config.search_batch())?, train])
 }
 
 /// The two data splits of the training images.
-fn splits(config: &Config, dataset: &Dataset) -> Split {
-    split(dataset.train.n, config.algorithm.search_fraction, config.session.seed)
+fn data_splits(config: &Config, dataset: &Dataset) -> Splits {
+    splits(dataset.train.n, config.algorithm.search_fraction, config.session.seed)
 }

@@ -7,7 +7,7 @@ use crate::space::{NetworkSpec, Paths};
 
 /// A network's weights and a batch, for the adapter and the reference.
 pub struct Draw {
-    /// Weights by the reference implementation's names.
+    /// Weights by DARTS names.
     pub weights: Tensors,
     /// \[N\]\[C\]\[H\]\[W\].
     pub images: Vec<f64>,

@@ -32,7 +32,7 @@ impl Mixed {
     pub const CASE: Self = Self { channels: 4, side: 8, batch: 3 };
 
     fn spec(&self) -> NetworkSpec {
-        // The order differs from the reference implementation's, because factors follow the order of the user's
+        // The order differs from that of the DARTS code, because factors follow the order of the user's
         // list.
         let mut primitives = Primitive::ALL.to_vec();
         primitives.rotate_left(3);

@@ -8,7 +8,7 @@ use super::record::{Phases, TrainRecord};
 use super::schedule;
 use super::weights::Weights;
 use crate::config::{self, Every, Session, TrainConfig};
-use crate::data::{Account, Augment, Batch, BatchSource, Dataset, Images, Normalisation, Part, Prefetch};
+use crate::data::{Account, Augment, Batch, BatchSource, Dataset, Images, Normalisation, Prefetch, Split};
 use crate::error::{Error, Result};
 use crate::gpu::{Child, Gpu, Network, Update, Variants};
 use crate::graph::{Layout, Loss, Lowering, Memory, Mode};
@@ -112,7 +112,7 @@ impl Training {
         let source = BatchSource::new(
             data,
             all,
-            Part::Train,
+            Split::Train,
             config.length.batch,
             config.session.seed,
             augment,

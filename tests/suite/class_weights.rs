@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use parsec_nas::config::{ClassWeights, Config, Method, TrainConfig};
-use parsec_nas::data::{Account, Augment, BatchSource, Dataset, Identity, Images, Normalisation, Part};
+use parsec_nas::data::{Account, Augment, BatchSource, Dataset, Identity, Images, Normalisation, Split};
 use parsec_nas::kernel::Buf;
 use parsec_nas::reference::network::{self, Batch, evaluate};
 use parsec_nas::rng::{Purpose, stream};
@@ -167,7 +167,7 @@ fn the_gradient_of_a_training_is_the_reference_s() {
         let normalisation = Normalisation::of(&data.train);
         let all = (0..40).collect();
         let source =
-            BatchSource::new(Arc::clone(&data), all, Part::Train, 20, 5, Augment::NONE, &normalisation);
+            BatchSource::new(Arc::clone(&data), all, Split::Train, 20, 5, Augment::NONE, &normalisation);
         let batch = batch_in_f64(&source.unwrap().batch(0).unwrap());
         let of_examples: Vec<f64> = batch.labels.iter().map(|label| of_classes[*label]).collect();
         let batch = Batch { weights: of_examples.clone(), ..batch };
@@ -275,8 +275,14 @@ fn a_run_reports_its_weights_and_resumes_with_them() {
     }
     let temporary = TempDir::new().unwrap();
     let folder = temporary.path();
-    let args = "--data embedded --channels 4 --batch 8 --class-weights balanced --checkpoint-every 1 --keep-checkpoints 9";
-    for command in ["search --layers 3 --samples 2 --warmup 0", "train --genotype DARTS_V2 --layers 3"] {
+    let args = format!(
+        "--data {} --channels 4 --batch 8 --class-weights balanced --checkpoint-every 1 --keep-checkpoints 9",
+        super::small::data()
+    );
+    for command in [
+        "search --layers 3 --samples 2 --search-batch 8 --warmup 0",
+        "train --genotype DARTS_V2 --layers 3 --preset small",
+    ] {
         let name = command.split(' ').next().unwrap();
         let (code, err) = parsec(folder, &format!("{command} {args} --steps 4 --run {name}"));
         assert!(code == 0 && err.matches("class weights: ").count() == 1, "{err}");

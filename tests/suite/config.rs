@@ -476,6 +476,25 @@ fn the_reference_of_settings_is_that_of_their_declarations() {
     expect_test::expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md")].assert_eq(&text);
 }
 
+/// A preset holds what differs from the declared defaults. A default that stood in both could become two values.
+#[test]
+fn presets_hold_only_what_differs_from_the_defaults() {
+    let assets = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets");
+    let presets = ["default", "paper", "train-small", "train-cifar", "train-imagenet"];
+    let mut n = 0;
+    for name in presets {
+        let text = std::fs::read_to_string(assets.join(format!("{name}.toml"))).unwrap();
+        for (key, value) in text.parse::<Table>().unwrap() {
+            let mut declared = keys(Config::CONCERNS).chain(keys(TrainConfig::CONCERNS));
+            let default = declared.find(|k| k.name == key).unwrap().default;
+            let default: Option<toml::Value> = default.map(|text| text.parse().unwrap());
+            assert!(default.as_ref() != Some(&value), "{name}.toml: {key} = {value} is the default");
+            n += 1;
+        }
+    }
+    assert!(n > 40, "{n}");
+}
+
 /// Intervals have words. 0 has the meaning that it had before these words existed.
 #[test]
 fn zero_is_read_as_before_there_were_words() {

@@ -11,9 +11,9 @@ use std::time::Duration;
 use flate2::write::GzEncoder;
 use parsec_nas::Error;
 use parsec_nas::data::{
-    Augment, Batch, BatchSource, CIFAR10, CIFAR100, Dataset, Images, LoadOptions, Normalisation, Part,
-    Prefetch, Size, eval_batches, first_mixed_batches, load, mixed_batches, parse_cifar, parse_idx_images,
-    parse_idx_labels, split,
+    Augment, Batch, BatchSource, CIFAR10, CIFAR100, Dataset, Images, LoadOptions, Normalisation, Prefetch,
+    Size, Split, eval_batches, first_mixed_batches, load, mixed_batches, parse_cifar, parse_idx_images,
+    parse_idx_labels, splits,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -512,14 +512,14 @@ fn the_identity_sees_one_changed_pixel_or_label() {
 #[test]
 fn a_split_is_a_seeded_partition() {
     for (n, fraction, n_search) in [(5000, 0.5, 2500), (7, 0.5, 4), (10, 0.2, 2), (3, 0.0, 0), (3, 1.0, 3)] {
-        let halves = split(n, fraction, 11);
+        let halves = splits(n, fraction, 11);
         assert_eq!(halves.search.len(), n_search);
         let mut all = [halves.train.clone(), halves.search.clone()].concat();
         all.sort_unstable();
         assert!(all.into_iter().eq(0..n as u32));
-        assert_eq!(halves, split(n, fraction, 11));
+        assert_eq!(halves, splits(n, fraction, 11));
     }
-    assert_ne!(split(100, 0.5, 1), split(100, 0.5, 2));
+    assert_ne!(splits(100, 0.5, 1), splits(100, 0.5, 2));
 }
 
 #[test]
@@ -541,17 +541,17 @@ fn normalisation_statistics_equal_a_plain_f64_computation() {
 
 // ---- batches ----
 
-fn source(data: &Arc<Dataset>, part: Part, batch: usize, augment: Augment) -> BatchSource {
-    let halves = split(data.train.n, 0.5, 3);
-    let indices = if part == Part::Train { halves.train } else { halves.search };
-    BatchSource::new(data.clone(), indices, part, batch, 3, augment, &raw(2)).unwrap()
+fn source(data: &Arc<Dataset>, split: Split, batch: usize, augment: Augment) -> BatchSource {
+    let halves = splits(data.train.n, 0.5, 3);
+    let indices = if split == Split::Train { halves.train } else { halves.search };
+    BatchSource::new(data.clone(), indices, split, batch, 3, augment, &raw(2)).unwrap()
 }
 
 #[test]
 fn every_epoch_covers_the_split_once_in_another_order() {
     let data = tiny(60);
-    let halves = split(60, 0.5, 3);
-    let source = source(&data, Part::Search, 5, Augment::NONE);
+    let halves = splits(60, 0.5, 3);
+    let source = source(&data, Split::Search, 5, Augment::NONE);
     assert_eq!(source.batches_per_epoch(), 6);
     let epoch = |e: u64| (0..6).flat_map(|i| source.members(e * 6 + i)).collect::<Vec<u32>>();
     for e in [0, 1, 7] {
@@ -573,9 +573,9 @@ fn every_epoch_covers_the_split_once_in_another_order() {
 #[test]
 fn the_remainder_of_an_epoch_is_dropped_and_large_batches_are_refused() {
     let data = tiny(60);
-    let halves = split(60, 0.5, 3);
+    let halves = splits(60, 0.5, 3);
     let new = |batch: usize, norm: &Normalisation| {
-        BatchSource::new(data.clone(), halves.train.clone(), Part::Train, batch, 3, Augment::default(), norm)
+        BatchSource::new(data.clone(), halves.train.clone(), Split::Train, batch, 3, Augment::default(), norm)
     };
     let source = new(8, &raw(2)).unwrap();
     assert_eq!(source.batches_per_epoch(), 3);
@@ -624,7 +624,7 @@ fn augmentation_is_crop_with_black_border_and_mirror() {
     let data = Arc::new(Dataset { train: images, ..(*tiny(2)).clone() });
     let norm = Normalisation { mean: vec![0.5, 0.25], std: vec![0.5, 0.125] };
     let augment = Augment { crop_pad: 1, flip: true, ..Augment::NONE };
-    let source = BatchSource::new(data, vec![0, 1], Part::Train, 2, 9, augment, &norm).unwrap();
+    let source = BatchSource::new(data, vec![0, 1], Split::Train, 2, 9, augment, &norm).unwrap();
     let known = variants(&pixels, 1);
     assert_eq!(known.len(), 18);
     let mut seen: BTreeMap<(isize, isize, bool), usize> = BTreeMap::new();
@@ -646,7 +646,7 @@ fn augmentation_is_crop_with_black_border_and_mirror() {
 #[test]
 fn each_change_alone_is_what_it_says() {
     let data = tiny(20);
-    let make = |augment| source(&data, Part::Train, 10, augment);
+    let make = |augment| source(&data, Split::Train, 10, augment);
     let plain = make(Augment::NONE);
     let only = |augment: Augment, check: &dyn Fn(&[f32], &[f32]) -> bool| {
         let changed = make(augment);
@@ -678,8 +678,8 @@ fn each_change_alone_is_what_it_says() {
 #[test]
 fn a_batch_depends_on_seed_step_and_part_only() {
     let data = tiny(40);
-    let a = source(&data, Part::Train, 10, Augment::default());
-    let b = source(&data, Part::Train, 10, Augment::default());
+    let a = source(&data, Split::Train, 10, Augment::default());
+    let b = source(&data, Split::Train, 10, Augment::default());
     let forward: Vec<Batch> = (0..9).map(|step| a.batch(step).unwrap()).collect();
     let backward: Vec<Batch> = (0..9).rev().map(|step| b.batch(step).unwrap()).collect();
     assert!(forward.iter().eq(backward.iter().rev()));
@@ -691,8 +691,8 @@ fn a_batch_depends_on_seed_step_and_part_only() {
             .batch(0)
             .unwrap()
     };
-    assert_ne!(of(Part::Train, 1), of(Part::Search, 1));
-    assert_ne!(of(Part::Train, 1), of(Part::Train, 2));
+    assert_ne!(of(Split::Train, 1), of(Split::Search, 1));
+    assert_ne!(of(Split::Train, 1), of(Split::Train, 2));
 }
 
 #[test]
@@ -701,9 +701,9 @@ fn the_two_parts_are_augmented_independently() {
     let images = Images { pixels: noise(24, 1).repeat(20).into(), ..tiny(20).train.clone() };
     let data = Arc::new(Dataset { train: images, ..(*tiny(20)).clone() });
     let pixels = |part, step| source(&data, part, 10, Augment::default()).batch(step).unwrap().images;
-    assert_eq!(pixels(Part::Train, 0), pixels(Part::Train, 0));
-    assert_ne!(pixels(Part::Train, 0), pixels(Part::Search, 0));
-    assert_ne!(pixels(Part::Train, 0), pixels(Part::Train, 1));
+    assert_eq!(pixels(Split::Train, 0), pixels(Split::Train, 0));
+    assert_ne!(pixels(Split::Train, 0), pixels(Split::Search, 0));
+    assert_ne!(pixels(Split::Train, 0), pixels(Split::Train, 1));
 }
 
 #[test]
@@ -767,7 +767,7 @@ fn batches_are_mixed_where_classes_lie_apart() {
 // ---- prefetch ----
 
 fn sources(data: &Arc<Dataset>) -> Vec<Arc<BatchSource>> {
-    [Part::Search, Part::Train].map(|part| Arc::new(source(data, part, 4, Augment::default()))).to_vec()
+    [Split::Search, Split::Train].map(|part| Arc::new(source(data, part, 4, Augment::default()))).to_vec()
 }
 
 #[test]
@@ -828,7 +828,7 @@ fn augmenting_is_fast_enough_to_hide_behind_the_gpu() {
     let data = Arc::new(load("embedded", &LoadOptions::default()).unwrap());
     let norm = Normalisation::of(&data.train);
     let all = (0..data.train.n as u32).collect();
-    let source = BatchSource::new(data, all, Part::Train, 100, 0, Augment::default(), &norm).unwrap();
+    let source = BatchSource::new(data, all, Split::Train, 100, 0, Augment::default(), &norm).unwrap();
     source.batch(0).unwrap();
     let start = std::time::Instant::now();
     (0..20).for_each(|step| drop(source.batch(step).unwrap()));

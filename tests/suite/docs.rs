@@ -12,6 +12,8 @@ use parsec_nas::config::keys::keys;
 use parsec_nas::config::{Config, Resolved, TrainConfig};
 use tempfile::TempDir;
 
+use super::small;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -101,6 +103,87 @@ fn every_flag_that_is_named_exists() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// Commands that are not run: those in the text, and those that blocks without a language show. Placeholders stand in the
+/// place of arguments, but the name of the command and its flags must exist.
+fn shown_commands(text: &str) -> Vec<String> {
+    let blocks = text.split("```").skip(1).step_by(2).filter(|block| block.starts_with('\n'));
+    let lines = blocks.flat_map(str::lines).map(|line| line.trim_start_matches("$ ").to_owned());
+    let words = inline_code(text).into_iter().chain(lines);
+    words.filter(|line| line.starts_with("parsec ")).collect()
+}
+
+#[test]
+fn every_command_that_is_named_exists() {
+    let program = Cli::command();
+    let (mut wrong, mut n) = (Vec::new(), 0);
+    for (path, text) in pages() {
+        for line in shown_commands(&text) {
+            n += 1;
+            let mut words = line.split_whitespace().skip(1);
+            let name = words.next().unwrap_or_default();
+            let mut known = BTreeSet::from(["--help".to_owned(), "--version".to_owned()]);
+            known.extend(program.get_arguments().filter_map(|arg| Some(format!("--{}", arg.get_long()?))));
+            if !name.starts_with('-') {
+                let Some(command) = program.find_subcommand(name) else {
+                    wrong.push(format!("{}: no command `{name}` in `{line}`", path.display()));
+                    continue;
+                };
+                flags_of(command, &mut known);
+            }
+            let flags = words.filter(|word| word.starts_with("--") && word.len() > 2);
+            for flag in flags.map(|word| word.split('=').next().unwrap_or_default()) {
+                if !known.contains(flag) {
+                    wrong.push(format!("{}: no {flag} in `{line}`", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(n > 40, "{n} commands");
+}
+
+/// Names that are in the documents only: those of other programs, and of files that users have.
+const NAMES_OF_OTHERS: &[&str] = &[
+    "LP_NATIVE_VECTOR_WIDTH",
+    // A placeholder.
+    "PART_OF_NAME",
+    // A kernel of the version that was measured.
+    "backward_strided",
+];
+
+/// A name in backquotes with an underscore is one of the sources: a setting, a key of a file, a function, a file.
+#[test]
+fn every_name_that_is_written_exists() {
+    fn names(dir: &Path, out: &mut BTreeSet<String>) {
+        for path in std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+            let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+            if path.is_dir() && !is_hidden {
+                names(&path, out);
+            } else if !is_hidden {
+                out.insert(path.file_stem().unwrap().to_string_lossy().into_owned());
+                let bytes = std::fs::read(&path).unwrap();
+                let text = String::from_utf8_lossy(&bytes);
+                let words = text.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+                out.extend(words.filter(|word| word.contains('_')).map(str::to_owned));
+            }
+        }
+    }
+    let mut known: BTreeSet<String> = NAMES_OF_OTHERS.iter().map(|name| (*name).to_owned()).collect();
+    for folder in ["src", "shaders", "scripts", "examples", "tests"] {
+        names(&root().join(folder), &mut known);
+    }
+    let mut wrong = Vec::new();
+    for (path, text) in pages().into_iter().filter(|(path, _)| !path.ends_with("CHANGELOG.md")) {
+        for code in inline_code(&text) {
+            let words = code.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+            for word in words.filter(|word| word.trim_matches('_').contains('_') && !known.contains(*word)) {
+                wrong.push(format!("{}: {word} in `{code}`", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// `name = value` in backquotes is a line of a settings file.
 #[test]
 fn every_setting_that_is_named_exists() {
@@ -140,9 +223,10 @@ fn every_link_leads_somewhere() {
 
 /// The command with a small size. The values of the flags that set the size are replaced.
 fn smaller(mut words: Vec<String>) -> Vec<String> {
-    let is_chain = words
-        .iter()
-        .any(|w| w == "macro" || w.chars().all(|c| c.is_ascii_digit()) && w.len() > 4 || w == "chain");
+    let is_chain = words.iter().any(|w| {
+        ["macro", "chain", "runs/search-0003"].contains(&w.as_str())
+            || w.chars().all(|c| c.is_ascii_digit()) && w.len() > 4
+    });
     let set = |words: &mut Vec<String>, flag: &str, value: Option<&str>| {
         if let Some(at) = words.iter().position(|word| word == flag) {
             let has_value = words.get(at + 1).is_some_and(|next| !next.starts_with("--"));
@@ -177,8 +261,17 @@ fn smaller(mut words: Vec<String>) -> Vec<String> {
         _ => &[],
     };
     small.iter().for_each(|(flag, value)| set(&mut words, flag, *value));
-    if words[0] == "train" && !is_chain && words.iter().any(|w| w == "--layers") {
-        set(&mut words, "--layers", Some("3"));
+    let has = |words: &[String], flag: &str| words.iter().any(|w| w == flag || w.ends_with(flag));
+    if ["search", "train"].contains(&words[0].as_str()) && !has(&words, ".toml") {
+        if !has(&words, "--data") {
+            words.extend(["--data", small::data()].map(str::to_owned));
+        }
+        if words[0] == "train" && !has(&words, "--preset") {
+            words.extend(["--preset", "small"].map(str::to_owned));
+        }
+        if !is_chain {
+            set(&mut words, "--layers", Some("3"));
+        }
     }
     words
 }
@@ -200,12 +293,12 @@ fn place() -> TempDir {
         .save(folder.join("shirt.png"))
         .unwrap();
     let run = |command: &str| {
-        let words: Vec<&str> = command.split(' ').collect();
+        let words = smaller(command.split(' ').map(str::to_owned).collect());
         let out =
             Command::new(env!("CARGO_BIN_EXE_parsec")).current_dir(folder).args(&words).output().unwrap();
         assert!(out.status.success(), "{command}: {}", String::from_utf8_lossy(&out.stderr));
     };
-    let search = "--steps 2 --channels 4 --batch 8 --samples 2 --search-batch 16 -q";
+    let search = "--steps 1 -q";
     run(&format!("search --run runs/search-0001 --seed 1 {search}"));
     run(&format!("search --run runs/search-0002 --seed 2 {search}"));
     run(&format!("search --space macro --run runs/search-0003 {search}"));
@@ -216,8 +309,12 @@ fn place() -> TempDir {
     run("train --genotype runs/search-0001 --run runs/train-0001 --steps 1 --batch 4 --channels 2 -q");
     run("export runs/train-0001 --safetensors W.safetensors");
     std::fs::create_dir_all(folder.join("assets")).unwrap();
-    let tiny = "methods = [\"random\", \"largest\"]\nseeds = [0]\n[search]\nchannels = 2\n[train]\nsteps = 1\nbatch = 4\nchannels = 2\n";
-    std::fs::write(folder.join("assets/compare.toml"), tiny).unwrap();
+    let tiny = format!(
+        "methods = [\"random\", \"largest\"]\nseeds = [0]\ndata = \"{}\"\n[search]\nlayers = 3\nchannels = 2\n[train]\nlayers = 3\n\
+         steps = 1\nbatch = 4\nchannels = 2\n",
+        small::data()
+    );
+    std::fs::write(folder.join("assets/compare.toml"), &tiny).unwrap();
     std::fs::write(folder.join("compare.toml"), tiny).unwrap();
     std::fs::write(
         folder.join("nas-bench-macro_cifar10.json"),

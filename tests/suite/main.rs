@@ -35,6 +35,7 @@ mod runner;
 mod search;
 mod shards;
 mod sizes;
+mod small;
 mod sources;
 mod space;
 mod stored;

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::gpu::has_gpu;
+use super::small;
 
 const STEPS: usize = 4;
 const RUN: &str = "--layers 3 --channels 2 --batch 4 --search-batch 8 --samples 2 --eval-every 3 --checkpoint-every 2 \
@@ -25,7 +26,7 @@ fn parsec(args: &[&str]) -> Command {
 
 fn search(run: &Path, more: &[&str]) -> Command {
     let mut command = parsec(&["search", "--run", &run.display().to_string()]);
-    command.args(RUN.split_whitespace()).args(more);
+    command.args(RUN.split_whitespace()).args(["--data", small::data()]).args(more);
     if !more.contains(&"--seed") {
         command.args(["--seed", "11", "--steps", "4"]);
     }

@@ -12,8 +12,15 @@ use parsec_nas::{Error, runner};
 use tempfile::TempDir;
 use toml::Table;
 
+use super::small;
+
 fn settings() -> Table {
-    toml::toml! { steps = 4 channels = 4 batch = 8 samples = 2 search_batch = 16 primitives = "max_pool_3x3,skip_connect" seed = 3 }
+    let mut settings = toml::toml! {
+        layers = 3 steps = 4 channels = 4 batch = 8 samples = 2 search_batch = 16
+        primitives = "max_pool_3x3,skip_connect" seed = 3
+    };
+    settings.insert("data".into(), small::data().into());
+    settings
 }
 
 fn last_state(run: &Path) -> Vec<u8> {
@@ -31,9 +38,9 @@ fn command(folder: &Path, args: &[&str]) {
 #[test]
 fn a_search_on_a_thread_has_the_bits_of_the_command() {
     let folder = TempDir::new().unwrap();
-    let flags = "search --steps 4 --channels 4 --batch 8 --samples 2 --search-batch 16 --primitives max_pool_3x3,skip_connect \
-                 --seed 3 --run c -q";
-    command(folder.path(), &flags.split(' ').collect::<Vec<_>>());
+    let flags = "search --layers 3 --steps 4 --channels 4 --batch 8 --samples 2 --search-batch 16 --seed 3 --run c -q \
+                 --primitives max_pool_3x3,skip_connect --data";
+    command(folder.path(), &[&flags.split(' ').collect::<Vec<_>>()[..], &[small::data()]].concat());
 
     let path = folder.path().join("l");
     let control = Arc::new(Control::new());

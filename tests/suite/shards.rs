@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use image::{ImageFormat, Rgb, RgbImage};
 use parsec_nas::data::{
-    Augment, BatchSource, Cache, Dataset, Images, LoadOptions, Normalisation, Part, Size, eval_batches, load,
-    load_reported, load_watched,
+    Augment, BatchSource, Cache, Dataset, Images, LoadOptions, Normalisation, Size, Split, eval_batches,
+    load, load_reported, load_watched,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -460,7 +460,7 @@ fn seen(data: &Dataset) -> (Normalisation, Vec<f32>) {
     let shared = Arc::new(data.clone());
     let indices = (0..data.train.n as u32).collect();
     let augment = Augment { crop_pad: 2, flip: true, ..Augment::NONE };
-    let source = BatchSource::new(shared, indices, Part::Train, 4, 3, augment, &normalisation).unwrap();
+    let source = BatchSource::new(shared, indices, Split::Train, 4, 3, augment, &normalisation).unwrap();
     let mut numbers: Vec<f32> = (0..12).flat_map(|step| source.batch(step).unwrap().images).collect();
     for part in [Some(&data.test), data.report.as_ref()].into_iter().flatten() {
         let batches = eval_batches(part, &normalisation, 4).unwrap().map(Result::unwrap);

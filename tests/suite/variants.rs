@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::gpu::has_gpu;
+use super::small;
 
 fn parsec(cache: &Path, args: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
@@ -57,6 +58,7 @@ fn search(cache: &Path, run: &Path, more: &[&str]) -> RunDir {
     let run_text = run.display().to_string();
     let mut args = vec!["search", "-q", "--run", &run_text, "--steps", "2", "--checkpoint-every", "1"];
     args.extend(TINY);
+    args.extend(["--data", small::data()]);
     args.extend(more);
     parsec(cache, &args);
     RunDir::open(run).unwrap()
@@ -137,6 +139,7 @@ fn a_choice_that_is_ignored_is_said() {
         command
             .args(["search", "-q", "--run", &run, "--steps", "1"])
             .args(TINY)
+            .args(["--data", small::data()])
             .env("PARSEC_CACHE", kept.path());
         let out = command.output().unwrap();
         let stderr = String::from_utf8(out.stderr).unwrap();
@@ -203,6 +206,7 @@ fn the_first_run_on_a_gpu_compares_its_kernels_and_remembers() {
         let path = folder.path().join(name);
         let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
         command.args(["search", "--steps", "1", "--run", &path.display().to_string()]).args(TINY);
+        command.args(["--data", small::data()]);
         let out = command.env("PARSEC_CACHE", cache.path()).env("PARSEC_CLASS", "discrete").output().unwrap();
         let stderr = String::from_utf8(out.stderr).unwrap();
         assert!(out.status.success(), "{stderr}");

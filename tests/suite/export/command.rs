@@ -160,7 +160,9 @@ fn exported_shared_weights_start_a_search_as_their_run_does() {
     let search = |args: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
         let args = format!(
-            "search --layers 3 --batch 4 --search-batch 4 --samples 2 --primitives skip_connect,sep_conv_3x3 --tune=false {args}"
+            "search --layers 3 --batch 4 --search-batch 4 --samples 2 --primitives skip_connect,sep_conv_3x3 --tune=false \
+             --data {} {args}",
+            super::super::small::data()
         );
         let out = command.args(args.split(' ')).current_dir(path).output().unwrap();
         (out.status.code().unwrap(), String::from_utf8(out.stderr).unwrap())

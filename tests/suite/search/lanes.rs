@@ -2,7 +2,7 @@
 
 use crate::with;
 use parsec_nas::config::Samples;
-use parsec_nas::data::{Augment, BatchSource, Normalisation, Part};
+use parsec_nas::data::{Augment, BatchSource, Normalisation, Split};
 use parsec_nas::gpu::Child;
 use parsec_nas::graph::Mode;
 use parsec_nas::kernel::{Buf, Range};
@@ -59,7 +59,7 @@ fn a_lane_may_be_computed_anywhere() {
     let source = BatchSource::new(
         Arc::clone(&data),
         (0..48).collect(),
-        Part::Train,
+        Split::Train,
         8,
         0,
         Augment::NONE,

@@ -11,6 +11,7 @@ use parsec_nas::space::transfer::carry;
 use parsec_nas::space::{Chain, Darts, Primitive, Prior};
 use tempfile::TempDir;
 
+use super::super::small;
 use super::{all, config};
 
 /// Exit code and standard error of a search of one step, whose network has another size than the origin's.
@@ -19,6 +20,9 @@ fn search(folder: &Path, run: &str, more: &[&str]) -> (i32, String) {
                 --primitives max_pool_3x3,skip_connect,sep_conv_3x3";
     let mut command = Command::new(env!("CARGO_BIN_EXE_parsec"));
     command.args(args.split_whitespace()).args(["--run", run]).args(more);
+    if !more.contains(&"--data") {
+        command.args(["--data", small::data()]);
+    }
     let out = command.current_dir(folder).env_remove("PARSEC_DEVICE").output().unwrap();
     (out.status.code().unwrap(), String::from_utf8(out.stderr).unwrap())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use parsec_nas::data::{Augment, BatchSource, Dataset, Images, Normalisation, Part, Prefetch};
+use parsec_nas::data::{Augment, BatchSource, Dataset, Images, Normalisation, Prefetch, Split};
 
 use super::dataset;
 
@@ -35,7 +35,7 @@ fn bytes() -> Normalisation {
 
 fn source(data: &Arc<Dataset>, augment: Augment) -> BatchSource {
     let all = (0..data.train.n as u32).collect();
-    BatchSource::new(Arc::clone(data), all, Part::Train, data.train.n, 5, augment, &bytes()).unwrap()
+    BatchSource::new(Arc::clone(data), all, Split::Train, data.train.n, 5, augment, &bytes()).unwrap()
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn jitter_of_grey_images_has_no_saturation() {
     let normalisation = Normalisation { mean: vec![0.0], std: vec![1.0 / 255.0] };
     let make = |augment| {
         let all = (0..48).collect();
-        BatchSource::new(Arc::clone(&data), all, Part::Train, 48, 5, augment, &normalisation).unwrap()
+        BatchSource::new(Arc::clone(&data), all, Split::Train, 48, 5, augment, &normalisation).unwrap()
     };
     let (plain, changed) = (
         make(Augment::NONE).batch(0).unwrap(),
@@ -165,7 +165,7 @@ fn cutout_comes_after_everything_else() {
     let augment = Augment { cutout: 8, resized_crop: true, jitter: 0.2, hue: 0.1, flip: true, crop_pad: 0 };
     let normalisation = Normalisation { mean: vec![-1.0; 3], std: vec![1.0; 3] };
     let all = (0..60).collect();
-    let source = BatchSource::new(data, all, Part::Train, 60, 5, augment, &normalisation).unwrap();
+    let source = BatchSource::new(data, all, Split::Train, 60, 5, augment, &normalisation).unwrap();
     for image in source.batch(3).unwrap().images.chunks_exact(3 * SIDE * SIDE) {
         // Normalised pixels are at least 1, so that all zeros come from cutout.
         let cut: Vec<usize> = (0..SIDE * SIDE).filter(|i| image[*i] == 0.0).collect();
@@ -184,7 +184,7 @@ fn changes_depend_on_seed_and_step_only() {
     let augment = Augment { crop_pad: 2, flip: true, cutout: 4, resized_crop: true, jitter: 0.4, hue: 0.2 };
     let make = || {
         let all = (0..12).collect();
-        let source = BatchSource::new(Arc::clone(&data), all, Part::Train, 4, 5, augment, &bytes());
+        let source = BatchSource::new(Arc::clone(&data), all, Split::Train, 4, 5, augment, &bytes());
         Arc::new(source.unwrap())
     };
     let batches = |threads| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::with;
 use parsec_nas::config::Memory;
-use parsec_nas::data::{Augment, BatchSource, Normalisation, Part, eval_batches};
+use parsec_nas::data::{Augment, BatchSource, Normalisation, Split, eval_batches};
 use parsec_nas::files::tensors::Tensors;
 use parsec_nas::gpu::Child;
 use parsec_nas::graph::{Lowering, Mode};
@@ -68,7 +68,7 @@ fn a_step_is_the_reference_s() {
     let source = BatchSource::new(
         Arc::clone(&data),
         all,
-        Part::Train,
+        Split::Train,
         8,
         c.session.seed,
         Augment::NONE,
