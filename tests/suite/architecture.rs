@@ -23,7 +23,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("run", &["config", "files"]),
     ("search", &["config", "data", "files", "gpu", "graph", "kernel", "network", "rng", "run", "space"]),
     ("train", &["config", "data", "files", "gpu", "graph", "kernel", "network", "rng", "run", "space"]),
-    ("export", &["config", "files", "network", "space"]),
+    ("export", &["files", "network", "space"]),
     ("report", &["graph", "network", "search", "space"]),
     ("bench", &["config", "data", "gpu", "graph", "kernel", "network", "ops", "rng", "search", "space"]),
     (
