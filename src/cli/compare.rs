@@ -5,6 +5,7 @@
 //! runs, so that it is the same however often the comparison was interrupted. If the configuration names a table of
 //! published numbers, the found architectures are looked up in it. The trainings may be left out in that case.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -17,7 +18,7 @@ use crate::config::{CompareConfig, Method};
 use crate::files;
 use crate::report::comparison::{Entry, Row, comparison_rows, comparison_svg, comparison_text};
 use crate::report::paired::{Difference, differences};
-use crate::run::RunDir;
+use crate::run::{Manifest, RunDir};
 use crate::runner::open::{self, Wanted};
 use crate::search::{Search, random_architecture};
 use crate::space::{NetworkKind, NetworkSpec, Paths, Prior, read_architecture};
@@ -77,6 +78,7 @@ pub fn compare(args: &CompareArgs, ui: &Ui) -> Result<()> {
         ui,
         spec: None,
         largest: None,
+        first: BTreeMap::new(),
         last: Value::Null,
         test_images: None,
     };
@@ -161,6 +163,8 @@ struct Work<'a> {
     spec: Option<NetworkSpec>,
     /// The largest architecture as text, once it is needed.
     largest: Option<String>,
+    /// The first run of each kind, with its manifest.
+    first: BTreeMap<String, (PathBuf, Manifest)>,
     /// The result of the last run.
     last: Value,
     /// Number of images on which the last training was evaluated.
@@ -202,6 +206,7 @@ impl Work<'_> {
     fn search(&mut self, method: Method, path: &Path, entry: &mut Entry) -> Result<()> {
         let search = self.config.search_config(method, entry.seed)?;
         let found = finish(path, self.ui, |ui| super::start::<Search>(search, path, ui))?;
+        self.check_data(path)?;
         entry.genotype = text(&found, "genotype", path)?;
         (entry.search_seconds, entry.arena_bytes) = cost(path)?;
         self.last = found;
@@ -212,6 +217,7 @@ impl Work<'_> {
     fn train(&mut self, path: &Path, entry: &mut Entry) -> Result<()> {
         let training = self.config.train_config(&entry.genotype, entry.seed)?;
         let trained = finish(path, self.ui, |ui| super::start::<Training>(training, path, ui))?;
+        self.check_data(path)?;
         // Of images in three parts, the held-out ones are for choosing. The comparison is on the ones to report.
         let reported = trained.get("report").unwrap_or(&trained);
         entry.accuracy = Some(number(reported, "accuracy", path)?);
@@ -220,6 +226,18 @@ impl Work<'_> {
         self.test_images = reported["n"].as_u64();
         self.last = trained;
         Ok(())
+    }
+
+    /// Checks that the run at `path` has the data of the first run of its kind: the numbers of a table are of one data set.
+    fn check_data(&mut self, path: &Path) -> Result<()> {
+        let manifest = RunDir::open(path)?.manifest()?;
+        match self.first.get(&manifest.kind) {
+            Some((first, was)) => open::check_data(was, &manifest.data, &path.display().to_string(), first),
+            None => {
+                self.first.insert(manifest.kind.clone(), (path.to_owned(), manifest));
+                Ok(())
+            }
+        }
     }
 
     /// The architecture with the most multiply-adds.

@@ -14,6 +14,7 @@ use super::ui::SharedBar;
 use super::{Ui, interrupt, ui};
 use crate::data::{Images, decode_ahead, eval_batches, image_files, reason};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::train::{Trained, order};
 
 /// Number of batches that are decoded ahead.
@@ -376,8 +377,7 @@ fn softmax(logits: &[f32]) -> Vec<f64> {
 }
 
 fn read_labels(path: &Path, n_classes: usize) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
-    let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+    let names = files::lines(&std::fs::read(path).map_err(|e| Error::io("read", path, e))?);
     if names.len() != n_classes {
         let expected = format!("{n_classes} lines, one name per class");
         return Err(Error::file(path, None, expected, names.len().to_string(), ""));

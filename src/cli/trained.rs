@@ -47,15 +47,8 @@ impl TrainingRun {
     /// The weights of the run's best checkpoint by held-out accuracy, or of the newest checkpoint if none was
     /// evaluated. The result also has the path of the file and the step.
     pub fn weights(&self, ui: &Ui) -> Result<(Tensors, PathBuf, u64)> {
-        let checkpoints = self.run.checkpoints();
-        let found = match checkpoints.best()? {
-            Some(best) => best,
-            None => {
-                let (newest, warnings) = checkpoints.newest_good()?;
-                warnings.iter().for_each(|w| ui.warn(w));
-                newest
-            }
-        };
+        let (found, warnings) = self.run.checkpoints().best_or_newest()?;
+        warnings.iter().for_each(|w| ui.warn(w));
         let path = found.state_path();
         Ok((found.state, path, found.step))
     }

@@ -205,7 +205,7 @@ settings! {
         genotype: String => Kind::NonEmpty("a genotype, a file with one, or a run"), "G|RUN";
         /// Start from these weights, named as in the PyTorch modules; running statistics too if the file has them. For another
         /// number of classes the classifier begins anew
-        weights: Option<PathBuf> => Kind::NonEmpty("a safetensors or PyTorch file"), "FILE";
+        weights: Option<PathBuf> => Kind::NonEmpty("a training run, a safetensors or a PyTorch file"), "RUN|FILE";
         /// The first layers: one convolution at full size, or three of stride 2
         stem: Stem = "cifar" => Kind::Word(Stem::WORDS), "cifar|imagenet";
     }

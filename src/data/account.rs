@@ -18,6 +18,9 @@ pub(super) mod passed {
     pub const TWICE: &str = "links to files of the set";
     pub const NO_LABEL: &str = "images without a label";
     pub const NO_IMAGE: &str = "samples without an image";
+    pub const NO_KEY: &str = ".json without label, cls, class or target";
+    pub const HARD_LINKS: &str = "hard links to files that are not read";
+    pub const ARRAYS: &str = "arrays that are not read";
 
     /// The kinds in the singular.
     pub const SINGULAR: &[(&str, &str)] = &[
@@ -31,6 +34,8 @@ pub(super) mod passed {
         (TWICE, "link to a file of the set"),
         (NO_LABEL, "image without a label"),
         (NO_IMAGE, "sample without an image"),
+        (HARD_LINKS, "hard link to a file that is not read"),
+        (ARRAYS, "array that is not read"),
     ];
 }
 
@@ -85,16 +90,7 @@ impl Account {
 
     /// The passed-over entries as text: `70 .heic, 3 links that lead nowhere`. Empty if there are none.
     pub fn passed_over(&self) -> String {
-        let text = |(kind, n): (&String, &usize)| {
-            let singular = passed::SINGULAR.iter().find(|(plural, _)| *n == 1 && plural == kind);
-            match singular {
-                // A kind with a slash is the name of one folder, and is shown without a number.
-                None if kind.contains('/') => kind.clone(),
-                None => format!("{} {kind}", grouped(*n)),
-                Some((_, singular)) => format!("1 {singular}"),
-            }
-        };
-        self.passed_over.iter().map(text).collect::<Vec<_>>().join(", ")
+        counted(&self.passed_over)
     }
 
     /// The places of the parts. The use of a part is added if the name does not show it.
@@ -150,4 +146,18 @@ fn grouped(n: usize) -> String {
         out.push(digit);
     }
     out
+}
+
+/// Passed-over entries as text: `70 .heic, 3 links that lead nowhere`.
+pub(super) fn counted(passed_over: &BTreeMap<String, usize>) -> String {
+    let text = |(kind, n): (&String, &usize)| {
+        let singular = passed::SINGULAR.iter().find(|(plural, _)| *n == 1 && plural == kind);
+        match singular {
+            // A kind with a slash is the name of one folder, and is shown without a number.
+            None if kind.contains('/') => kind.clone(),
+            None => format!("{} {kind}", grouped(*n)),
+            Some((_, singular)) => format!("1 {singular}"),
+        }
+    };
+    passed_over.iter().map(text).collect::<Vec<_>>().join(", ")
 }

@@ -90,7 +90,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
         std::fs::read_dir(path).map_err(|e| Error::io("read", path, e))?;
         return Err(Error::file(path, None, WHAT, "a folder without images", "another folder"));
     }
-    files::read_followed(path, MAX_FILE_BYTES, WHAT, AGAIN)
+    files::read(path, MAX_FILE_BYTES, WHAT, AGAIN)
 }
 
 /// An image file with the content `bytes` as bytes `[C][H][W]` in `out`. `path` is for messages. A decoder that panics

@@ -1,12 +1,8 @@
 //! A path → its bytes or entries. Errors name the path and the expected content.
-//!
-//! In a published set, a symbolic link in the place of a file is not followed. Otherwise a downloaded archive could
-//! make the program read files outside of its folder. A folder of images is the user's own work, and its links are
-//! followed (`walk`).
 
 use std::fs;
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -31,25 +27,9 @@ pub(super) fn exists(path: &Path) -> bool {
 ///
 /// `what` describes the expected file, and `missing` says what to try if the file is not there.
 pub(super) fn read(path: &Path, max_bytes: u64, what: &str, missing: &str) -> Result<Vec<u8>> {
-    read_as(path, fs::symlink_metadata(path), max_bytes, what, missing)
-}
-
-/// Like [`read`], but a symbolic link at `path` is followed.
-pub(super) fn read_followed(path: &Path, max_bytes: u64, what: &str, missing: &str) -> Result<Vec<u8>> {
-    read_as(path, fs::metadata(path), max_bytes, what, missing)
-}
-
-fn read_as(
-    path: &Path,
-    meta: std::io::Result<fs::Metadata>,
-    max_bytes: u64,
-    what: &str,
-    missing: &str,
-) -> Result<Vec<u8>> {
-    let found = match meta {
+    let found = match fs::metadata(path) {
         Ok(meta) if meta.is_file() => None,
         Ok(meta) if meta.is_dir() => Some("a folder"),
-        Ok(meta) if meta.is_symlink() => Some("a symbolic link, which is not followed"),
         Ok(_) => Some("something that is no regular file"),
         Err(e) if e.kind() == ErrorKind::NotFound => {
             return Err(Error::file(path, None, what, "no such file", missing));
@@ -80,7 +60,7 @@ fn read_as(
 
 /// The class names in `bytes`, one a line; `path` is for messages.
 pub(super) fn class_names(path: &Path, bytes: &[u8], n_classes: usize) -> Result<Vec<String>> {
-    let names = lines(bytes);
+    let names = names(path, bytes)?;
     if names.len() != n_classes {
         let what = format!("the names of {n_classes} classes, one a line");
         let found = format!("{} names", names.len());
@@ -89,8 +69,25 @@ pub(super) fn class_names(path: &Path, bytes: &[u8], n_classes: usize) -> Result
     Ok(names)
 }
 
-/// The lines of a text that are not empty, without blanks at their ends.
-pub(super) fn lines(bytes: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(bytes);
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+/// The names in `bytes`, one a line, each of them once. `path` is for messages.
+pub(super) fn names(path: &Path, bytes: &[u8]) -> Result<Vec<String>> {
+    let names = crate::files::lines(bytes);
+    let wrong = |i: usize, name: &String| name.is_empty() || names[..i].contains(name);
+    match names.iter().enumerate().find(|(i, name)| wrong(*i, name)) {
+        None => Ok(names),
+        Some((i, name)) => {
+            let found = if name.is_empty() { "an empty line".into() } else { format!("`{name}` again") };
+            let expected = format!("another name in line {}", i + 1);
+            Err(Error::file(path, None, expected, found, "one name a line, each class with its own"))
+        }
+    }
+}
+
+/// The files in the folder `dir` whose names end in a dot and `extension`, sorted.
+pub(super) fn files_in(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let fits = |path: &PathBuf| path.extension().is_some_and(|end| end.eq_ignore_ascii_case(extension));
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(fits).collect();
+    paths.sort();
+    paths
 }

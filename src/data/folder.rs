@@ -18,8 +18,9 @@ use super::account::passed;
 use super::decode::{self, Form};
 use super::encoded::{Encoded, Layout, Listed, Part, See, TEST, TRAIN, VAL, hold_out, unchanged};
 use super::gather::Gather;
+use super::shards::parts_in;
 use super::size::Size;
-use super::spec::{Loaded, Reading, quoted};
+use super::spec::{Loaded, Need, Reading, quoted};
 use super::walk::{Entries, File, Walk, kinds_in};
 use super::{LoadOptions, files};
 use crate::error::{Error, Result};
@@ -82,7 +83,17 @@ pub(super) fn load(dir: &Path, reading: &Reading<'_>) -> Result<Loaded> {
     files::check_dir(dir, LAYOUT)?;
     let mut walk = Walk::new(reading.options.before);
     let mut found = Vec::new();
-    let layout = layout(dir, &mut walk, &mut found)?;
+    let layout = layout(dir, reading.need, &mut walk, &mut found)?;
+    let mut is_listed = vec![false; layout.names.len()];
+    layout.train.listed.iter().for_each(|(_, class)| is_listed[usize::from(*class)] = true);
+    // Without `--skip-bad-images` the folders that cannot be read are an error of their own.
+    if reading.need == Need::All
+        && reading.options.skip_bad
+        && let Some(class) = is_listed.iter().position(|is_there| !is_there)
+    {
+        let expected = format!("an image of the class {} to train on", layout.names[class]);
+        return Err(Error::file(dir, None, expected, "a folder that cannot be read", "chmod -R u+rX"));
+    }
     let Walk { passed_over, unreadable, .. } = walk;
     let encoded = Arc::new(Files { dir: dir.to_owned(), files: found });
     Gather { dir, encoded, form, reading, passed_over, unreadable }.load(layout)
@@ -116,11 +127,19 @@ fn place(path: &Path) -> String {
 }
 
 /// The parts in `dir`. Their files are added to `out`.
-fn layout(dir: &Path, walk: &mut Walk, out: &mut Vec<File>) -> Result<Layout> {
+fn layout(dir: &Path, need: Need, walk: &mut Walk, out: &mut Vec<File>) -> Result<Layout> {
     let top = walk.entries(dir, dir)?;
-    let [train, val, test] = parts(dir, &top.dirs, walk)?;
+    let [train, val, test] = parts(dir, &top.dirs, need, walk)?;
+    if let (None, Some(path)) = (&train, val.as_ref().or(test.as_ref())) {
+        let entries = walk.entries(dir, path)?;
+        let (listed, names) = list(dir, path, entries, walk, out)?;
+        let held_out = Part { place: place(path), listed };
+        return Ok(Layout { train: Part::default(), held_out, report: None, names });
+    }
     let Some(train_dir) = train else { return held_out_of(dir, place(dir), dir, top, walk, out) };
-    let is_named = |path: &Path| [TRAIN, VAL, TEST].iter().any(|names| is_one_of(path, names));
+    let is_named = |path: &PathBuf| [Some(&train_dir), val.as_ref(), test.as_ref()].contains(&Some(path));
+    let is_named =
+        |path: &PathBuf| is_named(path) || [TRAIN, VAL, TEST].iter().any(|names| is_one_of(path, names));
     for path in top.dirs.iter().filter(|path| !is_named(path)) {
         walk.pass_over(format!("{} beside {}", place(path), place(&train_dir)), 1);
     }
@@ -150,7 +169,9 @@ fn layout(dir: &Path, walk: &mut Walk, out: &mut Vec<File>) -> Result<Layout> {
 }
 
 /// The folders of the parts train, val and test among `dirs`, the sub-folders of `dir`.
-fn parts(dir: &Path, dirs: &[PathBuf], walk: &mut Walk) -> Result<[Option<PathBuf>; 3]> {
+///
+/// If only a part to report is needed, it may be there without the others.
+fn parts(dir: &Path, dirs: &[PathBuf], need: Need, walk: &mut Walk) -> Result<[Option<PathBuf>; 3]> {
     if walk.is_before() {
         let part = |names: &[&str]| names.iter().map(|name| dir.join(name)).find(|path| dirs.contains(path));
         let (train, held_out) = (part(&["train"]), part(&["test", "val", "valid"]));
@@ -161,8 +182,11 @@ fn parts(dir: &Path, dirs: &[PathBuf], walk: &mut Walk) -> Result<[Option<PathBu
         [one_of(dirs, TRAIN, dir)?, one_of(dirs, VAL, dir)?, one_of(dirs, TEST, dir)?];
     let Some(train) = train else {
         let alone =
-            [val, test].into_iter().flatten().find(|path| dirs.len() <= 2 && holds(path) == (true, false));
-        let Some(path) = alone else { return Ok([None, None, None]) };
+            [test, val].into_iter().flatten().find(|path| dirs.len() <= 2 && holds(path) == (true, false));
+        let Some(path) = alone else { return Ok(parts_by_words(dirs)) };
+        if need == Need::Reported {
+            return Ok([None, None, Some(path)]);
+        }
         let expected = format!("a folder train/ beside {}", place(&path));
         let try_this = "train/ with the same classes, or the folder of all classes";
         return Err(Error::file(dir, None, expected, "no folder of that name", try_this));
@@ -179,6 +203,23 @@ fn parts(dir: &Path, dirs: &[PathBuf], walk: &mut Walk) -> Result<[Option<PathBu
         }
     }
     Ok([Some(train), val, test])
+}
+
+/// The folders of parts whose names have more than the word of the part: `train_set`, `seg_test`. There must be a training
+/// part and another one, each with class folders only. Otherwise all of `dirs` are classes.
+fn parts_by_words(dirs: &[PathBuf]) -> [Option<PathBuf>; 3] {
+    let of = |part: &'static [&'static str]| {
+        let is_named = |path: &&PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            parts_in(&name) == [part] && holds(path) == (true, false)
+        };
+        let mut found = dirs.iter().filter(is_named);
+        found.next().filter(|_| found.next().is_none()).cloned()
+    };
+    match [TRAIN, VAL, TEST].map(of) {
+        [None, ..] | [_, None, None] => [None, None, None],
+        parts => parts,
+    }
 }
 
 /// Whether a folder has sub-folders, and whether it has images of its own. A part has class folders only. A folder of

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::account::passed;
 use super::idx::MAX_BYTES;
 use super::labels::LabelFile;
 use super::spec::{Loaded, quoted};
@@ -17,9 +18,13 @@ const MAX_CHANNELS: usize = 1024;
 /// Bytes of a file, at most: three arrays of images and their labels.
 const MAX_FILE: u64 = 4 * MAX_BYTES;
 /// The names of the images and the labels of the parts train, val and test: MedMNIST's, and Keras's.
-const NAMES: [[(&str, &str); 3]; 2] = [
-    [("train_images", "train_labels"), ("val_images", "val_labels"), ("test_images", "test_labels")],
-    [("x_train", "y_train"), ("x_val", "y_val"), ("x_test", "y_test")],
+const NAMES: [[&[(&str, &str)]; 3]; 2] = [
+    [
+        &[("train_images", "train_labels")],
+        &[("val_images", "val_labels"), ("valid_images", "valid_labels")],
+        &[("test_images", "test_labels")],
+    ],
+    [&[("x_train", "y_train")], &[("x_val", "y_val"), ("x_valid", "y_valid")], &[("x_test", "y_test")]],
 ];
 /// The parts with the names of their arrays of images.
 type Parts = Vec<(&'static str, Images)>;
@@ -29,32 +34,26 @@ const EXPECTED: &str = "an .npz file of images and labels, or a folder with one"
 pub(super) fn load(place: &Path) -> Result<Loaded> {
     let path = file_of(place)?;
     let hint = "check the file after --data's colon";
-    let bytes = files::read_followed(&path, MAX_FILE, EXPECTED, hint)?;
-    let (parts, class_names) = read(&path, &bytes)?;
+    let bytes = files::read(&path, MAX_FILE, EXPECTED, hint)?;
+    let (parts, class_names, n_unused) = read(&path, &bytes)?;
     let (names, images): (Vec<&str>, Vec<Images>) = parts.into_iter().unzip();
     let mut images = images.into_iter();
     let (train, test) = (images.next().unwrap_or_default(), images.next().unwrap_or_default());
     let mut loaded = Loaded::from((train, test, class_names));
     loaded.report = images.next();
+    if n_unused > 0 {
+        loaded.passed_over.insert(passed::ARRAYS.into(), n_unused);
+    }
     loaded.places = vec![path.file_name().unwrap_or_default().to_string_lossy().into_owned()];
     loaded.places.extend(names.into_iter().skip(1).map(str::to_owned));
     Ok(loaded)
-}
-
-/// The `.npz` files in the folder `dir`, sorted.
-pub(super) fn files_in(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let is_npz = |path: &PathBuf| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("npz"));
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_npz).collect();
-    paths.sort();
-    paths
 }
 
 fn file_of(place: &Path) -> Result<PathBuf> {
     if !place.is_dir() {
         return Ok(place.to_owned());
     }
-    let paths = files_in(place);
+    let paths = files::files_in(place, "npz");
     let (found, try_this) = match paths.as_slice() {
         [path] => return Ok(path.clone()),
         [] => ("none".to_owned(), "--data npz:FILE with the path of the file".to_owned()),
@@ -75,11 +74,11 @@ fn file_of(place: &Path) -> Result<PathBuf> {
 /// # Errors
 /// [`Error::File`] for a damaged file, for missing arrays, and for arrays of another type or shape.
 pub fn parse_npz(path: &Path, bytes: &[u8]) -> Result<Vec<Images>> {
-    read(path, bytes).map(|(parts, _)| parts.into_iter().map(|(_, images)| images).collect())
+    read(path, bytes).map(|(parts, ..)| parts.into_iter().map(|(_, images)| images).collect())
 }
 
-/// The parts with the names of their images, and the names of the classes.
-fn read(path: &Path, bytes: &[u8]) -> Result<(Parts, Vec<String>)> {
+/// The parts with the names of their images, the names of the classes, and the number of other arrays.
+fn read(path: &Path, bytes: &[u8]) -> Result<(Parts, Vec<String>, usize)> {
     let npz = Npz::open(bytes, path)?;
     let has = |name: &str| npz.names().any(|other| other == name);
     let found = || {
@@ -92,12 +91,12 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Parts, Vec<String>)> {
         let hint = "an .npz file with MedMNIST's names of arrays (train_images, train_labels, ...)";
         Error::file(path, None, expected, found(), hint)
     };
-    let names = NAMES.iter().find(|[(images, _), ..]| has(images));
+    let names = NAMES.iter().find(|[train, ..]| has(train[0].0));
     let names = names.ok_or_else(|| missing("the array train_images or x_train".into()))?;
     let present: Vec<(&'static str, &'static str)> =
-        names.iter().copied().filter(|(images, _)| has(images)).collect();
+        names.iter().filter_map(|names| names.iter().copied().find(|(images, _)| has(images))).collect();
     if present.len() < 2 {
-        return Err(missing(format!("the array {} or {}", names[1].0, names[2].0)));
+        return Err(missing(format!("the array {} or {}", names[1][0].0, names[2][0].0)));
     }
     if let Some((images, labels)) = present.iter().find(|(_, labels)| !has(labels)) {
         return Err(missing(format!("the array {labels} beside {images}")));
@@ -130,7 +129,8 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Parts, Vec<String>)> {
         images.labels = labels;
         parts.push((images_name, images));
     }
-    Ok((parts, (0..n_classes).map(|class| class.to_string()).collect()))
+    let n_unused = npz.names().count() - 2 * parts.len();
+    Ok((parts, (0..n_classes).map(|class| class.to_string()).collect(), n_unused))
 }
 
 /// The images of an array, without labels.

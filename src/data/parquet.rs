@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use super::encoded::{Encoded, See};
 use super::folder::form;
 use super::gather::Gather;
+use super::many::reason;
 use super::shards::{self, Label, Labels, Shard};
 use super::spec::{Loaded, Reading, quoted};
 use crate::error::{Error, Result};
@@ -150,7 +151,7 @@ impl Encoded for Tables {
             let read =
                 read.unwrap_or_else(|_| Err(damaged(&table.shard.path, &"its decoder does not bear it")));
             if let Err(e) = read {
-                let text = e.to_string();
+                let text = reason(&e);
                 for (i, row) in &rows[n_seen.min(rows.len())..] {
                     let path = table.shard.path.join(format!("row {row}"));
                     see(*i, Err(Error::file(path, None, WHAT, text.clone(), AGAIN)));
@@ -166,11 +167,11 @@ pub(super) fn load(place: &Path, reading: &Reading<'_>) -> Result<Loaded> {
     let mut passed_over = Default::default();
     let shards = shards::find(place, &["parquet"], &mut passed_over)?;
     one_configuration(place, &shards)?;
-    let (mut labels, mut names, mut ends) = (Labels::default(), None, Vec::new());
+    let (mut labels, mut ends) = (Labels::default(), Vec::new());
     let mut tables = Vec::new();
     for shard in shards {
         let first = labels.labels.len();
-        let table = catch_unwind(AssertUnwindSafe(|| index(&shard, first, &mut labels, &mut names)));
+        let table = catch_unwind(AssertUnwindSafe(|| index(&shard, first, &mut labels)));
         let path = shard.path.clone();
         let (column, group_ends) =
             table.unwrap_or_else(|_| Err(damaged(&path, &"its decoder does not bear it")))?;
@@ -180,7 +181,7 @@ pub(super) fn load(place: &Path, reading: &Reading<'_>) -> Result<Loaded> {
     let encoded = Tables { tables };
     let path = |at: usize| encoded.path(at);
     let shards: Vec<&Shard> = encoded.tables.iter().map(|table| &table.shard).collect();
-    let layout = shards::layout(place, &shards, &ends, &labels, names, &path, &mut passed_over)?;
+    let layout = shards::layout(place, reading.need, &shards, &ends, &labels, &path, &mut passed_over)?;
     let encoded = Arc::new(encoded);
     Gather { dir: place, encoded, form, reading, passed_over, unreadable: vec![] }.load(layout)
 }
@@ -220,12 +221,7 @@ fn one_configuration(place: &Path, shards: &[Shard]) -> Result<()> {
 }
 
 /// Reads the labels of a file. The result has the column of its images, and the rows up to the end of each row group.
-fn index(
-    shard: &Shard,
-    first: usize,
-    labels: &mut Labels,
-    names: &mut Option<Vec<String>>,
-) -> Result<(usize, Vec<usize>)> {
+fn index(shard: &Shard, first: usize, labels: &mut Labels) -> Result<(usize, Vec<usize>)> {
     let path = &shard.path;
     let reader = open(shard)?;
     let meta = reader.metadata();
@@ -233,11 +229,11 @@ fn index(
     let (column, label_column) = (image_column(schema, path)?, label_column(schema, path)?);
     let label_name = schema.column(label_column).path().parts()[0].clone();
     if let Some(found) = class_names(meta.file_metadata().key_value_metadata(), &label_name) {
-        if names.as_ref().is_some_and(|names| *names != found) {
+        if labels.names.as_ref().is_some_and(|names| *names != found) {
             let expected = "the same names of the classes in all files";
             return Err(Error::file(path, None, expected, "other names", "files of one set"));
         }
-        *names = Some(found);
+        labels.names = Some(found);
     }
     let mut ends = Vec::new();
     for (i, group) in meta.row_groups().iter().enumerate() {
@@ -358,8 +354,8 @@ fn read_labels(column: ColumnReader, n: usize, labels: &mut Labels, path: &Path)
         }),
         ColumnReader::ByteArrayColumnReader(column) => each(column, n, path, |value| {
             let label = match value.map(|value| String::from_utf8_lossy(value.data())) {
-                Some(text) => labels.text(&text),
-                None => Label::None,
+                Some(text) if !text.trim().is_empty() => labels.text(&text),
+                _ => Label::None,
             };
             labels.push(label);
         }),

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::account::passed;
+use super::account::{counted, passed};
 use super::encoded::{Layout, Listed, Part, TEST, TRAIN, VAL, changed, hold_out, modified, unchanged};
 use super::files;
 use super::labels::is_far;
+use super::spec::Need;
 use super::walk::{self, Walk};
 use crate::error::{Error, Result};
 
@@ -57,6 +58,11 @@ impl Shard {
     /// Whether its name has no word of a part.
     pub fn is_of_no_part(&self) -> bool {
         self.part.is_none()
+    }
+
+    /// Whether `folder` is the name of its part.
+    pub fn is_part(&self, folder: &str) -> bool {
+        self.part.is_some_and(|names| names.contains(&folder.to_lowercase().as_str()))
     }
 
     /// Length in bytes.
@@ -124,19 +130,7 @@ pub(super) fn find(
 /// The part that the words of `below`, the path below the place of the data, name. Words are separated by other
 /// characters than letters, and by a capital letter behind a small one.
 fn part_of(below: &Path, path: &Path) -> Result<Option<&'static [&'static str]>> {
-    let mut text = String::new();
-    let mut is_small = false;
-    for c in below.to_string_lossy().chars() {
-        if is_small && c.is_uppercase() {
-            text.push(' ');
-        }
-        is_small = c.is_lowercase();
-        text.extend(c.to_lowercase());
-    }
-    let words = text.split(|c: char| !c.is_alphabetic());
-    let mut found: Vec<&'static [&'static str]> = words.filter_map(part_of_word).collect();
-    found.dedup();
-    match found.as_slice() {
+    match parts_in(&below.to_string_lossy()).as_slice() {
         [] => Ok(None),
         [part] => Ok(Some(part)),
         several => {
@@ -146,6 +140,23 @@ fn part_of(below: &Path, path: &Path) -> Result<Option<&'static [&'static str]>>
             Err(Error::file(path, None, expected, format!("the parts {}", names.join(" and ")), try_this))
         }
     }
+}
+
+/// The parts that the words of `name` name, in the order of the words.
+pub(super) fn parts_in(name: &str) -> Vec<&'static [&'static str]> {
+    let mut text = String::new();
+    let mut is_small = false;
+    for c in name.chars() {
+        if is_small && c.is_uppercase() {
+            text.push(' ');
+        }
+        is_small = c.is_lowercase();
+        text.extend(c.to_lowercase());
+    }
+    let words = text.split(|c: char| !c.is_alphabetic());
+    let mut found: Vec<&'static [&'static str]> = words.filter_map(part_of_word).collect();
+    found.dedup();
+    found
 }
 
 /// The part that a word in lower case names.
@@ -166,6 +177,8 @@ pub(super) enum Label {
 #[derive(Debug, Default)]
 pub(super) struct Labels {
     pub labels: Vec<Label>,
+    /// The names of the classes if the shards have them.
+    pub names: Option<Vec<String>>,
     texts: Vec<String>,
     known: BTreeMap<String, u32>,
 }
@@ -186,20 +199,26 @@ impl Labels {
         Label::Text(at)
     }
 
-    /// The label with this text, which may be an integer.
+    /// The label with this text, which may be a whole number.
     pub fn number_or_text(&mut self, text: &str) -> Label {
-        text.parse().map_or_else(|_| self.text(text), Label::Number)
+        let number = text.parse().ok().or_else(|| text.parse().ok().and_then(whole));
+        number.map_or_else(|| self.text(text), Label::Number)
     }
 }
 
+/// A number without a fraction as an integer.
+pub(super) fn whole(number: f64) -> Option<i64> {
+    (number.fract() == 0.0 && number.abs() < 1e15).then_some(number as i64)
+}
+
 /// The parts of the images. `ends`: the number of images up to the end of each shard. `path`: the file of an image, for
-/// messages. `names`: the names of the classes if the shards have them.
+/// messages.
 pub(super) fn layout(
     place: &Path,
+    need: Need,
     shards: &[&Shard],
     ends: &[usize],
     labels: &Labels,
-    names: Option<Vec<String>>,
     path: &dyn Fn(usize) -> PathBuf,
     passed_over: &mut BTreeMap<String, usize>,
 ) -> Result<Layout> {
@@ -214,6 +233,11 @@ pub(super) fn layout(
             "check that these are the right files",
         ));
     }
+    let beside = if passed_over.is_empty() {
+        String::new()
+    } else {
+        format!(" (beside them: {})", counted(passed_over))
+    };
     let mut pass_over = |kind: String, n: usize| {
         if n > 0 {
             *passed_over.entry(kind).or_default() += n;
@@ -228,6 +252,8 @@ pub(super) fn layout(
     // Shards of one part, or of none, are a set by themselves. Beside shards of other parts, those of none are the
     // training part.
     let is_one = !has_train && shards.iter().all(|shard| shard.part == shards[0].part);
+    // Of a set to report that is another part by its name, every image is reported.
+    let is_reported = is_one && need == Need::Reported && shards[0].part.is_some();
     if has_train {
         for shard in shards.iter().filter(|shard| shard.part.is_none()) {
             pass_over(format!("{} beside the parts (a name without a part)/", name(&shard.path)), 1);
@@ -243,7 +269,7 @@ pub(super) fn layout(
         [has_train.then_some(TRAIN), Some(VAL), Some(TEST)].map(positions)
     };
 
-    let classes = Classes::of(&train, labels, names, place, path)?;
+    let classes = Classes::of(&train, labels, &beside, place, path)?;
     let listed = |positions: Vec<usize>| -> Result<(Listed, usize)> {
         let mut listed = Vec::with_capacity(positions.len());
         let n = positions.len();
@@ -277,6 +303,10 @@ pub(super) fn layout(
     let names = classes.names;
     let mut others = [val, test].into_iter().flatten();
     match others.next() {
+        None if is_reported => {
+            let held_out = Part { place: train_place, listed };
+            Ok(Layout { train: Part::default(), held_out, report: None, names })
+        }
         None => hold_out(place, train_place, listed, names),
         Some(held_out) => {
             let train = Part { place: train_place, listed };
@@ -303,7 +333,7 @@ impl Classes {
     fn of(
         train: &[usize],
         labels: &Labels,
-        names: Option<Vec<String>>,
+        beside: &str,
         place: &Path,
         path: &dyn Fn(usize) -> PathBuf,
     ) -> Result<Self> {
@@ -316,8 +346,9 @@ impl Classes {
         match (number, text) {
             (None, None) => {
                 let expected = "a class for each image";
-                let found = format!("none for {} images", used.len());
-                let try_this = "in a tar file, a .cls or .json file right beside each image (tar --sort=name packs them so)";
+                let found = format!("none for {} images{beside}", used.len());
+                let try_this = "in a tar file, a .cls or .json file right beside each image, with the same name before the first \
+                    dot (tar --sort=name packs them so)";
                 Err(Error::file(place, None, expected, found, try_this))
             }
             (Some((a, _)), Some((b, _))) => {
@@ -325,7 +356,7 @@ impl Classes {
                     format!("a number for {} and a name for {}", path(*a).display(), path(*b).display());
                 wrong("numbers or names as labels, for all images alike".into(), found)
             }
-            (Some(_), None) => Self::numbered(&used, names, place, path),
+            (Some(_), None) => Self::numbered(&used, labels.names.clone(), place, path),
             (None, Some(_)) => {
                 let texts: BTreeSet<&str> = used
                     .iter()
@@ -379,7 +410,13 @@ impl Classes {
             return Err(Error::file(path(at), None, expected, highest.to_string(), "check the labels"));
         }
         if n_different < 2 {
-            let found = format!("label {highest} for all images");
+            let n_without = used.len() - numbers().filter(|(_, number)| *number >= 0).count();
+            let without = if n_without > 0 {
+                format!(", and -1 or none for {n_without} of them")
+            } else {
+                String::new()
+            };
+            let found = format!("label {highest} for all images{without}");
             return Err(Error::file(
                 place,
                 None,
@@ -396,7 +433,8 @@ impl Classes {
     fn class(&self, at: usize, labels: &Labels, path: &dyn Fn(usize) -> PathBuf) -> Result<Option<u16>> {
         let wrong = |found: String| {
             let expected = format!("one of the {} classes of the training part", self.names.len());
-            Err(Error::file(path(at), None, expected, found, "the same classes in all parts"))
+            let try_this = "the same classes in all parts; the label -1 means that an image has none";
+            Err(Error::file(path(at), None, expected, found, try_this))
         };
         match labels.labels[at] {
             Label::None | Label::Number(-1) => Ok(None),
@@ -419,6 +457,7 @@ fn beside(place: &Path) -> Result<Option<(PathBuf, Vec<String>)>> {
     let folder = if place.is_dir() { place } else { crate::files::parent(place) };
     let mut paths = NAMES.iter().map(|name| folder.join(name));
     let Some(path) = paths.find(|path| path.is_file()) else { return Ok(None) };
-    let bytes = files::read_followed(&path, 1 << 20, "the names of the classes, one a line", "")?;
-    Ok(Some((path, files::lines(&bytes))))
+    let bytes = files::read(&path, 1 << 20, "the names of the classes, one a line", "")?;
+    let names = files::names(&path, &bytes)?;
+    Ok(Some((path, names)))
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::cifar::{CIFAR10, CIFAR100};
 use super::gather::Sums;
-use super::{Images, LoadOptions, Watch, cifar, embedded, folder, mnist, npz, parquet, tar};
+use super::{Images, LoadOptions, Watch, cifar, embedded, files, folder, mnist, npz, parquet, tar};
 use crate::error::{Error, Result};
 
 /// The parts that are read.
@@ -239,11 +239,21 @@ fn probable(place: &Path) -> Option<(&'static str, &'static str)> {
         ("cifar100", "")
     } else if mnist::is_in(place) {
         ("idx", "")
-    } else if !npz::files_in(place).is_empty() {
+    } else if !files::files_in(place, "npz").is_empty() {
         ("npz", "")
+    } else if let Some(source) = ["parquet", "tar"].into_iter().find(|source| has_shards(place, source)) {
+        (source, "")
     } else {
         ("folder", " if that folder has one sub-folder of images per class")
     })
+}
+
+/// Whether files with this extension are in the folder `place` or in a folder of it, such as Hugging Face's `data`.
+fn has_shards(place: &Path, extension: &str) -> bool {
+    let inner = std::fs::read_dir(place).into_iter().flatten().flatten().map(|entry| entry.path());
+    std::iter::once(place.to_owned())
+        .chain(inner.filter(|path| path.is_dir()).take(16))
+        .any(|folder| !files::files_in(&folder, extension).is_empty())
 }
 
 /// The source that probably reads a file of this name.

@@ -113,7 +113,12 @@ pub(super) fn load(place: &Path, reading: &Reading<'_>) -> Result<Loaded> {
     let has_no_class = |labels: &Labels| labels.labels.iter().all(|label| *label == Label::None);
     let by_files = !has_no_class(&index.labels);
     if !by_files {
-        index.classes_of_folders();
+        index.classes_of_folders(&shards);
+    }
+    if let Some(path) = index.double.filter(|_| by_files) {
+        let try_this =
+            "other names for the samples: those of one sample have the same name before the first dot";
+        return Err(Error::file(path, None, "each file once in a tar file", "this one twice", try_this));
     }
     if let Some((path, found)) = index.wrong.filter(|_| by_files || has_no_class(&index.labels)) {
         let expected = "one class for an image, as a number or a name";
@@ -123,7 +128,7 @@ pub(super) fn load(place: &Path, reading: &Reading<'_>) -> Result<Loaded> {
     let encoded = Tars { shards, records: index.records };
     let path = |at: usize| encoded.path(at);
     let all: Vec<&Shard> = encoded.shards.iter().collect();
-    let layout = shards::layout(place, &all, &ends, &index.labels, None, &path, &mut passed_over)?;
+    let layout = shards::layout(place, reading.need, &all, &ends, &index.labels, &path, &mut passed_over)?;
     let encoded = Arc::new(encoded);
     Gather { dir: place, encoded, form, reading, passed_over, unreadable: vec![] }.load(layout)
 }
@@ -134,12 +139,26 @@ fn is_pax_sparse(entry: &mut tar::Entry<'_, impl Read>) -> bool {
     extensions.into_iter().flatten().flatten().any(|e| e.key_bytes().starts_with(b"GNU.sparse."))
 }
 
+/// What stands behind the first dot of an image's name, in lower case.
+fn extension_of(record: &Record) -> String {
+    let name = record.name.rsplit('/').next().unwrap_or_default();
+    name.split_once('.').unwrap_or_default().1.to_lowercase()
+}
+
+fn is_plain(record: &Record) -> bool {
+    !extension_of(record).contains('.')
+}
+
 #[derive(Default)]
 struct Index {
     records: Vec<Record>,
     labels: Labels,
-    /// The first `.json` file of an image that has no class because of it.
+    /// The first file of an image that has no class because of it.
     wrong: Option<(PathBuf, String)>,
+    /// The first file that is there twice in a sample with a class.
+    double: Option<PathBuf>,
+    /// Positions of images by their names, of the images before this position. Empty until there is a hard link.
+    by_name: (usize, BTreeMap<Box<str>, usize>),
     passed_over: BTreeMap<String, usize>,
 }
 
@@ -147,13 +166,17 @@ struct Index {
 #[derive(Default)]
 struct Sample {
     key: String,
-    image: Option<Record>,
+    images: Vec<Record>,
     /// Images with more between the first dot and the extension: `photo.2024.jpg`.
     others: Vec<Record>,
     cls: Option<Label>,
     json: Option<Label>,
-    /// A `.json` file without a class that can be used, and what stands there in its place.
+    /// A file without a class that can be used, and what stands there in its place.
     wrong: Option<(PathBuf, String)>,
+    /// A file that is there twice.
+    double: Option<PathBuf>,
+    /// Whether a `.json` file has none of the keys of a class.
+    has_no_key: bool,
 }
 
 impl Index {
@@ -197,13 +220,24 @@ impl Index {
                 ));
             }
             end = offset + len.next_multiple_of(BLOCK);
-            if kind.is_dir() {
+            if kind.is_dir() || kind.is_pax_global_extensions() {
                 continue;
             }
-            if !kind.is_file() {
+            let (offset, len) = if kind.is_hard_link() {
+                let target = entry.link_name_bytes().unwrap_or_default();
+                match self.place_of(at, &String::from_utf8_lossy(&target), &sample) {
+                    Some(place) => place,
+                    None => {
+                        self.pass_over(passed::HARD_LINKS, 1);
+                        continue;
+                    }
+                }
+            } else if kind.is_file() {
+                (offset, len)
+            } else {
                 self.pass_over(passed::SPECIAL, 1);
                 continue;
-            }
+            };
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let file_name = name.rsplit('/').next().unwrap_or_default();
             if file_name.starts_with('.') || name.starts_with("__MACOSX") {
@@ -223,24 +257,35 @@ impl Index {
                 let record = Record { shard: at, len: len as u32, offset, name: name.into() };
                 if last != extension {
                     sample.others.push(record);
-                } else if sample.image.is_none() {
-                    sample.image = Some(record);
                 } else {
-                    self.pass_over(&format!(".{extension}"), 1);
+                    let same = |other: &Record| other.name.eq_ignore_ascii_case(&record.name);
+                    if sample.images.iter().any(same) {
+                        sample.double.get_or_insert_with(|| shard.path.join(&*record.name));
+                    }
+                    sample.images.push(record);
                 }
             } else if matches!(extension.as_str(), "cls" | "json") && len <= MOST_LABEL_BYTES {
                 let mut text = String::new();
                 entry.read_to_string(&mut text).map_err(|e| {
                     Error::file(shard.path.join(&name), None, "a class as text", e.to_string(), AGAIN)
                 })?;
+                let path = shard.path.join(&name);
                 if extension == "cls" {
-                    sample.cls =
-                        Some(self.labels.number_or_text(text.trim_start_matches(BYTE_ORDER_MARK).trim()));
+                    if sample.cls.is_some() {
+                        sample.double.get_or_insert_with(|| path.clone());
+                    }
+                    let text = text.trim_start_matches(BYTE_ORDER_MARK).trim();
+                    match text.lines().count() {
+                        0 => sample.wrong = Some((path, "an empty file".into())),
+                        1 => sample.cls = Some(self.labels.number_or_text(text)),
+                        n => sample.wrong = Some((path, format!("{n} lines"))),
+                    }
                 } else {
-                    sample.json = self.json_label(&text).unwrap_or_else(|found| {
-                        sample.wrong = Some((shard.path.join(&name), found));
-                        None
-                    });
+                    match self.json_label(&text) {
+                        Ok(Some(label)) => sample.json = Some(label),
+                        Ok(None) => sample.has_no_key = true,
+                        Err(found) => sample.wrong = Some((path, found)),
+                    }
                 }
             } else {
                 self.pass_over(&format!(".{extension}"), 1);
@@ -274,28 +319,43 @@ impl Index {
 
     /// Adds a sample that is complete.
     fn end(&mut self, sample: Sample) {
-        let images = match sample.image {
-            // Beside an image, longer names are those of masks and the like.
-            Some(record) => {
-                for other in sample.others {
-                    let name = other.name.rsplit('/').next().unwrap_or_default();
-                    let (_, extension) = name.split_once('.').unwrap_or_default();
-                    self.pass_over(&format!(".{}", extension.to_lowercase()), 1);
-                }
-                vec![record]
+        let label = sample.cls.or(sample.json);
+        // Beside an image with a class, others are masks and the like. Without a class each image is one by itself: its
+        // folder may be its class.
+        let mut images: Vec<Record> = sample.images.into_iter().chain(sample.others).collect();
+        if label.is_some() {
+            self.double = self.double.take().or(sample.double);
+            let n_same = if images.is_empty() || is_plain(&images[0]) { 1 } else { images.len() };
+            for other in images.drain(n_same.min(images.len())..) {
+                self.pass_over(&format!(".{}", extension_of(&other)), 1);
             }
-            None => sample.others,
-        };
+        }
+        if sample.has_no_key && label.is_none() {
+            self.pass_over(passed::NO_KEY, 1);
+        }
         if images.is_empty() && !sample.key.is_empty() {
             self.pass_over(passed::NO_IMAGE, 1);
         }
-        if sample.cls.is_none() && !images.is_empty() {
+        if label.is_none() && !images.is_empty() {
             self.wrong = self.wrong.take().or(sample.wrong);
         }
         for record in images {
             self.records.push(record);
-            self.labels.push(sample.cls.or(sample.json).unwrap_or(Label::None));
+            self.labels.push(label.unwrap_or(Label::None));
         }
+    }
+
+    /// The offset and the length of the image `name` of the shard `at`, which a hard link names.
+    fn place_of(&mut self, at: u32, name: &str, sample: &Sample) -> Option<(u64, u64)> {
+        let (n, by_name) = &mut self.by_name;
+        for (i, record) in self.records.iter().enumerate().skip(*n) {
+            by_name.insert(record.name.clone(), i);
+        }
+        *n = self.records.len();
+        let known = by_name.get(name).map(|i| &self.records[*i]);
+        let near = sample.images.iter().chain(&sample.others).find(|record| &*record.name == name);
+        let record = near.or(known).filter(|record| record.shard == at)?;
+        Some((record.offset, u64::from(record.len)))
     }
 
     /// The class in a `.json` file. The error is what stands in its place.
@@ -308,8 +368,7 @@ impl Index {
         if let Some([one]) = label.as_array().map(Vec::as_slice) {
             label = one;
         }
-        let whole = |number: f64| (number.fract() == 0.0 && number.abs() < 1e15).then_some(number as i64);
-        let number = label.as_i64().or_else(|| label.as_f64().and_then(whole));
+        let number = label.as_i64().or_else(|| label.as_f64().and_then(shards::whole));
         match (number, label) {
             (Some(number), _) => Ok(Some(Label::Number(number))),
             (None, Value::String(text)) => Ok(Some(self.labels.number_or_text(text.trim()))),
@@ -322,12 +381,14 @@ impl Index {
     }
 
     /// Sets the class of each image to the name of its first folder below the folders that all images have.
-    fn classes_of_folders(&mut self) {
+    fn classes_of_folders(&mut self, shards: &[Shard]) {
         let folders = |record: &Record| -> Vec<String> {
             let names = record.name.split('/').filter(|name| !name.is_empty() && *name != ".");
             let mut names: Vec<String> = names.map(str::to_owned).collect();
             names.pop();
-            names
+            // `train.tar` may have all classes in a folder `train`.
+            let part = names.iter().position(|name| shards[record.shard as usize].is_part(name));
+            names.split_off(part.map_or(0, |i| i + 1))
         };
         let mut common = self.records.first().map(folders).unwrap_or_default();
         for record in &self.records {

@@ -118,3 +118,11 @@ pub fn partial_name(path: &Path) -> PathBuf {
 pub fn parent(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
+
+/// The lines of a text without blanks at their ends, without a byte order mark, and without empty lines at the end of the
+/// text.
+pub fn lines(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    text.trim_end().lines().map(|line| line.trim().to_owned()).collect()
+}

@@ -19,9 +19,9 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 const MAX_HEADER: usize = 1 << 16;
 /// Extents of an array, at most.
 const MAX_DIMS: usize = 16;
-/// Largest ratio of the unpacked bytes to the length of the file. Images with few pixels that are not black can be
-/// compressed well.
-const MAX_RATIO: u64 = 256;
+/// Largest ratio of the unpacked bytes to the length of the file, which is that of deflate. Images with few pixels that are
+/// not black are compressed as far.
+const MAX_RATIO: u64 = 1032;
 const AGAIN: &str = "download or copy the file again";
 const SAVE: &str = "write the file with numpy.savez, with arrays of integers";
 

@@ -1,8 +1,8 @@
 //! A file of weights, whatever program wrote it → tensors by the names of the network.
 //!
-//! The file is in the safetensors format or in PyTorch's own ([`torch`]). Prefixes that PyTorch's wrappers put before
-//! every name (`module.`, `_orig_mod.`) are removed. Floats of other widths become 32-bit floats. A checkpoint of this
-//! program stays as it is.
+//! The file is in the safetensors format or in PyTorch's own ([`torch`]). Prefixes that wrappers put before every name
+//! (`module.`, `_orig_mod.`, `model.`) are removed. Floats of other widths become 32-bit floats. A checkpoint of this program
+//! stays as it is.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use super::tensors::{self, Data, Tensor, Tensors};
 use super::torch;
 use crate::{Error, Result};
 
-/// Prefixes of the names of a wrapped module: `DataParallel` and `torch.compile`.
-const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
+/// Prefixes of the names of a wrapped module: `DataParallel`, `torch.compile`, and a module of Lightning.
+const WRAPPERS: [&str; 3] = ["module.", "_orig_mod.", "model."];
 const WEIGHTS: &str = "weights: a safetensors file, or one of torch.save";
 
 /// The weights in the file at `path`.
@@ -70,12 +70,19 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Tensors> {
     Ok(found)
 }
 
-/// Checks that all floats are finite.
+/// Checks that all floats are finite, and that no running variance is negative.
 ///
 /// # Errors
-/// [`Error::File`] with the name of the first tensor that has a number that is not finite.
+/// [`Error::File`] with the name of the first tensor that has another number.
 pub fn check_finite(tensors: &Tensors, path: &Path) -> Result<()> {
     for (name, tensor) in tensors {
+        if let (true, Data::F32(v)) = (name.ends_with("running_var"), &tensor.data)
+            && let Some(i) = v.iter().position(|x| *x < 0.0)
+        {
+            let expected = format!("variances in `{name}`, none below 0");
+            let found = format!("{} at element {i}", v[i]);
+            return Err(Error::file(path, None, expected, found, "the file as its training wrote it"));
+        }
         let wrong = match &tensor.data {
             Data::F32(v) => v.iter().position(|x| !x.is_finite()).map(|i| (i, f64::from(v[i]))),
             Data::F64(v) => v.iter().position(|x| !x.is_finite()).map(|i| (i, v[i])),

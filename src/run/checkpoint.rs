@@ -178,6 +178,14 @@ impl Checkpoints {
         Err(Error::file(&self.folder, None, "at least one whole checkpoint", found, "start a new run"))
     }
 
+    /// The checkpoint with the best score, or the newest one if none has a score, and a warning for each damaged newer one.
+    pub fn best_or_newest(&self) -> Result<(Checkpoint, Vec<Warning>)> {
+        match self.best()? {
+            Some(best) => Ok((best, vec![])),
+            None => self.newest_good(),
+        }
+    }
+
     /// The checkpoint with the best score (the earliest of equals), if any has a score.
     pub fn best(&self) -> Result<Option<Checkpoint>> {
         let mut best: Option<Checkpoint> = None;

@@ -283,21 +283,27 @@ pub fn check_data(was: &Manifest, now: &Value, spec: &str, run: &Path) -> Result
         return Ok(());
     }
     let identity = |value: &Value| serde_json::from_value::<Identity>(value.clone()).ok();
-    let (what, was, now) = match identity(&was.data).zip(identity(now)) {
-        None => ("identity", was.data.to_string(), now.to_string()),
+    let (what, from, to, hint) = match identity(&was.data).zip(identity(now)) {
+        None => ("identity", was.data.to_string(), now.to_string(), ""),
         Some((was, now)) => match was.difference(&now) {
             None => return Ok(()),
-            Some(difference) => difference,
+            Some((what, from, to)) if was.kind != now.kind && what.starts_with("sha256") => (
+                what,
+                from,
+                to,
+                "the images in the order that they had (tar --sort=name packs a folder so), or ",
+            ),
+            Some((what, from, to)) => (what, from, to, ""),
         },
     };
     let run = run.display();
     Err(Error::file(
         spec,
         None,
-        format!("the data with which {run} was started ({what}: {was})"),
-        now,
+        format!("the data with which {run} was started ({what}: {from})"),
+        to,
         format!(
-            "put back the data, name their place with `parsec resume {run} --data SPEC`, or start a new run"
+            "{hint}put back the data, name their place with `parsec resume {run} --data SPEC`, or start a new run"
         ),
     ))
 }

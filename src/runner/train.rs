@@ -1,12 +1,14 @@
 //! A training from its configuration to its result.
 
+use std::path::{Path, PathBuf};
+
 use serde::Serialize;
 
 use super::open::{self, Facts, Opened, Wanted};
 use super::{About, Runnable, variants};
-use crate::Result;
-use crate::config::TrainConfig;
+use crate::config::{Resolved, TrainConfig};
 use crate::data::Account;
+use crate::files::tensors::Tensors;
 use crate::files::weights;
 use crate::gpu::Network;
 use crate::report;
@@ -15,6 +17,7 @@ use crate::space::read_architecture;
 use crate::train::schedule;
 use crate::train::weights::Weights;
 use crate::train::{Evaluation, Settings, Training};
+use crate::{Error, Result};
 
 /// Result of a training: the content of `result.json`.
 #[derive(Clone, Debug, Serialize)]
@@ -74,7 +77,7 @@ impl Runnable for Training {
         let alpha = read_architecture(&*space, &config.architecture.genotype)?;
         // An error in the file of weights is reported before the data are read.
         let weights =
-            config.architecture.weights.clone().map(|path| Ok((weights::read(&path)?, path))).transpose()?;
+            config.architecture.weights.as_ref().map(|path| weights_of(path, events)).transpose()?;
         let wanted = Wanted::of(&config.images, &config.session, resumed);
         let Opened { dataset, normalisation, gpu } = open::open(&wanted, events)?;
         open::class_weights(&config.images, &dataset, events)?;
@@ -158,6 +161,24 @@ impl Runnable for Training {
             run: run.path().display().to_string(),
         })
     }
+}
+
+/// The weights of a training's best checkpoint, or those of a file. The result has the path of their file.
+fn weights_of(path: &Path, events: &Events) -> Result<(Tensors, PathBuf)> {
+    if !path.is_dir() {
+        return Ok((weights::read(path)?, path.to_owned()));
+    }
+    let run = RunDir::open(path)?;
+    let kind = run.manifest()?.kind;
+    if kind != TrainConfig::KIND {
+        let expected = "a training run, or a file of weights";
+        let try_this = "parsec train --genotype with this run, and no --weights: a training begins anew";
+        return Err(Error::file(path, None, expected, format!("a run of the kind {kind}"), try_this));
+    }
+    let (found, warnings) = run.checkpoints().best_or_newest()?;
+    warnings.iter().for_each(|warning| events.warn(warning.to_string()));
+    let file = found.state_path();
+    Ok((found.state, file))
 }
 
 impl std::fmt::Display for Trained {

@@ -101,7 +101,7 @@ pub fn text_of(arg: &str) -> Result<String> {
 /// only one, or if the file cannot be read.
 pub fn remark(arg: &str) -> Option<String> {
     let path = path_of(arg);
-    let whole = path.map(read_file).transpose().ok()?.unwrap_or_else(|| arg.to_owned());
+    let whole = without_colours(path.map(read_file).transpose().ok()?.unwrap_or_else(|| arg.to_owned()));
     let remark = excerpt(&whole).remark(&whole)?;
     Some(match path {
         Some(path) => format!("{}: {remark}", path.display()),
@@ -121,7 +121,7 @@ fn parsed<T>(arg: &str, parse: impl Fn(&str) -> std::result::Result<T, ParseErro
             "its genotype.txt",
         ));
     }
-    let whole = path.map(read_file).transpose()?.unwrap_or_else(|| arg.to_owned());
+    let whole = without_colours(path.map(read_file).transpose()?.unwrap_or_else(|| arg.to_owned()));
     let excerpt = excerpt(&whole);
     parse(&excerpt.text).map_err(|e| {
         let mut e = excerpt.placed(&whole, e);
@@ -148,6 +148,24 @@ fn path_of(arg: &str) -> Option<&Path> {
 fn looks_like_path(arg: &str) -> bool {
     let text = |c: char| c.is_control() || "()[]'\"=,".contains(c);
     arg.contains(['/', '\\', '.']) && !arg.contains(text)
+}
+
+/// `text` without the control sequences by which terminals show colours (`ESC [ ... m`).
+fn without_colours(text: String) -> String {
+    const START: &str = "\u{1b}[";
+    if !text.contains(START) {
+        return text;
+    }
+    let mut parts = text.split(START);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';');
+        match rest.strip_prefix('m') {
+            Some(rest) => out += rest,
+            None => out.extend([START, part]),
+        }
+    }
+    out
 }
 
 fn read_file(path: &Path) -> Result<String> {

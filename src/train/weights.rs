@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, nearest};
 use crate::files::tensors::{self, Data, Tensor, Tensors};
 use crate::files::weights::check_finite;
 use crate::graph::Layout;
@@ -125,7 +125,9 @@ impl Weights {
                 Error::file(path, None, expected, found, TRY)
             };
             let Some(tensor) = tensors.get(&name) else {
-                return Err(missing("no such name".into()));
+                let near = nearest(&name, tensors.keys().map(String::as_str));
+                let near = near.map(|near| format!(" (the nearest is `{near}`)")).unwrap_or_default();
+                return Err(missing(format!("no such name{near}")));
             };
             if let (&[theirs, had], &[ours, has]) = (&*tensor.shape, &*entry.spec.shape)
                 && entry.spec.name.ends_with("classifier.weight")

@@ -435,13 +435,17 @@ fn jpeg_len(dir: &TempDir) -> u64 {
 
 #[cfg(unix)]
 #[test]
-fn links_in_the_place_of_a_published_set_are_refused() {
+fn links_in_the_place_of_a_published_set_are_followed() {
     use std::os::unix::fs::symlink;
     let files = idx_dir();
+    let whole = load_dir("idx", files.path()).unwrap();
     let name = "train-labels-idx1-ubyte";
     fs::rename(files.path().join(name), files.path().join("away")).unwrap();
     symlink(files.path().join("away"), files.path().join(name)).unwrap();
-    assert_file_error(load_dir("idx", files.path()), name, None, &["symbolic link"]);
+    assert_eq!(load_dir("idx", files.path()).unwrap().identity, whole.identity);
+    fs::remove_file(files.path().join(name)).unwrap();
+    symlink("/dev/zero", files.path().join(name)).unwrap();
+    assert_file_error(load_dir("idx", files.path()), name, None, &["no regular file"]);
 }
 
 proptest! {

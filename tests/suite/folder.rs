@@ -417,6 +417,38 @@ fn the_parts_have_every_usual_name_in_any_case() {
 }
 
 #[test]
+fn the_names_of_parts_may_have_more_words() {
+    for (train, other) in [
+        ("train_set", "test_set"),
+        ("seg_train", "seg_test"),
+        ("train2017", "val2017"),
+        ("Training Set", "Test Set"),
+        ("0_train", "1_val"),
+        ("TrainImages", "TestImages"),
+    ] {
+        let dir = TempDir::new().unwrap();
+        for name in ["a", "b"] {
+            class(&dir.path().join(train), name, 8, 0);
+            class(&dir.path().join(other), name, 4, 100);
+        }
+        let read = folder(dir.path());
+        assert_eq!((read.train.n, read.test.n, read.class_names.join(" ")), (16, 8, "a b".into()), "{train}");
+    }
+    // Without a training part, or with images of their own, such folders are classes.
+    for names in [["test_tube", "val_room"], ["train_blue", "test_red"]] {
+        let dir = TempDir::new().unwrap();
+        names.iter().for_each(|name| class(dir.path(), name, 8, 0));
+        assert_eq!(folder(dir.path()).class_names.len(), 2, "{names:?}");
+    }
+    // Only the part that is reported may be there.
+    let dir = TempDir::new().unwrap();
+    ["a", "b"].iter().for_each(|name| class(&dir.path().join("test"), name, 4, 100));
+    assert_eq!(reported(dir.path()).images.n, 8);
+    let spec = format!("folder:{}", dir.path().display());
+    assert!(load(&spec, &options()).unwrap_err().to_string().contains("a folder train/ beside test/"));
+}
+
+#[test]
 fn with_three_parts_one_is_chosen_by_and_another_reported() {
     let dir = TempDir::new().unwrap();
     for name in ["a", "b"] {

@@ -362,6 +362,8 @@ fn encodings_and_sizes() {
     let folder = TempDir::new().unwrap();
     let text = v2().to_string();
     assert_eq!(read_genotype(&write(&folder, "bom.txt", format!("\u{feff}{text}\r\n"))).unwrap(), v2());
+    let colours = format!("\u{1b}[1;32mepoch 3\u{1b}[0m \u{1b}[32m{text}\u{1b}[0m\n");
+    assert_eq!(read_genotype(&write(&folder, "colours.log", colours)).unwrap(), v2());
     let wide = |order: fn(u16) -> [u8; 2], mark: &str| -> Vec<u8> {
         format!("{mark}{text}").encode_utf16().flat_map(order).collect()
     };

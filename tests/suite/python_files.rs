@@ -93,10 +93,11 @@ fn weights_are_read_whatever_their_file() {
         }
     }
     // Prefixes that wrappers put before every name, one inside the other.
-    let wrapped: Tensors =
-        net.iter().map(|(name, t)| (format!("module._orig_mod.{name}"), t.clone())).collect();
-    let bytes = to_bytes(&wrapped, &Metadata::new(), path).unwrap();
-    assert_eq!(weights::parse(&bytes, path).unwrap(), net);
+    for prefix in ["module._orig_mod.", "model.", "model.module."] {
+        let wrapped: Tensors = net.iter().map(|(name, t)| (format!("{prefix}{name}"), t.clone())).collect();
+        let bytes = to_bytes(&wrapped, &Metadata::new(), path).unwrap();
+        assert_eq!(weights::parse(&bytes, path).unwrap(), net, "{prefix}");
+    }
     // A prefix that only some names have is a part of these names.
     let mut mixed = net.clone();
     mixed.insert("module.x".into(), Tensor::f32(&[1], vec![1.0]));
@@ -163,6 +164,11 @@ fn weights_that_are_not_finite_are_refused() {
         let message = weights::parse(&bytes, path).unwrap_err().to_string();
         assert!(message.contains("`cells.3.weight`") && message.contains("element 2"), "{message}");
     }
+    let mut bad = net();
+    bad.insert("stem.1.running_var".into(), Tensor::f32(&[2], vec![0.0, -0.5]));
+    let bytes = to_bytes(&bad, &Metadata::new(), path).unwrap();
+    let message = weights::parse(&bytes, path).unwrap_err().to_string();
+    assert!(message.contains("`stem.1.running_var`") && message.contains("-0.5 at element 1"), "{message}");
     // A 64-bit number that is finite, and too large for 32 bits.
     let huge = Tensors::from([("a".into(), Tensor::f64(&[2], vec![1.0, 1e300]))]);
     let error =

@@ -166,8 +166,16 @@ fn tar_files_of_webdataset_are_read_in_place() {
          to choose by and to report)"
     );
     // A file of names may name more classes than there are, but not fewer.
-    fs::write(set.join("classnames.txt"), "ant\nbee\n\ncat\ndog\n").unwrap();
+    fs::write(set.join("classnames.txt"), "\u{feff}ant\r\nbee\r\ncat\r\ndog\r\n\r\n").unwrap();
     assert_eq!(read("tar", &set).unwrap().class_names.join(" "), "ant bee cat dog");
+    for (names, found) in [("ant\n\nbee\ncat\n", "an empty line"), ("ant\nbee\nant\n", "`ant` again")] {
+        fs::write(set.join("classnames.txt"), names).unwrap();
+        let text = refused("tar", &set);
+        assert!(
+            text.contains("classnames.txt: expected another name in line") && text.contains(found),
+            "{text}"
+        );
+    }
     fs::write(set.join("classnames.txt"), "ant\nbee\n").unwrap();
     let text = refused("tar", &set);
     assert!(text.contains("a label below 2, the number of names in ") && text.contains("found 2"), "{text}");
@@ -340,6 +348,18 @@ fn classes_of_tar_files_that_are_not_found_are_explained() {
         };
         tar(&path, &(0..15).flat_map(entries).collect::<Vec<_>>());
     };
+    // Forms of a class in its own file, and what is none.
+    let cls = |label: &dyn Fn(u8) -> String| {
+        let entries = |i: u8| [(format!("{i}.png"), png(i)), (format!("{i}.cls"), label(i).into())];
+        tar(&path, &(0..15).flat_map(entries).collect::<Vec<_>>());
+    };
+    cls(&|i| format!("{}.0\n", i % 3));
+    assert_eq!(read("tar", &path).unwrap().class_names, ["0", "1", "2"]);
+    for (wrong, found) in [("", "an empty file"), ("0\n1", "2 lines")] {
+        cls(&|i| if i == 4 { wrong.into() } else { format!("{}", i % 3) });
+        let text = refused("tar", &path);
+        assert!(text.contains("4.cls: expected one class") && text.contains(found), "{text}");
+    }
     let forms: [&dyn Fn(u8) -> String; 4] =
         [&|i| format!("{}.0", i % 3), &|i| format!("[{}]", i % 3), &|i| format!("\" {}\"", i % 3), &|i| {
             if i == 7 { "null".into() } else { format!("{}", i % 3) }
@@ -432,7 +452,68 @@ fn a_packed_folder_is_the_same_data() {
     of_part("test", 200..208);
     let spec = format!("tar:{}", dir.path().join("packed").display());
     let fewer = load(&spec, &options()).unwrap().identity;
-    assert_eq!(folder.difference(&fewer).unwrap().0, "kind of data");
+    assert_eq!(folder.difference(&fewer).unwrap().0, "number of images to report");
+}
+
+#[test]
+fn samples_with_one_name_are_told_apart() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a.tar");
+    // A sample that is there twice would give an image the class of another one.
+    let mut entries = samples(0..12);
+    let again = samples(3..4).into_iter().zip(samples(4..5)).map(|((name, _), (_, bytes))| (name, bytes));
+    entries.splice(8..8, again.collect::<Vec<_>>());
+    tar(&path, &entries);
+    let text = refused("tar", &path);
+    assert!(
+        text.contains("s0003.png: expected each file once in a tar file") && text.contains("first dot"),
+        "{text}"
+    );
+    // Without classes beside them, images with one name before the dot are images of their own.
+    let class = |i: u8| ["a", "b", "c"][usize::from(i % 3)];
+    let entries = (0..15u8).map(|i| {
+        let end = ["png", "1.png", "2.png", "PNG", "3.png"][usize::from(i / 3)];
+        (format!("{}/x.{end}", class(i)), png(i))
+    });
+    tar(&path, &entries.collect::<Vec<_>>());
+    let data = read("tar", &path).unwrap();
+    assert_eq!((data.train.n + data.test.n, data.account.passed_over()), (15, String::new()));
+    // The folder of a part may be in the tar file of the part.
+    for (part, greens) in [("train", 0..12), ("val", 100..106)] {
+        let entries = greens.map(|i| (format!("./{part}/{}/{i:03}.png", class(i)), png(i)));
+        tar(&dir.path().join(format!("parts/{part}.tar")), &entries.collect::<Vec<_>>());
+    }
+    let data = read("tar", &dir.path().join("parts")).unwrap();
+    assert_eq!((data.train.n, data.test.n, data.class_names.join(" ")), (12, 6, "a b c".into()));
+    // A set that is reported may be of one part only, and is reported whole.
+    let place = dir.path().join("parts/val.tar");
+    fs::create_dir(dir.path().join("alone")).unwrap();
+    fs::rename(place, dir.path().join("alone/val.tar")).unwrap();
+    let spec = format!("tar:{}", dir.path().join("alone").display());
+    assert_eq!(load_reported(&spec, &options(), &|_, _| ()).unwrap().images.n, 6);
+    // A hard link has the content of the file before it.
+    let mut builder = tar::Builder::new(fs::File::create(&path).unwrap());
+    for i in 0..15u8 {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        if i == 9 || i == 14 {
+            header.set_entry_type(tar::EntryType::Link);
+            header.set_size(0);
+            let target = if i == 9 { "a/000.png".to_owned() } else { "nothing.png".to_owned() };
+            builder.append_link(&mut header, format!("{}/{i:03}.png", class(i)), target).unwrap();
+        } else {
+            let bytes = png(i);
+            header.set_size(bytes.len() as u64);
+            builder.append_data(&mut header, format!("{}/{i:03}.png", class(i)), bytes.as_slice()).unwrap();
+        }
+    }
+    builder.finish().unwrap();
+    drop(builder);
+    let data = read("tar", &path).unwrap();
+    assert_eq!(
+        (data.train.n + data.test.n, data.account.passed_over().as_str()),
+        (14, "1 hard link to a file that is not read")
+    );
 }
 
 // ---- on disk ----

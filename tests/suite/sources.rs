@@ -542,6 +542,11 @@ fn types_of_labels_and_numbers_of_channels() {
         let parts = with_arrays(&[("train_images", image(4)), ("test_images", image(2))]).unwrap();
         assert_eq!((parts[0].channels, parts[0].height, parts[0].width), (c, h, w));
     }
+    // The held-out part may be named in another way. Arrays that have no use are counted.
+    let valid =
+        [("valid_images", npy("'|u1'", "(1, 2, 3)", &[9; 6])), ("valid_labels", npy("'|u1'", "(1,)", &[1]))];
+    let parts = with_arrays(&valid).unwrap();
+    assert_eq!((parts.len(), parts[1].n, parts[1].bytes()), (3, 1, &[9; 6][..]));
     let deep = |n: usize, c: usize| npy("'|u1'", &format!("({n}, 1, 1, {c})"), &vec![5; n * c]);
     let parts = with_arrays(&[("train_images", deep(4, 1024)), ("test_images", deep(2, 1024))]).unwrap();
     assert_eq!(parts[0].channels, 1024);

@@ -77,6 +77,15 @@ fn a_training_chooses_on_val_and_is_reported_on_test() {
     let trained = json(&fs::read_to_string(folder.join("both/random-1/train/result.json")).unwrap());
     assert_eq!(json(&out)["test_images"], 6);
     assert_eq!(json(&out)["runs"][0]["accuracy"], trained["report"]["accuracy"]);
+    // Runs on other data have no place in the table.
+    class(&folder.join("photos/train"), "b", 12, 40);
+    fs::write(folder.join("c.toml"), config.replace("[1]", "[1, 2]")).unwrap();
+    let (code, _, err) = parsec(folder, "compare c.toml --run both --json -q");
+    assert!(
+        code == 1 && err.contains("random-2/train: expected the data with which") && err.contains("random-1"),
+        "{err}"
+    );
+    class(&folder.join("photos/train"), "b", 12, 0);
     // With -q only the passed-over entries are reported.
     let (_, err) = good(folder, "eval run --json -q");
     assert_eq!(err, "warning: passed over: 1 .heic\n");

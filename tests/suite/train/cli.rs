@@ -230,6 +230,11 @@ fn a_training_from_its_start_to_predictions() {
         "-q",
     ];
     assert_eq!(json(folder, &from)["accuracy"], result["accuracy"]);
+    // Of a run as weights, the best checkpoint is taken.
+    let from = from
+        .map(|word| if word == weights { "run" } else { word })
+        .map(|word| if word == "on" { "on2" } else { word });
+    assert_eq!(json(folder, &from)["accuracy"], result["best_accuracy"]);
 }
 
 #[test]
