@@ -37,7 +37,7 @@ const CLASSES: u32 = 16u;
 var<workgroup> parts: array<f32, WG * CLASSES>;
 
 // Like `forward`, with a workgroup per example and 16 classes. Each invocation takes every 64th feature, so that
-// weights are read side by side. The parts are added up in a fixed order.
+// neighbouring invocations read neighbouring weights. The parts are added up in a fixed order.
 @compute @workgroup_size(WG) fn forward_by_example(me: Invocation) {
     let n = me.group.x;
     let k0 = me.group.y * CLASSES;

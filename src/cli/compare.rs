@@ -94,7 +94,7 @@ pub fn compare(args: &CompareArgs, ui: &Ui) -> Result<()> {
             })?;
             if let Some(published) = &published {
                 let alpha = read_architecture(&*space, &entry.genotype)?;
-                entry.by_table = Some(published.of(&*space, &alpha));
+                entry.by_table = Some(published.lookup(&*space, &alpha));
             }
             runs.push(entry);
         }

@@ -1,4 +1,4 @@
-//! `parsec eval RUN` → accuracy of a trained network on held-out images, and its speed on this machine.
+//! `parsec eval RUN` → accuracy of a trained network on test or held-out images, and its speed on this machine.
 
 use std::path::PathBuf;
 

@@ -14,7 +14,7 @@ pub trait Declared {
     /// All settings.
     const CONCERNS: &'static [Concern];
     /// Settings that are no flags of the command.
-    const BUT: &'static [&'static str] = &[];
+    const EXCLUDED: &'static [&'static str] = &[];
 }
 
 /// The settings of `T` that were given as flags.
@@ -35,7 +35,7 @@ impl<T: Declared> Flags<T> {
     fn keys() -> impl Iterator<Item = (&'static str, &'static Key)> {
         let all =
             T::CONCERNS.iter().flat_map(|concern| concern.keys.iter().map(|key| (concern.title.trim(), key)));
-        all.filter(|(_, key)| !T::BUT.contains(&key.name))
+        all.filter(|(_, key)| !T::EXCLUDED.contains(&key.name))
     }
 }
 

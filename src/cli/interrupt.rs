@@ -10,10 +10,10 @@ use crate::run::{Claim, Control};
 use crate::{Error, Result};
 
 static CONTROL: Control = Control::new();
-/// Whether a run has begun its steps, or a list of answers has begun.
-static DRIVEN: AtomicBool = AtomicBool::new(false);
-/// Whether the work is a list of answers, of which nothing is saved.
-static LISTING: AtomicBool = AtomicBool::new(false);
+/// Whether the steps of a run, or the predictions of `predict`, have begun.
+static STARTED: AtomicBool = AtomicBool::new(false);
+/// Whether the work is that of `predict`, of which nothing is saved.
+static PREDICTING: AtomicBool = AtomicBool::new(false);
 /// The folder that is given up if the program is stopped before its steps.
 static CLAIM: Mutex<Weak<Claim>> = Mutex::new(Weak::new());
 
@@ -31,14 +31,13 @@ pub fn starting(claim: Option<&Arc<Claim>>) -> Result<()> {
 /// are complete in both cases. SIGUSR1 asks the run to save.
 pub fn control() -> Result<&'static Control> {
     starting(None)?;
-    DRIVEN.store(true, Ordering::SeqCst);
+    STARTED.store(true, Ordering::SeqCst);
     Ok(&CONTROL)
 }
 
-/// Like [`control`], for a command that prints its answers one after the other. A signal is not mentioned, and SIGUSR1
-/// is ignored.
-pub fn listing() -> Result<&'static Control> {
-    LISTING.store(true, Ordering::SeqCst);
+/// Like [`control`], for `predict`. No message is printed at a signal, and SIGUSR1 is ignored.
+pub fn predict_control() -> Result<&'static Control> {
+    PREDICTING.store(true, Ordering::SeqCst);
     control()
 }
 
@@ -56,14 +55,14 @@ pub fn ignore_requests_to_save() -> Result<()> {
 }
 
 fn stop() {
-    if !DRIVEN.load(Ordering::SeqCst) {
+    if !STARTED.load(Ordering::SeqCst) {
         if let Some(claim) = CLAIM.lock().unwrap_or_else(PoisonError::into_inner).upgrade() {
             claim.give_up();
         }
         remark("\nstopped before the first step");
         std::process::exit(130);
     }
-    if LISTING.load(Ordering::SeqCst) {
+    if PREDICTING.load(Ordering::SeqCst) {
         if CONTROL.is_stopping() {
             std::process::exit(130);
         }
@@ -74,7 +73,7 @@ fn stop() {
         std::process::exit(130);
     }
     CONTROL.stop();
-    remark("\nstopping after this step; once more to stop at once");
+    remark("\nstopping after this step; press Ctrl-C again to stop at once");
 }
 
 #[cfg(unix)]
@@ -87,7 +86,7 @@ fn listen() -> std::result::Result<(), String> {
     let mut heard = heard.map_err(|e| e.to_string())?;
     let thread = std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in heard.forever() {
-            if signal == SIGUSR1 && LISTING.load(Ordering::SeqCst) {
+            if signal == SIGUSR1 && PREDICTING.load(Ordering::SeqCst) {
                 continue;
             } else if signal == SIGUSR1 {
                 CONTROL.save();

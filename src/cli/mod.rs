@@ -102,7 +102,7 @@ pub enum Command {
     Consensus(ConsensusArgs),
     /// Rank architectures by a search's shared weights, against a table of published numbers
     Rank(RankArgs),
-    /// Evaluate a trained network on held-out images, and time it
+    /// Evaluate a trained network on its test or held-out images, and time it
     Eval(Box<EvalArgs>),
     /// Name the classes of image files with a trained network
     Predict(PredictArgs),

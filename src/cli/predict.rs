@@ -103,7 +103,7 @@ pub fn predict(args: &PredictArgs, ui: &Ui) -> Result<()> {
     let mut bad = Bad { n: 0, last: None, n_files: n };
     let mut network = None;
     let mut done = 0;
-    let control = interrupt::listing()?;
+    let control = interrupt::predict_control()?;
     let threads = args.threads.map_or(0, |n| n as usize);
     let ended = decode_ahead(&paths, extents, threads, AHEAD * size, |decoded| {
         for paths in paths.chunks(size) {

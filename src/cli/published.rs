@@ -61,7 +61,7 @@ impl Published {
     }
 
     /// The numbers of an architecture. If the table has the architecture twice, the first entry is used.
-    pub fn of(&self, space: &dyn Space, alpha: &Alpha) -> ByTable {
+    pub fn lookup(&self, space: &dyn Space, alpha: &Alpha) -> ByTable {
         let form = space.canonical(alpha);
         let published = self.numbers.iter().find(|(held, _)| *held == form).map(|(_, value)| *value);
         ByTable { published, regret: published.map(|value| self.best - value) }
@@ -78,12 +78,13 @@ impl Summary {
     /// The summary in plain words.
     pub fn text(&self, n_runs: usize) -> String {
         let Self { path, key, n, best, n_not_held } = self;
-        let held = match n_not_held {
-            0 => String::new(),
-            missing => format!("; it does not hold the architecture of {missing} of {n_runs} runs"),
-        };
-        format!(
-            "published is `{key}` of {path}, which holds {n} architectures of the space, the best with {best}{held}"
-        )
+        let found =
+            format!("published: `{key}` of {path}, {n} architectures of the space, the best with {best}");
+        match n_not_held {
+            0 => found,
+            missing => {
+                format!("{found}; {missing} of {n_runs} runs have an architecture that is not in the table")
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::runner::open::check_data;
 use crate::search::Search;
 
 /// With fewer architectures a rank correlation has no interval.
-const FEWEST: usize = 4;
+const MIN_ARCHITECTURES: usize = 4;
 
 /// The flags of `rank`.
 #[derive(Debug, clap::Args)]
@@ -36,10 +36,10 @@ pub struct RankArgs {
     /// Draw N of the architectures of the table that are in the space; default: all
     #[arg(long, value_name = "N")]
     pub count: Option<usize>,
-    /// Key of the random numbers that draw them; default: 0
+    /// Seed of this draw; default: 0
     #[arg(long, value_name = "N", requires = "count")]
     pub seed: Option<u64>,
-    /// Evaluate on the first N held-out images, those of classes in folders mixed; default: all
+    /// Evaluate on N held-out images, taken from all classes; default: all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub images: Option<u32>,
 }
@@ -125,14 +125,15 @@ fn search_run(path: &Path) -> Result<RunDir> {
 fn drawn(mut entries: Vec<Entry>, args: &RankArgs) -> Result<Vec<Entry>> {
     let n = entries.len();
     let too_few = |what: &str, found: usize| {
-        let expected = format!("at least {FEWEST} architectures, for a rank correlation with an interval");
+        let expected =
+            format!("at least {MIN_ARCHITECTURES} architectures, for a rank correlation with an interval");
         Err(Error::usage(what, expected, found.to_string(), "more architectures of the run's space"))
     };
-    if n < FEWEST {
+    if n < MIN_ARCHITECTURES {
         return too_few(&format!("--table {}", args.table.display()), n);
     }
     let Some(count) = args.count else { return Ok(entries) };
-    if count < FEWEST {
+    if count < MIN_ARCHITECTURES {
         return too_few("--count", count);
     }
     if count > n {
@@ -211,6 +212,6 @@ fn text(r: &Outcomes) -> String {
             "the interval lies above 0: the shared weights order architectures better than chance does"
         }
         (_, true) => "the interval lies below 0: the shared weights order architectures the wrong way round",
-        _ => "the interval includes 0: the order by the shared weights cannot be told from chance",
+        _ => "the interval includes 0: the ranking by the shared weights is not distinguishable from chance",
     }
 }

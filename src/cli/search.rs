@@ -22,7 +22,7 @@ pub struct SearchArgs {
 
 impl Declared for Config {
     const CONCERNS: &'static [Concern] = <Self as Resolved>::CONCERNS;
-    const BUT: &'static [&'static str] = &["device"];
+    const EXCLUDED: &'static [&'static str] = &["device"];
 }
 
 impl SearchArgs {

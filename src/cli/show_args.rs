@@ -29,7 +29,7 @@ pub struct ShowFlags {
     /// Architectures to draw from the run's prior, besides its mode
     #[arg(long, value_name = "K")]
     pub samples: Option<usize>,
-    /// Key of the random numbers that draw them
+    /// Seed of these draws
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     /// Cells of the network whose parameters and MACs are counted
@@ -53,7 +53,7 @@ pub struct ShowFlags {
     /// The first layers of a final network; default: cifar
     #[arg(long, value_enum)]
     pub stem: Option<Stem>,
-    /// Images at once, for the memory of training
+    /// Batch size for which the memory of training is computed
     #[arg(long, value_name = "N")]
     pub batch: Option<u32>,
     /// What training keeps in memory; default: the run's, or normal

@@ -20,7 +20,7 @@ pub struct OfSpace;
 
 impl Declared for OfSpace {
     const CONCERNS: &'static [Concern] = &[Network::CONCERN];
-    const BUT: &'static [&'static str] = &["layers", "channels"];
+    const EXCLUDED: &'static [&'static str] = &["layers", "channels"];
 }
 
 /// The flags of the search space.

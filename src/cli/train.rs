@@ -29,7 +29,7 @@ pub struct TrainArgs {
 
 impl Declared for TrainConfig {
     const CONCERNS: &'static [Concern] = <Self as Resolved>::CONCERNS;
-    const BUT: &'static [&'static str] = &["device"];
+    const EXCLUDED: &'static [&'static str] = &["device"];
 }
 
 impl TrainArgs {

@@ -58,31 +58,35 @@ impl Trust {
 
     /// The trust in plain words, with a suggestion if the result is chance.
     pub fn text(&self) -> String {
-        let agreement = match (self.prediction, self.agreement) {
-            (Some(p), Some(r)) => format!(
-                "each half of the steps predicts the likelihoods of the other's children with a correlation of {p:.2}, and their \
-                 effects of single choices have one of {r:.2}"
+        let mut lines = vec![
+            format!(
+                "better than {} of {} random architectures, with the shared weights",
+                self.better_than, self.n_random
             ),
-            (Some(p), None) => {
-                format!(
-                    "each half of the steps predicts the likelihoods of the other's children with a correlation of {p:.2}"
-                )
-            }
-            (None, Some(r)) => {
-                format!("two halves of what was seen agree on them with a correlation of {r:.2}")
-            }
-            (None, None) => "too few children were seen to compare two halves".into(),
-        };
-        let found = format!(
-            "with the shared weights it is better than {} of {} random architectures; its choices are worth {:.3} +- {:.3} \
-             nats per image more than average; {agreement}",
-            self.better_than, self.n_random, self.advantage, self.advantage_error
-        );
+            format!(
+                "advantage of its choices over the mean architecture: {:.3} +- {:.3} nats per image",
+                self.advantage, self.advantage_error
+            ),
+        ];
+        let halves = [
+            (
+                self.prediction,
+                "likelihoods of children with those predicted from the other half of the steps",
+            ),
+            (self.agreement, "effects of single choices in odd steps with those in even steps"),
+        ];
+        for (correlation, what) in halves {
+            lines.extend(correlation.map(|r| format!("correlation of the {what}: {r:.2}")));
+        }
+        if self.prediction.is_none() && self.agreement.is_none() {
+            lines.push("too few children to compare two halves of the steps".into());
+        }
+        let found = lines.join("\n  ");
         if self.more_than_chance {
-            return format!("more than chance: {found}");
+            return format!("more than chance:\n  {found}");
         }
         format!(
-            "NOT more than chance: {found}\n  try: more --steps, a longer --warmup, a larger --search-batch; or several short \
+            "NOT more than chance:\n  {found}\n  try: more --steps, a longer --warmup, a larger --search-batch; or several short \
              searches with other seeds, and parsec consensus"
         )
     }

@@ -440,7 +440,7 @@ fn a_comparison_by_a_table_of_published_numbers_alone() {
     let of_run = folder.join("all/random_search-2/search/genotype.txt");
     assert_eq!(std::fs::read_to_string(of_run).unwrap().trim(), runs[3]["genotype"]);
     let text = std::fs::read_to_string(folder.join("all/comparison.txt")).unwrap();
-    for part in ["published", "regret", "`acc.x` of t.json, which holds 7", "runs"] {
+    for part in ["published", "regret", "`acc.x` of t.json, 7 architectures of the space", "runs"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(!text.contains("accuracy"), "{text}");

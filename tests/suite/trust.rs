@@ -31,7 +31,7 @@ fn signal_is_more_than_chance_and_noise_is_not() {
         let trust = |better| Trust::of(Some(&evidence), Some(&of_children), &best, [better, 16]);
         let signal = trust(16);
         assert!(signal.more_than_chance && signal.advantage > 0.3, "{signal:?}");
-        assert!(signal.text().starts_with("more than chance: "), "{}", signal.text());
+        assert!(signal.text().starts_with("more than chance:\n"), "{}", signal.text());
         // A result that is better than only 14 of 16 random architectures is not more than chance, whatever the
         // evidence is.
         assert!(!trust(14).more_than_chance);

@@ -12,8 +12,7 @@ use crate::ops::pointwise::{self, Pointwise};
 use crate::ops::subsample::Subsample;
 use crate::ops::{Map, Param, Part, Tensor, View};
 
-/// The channels of y that the convolutions write. Each convolution writes `co` channels, from its number in `targets`
-/// on.
+/// The channels of y that the convolutions write. Convolution i writes `co` channels, the first of them `targets[i]`.
 #[derive(Clone, Debug)]
 pub(super) struct Output {
     pub y: Wide,
@@ -176,8 +175,8 @@ fn pointwise_back(b: &mut Builder<'_>, mut op: Pointwise) -> Result<()> {
     Ok(())
 }
 
-/// Subsamples a value into a tensor that is not kept: the pixels at even places and, with `both`, then the pixels
-/// at odd places.
+/// Subsamples a value with stride 2, from even positions on. With `both`, as many further channels hold the odd positions.
+/// The result is not kept, but computed again in the backward pass.
 fn subsample(b: &mut Builder<'_>, source: &Source, both: bool) -> Source {
     let Map { n, h, w } = source.view.x.map;
     let map = Map { n, h: h.div_ceil(2), w: w.div_ceil(2) };

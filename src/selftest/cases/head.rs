@@ -36,7 +36,7 @@ impl Oracle for GlobalPool {
     }
 }
 
-/// The mean of a view that is normalised, rectified or both. x has some of the channels that are pooled.
+/// Global average pool of a view with batch norm, ReLU, or both. There are pooled channels that are not in x.
 #[derive(Debug)]
 struct PoolOfView {
     channels: u32,
@@ -148,7 +148,7 @@ impl Oracle for CrossEntropy {
             e => cross_entropy::smoothed(&z, &labels, e),
         };
         s.expect_array(result, &want, APPROXIMATE);
-        // The first of the largest logits decides. The grid has ties.
+        // If several logits are the largest, the first one is the prediction. The grid has such ties.
         let correct = labels.iter().enumerate().map(|(e, &label)| {
             let here = z.at(label, e, 0, 0);
             let wins =
@@ -162,7 +162,7 @@ impl Oracle for CrossEntropy {
         scalars[scalar::CHILD] = CHILD_WEIGHT;
         s.whole(Buf::Scalars, &scalars);
         let dlogits = s.blank(n * k);
-        // 0.25 to 4, which f32 holds exactly.
+        // Class weights are powers of two from 0.25 to 4, which f32 holds exactly.
         let class = |class: u32| if self.weighted { f64::from(1 << (class % 5)) / 4.0 } else { 1.0 };
         let class_weights: Vec<f64> = (0..k).map(class).collect();
         s.whole(Buf::ClassWeights, &class_weights);

@@ -3,33 +3,33 @@
 use super::genotype::FIELDS;
 use crate::space::{Found, literal};
 
-/// Heads of genotypes: how many, and the last two.
+/// The number of genotypes that were found, and the first bytes of the last two.
 #[derive(Clone, Copy, Default)]
-struct Heads {
+struct Matches {
     n: usize,
     last: Option<usize>,
-    before: Option<usize>,
+    second_last: Option<usize>,
 }
 
-impl Heads {
+impl Matches {
     fn add(&mut self, at: usize) {
-        *self = Self { n: self.n + 1, last: Some(at), before: self.last };
+        *self = Self { n: self.n + 1, last: Some(at), second_last: self.last };
     }
 }
 
 /// The last genotype of a text. Genotypes in comments are only read if there is no other.
 pub(super) fn find(text: &str) -> Option<Found> {
-    let heads = in_object(text).unwrap_or_else(|| in_lines(text));
-    let at = heads.last?;
+    let matches = in_object(text).unwrap_or_else(|| in_lines(text));
+    let at = matches.last?;
     let open = at + text[at..].find(['(', '{'])?;
     let end = literal::bracket_end(text, open);
     let range = at..end.unwrap_or(text.len());
-    Some(Found { range, n: heads.n, before: heads.before, is_whole: end.is_some() })
+    Some(Found { range, n: matches.n, before: matches.second_last, is_whole: end.is_some() })
 }
 
 /// The genotypes in a text of any form.
-fn in_lines(text: &str) -> Heads {
-    let (mut heads, mut in_comments) = (Heads::default(), Heads::default());
+fn in_lines(text: &str) -> Matches {
+    let (mut matches, mut in_comments) = (Matches::default(), Matches::default());
     let mut start = 0;
     for line in text.split_inclusive('\n') {
         let mut is_comment = false;
@@ -37,12 +37,12 @@ fn in_lines(text: &str) -> Heads {
             if sign == "#" {
                 is_comment |= begins_comment(&line[..i]);
             } else if is_head(text, start + i) {
-                if is_comment { in_comments.add(start + i) } else { heads.add(start + i) }
+                if is_comment { in_comments.add(start + i) } else { matches.add(start + i) }
             }
         }
         start += line.len();
     }
-    if heads.n > 0 { heads } else { in_comments }
+    if matches.n > 0 { matches } else { in_comments }
 }
 
 /// Whether a genotype begins at `at`: `Genotype(`, or the bracket of a dictionary whose first key is a field.
@@ -78,27 +78,28 @@ fn begins_genotype(arguments: &str) -> bool {
     }
 }
 
-/// Whether a `#` behind this part of a line begins a comment. At the beginning of a line and behind brackets and commas
-/// it does. In the words of a log it does not.
+/// Whether a `#` after `before` begins a comment. It does at the start of a line, and after a bracket or a comma. Elsewhere
+/// it is text of a log.
 fn begins_comment(before: &str) -> bool {
     before.trim_end().chars().next_back().is_none_or(|c| "()[]{},".contains(c))
 }
 
-/// The genotypes in a text that is one object or dictionary: itself, or else its members. `None` for another text.
-fn in_object(text: &str) -> Option<Heads> {
+/// The genotypes in a text that is one object or dictionary. Either the object is a genotype, or some of its values are.
+/// `None` for another text.
+fn in_object(text: &str) -> Option<Matches> {
     let has_cells = |at: usize| {
         let mut found = false;
         literal::members(text, at, |key, _| found |= key == FIELDS[0]).filter(|_| found)
     };
     let start = literal::token(text, 0);
-    let mut heads = Heads::default();
+    let mut matches = Matches::default();
     let end = literal::members(text, start, |_, value| {
         if has_cells(value).is_some() {
-            heads.add(value);
+            matches.add(value);
         }
     })?;
     if has_cells(start).is_some() {
-        heads = Heads { n: 1, last: Some(start), before: None };
+        matches = Matches { n: 1, last: Some(start), second_last: None };
     }
-    (heads.n > 0 && literal::token(text, end) == text.len()).then_some(heads)
+    (matches.n > 0 && literal::token(text, end) == text.len()).then_some(matches)
 }
