@@ -104,7 +104,7 @@ pub enum Error {
     },
 
     /// The user interrupted the run. All steps up to `step` are saved.
-    #[error("interrupted after step {step}; saved in {}\n  go on with: parsec resume {}", .run.display(), .run.display())]
+    #[error("interrupted after step {step}; saved in {}\n  go on with: parsec resume {}", .run.display(), word(.run))]
     Interrupted {
         /// Number of steps done and saved.
         step: u64,
@@ -113,7 +113,7 @@ pub enum Error {
     },
 
     /// A failure stopped the run. The saved checkpoints are intact.
-    #[error("{source}\n  saved up to step {step}; go on with: parsec resume {}", .run.display())]
+    #[error("{source}\n  saved up to step {step}; go on with: parsec resume {}", word(.run))]
     Stopped {
         /// The failure.
         source: Box<Error>,
@@ -224,6 +224,22 @@ fn at(offset: &Option<u64>) -> String {
 
 fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
+}
+
+/// `text` as one word of a command line.
+pub fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-:+,@=~".contains(c);
+    match text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false if text.contains('\'') => format!("\"{text}\""),
+        false => format!("'{text}'"),
+    }
+}
+
+/// `path` as one word of a command line that is no flag.
+pub fn word(path: &Path) -> String {
+    let text = path.display().to_string();
+    quoted(&if text.starts_with('-') { format!("./{text}") } else { text })
 }
 
 /// The candidate closest to `word`, if one is close. A candidate is close if the edit distance is at most a third of

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{Ui, driven, interrupt};
 use crate::config::{Config, Resolved, TrainConfig};
+use crate::error::word;
 use crate::run::{CONSENSUS, RunDir};
 use crate::runner::{self, Changes};
 use crate::search::Search;
@@ -46,7 +47,7 @@ pub fn resume(args: &ResumeArgs, ui: &Ui) -> Result<()> {
             (Some(data), TrainConfig::KIND) => runner::move_data::<TrainConfig>(path, data, &ui.events())?,
             (Some(data), _) => runner::move_data::<Config>(path, data, &ui.events())?,
         }
-        ui.report(&format!("{} is finished; see: parsec show {0}", path.display()));
+        ui.report(&format!("{} is finished; see: parsec show {}", path.display(), word(path)));
         return ui.emit_saved(&run.result()?, &path.join("result.json"));
     }
     if is_consensus {

@@ -20,10 +20,10 @@ use super::encoded::{Encoded, Layout, Listed, Part, See, TEST, TRAIN, VAL, hold_
 use super::gather::Gather;
 use super::shards::parts_in;
 use super::size::Size;
-use super::spec::{Loaded, Need, Reading, quoted};
+use super::spec::{Loaded, Need, Reading};
 use super::walk::{Entries, File, Walk, kinds_in};
 use super::{LoadOptions, files};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quoted};
 
 /// The default side to which images are scaled: the side of CIFAR images.
 pub const DEFAULT_SIZE: usize = 32;

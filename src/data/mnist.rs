@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use super::idx::{MAX_BYTES, assemble, header_bytes, parse_images, parse_int_labels, parse_labels};
 use super::labels::LabelFile;
-use super::spec::{Loaded, quoted};
+use super::spec::Loaded;
 use super::{Images, files};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quoted};
 
 const NAMES: &str = "the IDX files train-images-idx3-ubyte[.gz], train-labels-idx1-ubyte[.gz], t10k-…";
 /// Sub-folders in which the files of a set may be.

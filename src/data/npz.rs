@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use super::account::passed;
 use super::idx::MAX_BYTES;
 use super::labels::LabelFile;
-use super::spec::{Loaded, quoted};
+use super::spec::Loaded;
 use super::{Images, files};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quoted};
 use crate::files::npz::Npz;
 
 /// Channels of an image, at most.

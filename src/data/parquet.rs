@@ -23,8 +23,8 @@ use super::folder::form;
 use super::gather::Gather;
 use super::many::reason;
 use super::shards::{self, Label, Labels, Shard};
-use super::spec::{Loaded, Reading, quoted};
-use crate::error::{Error, Result};
+use super::spec::{Loaded, Reading};
+use crate::error::{Error, Result, quoted};
 
 const WHAT: &str = "a parquet file";
 const AGAIN: &str = "download or copy the file again";

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::cifar::{CIFAR10, CIFAR100};
 use super::gather::Sums;
 use super::{Images, LoadOptions, Watch, cifar, embedded, files, folder, mnist, npz, parquet, tar};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quoted};
 
 /// The parts that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,16 +183,6 @@ fn in_home(dir: &str) -> PathBuf {
     match (home, below) {
         (Some(home), Some(below)) => Path::new(&home).join(below.trim_start_matches(std::path::is_separator)),
         _ => dir.into(),
-    }
-}
-
-/// `text` as one word of a command line.
-pub(super) fn quoted(text: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-:+,@=~".contains(c);
-    match text.chars().all(is_plain) {
-        true => text.to_owned(),
-        false if text.contains('\'') => format!("\"{text}\""),
-        false => format!("'{text}'"),
     }
 }
 

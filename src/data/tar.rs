@@ -19,8 +19,8 @@ use super::encoded::{Encoded, See};
 use super::folder::form;
 use super::gather::Gather;
 use super::shards::{self, Label, Labels, Shard};
-use super::spec::{Loaded, Reading, quoted};
-use crate::error::{Error, Result};
+use super::spec::{Loaded, Reading};
+use crate::error::{Error, Result, quoted};
 use crate::files::read_exact_at;
 
 /// Most bytes of a `.cls` or `.json` file.

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::tensors::{self, Data, Tensor, Tensors};
 use super::torch;
+use crate::error::word;
 use crate::{Error, Result};
 
 /// Prefixes of the names of a wrapped module: `DataParallel`, `torch.compile`, and a module of Lightning.
@@ -20,7 +21,7 @@ const WEIGHTS: &str = "weights: a safetensors file, or one of torch.save";
 /// The errors of [`parse`], and [`Error::Io`].
 pub fn read(path: &Path) -> Result<Tensors> {
     if path.is_dir() {
-        let try_this = format!("parsec export {} --safetensors FILE, if it is a run", path.display());
+        let try_this = format!("parsec export {} --safetensors FILE, if it is a run", word(path));
         return Err(Error::file(path, None, WEIGHTS, "a folder", try_this));
     }
     let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::manifest::{config_json, first_change};
 use super::{CONSENSUS, Checkpoints, Manifest};
 use crate::config::{Config, Resolved, TrainConfig, in_words};
+use crate::error::word;
 use crate::files;
 use crate::{Error, Result};
 
@@ -73,7 +74,7 @@ impl RunDir {
             },
         };
         let what = format!("--run {}", path.display());
-        let go_on = format!("another --run, or to go on with it: parsec resume {}", path.display());
+        let go_on = format!("another --run, or to go on with it: parsec resume {}", word(path));
         let try_this = if found == "a run" { go_on } else { "another --run".into() };
         Err(Error::usage(what, "a folder that does not exist yet", found, try_this))
     }

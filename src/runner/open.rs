@@ -11,6 +11,7 @@ use crate::data::{
     self, Account, Cache, Dataset, Identity, LoadOptions, MEMORY_MIB, Normalisation, Pixels, Reported, Role,
     Size,
 };
+use crate::error::word;
 use crate::gpu::{self, AdapterInfo, Gpu, Options, Tuned};
 use crate::run::{self, Event, Events, Manifest, RunDir};
 use crate::{Error, Result};
@@ -296,15 +297,13 @@ pub fn check_data(was: &Manifest, now: &Value, spec: &str, run: &Path) -> Result
             Some((what, from, to)) => (what, from, to, ""),
         },
     };
-    let run = run.display();
+    let resume = format!("parsec resume {} --data SPEC", word(run));
     Err(Error::file(
         spec,
         None,
-        format!("the data with which {run} was started ({what}: {from})"),
+        format!("the data with which {} was started ({what}: {from})", run.display()),
         to,
-        format!(
-            "{hint}put back the data, name their place with `parsec resume {run} --data SPEC`, or start a new run"
-        ),
+        format!("{hint}put back the data, name their place with `{resume}`, or start a new run"),
     ))
 }
 

@@ -10,7 +10,7 @@ use crate::Result;
 use crate::bench::Shape;
 use crate::config::{Choose, Config, Method, Outcome, Resolved};
 use crate::data::{Account, Dataset, Size};
-use crate::error::Error;
+use crate::error::{Error, word};
 use crate::files::weights;
 use crate::gpu::Network;
 use crate::graph::Lowering;
@@ -293,7 +293,7 @@ impl std::fmt::Display for Found {
             "{}\n\n{chosen}held-out accuracy {:.1} % ({} of {} images, shared weights, batch statistics; chance {:.1} %)\n\
              entropy of the {what} {entropy:.1} nats (uniform {:.1})\n{trust}{} steps in {:.0} s on {}\n\n\
              {run}/cells.svg    the architecture\n{run}/metrics.jsonl one line per step\n{run}/checkpoints  weights, prior, optimiser\n\
-             next: parsec show {run}",
+             next: parsec show {word}",
             r.genotype,
             100.0 * r.accuracy,
             r.evaluation.n_correct,
@@ -304,6 +304,7 @@ impl std::fmt::Display for Found {
             r.seconds,
             r.adapter,
             run = r.run,
+            word = word(Path::new(&r.run)),
         )
     }
 }

@@ -8,6 +8,7 @@ use super::open::{self, Facts, Opened, Wanted};
 use super::{About, Runnable, variants};
 use crate::config::{Resolved, TrainConfig};
 use crate::data::Account;
+use crate::error::word;
 use crate::files::tensors::Tensors;
 use crate::files::weights;
 use crate::gpu::Network;
@@ -194,7 +195,7 @@ impl std::fmt::Display for Trained {
             "held-out accuracy {:.2} % ({} of {} images, running statistics); best {:.2} % after step {}{report}\n\
              {} parameters, {} multiply-adds per image\n{} steps in {:.0} s on {}\n\n\
              {run}/metrics.jsonl one line per step\n{run}/checkpoints  weights, running statistics, optimiser\n\
-             next: parsec eval {run}",
+             next: parsec eval {word}",
             100.0 * r.accuracy,
             r.evaluation.n_correct,
             r.evaluation.n,
@@ -206,6 +207,7 @@ impl std::fmt::Display for Trained {
             r.seconds,
             r.adapter,
             run = r.run,
+            word = word(Path::new(&r.run)),
         )
     }
 }

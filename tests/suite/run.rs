@@ -207,6 +207,16 @@ fn interrupted_it_saves_and_says_how_to_go_on() {
 }
 
 #[test]
+fn commands_in_messages_can_be_copied() {
+    for (run, word) in
+        [("runs/a-1", "runs/a-1"), ("my run", "'my run'"), ("it's", "\"it's\""), ("-r", "./-r")]
+    {
+        let text = Error::Interrupted { step: 3, run: run.into() }.to_string();
+        assert!(text.ends_with(&format!("go on with: parsec resume {word}")), "{text}");
+    }
+}
+
+#[test]
 fn interrupted_in_its_last_step_it_is_done() {
     static STOP: Control = Control::new();
     let folder = TempDir::new().unwrap();
