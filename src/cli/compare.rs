@@ -163,7 +163,7 @@ struct Work<'a> {
     spec: Option<NetworkSpec>,
     /// The largest architecture as text, once it is needed.
     largest: Option<String>,
-    /// The first run of each kind, with its manifest.
+    /// The first search of each method, and the first training, with their manifests.
     first: BTreeMap<String, (PathBuf, Manifest)>,
     /// The result of the last run.
     last: Value,
@@ -206,7 +206,7 @@ impl Work<'_> {
     fn search(&mut self, method: Method, path: &Path, entry: &mut Entry) -> Result<()> {
         let search = self.config.search_config(method, entry.seed)?;
         let found = finish(path, self.ui, |ui| super::start::<Search>(search, path, ui))?;
-        self.check_data(path)?;
+        self.check_data(&method.to_string(), path)?;
         entry.genotype = text(&found, "genotype", path)?;
         (entry.search_seconds, entry.arena_bytes) = cost(path)?;
         self.last = found;
@@ -217,7 +217,7 @@ impl Work<'_> {
     fn train(&mut self, path: &Path, entry: &mut Entry) -> Result<()> {
         let training = self.config.train_config(&entry.genotype, entry.seed)?;
         let trained = finish(path, self.ui, |ui| super::start::<Training>(training, path, ui))?;
-        self.check_data(path)?;
+        self.check_data("train", path)?;
         // Of images in three parts, the held-out ones are for choosing. The comparison is on the ones to report.
         let reported = trained.get("report").unwrap_or(&trained);
         entry.accuracy = Some(number(reported, "accuracy", path)?);
@@ -228,13 +228,14 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Checks that the run at `path` has the data of the first run of its kind: the numbers of a table are of one data set.
-    fn check_data(&mut self, path: &Path) -> Result<()> {
+    /// Checks that the run at `path` has the data of the first of the runs `of` a method, or of the trainings: the numbers
+    /// of a table are of one data set. The searches of two methods may scale the images to different sizes.
+    fn check_data(&mut self, of: &str, path: &Path) -> Result<()> {
         let manifest = RunDir::open(path)?.manifest()?;
-        match self.first.get(&manifest.kind) {
+        match self.first.get(of) {
             Some((first, was)) => open::check_data(was, &manifest.data, &path.display().to_string(), first),
             None => {
-                self.first.insert(manifest.kind.clone(), (path.to_owned(), manifest));
+                self.first.insert(of.to_owned(), (path.to_owned(), manifest));
                 Ok(())
             }
         }

@@ -1,5 +1,6 @@
 //! A path → its bytes or entries. Errors name the path and the expected content.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -72,8 +73,8 @@ pub(super) fn class_names(path: &Path, bytes: &[u8], n_classes: usize) -> Result
 /// The names in `bytes`, one a line, each of them once. `path` is for messages.
 pub(super) fn names(path: &Path, bytes: &[u8]) -> Result<Vec<String>> {
     let names = crate::files::lines(bytes);
-    let wrong = |i: usize, name: &String| name.is_empty() || names[..i].contains(name);
-    match names.iter().enumerate().find(|(i, name)| wrong(*i, name)) {
+    let mut seen = BTreeSet::new();
+    match names.iter().enumerate().find(|(_, name)| name.is_empty() || !seen.insert(*name)) {
         None => Ok(names),
         Some((i, name)) => {
             let found = if name.is_empty() { "an empty line".into() } else { format!("`{name}` again") };
