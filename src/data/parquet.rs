@@ -181,7 +181,8 @@ pub(super) fn load(place: &Path, reading: &Reading<'_>) -> Result<Loaded> {
     let encoded = Tables { tables };
     let path = |at: usize| encoded.path(at);
     let shards: Vec<&Shard> = encoded.tables.iter().map(|table| &table.shard).collect();
-    let layout = shards::layout(place, reading.need, &shards, &ends, &labels, &path, &mut passed_over)?;
+    let layout =
+        shards::layout(place, reading.is_foreign(), &shards, &ends, &labels, &path, &mut passed_over)?;
     let encoded = Arc::new(encoded);
     Gather { dir: place, encoded, form, reading, passed_over, unreadable: vec![] }.load(layout)
 }

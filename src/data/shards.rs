@@ -13,7 +13,6 @@ use super::account::{counted, passed};
 use super::encoded::{Layout, Listed, Part, TEST, TRAIN, VAL, changed, hold_out, modified, unchanged};
 use super::files;
 use super::labels::is_far;
-use super::spec::Need;
 use super::walk::{self, Walk};
 use crate::error::{Error, Result};
 
@@ -212,10 +211,10 @@ pub(super) fn whole(number: f64) -> Option<i64> {
 }
 
 /// The parts of the images. `ends`: the number of images up to the end of each shard. `path`: the file of an image, for
-/// messages.
+/// messages. Of a foreign set (`Reading::is_foreign`) that is one part by its name, every image is reported.
 pub(super) fn layout(
     place: &Path,
-    need: Need,
+    is_foreign: bool,
     shards: &[&Shard],
     ends: &[usize],
     labels: &Labels,
@@ -252,8 +251,7 @@ pub(super) fn layout(
     // Shards of one part, or of none, are a set by themselves. Beside shards of other parts, those of none are the
     // training part.
     let is_one = !has_train && shards.iter().all(|shard| shard.part == shards[0].part);
-    // Of a set to report that is another part by its name, every image is reported.
-    let is_reported = is_one && need == Need::Reported && shards[0].part.is_some();
+    let is_reported = is_one && is_foreign && shards[0].part.is_some();
     if has_train {
         for shard in shards.iter().filter(|shard| shard.part.is_none()) {
             pass_over(format!("{} beside the parts (a name without a part)/", name(&shard.path)), 1);

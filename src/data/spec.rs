@@ -25,6 +25,14 @@ pub(super) struct Reading<'a> {
     pub watch: Watch<'a>,
 }
 
+impl Reading<'_> {
+    /// Whether the part to report is read for a run that was not trained on this set. The held-out images of a run on a set
+    /// without parts are the same fifth as in its training.
+    pub fn is_foreign(&self) -> bool {
+        self.need == Need::Reported && self.options.wanted.is_none()
+    }
+}
+
 /// The content of a source.
 pub(super) struct Loaded {
     /// The training part.

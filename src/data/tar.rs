@@ -128,7 +128,8 @@ pub(super) fn load(place: &Path, reading: &Reading<'_>) -> Result<Loaded> {
     let encoded = Tars { shards, records: index.records };
     let path = |at: usize| encoded.path(at);
     let all: Vec<&Shard> = encoded.shards.iter().collect();
-    let layout = shards::layout(place, reading.need, &all, &ends, &index.labels, &path, &mut passed_over)?;
+    let layout =
+        shards::layout(place, reading.is_foreign(), &all, &ends, &index.labels, &path, &mut passed_over)?;
     let encoded = Arc::new(encoded);
     Gather { dir: place, encoded, form, reading, passed_over, unreadable: vec![] }.load(layout)
 }

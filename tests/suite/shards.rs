@@ -491,6 +491,10 @@ fn samples_with_one_name_are_told_apart() {
     fs::rename(place, dir.path().join("alone/val.tar")).unwrap();
     let spec = format!("tar:{}", dir.path().join("alone").display());
     assert_eq!(load_reported(&spec, &options(), &|_, _| ()).unwrap().images.n, 6);
+    // A run on these images held out a part of them, and this part is reported.
+    let data = load(&spec, &options()).unwrap();
+    let own = LoadOptions { wanted: Some(data.identity.clone()), ..options() };
+    assert_eq!(load_reported(&spec, &own, &|_, _| ()).unwrap().images, data.test);
     // A hard link has the content of the file before it.
     let mut builder = tar::Builder::new(fs::File::create(&path).unwrap());
     for i in 0..15u8 {
