@@ -19,6 +19,7 @@ use crate::files;
 use crate::report::comparison::{Entry, Row, comparison_rows, comparison_svg, comparison_text};
 use crate::report::paired::{Difference, differences};
 use crate::run::{Manifest, RunDir};
+use crate::runner::Runnable;
 use crate::runner::open::{self, Wanted};
 use crate::search::{Search, random_architecture};
 use crate::space::{NetworkKind, NetworkSpec, Paths, Prior, read_architecture};
@@ -205,8 +206,7 @@ impl Work<'_> {
     /// The search in the folder `path`. Its architecture and its cost go into `entry`.
     fn search(&mut self, method: Method, path: &Path, entry: &mut Entry) -> Result<()> {
         let search = self.config.search_config(method, entry.seed)?;
-        let found = finish(path, self.ui, |ui| super::start::<Search>(search, path, ui))?;
-        self.check_data(&method.to_string(), path)?;
+        let found = self.finish::<Search>(&method.to_string(), search, path)?;
         entry.genotype = text(&found, "genotype", path)?;
         (entry.search_seconds, entry.arena_bytes) = cost(path)?;
         self.last = found;
@@ -216,8 +216,7 @@ impl Work<'_> {
     /// The training in the folder `path`.
     fn train(&mut self, path: &Path, entry: &mut Entry) -> Result<()> {
         let training = self.config.train_config(&entry.genotype, entry.seed)?;
-        let trained = finish(path, self.ui, |ui| super::start::<Training>(training, path, ui))?;
-        self.check_data("train", path)?;
+        let trained = self.finish::<Training>("train", training, path)?;
         // Of images in three parts, the held-out ones are for choosing. The comparison is on the ones to report.
         let reported = trained.get("report").unwrap_or(&trained);
         entry.accuracy = Some(number(reported, "accuracy", path)?);
@@ -228,17 +227,44 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// The result of the run at `path`, one of the runs `of` a method, or of the trainings. The run is started with `config`,
+    /// or resumed if it is not finished.
+    fn finish<J: Runnable>(&mut self, of: &str, config: J::Config, path: &Path) -> Result<Value> {
+        let ui = self.ui.silent();
+        if is_begun(path) {
+            self.check_data(of, path)?;
+            if !RunDir::open(path)?.is_finished() {
+                self.ui.note(&format!("run folder {}", path.display()));
+                resume::resume(&resume::ResumeArgs { run: path.to_owned(), ..Default::default() }, &ui)?;
+            }
+        } else {
+            let running = super::begun::<J>(config, path, &ui)?;
+            if let Err(e) = self.check_data(of, path) {
+                // Nothing was done in it.
+                drop(running);
+                _ = std::fs::remove_dir_all(path);
+                return Err(e);
+            }
+            super::driven(running, &ui)?;
+        }
+        RunDir::open(path)?.result()
+    }
+
     /// Checks that the run at `path` has the data of the first of the runs `of` a method, or of the trainings: the numbers
     /// of a table are of one data set. The searches of two methods may scale the images to different sizes.
     fn check_data(&mut self, of: &str, path: &Path) -> Result<()> {
         let manifest = RunDir::open(path)?.manifest()?;
-        match self.first.get(of) {
-            Some((first, was)) => open::check_data(was, &manifest.data, &path.display().to_string(), first),
-            None => {
-                self.first.insert(of.to_owned(), (path.to_owned(), manifest));
-                Ok(())
+        let Some((first, was)) = self.first.get(of) else {
+            self.first.insert(of.to_owned(), (path.to_owned(), manifest));
+            return Ok(());
+        };
+        open::check_data(was, &manifest.data, &path.display().to_string(), first).map_err(|e| match e {
+            Error::File { path: at, offset, expected, found, .. } => {
+                let try_this = format!("put back the data, and remove {} if it is there", path.display());
+                Error::File { path: at, offset, expected, found, try_this }
             }
-        }
+            other => other,
+        })
     }
 
     /// The architecture with the most multiply-adds.
@@ -276,18 +302,6 @@ impl Work<'_> {
 /// Whether there is a run in the folder `path`.
 fn is_begun(path: &Path) -> bool {
     path.join("manifest.json").is_file()
-}
-
-/// The result of the run at `path`. The run is started, or resumed if it is not finished.
-fn finish(path: &Path, ui: &Ui, start: impl FnOnce(&Ui) -> Result<()>) -> Result<Value> {
-    if !is_begun(path) {
-        start(&ui.silent())?;
-    } else if !RunDir::open(path)?.is_finished() {
-        ui.note(&format!("run folder {}", path.display()));
-        let args = resume::ResumeArgs { run: path.to_owned(), ..Default::default() };
-        resume::resume(&args, &ui.silent())?;
-    }
-    RunDir::open(path)?.result()
 }
 
 /// Seconds in the steps of the run at `path`, including the evaluations between them, and bytes of its largest arena.

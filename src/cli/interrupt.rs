@@ -41,6 +41,18 @@ pub fn predict_control() -> Result<&'static Control> {
     control()
 }
 
+/// Lives on if a file reaches the size that the system allows (`ulimit -f`). The write then fails, and its error is
+/// reported.
+#[cfg(unix)]
+pub fn outlive_the_limit_of_files() {
+    // Without the handler the signal ends the process, as before.
+    _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+}
+
+/// Nothing to outlive: this system has no such signal.
+#[cfg(not(unix))]
+pub fn outlive_the_limit_of_files() {}
+
 /// Ignores SIGUSR1, the warning of batch systems before a job's time is over. For commands that have nothing to save.
 #[cfg(unix)]
 pub fn ignore_requests_to_save() -> Result<()> {

@@ -134,6 +134,7 @@ pub fn run() -> Result<()> {
     let ui = Ui::new(&common);
     // Check the class before any kernel runs, so that no kernels of a wrong class run.
     crate::gpu::class_from_env()?;
+    interrupt::outlive_the_limit_of_files();
     if !matches!(command, Command::Search(_) | Command::Train(_) | Command::Compare(_) | Command::Resume(_)) {
         interrupt::ignore_requests_to_save()?;
     }
@@ -170,15 +171,15 @@ fn start_new<J: Runnable>(config: J::Config, ui: &Ui) -> Result<()> {
     interrupt::starting(claim.as_ref())?;
     let given = config.session().run.clone();
     let path = given.or(claim.as_ref().map(|claim| claim.path().to_owned())).unwrap_or_default();
-    start::<J>(config, &path, ui)
+    driven(begun::<J>(config, &path, ui)?, ui)
 }
 
-/// Starts a run in the new folder `path`, and drives it to its end.
-fn start<J: Runnable>(mut config: J::Config, path: &Path, ui: &Ui) -> Result<()> {
+/// Starts a run in the new folder `path`.
+fn begun<J: Runnable>(mut config: J::Config, path: &Path, ui: &Ui) -> Result<Running<J>> {
     if let Some(device) = &ui.device {
         config.session_mut().device = Some(device.clone());
     }
-    driven(runner::start::<J>(config, path, &ui.events())?, ui)
+    runner::start::<J>(config, path, &ui.events())
 }
 
 /// Drives a run to its end, or until Ctrl-C, and prints its result.

@@ -377,7 +377,7 @@ fn softmax(logits: &[f32]) -> Vec<f64> {
 }
 
 fn read_labels(path: &Path, n_classes: usize) -> Result<Vec<String>> {
-    let names = files::lines(&std::fs::read(path).map_err(|e| Error::io("read", path, e))?);
+    let names = files::lines(&std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?);
     if names.len() != n_classes {
         let expected = format!("{n_classes} lines, one name per class");
         return Err(Error::file(path, None, expected, names.len().to_string(), ""));

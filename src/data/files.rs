@@ -72,7 +72,18 @@ pub(super) fn class_names(path: &Path, bytes: &[u8], n_classes: usize) -> Result
 
 /// The names in `bytes`, one a line, each of them once. `path` is for messages.
 pub(super) fn names(path: &Path, bytes: &[u8]) -> Result<Vec<String>> {
-    let names = crate::files::lines(bytes);
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        let expected = "names of classes in UTF-8, one a line";
+        let at = Some(e.valid_up_to() as u64);
+        Error::file(
+            path,
+            at,
+            expected,
+            "bytes that are not UTF-8",
+            "iconv -t UTF-8 FILE, or remove it: it is optional",
+        )
+    })?;
+    let names = crate::files::lines(text);
     let mut seen = BTreeSet::new();
     match names.iter().enumerate().find(|(_, name)| name.is_empty() || !seen.insert(*name)) {
         None => Ok(names),

@@ -131,20 +131,25 @@ fn layout(dir: &Path, need: Need, walk: &mut Walk, out: &mut Vec<File>) -> Resul
     let top = walk.entries(dir, dir)?;
     let [train, val, test] = parts(dir, &top.dirs, need, walk)?;
     if let (None, Some(path)) = (&train, val.as_ref().or(test.as_ref())) {
-        let entries = walk.entries(dir, path)?;
-        let (listed, names) = list(dir, path, entries, walk, out)?;
-        let held_out = Part { place: place(path), listed };
+        let path = within(path.clone());
+        let entries = walk.entries(dir, &path)?;
+        let (listed, names) = list(dir, &path, entries, walk, out)?;
+        let held_out = Part { place: place(&path), listed };
         return Ok(Layout { train: Part::default(), held_out, report: None, names });
     }
     let Some(train_dir) = train else { return held_out_of(dir, place(dir), dir, top, walk, out) };
-    let is_named = |path: &PathBuf| [Some(&train_dir), val.as_ref(), test.as_ref()].contains(&Some(path));
-    let is_named =
-        |path: &PathBuf| is_named(path) || [TRAIN, VAL, TEST].iter().any(|names| is_one_of(path, names));
-    for path in top.dirs.iter().filter(|path| !is_named(path)) {
+    let parts = [Some(&train_dir), val.as_ref(), test.as_ref()];
+    let is_known =
+        |path: &PathBuf| parts.contains(&Some(path)) || walk.passed_over.contains_key(&no_classes(path));
+    let others: Vec<&PathBuf> = top.dirs.iter().filter(|path| !is_known(path)).collect();
+    for path in others {
         walk.pass_over(format!("{} beside {}", place(path), place(&train_dir)), 1);
     }
     let n_outside = top.files.iter().filter(|file| walk.is_image(&file.path)).count();
     walk.pass_over(passed::OUTSIDE, n_outside);
+    let inner = |part: PathBuf| if walk.is_before() { part } else { within(part) };
+    let [train_dir, val, test] = [Some(train_dir), val, test].map(|part| part.map(inner));
+    let train_dir = train_dir.unwrap_or_default();
     let entries = walk.entries(dir, &train_dir)?;
     if val.is_none() && test.is_none() {
         return held_out_of(dir, place(&train_dir), &train_dir, entries, walk, out);
@@ -178,12 +183,11 @@ fn parts(dir: &Path, dirs: &[PathBuf], need: Need, walk: &mut Walk) -> Result<[O
         let is_split = train.is_some() && (held_out.is_some() || dirs.len() == 1);
         return Ok(if is_split { [train, held_out, None] } else { [None, None, None] });
     }
-    let [train, mut val, mut test] =
-        [one_of(dirs, TRAIN, dir)?, one_of(dirs, VAL, dir)?, one_of(dirs, TEST, dir)?];
+    let [train, mut val, mut test] = named(dir, dirs)?;
     let Some(train) = train else {
         let alone =
             [test, val].into_iter().flatten().find(|path| dirs.len() <= 2 && holds(path) == (true, false));
-        let Some(path) = alone else { return Ok(parts_by_words(dirs)) };
+        let Some(path) = alone else { return Ok([None, None, None]) };
         if need == Need::Reported {
             return Ok([None, None, Some(path)]);
         }
@@ -192,33 +196,104 @@ fn parts(dir: &Path, dirs: &[PathBuf], need: Need, walk: &mut Walk) -> Result<[O
         return Err(Error::file(dir, None, expected, "no folder of that name", try_this));
     };
     if val.is_none() && test.is_none() {
-        let is_part = dirs.len() == 1 || holds(&train) == (true, false);
-        return Ok([is_part.then_some(train), None, None]);
+        if dirs.len() > 1 && holds(&train) != (true, false) {
+            return Ok([None, None, None]);
+        }
+        // Such a folder is the training part, or one class of several.
+        if let Some(other) = dirs.iter().find(|path| **path != train && holds(path) != (false, false)) {
+            let expected =
+                format!("{} alone or beside val/ or test/, or classes with other names", place(&train));
+            let found = format!("{} beside it", place(other));
+            let only = quoted(&format!("folder:{}", train.display()));
+            let try_this = format!("--data {only} for the classes in it, or another name for a class");
+            return Err(Error::file(dir, None, expected, found, try_this));
+        }
+        return Ok([Some(train), None, None]);
     }
     // The test images of a competition have no classes.
     let (has_classes, _) = holds(&train);
     for part in [&mut val, &mut test] {
         if let Some(path) = part.take_if(|path| has_classes && holds(path) == (false, true)) {
-            walk.pass_over(format!("{} (no class folders)", place(&path)), 1);
+            walk.pass_over(no_classes(&path), 1);
         }
     }
     Ok([Some(train), val, test])
 }
 
-/// The folders of parts whose names have more than the word of the part: `train_set`, `seg_test`. There must be a training
-/// part and another one, each with class folders only. Otherwise all of `dirs` are classes.
-fn parts_by_words(dirs: &[PathBuf]) -> [Option<PathBuf>; 3] {
-    let of = |part: &'static [&'static str]| {
-        let is_named = |path: &&PathBuf| {
+/// The kind of a part that is passed over, because it has no class folders.
+fn no_classes(path: &Path) -> String {
+    format!("{} (no class folders)", place(path))
+}
+
+/// The folders with the names of the parts train, val and test. A name may have more words than the part (`train_set`,
+/// `seg_test`) if its folder has the classes of the training part, or only images. A folder of a class has neither.
+fn named(dir: &Path, dirs: &[PathBuf]) -> Result<[Option<PathBuf>; 3]> {
+    let exact = [one_of(dirs, TRAIN, dir)?, one_of(dirs, VAL, dir)?, one_of(dirs, TEST, dir)?];
+    let with_word = |part: &'static [&'static str]| {
+        dirs.iter().filter(move |path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            parts_in(&name) == [part] && holds(path) == (true, false)
-        };
-        let mut found = dirs.iter().filter(is_named);
-        found.next().filter(|_| found.next().is_none()).cloned()
+            parts_in(&name) == [part] && holds(path) != (false, false)
+        })
     };
-    match [TRAIN, VAL, TEST].map(of) {
-        [None, ..] | [_, None, None] => [None, None, None],
-        parts => parts,
+    let classes = |path: &Path| -> Vec<std::ffi::OsString> {
+        let path = within(path.to_owned());
+        let inner = Walk::new(false).entries(&path, &path).unwrap_or_default().dirs;
+        inner.iter().filter_map(|path| path.file_name().map(ToOwned::to_owned)).collect()
+    };
+    let one = |found: Vec<&PathBuf>, part: &[&str]| match found.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some((*one).clone())),
+        several => {
+            let found: Vec<String> = several.iter().map(|path| place(path)).collect();
+            let expected = format!("one folder of the part {}", part[0]);
+            Err(Error::file(dir, None, expected, found.join(" and "), "join them, or move one away"))
+        }
+    };
+    let trains: Vec<&PathBuf> = match &exact[0] {
+        Some(path) => vec![path],
+        None => with_word(TRAIN).filter(|path| holds(path).0).collect(),
+    };
+    let Some(first) = trains.first() else {
+        // A set to report may have only this part.
+        let test = if let [only] = dirs {
+            with_word(TEST).chain(with_word(VAL)).find(|path| *path == only)
+        } else {
+            None
+        };
+        let [_, val, exact_test] = exact;
+        return Ok([None, val, exact_test.or(test.filter(|path| holds(path).0).cloned())]);
+    };
+    let of_training = classes(first);
+    let all_are_named = dirs
+        .iter()
+        .all(|path| with_word(TRAIN).chain(with_word(VAL)).chain(with_word(TEST)).any(|it| it == path));
+    let other = |exact: &Option<PathBuf>, part: &'static [&'static str]| match exact {
+        Some(path) => Ok(Some(path.clone())),
+        None => {
+            let fits = |path: &&PathBuf| {
+                all_are_named
+                    || holds(path) == (false, true)
+                    || classes(path).iter().any(|name| of_training.contains(name))
+            };
+            one(with_word(part).filter(fits).collect(), part)
+        }
+    };
+    let (val, test) = (other(&exact[1], VAL)?, other(&exact[2], TEST)?);
+    if exact[0].is_none() && val.is_none() && test.is_none() {
+        return Ok([None, None, None]);
+    }
+    Ok([one(trains, TRAIN)?, val, test])
+}
+
+/// The folder of the classes of a part: the part, or a single folder in it, as archives have when they are unpacked into
+/// a folder of their own name (`seg_train/seg_train`).
+fn within(mut part: PathBuf) -> PathBuf {
+    loop {
+        let entries = Walk::new(false).entries(&part, &part).unwrap_or_default();
+        match entries.dirs.as_slice() {
+            [one] if holds(&part) == (true, false) && holds(one).0 => part = one.clone(),
+            _ => return part,
+        }
     }
 }
 

@@ -155,7 +155,7 @@ fn read_images(npz: &Npz<'_>, name: &str) -> Result<Images> {
         return bad("images of unsigned bytes (uint8)", format!("the type {}", header.descr), hint);
     }
     if n * height * width == 0 || !(1..=MAX_CHANNELS).contains(&channels) {
-        let expected = format!("extents above 0, with 1 to {MAX_CHANNELS} channels in the last one");
+        let expected = format!("extents above 0, with 1 to {MAX_CHANNELS} channels");
         return bad(&expected, format!("{:?}", header.shape), "another file");
     }
     let data = npz.data(name, &header)?;

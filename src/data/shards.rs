@@ -59,9 +59,9 @@ impl Shard {
         self.part.is_none()
     }
 
-    /// Whether `folder` is the name of its part.
-    pub fn is_part(&self, folder: &str) -> bool {
-        self.part.is_some_and(|names| names.contains(&folder.to_lowercase().as_str()))
+    /// The part that its name says.
+    pub fn part(&self) -> Option<&'static [&'static str]> {
+        self.part
     }
 
     /// Length in bytes.
@@ -97,7 +97,11 @@ pub(super) fn find(
             path,
             len: meta.len(),
             modified: (modified(&meta), changed(&meta)),
-            part: None,
+            // Alone a training part is a whole set.
+            part: match parts_in(&name(place)).as_slice() {
+                [part] if *part != TRAIN => Some(part),
+                _ => None,
+            },
         }]);
     }
     let mut walk = Walk::of(extensions);
@@ -158,9 +162,10 @@ pub(super) fn parts_in(name: &str) -> Vec<&'static [&'static str]> {
     found
 }
 
-/// The part that a word in lower case names.
+/// The part that a word in lower case names, also with another word that is not separated (`trainset`).
 pub(super) fn part_of_word(word: &str) -> Option<&'static [&'static str]> {
-    [TRAIN, VAL, TEST].into_iter().find(|names| names.contains(&word))
+    let short = ["set", "data", "images"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word);
+    [TRAIN, VAL, TEST].into_iter().find(|names| names.contains(&word) || names.contains(&short))
 }
 
 /// The class of an image as a shard has it.

@@ -147,6 +147,10 @@ impl FromStr for Spec {
             (true, true) if source.form.ends_with(":FILE") => {
                 wrong(format!("{name}:FILE, FILE being the file"), format!("--data {name}:path/to/file"))
             }
+            (true, true) if source.form.ends_with(":PATH") => wrong(
+                format!("{name}:PATH, PATH being a file or a folder with such files"),
+                format!("--data {name}:path/to/folder"),
+            ),
             (true, true) => wrong(
                 format!("{name}:DIR, DIR being the folder with the files"),
                 format!("--data {name}:path/to/folder"),

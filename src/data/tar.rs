@@ -4,7 +4,7 @@
 //!
 //! Tar files are read once for the positions of their images. Nothing is unpacked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -113,12 +113,8 @@ pub(super) fn load(place: &Path, reading: &Reading<'_>) -> Result<Loaded> {
     let has_no_class = |labels: &Labels| labels.labels.iter().all(|label| *label == Label::None);
     let by_files = !has_no_class(&index.labels);
     if !by_files {
+        index.refuse_other_parts(&shards)?;
         index.classes_of_folders(&shards);
-    }
-    if let Some(path) = index.double.filter(|_| by_files) {
-        let try_this =
-            "other names for the samples: those of one sample have the same name before the first dot";
-        return Err(Error::file(path, None, "each file once in a tar file", "this one twice", try_this));
     }
     if let Some((path, found)) = index.wrong.filter(|_| by_files || has_no_class(&index.labels)) {
         let expected = "one class for an image, as a number or a name";
@@ -134,6 +130,12 @@ pub(super) fn load(place: &Path, reading: &Reading<'_>) -> Result<Loaded> {
     Gather { dir: place, encoded, form, reading, passed_over, unreadable: vec![] }.load(layout)
 }
 
+fn several_parts(path: &Path, name: &str) -> Error {
+    let found = format!("folders of several parts, as in {name}");
+    let try_this = "a tar file for each part, such as train.tar and test.tar";
+    Error::file(path, None, "the images of one part in a tar file", found, try_this)
+}
+
 /// Whether a file has holes in the form of pax archives (`tar --format=pax -S`).
 fn is_pax_sparse(entry: &mut tar::Entry<'_, impl Read>) -> bool {
     let extensions = entry.pax_extensions().ok().flatten();
@@ -146,8 +148,28 @@ fn extension_of(record: &Record) -> String {
     name.split_once('.').unwrap_or_default().1.to_lowercase()
 }
 
-fn is_plain(record: &Record) -> bool {
-    !extension_of(record).contains('.')
+/// Whether a number stands between the first dot and the extension: `photo.2.jpg`.
+fn is_numbered(record: &Record) -> bool {
+    let extension = extension_of(record);
+    let middle = extension.rsplit_once('.').unwrap_or_default().0;
+    middle.chars().all(|c| c.is_ascii_digit() || c == '.')
+}
+
+/// A name in a tar file without `./` at its start.
+fn plain_name(name: &str) -> &str {
+    name.trim_start_matches("./")
+}
+
+/// The offset and the length of each file by its name. `file` is a handle of its own, because its position moves. A file that cannot be read to its end has the files before.
+fn places_in(file: &File) -> BTreeMap<String, (u64, u64)> {
+    let mut archive = tar::Archive::new(file);
+    let entries = archive.entries_with_seek().into_iter().flatten().map_while(std::result::Result::ok);
+    let files = entries.filter(|entry| entry.header().entry_type().is_file());
+    let place = |entry: tar::Entry<'_, &File>| {
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        (plain_name(&name).to_owned(), (entry.raw_file_position(), entry.size()))
+    };
+    files.map(place).collect()
 }
 
 #[derive(Default)]
@@ -156,10 +178,6 @@ struct Index {
     labels: Labels,
     /// The first file of an image that has no class because of it.
     wrong: Option<(PathBuf, String)>,
-    /// The first file that is there twice in a sample with a class.
-    double: Option<PathBuf>,
-    /// Positions of images by their names, of the images before this position. Empty until there is a hard link.
-    by_name: (usize, BTreeMap<Box<str>, usize>),
     passed_over: BTreeMap<String, usize>,
 }
 
@@ -174,8 +192,6 @@ struct Sample {
     json: Option<Label>,
     /// A file without a class that can be used, and what stands there in its place.
     wrong: Option<(PathBuf, String)>,
-    /// A file that is there twice.
-    double: Option<PathBuf>,
     /// Whether a `.json` file has none of the keys of a class.
     has_no_key: bool,
 }
@@ -193,8 +209,14 @@ impl Index {
                 format!("{command} {path}; a compressed file has no places that can be read by themselves");
             return Err(Error::file(&shard.path, Some(0), "a tar file", format!("{name} data"), try_this));
         }
+        if start.starts_with(b"PAR1") {
+            let try_this = format!("--data {}", quoted(&format!("parquet:{}", shard.path.display())));
+            return Err(Error::file(&shard.path, Some(0), "a tar file", "a Parquet file", try_this));
+        }
         let mut archive = tar::Archive::new(&file);
-        let mut sample = Sample::default();
+        let (mut sample, mut names) = (Sample::default(), BTreeSet::new());
+        // The places of all files, once there is a hard link.
+        let mut places = None;
         let mut end = 0;
         for entry in archive.entries_with_seek().map_err(|e| damaged(e.to_string()))? {
             let mut entry = entry.map_err(|e| damaged(format!("damaged data ({e})")))?;
@@ -225,9 +247,13 @@ impl Index {
                 continue;
             }
             let (offset, len) = if kind.is_hard_link() {
+                let places = match &places {
+                    Some(places) => places,
+                    None => places.insert(places_in(&shard.open()?)),
+                };
                 let target = entry.link_name_bytes().unwrap_or_default();
-                match self.place_of(at, &String::from_utf8_lossy(&target), &sample) {
-                    Some(place) => place,
+                match places.get(plain_name(&String::from_utf8_lossy(&target))) {
+                    Some(place) => *place,
                     None => {
                         self.pass_over(passed::HARD_LINKS, 1);
                         continue;
@@ -244,6 +270,12 @@ impl Index {
             if file_name.starts_with('.') || name.starts_with("__MACOSX") {
                 continue;
             }
+            // Unpacked, the last one of them would be left. A sample that is there twice may have two classes.
+            if !names.insert(name.clone()) {
+                let (expected, try_this) =
+                    ("each file once in a tar file", "unpack the file, and pack it again");
+                return Err(Error::file(shard.path.join(name), None, expected, "this one twice", try_this));
+            }
             let Some(dot) = file_name.find('.') else {
                 self.pass_over(passed::NO_EXTENSION, 1);
                 continue;
@@ -259,22 +291,15 @@ impl Index {
                 if last != extension {
                     sample.others.push(record);
                 } else {
-                    let same = |other: &Record| other.name.eq_ignore_ascii_case(&record.name);
-                    if sample.images.iter().any(same) {
-                        sample.double.get_or_insert_with(|| shard.path.join(&*record.name));
-                    }
                     sample.images.push(record);
                 }
             } else if matches!(extension.as_str(), "cls" | "json") && len <= MOST_LABEL_BYTES {
-                let mut text = String::new();
-                entry.read_to_string(&mut text).map_err(|e| {
-                    Error::file(shard.path.join(&name), None, "a class as text", e.to_string(), AGAIN)
-                })?;
                 let path = shard.path.join(&name);
+                let mut bytes = vec![0; len as usize];
+                read_exact_at(&file, &mut bytes, offset).map_err(|e| Error::io("read", &path, e))?;
+                let text = String::from_utf8(bytes)
+                    .map_err(|e| Error::file(&path, None, "a class as text", e.to_string(), AGAIN))?;
                 if extension == "cls" {
-                    if sample.cls.is_some() {
-                        sample.double.get_or_insert_with(|| path.clone());
-                    }
                     let text = text.trim_start_matches(BYTE_ORDER_MARK).trim();
                     match text.lines().count() {
                         0 => sample.wrong = Some((path, "an empty file".into())),
@@ -321,15 +346,20 @@ impl Index {
     /// Adds a sample that is complete.
     fn end(&mut self, sample: Sample) {
         let label = sample.cls.or(sample.json);
-        // Beside an image with a class, others are masks and the like. Without a class each image is one by itself: its
-        // folder may be its class.
-        let mut images: Vec<Record> = sample.images.into_iter().chain(sample.others).collect();
-        if label.is_some() {
-            self.double = self.double.take().or(sample.double);
-            let n_same = if images.is_empty() || is_plain(&images[0]) { 1 } else { images.len() };
-            for other in images.drain(n_same.min(images.len())..) {
-                self.pass_over(&format!(".{}", extension_of(&other)), 1);
-            }
+        // Beside an image, others are masks and the like. Without a class each image is one by itself, since its folder may be
+        // its class, and so is one with a number behind the first dot.
+        let (mut images, mut others) = (sample.images, sample.others);
+        if images.is_empty() {
+            std::mem::swap(&mut images, &mut others);
+        } else if label.is_some() {
+            others.splice(0..0, images.drain(1..));
+        } else {
+            let (numbered, masks) = others.into_iter().partition(is_numbered);
+            images.extend::<Vec<Record>>(numbered);
+            others = masks;
+        }
+        for other in others {
+            self.pass_over(&format!(".{}", extension_of(&other)), 1);
         }
         if sample.has_no_key && label.is_none() {
             self.pass_over(passed::NO_KEY, 1);
@@ -346,17 +376,18 @@ impl Index {
         }
     }
 
-    /// The offset and the length of the image `name` of the shard `at`, which a hard link names.
-    fn place_of(&mut self, at: u32, name: &str, sample: &Sample) -> Option<(u64, u64)> {
-        let (n, by_name) = &mut self.by_name;
-        for (i, record) in self.records.iter().enumerate().skip(*n) {
-            by_name.insert(record.name.clone(), i);
+    /// Fails if the shard of a part has a folder of another part.
+    fn refuse_other_parts(&self, shards: &[Shard]) -> Result<()> {
+        for record in &self.records {
+            let Some(part) = shards[record.shard as usize].part() else { continue };
+            let mut folders = record.name.split('/').rev().skip(1);
+            if folders
+                .any(|name| shards::part_of_word(&name.to_lowercase()).is_some_and(|other| other != part))
+            {
+                return Err(several_parts(&shards[record.shard as usize].path, &record.name));
+            }
         }
-        *n = self.records.len();
-        let known = by_name.get(name).map(|i| &self.records[*i]);
-        let near = sample.images.iter().chain(&sample.others).find(|record| &*record.name == name);
-        let record = near.or(known).filter(|record| record.shard == at)?;
-        Some((record.offset, u64::from(record.len)))
+        Ok(())
     }
 
     /// The class in a `.json` file. The error is what stands in its place.
@@ -374,7 +405,7 @@ impl Index {
             (Some(number), _) => Ok(Some(Label::Number(number))),
             (None, Value::String(text)) => Ok(Some(self.labels.number_or_text(text.trim()))),
             (None, Value::Bool(is)) => Ok(Some(Label::Number(i64::from(*is)))),
-            (None, Value::Null) => Ok(None),
+            (None, Value::Null) => Ok(Some(Label::None)),
             (None, Value::Array(list)) => Err(format!("a list of {} as `{key}`", list.len())),
             (None, Value::Object(_)) => Err(format!("an object as `{key}`")),
             (None, other) => Err(format!("{other} as `{key}`")),
@@ -388,7 +419,9 @@ impl Index {
             let mut names: Vec<String> = names.map(str::to_owned).collect();
             names.pop();
             // `train.tar` may have all classes in a folder `train`.
-            let part = names.iter().position(|name| shards[record.shard as usize].is_part(name));
+            let own = shards[record.shard as usize].part();
+            let is_own = |name: &String| own.is_some_and(|own| own.contains(&name.to_lowercase().as_str()));
+            let part = names.iter().position(is_own);
             names.split_off(part.map_or(0, |i| i + 1))
         };
         let mut common = self.records.first().map(folders).unwrap_or_default();
@@ -416,16 +449,7 @@ impl Index {
             self.records.iter().map(|record| (record, part(record))).filter(|(_, part)| part.is_some());
         let Some((_, first)) = parts.next() else { return Ok(()) };
         let Some((other, _)) = parts.find(|(_, part)| *part != first) else { return Ok(()) };
-        let path = &shards[other.shard as usize].path;
-        let expected = "the images of one part in a tar file";
-        let found = format!("folders of several parts, as in {}", other.name);
-        Err(Error::file(
-            path,
-            None,
-            expected,
-            found,
-            "a tar file for each part, such as train.tar and test.tar",
-        ))
+        Err(several_parts(&shards[other.shard as usize].path, &other.name))
     }
 
     fn pass_over(&mut self, kind: &str, n: usize) {

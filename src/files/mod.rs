@@ -121,8 +121,7 @@ pub fn parent(path: &Path) -> &Path {
 
 /// The lines of a text without blanks at their ends, without a byte order mark, and without empty lines at the end of the
 /// text.
-pub fn lines(bytes: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(bytes);
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+pub fn lines(text: &str) -> Vec<String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     text.trim_end().lines().map(|line| line.trim().to_owned()).collect()
 }

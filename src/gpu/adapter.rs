@@ -122,6 +122,8 @@ pub(super) fn pick(selector: Option<&str>) -> Result<(AdapterInfo, wgpu::Adapter
     }
     let from_env = std::env::var("PARSEC_DEVICE").ok().filter(|s| !s.is_empty());
     let (what, wanted) = match (selector, &from_env) {
+        // The caller may have taken it from the variable.
+        (Some(s), Some(of_env)) if s == of_env => ("PARSEC_DEVICE", s),
         (Some(s), _) => ("--device", s),
         (None, Some(s)) => ("PARSEC_DEVICE", s.as_str()),
         (None, None) => ("", ""), // The empty text is part of every name, so this is the best of all adapters.

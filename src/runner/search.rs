@@ -108,6 +108,12 @@ impl Runnable for Search {
             } else {
                 let run = RunDir::open(&from)?;
                 run.check_weights()?;
+                let kind = run.manifest()?.kind;
+                if kind != Config::KIND {
+                    let expected = "a search, whose shared weights serve any architecture";
+                    let try_this = "a search of the same space";
+                    return Err(Error::file(from, None, expected, format!("a {kind}"), try_this));
+                }
                 let (newest, warnings) = run.checkpoints().newest_good()?;
                 warnings.iter().for_each(|w| events.warn(w));
                 search.set_weights(&newest.state, &newest.state_path(), "v.")?;

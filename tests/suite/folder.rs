@@ -425,6 +425,9 @@ fn the_names_of_parts_may_have_more_words() {
         ("Training Set", "Test Set"),
         ("0_train", "1_val"),
         ("TrainImages", "TestImages"),
+        ("trainset", "testset"),
+        ("traindata", "val"),
+        ("train", "test_set"),
     ] {
         let dir = TempDir::new().unwrap();
         for name in ["a", "b"] {
@@ -440,7 +443,49 @@ fn the_names_of_parts_may_have_more_words() {
         names.iter().for_each(|name| class(dir.path(), name, 8, 0));
         assert_eq!(folder(dir.path()).class_names.len(), 2, "{names:?}");
     }
+    // Three parts with names of any kind, loose images, and test images without classes.
+    let dir = TempDir::new().unwrap();
+    for (part, n) in [("train", 8), ("val_set", 4), ("Test Set", 3)] {
+        ["a", "b"].iter().for_each(|name| class(&dir.path().join(part), name, n, 0));
+    }
+    plain(dir.path().join("train/loose.png"), [0; 3]);
+    let read = folder(dir.path());
+    assert_eq!((read.train.n, read.test.n, read.report.unwrap().n), (16, 8, 6));
+    let dir = TempDir::new().unwrap();
+    ["a", "b"].iter().for_each(|name| class(&dir.path().join("train_set"), name, 10, 0));
+    class(dir.path(), "test_set", 7, 0);
+    let read = folder(dir.path());
+    assert_eq!((read.train.n, read.test.n, read.class_names.join(" ")), (16, 4, "a b".into()));
+    assert_eq!(read.account.passed_over(), "test_set/ (no class folders)");
+    // Archives that were unpacked into folders of their own names.
+    let dir = TempDir::new().unwrap();
+    for (part, n) in [("seg_train", 8), ("seg_test", 3)] {
+        ["a", "b"].iter().for_each(|name| class(&dir.path().join(part).join(part), name, n, 0));
+    }
+    class(&dir.path().join("seg_pred"), "seg_pred", 5, 0);
+    let read = folder(dir.path());
+    assert_eq!((read.train.n, read.test.n, read.class_names.join(" ")), (16, 6, "a b".into()));
+    assert_eq!(read.account.passed_over(), "seg_pred/ beside seg_train/");
+    // Parts with other classes are an error, not classes.
+    let dir = TempDir::new().unwrap();
+    ["a", "b"].iter().for_each(|name| class(&dir.path().join("train_set"), name, 4, 0));
+    ["1", "2"].iter().for_each(|name| class(&dir.path().join("test_set"), name, 4, 0));
+    assert!(refused(dir.path()).contains("the same classes in all parts"));
+    // What may be parts or classes is not guessed.
+    for names in [["train", "bus"], ["train1", "train2"]] {
+        let dir = TempDir::new().unwrap();
+        for name in names.iter().chain(names.contains(&"train1").then_some(&"test")) {
+            ["red", "blue"].iter().for_each(|inner| class(&dir.path().join(name), inner, 4, 0));
+        }
+        let error = refused(dir.path());
+        let expected =
+            if names[1] == "bus" { "train/ alone or beside val/" } else { "one folder of the part train" };
+        assert!(error.contains(expected) && error.contains("try:"), "{error}");
+    }
     // Only the part that is reported may be there.
+    let dir = TempDir::new().unwrap();
+    ["a", "b"].iter().for_each(|name| class(&dir.path().join("test_set"), name, 4, 100));
+    assert_eq!(reported(dir.path()).images.n, 8);
     let dir = TempDir::new().unwrap();
     ["a", "b"].iter().for_each(|name| class(&dir.path().join("test"), name, 4, 100));
     assert_eq!(reported(dir.path()).images.n, 8);

@@ -168,6 +168,8 @@ fn tar_files_of_webdataset_are_read_in_place() {
     // A file of names may name more classes than there are, but not fewer.
     fs::write(set.join("classnames.txt"), "\u{feff}ant\r\nbee\r\ncat\r\ndog\r\n\r\n").unwrap();
     assert_eq!(read("tar", &set).unwrap().class_names.join(" "), "ant bee cat dog");
+    fs::write(set.join("classnames.txt"), b"caf\xe9\nant\nbee\n").unwrap();
+    assert!(refused("tar", &set).contains("bytes that are not UTF-8"));
     for (names, found) in [("ant\n\nbee\ncat\n", "an empty line"), ("ant\nbee\nant\n", "`ant` again")] {
         fs::write(set.join("classnames.txt"), names).unwrap();
         let text = refused("tar", &set);
@@ -465,19 +467,27 @@ fn samples_with_one_name_are_told_apart() {
     entries.splice(8..8, again.collect::<Vec<_>>());
     tar(&path, &entries);
     let text = refused("tar", &path);
-    assert!(
-        text.contains("s0003.png: expected each file once in a tar file") && text.contains("first dot"),
-        "{text}"
-    );
+    assert!(text.contains("s0003.png: expected each file once in a tar file"), "{text}");
     // Without classes beside them, images with one name before the dot are images of their own.
     let class = |i: u8| ["a", "b", "c"][usize::from(i % 3)];
     let entries = (0..15u8).map(|i| {
         let end = ["png", "1.png", "2.png", "PNG", "3.png"][usize::from(i / 3)];
         (format!("{}/x.{end}", class(i)), png(i))
     });
-    tar(&path, &entries.collect::<Vec<_>>());
+    let mut entries: Vec<_> = entries.collect();
+    tar(&path, &entries);
     let data = read("tar", &path).unwrap();
     assert_eq!((data.train.n + data.test.n, data.account.passed_over()), (15, String::new()));
+    // A word behind the dot is that of a mask.
+    entries.insert(1, ("a/x.mask.png".into(), png(0)));
+    tar(&path, &entries);
+    let data = read("tar", &path).unwrap();
+    assert_eq!((data.train.n + data.test.n, data.account.passed_over().as_str()), (15, "1 .mask.png"));
+    // The same file again at another place: unpacked, it would be one.
+    entries.push(("b/y.png".into(), png(1)));
+    entries.push(entries[0].clone());
+    tar(&path, &entries);
+    assert!(refused("tar", &path).contains("a/x.png: expected each file once"));
     // The folder of a part may be in the tar file of the part.
     for (part, greens) in [("train", 0..12), ("val", 100..106)] {
         let entries = greens.map(|i| (format!("./{part}/{}/{i:03}.png", class(i)), png(i)));
@@ -485,8 +495,19 @@ fn samples_with_one_name_are_told_apart() {
     }
     let data = read("tar", &dir.path().join("parts")).unwrap();
     assert_eq!((data.train.n, data.test.n, data.class_names.join(" ")), (12, 6, "a b c".into()));
-    // A set that is reported may be of one part only, and is reported whole.
+    // Other parts are not.
     let place = dir.path().join("parts/val.tar");
+    let mixed = ["train/a", "train/b", "test/a"].map(|at| (format!("{at}/0.png"), png(0)));
+    tar(&dir.path().join("mixed/train.tar"), &mixed);
+    tar(&dir.path().join("mixed/val.tar"), &mixed[..2]);
+    let text = refused("tar", &dir.path().join("mixed"));
+    assert!(
+        text.contains("the images of one part in a tar file") && text.contains("folders of several parts"),
+        "{text}"
+    );
+    // A set that is reported may be of one part only, and is reported whole, as a file too.
+    let spec = format!("tar:{}", place.display());
+    assert_eq!(load_reported(&spec, &options(), &|_, _| ()).unwrap().images.n, 6);
     fs::create_dir(dir.path().join("alone")).unwrap();
     fs::rename(place, dir.path().join("alone/val.tar")).unwrap();
     let spec = format!("tar:{}", dir.path().join("alone").display());
@@ -495,28 +516,41 @@ fn samples_with_one_name_are_told_apart() {
     let data = load(&spec, &options()).unwrap();
     let own = LoadOptions { wanted: Some(data.identity.clone()), ..options() };
     assert_eq!(load_reported(&spec, &own, &|_, _| ()).unwrap().images, data.test);
-    // A hard link has the content of the file before it.
+    // A hard link has the content of the file that it names, of a class too, whatever comes first.
     let mut builder = tar::Builder::new(fs::File::create(&path).unwrap());
     for i in 0..15u8 {
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(0o644);
-        if i == 9 || i == 14 {
-            header.set_entry_type(tar::EntryType::Link);
-            header.set_size(0);
-            let target = if i == 9 { "a/000.png".to_owned() } else { "nothing.png".to_owned() };
-            builder.append_link(&mut header, format!("{}/{i:03}.png", class(i)), target).unwrap();
-        } else {
-            let bytes = png(i);
-            header.set_size(bytes.len() as u64);
-            builder.append_data(&mut header, format!("{}/{i:03}.png", class(i)), bytes.as_slice()).unwrap();
+        for (name, bytes, target) in [
+            (format!("./{i:03}.png"), png(i), (i == 9).then_some("000.png")),
+            (
+                format!("./{i:03}.cls"),
+                class(i).into(),
+                match i {
+                    3 | 6 => Some("./012.cls"),
+                    14 => Some("nothing.cls"),
+                    _ => None,
+                },
+            ),
+        ] {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o644);
+            if let Some(target) = target {
+                header.set_entry_type(tar::EntryType::Link);
+                header.set_size(0);
+                builder.append_link(&mut header, name, target).unwrap();
+            } else {
+                header.set_size(bytes.len() as u64);
+                builder.append_data(&mut header, name, bytes.as_slice()).unwrap();
+            }
         }
     }
     builder.finish().unwrap();
     drop(builder);
     let data = read("tar", &path).unwrap();
+    assert_eq!(data.train.n + data.test.n, 14);
+    let passed_over = "1 hard link to a file that is not read, 1 image without a label";
     assert_eq!(
-        (data.train.n + data.test.n, data.account.passed_over().as_str()),
-        (14, "1 hard link to a file that is not read")
+        (data.account.passed_over().as_str(), &data.train.labels[..7]),
+        (passed_over, &[0, 1, 2, 0, 1, 2, 0][..])
     );
 }
 

@@ -85,7 +85,10 @@ fn a_training_chooses_on_val_and_is_reported_on_test() {
         code == 1 && err.contains("random-2/train: expected the data with which") && err.contains("random-1"),
         "{err}"
     );
+    assert!(!folder.join("both/random-2/train").exists());
     class(&folder.join("photos/train"), "b", 12, 0);
+    let (out, _) = good(folder, "compare c.toml --run both --json -q");
+    assert_eq!(json(&out)["runs"].as_array().unwrap().len(), 2);
     // With -q only the passed-over entries are reported.
     let (_, err) = good(folder, "eval run --json -q");
     assert_eq!(err, "warning: passed over: 1 .heic\n");
