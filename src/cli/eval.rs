@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::space_args::SpaceArgs;
-use super::trained::{Elsewhere, TrainingRun};
+use super::trained::{Elsewhere, Images, TrainingRun};
 use super::{Stem, Ui};
 use crate::data::{Account, Normalisation, PartRead, Reported, Size};
 use crate::error::{Error, Result};
@@ -170,8 +170,8 @@ fn subject(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
         skip_bad: wanted.skip_bad || args.skip_bad_images,
         ..wanted
     };
-    let reported = open::reported(&wanted, &ui.events())?;
-    run.check_data(&reported, wanted.spec())?;
+    let mut reported = open::reported(&wanted, &ui.events())?;
+    run.check_data(&mut reported, wanted.spec())?;
     if args.data.is_none() && args.size.is_none() {
         warn_of_other_images(&run.manifest, &reported, ui);
     }
@@ -212,11 +212,15 @@ fn elsewhere(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
         let expected = "a training run, or --genotype, --weights, --data, --layers and --channels";
         return Err(Error::usage("eval", expected, "less", ""));
     };
-    let (mean, std) = (args.mean.as_deref(), args.std.as_deref());
+    // Flags have priority over the metadata of the file.
+    let known = Images::of(weights)?;
+    let (mean, std) =
+        (args.mean.as_deref().or(known.mean.as_deref()), args.std.as_deref().or(known.std.as_deref()));
     let (device, skip_bad) = (ui.device.as_deref(), args.skip_bad_images);
-    let wanted = Wanted { size: args.size, skip_bad, mean, std, device, ..Wanted::at(data) };
+    let wanted = Wanted { size: args.size.or(known.size), skip_bad, mean, std, device, ..Wanted::at(data) };
     let settings = args.space.with_cells(args.layers, args.stem);
-    let elsewhere = Elsewhere { genotype, weights, settings, channels, wanted };
+    let class_names = &known.class_names;
+    let elsewhere = Elsewhere { genotype, weights, settings, channels, wanted, class_names };
     let (trained, reported, normalisation) = elsewhere.open(ui)?;
     Ok(Subject {
         trained,

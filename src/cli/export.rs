@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::space_args::{SpaceArgs, architecture, elsewhere};
+use super::trained::Images;
 use super::{Network, Stem, Ui};
 use crate::data::Size;
 use crate::error::{Error, Result};
@@ -157,19 +158,22 @@ fn network(args: &ExportArgs, space: &Arc<dyn Space>, alpha: &Alpha, ui: &Ui) ->
         return of_run(run, space, alpha, ui);
     }
     let usual = if args.stem == Some(Stem::Imagenet) { 224 } else { 32 };
-    let size = args.size.unwrap_or(Size::square(usual));
+    let weights = args.weights.as_deref().unwrap_or(Path::new(""));
+    // Flags have priority over the metadata of the file.
+    let known = if weights.is_file() { Images::of(weights)? } else { Images::default() };
+    let size = args.size.or(known.size).unwrap_or(Size::square(usual));
     let extents = Extents {
         space: Arc::clone(space),
         kind: args.network.map_or(NetworkKind::Final, Into::into),
         channels: args.channels.unwrap_or_default(),
         size: size.sides(),
     };
+    let narrow = |numbers: Vec<f64>| numbers.iter().map(|x| *x as f32).collect();
     let about = About {
-        mean: args.mean.clone().unwrap_or_default(),
-        std: args.std.clone().unwrap_or_default(),
-        class_names: args.labels.as_deref().map(read_labels).transpose()?.unwrap_or_default(),
+        mean: args.mean.clone().or(known.mean.map(narrow)).unwrap_or_default(),
+        std: args.std.clone().or(known.std.map(narrow)).unwrap_or_default(),
+        class_names: args.labels.as_deref().map(read_labels).transpose()?.unwrap_or(known.class_names),
     };
-    let weights = args.weights.as_deref().unwrap_or(Path::new(""));
     Trained::read(weights, alpha.clone(), &extents, about)
 }
 

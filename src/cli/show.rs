@@ -13,6 +13,7 @@ use crate::config::space::{source, space_of};
 use crate::config::{Memory, Method};
 use crate::data::Size;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::graph;
 use crate::report;
 use crate::report::summary::{Counts, Known, Training};
@@ -268,25 +269,13 @@ fn draw(
         }
     };
     if let Some(path) = &args.svg {
-        save(path, svg.as_bytes())?;
+        files::atomic_write(path, svg.as_bytes())?;
     }
     if let Some(path) = &args.png {
-        save(path, &report::png(&svg, PNG_SCALE)?)?;
+        files::atomic_write(path, &report::png(&svg, PNG_SCALE)?)?;
     }
     if let Some(path) = &args.dot {
-        save(path, report::architecture_dot(&*spec.space, alpha).as_bytes())?;
+        files::atomic_write(path, report::architecture_dot(&*spec.space, alpha).as_bytes())?;
     }
     Ok(())
-}
-
-/// Writes a file beside `path` and renames it, so that a failure leaves the old file unchanged.
-fn save(path: &Path, bytes: &[u8]) -> Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let partial = path.with_file_name(format!(".{name}.partial"));
-    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
-    written.map_err(|e| {
-        // A failure to remove the file is ignored. The first error is reported.
-        let _ = std::fs::remove_file(&partial);
-        Error::io("write", path, e)
-    })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Ui;
 use super::space_args::elsewhere;
 use crate::config::{Resolved, TrainConfig};
-use crate::data::{Identity, Normalisation, Reported};
+use crate::data::{Identity, Normalisation, Reported, Size};
 use crate::error::{Error, Result};
 use crate::files::tensors::Tensors;
 use crate::files::weights;
@@ -95,7 +95,8 @@ impl TrainingRun {
     }
 
     /// Checks that `reported` has the classes and the image shape for which this network was trained.
-    pub fn check_data(&self, reported: &Reported, spec: &str) -> Result<()> {
+    /// The labels of `reported` are put into the order of the training's classes.
+    pub fn check_data(&self, reported: &mut Reported, spec: &str) -> Result<()> {
         let wrong = |expected: String, found: String, try_this: &str| {
             Err(Error::usage(format!("--data {spec}"), expected, found, try_this))
         };
@@ -108,19 +109,67 @@ impl TrainingRun {
                 format!("{} as in training", show((trained.in_channels, trained.height, trained.width)));
             return wrong(expected, show(shape), "data of the same kind; --size for a folder");
         }
-        let (was, is) = (&self.manifest.class_names, &reported.class_names);
-        if trained.n_classes != is.len() {
+        let n = reported.class_names.len();
+        if trained.n_classes != n {
             let expected = format!("{} classes as in training", trained.n_classes);
-            return wrong(expected, is.len().to_string(), "data with the same classes");
+            return wrong(expected, n.to_string(), "data with the same classes");
         }
-        // Sources without names number their classes. For these only the number of classes can be compared.
-        let numbered = |names: &[String]| names.iter().enumerate().all(|(i, name)| *name == i.to_string());
-        let other = was.iter().zip(is).find(|(a, b)| a != b);
-        if let Some((a, b)) = other.filter(|_| !numbered(was) && !numbered(is)) {
-            let try_this = "data with the same classes, in the same order";
-            return wrong(format!("the class `{a}` as in training"), format!("`{b}` in its place"), try_this);
+        same_classes(&self.manifest.class_names, reported, spec)
+    }
+}
+
+/// Puts the labels of `reported`, which were read from `spec`, into the order of `was`, the classes of a training. Sources
+/// without names number their classes. If these are other names, the classes cannot be compared.
+fn same_classes(was: &[String], reported: &mut Reported, spec: &str) -> Result<()> {
+    let is = &reported.class_names;
+    let place = |name: &String| was.iter().position(|class| class == name);
+    let places: Option<Vec<usize>> = is.iter().map(place).collect();
+    if let Some(places) = places.filter(|_| was.len() == is.len() && was != is) {
+        for label in &mut reported.images.labels {
+            *label = places[usize::from(*label)] as u16;
         }
-        Ok(())
+        reported.class_names = was.to_vec();
+        return Ok(());
+    }
+    let numbered = |names: &[String]| names.iter().enumerate().all(|(i, name)| *name == i.to_string());
+    let other = was.iter().zip(is).find(|(a, b)| a != b);
+    match other.filter(|_| !numbered(was) && !numbered(is)) {
+        None => Ok(()),
+        Some((a, b)) => {
+            let (expected, found) =
+                (format!("the class `{a}` as in training"), format!("`{b}` in its place"));
+            Err(Error::usage(format!("--data {spec}"), expected, found, "data with the same classes"))
+        }
+    }
+}
+
+/// What the metadata of a file of weights say of the images with which they were trained.
+#[derive(Default)]
+pub struct Images {
+    /// Height and width.
+    pub size: Option<Size>,
+    /// Mean per channel.
+    pub mean: Option<Vec<f64>>,
+    /// Standard deviation per channel.
+    pub std: Option<Vec<f64>>,
+    /// Names of the classes; empty if they are not known.
+    pub class_names: Vec<String>,
+}
+
+impl Images {
+    /// What the file `path` says.
+    pub fn of(path: &Path) -> Result<Self> {
+        let metadata = weights::metadata(path)?;
+        let list = |key: &str| metadata.get(key).and_then(|text| serde_json::from_str(text).ok());
+        let sides: Option<[usize; 2]> =
+            metadata.get("image_size").and_then(|text| serde_json::from_str(text).ok());
+        let names = metadata.get("class_names").and_then(|text| serde_json::from_str(text).ok());
+        Ok(Self {
+            size: sides.map(|[height, width]| Size { height, width }),
+            mean: list("mean"),
+            std: list("std"),
+            class_names: names.unwrap_or_default(),
+        })
     }
 }
 
@@ -154,6 +203,8 @@ pub struct Elsewhere<'a> {
     pub channels: usize,
     /// The data and the adapter.
     pub wanted: Wanted<'a>,
+    /// Names of the classes of the training; empty if they are not known.
+    pub class_names: &'a [String],
 }
 
 impl Elsewhere<'_> {
@@ -162,7 +213,10 @@ impl Elsewhere<'_> {
         open::check_adapter(self.wanted.device)?;
         let (space, alpha) = elsewhere(self.genotype, &self.settings, ui)?;
         let tensors = weights::read(self.weights)?;
-        let (reported, normalisation) = self.images(&ui.events())?;
+        let (mut reported, normalisation) = self.images(&ui.events())?;
+        if self.class_names.len() == reported.class_names.len() {
+            same_classes(self.class_names, &mut reported, self.wanted.data)?;
+        }
         let mut gpu = open::adapter(self.wanted.device, &ui.events())?;
         let images = [reported.images.channels, reported.images.height, reported.images.width];
         let spec = spec(space, self.channels, images, reported.class_names.len());
@@ -176,7 +230,14 @@ impl Elsewhere<'_> {
     fn images(&self, events: &Events) -> Result<(Reported, Normalisation)> {
         let (mean, std) = (self.wanted.mean, self.wanted.std);
         if mean.is_none() || std.is_none() {
-            let dataset = open::dataset(&self.wanted, events)?;
+            let dataset = open::dataset(&self.wanted, events).map_err(|e| match e {
+                Error::File { path, offset, expected, found, try_this } => {
+                    let try_this =
+                        format!("{try_this}; or --mean and --std, which then need no training images");
+                    Error::File { path, offset, expected, found, try_this }
+                }
+                other => other,
+            })?;
             let normalisation = open::normalisation(&self.wanted, &dataset.train)?;
             return Ok((dataset.into_reported(), normalisation));
         }

@@ -21,6 +21,10 @@ pub(super) mod passed {
     pub const NO_KEY: &str = ".json without label, cls, class or target";
     pub const HARD_LINKS: &str = "hard links to files that are not read";
     pub const ARRAYS: &str = "arrays that are not read";
+    /// Before the names of shards that the names of others announce.
+    pub const MISSING: &str = "missing: ";
+    /// Between the name of a file or a folder and what it is beside.
+    pub const BESIDE: &str = " beside ";
 
     /// The kinds in the singular.
     pub const SINGULAR: &[(&str, &str)] = &[
@@ -153,8 +157,9 @@ pub(super) fn counted(passed_over: &BTreeMap<String, usize>) -> String {
     let text = |(kind, n): (&String, &usize)| {
         let singular = passed::SINGULAR.iter().find(|(plural, _)| *n == 1 && plural == kind);
         match singular {
-            // A kind with a slash is the name of one folder, and is shown without a number.
-            None if kind.contains('/') => kind.clone(),
+            // A kind that is a name is shown without a number.
+            None if kind.contains('/') || kind.contains(passed::BESIDE) => kind.clone(),
+            None if kind.starts_with(passed::MISSING) => kind.clone(),
             None => format!("{} {kind}", grouped(*n)),
             Some((_, singular)) => format!("1 {singular}"),
         }

@@ -244,7 +244,11 @@ fn unknown(path: &Path, bytes: &[u8]) -> Error {
 /// The error about an image that exceeds a limit. The error names the limit.
 fn too_large(path: &Path, e: &image::error::LimitError, width: u32, height: u32) -> Error {
     let megapixels = f64::from(width) * f64::from(height) / 1e6;
-    let found = format!("{width}x{height} pixels ({megapixels:.0} megapixels)");
+    // The size is unknown if the decoder does not even read the header of so large an image.
+    let found = match width {
+        0 => "a header that says more".into(),
+        _ => format!("{width}x{height} pixels ({megapixels:.0} megapixels)"),
+    };
     let expected = if e.kind() == LimitErrorKind::DimensionError || width.max(height) > MAX_SIDE {
         format!("an image with sides of at most {MAX_SIDE} pixels")
     } else {

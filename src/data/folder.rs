@@ -137,7 +137,12 @@ fn layout(dir: &Path, need: Need, walk: &mut Walk, out: &mut Vec<File>) -> Resul
         let held_out = Part { place: place(&path), listed };
         return Ok(Layout { train: Part::default(), held_out, report: None, names });
     }
-    let Some(train_dir) = train else { return held_out_of(dir, place(dir), dir, top, walk, out) };
+    let Some(train_dir) = train else {
+        if !walk.is_before() {
+            refuse_inner_parts(dir, &top.dirs)?;
+        }
+        return held_out_of(dir, place(dir), dir, top, walk, out);
+    };
     let parts = [Some(&train_dir), val.as_ref(), test.as_ref()];
     let is_known =
         |path: &PathBuf| parts.contains(&Some(path)) || walk.passed_over.contains_key(&no_classes(path));
@@ -147,18 +152,18 @@ fn layout(dir: &Path, need: Need, walk: &mut Walk, out: &mut Vec<File>) -> Resul
     }
     let n_outside = top.files.iter().filter(|file| walk.is_image(&file.path)).count();
     walk.pass_over(passed::OUTSIDE, n_outside);
-    let inner = |part: PathBuf| if walk.is_before() { part } else { within(part) };
-    let [train_dir, val, test] = [Some(train_dir), val, test].map(|part| part.map(inner));
-    let train_dir = train_dir.unwrap_or_default();
+    let is_before = walk.is_before();
+    let inner = |part: PathBuf| (place(&part), if is_before { part } else { within(part) });
+    let (train_place, train_dir) = inner(train_dir);
     let entries = walk.entries(dir, &train_dir)?;
     if val.is_none() && test.is_none() {
-        return held_out_of(dir, place(&train_dir), &train_dir, entries, walk, out);
+        return held_out_of(dir, train_place, &train_dir, entries, walk, out);
     }
 
     let (listed, names) = list(dir, &train_dir, entries, walk, out)?;
-    let train = Part { place: place(&train_dir), listed };
+    let train = Part { place: train_place, listed };
     let mut others = Vec::new();
-    for part_dir in [val, test].into_iter().flatten() {
+    for (part_place, part_dir) in [val, test].into_iter().flatten().map(inner) {
         let entries = walk.entries(dir, &part_dir)?;
         let (listed, part_names) = list(dir, &part_dir, entries, walk, out)?;
         if let Some(name) = names.iter().find(|&name| !part_names.contains(name)) {
@@ -167,7 +172,7 @@ fn layout(dir: &Path, need: Need, walk: &mut Walk, out: &mut Vec<File>) -> Resul
         if let Some(name) = part_names.iter().find(|&name| !names.contains(name)) {
             return Err(other_classes(&train_dir.join(name), &part_dir));
         }
-        others.push(Part { place: place(&part_dir), listed });
+        others.push(Part { place: part_place, listed });
     }
     let mut others = others.into_iter();
     Ok(Layout { train, held_out: others.next().unwrap_or_default(), report: others.next(), names })
@@ -212,12 +217,38 @@ fn parts(dir: &Path, dirs: &[PathBuf], need: Need, walk: &mut Walk) -> Result<[O
     }
     // The test images of a competition have no classes.
     let (has_classes, _) = holds(&train);
+    let of_training = classes_in(&train);
+    // They may be in one folder with a name of its own.
+    let has_none = |path: &mut PathBuf| {
+        let inner = Walk::new(false).entries(path, path).unwrap_or_default().dirs;
+        let is_one = matches!(inner.as_slice(), [one] if holds(one) == (false, true)
+            && one.file_name().is_some_and(|name| !of_training.contains(&name.to_owned())));
+        holds(path) == (false, true) || (holds(path) == (true, false) && is_one)
+    };
     for part in [&mut val, &mut test] {
-        if let Some(path) = part.take_if(|path| has_classes && holds(path) == (false, true)) {
+        if let Some(path) = part.take_if(|path| has_classes && has_none(path)) {
             walk.pass_over(no_classes(&path), 1);
         }
     }
     Ok([Some(train), val, test])
+}
+
+/// Fails if one of the classes has folders of parts: the images of a test part would be trained on.
+fn refuse_inner_parts(dir: &Path, classes: &[PathBuf]) -> Result<()> {
+    for class in classes {
+        let inner = Walk::new(false).entries(class, class).unwrap_or_default().dirs;
+        let of = |part: &[&str]| inner.iter().find(|path| is_one_of(path, part));
+        let Some((train, other)) = of(TRAIN).zip(of(VAL).or(of(TEST))) else { continue };
+        let expected = format!("images of the class {} in {}", place(class), class.display());
+        let found = format!("{} and {}", place(train), place(other));
+        let only = quoted(&format!("folder:{}", class.display()));
+        let try_this = format!(
+            "--data {only}, if that is the set; or move the parts above the classes, {0}train/CLASS/",
+            place(dir)
+        );
+        return Err(Error::file(class, None, expected, found, try_this));
+    }
+    Ok(())
 }
 
 /// The kind of a part that is passed over, because it has no class folders.
@@ -234,11 +265,6 @@ fn named(dir: &Path, dirs: &[PathBuf]) -> Result<[Option<PathBuf>; 3]> {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             parts_in(&name) == [part] && holds(path) != (false, false)
         })
-    };
-    let classes = |path: &Path| -> Vec<std::ffi::OsString> {
-        let path = within(path.to_owned());
-        let inner = Walk::new(false).entries(&path, &path).unwrap_or_default().dirs;
-        inner.iter().filter_map(|path| path.file_name().map(ToOwned::to_owned)).collect()
     };
     let one = |found: Vec<&PathBuf>, part: &[&str]| match found.as_slice() {
         [] => Ok(None),
@@ -263,7 +289,7 @@ fn named(dir: &Path, dirs: &[PathBuf]) -> Result<[Option<PathBuf>; 3]> {
         let [_, val, exact_test] = exact;
         return Ok([None, val, exact_test.or(test.filter(|path| holds(path).0).cloned())]);
     };
-    let of_training = classes(first);
+    let of_training = classes_in(first);
     let all_are_named = dirs
         .iter()
         .all(|path| with_word(TRAIN).chain(with_word(VAL)).chain(with_word(TEST)).any(|it| it == path));
@@ -273,7 +299,7 @@ fn named(dir: &Path, dirs: &[PathBuf]) -> Result<[Option<PathBuf>; 3]> {
             let fits = |path: &&PathBuf| {
                 all_are_named
                     || holds(path) == (false, true)
-                    || classes(path).iter().any(|name| of_training.contains(name))
+                    || classes_in(path).iter().any(|name| of_training.contains(name))
             };
             one(with_word(part).filter(fits).collect(), part)
         }
@@ -283,6 +309,13 @@ fn named(dir: &Path, dirs: &[PathBuf]) -> Result<[Option<PathBuf>; 3]> {
         return Ok([None, None, None]);
     }
     Ok([one(trains, TRAIN)?, val, test])
+}
+
+/// The names of the classes of a part.
+fn classes_in(part: &Path) -> Vec<std::ffi::OsString> {
+    let part = within(part.to_owned());
+    let inner = Walk::new(false).entries(&part, &part).unwrap_or_default().dirs;
+    inner.iter().filter_map(|path| path.file_name().map(ToOwned::to_owned)).collect()
 }
 
 /// The folder of the classes of a part: the part, or a single folder in it, as archives have when they are unpacked into

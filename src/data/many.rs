@@ -65,7 +65,8 @@ fn matches(path: &Path) -> Result<Option<Vec<PathBuf>>> {
         let at = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
         for entry in std::fs::read_dir(at).into_iter().flatten().flatten() {
             let path = folder.join(entry.file_name());
-            if pattern.matches_path_with(&path, options) {
+            // A byte that is not UTF-8 matches a question mark or a star.
+            if pattern.matches_with(&path.to_string_lossy(), options) {
                 found.push(path.clone());
             }
             // As in a shell, `**` does not follow links.

@@ -249,5 +249,14 @@ fn find(dir: &Path, prefixes: &[String], what: &str, kind: &str) -> PathBuf {
             .flat_map(move |sep| ["", ".gz"].map(|end| dir.join(format!("{prefix}-{what}{sep}{kind}{end}"))))
     });
     let usual = dir.join(format!("{}-{what}-{kind}", prefixes[0]));
-    spellings.into_iter().find(|path| files::exists(path)).unwrap_or(usual)
+    // Some archives have each file in a folder of its own name, and the folder beside the file.
+    let inner = |path: &PathBuf| {
+        let name = path.file_name()?;
+        let spellings = [path.join(name), path.join(name.to_string_lossy().replace("-idx", ".idx"))];
+        spellings.into_iter().find(|path| path.is_file())
+    };
+    let all: Vec<PathBuf> = spellings.collect();
+    let file = all.iter().find(|path| files::exists(path) && !path.is_dir()).cloned();
+    let there = || all.iter().find(|path| files::exists(path)).cloned();
+    file.or_else(|| all.iter().find_map(inner)).or_else(there).unwrap_or(usual)
 }

@@ -169,14 +169,19 @@ pub(super) fn load(place: &Path, reading: &Reading<'_>) -> Result<Loaded> {
     one_configuration(place, &shards)?;
     let (mut labels, mut ends) = (Labels::default(), Vec::new());
     let mut tables = Vec::new();
+    // The first error about a file without labels: the test images of a competition have none.
+    let mut without = None;
     for shard in shards {
         let first = labels.labels.len();
-        let table = catch_unwind(AssertUnwindSafe(|| index(&shard, first, &mut labels)));
+        let table = catch_unwind(AssertUnwindSafe(|| index(&shard, first, &mut labels, &mut without)));
         let path = shard.path.clone();
         let (column, group_ends) =
             table.unwrap_or_else(|_| Err(damaged(&path, &"its decoder does not bear it")))?;
         ends.push(labels.labels.len());
         tables.push(Table { shard, column, first, ends: group_ends });
+    }
+    if let Some(error) = without.filter(|_| labels.labels.iter().all(|label| *label == Label::None)) {
+        return Err(error);
     }
     let encoded = Tables { tables };
     let path = |at: usize| encoded.path(at);
@@ -222,13 +227,25 @@ fn one_configuration(place: &Path, shards: &[Shard]) -> Result<()> {
 }
 
 /// Reads the labels of a file. The result has the column of its images, and the rows up to the end of each row group.
-fn index(shard: &Shard, first: usize, labels: &mut Labels) -> Result<(usize, Vec<usize>)> {
+fn index(
+    shard: &Shard,
+    first: usize,
+    labels: &mut Labels,
+    without: &mut Option<Error>,
+) -> Result<(usize, Vec<usize>)> {
     let path = &shard.path;
     let reader = open(shard)?;
     let meta = reader.metadata();
     let schema = meta.file_metadata().schema_descr();
-    let (column, label_column) = (image_column(schema, path)?, label_column(schema, path)?);
-    let label_name = schema.column(label_column).path().parts()[0].clone();
+    let column = image_column(schema, path)?;
+    let label_column = match label_column(schema, path) {
+        Ok(column) => Some(column),
+        Err(error) => {
+            without.get_or_insert(error);
+            None
+        }
+    };
+    let label_name = label_column.map_or(String::new(), |at| schema.column(at).path().parts()[0].clone());
     if let Some(found) = class_names(meta.file_metadata().key_value_metadata(), &label_name) {
         if labels.names.as_ref().is_some_and(|names| *names != found) {
             let expected = "the same names of the classes in all files";
@@ -238,12 +255,17 @@ fn index(shard: &Shard, first: usize, labels: &mut Labels) -> Result<(usize, Vec
     }
     let mut ends = Vec::new();
     for (i, group) in meta.row_groups().iter().enumerate() {
-        for column in [column, label_column] {
+        for column in [Some(column), label_column].into_iter().flatten() {
             readable(group.column(column).compression(), path)?;
         }
         let n = usize::try_from(group.num_rows()).map_err(|e| damaged(path, &e))?;
-        let column = reader.get_row_group(i).and_then(|group| group.get_column_reader(label_column));
-        read_labels(column.map_err(|e| damaged(path, &e))?, n, labels, path)?;
+        match label_column {
+            Some(at) => {
+                let column = reader.get_row_group(i).and_then(|group| group.get_column_reader(at));
+                read_labels(column.map_err(|e| damaged(path, &e))?, n, labels, path)?;
+            }
+            None => (0..n).for_each(|_| labels.push(Label::None)),
+        }
         ends.push(labels.labels.len() - first);
     }
     Ok((column, ends))

@@ -116,6 +116,9 @@ pub(super) fn find(
         let found = format!("none among {n_files} files");
         return Err(Error::file(place, None, what, found, "check the path after --data's colon"));
     }
+    for kind in missing(found.iter().map(|file| file.path.as_path())) {
+        *passed_over.entry(kind).or_default() += 1;
+    }
     let mut seen = BTreeSet::new();
     let mut shards = Vec::new();
     for walk::File { path, len, modified, changed } in found {
@@ -128,6 +131,44 @@ pub(super) fn find(
         shards.push(Shard { path, len, modified: (modified, changed), part });
     }
     Ok(shards)
+}
+
+/// The shards that are not there, according to the names of the others (`train-00000-of-00004.parquet`): one text for
+/// each set of shards that is not whole.
+fn missing<'a>(paths: impl Iterator<Item = &'a Path>) -> Vec<String> {
+    let mut sets: BTreeMap<(PathBuf, String), BTreeSet<usize>> = BTreeMap::new();
+    for path in paths {
+        let (folder, stem) =
+            (path.parent().unwrap_or(path), path.file_stem().unwrap_or_default().to_string_lossy());
+        // Hugging Face's library may add the fingerprint of the shard.
+        let mut words: Vec<&str> = stem.split('-').collect();
+        let Some(of) =
+            words.iter().rposition(|word| *word == "of").filter(|of| *of > 0 && of + 1 < words.len())
+        else {
+            continue;
+        };
+        words.truncate(of + 2);
+        let is_number = |word: &str| word.len() >= 5 && word.bytes().all(|b| b.is_ascii_digit());
+        if let (true, true, Ok(at)) =
+            (is_number(words[of - 1]), is_number(words[of + 1]), words[of - 1].parse())
+        {
+            words[of - 1] = "{}";
+            sets.entry((folder.to_owned(), words.join("-"))).or_default().insert(at);
+        }
+    }
+    let text = |((_, name), there): ((PathBuf, String), BTreeSet<usize>)| {
+        let total: usize = name.rsplit('-').next()?.parse().ok()?;
+        let n = total.saturating_sub(there.len());
+        let first = (0..total).find(|at| !there.contains(at)).filter(|_| n > 0)?;
+        let digits = name.rsplit('-').next()?.len();
+        let first = name.replace("{}", &format!("{first:0digits$}"));
+        Some(if n == 1 {
+            format!("{}{first}", passed::MISSING)
+        } else {
+            format!("{}{first} and {} more", passed::MISSING, n - 1)
+        })
+    };
+    sets.into_iter().filter_map(text).collect()
 }
 
 /// The part that the words of `below`, the path below the place of the data, name. Words are separated by other
@@ -259,7 +300,7 @@ pub(super) fn layout(
     let is_reported = is_one && is_foreign && shards[0].part.is_some();
     if has_train {
         for shard in shards.iter().filter(|shard| shard.part.is_none()) {
-            pass_over(format!("{} beside the parts (a name without a part)/", name(&shard.path)), 1);
+            pass_over(format!("{} beside the parts (no word of a part in its name)", name(&shard.path)), 1);
         }
     } else if !is_one && shards.iter().all(|shard| shard.part.is_some()) {
         let expected = "shards of a part to train on (the word train in their names)";

@@ -33,11 +33,11 @@ const BLOCK: u64 = 512;
 const BYTE_ORDER_MARK: char = '\u{feff}';
 /// First bytes of compressed files, their kind, and the command that unpacks them.
 const COMPRESSED: &[(&[u8], &str, &str)] = &[
-    (&[0x1f, 0x8b], "gzip", "gunzip"),
-    (b"BZh", "bzip2", "bunzip2"),
-    (&[0xfd, b'7', b'z', b'X', b'Z'], "xz", "unxz"),
-    (&[0x28, 0xb5, 0x2f, 0xfd], "zstandard", "unzstd"),
-    (b"PK\x03\x04", "zip", "unzip"),
+    (&[0x1f, 0x8b], "gzip", "gzip -d"),
+    (b"BZh", "bzip2", "bzip2 -d"),
+    (&[0xfd, b'7', b'z', b'X', b'Z'], "xz", "xz -d"),
+    (&[0x28, 0xb5, 0x2f, 0xfd], "zstandard", "zstd -d"),
+    (b"PK\x03\x04", "zip", "unzip -p"),
 ];
 
 #[derive(Debug)]
@@ -205,8 +205,9 @@ impl Index {
         _ = read_exact_at(&file, &mut start, 0);
         if let Some((_, name, command)) = COMPRESSED.iter().find(|(magic, ..)| start.starts_with(magic)) {
             let path = quoted(&shard.path.display().to_string());
-            let try_this =
-                format!("{command} {path}; a compressed file has no places that can be read by themselves");
+            let try_this = format!(
+                "{command} < {path} > plain.tar; a compressed file has no places that can be read by themselves"
+            );
             return Err(Error::file(&shard.path, Some(0), "a tar file", format!("{name} data"), try_this));
         }
         if start.starts_with(b"PAR1") {

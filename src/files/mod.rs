@@ -17,7 +17,25 @@ use crate::{Error, Result};
 
 /// Writes `bytes` to a file beside `path`, syncs this file to the disk and renames it to `path`. After any failure the
 /// old content of `path` is unchanged.
+///
+/// A link stays a link, and the file that it names is replaced. What is no regular file, such as a device or a pipe, is
+/// written itself.
 pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<()> {
+    if let Ok(there) = fs::metadata(path) {
+        if !there.is_file() && !there.is_dir() {
+            let write = || write_all(&mut File::options().write(true).open(path)?, bytes);
+            return write().map_err(|e| Error::io("write", path, e));
+        }
+        if fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink()) {
+            let target = fs::canonicalize(path).map_err(|e| Error::io("follow", path, e))?;
+            return replace(&target, bytes);
+        }
+    }
+    replace(path, bytes)
+}
+
+/// Writes a regular file, completely or not at all.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let partial = partial_name(path);
     let written = write_synced(&partial, bytes)
         .and_then(|()| fs::rename(&partial, path).map_err(|e| Error::io("write", path, e)));

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::tensors::{self, Data, Tensor, Tensors};
+use super::tensors::{self, Data, Metadata, Tensor, Tensors};
 use super::torch;
 use crate::error::word;
 use crate::{Error, Result};
@@ -26,6 +26,16 @@ pub fn read(path: &Path) -> Result<Tensors> {
     }
     let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
     parse(&bytes, path)
+}
+
+/// The metadata of the weights in the file at `path`. They are empty if the file has none, or is no safetensors file.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn metadata(path: &Path) -> Result<Metadata> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    // A file of another kind is reported when its weights are read.
+    Ok(tensors::parse(&bytes, path).map(|(_, metadata)| metadata).unwrap_or_default())
 }
 
 /// The weights in `bytes`, the content of a file. `path` is for messages.

@@ -87,10 +87,18 @@ impl Runnable for Training {
             None => variants::of_adapter(&gpu, events)?,
         };
         let facts = Facts::of(&dataset, &normalisation, gpu.info(), &tuned)?;
+        let own_classes = dataset.class_names.clone();
         let mut training = Training::new(Settings { config, space, alpha, normalisation }, dataset, gpu)?;
         training.use_variants(tuned.variants);
-        if let Some((mut tensors, path)) = weights {
+        if let Some((mut tensors, path, class_names)) = weights {
             let (layout, seed) = (training.network().layout().clone(), training.config().session.seed);
+            if is_permuted(&class_names, &own_classes) {
+                let expected =
+                    format!("the classes in the order of the training: {}", class_names.join(", "));
+                let found = own_classes.join(", ");
+                let try_this = "the same data source, or file of names, as in that training";
+                return Err(Error::file(path, None, expected, found, try_this));
+            }
             if let Some([theirs, ours]) = Weights::other_classes(&mut tensors, &layout, seed) {
                 events.note(format!(
                     "the weights of {} are those of {theirs} classes; the classifier for {ours} classes begins anew",
@@ -165,9 +173,11 @@ impl Runnable for Training {
 }
 
 /// The weights of a training's best checkpoint, or those of a file. The result has the path of their file.
-fn weights_of(path: &Path, events: &Events) -> Result<(Tensors, PathBuf)> {
+fn weights_of(path: &Path, events: &Events) -> Result<(Tensors, PathBuf, Vec<String>)> {
     if !path.is_dir() {
-        return Ok((weights::read(path)?, path.to_owned()));
+        let names = weights::metadata(path)?.remove("class_names");
+        let names = names.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        return Ok((weights::read(path)?, path.to_owned(), names));
     }
     let run = RunDir::open(path)?;
     let kind = run.manifest()?.kind;
@@ -179,7 +189,12 @@ fn weights_of(path: &Path, events: &Events) -> Result<(Tensors, PathBuf)> {
     let (found, warnings) = run.checkpoints().best_or_newest()?;
     warnings.iter().for_each(|warning| events.warn(warning.to_string()));
     let file = found.state_path();
-    Ok((found.state, file))
+    Ok((found.state, file, run.manifest()?.class_names))
+}
+
+/// Whether the classes are the same in another order: the classifier of the weights would name the wrong ones.
+fn is_permuted(was: &[String], is: &[String]) -> bool {
+    was != is && was.len() == is.len() && is.iter().all(|name| was.contains(name))
 }
 
 impl std::fmt::Display for Trained {

@@ -471,6 +471,28 @@ fn the_names_of_parts_may_have_more_words() {
     ["a", "b"].iter().for_each(|name| class(&dir.path().join("train_set"), name, 4, 0));
     ["1", "2"].iter().for_each(|name| class(&dir.path().join("test_set"), name, 4, 0));
     assert!(refused(dir.path()).contains("the same classes in all parts"));
+    // Parts inside of the classes would be mixed.
+    for (class_dir, part) in [("bottle", "test"), ("cable", "val")] {
+        let dir = TempDir::new().unwrap();
+        ["bottle", "cable"].iter().for_each(|name| class(dir.path(), name, 4, 0));
+        for name in ["train", part] {
+            class(&dir.path().join(class_dir).join(name), "good", 4, 0);
+        }
+        let error = refused(dir.path());
+        let found = format!("found train/ and {part}/");
+        assert!(error.contains(&found) && error.contains("move the parts above the classes"), "{error}");
+    }
+    // The images of a competition may be in a folder of their own.
+    for inner in ["unknown", "test"] {
+        let dir = TempDir::new().unwrap();
+        for (part, n) in [("train", 8), ("val", 4)] {
+            ["a", "b"].iter().for_each(|name| class(&dir.path().join(part), name, n, 0));
+        }
+        class(&dir.path().join("test"), inner, 3, 0);
+        let read = folder(dir.path());
+        assert_eq!((read.train.n, read.test.n, read.report.is_none()), (16, 8, true));
+        assert_eq!(read.account.passed_over(), "test/ (no class folders)");
+    }
     // What may be parts or classes is not guessed.
     for names in [["train", "bus"], ["train1", "train2"]] {
         let dir = TempDir::new().unwrap();
@@ -710,8 +732,14 @@ fn a_pattern_may_meet_names_of_other_encodings() {
     )
     .unwrap();
     fs::create_dir(dir.path().join(std::ffi::OsStr::from_bytes(b"\xe9"))).unwrap();
-    for (pattern, n) in [("a/*.png", 3), ("**/*.png", 3), ("**/00[01].png", 2), ("?/001.png", 1), ("*/*", 3)]
-    {
+    for (pattern, n) in [
+        ("a/*.png", 4),
+        ("**/*.png", 4),
+        ("a/caf?.png", 1),
+        ("**/00[01].png", 2),
+        ("?/001.png", 1),
+        ("*/*", 4),
+    ] {
         let (paths, _) = parsec_nas::data::image_files(&[dir.path().join(pattern)]).unwrap();
         assert_eq!(paths.len(), n, "{pattern}: {paths:?}");
     }

@@ -124,6 +124,28 @@ fn write_set(dir: &Path, [train, test]: [&str; 2], labels: &[u8]) {
 
 const PLAIN: [&str; 2] = ["train", "t10k"];
 
+/// Kaggle's archive has each file in a folder of its own name too, which has a dash in place of the dot.
+#[test]
+fn files_in_folders_of_their_own_names_are_found() {
+    for also_beside in [true, false] {
+        let dir = TempDir::new().unwrap();
+        write_set(dir.path(), ["train", "t10k"], &[0, 1]);
+        for entry in fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+        {
+            let name = entry.file_name().unwrap().to_str().unwrap().to_owned();
+            let moved = dir.path().join(name.replace("-idx", ".idx"));
+            fs::rename(&entry, &moved).unwrap();
+            fs::create_dir(&entry).unwrap();
+            fs::copy(&moved, entry.join(&name)).unwrap();
+            if !also_beside {
+                fs::remove_file(&moved).unwrap();
+            }
+        }
+        let data = loaded("idx", dir.path()).unwrap();
+        assert!(data.train.n > 0 && data.test.n > 0);
+    }
+}
+
 #[test]
 fn torchvisions_root_with_one_set_is_that_set() {
     let root = TempDir::new().unwrap();

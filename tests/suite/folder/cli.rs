@@ -181,3 +181,65 @@ fn a_run_of_before_goes_on_with_its_parts() {
     assert!(fs::read(last.join("state.safetensors")).unwrap() == state, "other bits");
     assert_eq!(json(&good(folder, "eval run --json").0)["n"], 6);
 }
+
+/// The classes of a run and of other data are compared by name: numbers have another order as names of folders.
+#[test]
+fn classes_in_another_order_are_told_by_their_names() {
+    if !super::super::gpu::has_gpu() {
+        return;
+    }
+    let temporary = TempDir::new().unwrap();
+    let folder = temporary.path();
+    let place = folder.join("shards.tar");
+    let mut builder = tar::Builder::new(fs::File::create(&place).unwrap());
+    for label in 0..11 {
+        for i in 0..6 {
+            let path = folder.join(format!("set/{label}/{i}.png"));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            super::plain(path.clone(), [(label * 23) as u8, 255 - (label * 23) as u8, (i * 5) as u8]);
+            let mut add = |end: &str, bytes: &[u8]| {
+                let mut header = tar::Header::new_gnu();
+                header.set_size(bytes.len() as u64);
+                header.set_mode(0o644);
+                builder.append_data(&mut header, format!("{label:02}-{i}.{end}"), bytes).unwrap();
+            };
+            add("png", &fs::read(&path).unwrap());
+            add("cls", label.to_string().as_bytes());
+        }
+    }
+    builder.into_inner().unwrap();
+    let run = format!(
+        "{} --epochs 6 --run run -q",
+        TRAIN.replace("folder:photos", "folder:set").replace(" --epochs 2", "")
+    );
+    good(folder, &run);
+    let evaluated = |args: &str| {
+        let (out, _) = good(folder, &format!("eval {args} --json -q"));
+        let result = json(&out);
+        (result["n_correct"].clone(), result["per_class"].clone())
+    };
+    let own = evaluated("run --data folder:set");
+    assert!(own.0.as_u64() > Some(0), "{own:?}");
+    assert_eq!(evaluated("run --data tar:shards.tar"), own);
+    // The file of an export knows the images of the training as well as the run does.
+    good(folder, "export run --safetensors net.safetensors -q");
+    let file = "--genotype 02012100 --weights net.safetensors --channels 4 --head 8";
+    assert_eq!(evaluated(&format!("{file} --data folder:set")), own);
+    assert_eq!(evaluated(&format!("{file} --data tar:shards.tar")), own);
+    fs::rename(folder.join("set/7"), folder.join("set/seven")).unwrap();
+    for args in [format!("eval {file} --data folder:set"), "eval run --data folder:set".into()] {
+        let (code, _, err) = parsec(folder, &args);
+        assert!(code == 2 && err.contains("expected the class `7` as in training"), "{err}");
+    }
+    let onnx =
+        "export --weights net.safetensors --genotype-in 02012100 --channels 4 --head 8 --onnx net.onnx -q";
+    good(folder, onnx);
+    let text = String::from_utf8_lossy(&fs::read(folder.join("net.onnx")).unwrap()).into_owned();
+    assert!(text.contains("[8,8]") && text.contains("class_names") && text.contains("mean"));
+    // A classifier of other weights would name the wrong classes.
+    for weights in ["run", "net.safetensors"] {
+        let again = TRAIN.replace("folder:photos", "tar:shards.tar");
+        let (code, _, err) = parsec(folder, &format!("{again} --weights {weights} --run other"));
+        assert!(code == 1 && err.contains("the classes in the order of the training: 0, 1, 10, 2"), "{err}");
+    }
+}
