@@ -91,6 +91,6 @@ fn main() -> Result<()> {
 }
 
 fn panel(title: &str, x: &str, unit: &str, lines: Vec<(&str, Vec<(f64, f64)>)>) -> Panel {
-    let series = lines.into_iter().map(|(name, points)| Series { name: name.into(), points }).collect();
+    let series = lines.into_iter().map(|(name, points)| Series::new(name, points)).collect();
     Panel { title: format!("{title} against {x}"), x_label: x.into(), y_label: unit.into(), series }
 }

@@ -3,6 +3,11 @@
 pub use std::thread;
 pub use std::time::Instant;
 
+/// Time since the beginning of 1970.
+pub fn since_1970() -> std::time::Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
+
 /// Number of threads for work that can be shared: `wanted`, or one per core if `wanted` is 0.
 pub fn threads(wanted: usize) -> usize {
     match wanted {

@@ -8,12 +8,22 @@ use crate::host::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::line::{self, Terminal, Trends, short};
 use super::ui::remark;
 use crate::run::Progress;
 
 fn terminal() -> ProgressBar {
     let bar = ProgressBar::no_length();
     if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// The display of the steps, whose line is composed for the width of the terminal.
+fn stepping() -> ProgressBar {
+    let bar = ProgressBar::no_length();
+    if let Ok(style) = ProgressStyle::with_template("{msg}") {
         bar.set_style(style);
     }
     bar
@@ -26,16 +36,6 @@ fn details(progress: &Progress) -> String {
     }
     parts.extend(progress.numbers.iter().map(|(name, x)| format!("{name} {}", short(*x))));
     parts.join(", ")
-}
-
-/// About three significant digits.
-fn short(x: f64) -> String {
-    match x.abs() {
-        a if a >= 100.0 => format!("{x:.0}"),
-        a if a >= 10.0 => format!("{x:.1}"),
-        a if a >= 1.0 => format!("{x:.2}"),
-        _ => format!("{x:.3}"),
-    }
 }
 
 /// Amount of output on standard error.
@@ -115,6 +115,9 @@ pub struct Bar {
     /// Name of the counted things.
     unit: &'static str,
     estimate: Estimate,
+    trends: Trends,
+    /// Whether the display is that of the steps.
+    is_stepping: bool,
     /// Time at which the last step was done, or at which this display was made.
     last_step: Instant,
     /// Time at which the first image was read, and number of images read.
@@ -145,7 +148,15 @@ impl Bar {
             Verbosity::Normal if std::io::stderr().is_terminal() => Shown::Terminal(terminal()),
             Verbosity::Normal => lines(BETWEEN_LINES),
         };
-        Self { shown, unit: "step", estimate: Estimate::default(), last_step: Instant::now(), reading: None }
+        Self {
+            shown,
+            unit: "step",
+            estimate: Estimate::default(),
+            trends: Trends::default(),
+            is_stepping: false,
+            last_step: Instant::now(),
+            reading: None,
+        }
     }
 
     /// Counts things with the name `unit` instead of steps.
@@ -241,13 +252,18 @@ impl Bar {
         let [work, left] = progress.work.unwrap_or([1.0, total.saturating_sub(step) as f64]);
         self.estimate.finished(self.last_step.elapsed().as_secs_f64(), work);
         self.last_step = Instant::now();
-        let left = self.estimate.left(left).map_or(String::new(), |s| format!("{} left, ", clock(s)));
+        let left = self.estimate.left(left).map_or(String::new(), clock);
         match &mut self.shown {
             Shown::Nothing => {}
             Shown::Terminal(bar) => {
+                if !std::mem::replace(&mut self.is_stepping, true) {
+                    bar.finish_and_clear();
+                    *bar = stepping();
+                }
+                self.trends.add(progress);
                 bar.set_length(total);
                 bar.set_position(step);
-                bar.set_message(format!("{left}{}", details(progress)));
+                bar.set_message(line::line(progress, &left, &self.trends, Terminal::of_stderr()));
                 if step >= total {
                     bar.finish();
                 }
@@ -258,6 +274,7 @@ impl Bar {
                     return;
                 }
                 *last = Instant::now();
+                let left = if left.is_empty() { left } else { format!("{left} left, ") };
                 let line = format!("{} {step}/{total}, {left}{}", self.unit, details(progress));
                 remark(line.trim_end_matches(", "));
             }

@@ -15,16 +15,19 @@ mod eval;
 mod export;
 mod flags;
 mod interrupt;
+pub mod line;
 mod predict;
 mod published;
 mod rank;
 mod replay;
+mod report;
 mod resume;
 mod search;
 mod selftest;
 mod show_args;
 mod space_args;
 pub mod table;
+mod tensorboard;
 mod tips;
 mod train;
 mod trained;
@@ -44,6 +47,7 @@ pub use export::ExportArgs;
 pub use predict::PredictArgs;
 pub use rank::RankArgs;
 pub use replay::{Mode, Network, ReplayArgs, Stem};
+pub use report::ReportArgs;
 pub use resume::ResumeArgs;
 pub use search::SearchArgs;
 pub use selftest::SelftestArgs;
@@ -51,10 +55,10 @@ pub use show_args::ShowFlags;
 pub use train::TrainArgs;
 pub use ui::{Ui, remark};
 
-use crate::Result;
 use crate::config::Resolved;
 use crate::run::RunDir;
 use crate::runner::{self, Runnable, Running};
+use crate::{Error, Result};
 
 /// Probabilistic neural architecture search (PARSEC) on any GPU.
 #[derive(Debug, Parser)]
@@ -100,6 +104,8 @@ pub enum Command {
     Compare(CompareArgs),
     /// Join the priors of several searches into one: their normalised product to the power 1/n
     Consensus(ConsensusArgs),
+    /// Write one HTML file about a run or a comparison: result, doubts, curves, prior, costs
+    Report(ReportArgs),
     /// Rank architectures by a search's shared weights, against a table of published numbers
     Rank(RankArgs),
     /// Evaluate a trained network on its test or held-out images, and time it
@@ -144,6 +150,7 @@ pub fn run() -> Result<()> {
         Command::Train(args) => train::train(&args, &ui),
         Command::Compare(args) => compare::compare(&args, &ui),
         Command::Consensus(args) => consensus::consensus(&args, &ui),
+        Command::Report(args) => report::report(&args, &ui),
         Command::Rank(args) => rank::rank(&args, &ui),
         Command::Eval(args) => eval::eval(&args, &ui),
         Command::Predict(args) => predict::predict(&args, &ui),
@@ -179,13 +186,20 @@ fn begun<J: Runnable>(mut config: J::Config, path: &Path, ui: &Ui) -> Result<Run
     if let Some(device) = &ui.device {
         config.session_mut().device = Some(device.clone());
     }
-    runner::start::<J>(config, path, &ui.events())
+    runner::start::<J>(config, path, &ui.events_of(path))
 }
 
 /// Drives a run to its end, or until Ctrl-C, and prints its result.
 fn driven<J: Runnable>(running: Running<J>, ui: &Ui) -> Result<()> {
-    let saved = running.path().join("result.json");
-    let outcome = running.drive(interrupt::control()?)?;
+    let path = running.path().to_owned();
+    let saved = path.join("result.json");
+    let outcome = running.drive(interrupt::control()?);
+    if let Ok(_) | Err(Error::Interrupted { .. }) = &outcome
+        && let Err(e) = tensorboard::finish(&path)
+    {
+        ui.warn(e);
+    }
+    let outcome = outcome?;
     ui.emit_saved(&outcome, &saved)?;
     ui.report(&outcome.to_string());
     Ok(())

@@ -29,6 +29,9 @@ pub struct ResumeArgs {
     /// Memory for scaled images in MiB, in place of the run's; the results are the same
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
     pub image_memory: Option<u32>,
+    /// Write event files of TensorBoard into RUN/tensorboard; a run that was started so goes on with it without this flag
+    #[arg(long)]
+    pub tensorboard: bool,
 }
 
 /// Continues the run.
@@ -64,7 +67,7 @@ pub fn resume(args: &ResumeArgs, ui: &Ui) -> Result<()> {
         epochs: args.epochs,
         image_memory: args.image_memory.map(|mib| mib as usize),
     };
-    let events = ui.events();
+    let events = ui.with_tensorboard(args.tensorboard).events_of(path);
     if run.manifest()?.kind == TrainConfig::KIND {
         return driven(runner::resume::<Training>(path, run, &changes, &events)?, ui);
     }

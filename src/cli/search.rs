@@ -15,6 +15,9 @@ pub struct SearchArgs {
     /// A flat TOML table of settings; flags override it
     #[arg(value_name = "CONFIG.toml")]
     pub config: Option<PathBuf>,
+    /// Write event files of TensorBoard into RUN/tensorboard while the run goes on
+    #[arg(long)]
+    pub tensorboard: bool,
     /// Settings.
     #[command(flatten)]
     pub flags: Flags<Config>,
@@ -39,5 +42,5 @@ impl SearchArgs {
 pub fn search(args: &SearchArgs, ui: &Ui) -> Result<()> {
     let config = args.resolve(ui.device.as_deref())?;
     config.remarks.0.iter().for_each(|remark| ui.warn(remark));
-    start_new::<Search>(config, ui)
+    start_new::<Search>(config, &ui.with_tensorboard(args.tensorboard))
 }

@@ -22,6 +22,9 @@ pub struct TrainArgs {
     /// Settings to start from; default: small for the embedded images, cifar for others
     #[arg(long, value_name = "small|cifar|imagenet")]
     pub preset: Option<String>,
+    /// Write event files of TensorBoard into RUN/tensorboard while the run goes on
+    #[arg(long)]
+    pub tensorboard: bool,
     /// Settings.
     #[command(flatten)]
     pub flags: Flags<TrainConfig>,
@@ -52,5 +55,5 @@ impl TrainArgs {
 pub fn train(args: &TrainArgs, ui: &Ui) -> Result<()> {
     let config = args.resolve(ui.device.as_deref())?;
     config.remarks.0.iter().for_each(|remark| ui.warn(remark));
-    start_new::<Training>(config, ui)
+    start_new::<Training>(config, &ui.with_tensorboard(args.tensorboard))
 }

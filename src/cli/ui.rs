@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+use super::tensorboard::{self, Board};
 use super::{Bar, Common, Verbosity};
 use crate::run::{Event, Events};
 use crate::{Error, Result};
@@ -21,6 +22,8 @@ pub struct Ui {
     pub results: bool,
     /// Value of `--device`, or else of `PARSEC_DEVICE`.
     pub device: Option<String>,
+    /// Whether new runs write event files of TensorBoard.
+    pub tensorboard: bool,
 }
 
 impl Ui {
@@ -32,7 +35,13 @@ impl Ui {
             _ => Verbosity::Normal,
         };
         let from_env = || std::env::var("PARSEC_DEVICE").ok().filter(|d| !d.is_empty());
-        Self { json: common.json, verbosity, results: true, device: common.device.clone().or_else(from_env) }
+        let device = common.device.clone().or_else(from_env);
+        Self { json: common.json, verbosity, results: true, device, tensorboard: false }
+    }
+
+    /// The same output, and event files of TensorBoard if `is_wished`.
+    pub fn with_tensorboard(&self, is_wished: bool) -> Self {
+        Self { tensorboard: is_wished, ..self.clone() }
     }
 
     /// The same output without results on standard output.
@@ -92,6 +101,23 @@ impl Ui {
         } else if !passed_over.is_empty() {
             self.warn(format!("passed over: {passed_over}"));
         }
+    }
+
+    /// Events of the run in the folder `run`, shown by this output, and written for TensorBoard if this is wished or was
+    /// begun.
+    pub fn events_of(&self, run: &Path) -> Events {
+        let shown = self.events();
+        if !self.tensorboard && !run.join(tensorboard::FOLDER).is_dir() {
+            return shown;
+        }
+        let board = Mutex::new(Board::new(run));
+        Events::new(move |event| {
+            if let Event::Step { line, .. } = &event {
+                let warning = board.lock().unwrap_or_else(PoisonError::into_inner).step(line);
+                warning.into_iter().for_each(|warning| shown.warn(warning));
+            }
+            shown.tell(event);
+        })
     }
 
     /// Events of a run, shown by this output.

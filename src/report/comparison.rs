@@ -1,12 +1,12 @@
 //! Results of methods with several seeds → mean and standard deviation, as a table and a plot.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::plot::{Axis, COLOURS, number};
 use super::svg::{Anchor, FAINT, GREY, INK, Svg, n};
 
 /// Numbers of an architecture in a table of published numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ByTable {
     /// Number of the architecture, in the table's unit. `None` if the architecture is not in the table.
     pub published: Option<f64>,
@@ -15,7 +15,7 @@ pub struct ByTable {
 }
 
 /// A search by one method with one seed, and the training of the architecture that it found.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// The method.
     pub method: String,

@@ -1,68 +1,108 @@
-//! The metrics of a run → its curves.
+//! The history of a run → its curves.
 
 use std::path::Path;
 
-use super::plot::{Panel, Series, panels_svg};
-use crate::error::{Error, Result};
+use super::history::History;
+use super::plot::{Panel, Series, Style, panels_svg, smoothed};
+use crate::error::Result;
+
+/// Number of points of the picture of the prior's decision.
+const N_WINDOWS: usize = 20;
 
 /// Curves of the metrics in `metrics.jsonl`. `None` while the file holds no step.
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read. Lines that are no objects are skipped.
+/// [`crate::Error::Io`] if the file cannot be read. Lines that are no objects are skipped.
 pub fn metrics_svg(path: &Path) -> Result<Option<String>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
-    let records: Vec<serde_json::Value> =
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    if records.is_empty() {
-        return Ok(None);
-    }
-    let series = |name: &str, pointer: &str| {
-        let point = |r: &serde_json::Value| Some((r.get("step")?.as_f64()?, r.pointer(pointer)?.as_f64()?));
-        Series { name: name.into(), points: records.iter().filter_map(point).collect() }
+    let history = History::read(path)?;
+    Ok((!history.is_empty()).then(|| panels_svg(&panels(&history))))
+}
+
+/// The curves of a search or of a training. A panel without a number is left out.
+pub fn panels(history: &History) -> Vec<Panel> {
+    let series = |name: &str, column: &str, style: Style| {
+        Series::new(name, history.column(column).to_vec()).styled(style)
     };
-    let panel = |title: &str, y_label: &str, series: Vec<Series>| Panel {
+    let by_step = |title: &str, y_label: &str, series: Vec<Series>| Panel {
         title: title.into(),
         x_label: "step".into(),
         y_label: y_label.into(),
-        series: series.into_iter().filter(|s| !s.points.is_empty()).collect(),
+        series,
     };
-    // The groups of slots of the search space.
-    let entropies = records.iter().find_map(|r| r.get("entropy")?.as_object());
-    let groups: Vec<&String> = entropies.into_iter().flat_map(|groups| groups.keys()).collect();
-    // Only a search has importance weights.
-    let panels = if records.iter().any(|r| r.get("ess").is_some()) {
+    let mut panels = if history.is_search() {
+        let groups = history.below("entropy").into_iter().map(|group| {
+            let points = history.column(&format!("entropy.{group}")).to_vec();
+            Series::new(group, points)
+        });
         vec![
-            panel(
+            by_step(
                 "Accuracy",
                 "part of the images",
                 vec![
-                    series("search batch, weighted", "/accuracy"),
-                    series("train batch, weighted", "/train_accuracy"),
-                    series("mode, held out", "/mode_accuracy"),
+                    series("search batch, weighted", "accuracy", Style::Smoothed),
+                    series("train batch, weighted", "train_accuracy", Style::Smoothed),
+                    series("mode, held out", "mode_accuracy", Style::Marked),
                 ],
             ),
-            panel("Loss on the train batch", "nats per image", vec![series("loss", "/train_loss")]),
-            panel(
-                "Entropy of the prior",
-                "nats",
-                groups.iter().map(|group| series(group, &format!("/entropy/{group}"))).collect(),
+            by_step(
+                "Loss on the train batch",
+                "nats per image",
+                vec![series("loss", "train_loss", Style::Smoothed)],
             ),
-            panel("Effective sample size", "children", vec![series("ESS", "/ess")]),
+            by_step("Entropy of the prior", "nats", groups.collect()),
+            by_step("Effective sample size", "children", vec![series("ESS", "ess", Style::Smoothed)]),
+            decision(history),
+            by_step("Children of a step", "K", vec![series("K", "samples", Style::Line)]),
         ]
     } else {
         vec![
-            panel(
+            by_step(
                 "Accuracy",
                 "part of the images",
-                vec![series("train batch", "/accuracy"), series("held out", "/held_out_accuracy")],
+                vec![
+                    series("train batch", "accuracy", Style::Smoothed),
+                    series("held out", "held_out_accuracy", Style::Marked),
+                ],
             ),
-            panel(
+            by_step(
                 "Loss",
                 "nats per image",
-                vec![series("train batch", "/loss"), series("held out", "/held_out_loss")],
+                vec![
+                    series("train batch", "loss", Style::Smoothed),
+                    series("held out", "held_out_loss", Style::Marked),
+                ],
             ),
-            panel("Learning rate", "", vec![series("lr", "/lr")]),
+            by_step("Learning rate", "", vec![series("lr", "lr", Style::Line)]),
+            by_step(
+                "Norm of the gradient",
+                "before clipping",
+                vec![series("norm", "grad_norm", Style::Smoothed)],
+            ),
         ]
     };
-    Ok(Some(panels_svg(&panels)))
+    // A constant number of children is in the settings.
+    let samples = history.column("samples");
+    if samples.iter().all(|p| p.1 == samples[0].1) {
+        panels.retain(|panel| panel.y_label != "K");
+    }
+    panels.iter_mut().for_each(|panel| panel.series.retain(|series| !series.points.is_empty()));
+    panels.retain(|panel| !panel.series.is_empty());
+    panels
+}
+
+/// The entropy of the prior over the accuracy of the children, in windows of the steps: whether the prior decides before
+/// or after the weights tell the children apart.
+fn decision(history: &History) -> Panel {
+    let accuracy = smoothed(history.column("accuracy"));
+    let entropy = history.sum_below("entropy");
+    let stretch = entropy.len().div_ceil(N_WINDOWS).max(1);
+    let mean = |points: &[(f64, f64)]| points.iter().map(|p| p.1).sum::<f64>() / points.len() as f64;
+    let windows = accuracy.chunks(stretch).zip(entropy.chunks(stretch));
+    let points = windows.map(|(accuracy, entropy)| (mean(accuracy), mean(entropy))).collect();
+    Panel {
+        title: "Decision of the prior, by twentieths of the steps".into(),
+        x_label: "accuracy of the children on the search batch".into(),
+        y_label: "entropy of the prior, nats".into(),
+        series: vec![Series::new("entropy", points).styled(Style::Marked)],
+    }
 }

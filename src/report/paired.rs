@@ -4,12 +4,12 @@
 //! varies less than the results do. The interval is Student's, which assumes that the differences are draws from one
 //! normal distribution.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::comparison::{Entry, Spread};
 
 /// The measured number in a difference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
     /// Fraction of the test images that the trained network classifies correctly, 0 to 1.
@@ -29,7 +29,7 @@ impl Measure {
 }
 
 /// Difference between the results of two methods.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     /// The method.
     pub method: String,

@@ -9,6 +9,79 @@ pub struct Series {
     pub name: String,
     /// Points (x, y) in the order of drawing.
     pub points: Vec<(f64, f64)>,
+    /// The way in which the points are drawn.
+    pub style: Style,
+}
+
+/// The way in which the points of a series are drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Style {
+    /// A line through all points.
+    #[default]
+    Line,
+    /// A faint line through all points, and over it a line through their moving mean.
+    Smoothed,
+    /// A line through all points, with a mark at each.
+    Marked,
+}
+
+impl Series {
+    /// A series that is drawn as a line.
+    pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+        Self { name: name.into(), points, style: Style::Line }
+    }
+
+    /// The series in another style.
+    pub fn styled(self, style: Style) -> Self {
+        Self { style, ..self }
+    }
+
+    /// The points of the line that is read: the moving mean of a smoothed series, else all points.
+    pub fn line(&self) -> Vec<(f64, f64)> {
+        if self.style == Style::Smoothed { smoothed(&self.points) } else { self.points.clone() }
+    }
+}
+
+/// A moving mean covers this part of the points.
+const WINDOW: usize = 20;
+
+/// The mean over a window around each point, which becomes narrower at the ends. A window has the same number of points on
+/// both sides, so that a straight line stays as it is. Points that are not finite are left out.
+pub fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let half = points.len() / (2 * WINDOW);
+    let mut sums = vec![(0.0, 0usize)];
+    for (_, y) in points {
+        let (sum, n) = sums[sums.len() - 1];
+        sums.push(if y.is_finite() { (sum + y, n + 1) } else { (sum, n) });
+    }
+    let mean = |(i, &(x, y)): (usize, &(f64, f64))| {
+        let reach = half.min(i).min(points.len() - 1 - i);
+        let (from, to) = (sums[i - reach], sums[i + reach + 1]);
+        let mean = (to.0 - from.0) / (to.1 - from.1) as f64;
+        (x, if y.is_finite() && reach > 0 { mean } else { y })
+    };
+    points.iter().enumerate().map(mean).collect()
+}
+
+/// A line has at most about this many points in a picture.
+const MOST_POINTS: usize = 1200;
+
+/// Of many points the lowest and the highest of each stretch, so that a line through them looks the same.
+pub fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    if points.len() <= MOST_POINTS {
+        return points.to_vec();
+    }
+    let stretch = points.len().div_ceil(MOST_POINTS / 2);
+    let mut thin = Vec::with_capacity(MOST_POINTS + 2);
+    for points in points.chunks(stretch) {
+        let by_y = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
+        let (low, high) = (points.iter().min_by(by_y), points.iter().max_by(by_y));
+        let (Some(low), Some(high)) = (low, high) else { continue };
+        let (first, second) = if low.0 <= high.0 { (low, high) } else { (high, low) };
+        thin.push(*first);
+        thin.extend((first != second).then_some(*second));
+    }
+    thin
 }
 
 /// One plot with its own axes.
@@ -24,10 +97,21 @@ pub struct Panel {
     pub series: Vec<Series>,
 }
 
-const SIZE: (f64, f64) = (460.0, 290.0);
+/// Width and height of a panel.
+pub const SIZE: (f64, f64) = (460.0, 310.0);
 /// Distances of the axes from the left, top, right and bottom of the panel.
-const INSET: [f64; 4] = [68.0, 40.0, 18.0, 50.0];
-pub(super) const COLOURS: [&str; 6] = ["#2f6fb7", "#d1722b", "#3c9155", "#8a5bb5", "#b8434e", "#66727f"];
+pub const INSET: [f64; 4] = [68.0, 60.0, 18.0, 50.0];
+/// Colours of the series, in order.
+pub const COLOURS: [&str; 6] = ["#2f6fb7", "#d1722b", "#3c9155", "#8a5bb5", "#b8434e", "#66727f"];
+
+impl Panel {
+    /// The ranges of the two axes.
+    pub fn axes(&self) -> [Axis; 2] {
+        let points =
+            || self.series.iter().flat_map(|s| &s.points).filter(|p| p.0.is_finite() && p.1.is_finite());
+        [Axis::over(points().map(|p| p.0)), Axis::over(points().map(|p| p.1)).padded()]
+    }
+}
 
 /// Panels in rows of two.
 pub fn panels_svg(panels: &[Panel]) -> String {
@@ -45,10 +129,7 @@ pub fn panels_svg(panels: &[Panel]) -> String {
 
 fn draw(svg: &mut Svg, panel: &Panel) {
     let [left, top, right, bottom] = [INSET[0], INSET[1], SIZE.0 - INSET[2], SIZE.1 - INSET[3]];
-    let points =
-        || panel.series.iter().flat_map(|s| &s.points).filter(|p| p.0.is_finite() && p.1.is_finite());
-    let x = Axis::over(points().map(|p| p.0));
-    let y = Axis::over(points().map(|p| p.1)).padded();
+    let [x, y] = panel.axes();
     let at =
         |(px, py): (f64, f64)| (left + x.share(px) * (right - left), bottom - y.share(py) * (bottom - top));
     for tick in y.ticks(6) {
@@ -65,31 +146,49 @@ fn draw(svg: &mut Svg, panel: &Panel) {
     svg.text((left, 18.0), 13.0, Anchor::Start, INK, &panel.title);
     svg.text(((left + right) / 2.0, SIZE.1 - 16.0), 11.0, Anchor::Middle, GREY, &panel.x_label);
     svg.turned((16.0, (top + bottom) / 2.0), 11.0, Anchor::Middle, -90.0, &panel.y_label);
+    // The faint lines are below all others.
+    let with_colours = || panel.series.iter().zip(COLOURS.iter().cycle());
+    for (series, colour) in with_colours().filter(|(series, _)| series.style == Style::Smoothed) {
+        curve(svg, &series.points, at, colour, r#"stroke-width="1" stroke-opacity="0.28""#);
+    }
+    for (series, colour) in with_colours() {
+        curve(svg, &series.line(), at, colour, r#"stroke-width="1.8""#);
+        for point in series.points.iter().filter(|p| series.style == Style::Marked && p.1.is_finite()) {
+            let (x, y) = at(*point);
+            svg.line(&format!(r#"<circle cx="{}" cy="{}" r="2.6" fill="{colour}"/>"#, n(x), n(y)));
+        }
+    }
+    legend(svg, panel);
+}
+
+/// Draws the names of the series in the line below the title, from left to right. A single series has no name there.
+fn legend(svg: &mut Svg, panel: &Panel) {
+    if panel.series.len() < 2 {
+        return;
+    }
+    // The width of a name is not known here. This estimate is more than enough for the bundled font.
+    let width = |name: &str| 6.4 * name.chars().count() as f64 + 34.0;
+    let all: f64 = panel.series.iter().map(|series| width(&series.name)).sum();
+    // Names that are too long for the panel are drawn smaller.
+    let scale = ((SIZE.0 - INSET[0] - 4.0) / all).min(1.0);
+    let mut x = INSET[0];
     for (series, colour) in panel.series.iter().zip(COLOURS.iter().cycle()) {
-        curve(svg, &series.points, at, colour);
-    }
-    if panel.series.len() > 1 {
-        legend(svg, panel, right);
-    }
-}
-
-/// Draws the names above the axes, from the right end to the left.
-fn legend(svg: &mut Svg, panel: &Panel, right: f64) {
-    let mut x = right;
-    for (i, series) in panel.series.iter().enumerate().rev() {
-        let colour = COLOURS[i % COLOURS.len()];
-        svg.text((x, 18.0), 11.0, Anchor::End, GREY, &series.name);
-        // The width of a name is not known here. This estimate is more than enough for the bundled font.
-        x -= 6.4 * series.name.chars().count() as f64 + 6.0;
-        svg.path(&format!("M{} 18h14", n(x - 14.0)), colour, 2.5);
-        x -= 28.0;
+        svg.path(&format!("M{} 40h{}", n(x), n(14.0 * scale)), colour, 2.5);
+        svg.text((x + 19.0 * scale, 40.0), 11.0 * scale, Anchor::Start, GREY, &series.name);
+        x += width(&series.name) * scale;
     }
 }
 
-fn curve(svg: &mut Svg, points: &[(f64, f64)], at: impl Fn((f64, f64)) -> (f64, f64), colour: &str) {
+fn curve(
+    svg: &mut Svg,
+    points: &[(f64, f64)],
+    at: impl Fn((f64, f64)) -> (f64, f64),
+    colour: &str,
+    look: &str,
+) {
     let mut d = String::new();
     let mut pen_down = false;
-    for &point in points {
+    for point in thinned(points) {
         if !(point.0.is_finite() && point.1.is_finite()) {
             pen_down = false;
             continue;
@@ -102,19 +201,23 @@ fn curve(svg: &mut Svg, points: &[(f64, f64)], at: impl Fn((f64, f64)) -> (f64, 
     }
     if !d.is_empty() {
         svg.line(&format!(
-            r#"<path d="{d}" fill="none" stroke="{colour}" stroke-width="1.6" stroke-linejoin="round" stroke-linecap="round"/>"#
+            r#"<path d="{d}" fill="none" stroke="{colour}" {look} stroke-linejoin="round" stroke-linecap="round"/>"#
         ));
     }
 }
 
 /// The range of an axis. It is never empty.
-pub(super) struct Axis {
-    low: f64,
-    high: f64,
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Axis {
+    /// The number at the lower end.
+    pub low: f64,
+    /// The number at the upper end.
+    pub high: f64,
 }
 
 impl Axis {
-    pub(super) fn over(values: impl Iterator<Item = f64>) -> Self {
+    /// The range of the values. Without a value it is 0 to 1.
+    pub fn over(values: impl Iterator<Item = f64>) -> Self {
         // Differences of larger numbers could overflow.
         let values = values.map(|v| v.clamp(-1e100, 1e100));
         let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
@@ -128,7 +231,8 @@ impl Axis {
         }
     }
 
-    pub(super) fn padded(self) -> Self {
+    /// The range with a margin at both ends.
+    pub fn padded(self) -> Self {
         let pad = 0.05 * (self.high - self.low);
         // If no number is negative, the axis does not begin below 0.
         let low = if self.low >= 0.0 { (self.low - pad).max(0.0) } else { self.low - pad };
@@ -136,12 +240,12 @@ impl Axis {
     }
 
     /// Position of `value` on the axis: 0 at the lower end, 1 at the upper end.
-    pub(super) fn share(&self, value: f64) -> f64 {
+    pub fn share(&self, value: f64) -> f64 {
         ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
     /// About `n` round numbers: multiples of 1, 2 or 5 times a power of ten.
-    pub(super) fn ticks(&self, n: usize) -> Vec<f64> {
+    pub fn ticks(&self, n: usize) -> Vec<f64> {
         let rough = (self.high - self.low) / n as f64;
         let power = 10f64.powf(rough.log10().floor());
         let step = power * [1.0, 2.0, 5.0, 10.0].into_iter().find(|m| m * power >= rough).unwrap_or(10.0);
@@ -152,7 +256,7 @@ impl Axis {
 }
 
 /// The text of a tick's number. It is short and without the rounding errors of binary fractions.
-pub(super) fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     let size = value.abs();
     if size != 0.0 && !(1e-3..1e6).contains(&size) {
         format!("{value:.0e}")

@@ -92,6 +92,16 @@ impl Parsec {
     pub fn draw(&self, t: u64) -> Vec<Alpha> {
         draws::draw(&self.prior, &self.rules, t).alphas
     }
+
+    /// The update of π in step `t`, along Σ_k (ω̃_k − b) ∇_π log p(α_k|π); b = 0 is the paper's.
+    pub(super) fn move_prior(&mut self, t: u64, alphas: &[Alpha], weights: &[f64], ratios: &[f64]) {
+        let Self { prior, moments, rules, settled } = self;
+        let Some(warm_up) = rules.warm_up else { return };
+        let mode = prior.mode();
+        let gradient = prior_update::gradient(prior, alphas, weights, rules.baseline, ratios);
+        prior_update::ascend(prior, moments, &gradient, t + 1 - warm_up, rules.adam);
+        *settled = if prior.mode() == mode { *settled + 1 } else { 0 };
+    }
 }
 
 impl Strategy for Parsec {
@@ -104,7 +114,7 @@ impl Strategy for Parsec {
         update: Update,
     ) -> Result<Step> {
         // 6-8: α_k ~ p(α|π), K of them.
-        let Self { prior, moments, rules, settled } = self;
+        let Self { prior, rules, .. } = self;
         let Drawn { alphas, ratios } = draws::draw(prior, rules, t);
 
         // 3: the warm-up. All children train v with equal weight, and π stays as it is.
@@ -131,13 +141,8 @@ impl Strategy for Parsec {
         // 16: the update of v.
         let trained = evaluator.update(update)?;
 
-        // 13, 15, 17: the update of π, along Σ_k (ω̃_k − b) ∇_π log p(α_k|π); b = 0 is the paper's.
-        if let Some(warm_up) = rules.warm_up {
-            let mode = prior.mode();
-            let gradient = prior_update::gradient(prior, &alphas, &weights, rules.baseline, &ratios);
-            prior_update::ascend(prior, moments, &gradient, t + 1 - warm_up, rules.adam);
-            *settled = if prior.mode() == mode { *settled + 1 } else { 0 };
-        }
+        // 13, 15, 17: the update of π.
+        self.move_prior(t, &alphas, &weights, &ratios);
         let lr = update.lr;
         let traced = None;
         Ok(Step { alphas, log_likelihood: log_omega, weights, beta, lr, warm_up: false, traced, trained })

@@ -17,6 +17,7 @@ mod moments;
 pub mod prior_update;
 pub mod random;
 mod record;
+pub mod retrace;
 #[allow(clippy::module_inception)]
 mod search;
 mod snapshot;

@@ -224,7 +224,8 @@ fn nothing_panics_on_input_and_nothing_reads_a_clock_where_plans_are_made() {
         }
         // Random numbers come from keyed streams, and durations come from a clock that cannot jump.
         for word in ["thread_rng", "rand::rng", "from_os_rng", "SystemTime"] {
-            if tokens.contains(word) {
+            let is_its_place = word == "SystemTime" && file.path.ends_with("host.rs");
+            if tokens.contains(word) && !is_its_place {
                 wrong.push(format!("{}: {word}", file.path.display()));
             }
         }

@@ -15,7 +15,7 @@ use parsec_nas::report::paired::{Measure, differences, student95};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const CONFIG: &str = r#"
+pub const CONFIG: &str = r#"
 methods = ["parsec", "random"]
 seeds = [1]
 data = "folder:images"

@@ -21,6 +21,7 @@ mod input;
 mod kernels;
 mod nets;
 mod own_primitive;
+mod pages;
 mod pickle;
 mod predict;
 mod primitives;

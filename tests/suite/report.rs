@@ -125,7 +125,7 @@ fn dot_has_every_arrow() {
 
 #[test]
 fn plots_are_valid_whatever_the_numbers() {
-    let series = |points: &[(f64, f64)]| Series { name: "ess <1>".into(), points: points.to_vec() };
+    let series = |points: &[(f64, f64)]| Series::new("ess <1>", points.to_vec());
     let panel = |series: Vec<Series>| Panel {
         title: "T & t".into(),
         x_label: "step".into(),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::with;
 use parsec_nas::cli::Estimate;
+use parsec_nas::cli::line::{Terminal, Trends, line};
 use parsec_nas::config::Config;
 use parsec_nas::files;
 use parsec_nas::files::tensors::{self, Data, Metadata, Tensor, Tensors};
@@ -684,4 +685,81 @@ fn a_paused_run_waits_and_goes_on_with_the_same_steps() {
     });
     control.stop();
     assert!(matches!(going.join().unwrap(), Error::Interrupted { step: 1, .. }));
+}
+
+/// The line of progress fits every width, and has as much as there is room for.
+#[test]
+fn the_line_of_progress_fits_the_terminal() {
+    let mut trends = Trends::default();
+    let mut progress = parsec_nas::run::Progress { total: 12_000, epoch: 3, ..Default::default() };
+    for step in 1..=400 {
+        let x = f64::from(step) / 400.0;
+        progress.step = u64::from(step as u32);
+        progress.numbers =
+            vec![("accuracy", x), ("ESS", 1.5), ("entropy", 20.0 - 10.0 * x), ("held-out", 0.5)];
+        trends.add(&progress);
+    }
+    let show = |columns: usize, colours: bool, unicode: bool| {
+        line(&progress, "1h05m", &trends, Terminal { columns, colours, unicode })
+    };
+    let mut last = 0;
+    for columns in 1..=240 {
+        let plain = show(columns, false, true);
+        let width = plain.chars().count();
+        assert!(width < columns.max(2) && (width >= last || columns < 30), "{columns}: {plain}");
+        last = width;
+        // Colours take no room.
+        let coloured = show(columns, true, true);
+        let mut stripped = String::new();
+        for (i, part) in coloured.split('\u{1b}').enumerate() {
+            stripped += if i == 0 { part } else { part.split_once('m').unwrap().1 };
+        }
+        assert_eq!(stripped, plain);
+        assert!(show(columns, false, false).is_ascii());
+    }
+    assert_eq!(show(40, false, true), "400/12000 1h05m left accuracy 1.00");
+    let wide = show(200, false, true);
+    for part in
+        ["400/12000", "1h05m left", "epoch 3", "ESS 1.50", "entropy 10.0", "held-out 0.500", "▁▁▁", "░░░░"]
+    {
+        assert!(wide.contains(part), "{part}: {wide}");
+    }
+    // One trend rises, the other falls.
+    assert!(
+        wide.contains("█ ESS") && wide.contains("▁ held-out") && wide.contains("entropy 10.0 █"),
+        "{wide}"
+    );
+    assert!(show(200, true, true).contains("\u{1b}[32m"));
+    let broken = parsec_nas::run::Progress { numbers: vec![("loss", f64::NAN)], ..progress.clone() };
+    let mut trends = Trends::default();
+    trends.add(&broken);
+    let terminal = Terminal { columns: 80, colours: false, unicode: true };
+    assert!(line(&broken, "", &trends, terminal).contains("loss NaN"));
+}
+
+/// A link stays a link, and what is no regular file is written itself.
+#[cfg(unix)]
+#[test]
+fn links_and_pipes_are_written_and_not_replaced() {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("file"), "before").unwrap();
+    symlink("file", at("link")).unwrap();
+    files::atomic_write(&at("link"), b"after").unwrap();
+    assert!(at("link").is_symlink() && std::fs::read(at("file")).unwrap() == b"after");
+    symlink(at("nowhere"), at("dangling")).unwrap();
+    files::atomic_write(&at("dangling"), b"new").unwrap();
+    assert_eq!(std::fs::read(at("dangling")).unwrap(), b"new");
+    let pipe = at("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::read(pipe).unwrap()
+    });
+    files::atomic_write(&pipe, b"through").unwrap();
+    assert_eq!(reader.join().unwrap(), b"through");
+    assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo());
+    files::atomic_write(Path::new("/dev/null"), b"gone").unwrap();
+    assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
 }
