@@ -397,7 +397,7 @@ impl Told {
             .collect();
         let result = self.alpha.as_ref().map(&mut macs_of);
         let svg = report::children_svg(&dots, result);
-        page.figure(&svg, "One dot for a child, light early and dark late in the search", false);
+        page.figure(&svg, "One dot for a child, light early and dark late in the search", true);
         let mut best: Vec<(&&Alpha, &Known)> = known.iter().collect();
         // The mean of few draws is uncertain: one draw of the spread of all is added to each, at the step's mean.
         let mean = |known: &Known| known.sum / (known.n as f64 + 1.0);

@@ -20,7 +20,7 @@ use super::encoded::{Encoded, Layout, Listed, Part, See, TEST, TRAIN, VAL, hold_
 use super::gather::Gather;
 use super::shards::parts_in;
 use super::size::Size;
-use super::spec::{Loaded, Need, Reading};
+use super::spec::{ARROW, Loaded, Need, Reading};
 use super::walk::{Entries, File, Walk, kinds_in};
 use super::{LoadOptions, files};
 use crate::error::{Error, Result, quoted};
@@ -355,7 +355,11 @@ fn list(
     let Entries { dirs: classes, files } = entries;
     if classes.len() < 2 || classes.len() > usize::from(u16::MAX) {
         let n_images = files.iter().filter(|file| walk.is_image(&file.path)).count();
+        let is_arrow = |file: &&File| file.path.extension().is_some_and(|end| end == "arrow");
         let (found, try_this) = match classes.as_slice() {
+            [] if files.iter().any(|file| is_arrow(&file)) => {
+                ("files of the datasets library (.arrow)".to_owned(), ARROW.to_owned())
+            }
             [] if n_images > 0 => (format!("no sub-folder, but {n_images} images"), LAYOUT.to_owned()),
             [] => ("no sub-folder".to_owned(), LAYOUT.to_owned()),
             [one] if holds(one) == (true, false) => (

@@ -268,21 +268,16 @@ pub(super) fn layout(
     passed_over: &mut BTreeMap<String, usize>,
 ) -> Result<Layout> {
     let n_images = labels.labels.len();
-    if n_images == 0 || n_images > u32::MAX as usize {
-        let expected = "images with labels, at most 4 billion";
-        return Err(Error::file(
-            place,
-            None,
-            expected,
-            n_images.to_string(),
-            "check that these are the right files",
-        ));
-    }
     let beside = if passed_over.is_empty() {
         String::new()
     } else {
         format!(" (beside them: {})", counted(passed_over))
     };
+    if n_images == 0 || n_images > u32::MAX as usize {
+        let expected = "images with labels (png, jpeg, webp, bmp, tiff, gif), at most 4 billion";
+        let try_this = "check that these are the right files";
+        return Err(Error::file(place, None, expected, format!("{n_images}{beside}"), try_this));
+    }
     let mut pass_over = |kind: String, n: usize| {
         if n > 0 {
             *passed_over.entry(kind).or_default() += n;
@@ -391,8 +386,8 @@ impl Classes {
             (None, None) => {
                 let expected = "a class for each image";
                 let found = format!("none for {} images{beside}", used.len());
-                let try_this = "in a tar file, a .cls or .json file right beside each image, with the same name before the first \
-                    dot (tar --sort=name packs them so)";
+                let try_this = "in a tar file, a .cls or .json file right beside each image, with the same name before the \
+                    first dot (tar --sort=name packs them so); in a parquet file, a column of labels";
                 Err(Error::file(place, None, expected, found, try_this))
             }
             (Some((a, _)), Some((b, _))) => {
@@ -443,7 +438,11 @@ impl Classes {
             Some(names) => highest as usize >= names.len(),
             None => highest as usize >= MOST_CLASSES || is_far(highest as usize, n_different),
         };
-        if highest < 0 || is_wrong {
+        if highest < 0 {
+            let found = format!("the label {highest} for all images, which means none");
+            return Err(Error::file(place, None, "a class for each image", found, "a set with labels"));
+        }
+        if is_wrong {
             let expected = match (&names, &names_file) {
                 (Some(names), None) => format!("a label below {}, the number of named classes", names.len()),
                 (Some(names), Some(file)) => {

@@ -198,8 +198,14 @@ fn in_home(dir: &str) -> PathBuf {
     }
 }
 
+/// What to try with a folder that the datasets library saved.
+pub(super) const ARROW: &str = "in Python, datasets.load_from_disk(FOLDER), and to_parquet(\"NEW/train.parquet\") of each part; then --data parquet:NEW";
+
 fn suggestion(text: &str, name: &str) -> String {
     let place = in_home(text);
+    if has_shards(&place, "arrow") {
+        return ARROW.into();
+    }
     if let Some((source, because)) = probable(&place) {
         return format!("--data {}{because}", quoted(&format!("{source}:{text}")));
     }

@@ -135,5 +135,10 @@ pub(super) fn in_range(what: &str, value: usize, least: usize, most: usize) -> R
     if (least..=most).contains(&value) {
         return Ok(());
     }
-    Err(crate::Error::usage(what, format!("{least} to {most}"), value.to_string(), ""))
+    let try_this = if what == "image height" || what == "image width" {
+        "another --size, or smaller images"
+    } else {
+        ""
+    };
+    Err(crate::Error::usage(what, format!("{least} to {most}"), value.to_string(), try_this))
 }

@@ -849,6 +849,14 @@ fn old_kept_images_make_room() {
 
 #[test]
 fn a_folder_without_its_source_is_recognised() {
+    // What Hugging Face's library saves with save_to_disk.
+    let saved = TempDir::new().unwrap();
+    for part in ["train", "test"] {
+        fs::create_dir(saved.path().join(part)).unwrap();
+        fs::write(saved.path().join(part).join("data-00000-of-00001.arrow"), "ARROW1").unwrap();
+    }
+    let bare = load(&saved.path().display().to_string(), &options()).unwrap_err().to_string();
+    assert!(bare.contains("to_parquet") && refused(saved.path()).contains("to_parquet"), "{bare}");
     let dir = TempDir::new().unwrap();
     let hint = |dir: &Path| load(dir.to_str().unwrap(), &options()).unwrap_err().to_string();
     let photos = dir.path().join("my photos");
