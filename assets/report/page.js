@@ -71,10 +71,13 @@ for (const replay of document.querySelectorAll(".replay")) {
   const [slider, text] = [replay.querySelector("input"), replay.querySelector("output")];
   const target = document.getElementById(replay.dataset.target);
   const marks = document.querySelectorAll("[data-replay-mark]");
+  const frames = [...document.querySelectorAll("[data-frame]")];
   const show = () => {
     const step = steps[slider.value];
     text.textContent = "step " + step.step + ", entropy " + short(step.entropy) + " nats";
     target.textContent = step.mode;
+    const drawn = frames.filter((frame) => Number(frame.dataset.frame) <= Number(slider.value)).pop();
+    for (const frame of frames) frame.hidden = frame !== (drawn || frames[0]);
     for (const mark of marks) {
       mark.setAttribute("x", Number(mark.dataset.left) + step.share * Number(mark.dataset.width));
     }

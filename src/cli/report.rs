@@ -52,6 +52,8 @@ struct Written {
 
 /// The course of π is drawn at this many steps.
 const N_POINTS: usize = 80;
+/// A replay has this many drawings.
+const N_DRAWINGS: usize = 24;
 /// The picture of the children has this many.
 const N_DOTS: usize = 2000;
 /// The table of the children has this many.
@@ -333,13 +335,21 @@ impl Told {
                 let terms = point.probabilities.iter().flatten().filter(|p| **p > 0.0);
                 terms.map(|p| -p * p.ln()).sum()
             };
-            let step = |point: &Point| ReplayStep {
+            // As many drawings as a page can hold, the last one among them.
+            let every = course.len().div_ceil(N_DRAWINGS);
+            let is_drawn = |i: usize| i == 0 || (course.len() - 1 - i).is_multiple_of(every);
+            let step = |(i, point): (usize, &Point)| ReplayStep {
                 step: point.step,
                 entropy: entropy(point),
                 mode: self.space.print(&mode(point)),
+                drawing: if is_drawn(i) {
+                    report::flow_svg(&*self.space, &point.probabilities)
+                } else {
+                    String::new()
+                },
             };
             page.paragraph("The most probable architecture at each step, computed again from the metrics:");
-            page.replay(&course.iter().map(step).collect::<Vec<_>>());
+            page.replay(&course.iter().enumerate().map(step).collect::<Vec<_>>());
             let svg = report::course_svg(&*self.space, course);
             page.figure(&svg, "Probability of each kind of choice over the steps, slot by slot", true);
         }

@@ -92,6 +92,7 @@ fn pictures(run: &RunDir) -> Result<Vec<(&'static str, String)>> {
         && let Ok(prior) = take_prior(&newest.state, run.path(), &*space)
     {
         pictures.push(("prior", report::prior_svg(&*space, &prior)));
+        pictures.push(("prior_network", report::flow_svg(&*space, &prior.probabilities())));
     }
     Ok(pictures)
 }

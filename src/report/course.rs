@@ -22,19 +22,19 @@ const HEAD: f64 = 26.0;
 /// Pictures in a row.
 const N_COLUMNS: usize = 2 * N_SLOTS;
 /// Colours of the kinds of choices.
-const COLOURS: [&str; 10] = [
+pub(super) const COLOURS: [&str; 10] = [
     "#c9d1d9", "#2f6fb7", "#d1722b", "#3c9155", "#8a5bb5", "#b8434e", "#e0b13c", "#4fa6b8", "#a0765b",
     "#66727f",
 ];
 
 /// The kind of a choice: its name without the input that it reads.
-fn kind(space: &dyn Space, slot: usize, choice: usize) -> String {
+pub(super) fn kind(space: &dyn Space, slot: usize, choice: usize) -> String {
     let name = space.choice_name(slot, choice);
     name.split('(').next().unwrap_or_default().to_owned()
 }
 
-/// Draws the course of π. In cells the choices that differ only in their input are one area.
-pub fn course_svg(space: &dyn Space, course: &[Point]) -> String {
+/// All kinds of choices of a space, in the order of their first appearance.
+pub(super) fn kinds(space: &dyn Space) -> Vec<String> {
     let mut kinds: Vec<String> = Vec::new();
     for (slot, of) in space.slots().iter().enumerate() {
         for choice in 0..of.n_choices {
@@ -44,6 +44,12 @@ pub fn course_svg(space: &dyn Space, course: &[Point]) -> String {
             }
         }
     }
+    kinds
+}
+
+/// Draws the course of π. In cells the choices that differ only in their input are one area.
+pub fn course_svg(space: &dyn Space, course: &[Point]) -> String {
+    let kinds = kinds(space);
     let groups: Vec<Vec<usize>> = (0..space.groups().len())
         .map(|group| (0..space.slots().len()).filter(|slot| space.slots()[*slot].group == group).collect())
         .collect();

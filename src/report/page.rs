@@ -176,6 +176,15 @@ impl Page {
              id=\"mode\">{}</pre>",
             escape(&last.mode)
         ));
+        // Without scripts the last drawing is shown.
+        let last_drawn = steps.iter().rposition(|step| !step.drawing.is_empty());
+        for (i, step) in steps.iter().enumerate().filter(|(_, step)| !step.drawing.is_empty()) {
+            let hidden = if Some(i) == last_drawn { "" } else { " hidden" };
+            self.line(&format!(
+                "<figure class=\"wide\" data-frame=\"{i}\"{hidden} aria-label=\"the prior after step {}\">{}</figure>",
+                step.step, step.drawing
+            ));
+        }
     }
 
     /// The file.
@@ -199,6 +208,8 @@ pub struct ReplayStep {
     pub entropy: f64,
     /// The prior's most probable architecture.
     pub mode: String,
+    /// The drawing of the prior. Empty if the step shows that of the step before.
+    pub drawing: String,
 }
 
 /// A number with six significant digits, to keep the file small.

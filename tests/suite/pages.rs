@@ -125,6 +125,7 @@ fn a_report_tells_everything_about_a_run_and_loads_nothing() {
         "parsec search found/config.toml --run NEW-FOLDER",
         "href=\"metrics.jsonl\"",
         "data-replay-mark",
+        "data-frame",
     ] {
         assert!(text.contains(wanted), "{wanted}");
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use parsec_nas::cli::show::{ShowArgs, describe};
 use parsec_nas::config::Memory;
 use parsec_nas::report::{
-    Item, ItemKind, Panel, Series, cells_dot, cells_svg, layout, metrics_svg, panels_svg, png, prior_svg,
-    sheet_svg,
+    Item, ItemKind, Panel, Series, cells_dot, cells_svg, flow_svg, layout, metrics_svg, panels_svg, png,
+    prior_svg, sheet_svg,
 };
 use parsec_nas::rng::{Purpose, stream};
 use parsec_nas::space::NetworkKind;
@@ -243,7 +243,7 @@ fn show_reads_a_run() {
 }
 
 /// A prior whose logits differ from pair to pair.
-fn uneven(space: &Darts) -> Prior {
+fn uneven(space: &dyn Space) -> Prior {
     let mut prior = Prior::uniform(space);
     let logits = prior.logits.iter_mut().flatten();
     for (i, logit) in logits.enumerate() {
@@ -288,6 +288,9 @@ fn drawings_are_as_they_were() {
     golden::check("cells-darts_v2.dot", &cells_dot(&genotype));
     let space = Darts::default();
     golden::check("prior.svg", &prior_svg(&space, &uneven(&space)));
+    golden::check("flow-cells.svg", &flow_svg(&space, &uneven(&space).probabilities()));
+    let chain = parsec_nas::space::space("macro", &Default::default()).unwrap();
+    golden::check("flow-chain.svg", &flow_svg(&*chain, &uneven(&*chain).probabilities()));
     let folder = tempfile::tempdir().unwrap();
     for (kind, lines) in metrics() {
         let path = folder.path().join("metrics.jsonl");

@@ -37,7 +37,7 @@ def main(run):
         n_compared += 1
     times = [point.wall_time for point in events.Scalars("lr")]
     assert times == sorted(times), "times that go back"
-    pictures = {"architecture", "prior"} if "prior" in tags["images"] else {"architecture"}
+    pictures = {"architecture", "prior", "prior_network"} if "prior" in tags["images"] else {"architecture"}
     assert set(tags["images"]) == pictures, tags["images"]
     for tag in pictures:
         picture = events.Images(tag)[-1]
