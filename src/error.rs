@@ -231,8 +231,9 @@ pub fn quoted(text: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-:+,@=~".contains(c);
     match text.chars().all(is_plain) {
         true => text.to_owned(),
-        false if text.contains('\'') => format!("\"{text}\""),
-        false => format!("'{text}'"),
+        false if text.contains('\'') && !text.contains(['"', '$', '`', '\\', '!']) => format!("\"{text}\""),
+        // A single quote ends the quoted text, and stands between two of them.
+        false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }
 

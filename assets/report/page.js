@@ -18,7 +18,8 @@ function nearest(points, x) {
   return Math.abs(before[0] - x) <= Math.abs(points[low][0] - x) ? before : points[low];
 }
 
-// Under the pointer a curve shows its numbers. With the keyboard, left and right move along it.
+// Under the pointer a curve shows its numbers. With the keyboard, left and right move from point to point, and with Shift
+// farther.
 for (const figure of document.querySelectorAll("figure[data-panel]")) {
   const panel = JSON.parse(figure.dataset.panel);
   const cursor = document.createElement("div");
@@ -27,6 +28,9 @@ for (const figure of document.querySelectorAll("figure[data-panel]")) {
   reading.className = "reading";
   cursor.hidden = reading.hidden = true;
   figure.append(cursor, reading);
+  // The places where the longest series has points.
+  const longest = panel.series.map((series) => series.points).reduce((a, b) => (b.length > a.length ? b : a));
+  const places = [...new Set(longest.map((point) => point[0]))];
   let at = panel.x[1];
   const show = (x) => {
     at = Math.min(Math.max(x, panel.x[0]), panel.x[1]);
@@ -61,7 +65,9 @@ for (const figure of document.querySelectorAll("figure[data-panel]")) {
     const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!move) return;
     event.preventDefault();
-    show(at + move * (panel.x[1] - panel.x[0]) / 50);
+    const here = places.indexOf(nearest(longest, at)[0]);
+    const jump = event.shiftKey ? Math.ceil(places.length / 20) : 1;
+    show(places[Math.min(Math.max(here + move * jump, 0), places.length - 1)]);
   });
 }
 

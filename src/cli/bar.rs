@@ -130,6 +130,11 @@ enum Shown {
     Lines { last: Instant, every: Duration },
 }
 
+/// Whether the terminal cannot write over a line.
+fn is_dumb() -> bool {
+    std::env::var("TERM").is_ok_and(|name| name == "dumb")
+}
+
 /// Least time between two lines, except after the first step.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 /// Least time between two lines with the number of compiled kernels.
@@ -145,7 +150,7 @@ impl Bar {
         let shown = match verbosity {
             Verbosity::Quiet => Shown::Nothing,
             Verbosity::Verbose => lines(Duration::ZERO),
-            Verbosity::Normal if std::io::stderr().is_terminal() => Shown::Terminal(terminal()),
+            Verbosity::Normal if std::io::stderr().is_terminal() && !is_dumb() => Shown::Terminal(terminal()),
             Verbosity::Normal => lines(BETWEEN_LINES),
         };
         Self {

@@ -171,7 +171,7 @@ fn subject(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
         ..wanted
     };
     let mut reported = open::reported(&wanted, &ui.events())?;
-    run.check_data(&mut reported, wanted.spec())?;
+    run.check_data(&mut reported, wanted.spec(), ui)?;
     if args.data.is_none() && args.size.is_none() {
         warn_of_other_images(&run.manifest, &reported, ui);
     }
@@ -221,7 +221,17 @@ fn elsewhere(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
     let settings = args.space.with_cells(args.layers, args.stem);
     let class_names = &known.class_names;
     let elsewhere = Elsewhere { genotype, weights, settings, channels, wanted, class_names };
-    let (trained, reported, normalisation) = elsewhere.open(ui)?;
+    let from_file =
+        args.mean.is_none() && args.std.is_none() && (known.mean.is_some() || known.std.is_some());
+    let (trained, reported, normalisation) = elsewhere.open(ui).map_err(|e| match e {
+        Error::Usage { what, expected, found, .. }
+            if from_file && ["--mean", "--std"].contains(&what.as_str()) =>
+        {
+            let what = format!("{} of {}", what.trim_start_matches('-'), weights.display());
+            Error::usage(what, expected, found, "images like those of the training, or --mean and --std")
+        }
+        other => other,
+    })?;
     Ok(Subject {
         trained,
         class_names: reported.class_names.clone(),

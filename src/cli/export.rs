@@ -131,7 +131,8 @@ fn outputs(args: &ExportArgs) -> Result<Vec<(&'static str, &Path)>> {
         if path.is_dir() {
             return wrong("a folder".into(), "a file in it");
         }
-        if path.exists() && !args.force {
+        // A device or a pipe is written, and not replaced.
+        if path.is_file() && !args.force {
             return wrong("a file".into(), "another name, or --force to replace it");
         }
     }

@@ -101,6 +101,15 @@ fn pictures(run: &RunDir) -> Result<Vec<(&'static str, String)>> {
 fn begin(run: &Path) -> Result<File> {
     let (dir, folder) = (RunDir::open(run)?, run.join(FOLDER));
     let history = History::read(&run.join(METRICS))?;
+    if folder.exists() && !folder.is_dir() {
+        return Err(Error::file(
+            &folder,
+            None,
+            "a folder for event files",
+            "a file",
+            "another name for that file",
+        ));
+    }
     fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
     let old = event_files(run)?;
     let is_search = dir.manifest()?.kind != TrainConfig::KIND;

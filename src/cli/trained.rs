@@ -96,7 +96,7 @@ impl TrainingRun {
 
     /// Checks that `reported` has the classes and the image shape for which this network was trained.
     /// The labels of `reported` are put into the order of the training's classes.
-    pub fn check_data(&self, reported: &mut Reported, spec: &str) -> Result<()> {
+    pub fn check_data(&self, reported: &mut Reported, spec: &str, ui: &Ui) -> Result<()> {
         let wrong = |expected: String, found: String, try_this: &str| {
             Err(Error::usage(format!("--data {spec}"), expected, found, try_this))
         };
@@ -114,13 +114,13 @@ impl TrainingRun {
             let expected = format!("{} classes as in training", trained.n_classes);
             return wrong(expected, n.to_string(), "data with the same classes");
         }
-        same_classes(&self.manifest.class_names, reported, spec)
+        same_classes(&self.manifest.class_names, reported, spec, ui)
     }
 }
 
 /// Puts the labels of `reported`, which were read from `spec`, into the order of `was`, the classes of a training. Sources
 /// without names number their classes. If these are other names, the classes cannot be compared.
-fn same_classes(was: &[String], reported: &mut Reported, spec: &str) -> Result<()> {
+fn same_classes(was: &[String], reported: &mut Reported, spec: &str, ui: &Ui) -> Result<()> {
     let is = &reported.class_names;
     let place = |name: &String| was.iter().position(|class| class == name);
     let places: Option<Vec<usize>> = is.iter().map(place).collect();
@@ -133,7 +133,15 @@ fn same_classes(was: &[String], reported: &mut Reported, spec: &str) -> Result<(
     }
     let numbered = |names: &[String]| names.iter().enumerate().all(|(i, name)| *name == i.to_string());
     let other = was.iter().zip(is).find(|(a, b)| a != b);
-    match other.filter(|_| !numbered(was) && !numbered(is)) {
+    if other.is_some() && (numbered(was) || numbered(is)) {
+        ui.warn(format!(
+            "the classes of {spec} and those of the training are compared by their positions, because one of them has numbers \
+             only: {}",
+            positions(was, is)
+        ));
+        return Ok(());
+    }
+    match other {
         None => Ok(()),
         Some((a, b)) => {
             let (expected, found) =
@@ -141,6 +149,13 @@ fn same_classes(was: &[String], reported: &mut Reported, spec: &str) -> Result<(
             Err(Error::usage(format!("--data {spec}"), expected, found, "data with the same classes"))
         }
     }
+}
+
+/// The first pairs of classes, as text.
+pub fn positions(was: &[String], is: &[String]) -> String {
+    let pairs = was.iter().zip(is).take(3).map(|(a, b)| format!("{b} is {a}"));
+    let more = if was.len() > 3 { ", ..." } else { "" };
+    pairs.collect::<Vec<_>>().join(", ") + more
 }
 
 /// What the metadata of a file of weights say of the images with which they were trained.
@@ -215,7 +230,7 @@ impl Elsewhere<'_> {
         let tensors = weights::read(self.weights)?;
         let (mut reported, normalisation) = self.images(&ui.events())?;
         if self.class_names.len() == reported.class_names.len() {
-            same_classes(self.class_names, &mut reported, self.wanted.data)?;
+            same_classes(self.class_names, &mut reported, self.wanted.data, ui)?;
         }
         let mut gpu = open::adapter(self.wanted.device, &ui.events())?;
         let images = [reported.images.channels, reported.images.height, reported.images.width];

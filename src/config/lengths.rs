@@ -27,6 +27,11 @@ impl Lengths {
         self.0.is_empty()
     }
 
+    /// The parts. The first one is the length at the start.
+    pub fn parts(&self) -> &[Part] {
+        &self.0
+    }
+
     /// The present number of all steps, if the length changed.
     pub fn last(&self) -> Option<u64> {
         self.0.last().map(|part| part.steps)

@@ -372,6 +372,7 @@ fn reported(spec: &Spec, loaded: Loaded) -> Reported {
     let role = if report.is_some() { Role::Report } else { Role::HeldOut };
     let images = report.unwrap_or(test);
     let place = match places.as_slice() {
+        [all, .., part] if part.is_empty() => all.clone(),
         [all, .., part] if !part.ends_with('/') => format!("{part} of {all}"),
         [.., part] => part.clone(),
         [] => spec.place(),

@@ -30,6 +30,9 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<()> {
             let target = fs::canonicalize(path).map_err(|e| Error::io("follow", path, e))?;
             return replace(&target, bytes);
         }
+    } else if let Ok(target) = fs::read_link(path) {
+        // The file that it names is not there yet.
+        return replace(&parent(path).join(target), bytes);
     }
     replace(path, bytes)
 }

@@ -29,6 +29,8 @@ pub fn panels(history: &History) -> Vec<Panel> {
         y_label: y_label.into(),
         series,
     };
+    // In the warm-up the accuracy is that of the train batch.
+    let searched = history.after_warm_up("accuracy");
     let mut panels = if history.is_search() {
         let groups = history.below("entropy").into_iter().map(|group| {
             let points = history.column(&format!("entropy.{group}")).to_vec();
@@ -39,7 +41,7 @@ pub fn panels(history: &History) -> Vec<Panel> {
                 "Accuracy",
                 "part of the images",
                 vec![
-                    series("search batch, weighted", "accuracy", Style::Smoothed),
+                    Series::new("search batch, weighted", searched).styled(Style::Smoothed),
                     series("train batch, weighted", "train_accuracy", Style::Smoothed),
                     series("mode, held out", "mode_accuracy", Style::Marked),
                 ],
@@ -80,10 +82,13 @@ pub fn panels(history: &History) -> Vec<Panel> {
             ),
         ]
     };
-    // A constant number of children is in the settings.
+    // A constant number of children is in the settings. Without several children there is no sample.
     let samples = history.column("samples");
     if samples.iter().all(|p| p.1 == samples[0].1) {
         panels.retain(|panel| panel.y_label != "K");
+    }
+    if samples.iter().all(|p| p.1 <= 1.0) && !samples.is_empty() {
+        panels.retain(|panel| panel.y_label != "children");
     }
     panels.iter_mut().for_each(|panel| panel.series.retain(|series| !series.points.is_empty()));
     panels.retain(|panel| !panel.series.is_empty());
@@ -93,7 +98,7 @@ pub fn panels(history: &History) -> Vec<Panel> {
 /// The entropy of the prior over the accuracy of the children, in windows of the steps: whether the prior decides before
 /// or after the weights tell the children apart.
 fn decision(history: &History) -> Panel {
-    let accuracy = smoothed(history.column("accuracy"));
+    let accuracy = smoothed(history.column("train_accuracy"));
     let entropy = history.sum_below("entropy");
     let stretch = entropy.len().div_ceil(N_WINDOWS).max(1);
     let mean = |points: &[(f64, f64)]| points.iter().map(|p| p.1).sum::<f64>() / points.len() as f64;
@@ -101,7 +106,7 @@ fn decision(history: &History) -> Panel {
     let points = windows.map(|(accuracy, entropy)| (mean(accuracy), mean(entropy))).collect();
     Panel {
         title: "Decision of the prior, by twentieths of the steps".into(),
-        x_label: "accuracy of the children on the search batch".into(),
+        x_label: "accuracy on the train batch".into(),
         y_label: "entropy of the prior, nats".into(),
         series: vec![Series::new("entropy", points).styled(Style::Marked)],
     }

@@ -24,14 +24,28 @@ fn at_end(column: &[(f64, f64)]) -> Option<f64> {
     (!last.is_empty()).then(|| last.iter().map(|p| p.1).sum::<f64>() / last.len() as f64)
 }
 
-/// What can be said of any run.
-pub fn of_any(history: &History, total_steps: u64, n_held_out: Option<usize>) -> Vec<String> {
+/// What can be said of any run. `result_steps`: the steps of a finished run by its result. `n_images`: the images that its
+/// accuracy is of.
+pub fn of_any(
+    history: &History,
+    total_steps: u64,
+    result_steps: Option<u64>,
+    n_images: Option<usize>,
+) -> Vec<String> {
     let mut doubts = Vec::new();
-    if history.last_step < total_steps {
+    if let Some(steps) = result_steps.filter(|steps| *steps != history.last_step) {
+        doubts.push(format!(
+            "metrics.jsonl ends at step {}, and the result is of step {steps}: the curves are not whole.",
+            history.last_step
+        ));
+    } else if history.last_step < total_steps {
         doubts.push(format!(
             "The run is at step {} of {total_steps}: everything below may still change. parsec resume goes on.",
             history.last_step
         ));
+    }
+    if let Some(step) = history.gap() {
+        doubts.push(format!("Step {step} is missing in metrics.jsonl."));
     }
     if history.n_skipped > 0 {
         let lines = match history.n_skipped {
@@ -40,26 +54,37 @@ pub fn of_any(history: &History, total_steps: u64, n_held_out: Option<usize>) ->
         };
         doubts.push(format!("{lines}; the curves leave this out."));
     }
-    if let Some(n) = n_held_out.filter(|n| *n < FEW_IMAGES) {
+    if let Some(n) = n_images.filter(|n| *n < FEW_IMAGES) {
         // Standard error of a fraction near a half.
         let error = 50.0 / (n.max(1) as f64).sqrt();
         doubts.push(format!(
-            "Only {n} images are held out, so an accuracy has a standard error of up to {error:.1} percentage points."
+            "The accuracy is of {n} images only, so its standard error is up to {error:.1} percentage points."
         ));
     }
     doubts
 }
 
-/// What can be said of a search with the result `chosen`. `uniform` is the entropy of a uniform prior.
-pub fn of_search(
-    history: &History,
-    space: &dyn Space,
-    chosen: Option<&Alpha>,
-    uniform: f64,
-    trust: Option<&Trust>,
-) -> Vec<String> {
+/// A search.
+pub struct Searched<'a> {
+    /// The space.
+    pub space: &'a dyn Space,
+    /// The result.
+    pub chosen: Option<&'a Alpha>,
+    /// Entropy of a uniform prior, nats. `None` if the method has no prior that moves.
+    pub uniform: Option<f64>,
+    /// Whether the result is chosen by the likelihoods of all children.
+    pub by_evidence: bool,
+    /// Whether the search is over.
+    pub is_over: bool,
+    /// The trust in the result.
+    pub trust: Option<Trust>,
+}
+
+/// What can be said of a search.
+pub fn of_search(history: &History, of: &Searched<'_>) -> Vec<String> {
     let mut doubts = Vec::new();
-    if trust.is_some_and(|trust| !trust.more_than_chance) {
+    let Searched { space, chosen, trust, .. } = of;
+    if trust.as_ref().is_some_and(|trust| !trust.more_than_chance) {
         doubts.push(
             "The result is not more than chance. Try more --steps, a longer --warmup, a larger --search-batch, or \
              several short searches and parsec consensus."
@@ -71,29 +96,35 @@ pub fn of_search(
         Some(first) => history.column("ess").iter().filter(|p| p.0 >= first.step as f64).copied().collect(),
         None => Vec::new(),
     };
-    if let Some(ess) = at_end(&searched).filter(|ess| *ess < LOW_ESS) {
+    if let Some(ess) = at_end(&searched).filter(|ess| of.uniform.is_some() && *ess < LOW_ESS) {
         doubts.push(format!(
             "The effective sample size was {ess:.1} at the end: almost only the best child of each step moved the prior. \
              A larger --search-batch sharpens the likelihoods further; --temper or more --samples counter it."
         ));
     }
-    if let Some(entropy) =
-        at_end(&history.sum_below("entropy")).filter(|e| has_prior && *e > UNDECIDED * uniform)
+    let entropy = at_end(&history.sum_below("entropy")).filter(|_| has_prior);
+    if let Some((entropy, uniform)) = entropy.zip(of.uniform).filter(|(e, uniform)| *e > UNDECIDED * uniform)
     {
+        let but = if of.by_evidence { "; the choice by evidence uses all children" } else { "" };
         doubts.push(format!(
             "The prior has hardly decided: its entropy is {entropy:.1} of {uniform:.1} nats. Its most probable architecture \
-             means little; the choice by evidence uses all children."
+             means little{but}."
         ));
     }
-    if !has_prior && !history.is_empty() && history.columns.contains_key("warm_up") {
+    if of.uniform.is_some()
+        && !has_prior
+        && !history.is_empty()
+        && !of.is_over
+        && history.columns.contains_key("warm_up")
+    {
         doubts.push("All steps so far belong to the warm-up: the prior has not moved.".into());
     }
     for (group, name) in space.groups().iter().enumerate() {
         let Some(tally) = chosen.map(|alpha| space.tally(alpha, group)) else { continue };
         if tally.of > 0 && (tally.skips + tally.pools) as f64 > MANY_SKIPS * tally.of as f64 {
+            let help = if tally.skips > 1 { " --max-skips limits the identities." } else { "" };
             doubts.push(format!(
-                "{} of {} operations in {name} are identities or pools: shared weights favour what trains fast. \
-                 --max-skips limits them.",
+                "{} of {} operations in {name} are identities or pools: shared weights favour what trains fast.{help}",
                 tally.skips + tally.pools,
                 tally.of
             ));

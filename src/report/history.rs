@@ -129,6 +129,23 @@ impl History {
         self.columns.get(key).map_or(&[], Vec::as_slice)
     }
 
+    /// The column `key` of the steps after the warm-up.
+    pub fn after_warm_up(&self, key: &str) -> Vec<(f64, f64)> {
+        let mut warm_up = self.column("warm_up").iter().filter(|p| p.1 > 0.0).map(|p| p.0).peekable();
+        let is_after = |at: f64| {
+            while warm_up.next_if(|step| *step < at).is_some() {}
+            warm_up.peek() != Some(&at)
+        };
+        let mut is_after = is_after;
+        self.column(key).iter().copied().filter(|p| is_after(p.0)).collect()
+    }
+
+    /// The steps that are missing between the first and the last: the first of them, if there is one.
+    pub fn gap(&self) -> Option<u64> {
+        let steps = || self.column("lr").iter().map(|p| p.0 as u64);
+        std::iter::once(0).chain(steps()).zip(steps()).find(|(a, b)| a + 1 != *b).map(|(a, _)| a + 1)
+    }
+
     /// The names of the columns below `key`, such as the groups of `entropy`.
     pub fn below(&self, key: &str) -> Vec<&str> {
         let names = self.columns.keys().filter_map(|name| name.strip_prefix(key)?.strip_prefix('.'));

@@ -278,7 +278,9 @@ pub fn steps(history: &History, end: f64) -> Vec<u8> {
     let mut values: BTreeMap<u64, Vec<SummaryValue>> = BTreeMap::new();
     for (column, points) in &history.columns {
         let Some(tag) = tag(column, history.is_search()) else { continue };
-        for (step, number) in points {
+        // In the warm-up this is the accuracy of the train batch.
+        let searched = (history.is_search() && column == "accuracy").then(|| history.after_warm_up(column));
+        for (step, number) in searched.as_ref().unwrap_or(points) {
             values.entry(*step as u64).or_default().push(scalar(tag.clone(), *number));
         }
     }

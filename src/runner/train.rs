@@ -92,6 +92,17 @@ impl Runnable for Training {
         training.use_variants(tuned.variants);
         if let Some((mut tensors, path, class_names)) = weights {
             let (layout, seed) = (training.network().layout().clone(), training.config().session.seed);
+            if class_names != own_classes
+                && class_names.len() == own_classes.len()
+                && is_numbered(&own_classes)
+            {
+                let pairs = class_names.iter().zip(&own_classes).take(3).map(|(a, b)| format!("{b} is {a}"));
+                events.warn(format!(
+                    "the data number their classes; the classifier of {} has them by position: {}",
+                    path.display(),
+                    pairs.collect::<Vec<_>>().join(", ")
+                ));
+            }
             if is_permuted(&class_names, &own_classes) {
                 let expected =
                     format!("the classes in the order of the training: {}", class_names.join(", "));
@@ -190,6 +201,10 @@ fn weights_of(path: &Path, events: &Events) -> Result<(Tensors, PathBuf, Vec<Str
     warnings.iter().for_each(|warning| events.warn(warning.to_string()));
     let file = found.state_path();
     Ok((found.state, file, run.manifest()?.class_names))
+}
+
+fn is_numbered(names: &[String]) -> bool {
+    names.iter().enumerate().all(|(i, name)| *name == i.to_string())
 }
 
 /// Whether the classes are the same in another order: the classifier of the weights would name the wrong ones.

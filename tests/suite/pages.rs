@@ -121,8 +121,8 @@ fn a_report_tells_everything_about_a_run_and_loads_nothing() {
         result["genotype"].as_str().unwrap(),
         "finished, 12 steps",
         "120 + 40 images, 10 classes",
-        "Only 40 images are held out",
-        "parsec search found/config.toml --run NEW-FOLDER",
+        "The accuracy is of 40 images only",
+        "parsec search found/config.toml --run NEW ",
         "href=\"metrics.jsonl\"",
         "data-replay-mark",
         "data-frame",
@@ -175,10 +175,44 @@ fn a_report_tells_everything_about_a_run_and_loads_nothing() {
     good(folder, "report drawn");
     assert!(!headings(&page(&folder.join("drawn/report.html"))).contains(&"The prior"));
 
+    // A longer run, and damage.
+    good(folder, "resume other --steps 15 -q");
+    good(folder, "report other");
+    let text = page(&folder.join("other/report.html"));
+    assert!(text.contains("parsec resume NEW --steps 15     # interrupted at step 12"), "{text}");
+    let metrics = folder.join("third/metrics.jsonl");
+    let lines = fs::read_to_string(&metrics).unwrap();
+    let without: Vec<&str> =
+        lines.lines().enumerate().filter(|(i, _)| *i != 4).map(|(_, line)| line).collect();
+    fs::write(&metrics, without.join("\n") + "\n").unwrap();
+    let (_, _, err) = parsec(folder, "report third");
+    assert!(
+        err.contains("Step 5 is missing")
+            && err.contains("The replay ends at step 4: the next step is missing"),
+        "{err}"
+    );
+    fs::remove_dir_all(folder.join("third/checkpoints")).unwrap();
+    let result = fs::read_to_string(folder.join("third/result.json")).unwrap();
+    let value: Value = serde_json::from_str(&result).unwrap();
+    let genotype = value["genotype"].as_str().unwrap();
+    fs::write(folder.join("third/result.json"), result.replace(&format!("\"{genotype}\""), "\"999\""))
+        .unwrap();
+    good(folder, "report third");
+    let text = page(&folder.join("third/report.html"));
+    assert!(
+        text.contains("No checkpoint can be read") && text.contains("`999` of the run is none of its space")
+    );
+    // The run's own files are not written over.
+    let (code, _, err) = parsec(folder, "report other --out other/config.toml");
+    assert!(code == 2 && err.contains("an earlier page"), "{err}");
+    fs::create_dir(folder.join("cut")).unwrap();
+    fs::write(folder.join("cut/config.toml"), "# A comparison, resolved.\n").unwrap();
+
     for (args, words) in [
         ("report nothing", "nothing there"),
         ("report found/metrics.jsonl", "a file"),
         ("report .", "no manifest.json"),
+        ("report cut", "an unfinished one"),
         ("report drawn --out found/metrics.jsonl/page.html", "create"),
     ] {
         let error = refused(folder, args);
@@ -197,6 +231,8 @@ fn a_report_of_a_comparison_has_its_table_and_its_runs() {
     let text = page(&place.path().join("both/report.html"));
     assert_eq!(headings(&text), ["Result", "What to distrust", "Runs", "How to reproduce"]);
     assert!(text.contains("1 seed: the interval") && text.matches("Genotype(").count() == 2);
+    let (code, _, err) = parsec(place.path(), "report both --tensorboard");
+    assert!(code == 2 && err.contains("METHOD-SEED/search"), "{err}");
     fs::write(place.path().join("both/comparison.json"), "{}").unwrap();
     assert!(refused(place.path(), "report both").contains("the result of a comparison"));
 }
@@ -371,7 +407,6 @@ fn tensorboards_files_have_one_point_a_step_also_after_a_resume() {
     let history = History::read(&folder.join("live/metrics.jsonl")).unwrap();
     for (tag, column) in [
         ("loss/train", "train_loss"),
-        ("accuracy/search", "accuracy"),
         ("search/ess", "ess"),
         ("search/entropy_layers", "entropy.layers"),
         ("lr", "lr"),
@@ -381,9 +416,13 @@ fn tensorboards_files_have_one_point_a_step_also_after_a_resume() {
             history.column(column).iter().map(|(step, x)| (*step as u64, *x as f32)).collect();
         assert_eq!((&live[tag], wanted.len()), (&wanted, 12), "{tag}");
     }
+    // In the warm-up the accuracy is that of the train batch.
+    let searched: Vec<u64> = live["accuracy/search"].iter().map(|p| p.0).collect();
+    assert_eq!(searched, (4..=12).collect::<Vec<u64>>());
     for tag in [
         "architecture",
         "prior",
+        "prior_network",
         "_hparams_/experiment",
         "_hparams_/session_start_info",
         "_hparams_/session_end_info",
@@ -416,7 +455,7 @@ fn tensorboards_files_have_one_point_a_step_also_after_a_resume() {
     fs::remove_file(folder.join("again/result.json")).unwrap();
     fs::write(folder.join("again/tensorboard"), "").unwrap();
     let (code, _, err) = parsec(folder, "resume again --steps 14 --tensorboard -q");
-    assert!(code == 0 && err.contains("tensorboard"), "{err}");
+    assert!(code == 0 && err.contains("a folder for event files"), "{err}");
     // The event files of a run that is going on are its own.
     fs::remove_file(folder.join("live/result.json")).unwrap();
     let (_, _, err) = parsec(folder, "report live --tensorboard");
@@ -487,7 +526,37 @@ fn doubts_follow_from_the_numbers() {
     assert!(bad.contains("Overfitting: 97.0 %") && bad.contains("best at step 10 (80.0 %)"), "{bad}");
     assert!(bad.contains("a little too high"));
     assert_eq!(text(&train(0.9), true), "");
-    let about = doubts::of_any(&train(0.9), 30, Some(100)).join("\n");
+    let about = doubts::of_any(&train(0.9), 30, None, Some(100)).join("\n");
     assert!(about.contains("step 20 of 30") && about.contains("up to 5.0 percentage points"), "{about}");
-    assert!(doubts::of_any(&train(0.9), 20, Some(5000)).is_empty());
+    let cut = doubts::of_any(&train(0.9), 30, Some(30), None).join("\n");
+    assert!(cut.contains("metrics.jsonl ends at step 20, and the result is of step 30"), "{cut}");
+    assert!(doubts::of_any(&train(0.9), 20, Some(20), Some(5000)).is_empty());
+    let gap = history(&[1, 2, 4].map(|step| serde_json::json!({ "step": step, "lr": 0.1 })));
+    assert_eq!(doubts::of_any(&gap, 4, None, None), ["Step 3 is missing in metrics.jsonl."]);
+    // What belongs to a prior is not said of methods without one.
+    let lines: Vec<Value> = (1..=10)
+        .map(|step| {
+            let weights = [0.98, 0.02];
+            serde_json::json!({
+                "step": step, "ess": 1.1, "entropy": { "layers": 8.7 }, "warm_up": false, "weights": weights,
+                "alpha": [[0], [1]], "log_likelihood": [-1.0, -2.0],
+            })
+        })
+        .collect();
+    let space = parsec_nas::space::space("macro", &Default::default()).unwrap();
+    let searched = |uniform: Option<f64>, by_evidence: bool| {
+        let of = doubts::Searched {
+            space: &*space,
+            chosen: None,
+            uniform,
+            by_evidence,
+            is_over: true,
+            trust: None,
+        };
+        doubts::of_search(&history(&lines), &of).join("\n")
+    };
+    let text = searched(Some(8.8), true);
+    assert!(text.contains("effective sample size was 1.1") && text.contains("choice by evidence"), "{text}");
+    assert!(!searched(Some(8.8), false).contains("choice by evidence"));
+    assert_eq!(searched(None, false).lines().count(), 1);
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::name_of;
 use crate::error::{Error, Result, word};
 use crate::report::comparison::{Entry, comparison_svg, comparison_text};
 use crate::report::page::{Cell, Page};
@@ -23,8 +24,7 @@ pub fn page(folder: &Path) -> Result<Page> {
     let entries: Vec<Entry> = serde_json::from_value(read(&value, "runs")).map_err(damaged)?;
     let differences: Vec<Difference> =
         serde_json::from_value(read(&value, "differences")).map_err(damaged)?;
-    let name =
-        folder.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into());
+    let name = name_of(folder);
     let on = value["adapter"].as_str().unwrap_or_default();
     let lead = format!(
         "a comparison of {} runs on {}, {on}",

@@ -236,6 +236,21 @@ fn classes_in_another_order_are_told_by_their_names() {
     good(folder, onnx);
     let text = String::from_utf8_lossy(&fs::read(folder.join("net.onnx")).unwrap()).into_owned();
     assert!(text.contains("[8,8]") && text.contains("class_names") && text.contains("mean"));
+    // Numbers and names can only be compared by position.
+    fs::create_dir(folder.join("named")).unwrap();
+    for (i, name) in ["k", "a", "b", "c", "d", "e", "f", "g", "h", "i", "j"].iter().enumerate() {
+        fs::rename(
+            folder.join(if i == 7 { "set/seven".into() } else { format!("set/{i}") }),
+            folder.join("named").join(name),
+        )
+        .unwrap();
+    }
+    good(folder, &format!("{} --run by-name -q", TRAIN.replace("folder:photos", "folder:named")));
+    let (_, err) = good(folder, "eval by-name --data tar:shards.tar --json -q");
+    assert!(
+        err.contains("compared by their positions") && err.contains("0 is a, 1 is b, 2 is c, ..."),
+        "{err}"
+    );
     // A classifier of other weights would name the wrong classes.
     for weights in ["run", "net.safetensors"] {
         let again = TRAIN.replace("folder:photos", "tar:shards.tar");
