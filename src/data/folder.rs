@@ -107,15 +107,14 @@ fn is_one_of(path: &Path, names: &[&str]) -> bool {
     names.contains(&name.as_str())
 }
 
-/// The folder among `dirs`, the sub-folders of `dir`, whose name is one of `names`.
-fn one_of(dirs: &[PathBuf], names: &[&str], dir: &Path) -> Result<Option<PathBuf>> {
-    let found: Vec<&PathBuf> = dirs.iter().filter(|path| is_one_of(path, names)).collect();
-    match found.as_slice() {
+/// The only folder of `found`, if there is one. Several are an error about `dir`: each may be the part.
+fn only(found: &[&PathBuf], part: &[&str], dir: &Path) -> Result<Option<PathBuf>> {
+    match found {
         [] => Ok(None),
         [one] => Ok(Some((*one).clone())),
         several => {
             let found: Vec<String> = several.iter().map(|path| place(path)).collect();
-            let expected = format!("one folder of the part {}", names[0]);
+            let expected = format!("one folder of the part {}", part[0]);
             Err(Error::file(dir, None, expected, found.join(" and "), "join them, or move one away"))
         }
     }
@@ -259,21 +258,16 @@ fn no_classes(path: &Path) -> String {
 /// The folders with the names of the parts train, val and test. A name may have more words than the part (`train_set`,
 /// `seg_test`) if its folder has the classes of the training part, or only images. A folder of a class has neither.
 fn named(dir: &Path, dirs: &[PathBuf]) -> Result<[Option<PathBuf>; 3]> {
-    let exact = [one_of(dirs, TRAIN, dir)?, one_of(dirs, VAL, dir)?, one_of(dirs, TEST, dir)?];
+    let exactly = |part: &'static [&'static str]| {
+        let found: Vec<&PathBuf> = dirs.iter().filter(|path| is_one_of(path, part)).collect();
+        only(&found, part, dir)
+    };
+    let exact = [exactly(TRAIN)?, exactly(VAL)?, exactly(TEST)?];
     let with_word = |part: &'static [&'static str]| {
         dirs.iter().filter(move |path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             parts_in(&name) == [part] && holds(path) != (false, false)
         })
-    };
-    let one = |found: Vec<&PathBuf>, part: &[&str]| match found.as_slice() {
-        [] => Ok(None),
-        [one] => Ok(Some((*one).clone())),
-        several => {
-            let found: Vec<String> = several.iter().map(|path| place(path)).collect();
-            let expected = format!("one folder of the part {}", part[0]);
-            Err(Error::file(dir, None, expected, found.join(" and "), "join them, or move one away"))
-        }
     };
     let trains: Vec<&PathBuf> = match &exact[0] {
         Some(path) => vec![path],
@@ -301,14 +295,14 @@ fn named(dir: &Path, dirs: &[PathBuf]) -> Result<[Option<PathBuf>; 3]> {
                     || holds(path) == (false, true)
                     || classes_in(path).iter().any(|name| of_training.contains(name))
             };
-            one(with_word(part).filter(fits).collect(), part)
+            only(&with_word(part).filter(fits).collect::<Vec<_>>(), part, dir)
         }
     };
     let (val, test) = (other(&exact[1], VAL)?, other(&exact[2], TEST)?);
     if exact[0].is_none() && val.is_none() && test.is_none() {
         return Ok([None, None, None]);
     }
-    Ok([one(trains, TRAIN)?, val, test])
+    Ok([only(&trains, TRAIN, dir)?, val, test])
 }
 
 /// The names of the classes of a part.

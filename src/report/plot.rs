@@ -130,19 +130,7 @@ pub fn panels_svg(panels: &[Panel]) -> String {
 fn draw(svg: &mut Svg, panel: &Panel) {
     let [left, top, right, bottom] = [INSET[0], INSET[1], SIZE.0 - INSET[2], SIZE.1 - INSET[3]];
     let [x, y] = panel.axes();
-    let at =
-        |(px, py): (f64, f64)| (left + x.share(px) * (right - left), bottom - y.share(py) * (bottom - top));
-    for tick in y.ticks(6) {
-        let (_, ty) = at((x.low, tick));
-        svg.path(&format!("M{} {}H{}", n(left), n(ty), n(right)), FAINT, 1.0);
-        svg.text((left - 7.0, ty), 11.0, Anchor::End, GREY, &number(tick));
-    }
-    for tick in x.ticks(6) {
-        let (tx, _) = at((tick, y.low));
-        svg.path(&format!("M{} {}v5", n(tx), n(bottom)), GREY, 1.0);
-        svg.text((tx, bottom + 14.0), 11.0, Anchor::Middle, GREY, &number(tick));
-    }
-    svg.path(&format!("M{} {}V{}H{}", n(left), n(top), n(bottom), n(right)), GREY, 1.0);
+    let at = axes(svg, [left, top, right, bottom], [x, y]);
     svg.text((left, 18.0), 13.0, Anchor::Start, INK, &panel.title);
     svg.text(((left + right) / 2.0, SIZE.1 - 16.0), 11.0, Anchor::Middle, GREY, &panel.x_label);
     svg.turned((16.0, (top + bottom) / 2.0), 11.0, Anchor::Middle, -90.0, &panel.y_label);
@@ -159,6 +147,29 @@ fn draw(svg: &mut Svg, panel: &Panel) {
         }
     }
     legend(svg, panel);
+}
+
+/// Draws two axes with their ticks between `[left, top, right, bottom]`, and returns the place of a point.
+pub(super) fn axes(
+    svg: &mut Svg,
+    [left, top, right, bottom]: [f64; 4],
+    [x, y]: [Axis; 2],
+) -> impl Fn((f64, f64)) -> (f64, f64) + Copy + use<> {
+    let at = move |(px, py): (f64, f64)| {
+        (left + x.share(px) * (right - left), bottom - y.share(py) * (bottom - top))
+    };
+    for tick in y.ticks(6) {
+        let (_, ty) = at((x.low, tick));
+        svg.path(&format!("M{} {}H{}", n(left), n(ty), n(right)), FAINT, 1.0);
+        svg.text((left - 7.0, ty), 11.0, Anchor::End, GREY, &number(tick));
+    }
+    for tick in x.ticks(6) {
+        let (tx, _) = at((tick, y.low));
+        svg.path(&format!("M{} {}v5", n(tx), n(bottom)), GREY, 1.0);
+        svg.text((tx, bottom + 14.0), 11.0, Anchor::Middle, GREY, &number(tick));
+    }
+    svg.path(&format!("M{} {}V{}H{}", n(left), n(top), n(bottom), n(right)), GREY, 1.0);
+    at
 }
 
 /// Draws the names of the series in the line below the title, from left to right. A single series has no name there.

@@ -1,7 +1,7 @@
 //! The children of a search → their multiply-adds against their likelihoods, as a picture.
 
-use super::plot::{Axis, INSET, SIZE, number};
-use super::svg::{Anchor, FAINT, GREY, INK, Svg, n};
+use super::plot::{Axis, INSET, SIZE, axes};
+use super::svg::{Anchor, GREY, INK, Svg, n};
 
 /// A child.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,20 +20,8 @@ pub fn children_svg(dots: &[Dot], result: Option<f64>) -> String {
     let mut svg = Svg::new(2.0 * SIZE.0, SIZE.1);
     let x = Axis::over(dots.iter().map(|dot| dot.macs).chain(result)).padded();
     let y = Axis::over(dots.iter().map(|dot| dot.advantage)).padded();
-    let at =
-        |dot: (f64, f64)| (left + x.share(dot.0) * (right - left), bottom - y.share(dot.1) * (bottom - top));
+    let at = axes(&mut svg, [left, top, right, bottom], [x, y]);
     svg.text((left, 18.0), 13.0, Anchor::Start, INK, "Children: cost against likelihood");
-    for tick in y.ticks(6) {
-        let (_, ty) = at((x.low, tick));
-        svg.path(&format!("M{} {}H{}", n(left), n(ty), n(right)), FAINT, 1.0);
-        svg.text((left - 7.0, ty), 11.0, Anchor::End, GREY, &number(tick));
-    }
-    for tick in x.ticks(8) {
-        let (tx, _) = at((tick, y.low));
-        svg.path(&format!("M{} {}v5", n(tx), n(bottom)), GREY, 1.0);
-        svg.text((tx, bottom + 14.0), 11.0, Anchor::Middle, GREY, &number(tick));
-    }
-    svg.path(&format!("M{} {}V{}H{}", n(left), n(top), n(bottom), n(right)), GREY, 1.0);
     let label = "million multiply-adds of the final network, per image";
     svg.text(((left + right) / 2.0, SIZE.1 - 16.0), 11.0, Anchor::Middle, GREY, label);
     let label = "log-likelihood less the step's mean, nats/image";

@@ -111,11 +111,10 @@ impl Told {
         }
         let (course, broken) = self.course()?;
         let mut doubts = self.doubts()?;
-        doubts.extend(broken);
-        doubts
-            .iter()
-            .filter(|doubt| doubt.contains("metrics.jsonl") || doubt.contains("checkpoint"))
-            .for_each(|d| ui.warn(d));
+        // Damage is said on the terminal too.
+        let damage: Vec<String> = broken.into_iter().chain(self.unreadable()).collect();
+        damage.iter().for_each(|damage| ui.warn(damage));
+        doubts.extend(damage);
         if !doubts.is_empty() {
             page.section("What to distrust");
             page.doubts(&doubts);
@@ -222,6 +221,13 @@ impl Told {
         }
     }
 
+    /// The reason why no checkpoint can be read, if none can.
+    fn unreadable(&self) -> Option<String> {
+        let error = self.run.checkpoints().newest_good().err()?.to_string();
+        let reason = error.lines().next().unwrap_or_default();
+        Some(format!("No checkpoint can be read, so parts of this page are missing: {reason}"))
+    }
+
     fn doubts(&self) -> Result<Vec<String>> {
         if self.manifest.kind == CONSENSUS {
             return Ok(Vec::new());
@@ -253,11 +259,6 @@ impl Told {
                     trust: self.trust(),
                 },
             ));
-        }
-        if let Err(e) = self.run.checkpoints().newest_good() {
-            let reason = e.to_string();
-            let reason = reason.lines().next().unwrap_or_default();
-            doubts.push(format!("No checkpoint can be read, so parts of this page are missing: {reason}"));
         }
         let passed_over = self.account.as_ref().map(Account::passed_over).unwrap_or_default();
         if !passed_over.is_empty() {
