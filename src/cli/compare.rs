@@ -58,6 +58,8 @@ struct Comparison {
 }
 
 const CONFIG: &str = "config.toml";
+/// The first line of the configuration in the folder of a comparison.
+pub const HEAD: &str = "# A comparison, resolved.\n";
 
 /// Does the remaining work of the comparison and writes its table.
 pub fn compare(args: &CompareArgs, ui: &Ui) -> Result<()> {
@@ -148,7 +150,7 @@ fn open(folder: &Path, config: &CompareConfig) -> Result<()> {
     }
     let text = toml::to_string(&config.resolved()?)
         .map_err(|e| Error::usage(CONFIG, "settings that TOML can hold", e.to_string(), ""))?;
-    let text = format!("# A comparison, resolved.\n{text}");
+    let text = format!("{HEAD}{text}");
     match std::fs::read(&path) {
         Ok(there) if there == text.as_bytes() => Ok(()),
         _ => files::atomic_write(&path, text.as_bytes()),

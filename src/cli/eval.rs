@@ -213,7 +213,7 @@ fn elsewhere(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
         return Err(Error::usage("eval", expected, "less", ""));
     };
     // Flags have priority over the metadata of the file.
-    let known = Images::of(weights)?;
+    let known = Images::of(weights);
     let (mean, std) =
         (args.mean.as_deref().or(known.mean.as_deref()), args.std.as_deref().or(known.std.as_deref()));
     let (device, skip_bad) = (ui.device.as_deref(), args.skip_bad_images);

@@ -161,7 +161,7 @@ fn network(args: &ExportArgs, space: &Arc<dyn Space>, alpha: &Alpha, ui: &Ui) ->
     let usual = if args.stem == Some(Stem::Imagenet) { 224 } else { 32 };
     let weights = args.weights.as_deref().unwrap_or(Path::new(""));
     // Flags have priority over the metadata of the file.
-    let known = if weights.is_file() { Images::of(weights)? } else { Images::default() };
+    let known = Images::of(weights);
     let size = args.size.or(known.size).unwrap_or(Size::square(usual));
     let extents = Extents {
         space: Arc::clone(space),

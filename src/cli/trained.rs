@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Ui;
 use super::space_args::elsewhere;
 use crate::config::{Resolved, TrainConfig};
-use crate::data::{Identity, Normalisation, Reported, Size};
+use crate::data::{Classes, Identity, Normalisation, Reported, Size};
 use crate::error::{Error, Result};
 use crate::files::tensors::Tensors;
 use crate::files::weights;
@@ -118,48 +118,29 @@ impl TrainingRun {
     }
 }
 
-/// Puts the labels of `reported`, which were read from `spec`, into the order of `was`, the classes of a training. Sources
-/// without names number their classes. If these are other names, the classes cannot be compared.
+/// Puts the labels of `reported`, which were read from `spec`, into the order of `was`, the classes of a training.
 fn same_classes(was: &[String], reported: &mut Reported, spec: &str, ui: &Ui) -> Result<()> {
-    let is = &reported.class_names;
-    let place = |name: &String| was.iter().position(|class| class == name);
-    let places: Option<Vec<usize>> = is.iter().map(place).collect();
-    if let Some(places) = places.filter(|_| was.len() == is.len() && was != is) {
-        for label in &mut reported.images.labels {
-            *label = places[usize::from(*label)] as u16;
+    match Classes::of(was, &reported.class_names) {
+        Classes::Equal => {}
+        Classes::Permuted(places) => {
+            for label in &mut reported.images.labels {
+                *label = places[usize::from(*label)] as u16;
+            }
+            reported.class_names = was.to_vec();
         }
-        reported.class_names = was.to_vec();
-        return Ok(());
-    }
-    let numbered = |names: &[String]| names.iter().enumerate().all(|(i, name)| *name == i.to_string());
-    let other = was.iter().zip(is).find(|(a, b)| a != b);
-    if other.is_some() && (numbered(was) || numbered(is)) {
-        ui.warn(format!(
+        Classes::Numbered(pairs) => ui.warn(format!(
             "the classes of {spec} and those of the training are compared by their positions, because one of them has numbers \
-             only: {}",
-            positions(was, is)
-        ));
-        return Ok(());
-    }
-    match other {
-        None => Ok(()),
-        Some((a, b)) => {
-            let (expected, found) =
-                (format!("the class `{a}` as in training"), format!("`{b}` in its place"));
-            Err(Error::usage(format!("--data {spec}"), expected, found, "data with the same classes"))
+             only: {pairs}"
+        )),
+        Classes::Other([a, b]) => {
+            let (expected, found) = (format!("the class `{a}` as in training"), format!("`{b}` in its place"));
+            return Err(Error::usage(format!("--data {spec}"), expected, found, "data with the same classes"));
         }
     }
-}
-
-/// The first pairs of classes, as text.
-pub fn positions(was: &[String], is: &[String]) -> String {
-    let pairs = was.iter().zip(is).take(3).map(|(a, b)| format!("{b} is {a}"));
-    let more = if was.len() > 3 { ", ..." } else { "" };
-    pairs.collect::<Vec<_>>().join(", ") + more
+    Ok(())
 }
 
 /// What the metadata of a file of weights say of the images with which they were trained.
-#[derive(Default)]
 pub struct Images {
     /// Height and width.
     pub size: Option<Size>,
@@ -173,18 +154,18 @@ pub struct Images {
 
 impl Images {
     /// What the file `path` says.
-    pub fn of(path: &Path) -> Result<Self> {
-        let metadata = weights::metadata(path)?;
+    pub fn of(path: &Path) -> Self {
+        let metadata = weights::metadata(path);
         let list = |key: &str| metadata.get(key).and_then(|text| serde_json::from_str(text).ok());
         let sides: Option<[usize; 2]> =
             metadata.get("image_size").and_then(|text| serde_json::from_str(text).ok());
         let names = metadata.get("class_names").and_then(|text| serde_json::from_str(text).ok());
-        Ok(Self {
+        Self {
             size: sides.map(|[height, width]| Size { height, width }),
             mean: list("mean"),
             std: list("std"),
             class_names: names.unwrap_or_default(),
-        })
+        }
     }
 }
 

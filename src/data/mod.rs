@@ -12,6 +12,7 @@ mod augment;
 mod batch;
 mod cache;
 mod cifar;
+mod classes;
 mod colour;
 mod decode;
 mod disk;
@@ -52,6 +53,7 @@ pub use batch::{
 };
 pub use cache::Cache;
 pub use cifar::{CIFAR10, CIFAR100, CifarKind, parse_cifar, parse_cifar_archive, parse_python_cifar};
+pub use classes::Classes;
 pub use decode::read_scaled;
 pub use disk::Disk;
 pub use folder::DEFAULT_SIZE;

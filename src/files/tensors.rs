@@ -5,6 +5,7 @@
 //! the `safetensors` crate keeps metadata in an order that differs from run to run.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
@@ -108,6 +109,21 @@ pub type Metadata = BTreeMap<String, String>;
 pub fn read(path: &Path) -> Result<(Tensors, Metadata)> {
     let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
     parse(&bytes, path)
+}
+
+/// The metadata of the file at `path`. Only its header is read. `None` if it is no such file.
+pub fn metadata(path: &Path) -> Option<Metadata> {
+    let mut file = std::fs::File::open(path).ok()?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length).ok()?;
+    let length = u64::from_le_bytes(length);
+    if length > file.metadata().ok()?.len() {
+        return None;
+    }
+    let mut header = Vec::new();
+    file.take(length).read_to_end(&mut header).ok()?;
+    let header: serde_json::Value = serde_json::from_slice(&header).ok()?;
+    serde_json::from_value(header["__metadata__"].clone()).ok()
 }
 
 /// The tensors and the metadata in `bytes`, the content of a file. Errors name the file `path`.

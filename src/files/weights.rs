@@ -29,13 +29,12 @@ pub fn read(path: &Path) -> Result<Tensors> {
 }
 
 /// The metadata of the weights in the file at `path`. They are empty if the file has none, or is no safetensors file.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn metadata(path: &Path) -> Result<Metadata> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
-    // A file of another kind is reported when its weights are read.
-    Ok(tensors::parse(&bytes, path).map(|(_, metadata)| metadata).unwrap_or_default())
+/// What is wrong with the file is reported when its weights are read.
+pub fn metadata(path: &Path) -> Metadata {
+    if !path.is_file() {
+        return Metadata::new();
+    }
+    tensors::metadata(path).unwrap_or_default()
 }
 
 /// The weights in `bytes`, the content of a file. `path` is for messages.

@@ -14,6 +14,7 @@ const SCRIPT: &str = include_str!("../../assets/report/page.js");
 pub struct Page {
     title: String,
     body: String,
+    has_section: bool,
 }
 
 /// A cell of a table.
@@ -36,7 +37,7 @@ impl Page {
     /// A page with a heading, and a line below it.
     pub fn new(title: &str, lead: &str) -> Self {
         let body = format!("<h1>{}</h1>\n<p class=\"lead\">{}</p>\n", escape(title), escape(lead));
-        Self { title: title.into(), body }
+        Self { title: title.into(), body, has_section: false }
     }
 
     /// Begins a section. The content that follows belongs to it.
@@ -46,7 +47,7 @@ impl Page {
     }
 
     fn end_section(&mut self) {
-        if self.body.contains("<section>") {
+        if std::mem::replace(&mut self.has_section, true) {
             self.line("</section>");
         }
     }

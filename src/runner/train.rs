@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::open::{self, Facts, Opened, Wanted};
 use super::{About, Runnable, variants};
 use crate::config::{Resolved, TrainConfig};
-use crate::data::Account;
+use crate::data::{Account, Classes};
 use crate::error::word;
 use crate::files::tensors::Tensors;
 use crate::files::weights;
@@ -92,23 +92,20 @@ impl Runnable for Training {
         training.use_variants(tuned.variants);
         if let Some((mut tensors, path, class_names)) = weights {
             let (layout, seed) = (training.network().layout().clone(), training.config().session.seed);
-            if class_names != own_classes
-                && class_names.len() == own_classes.len()
-                && is_numbered(&own_classes)
-            {
-                let pairs = class_names.iter().zip(&own_classes).take(3).map(|(a, b)| format!("{b} is {a}"));
-                events.warn(format!(
-                    "the data number their classes; the classifier of {} has them by position: {}",
-                    path.display(),
-                    pairs.collect::<Vec<_>>().join(", ")
-                ));
-            }
-            if is_permuted(&class_names, &own_classes) {
-                let expected =
-                    format!("the classes in the order of the training: {}", class_names.join(", "));
-                let found = own_classes.join(", ");
-                let try_this = "the same data source, or file of names, as in that training";
-                return Err(Error::file(path, None, expected, found, try_this));
+            // Another number of classes has a classifier of its own.
+            let known = class_names.len() == own_classes.len();
+            match Classes::of(&class_names, &own_classes) {
+                Classes::Permuted(_) if known => {
+                    let expected = format!("the classes in the order of the training: {}", class_names.join(", "));
+                    let found = own_classes.join(", ");
+                    let try_this = "the same data source, or file of names, as in that training";
+                    return Err(Error::file(path, None, expected, found, try_this));
+                }
+                Classes::Numbered(pairs) if known => events.warn(format!(
+                    "the classifier of {} has its classes by position, because one of the two has numbers only: {pairs}",
+                    path.display()
+                )),
+                _ => {}
             }
             if let Some([theirs, ours]) = Weights::other_classes(&mut tensors, &layout, seed) {
                 events.note(format!(
@@ -186,7 +183,7 @@ impl Runnable for Training {
 /// The weights of a training's best checkpoint, or those of a file. The result has the path of their file.
 fn weights_of(path: &Path, events: &Events) -> Result<(Tensors, PathBuf, Vec<String>)> {
     if !path.is_dir() {
-        let names = weights::metadata(path)?.remove("class_names");
+        let names = weights::metadata(path).remove("class_names");
         let names = names.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         return Ok((weights::read(path)?, path.to_owned(), names));
     }
@@ -201,15 +198,6 @@ fn weights_of(path: &Path, events: &Events) -> Result<(Tensors, PathBuf, Vec<Str
     warnings.iter().for_each(|warning| events.warn(warning.to_string()));
     let file = found.state_path();
     Ok((found.state, file, run.manifest()?.class_names))
-}
-
-fn is_numbered(names: &[String]) -> bool {
-    names.iter().enumerate().all(|(i, name)| *name == i.to_string())
-}
-
-/// Whether the classes are the same in another order: the classifier of the weights would name the wrong ones.
-fn is_permuted(was: &[String], is: &[String]) -> bool {
-    was != is && was.len() == is.len() && is.iter().all(|name| was.contains(name))
 }
 
 impl std::fmt::Display for Trained {

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::name_of;
 use crate::cli::Ui;
+use crate::cli::compare::HEAD;
 use crate::config::{Choose, Config, Method, Resolved, TrainConfig};
 use crate::data::{Account, Role};
 use crate::error::{Error, Result, quoted, word};
@@ -16,7 +17,7 @@ use crate::report::page::{Cell, Page, ReplayStep};
 use crate::report::scatter::Dot;
 use crate::report::trust::Trust;
 use crate::report::{self, History, doubts};
-use crate::run::{CONSENSUS, Manifest, RunDir, checkpoint};
+use crate::run::{CONSENSUS, Checkpoint, Manifest, RunDir, checkpoint};
 use crate::search::retrace::{Recorded, Retrace};
 use crate::search::take_prior;
 use crate::space::{Alpha, NetworkKind, NetworkSpec, Prior, Space, read_architecture};
@@ -44,6 +45,8 @@ struct Told {
     alpha: Option<Alpha>,
     /// Its text, as a file of the run has it.
     genotype: Option<String>,
+    /// The newest checkpoint that can be read.
+    newest: Result<Checkpoint>,
 }
 
 /// The page about the run in `folder`, and its doubts. `beside` is the folder of the page.
@@ -82,7 +85,8 @@ pub fn page(folder: &Path, beside: &Path, ui: &Ui) -> Result<(Page, Vec<String>)
     let alpha = genotype.as_ref().and_then(|text| read_architecture(&*space, text).ok());
     let history = History::read(&run.metrics_path())?;
     let account = serde_json::from_value(manifest.read.clone()).ok();
-    let told = Told { run, manifest, history, result, account, space, spec, alpha, genotype };
+    let newest = run.checkpoints().newest_good().map(|(newest, _)| newest);
+    let told = Told { run, manifest, history, result, account, space, spec, alpha, genotype, newest };
     told.page(folder, beside, ui)
 }
 
@@ -223,7 +227,7 @@ impl Told {
 
     /// The reason why no checkpoint can be read, if none can.
     fn unreadable(&self) -> Option<String> {
-        let error = self.run.checkpoints().newest_good().err()?.to_string();
+        let error = self.newest.as_ref().err()?.to_string();
         let reason = error.lines().next().unwrap_or_default();
         Some(format!("No checkpoint can be read, so parts of this page are missing: {reason}"))
     }
@@ -313,9 +317,8 @@ impl Told {
 
     /// The prior: its course, its replay, and the last one as a heat map.
     fn prior(&self, page: &mut Page, course: &[Point]) -> Result<()> {
-        let newest = if self.has_prior() { self.run.checkpoints().newest_good().ok() } else { None };
-        let newest = newest.map(|(newest, _)| newest.state);
-        let prior = newest.and_then(|state| take_prior(&state, self.run.path(), &*self.space).ok());
+        let newest = self.newest.as_ref().ok().filter(|_| self.has_prior());
+        let prior = newest.and_then(|newest| take_prior(&newest.state, self.run.path(), &*self.space).ok());
         if prior.is_none() && course.len() < 2 {
             return Ok(());
         }
@@ -566,5 +569,5 @@ impl Told {
 /// Whether the folder is that of a comparison.
 fn is_comparison(folder: &Path) -> bool {
     let text = std::fs::read_to_string(folder.join("config.toml")).unwrap_or_default();
-    text.starts_with("# A comparison")
+    text.starts_with(HEAD)
 }
