@@ -231,6 +231,16 @@ fn classes_in_another_order_are_told_by_their_names() {
         let (code, _, err) = parsec(folder, &args);
         assert!(code == 2 && err.contains("expected the class `7` as in training"), "{err}");
     }
+    // A folder, and a file that is cut in its header, have the messages of weights.
+    let whole = fs::read(folder.join("net.safetensors")).unwrap();
+    fs::write(folder.join("cut.safetensors"), &whole[..200]).unwrap();
+    for (name, words) in
+        [("run", "parsec export run --safetensors"), ("cut.safetensors", "a whole safetensors file")]
+    {
+        let (code, _, err) =
+            parsec(folder, &format!("eval {} --data folder:set", file.replace("net.safetensors", name)));
+        assert!(code == 1 && err.contains(words), "{err}");
+    }
     let onnx =
         "export --weights net.safetensors --genotype-in 02012100 --channels 4 --head 8 --onnx net.onnx -q";
     good(folder, onnx);
