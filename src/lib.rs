@@ -33,6 +33,11 @@ pub mod report;
 
 pub mod runner;
 
+pub mod view;
+
+#[cfg(feature = "window-content")]
+pub mod window;
+
 #[cfg(feature = "cli")]
 pub mod cli;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::space_args::SpaceArgs;
-use super::trained::{Elsewhere, Images, TrainingRun};
+use super::trained::{Elsewhere, Images};
 use super::{Stem, Ui};
 use crate::data::{Account, Normalisation, PartRead, Reported, Size};
 use crate::error::{Error, Result};
@@ -13,6 +13,7 @@ use crate::files;
 use crate::files::weights;
 use crate::report;
 use crate::run::Manifest;
+use crate::runner::TrainingRun;
 use crate::runner::open::{self, Wanted};
 use crate::train::{Detail, Evaluation, Speed, Trained};
 
@@ -149,11 +150,12 @@ fn subject(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
         return Err(Error::usage(format!("--{key}"), expected, value.to_string(), "leave it out"));
     }
     let run = TrainingRun::open(path)?;
-    run.check_adapter(ui)?;
+    let (device, events) = (ui.device.as_deref(), ui.events());
+    run.check_adapter(device)?;
     let (tensors, weights, step) = match &args.weights {
         Some(file) => (weights::read(file)?, file.clone(), None),
         None => {
-            let (tensors, path, step) = run.weights(ui)?;
+            let (tensors, path, step) = run.weights(&events)?;
             (tensors, path, Some(step))
         }
     };
@@ -170,8 +172,8 @@ fn subject(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
         skip_bad: wanted.skip_bad || args.skip_bad_images,
         ..wanted
     };
-    let mut reported = open::reported(&wanted, &ui.events())?;
-    run.check_data(&mut reported, wanted.spec(), ui)?;
+    let mut reported = open::reported(&wanted, &events)?;
+    run.check_data(&mut reported, wanted.spec(), &events)?;
     if args.data.is_none() && args.size.is_none() {
         warn_of_other_images(&run.manifest, &reported, ui);
     }
@@ -180,7 +182,7 @@ fn subject(args: &EvalArgs, ui: &Ui) -> Result<Subject> {
         names => names.to_vec(),
     };
     Ok(Subject {
-        trained: run.trained((&tensors, &weights), ui)?,
+        trained: run.trained((&tensors, &weights), device, &events)?,
         reported,
         class_names,
         normalisation: run.normalisation()?,

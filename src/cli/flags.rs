@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use clap::error::Error;
 use clap::{Arg, ArgMatches, Command};
-use toml::{Table, Value};
+use toml::Table;
 
 use crate::config::in_a_preset;
 use crate::config::keys::{Concern, Key, Kind};
@@ -59,7 +59,7 @@ impl<T: Declared> clap::FromArgMatches for Flags<T> {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
         for (_, key) in Self::keys() {
             if let Some(text) = matches.get_one::<String>(key.name) {
-                self.table.insert(key.name.to_owned(), value(key.kind, text));
+                self.table.insert(key.name.to_owned(), key.kind.read(text));
             }
         }
         Ok(())
@@ -87,17 +87,6 @@ pub fn help(key: &Key) -> String {
             format!("{text} [default: {value}]")
         }
     }
-}
-
-/// The given text as a value of a TOML file. The value is checked later, together with the other settings.
-fn value(kind: Kind, text: &str) -> Value {
-    let number = match kind {
-        Kind::Int(..) | Kind::Even(..) | Kind::Every => text.parse().ok().map(Value::Integer),
-        Kind::Float(..) | Kind::Positive(_) => text.parse().ok().map(Value::Float),
-        Kind::Bool => text.parse().ok().map(Value::Boolean),
-        _ => None,
-    };
-    number.unwrap_or_else(|| text.into())
 }
 
 /// Refuses `true` or `false` as the name of the configuration file. The user meant it as the value of a flag.

@@ -32,13 +32,14 @@ mod tips;
 mod train;
 mod trained;
 mod ui;
+mod window;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
-pub use bar::{Bar, Estimate, Verbosity};
+pub use bar::{Bar, Verbosity};
 pub use bench::BenchArgs;
 pub use compare::CompareArgs;
 pub use consensus::ConsensusArgs;
@@ -54,6 +55,7 @@ pub use selftest::SelftestArgs;
 pub use show_args::ShowFlags;
 pub use train::TrainArgs;
 pub use ui::{Ui, remark};
+pub use window::WindowArgs;
 
 use crate::config::Resolved;
 use crate::run::RunDir;
@@ -100,6 +102,8 @@ pub enum Command {
     /// Train the final network of an architecture
     #[command(allow_negative_numbers = true)]
     Train(Box<TrainArgs>),
+    /// Open the desktop window: start runs, watch them, use what was found
+    Window(WindowArgs),
     /// Compare methods over seeds: search, train what was found, evaluate; the same command goes on
     Compare(CompareArgs),
     /// Join the priors of several searches into one: their normalised product to the power 1/n
@@ -141,13 +145,22 @@ pub fn run() -> Result<()> {
     // Check the class before any kernel runs, so that no kernels of a wrong class run.
     crate::gpu::class_from_env()?;
     interrupt::outlive_the_limit_of_files();
-    if !matches!(command, Command::Search(_) | Command::Train(_) | Command::Compare(_) | Command::Resume(_)) {
+    let can_save = matches!(
+        command,
+        Command::Search(_)
+            | Command::Train(_)
+            | Command::Compare(_)
+            | Command::Resume(_)
+            | Command::Window(_)
+    );
+    if !can_save {
         interrupt::ignore_requests_to_save()?;
     }
     match command {
         Command::Devices => devices::devices(common.json),
         Command::Search(args) => search::search(&args, &ui),
         Command::Train(args) => train::train(&args, &ui),
+        Command::Window(args) => window::window(&args, &ui),
         Command::Compare(args) => compare::compare(&args, &ui),
         Command::Consensus(args) => consensus::consensus(&args, &ui),
         Command::Report(args) => report::report(&args, &ui),

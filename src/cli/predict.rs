@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::trained::TrainingRun;
 use super::ui::SharedBar;
 use super::{Ui, interrupt, ui};
 use crate::data::{Images, decode_ahead, eval_batches, image_files, reason};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::train::{Trained, order};
+use crate::runner::TrainingRun;
+use crate::train::{Trained, order, probabilities};
 
 /// Number of batches that are decoded ahead.
 const AHEAD: usize = 4;
@@ -87,7 +87,7 @@ pub fn predict(args: &PredictArgs, ui: &Ui) -> Result<()> {
         None => (0..spec.n_classes).map(|class| class.to_string()).collect(),
     };
     let normalisation = run.normalisation()?;
-    run.check_adapter(ui)?;
+    run.check_adapter(ui.device.as_deref())?;
     let (paths, account) = image_files(&args.images)?;
     if !account.passed_over.is_empty() {
         ui.warn(format!("passed over: {}", account.passed_over()));
@@ -156,15 +156,16 @@ pub fn predict(args: &PredictArgs, ui: &Ui) -> Result<()> {
 /// The network on the adapter, which is opened when the first image is there.
 fn opened<'a>(network: &'a mut Option<Trained>, run: &TrainingRun, ui: &Ui) -> Result<&'a mut Trained> {
     if network.is_none() {
-        let (tensors, path, _) = run.weights(ui)?;
-        *network = Some(run.trained((&tensors, &path), ui)?);
+        let events = ui.events();
+        let (tensors, path, _) = run.weights(&events)?;
+        *network = Some(run.trained((&tensors, &path), ui.device.as_deref(), &events)?);
     }
     network.as_mut().ok_or_else(|| Error::internal("the network is open"))
 }
 
 /// The `top` most probable classes.
 fn classes(logits: &[f32], names: &[String], top: usize) -> Vec<Class> {
-    let probability = softmax(logits);
+    let probability = probabilities(logits);
     let class = |class: usize| Class { class, name: names[class].clone(), probability: probability[class] };
     order(logits, top).into_iter().map(class).collect()
 }
@@ -367,13 +368,6 @@ fn quoted(field: &str) -> String {
     } else {
         field.to_owned()
     }
-}
-
-fn softmax(logits: &[f32]) -> Vec<f64> {
-    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = logits.iter().map(|z| f64::from(z - top).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.iter().map(|p| p / sum).collect()
 }
 
 fn read_labels(path: &Path, n_classes: usize) -> Result<Vec<String>> {

@@ -12,8 +12,7 @@ use crate::error::{Error, Result};
 use crate::report::rank::{kendall, spearman, spearman_interval};
 use crate::rng::{Purpose, stream};
 use crate::run::{Progress, RunDir};
-use crate::runner::Runnable;
-use crate::runner::open::check_data;
+use crate::runner::search::with_weights;
 use crate::search::Search;
 
 /// With fewer architectures a rank correlation has no interval.
@@ -78,7 +77,7 @@ pub fn rank(args: &RankArgs, ui: &Ui) -> Result<()> {
     });
     let entries = drawn(entries, args)?;
 
-    let mut search = open(&run, config, ui)?;
+    let mut search = with_weights(&run, config, &ui.events())?;
     let (scores, images) = scores(&mut search, &entries, args, ui)?;
     let values: Vec<f64> = entries.iter().map(|entry| entry.value).collect();
     let spearman = spearman(&scores, &values);
@@ -147,23 +146,6 @@ fn drawn(mut entries: Vec<Entry>, args: &RankArgs) -> Result<Vec<Entry>> {
     let mut is_drawn = is_drawn.into_iter();
     entries.retain(|_| is_drawn.next().unwrap_or(false));
     Ok(entries)
-}
-
-/// The search of `run` with its newest good shared weights.
-fn open(run: &RunDir, mut config: Config, ui: &Ui) -> Result<Search> {
-    let (newest, warnings) = run.checkpoints().newest_good()?;
-    warnings.iter().for_each(|w| ui.warn(w));
-    // The origin of the run may be gone. It is not needed, because the run has its own weights.
-    config.forget_origin();
-    let manifest = run.manifest()?;
-    config.session.run = Some(run.path().to_owned());
-    config.lengthen(&manifest.lengths);
-    let (mut search, now) = Search::open(config, Some(&manifest), &ui.events())?;
-    let spec = manifest.data_at.as_ref().unwrap_or(&search.config().images.data);
-    check_data(&manifest, &now.data, spec, run.path())?;
-    search.set_weights(&newest.state, &newest.state_path(), "v.")?;
-    ui.note(&format!("shared weights after step {} of {}", newest.step, search.config().length.steps));
-    Ok(search)
 }
 
 /// Mean log-likelihood per image of each architecture, nats, and the number of images.

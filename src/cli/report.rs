@@ -1,16 +1,18 @@
 //! `parsec report RUN` → one HTML file about a run or a comparison.
 
 mod comparison;
-mod run;
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::compare::HEAD;
 use super::{Ui, tensorboard};
 use crate::error::{Error, Result, word};
 use crate::files;
+use crate::report::page::Page;
 use crate::run::RunDir;
+use crate::view;
 
 /// The flags of `report`.
 #[derive(Debug, clap::Args)]
@@ -54,7 +56,7 @@ pub fn report(args: &ReportArgs, ui: &Ui) -> Result<()> {
     let (page, doubts) = if is_comparison {
         (comparison::page(&args.run)?, Vec::new())
     } else {
-        run::page(&args.run, &files::parent(&out).join(""), ui)?
+        page(&args.run, &files::parent(&out).join(""), ui)?
     };
     let folder = files::parent(&out);
     std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
@@ -83,10 +85,25 @@ fn check_out(out: &Path) -> Result<()> {
     Err(Error::usage(what, "a new file, or an earlier page", "another file", "another name"))
 }
 
-/// The name of the folder of a run.
-fn name_of(folder: &Path) -> String {
-    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    whole.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into())
+/// The page about the run in `folder`, and its doubts. `beside` is the folder of the page.
+fn page(folder: &Path, beside: &Path, ui: &Ui) -> Result<(Page, Vec<String>)> {
+    if !folder.join("manifest.json").exists() && is_comparison(folder) {
+        let (config, folder_word) = (word(&folder.join("config.toml")), word(folder));
+        let try_this =
+            format!("the same command again, which goes on: parsec compare {config} --run {folder_word}");
+        let expected = "a finished comparison, with comparison.json";
+        return Err(Error::file(folder, None, expected, "an unfinished one", try_this));
+    }
+    let page = view::page::of_run(folder, beside)?;
+    // Damage is said on the terminal too.
+    page.damage.iter().for_each(|damage| ui.warn(damage));
+    Ok((page.page, page.doubts))
+}
+
+/// Whether the folder is that of a comparison.
+fn is_comparison(folder: &Path) -> bool {
+    let text = std::fs::read_to_string(folder.join("config.toml")).unwrap_or_default();
+    text.starts_with(HEAD)
 }
 
 /// Writes the event files of the run in the folder `run`, unless the run itself is writing them.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::flags::{Declared, Flags, check_file};
-use super::{Ui, start_new};
+use super::{Ui, start_new, window};
 use crate::Result;
 use crate::config::keys::Concern;
 use crate::config::{Config, Resolved};
@@ -18,6 +18,9 @@ pub struct SearchArgs {
     /// Write event files of TensorBoard into RUN/tensorboard while the run goes on
     #[arg(long)]
     pub tensorboard: bool,
+    /// Show the run in the desktop window
+    #[arg(long)]
+    pub window: bool,
     /// Settings.
     #[command(flatten)]
     pub flags: Flags<Config>,
@@ -42,5 +45,9 @@ impl SearchArgs {
 pub fn search(args: &SearchArgs, ui: &Ui) -> Result<()> {
     let config = args.resolve(ui.device.as_deref())?;
     config.remarks.0.iter().for_each(|remark| ui.warn(remark));
-    start_new::<Search>(config, &ui.with_tensorboard(args.tensorboard))
+    let ui = ui.with_tensorboard(args.tensorboard);
+    if args.window {
+        return window::run(window::Job::Search(Box::new(config)), &ui);
+    }
+    start_new::<Search>(config, &ui)
 }

@@ -2,15 +2,11 @@
 
 use std::path::PathBuf;
 
-use toml::Table;
-
 use super::flags::{Declared, Flags, check_file};
-use super::{Ui, start_new};
+use super::{Ui, start_new, window};
 use crate::Result;
 use crate::config::keys::Concern;
-use crate::config::space::source;
 use crate::config::{Resolved, TrainConfig};
-use crate::space::read_architecture;
 use crate::train::Training;
 
 /// The flags of `train`. Their names with underscores are the keys of the TOML file.
@@ -25,6 +21,9 @@ pub struct TrainArgs {
     /// Write event files of TensorBoard into RUN/tensorboard while the run goes on
     #[arg(long)]
     pub tensorboard: bool,
+    /// Show the run in the desktop window
+    #[arg(long)]
+    pub window: bool,
     /// Settings.
     #[command(flatten)]
     pub flags: Flags<TrainConfig>,
@@ -41,13 +40,7 @@ impl TrainArgs {
         let mut flags = self.flags.table.clone();
         flags.extend(device.map(|device| ("device".to_owned(), device.into())));
         check_file(self.config.as_deref())?;
-        let mut config = TrainConfig::resolve(self.preset.as_deref(), self.config.as_deref(), &flags)?;
-        let space = config.space()?;
-        let text = source(&config.architecture.genotype, &Table::new())?.0;
-        let is_run = std::path::Path::new(&config.architecture.genotype).is_dir();
-        let alpha = read_architecture(&*space, if is_run { &text } else { &config.architecture.genotype })?;
-        config.architecture.genotype = space.print(&alpha);
-        Ok(config)
+        TrainConfig::resolve(self.preset.as_deref(), self.config.as_deref(), &flags)?.with_architecture()
     }
 }
 
@@ -55,5 +48,9 @@ impl TrainArgs {
 pub fn train(args: &TrainArgs, ui: &Ui) -> Result<()> {
     let config = args.resolve(ui.device.as_deref())?;
     config.remarks.0.iter().for_each(|remark| ui.warn(remark));
-    start_new::<Training>(config, &ui.with_tensorboard(args.tensorboard))
+    let ui = ui.with_tensorboard(args.tensorboard);
+    if args.window {
+        return window::run(window::Job::Training(Box::new(config)), &ui);
+    }
+    start_new::<Training>(config, &ui)
 }

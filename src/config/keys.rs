@@ -117,6 +117,17 @@ impl Kind {
         }
     }
 
+    /// The text of a user as a value of a TOML file. The value is checked later, together with the other settings.
+    pub fn read(self, text: &str) -> Value {
+        let number = match self {
+            Self::Int(..) | Self::Even(..) | Self::Every => text.parse().ok().map(Value::Integer),
+            Self::Float(..) | Self::Positive(_) => text.parse().ok().map(Value::Float),
+            Self::Bool => text.parse().ok().map(Value::Boolean),
+            _ => None,
+        };
+        number.unwrap_or_else(|| text.into())
+    }
+
     /// The value in its stored form, or a description of the allowed values.
     fn canonical(self, value: &Value) -> std::result::Result<Value, String> {
         let text = || text(value).map_err(|_| self.expected());

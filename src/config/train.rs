@@ -84,6 +84,19 @@ impl TrainConfig {
         Ok(config)
     }
 
+    /// The configuration with the text of its architecture in place of the run or the file that names it.
+    ///
+    /// # Errors
+    /// The errors of [`super::space::source`] and [`space::read_architecture`].
+    pub fn with_architecture(mut self) -> Result<Self> {
+        let space = self.space()?;
+        let given = &self.architecture.genotype;
+        let text = super::space::source(given, &Table::new())?.0;
+        let alpha = space::read_architecture(&*space, if Path::new(given).is_dir() { &text } else { given })?;
+        self.architecture.genotype = space.print(&alpha);
+        Ok(self)
+    }
+
     /// The space of the architecture. The DARTS space has all primitives.
     ///
     /// # Errors

@@ -66,7 +66,7 @@ pub use many::{decode_ahead, image_files, reason, refused};
 pub use npz::parse_npz;
 pub use prefetch::Prefetch;
 pub use size::Size;
-pub use spec::{FORMS, HELP, SOURCES, Source, Spec};
+pub use spec::{FORMS, HELP, SOURCES, Source, Spec, guess};
 
 /// A data set: a training part, one or two other parts, and the identity of all.
 #[derive(Clone, Debug)]

@@ -220,6 +220,11 @@ fn suggestion(text: &str, name: &str) -> String {
     }
 }
 
+/// The specification that probably reads the folder or the file `place`.
+pub fn guess(place: &Path) -> Option<String> {
+    Some(format!("{}:{}", probable(place)?.0, place.display()))
+}
+
 /// The source that probably reads the folder or the file `place`, and the condition for this as text.
 fn probable(place: &Path) -> Option<(&'static str, &'static str)> {
     if place.is_file() {

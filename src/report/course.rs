@@ -3,7 +3,7 @@
 use super::plot::number;
 use super::svg::{Anchor, FAINT, GREY, INK, Svg, n};
 use crate::space::prior::PerSlot;
-use crate::space::{N_SLOTS, Space};
+use crate::space::{Alpha, N_SLOTS, Space};
 
 /// π after one step.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +12,23 @@ pub struct Point {
     pub step: u64,
     /// Probabilities by slot and choice.
     pub probabilities: PerSlot,
+}
+
+impl Point {
+    /// The most probable architecture. Among choices of equal probability the lowest index is taken.
+    pub fn mode(&self) -> Alpha {
+        let best = |p: &Vec<f64>| {
+            let by_p = |a: &usize, b: &usize| p[*a].total_cmp(&p[*b]).then(b.cmp(a));
+            (0..p.len()).max_by(by_p).unwrap_or(0) as u16
+        };
+        Alpha(self.probabilities.iter().map(best).collect())
+    }
+
+    /// Entropy of π, nats.
+    pub fn entropy(&self) -> f64 {
+        let terms = self.probabilities.iter().flatten().filter(|p| **p > 0.0);
+        terms.map(|p| -p * p.ln()).sum()
+    }
 }
 
 /// Extent of a slot's picture, without its title.

@@ -1,6 +1,7 @@
 //! π → one small map per slot: one row per input, one column per primitive, the probability as colour and number.
 
-use crate::space::{N_NODES, N_SLOTS, Prior, Space};
+use crate::space::prior::PerSlot;
+use crate::space::{Alpha, N_NODES, N_SLOTS, Prior, Space};
 
 use super::svg::{Anchor, GREY, INK, Svg};
 
@@ -34,9 +35,13 @@ struct Group<'a> {
     columns: Vec<Column<'a>>,
 }
 
-/// The probabilities of all slots. The mode of each slot has a frame.
+/// The prior of all slots. The mode of each slot has a frame.
 pub fn prior_svg(space: &dyn Space, prior: &Prior) -> String {
-    let (probabilities, mode) = (prior.probabilities(), prior.mode());
+    probabilities_svg(space, &prior.probabilities(), &prior.mode())
+}
+
+/// The probabilities of all slots. The choice of `mode` has a frame in each slot.
+pub fn probabilities_svg(space: &dyn Space, probabilities: &PerSlot, mode: &Alpha) -> String {
     let map = |slot: usize, title: String| {
         let (rows, columns) = names(space, slot);
         Map { title, rows, columns, values: &probabilities[slot], best: Some(usize::from(mode.0[slot])) }

@@ -7,13 +7,24 @@ use resvg::usvg;
 
 use crate::error::{Error, Result};
 
-const FONT: &[u8] = include_bytes!("../../assets/fonts/DejaVuSans-subset.ttf");
+/// The font of all drawings.
+pub const FONT: &[u8] = include_bytes!("../../assets/fonts/DejaVuSans-subset.ttf");
+
+/// The picture as PNG at `scale` pixels per SVG pixel.
+///
+/// # Errors
+/// The errors of [`pixels`].
+pub fn png(svg: &str, scale: f32) -> Result<Vec<u8>> {
+    pixels(svg, scale)?
+        .encode_png()
+        .map_err(|e| Error::usage("drawing", "a picture that can be encoded", e.to_string(), ""))
+}
 
 /// The picture at `scale` pixels per SVG pixel.
 ///
 /// # Errors
 /// [`Error::Usage`] if `svg` is no valid SVG, or if the picture would have no pixels or too many.
-pub fn png(svg: &str, scale: f32) -> Result<Vec<u8>> {
+pub fn pixels(svg: &str, scale: f32) -> Result<Pixmap> {
     let tree = usvg::Tree::from_str(svg, &options())
         .map_err(|e| Error::usage("drawing", "valid SVG", e.to_string(), ""))?;
     let side = |length: f32| (length * scale).ceil() as u32;
@@ -30,9 +41,7 @@ pub fn png(svg: &str, scale: f32) -> Result<Vec<u8>> {
         )
     })?;
     resvg::render(&tree, Transform::from_scale(scale, scale), &mut pixmap.as_mut());
-    pixmap
-        .encode_png()
-        .map_err(|e| Error::usage("drawing", "a picture that can be encoded", e.to_string(), ""))
+    Ok(pixmap)
 }
 
 /// Options of usvg for the layout of our texts: the bundled font for every family.

@@ -4,9 +4,12 @@
 //! [`start`] and [`resume`] return a [`Running`], whose [`Running::drive`] returns the result. Meanwhile the run
 //! reports [`Event`]s, and a [`Control`] pauses or stops it from any thread. Nothing is printed.
 
+pub mod answer;
+pub mod export;
 pub mod open;
 pub mod search;
 pub mod train;
+pub mod trained;
 pub mod variants;
 
 use crate::host::Instant;
@@ -17,6 +20,7 @@ use serde::Serialize;
 
 pub use search::Found;
 pub use train::Trained;
+pub use trained::TrainingRun;
 
 use self::open::Wanted;
 use crate::config::Resolved;

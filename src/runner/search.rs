@@ -314,3 +314,23 @@ impl std::fmt::Display for Found {
         )
     }
 }
+
+/// The search of `run`, a search with the configuration `config`, with its newest good shared weights.
+///
+/// # Errors
+/// The errors of the checkpoints, the data and the adapter.
+pub fn with_weights(run: &RunDir, mut config: Config, events: &Events) -> Result<Search> {
+    let (newest, warnings) = run.checkpoints().newest_good()?;
+    warnings.iter().for_each(|w| events.warn(w));
+    // The origin of the run may be gone. It is not needed, because the run has its own weights.
+    config.forget_origin();
+    let manifest = run.manifest()?;
+    config.session.run = Some(run.path().to_owned());
+    config.lengthen(&manifest.lengths);
+    let (mut search, now) = Search::open(config, Some(&manifest), events)?;
+    let spec = manifest.data_at.as_ref().unwrap_or(&search.config().images.data);
+    open::check_data(&manifest, &now.data, spec, run.path())?;
+    search.set_weights(&newest.state, &newest.state_path(), "v.")?;
+    events.note(format!("shared weights after step {} of {}", newest.step, search.config().length.steps));
+    Ok(search)
+}

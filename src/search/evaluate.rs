@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::record::StepRecord;
 use super::search::{Done, Observer, Search};
-use crate::data::{Batch, Dataset, Normalisation, first_mixed_batches};
+use crate::data::{Batch, Dataset, Images, Normalisation, eval_batches, first_mixed_batches};
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, stream};
 use crate::space::{Alpha, Prior};
@@ -87,6 +87,28 @@ impl Search {
         }
         let batch = self.settings.config.micro_batch().min(n_images);
         Ok(HeldOut { dataset, normalisation, batch, n_images, kept: None })
+    }
+
+    /// Logits of one image `[C][H][W]` by `alpha` with the shared weights. The statistics are those of a batch of held-out
+    /// images in which the image replaces the first.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the adapter fails.
+    pub fn logits_among_held_out(&mut self, alpha: &Alpha, image: &[u8]) -> Result<Vec<f32>> {
+        let test = &self.dataset.test;
+        let held_out = self.unkept(Some(self.settings.config.micro_batch().min(test.n)))?;
+        let Some(mut batch) = held_out.batches()?.next().transpose()? else {
+            return Err(Error::internal("there are held-out images"));
+        };
+        let (channels, height, width) = (test.channels, test.height, test.width);
+        let image = Images { n: 1, channels, height, width, pixels: image.to_vec().into(), labels: vec![0] };
+        for own in eval_batches(&image, &self.settings.normalisation, 1)? {
+            batch.images[..image.image_len()].copy_from_slice(&own?.images);
+        }
+        let net = self.evaluator.net(alpha);
+        let mut logits = self.evaluator.logits(&net, &batch)?;
+        logits.truncate(self.dataset.class_names.len());
+        Ok(logits)
     }
 
     /// Evaluates `alpha` on all held-out images, with the statistics of each batch.

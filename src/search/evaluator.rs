@@ -314,6 +314,13 @@ impl Evaluator {
         self.network.last_result(SEARCH)
     }
 
+    /// Logits \[N\]\[classes\] of a child on images that are not in the search's batches, with the statistics of the batch.
+    pub(super) fn logits(&mut self, net: &Arc<Net>, batch: &Batch) -> Result<Vec<f32>> {
+        self.network.upload(SEARCH, &batch.images, &batch.labels)?;
+        self.network.run(Child::new(net, Mode::Likelihood, SEARCH))?;
+        self.network.logits(0, SEARCH)
+    }
+
     /// Begins the `step`-th step (from 1) and resets the counts and times of the step before.
     pub(super) fn begin(&mut self, step: u64) {
         self.step = step;

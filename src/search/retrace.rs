@@ -27,18 +27,18 @@ pub struct Retrace(Parsec);
 
 impl Retrace {
     /// The prior before the first step of a search by `config`. `start` is the state of the run's first checkpoint.
-    /// `n_warm_up` is the number of steps of the warm-up. `None` if the method has no prior that moves.
+    /// `None` if the method has no prior that moves.
     ///
     /// # Errors
     /// The state does not fit the space.
-    pub fn new(config: &Config, space: &dyn Space, start: &Tensors, n_warm_up: u64) -> Result<Option<Self>> {
+    pub fn new(config: &Config, space: &dyn Space, start: &Tensors) -> Result<Option<Self>> {
         if config.algorithm.method != Method::Parsec {
             return Ok(None);
         }
-        // The length of an epoch matters for the warm-up only.
+        // The length of an epoch matters for the warm-up only, and the records say which steps belong to it.
         let rules = Rules::of(config, 1);
-        let mut parsec =
-            Parsec::new(space, Rules { warm_up: rules.warm_up.map(|_| n_warm_up), patience: 0, ..rules });
+        let warm_up = rules.warm_up.map(|_| 0);
+        let mut parsec = Parsec::new(space, Rules { warm_up, patience: 0, ..rules });
         parsec.load(space, start)?;
         Ok(Some(Self(parsec)))
     }
@@ -52,6 +52,9 @@ impl Retrace {
     /// are not, π stays as it is: the metrics are of another run, or steps are missing.
     pub fn follow(&mut self, recorded: &Recorded<'_>) -> bool {
         let t = recorded.step - 1;
+        if recorded.warm_up {
+            self.0.rules.warm_up = Some(recorded.step);
+        }
         let drawn = draws::draw(&self.0.prior, &self.0.rules, t);
         let fits = drawn.alphas == recorded.alphas && recorded.weights.len() == recorded.alphas.len();
         if fits && !recorded.warm_up {

@@ -116,3 +116,11 @@ pub fn order(logits: &[f32], top: usize) -> Vec<usize> {
     classes.truncate(top);
     classes
 }
+
+/// The probability of each class: the softmax of `logits`.
+pub fn probabilities(logits: &[f32]) -> Vec<f64> {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = logits.iter().map(|z| f64::from(z - top).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.iter().map(|p| p / sum).collect()
+}

@@ -15,7 +15,7 @@ mod trained;
 mod training;
 pub mod weights;
 
-pub use evaluate::{Detail, Evaluation, order};
+pub use evaluate::{Detail, Evaluation, order, probabilities};
 pub use latency::Speed;
 pub use record::{Phases, TrainRecord};
 pub use trained::Trained;

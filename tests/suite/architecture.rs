@@ -29,10 +29,11 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     (
         "runner",
         &[
-            "bench", "config", "data", "files", "gpu", "graph", "kernel", "ops", "report", "run", "search",
-            "selftest", "space", "train",
+            "bench", "config", "data", "export", "files", "gpu", "graph", "kernel", "ops", "report", "run",
+            "search", "selftest", "space", "train",
         ],
     ),
+    ("view", &["config", "data", "report", "run", "search", "space"]),
     ("selftest", &["gpu", "graph", "kernel", "network", "ops", "reference", "rng", "space"]),
 ];
 

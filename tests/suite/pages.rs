@@ -261,9 +261,8 @@ fn the_prior_is_traced_from_the_metrics_bit_for_bit() {
         let (config, checkpoints) = (run.config().unwrap(), run.checkpoints());
         let space = config.space().unwrap();
         let history = History::read(&run.metrics_path()).unwrap();
-        let n_warm_up = history.drawn.iter().take_while(|drawn| drawn.warm_up).count() as u64;
         let start = checkpoint::read(&checkpoints.path_of(0)).unwrap().state;
-        let mut retrace = Retrace::new(&config, &*space, &start, n_warm_up).unwrap().unwrap();
+        let mut retrace = Retrace::new(&config, &*space, &start).unwrap().unwrap();
         let of = |state: &Tensors| -> Tensors {
             let is_prior = |(name, _): &(&String, _)| name.starts_with("pi.");
             state.iter().filter(is_prior).map(|(name, tensor)| (name.clone(), tensor.clone())).collect()

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::with;
-use parsec_nas::cli::Estimate;
 use parsec_nas::cli::line::{Terminal, Trends, line};
 use parsec_nas::config::Config;
 use parsec_nas::files;
 use parsec_nas::files::tensors::{self, Data, Metadata, Tensor, Tensors};
 use parsec_nas::run::{
-    self, Control, Event, Events, Job, Manifest, Options, Outcome, Progress, RunDir, Warning, drive, metrics,
+    self, Control, Estimate, Event, Events, Job, Manifest, Options, Outcome, Progress, RunDir, Warning,
+    drive, metrics,
 };
 use parsec_nas::runner::open;
 use parsec_nas::search::take_prior;

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::name_of;
 use crate::error::{Error, Result, word};
 use crate::report::comparison::{Entry, comparison_svg, comparison_text};
 use crate::report::page::{Cell, Page};
 use crate::report::paired::Difference;
+use crate::view::name_of;
 
 /// The page about a comparison.
 pub fn page(folder: &Path) -> Result<Page> {

@@ -1,0 +1,110 @@
+//! A drawing as SVG → a texture of just the size at which it is shown. The work is on a thread of its own.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use egui::{Color32, ColorImage, Image, Response, TextureHandle, TextureOptions, Ui, Vec2, vec2};
+
+use crate::host::thread;
+use crate::report::pixels;
+
+/// No side of a texture has more pixels: every adapter has textures of this size.
+const MOST: f32 = 4096.0;
+
+/// The last drawing, and whether another one is being made.
+#[derive(Default)]
+struct Drawn {
+    /// What the texture shows.
+    key: u64,
+    texture: Option<TextureHandle>,
+    /// Extent in pixels of the SVG.
+    extent: Vec2,
+    is_busy: bool,
+    error: Option<String>,
+}
+
+/// A drawing that changes over time.
+#[derive(Default)]
+pub struct Picture(Arc<Mutex<Drawn>>);
+
+impl Picture {
+    /// Shows the drawing that `draw` makes, `width` points wide or in its natural size if that is smaller. `of` says what
+    /// it is made of: it is drawn again if `of` changes. Until then the former drawing is shown.
+    pub fn show(
+        &self,
+        ui: &mut Ui,
+        name: &str,
+        of: impl Hash,
+        width: f32,
+        draw: impl FnOnce() -> String + Send + 'static,
+    ) -> Response {
+        let (dark, scale) = (ui.visuals().dark_mode, ui.pixels_per_point());
+        let mut hasher = DefaultHasher::new();
+        (of, dark, width.round() as i32, (100.0 * scale) as i32).hash(&mut hasher);
+        let key = hasher.finish();
+        let mut drawn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if drawn.key != key && !drawn.is_busy {
+            drawn.is_busy = true;
+            let (shared, context, name) = (Arc::clone(&self.0), ui.ctx().clone(), name.to_owned());
+            thread::spawn(move || {
+                let image = rasterise(&draw(), width * scale, dark);
+                let mut drawn = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                drawn.is_busy = false;
+                drawn.key = key;
+                match image {
+                    Ok((image, extent)) => {
+                        drawn.texture = Some(context.load_texture(name, image, TextureOptions::LINEAR));
+                        drawn.extent = extent;
+                        drawn.error = None;
+                    }
+                    Err(error) => drawn.error = Some(error),
+                }
+                drop(drawn);
+                context.request_repaint();
+            });
+        }
+        if let Some(error) = &drawn.error {
+            return ui.colored_label(ui.visuals().error_fg_color, error);
+        }
+        let Some(texture) = &drawn.texture else { return ui.weak("drawing …") };
+        let shown = drawn.extent * (width / drawn.extent.x).min(1.0);
+        ui.add(Image::new((texture.id(), shown)).alt_text(name))
+    }
+}
+
+/// The pixels of `svg` at a width of at most `width` pixels, and its extent.
+fn rasterise(svg: &str, width: f32, dark: bool) -> Result<(ColorImage, Vec2), String> {
+    let extent = extent_of(svg).ok_or("a drawing without an extent")?;
+    // A drawing is sharp on a screen with many pixels, and not larger than it is meant to be elsewhere.
+    let scale = (width / extent.x).clamp(0.05, 4.0).min(MOST / extent.x.max(extent.y));
+    let picture = pixels(svg, scale).map_err(|e| e.to_string())?;
+    let size = [picture.width() as usize, picture.height() as usize];
+    let of = |p: &resvg::tiny_skia::PremultipliedColorU8| {
+        let (r, g, b) = (p.red(), p.green(), p.blue());
+        if dark { inverted(r, g, b) } else { Color32::from_rgb(r, g, b) }
+    };
+    let image = ColorImage::new(size, picture.pixels().iter().map(of).collect());
+    Ok((image, extent))
+}
+
+/// The colour with its lightness turned over and the same hue: white becomes the dark background.
+fn inverted(r: u8, g: u8, b: u8) -> Color32 {
+    let (most, least) = (r.max(g).max(b), r.min(g).min(b));
+    // Adding the same number to all parts keeps their differences, so the hue stays.
+    let shift = 255 - i32::from(most) - i32::from(least);
+    let part = |c: u8| {
+        let c = (i32::from(c) + shift).clamp(0, 255) as f32;
+        // The background of the dark theme is not black.
+        (27.0 + c * (255.0 - 27.0) / 255.0) as u8
+    };
+    Color32::from_rgb(part(r), part(g), part(b))
+}
+
+/// Width and height of an SVG of `report`.
+fn extent_of(svg: &str) -> Option<Vec2> {
+    let number = |name: &str| -> Option<f32> {
+        let rest = svg.split_once(&format!(" {name}=\""))?.1;
+        rest.split_once('"')?.0.parse().ok()
+    };
+    Some(vec2(number("width")?, number("height")?))
+}
