@@ -15,3 +15,8 @@ pub fn threads(wanted: usize) -> usize {
         n => n,
     }
 }
+
+/// Time of the last change of a file, since the beginning of 1970.
+pub fn changed(about: &std::fs::Metadata) -> Option<std::time::Duration> {
+    about.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()
+}

@@ -99,6 +99,11 @@ pub struct AdapterLimits {
     pub timestamps: bool,
 }
 
+/// Whether an adapter that others opened is a program on the CPU.
+pub fn is_software(adapter: &wgpu::Adapter) -> bool {
+    adapter.get_info().device_type == wgpu::DeviceType::Cpu
+}
+
 /// Every adapter of this machine, in a fixed order; empty if there is none.
 pub fn adapters() -> Vec<AdapterInfo> {
     list().iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect()

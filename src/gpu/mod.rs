@@ -19,10 +19,11 @@ mod results;
 mod variants;
 mod wait;
 
-pub use adapter::{AdapterInfo, AdapterLimits, Class, adapters, choose, class_from_env};
+pub use adapter::{AdapterInfo, AdapterLimits, Class, adapters, choose, class_from_env, is_software};
 pub use device::{Alter, Device, LimitsChoice, Options, Reads, has_dxc};
 pub use executor::Gpu;
 pub use network::{Child, Clip, Network, Update};
 pub use record::Recorded;
 pub use results::ChildResult;
 pub use variants::{Excluded, Prove, Tuned, Variants};
+pub use wait::wait;

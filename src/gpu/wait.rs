@@ -1,4 +1,4 @@
-//! The only place where the host blocks on the adapter: on a future of wgpu, or on submitted work.
+//! The only place where the host blocks on the adapter: on a future of wgpu, or on submitted work. The window waits for its dialogs here too.
 
 use std::future::Future;
 use std::time::Duration;

@@ -18,6 +18,8 @@ const STEP: f64 = 88.0;
 const LEAST: f64 = 0.02;
 /// An edge that is more probable has the name of its operation.
 const NAMED: f64 = 0.5;
+/// An edge has the colour of its operation if that has more than this part of the edge. Otherwise it is grey.
+const DECIDED: f64 = 0.3;
 /// Extent of a choice of a layer, and the space between layers.
 const BOX: (f64, f64) = (92.0, 20.0);
 const BETWEEN: f64 = 22.0;
@@ -128,7 +130,7 @@ fn edge(svg: &mut Svg, [from, to]: [(f64, f64); 2], by_kind: &[f64], kinds: &[St
     svg.line(&format!(
         "<path d=\"{d}\" fill=\"none\" stroke=\"{}\" stroke-width=\"{}\" stroke-opacity=\"{}\" \
          stroke-linecap=\"round\"><title>{}</title></path>",
-        COLOURS[best % COLOURS.len()],
+        if by_kind[best] > DECIDED * total { COLOURS[best % COLOURS.len()] } else { GREY },
         n(width),
         n(opacity),
         super::svg::escape(&names.join(", "))

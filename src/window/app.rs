@@ -14,7 +14,7 @@ use egui::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::frame::{add_font, theme};
+use self::frame::{add_font, drop_zone, set_sizes, theme};
 use self::take::PickedFor;
 use super::card::Card;
 use super::curves;
@@ -77,6 +77,8 @@ pub struct Start {
     pub remembered: Remembered,
     /// The dialog for folders, if there is one.
     pub pick_folder: Option<PickFolder>,
+    /// Runs are read again this often. A frame by a software adapter takes time from a run.
+    pub period: Duration,
 }
 
 impl Default for Start {
@@ -87,6 +89,7 @@ impl Default for Start {
             outside: Outside::default(),
             remembered: Remembered::default(),
             pick_folder: None,
+            period: Duration::from_millis(500),
         }
     }
 }
@@ -100,6 +103,7 @@ pub struct App {
     remembered: Remembered,
     outside: Outside,
     pick_folder: Option<PickFolder>,
+    period: Duration,
     picked: Option<(PickedFor, Receiver<Option<PathBuf>>)>,
     adapters: Option<Task<Vec<String>>>,
     /// The path in the field for runs.
@@ -125,7 +129,7 @@ pub struct Frames {
 impl App {
     /// The content of a window that begins with `start`.
     pub fn new(context: &Context, start: Start) -> Self {
-        let Start { runs, job, outside, remembered, pick_folder } = start;
+        let Start { runs, job, outside, remembered, pick_folder, period } = start;
         // Asking the drivers takes a while.
         let adapters = Task::new("looking for adapters", context, |_| {
             Ok(gpu::adapters().into_iter().map(|adapter| adapter.name).collect::<Vec<_>>())
@@ -138,6 +142,7 @@ impl App {
             remembered,
             outside,
             pick_folder,
+            period,
             picked: None,
             adapters: Some(adapters),
             path: String::new(),
@@ -179,7 +184,7 @@ impl App {
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
         if !self.panes.iter().any(|pane| pane.folder() == folder) {
             self.panes.truncate(N_PANES - 1);
-            self.panes.insert(0, Pane::new(&folder, context));
+            self.panes.insert(0, Pane::new(&folder, self.period, context));
         }
         self.remembered.recent.retain(|known| *known != folder);
         self.remembered.recent.insert(0, folder);
@@ -190,7 +195,7 @@ impl App {
     fn start(&mut self, job: Job, context: &Context) {
         match Driven::start(job, &self.outside, context) {
             Ok(driven) => {
-                self.open(&driven.folder().to_owned(), context);
+                self.open(driven.folder(), context);
                 self.driven = Some(driven);
             }
             Err(error) => self.said.push((true, error.to_string())),
@@ -207,9 +212,7 @@ impl App {
                 self.driven = None;
                 self.panes.iter().for_each(Pane::look);
                 match &end.result {
-                    Ok(text) => {
-                        self.said.push((false, format!("{} is finished.\n{text}", name_of(&end.folder))));
-                    }
+                    Ok(_) => self.said.push((false, format!("{} is finished.", name_of(&end.folder)))),
                     Err(Error::Interrupted { step, .. }) => self.said.push((
                         false,
                         format!(
@@ -236,8 +239,6 @@ impl App {
         if (self.is_closing || (self.outside.stop)()) && !self.is_driving() {
             context.send_viewport_cmd(ViewportCommand::Close);
         }
-        // Signals come without an event of the window.
-        context.request_repaint_after(Duration::from_secs(1));
     }
 
     /// Shows the window.
@@ -246,6 +247,7 @@ impl App {
         let context = ui.ctx().clone();
         if self.frames.n == 0 {
             add_font(&context);
+            set_sizes(&context);
         }
         self.tick(&context);
         self.take_dropped(&context);
@@ -454,9 +456,8 @@ impl App {
     fn welcome(&mut self, ui: &mut Ui) {
         let context = ui.ctx().clone();
         ui.vertical_centered(|ui| {
-            ui.add_space(40.0);
-            ui.heading("Drop a folder of images here");
-            ui.label("One folder of images per class. parsec searches a network for them.");
+            ui.add_space(24.0);
+            drop_zone(ui);
             ui.add_space(12.0);
             if ui.button("Search on the embedded images").clicked() {
                 self.set_data("embedded", &context);
@@ -469,7 +470,7 @@ impl App {
             ui.strong("Recent runs");
             self.recent(ui);
             ui.add_space(12.0);
-            ui.weak("Drop the folder of any run to watch it, also while another process writes it.");
+            ui.label("Drop the folder of any run to watch it, also while another process writes it.");
         });
     }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use egui::{Color32, Ui};
-use egui_plot::{Corner, Legend, Line, Plot, PlotPoints, Points, VLine};
+use egui::{Color32, Sense, Ui, vec2};
+use egui_plot::{Line, Plot, PlotPoints, Points, VLine};
 
 use super::watch::Seen;
-use crate::report::plot::{COLOURS, Style};
+use crate::report::plot::{COLOURS, Panel, Series, Style};
 
 /// Height of a plot, points.
 const HEIGHT: f32 = 150.0;
@@ -31,34 +31,26 @@ pub fn curves(ui: &mut Ui, runs: &[Arc<Seen>], step: Option<f64>) {
             "" => title.to_owned(),
             unit => format!("{title}, {unit}"),
         };
+        ui.add_space(4.0);
         ui.strong(heading);
         let is_over_steps = first.x_label == "step";
-        let plot = Plot::new(title)
-            .height(HEIGHT)
-            .allow_scroll(false)
-            .legend(Legend::default().position(Corner::RightTop))
-            .x_axis_label(first.x_label.as_str());
+        let lines: Vec<Curve<'_>> = panels
+            .iter()
+            .flat_map(|(i, run, panel)| lines(*i, (runs.len() > 1).then_some(&run.name), panel))
+            .collect();
+        legend(ui, lines.iter().map(|line| (line.name.as_str(), line.colour)));
+        let mut plot = Plot::new(title).height(HEIGHT).allow_scroll(false);
+        if !is_over_steps {
+            plot = plot.x_axis_label(first.x_label.as_str());
+        }
         plot.show(ui, |plot| {
-            for (i, run, panel) in &panels {
-                // A smoothed series and its mean have one name and one colour.
-                let mut names: Vec<&str> = Vec::new();
-                for series in &panel.series {
-                    if !names.contains(&series.name.as_str()) {
-                        names.push(&series.name);
-                    }
-                    let place = names.len() - 1 + i * 3;
-                    let colour = colour(COLOURS[place % COLOURS.len()]);
-                    let name = match runs.len() {
-                        1 => series.name.clone(),
-                        _ => format!("{}: {}", run.name, series.name),
-                    };
-                    let points = || PlotPoints::from_iter(series.points.iter().map(|p| [p.0, p.1]));
-                    let colour =
-                        if series.style == Style::Smoothed { colour.gamma_multiply(FAINT) } else { colour };
-                    plot.line(Line::new(name.clone(), points()).color(colour).width(1.6));
-                    if series.style == Style::Marked || series.points.len() == 1 {
-                        plot.points(Points::new(name, points()).color(colour).radius(2.5));
-                    }
+            for Curve { name, colour, series } in &lines {
+                let points = || PlotPoints::from_iter(series.points.iter().map(|p| [p.0, p.1]));
+                let is_raw = series.style == Style::Smoothed;
+                let shade = if is_raw { colour.gamma_multiply(FAINT) } else { *colour };
+                plot.line(Line::new(name.clone(), points()).color(shade).width(1.6));
+                if series.style == Style::Marked || series.points.len() == 1 {
+                    plot.points(Points::new(name.clone(), points()).color(shade).radius(2.5));
                 }
             }
             if let Some(step) = step.filter(|_| is_over_steps) {
@@ -68,31 +60,85 @@ pub fn curves(ui: &mut Ui, runs: &[Arc<Seen>], step: Option<f64>) {
     }
 }
 
+/// A series with its name and colour in the plot.
+struct Curve<'a> {
+    name: String,
+    colour: Color32,
+    series: &'a Series,
+}
+
+/// The series of the `i`-th run. A smoothed series and its mean have one name and one colour.
+fn lines<'a>(i: usize, run: Option<&String>, panel: &'a Panel) -> Vec<Curve<'a>> {
+    let mut names: Vec<&str> = Vec::new();
+    let mut lines = Vec::new();
+    for series in &panel.series {
+        if !names.contains(&series.name.as_str()) {
+            names.push(&series.name);
+        }
+        let colour = colour(COLOURS[(names.len() - 1 + i * 3) % COLOURS.len()]);
+        let name = match run {
+            None => series.name.clone(),
+            Some(run) => format!("{run}: {}", series.name),
+        };
+        lines.push(Curve { name, colour, series });
+    }
+    lines
+}
+
+/// The names of the lines, each once, above their plot. A line by itself has its name in the heading.
+fn legend<'a>(ui: &mut Ui, lines: impl Iterator<Item = (&'a str, Color32)>) {
+    let mut named: Vec<(&str, Color32)> = Vec::new();
+    for (name, colour) in lines {
+        if !named.iter().any(|(known, _)| *known == name) {
+            named.push((name, colour));
+        }
+    }
+    if named.len() < 2 {
+        return;
+    }
+    ui.horizontal_wrapped(|ui| {
+        for (name, colour) in named {
+            let (place, _) = ui.allocate_exact_size(vec2(12.0, 12.0), Sense::hover());
+            ui.painter().circle_filled(place.center(), 4.0, colour);
+            ui.small(name);
+        }
+    });
+}
+
 /// Shows the children of a search: their costs against their likelihoods.
 pub fn children(ui: &mut Ui, runs: &[Arc<Seen>]) {
     if runs.iter().all(|run| run.children.n == 0) {
         return;
     }
     ui.strong("Children: log-likelihood less the step's mean, nats per image");
+    /// A third of the steps of a run, and its dots.
+    type Third = (String, Color32, Vec<[f64; 2]>);
+    let thirds = |(i, run): (usize, &Arc<Seen>)| -> Vec<Third> {
+        let name = if runs.len() == 1 { String::new() } else { format!("{}: ", run.name) };
+        let third = |(third, label): (usize, &str)| {
+            let is_in = |time: f64| ((time * 3.0).ceil() as usize).clamp(1, 3) == third + 1;
+            let dots = run.children.dots.iter().filter(|dot| is_in(dot.time));
+            // Light early and dark late.
+            let colour = colour(COLOURS[(3 * i) % COLOURS.len()]).gamma_multiply(0.3 + 0.35 * third as f32);
+            (format!("{name}{label}"), colour, dots.map(|dot| [dot.macs, dot.advantage]).collect())
+        };
+        ["first third", "second third", "last third"].into_iter().enumerate().map(third).collect()
+    };
+    let dots: Vec<Third> = runs.iter().enumerate().flat_map(thirds).collect();
+    let results = runs.iter().enumerate().filter_map(|(i, run)| {
+        let name = if runs.len() == 1 { "the result".into() } else { format!("{}: the result", run.name) };
+        Some((name, colour(COLOURS[(3 * i + 1) % COLOURS.len()]), run.children.result_macs?))
+    });
+    let results: Vec<(String, Color32, f64)> = results.collect();
+    let names = dots.iter().map(|(name, colour, _)| (name.as_str(), *colour));
+    legend(ui, names.chain(results.iter().map(|(name, colour, _)| (name.as_str(), *colour))));
     let plot = Plot::new("Children").height(1.3 * HEIGHT).allow_scroll(false);
-    let plot = plot
-        .legend(Legend::default().position(Corner::RightTop))
-        .x_axis_label("million multiply-adds of the final network, per image");
-    plot.show(ui, |plot| {
-        for (i, run) in runs.iter().enumerate() {
-            let name = if runs.len() == 1 { String::new() } else { format!("{}: ", run.name) };
-            // By time, in thirds: light early and dark late.
-            for (third, label) in ["first third", "second third", "last third"].into_iter().enumerate() {
-                let is_in = |time: f64| ((time * 3.0).ceil() as usize).clamp(1, 3) == third + 1;
-                let dots = run.children.dots.iter().filter(|dot| is_in(dot.time));
-                let dots: PlotPoints<'_> = dots.map(|dot| [dot.macs, dot.advantage]).collect();
-                let colour = colour(COLOURS[i % COLOURS.len()]).gamma_multiply(0.3 + 0.3 * third as f32);
-                plot.points(Points::new(format!("{name}{label}"), dots).color(colour).radius(2.0));
-            }
-            if let Some(macs) = run.children.result_macs {
-                let line = VLine::new(format!("{name}the result"), macs);
-                plot.vline(line.color(colour(COLOURS[(i + 1) % COLOURS.len()])));
-            }
+    plot.x_axis_label("million multiply-adds of the final network, per image").show(ui, |plot| {
+        for (name, colour, dots) in dots {
+            plot.points(Points::new(name, dots).color(colour).radius(2.0));
+        }
+        for (name, colour, macs) in results {
+            plot.vline(VLine::new(name, macs).color(colour));
         }
     });
 }

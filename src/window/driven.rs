@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use egui::Context;
 
-use super::Outside;
+use super::{Outside, SOON};
 use crate::config::{Config, Resolved, TrainConfig};
 use crate::error::{Error, Result};
 use crate::host::{Instant, thread};
@@ -82,7 +82,7 @@ impl Driven {
             drop(claim);
             tell_end(&folder);
             lock(&state).ended = Some(Ended { folder, result });
-            context.request_repaint();
+            context.request_repaint_after(SOON);
         });
         Ok(driven)
     }
@@ -234,8 +234,10 @@ fn listener(state: Arc<Mutex<State>>, also: Events, context: Context) -> Events 
                 Event::Stepped => state.doing = "writing the result".into(),
             }
         }
+        // After a step the folder's watcher lets the window draw.
+        if !matches!(event, Event::Step { .. }) {
+            context.request_repaint_after(Duration::from_millis(500));
+        }
         also.tell(event);
-        // The window draws a few times per second at most, because a software adapter shares its cores with the run.
-        context.request_repaint_after(Duration::from_millis(500));
     })
 }

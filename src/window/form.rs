@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use egui::{ComboBox, RichText, TextEdit, Ui};
-use toml::Table;
+use toml::{Table, Value};
 
 use super::driven::Job;
 use crate::config::keys::{Concern, Key, keys};
-use crate::config::{Config, Resolved, TrainConfig, in_a_preset};
+use crate::config::{Config, Resolved, TrainConfig, to_table};
 use crate::error::Result;
 
 /// Kind of a new run.
@@ -74,6 +74,9 @@ const PRESETS: &[Choice] = &[
     },
 ];
 
+/// Width of the names of the settings, points.
+const NAMES: f32 = 88.0;
+
 /// Settings that are shown first. The others are below "All settings".
 const FIRST: [&[&str]; 2] = [
     &["data", "size", "space", "layers", "channels", "steps", "epochs", "max_skips", "seed"],
@@ -90,8 +93,18 @@ pub struct Form {
     values: [BTreeMap<&'static str, String>; 2],
     /// Names of the adapters.
     adapters: Vec<String>,
-    /// The error of the settings that were checked last, and those settings.
-    checked: Option<(Kind, usize, BTreeMap<&'static str, String>, Option<String>)>,
+    /// The settings that were checked last, and what came of it.
+    checked: Option<Checked>,
+}
+
+/// Settings that were checked.
+struct Checked {
+    kind: Kind,
+    choice: usize,
+    values: BTreeMap<&'static str, String>,
+    error: Option<String>,
+    /// All settings of the run, if there is no error.
+    resolved: Table,
 }
 
 impl Form {
@@ -171,16 +184,35 @@ impl Form {
 
     /// The error of the present settings. They are checked after each change.
     pub fn error(&mut self) -> Option<String> {
-        let (choice, values) = (self.choice[self.kind as usize], &self.values[self.kind as usize]);
-        let is_checked = self
-            .checked
-            .as_ref()
-            .is_some_and(|(kind, at, of, _)| (*kind, *at, of) == (self.kind, choice, values));
-        if !is_checked {
-            let error = self.job().err().map(|e| e.to_string());
-            self.checked = Some((self.kind, choice, self.values[self.kind as usize].clone(), error));
+        let (kind, choice, values) =
+            (self.kind, self.choice[self.kind as usize], &self.values[self.kind as usize]);
+        let checked = self.checked.take();
+        let is_checked = |was: &Checked| was.kind == kind && was.choice == choice && was.values == *values;
+        let checked = checked.filter(is_checked).unwrap_or_else(|| {
+            let job = self.job();
+            let resolved = match &job {
+                Ok(Job::Search(config)) => config.to_table(),
+                Ok(Job::Training(config)) => to_table(&**config),
+                _ => Ok(Table::new()),
+            };
+            let error = job.err().map(|e| e.to_string());
+            Checked { kind, choice, values: values.clone(), error, resolved: resolved.unwrap_or_default() }
+        });
+        let error = checked.error.clone();
+        self.checked = Some(checked);
+        error
+    }
+
+    /// What a setting without a text will be.
+    fn hint(&self, key: &Key) -> String {
+        let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let checked = self.checked.as_ref().filter(|checked| checked.kind == self.kind);
+        match checked.map(|checked| checked.resolved.get(key.name)) {
+            Some(Some(value)) => plain(value),
+            Some(None) => "not set".to_owned(),
+            // The other settings have an error.
+            None => "by the preset".to_owned(),
         }
-        self.checked.as_ref().and_then(|(.., error)| error.clone())
     }
 
     /// Shows the settings.
@@ -199,7 +231,7 @@ impl Form {
                     ui.selectable_value(&mut at, i, choice.name).on_hover_text(choice.words);
                 }
             });
-        ui.label(RichText::new(choices[at].words).weak().small());
+        ui.label(RichText::new(choices[at].words).small());
         if at != was {
             self.choose(at);
         }
@@ -238,11 +270,12 @@ impl Form {
     fn row(&mut self, ui: &mut Ui, key: &'static Key) {
         let mut text = self.get(key.name).to_owned();
         ui.horizontal(|ui| {
-            let name = ui.add_sized([96.0, 18.0], egui::Label::new(key.name.replace('_', " ")).truncate());
-            let hint = match key.default.filter(|_| !in_a_preset(key.name)) {
-                Some(default) => default.trim_matches('"').to_owned(),
-                None => "by the preset".to_owned(),
-            };
+            let name = ui.scope(|ui| {
+                ui.set_width(NAMES);
+                ui.add(egui::Label::new(key.name.replace('_', " ")).truncate())
+            });
+            let name = name.inner;
+            let hint = self.hint(key);
             let width = ui.available_width();
             let field = TextEdit::singleline(&mut text).hint_text(hint).desired_width(width);
             let field = ui.add(field).labelled_by(name.id);

@@ -16,6 +16,9 @@ mod picture;
 mod task;
 mod watch;
 
+/// A frame is drawn after this time. At once there would be two, one after the other.
+const SOON: std::time::Duration = std::time::Duration::from_millis(1);
+
 pub use app::{App, Frames, Outside, Remembered, Start};
 pub use driven::{Ended, Job};
 #[cfg(feature = "window")]

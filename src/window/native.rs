@@ -4,16 +4,21 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use eframe::{CreationContext, NativeOptions, Storage};
 use egui::{Context, Ui, ViewportBuilder};
 
 use super::{App, Ended, Frames, Remembered, Start};
 use crate::error::{Error, Result};
+use crate::gpu;
 use crate::host::thread;
 
 /// The key of what is remembered in eframe's storage.
 const REMEMBERED: &str = "parsec";
+
+/// By a software adapter the window is drawn this often while a run goes on.
+const SOFTWARE_PERIOD: Duration = Duration::from_secs(3);
 
 /// A window that was closed.
 #[derive(Default)]
@@ -34,12 +39,23 @@ pub fn open(start: Start) -> Result<Closed> {
         .with_app_id("parsec")
         .with_inner_size([1280.0, 720.0])
         .with_min_inner_size([640.0, 400.0]);
-    let options = NativeOptions { viewport, ..NativeOptions::default() };
+    let options = NativeOptions { viewport, dithering: false, ..NativeOptions::default() };
     let closed = Rc::new(RefCell::new(Closed::default()));
     let at_end = Rc::clone(&closed);
     let create = move |creation: &CreationContext<'_>| {
         let remembered = creation.storage.and_then(remembered).unwrap_or_default();
-        let start = Start { remembered, pick_folder: Some(pick_folder), ..start };
+        // Requests to the process come without an event of the window.
+        let (stop, context) = (start.outside.stop, creation.egui_ctx.clone());
+        thread::spawn(move || {
+            while !stop() {
+                thread::sleep(Duration::from_millis(200));
+            }
+            context.request_repaint();
+        });
+        let is_software =
+            creation.wgpu_render_state.as_ref().is_some_and(|state| gpu::is_software(&state.adapter));
+        let period = if is_software { SOFTWARE_PERIOD } else { start.period };
+        let start = Start { remembered, pick_folder: Some(pick_folder), period, ..start };
         let app = App::new(&creation.egui_ctx, start);
         let boxed: Box<dyn eframe::App> = Box::new(Native { app, closed: at_end });
         Ok(boxed)
@@ -91,7 +107,7 @@ fn pick_folder(context: &Context) -> Receiver<Option<PathBuf>> {
     let dialog = rfd::AsyncFileDialog::new().pick_folder();
     let context = context.clone();
     thread::spawn(move || {
-        let folder = pollster::block_on(dialog).map(|folder| folder.path().to_owned());
+        let folder = gpu::wait(dialog).map(|folder| folder.path().to_owned());
         // Nobody may be waiting any more.
         _ = tell.send(folder);
         context.request_repaint();

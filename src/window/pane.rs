@@ -51,6 +51,8 @@ struct Evaluated {
 /// A run in the window.
 pub struct Pane {
     watched: Watched,
+    /// A drawing that is not waited for is shown within this time: by the frame after the next reading.
+    wait: Duration,
     flow: Picture,
     heat: Picture,
     architecture: Picture,
@@ -69,10 +71,11 @@ pub struct Pane {
 }
 
 impl Pane {
-    /// The run in `folder`.
-    pub fn new(folder: &Path, context: &Context) -> Self {
+    /// The run in `folder`, which is read again every `period`.
+    pub fn new(folder: &Path, period: Duration, context: &Context) -> Self {
         Self {
-            watched: Watched::new(folder, context),
+            watched: Watched::new(folder, period, context),
+            wait: period * 7 / 6,
             flow: Picture::default(),
             heat: Picture::default(),
             architecture: Picture::default(),
@@ -170,7 +173,7 @@ impl Pane {
                 .body(|ui| {
                     let (space, alpha) = (Arc::clone(&seen.space), alpha.clone());
                     let key = seen.genotype.clone();
-                    self.architecture.show(ui, "architecture", key, width, move || {
+                    self.architecture.show(ui, "architecture", key, (width, self.wait), move || {
                         report::architecture_svg(&*space, &alpha)
                     });
                 });
@@ -237,8 +240,8 @@ impl Pane {
                 ui.label(of);
             });
         }
-        if let Some(trust) = &seen.trust {
-            ui.label(trust);
+        if let Some((head, rest)) = seen.trust.as_deref().and_then(|trust| trust.split_once('\n')) {
+            ui.collapsing(head.trim_end_matches(':'), |ui| ui.label(rest));
         }
         if let Some(exported) = &self.exported {
             outcome(ui, exported, |ui, paths: &Vec<PathBuf>| {
@@ -258,7 +261,7 @@ impl Pane {
             outcome(ui, evaluated, |ui, Evaluated { text, confusion }| {
                 ui.label(text);
                 let svg = confusion.clone();
-                picture.show(ui, "confusion matrix", confusion, width, move || svg);
+                picture.show(ui, "confusion matrix", confusion, (width, Duration::ZERO), move || svg);
             });
         }
         if let Some((path, answered)) = &self.answered {
@@ -308,22 +311,27 @@ impl Pane {
                 (self.at, self.playing) = (None, None);
             }
         });
+        let wait = if self.at.is_some() { Duration::ZERO } else { self.wait };
         let point = seen.course[at].clone();
         let (space, drawn) = (Arc::clone(&seen.space), point.clone());
         let key = Key(&point.probabilities);
-        self.flow.show(ui, "network with edges as thick as the prior makes them", &key, width, move || {
-            report::flow_svg(&*space, &drawn.probabilities)
-        });
-        ui.collapsing("Heat map of the prior", |ui| {
+        self.flow.show(
+            ui,
+            "network with edges as thick as the prior makes them",
+            &key,
+            (width, wait),
+            move || report::flow_svg(&*space, &drawn.probabilities),
+        );
+        egui::CollapsingHeader::new("Heat map of the prior").default_open(true).show(ui, |ui| {
             let (space, drawn) = (Arc::clone(&seen.space), point.clone());
-            self.heat.show(ui, "heat map of the prior", &key, width, move || {
+            self.heat.show(ui, "heat map of the prior", &key, (width, wait), move || {
                 report::probabilities_svg(&*space, &drawn.probabilities, &drawn.mode())
             });
         });
         ui.collapsing("The prior over the steps", |ui| {
             let shared = Arc::clone(seen);
             let key = seen.course.last().map(|point| point.step);
-            self.course.show(ui, "prior over the steps", key, width, move || {
+            self.course.show(ui, "prior over the steps", key, (width, self.wait), move || {
                 report::course_svg(&*shared.space, &shared.course)
             });
         });

@@ -2,14 +2,20 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use egui::{Color32, ColorImage, Image, Response, TextureHandle, TextureOptions, Ui, Vec2, vec2};
 
-use crate::host::thread;
+use crate::host::{Instant, thread};
 use crate::report::pixels;
 
 /// No side of a texture has more pixels: every adapter has textures of this size.
 const MOST: f32 = 4096.0;
+
+/// A drawing is at most so many times its natural size.
+const LARGEST: f32 = 1.6;
+/// Drawing takes at most this part of the time of one core.
+const SHARE: u32 = 40;
 
 /// The last drawing, and whether another one is being made.
 #[derive(Default)]
@@ -20,6 +26,8 @@ struct Drawn {
     /// Extent in pixels of the SVG.
     extent: Vec2,
     is_busy: bool,
+    /// End of the last drawing, and the time that it took.
+    last: Option<(Instant, Duration)>,
     error: Option<String>,
 }
 
@@ -28,14 +36,15 @@ struct Drawn {
 pub struct Picture(Arc<Mutex<Drawn>>);
 
 impl Picture {
-    /// Shows the drawing that `draw` makes, `width` points wide or in its natural size if that is smaller. `of` says what
-    /// it is made of: it is drawn again if `of` changes. Until then the former drawing is shown.
+    /// Shows the drawing that `draw` makes, `width` points wide, but not much larger than its natural size. `of` says what
+    /// it is made of: it is drawn again if `of` changes. Until then the former drawing is shown. A drawing that changes with
+    /// a run is drawn less often, and shown by the next frame within `wait`. A user who turns it does not wait: zero.
     pub fn show(
         &self,
         ui: &mut Ui,
         name: &str,
         of: impl Hash,
-        width: f32,
+        (width, wait): (f32, Duration),
         draw: impl FnOnce() -> String + Send + 'static,
     ) -> Response {
         let (dark, scale) = (ui.visuals().dark_mode, ui.pixels_per_point());
@@ -43,13 +52,20 @@ impl Picture {
         (of, dark, width.round() as i32, (100.0 * scale) as i32).hash(&mut hasher);
         let key = hasher.finish();
         let mut drawn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if drawn.key != key && !drawn.is_busy {
+        let rest =
+            drawn.last.map_or(Duration::ZERO, |(end, took)| (took * SHARE).saturating_sub(end.elapsed()));
+        if drawn.key != key && !drawn.is_busy && !wait.is_zero() && !rest.is_zero() {
+            ui.ctx().request_repaint_after(rest);
+        } else if drawn.key != key && !drawn.is_busy {
             drawn.is_busy = true;
             let (shared, context, name) = (Arc::clone(&self.0), ui.ctx().clone(), name.to_owned());
             thread::spawn(move || {
-                let image = rasterise(&draw(), width * scale, dark);
+                let started = Instant::now();
+                let image = rasterise(&draw(), (width * scale, scale), dark);
                 let mut drawn = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                let is_first = drawn.texture.is_none();
                 drawn.is_busy = false;
+                drawn.last = Some((Instant::now(), started.elapsed()));
                 drawn.key = key;
                 match image {
                     Ok((image, extent)) => {
@@ -60,23 +76,23 @@ impl Picture {
                     Err(error) => drawn.error = Some(error),
                 }
                 drop(drawn);
-                context.request_repaint();
+                context.request_repaint_after(if is_first { Duration::ZERO } else { wait });
             });
         }
         if let Some(error) = &drawn.error {
             return ui.colored_label(ui.visuals().error_fg_color, error);
         }
         let Some(texture) = &drawn.texture else { return ui.weak("drawing …") };
-        let shown = drawn.extent * (width / drawn.extent.x).min(1.0);
+        let shown = drawn.extent * (width / drawn.extent.x).min(LARGEST);
         ui.add(Image::new((texture.id(), shown)).alt_text(name))
     }
 }
 
-/// The pixels of `svg` at a width of at most `width` pixels, and its extent.
-fn rasterise(svg: &str, width: f32, dark: bool) -> Result<(ColorImage, Vec2), String> {
+/// The pixels of `svg` at a width of at most `width` pixels, `density` of them in a point, and its extent.
+fn rasterise(svg: &str, (width, density): (f32, f32), dark: bool) -> Result<(ColorImage, Vec2), String> {
     let extent = extent_of(svg).ok_or("a drawing without an extent")?;
     // A drawing is sharp on a screen with many pixels, and not larger than it is meant to be elsewhere.
-    let scale = (width / extent.x).clamp(0.05, 4.0).min(MOST / extent.x.max(extent.y));
+    let scale = (width / extent.x).clamp(0.05, LARGEST * density).min(MOST / extent.x.max(extent.y));
     let picture = pixels(svg, scale).map_err(|e| e.to_string())?;
     let size = [picture.width() as usize, picture.height() as usize];
     let of = |p: &resvg::tiny_skia::PremultipliedColorU8| {

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use egui::Context;
 
+use super::SOON;
 use crate::error::Result;
 use crate::host::thread;
 use crate::run::{Event, Events};
@@ -46,7 +47,7 @@ impl<T: Send + 'static> Task<T> {
         thread::spawn(move || {
             let result = work(&events).map_err(|e| e.to_string());
             lock(&written).result = Some(result);
-            context.request_repaint();
+            context.request_repaint_after(SOON);
         });
         Self(shared)
     }

@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use egui::Context;
 
+use super::SOON;
 use crate::error::Result;
-use crate::host::{Instant, thread};
+use crate::host::{self, Instant, thread};
 use crate::report::course::Point;
 use crate::report::plot::{Panel, Series, Style, smoothed, thinned};
 use crate::report::{curves, summary};
@@ -23,8 +24,6 @@ const N_POINTS: usize = 400;
 const N_DOTS: usize = 1500;
 /// Number of the best children in the table.
 const N_BEST: usize = 12;
-/// A folder is looked at this often.
-const PERIOD: Duration = Duration::from_millis(500);
 /// Preparing takes at most this part of the time of one core.
 const SHARE: u32 = 50;
 /// A step's time is the median over this many last steps.
@@ -91,12 +90,13 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// Watches the run in `folder`, which may not be there yet. `context` draws again after each change.
-    pub fn new(folder: &Path, context: &Context) -> Self {
+    /// Watches the run in `folder`, which may not be there yet. The folder is looked at every `period`. `context` draws again
+    /// after each change.
+    pub fn new(folder: &Path, period: Duration, context: &Context) -> Self {
         let (look, looks) = channel();
         let latest = Arc::new(Mutex::new(Latest::default()));
         let (place, shared, context) = (folder.to_owned(), Arc::clone(&latest), context.clone());
-        thread::spawn(move || watch(&place, &shared, &looks, &context));
+        thread::spawn(move || watch(&place, period, &shared, &looks, &context));
         Self { folder: folder.to_owned(), latest, look }
     }
 
@@ -127,18 +127,18 @@ fn lock(latest: &Mutex<Latest>) -> MutexGuard<'_, Latest> {
 }
 
 /// What shows that files of a run have changed: lengths and times.
-type Stamp = Vec<Option<(u64, Option<SystemTime>)>>;
+type Stamp = Vec<Option<(u64, Option<Duration>)>>;
 
 fn stamp(folder: &Path) -> Stamp {
     ["metrics.jsonl", "manifest.json", "result.json", "genotype.txt", "checkpoints"]
         .map(|name| {
             let about = fs::metadata(folder.join(name)).ok()?;
-            Some((about.len(), about.modified().ok()))
+            Some((about.len(), host::changed(&about)))
         })
         .to_vec()
 }
 
-fn watch(folder: &Path, latest: &Mutex<Latest>, looks: &Receiver<()>, context: &Context) {
+fn watch(folder: &Path, period: Duration, latest: &Mutex<Latest>, looks: &Receiver<()>, context: &Context) {
     let mut reader: Option<Reader> = None;
     let mut last = None;
     loop {
@@ -157,9 +157,9 @@ fn watch(folder: &Path, latest: &Mutex<Latest>, looks: &Receiver<()>, context: &
                     latest.seen = Some(Arc::new(reader.seen()));
                 }
             }
-            context.request_repaint();
+            context.request_repaint_after(SOON);
         }
-        let pause = PERIOD.max(started.elapsed() * SHARE);
+        let pause = period.max(started.elapsed() * SHARE);
         let wanted = looks.recv_timeout(pause);
         // Several requests are one.
         while looks.try_recv().is_ok() {}

@@ -33,6 +33,13 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "search", "selftest", "space", "train",
         ],
     ),
+    (
+        "window",
+        &[
+            "config", "data", "export", "files", "gpu", "report", "run", "runner", "search", "space",
+            "train", "view",
+        ],
+    ),
     ("view", &["config", "data", "report", "run", "search", "space"]),
     ("selftest", &["gpu", "graph", "kernel", "network", "ops", "reference", "rng", "space"]),
 ];

@@ -399,7 +399,7 @@ fn the_tests_of_the_cases_exist() {
         }
     }
     let mut tests = String::new();
-    sources(&root().join("tests/suite"), &mut tests);
+    ["tests/suite", "tests/window"].iter().for_each(|folder| sources(&root().join(folder), &mut tests));
     let text = std::fs::read_to_string(root().join("docs/cases.md")).unwrap();
     let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ") && line.contains('`')).collect();
     assert!(rows.len() > 30, "{}", rows.len());

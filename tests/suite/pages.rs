@@ -12,6 +12,7 @@ use parsec_nas::report::plot::{smoothed, thinned};
 use parsec_nas::run::{RunDir, checkpoint};
 use parsec_nas::search::prior_tensors;
 use parsec_nas::search::retrace::{Recorded, Retrace};
+use parsec_nas::view::{Course, RunView};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -279,6 +280,20 @@ fn the_prior_is_traced_from_the_metrics_bit_for_bit() {
             }
         }
         assert!(n_compared >= if name == "paper" { 9 } else { 1 }, "{name}");
+        // A course has few points, evenly from the start, and the last; it goes on with new steps.
+        let view = RunView::read(run.path()).unwrap();
+        let course = Course::of(&view, 4).unwrap().unwrap();
+        let steps: Vec<u64> = course.points().iter().map(|point| point.step).collect();
+        assert!(steps.len() <= 6 && steps[0] == 0 && steps.last() == Some(&history.last_step), "{steps:?}");
+        assert!(steps.windows(2).all(|pair| pair[1] <= pair[0] + steps[1]), "{steps:?}");
+        assert_eq!(course.points().last().unwrap().probabilities, retrace.prior().probabilities());
+        let mut earlier = RunView::read(run.path()).unwrap();
+        earlier.history.drawn.truncate(2);
+        let mut later = Course::of(&earlier, 4).unwrap().unwrap();
+        assert_eq!(later.points().last().unwrap().step, 2);
+        assert!(later.is_of(&history) && !course.is_of(&earlier.history));
+        later.follow(&history);
+        assert!(later.points() == course.points() && later.broken.is_none());
         // The children of another step are not those that the prior gives.
         let wrong =
             Recorded { step: 5, warm_up: false, alphas: &history.drawn[0].alphas, weights: &[0.25; 4] };

@@ -21,7 +21,7 @@ use crate::small;
 pub type Window = Harness<'static, App>;
 
 /// Nothing in these tests takes longer, even on a slow machine with a software adapter.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The current folder of these tests, in which runs get their folders.
 pub fn place() -> &'static Path {

@@ -3,14 +3,21 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::time::Instant;
 
 use egui::Key;
 use egui::accesskit::Role;
 use egui_kittest::kittest::Queryable;
 
+use parsec_nas::run::{Control, Events, RunDir, checkpoint};
+use parsec_nas::runner;
+use parsec_nas::search::draws::draw;
+use parsec_nas::search::retrace::{Recorded, Retrace};
+use parsec_nas::search::{Rules, Search};
+
 use crate::hands::{
-    SHORT, drop_on, fill, place, press, searched, shows, step, texts, trained, until, until_shown, window,
-    window_on,
+    SHORT, drop_on, fill, place, press, search_config, searched, shows, step, texts, trained, until,
+    until_shown, window, window_on,
 };
 
 fn copy(from: &Path, to: &Path) {
@@ -42,12 +49,11 @@ fn a_run_is_replayed() {
     until_shown(&mut window, "The prior after step 1");
     press(&mut window, "Replay");
     until_shown(&mut window, "The prior after step 6");
-    press(&mut window, "Heat map of the prior");
     let map = "heat map of the prior";
     until(&mut window, map, |window| window.query_by_role_and_label(Role::Image, map).is_some());
-    // The entropy of a uniform prior over seven primitives is 50.3 nats.
+    // The uniform prior over seven primitives.
     window.get_by_role_and_label(Role::Slider, "Step").set_value_accesskit(0.0);
-    until_shown(&mut window, "The prior after step 0: entropy 50.3");
+    until_shown(&mut window, "The prior after step 0: entropy 50.28 nats");
 }
 
 #[test]
@@ -171,4 +177,54 @@ fn a_search_names_the_class_of_an_image_by_its_shared_weights() {
     until_shown(&mut window, "finished, 6 steps");
     drop_on(&mut window, &image);
     until_shown(&mut window, "By the shared weights of the search");
+}
+
+/// Metrics of `steps` steps of the search in `run`, which has done one: the children that the prior and the seed give, with
+/// weights that are made up.
+fn long_metrics(run: &Path, steps: u64) -> String {
+    let dir = RunDir::open(run).unwrap();
+    let config = dir.config().unwrap();
+    let space = config.space().unwrap();
+    let start = checkpoint::read(&dir.checkpoints().path_of(0)).unwrap().state;
+    let mut retrace = Retrace::new(&config, &*space, &start).unwrap().unwrap();
+    let rules = Rules { warm_up: Some(steps / 2), ..Rules::of(&config, 1) };
+    let line = fs::read_to_string(dir.metrics_path()).unwrap();
+    let mut record: serde_json::Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();
+    let mut text = String::new();
+    for t in 0..steps {
+        let alphas = draw(retrace.prior(), &rules, t).alphas;
+        let warm_up = t < steps / 2;
+        let scores: Vec<f64> =
+            (0..alphas.len()).map(|k| ((t * 31 + k as u64 * 17) % 101) as f64 / 50.0).collect();
+        let sum: f64 = scores.iter().map(|x| x.exp()).sum();
+        let weights: Vec<f64> = scores.iter().map(|x| x.exp() / sum).collect();
+        assert!(retrace.follow(&Recorded { step: t + 1, warm_up, alphas: &alphas, weights: &weights }));
+        record["step"] = (t + 1).into();
+        record["warm_up"] = warm_up.into();
+        record["alpha"] = serde_json::json!(alphas.iter().map(|alpha| alpha.0.clone()).collect::<Vec<_>>());
+        record["log_likelihood"] = serde_json::json!(scores);
+        record["weights"] = serde_json::json!(weights);
+        record["train_loss"] = serde_json::json!(2.3 - (t as f64 / steps as f64) + scores[0]);
+        text += &format!("{record}\n");
+    }
+    text
+}
+
+#[test]
+fn ten_thousand_steps_are_opened_and_replayed() {
+    let run = place().join("long");
+    let text = SHORT.replace("steps = 6", "steps = 10000");
+    let running = runner::start::<Search>(search_config(&text), &run, &Events::none()).unwrap();
+    let control = Control::new();
+    control.stop();
+    running.drive(&control).unwrap_err();
+    fs::write(run.join("metrics.jsonl"), long_metrics(&run, 10_000)).unwrap();
+    let started = Instant::now();
+    let mut window = window_on(&[&run]);
+    until_shown(&mut window, "The prior after step 10000");
+    println!("10,000 steps were there after {:.2} s", started.elapsed().as_secs_f64());
+    assert_eq!(step(&window), Some((10_000, 10_000)));
+    assert!(!shows(&window, "The replay ends"), "{:?}", texts(&window));
+    window.key_press(Key::ArrowLeft);
+    until(&mut window, "an earlier step", |window| !shows(window, "The prior after step 10000"));
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use egui::{
     Context, FontData, FontFamily, FontInsert, FontPriority, Id, InsertFontFamily, Key, Modal, Modifiers,
-    RichText, ThemePreference, Ui,
+    RichText, Stroke, TextStyle, Theme, ThemePreference, Ui,
 };
 
 use super::App;
@@ -16,6 +16,9 @@ use crate::window::watch::Seen;
 impl App {
     pub(super) fn status(&self, ui: &mut Ui, runs: &[Arc<Seen>]) {
         ui.horizontal(|ui| {
+            if runs.is_empty() {
+                ui.label(RichText::new("no run is shown").small());
+            }
             for (i, run) in runs.iter().enumerate() {
                 if i > 0 {
                     ui.separator();
@@ -91,6 +94,10 @@ impl App {
         {
             driven.save();
         }
+        if pressed(Key::D) {
+            let is_dark = context.theme() == Theme::Dark;
+            context.set_theme(if is_dark { ThemePreference::Light } else { ThemePreference::Dark });
+        }
         if pressed(Key::W) && !self.panes.is_empty() {
             self.panes.remove(0);
         }
@@ -127,6 +134,30 @@ pub(super) fn theme(ui: &mut Ui) {
     }
 }
 
+/// Sets the sizes of texts: readable on a small screen, and larger ones by zooming.
+pub(super) fn set_sizes(context: &Context) {
+    context.all_styles_mut(|style| {
+        for (text, font) in &mut style.text_styles {
+            font.size = match text {
+                TextStyle::Heading => 19.0,
+                TextStyle::Small => 11.0,
+                TextStyle::Monospace => 12.5,
+                _ => 13.5,
+            };
+        }
+    });
+}
+
+/// A frame that says what may be dropped.
+pub(super) fn drop_zone(ui: &mut Ui) {
+    let stroke = Stroke::new(1.5, ui.visuals().weak_text_color());
+    let frame = egui::Frame::new().stroke(stroke).corner_radius(10).inner_margin(28);
+    frame.show(ui, |ui| {
+        ui.heading("Drop a folder of images here");
+        ui.label("One folder of images per class. parsec searches a network for them.");
+    });
+}
+
 /// Adds the font of the drawings for characters that egui's fonts lack, such as arrows.
 pub(super) fn add_font(context: &Context) {
     let font = FontData::from_static(report::png::FONT);
@@ -142,6 +173,7 @@ const KEYS: &[(&str, &str)] = &[
     ("Ctrl W", "close the first run that is shown"),
     ("Ctrl P", "pause the run of this window, or let it go on"),
     ("Ctrl S", "save the run of this window after its step"),
+    ("Ctrl D", "light or dark"),
     ("← →", "move the replay"),
     ("Ctrl + − 0", "larger, smaller, usual size"),
     ("F1", "this help"),

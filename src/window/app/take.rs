@@ -7,6 +7,7 @@ use egui::Context;
 
 use super::{App, N_RECENT};
 use crate::data;
+use crate::host::changed;
 use crate::window::watch::is_run;
 
 /// What a dialog for folders is for.
@@ -89,7 +90,7 @@ impl App {
 fn runs_in(path: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     let runs = entries.map(|entry| entry.path()).filter(|path| is_run(path)).map(|path| {
-        let time = std::fs::metadata(path.join("metrics.jsonl")).and_then(|about| about.modified()).ok();
+        let time = std::fs::metadata(path.join("metrics.jsonl")).ok().and_then(|about| changed(&about));
         (std::cmp::Reverse(time), std::path::absolute(&path).unwrap_or(path))
     });
     let mut runs: Vec<_> = runs.collect();
