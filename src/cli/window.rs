@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 
 use super::Ui;
-#[cfg(not(feature = "window"))]
-use crate::Error;
-use crate::Result;
 use crate::config::{Config, TrainConfig};
+use crate::{Error, Result};
 
 /// The flags of `window`.
 #[derive(Debug, clap::Args)]
@@ -60,6 +58,7 @@ fn show(runs: Vec<PathBuf>, job: Option<Job>, ui: &Ui) -> Result<()> {
     use crate::window::{self, Outside, Start};
 
     interrupt::control()?;
+    leave_an_unwritable_folder(ui)?;
     if let Some(Job::Search(config)) = &job
         && let Some(run) = &config.session().run
     {
@@ -90,5 +89,19 @@ fn show(runs: Vec<PathBuf>, job: Option<Job>, ui: &Ui) -> Result<()> {
     let run = RunDir::open(&ended.folder)?;
     ui.emit_saved(&run.result()?, &run.file("result.json"))?;
     ui.report(&text);
+    Ok(())
+}
+
+/// A window that is opened from a menu may be in a folder in which nothing can be written. Runs are then in the folder
+/// `parsec` of the home folder.
+#[cfg(feature = "window")]
+fn leave_an_unwritable_folder(ui: &Ui) -> Result<()> {
+    if tempfile::tempfile_in(".").is_ok() {
+        return Ok(());
+    }
+    let Some(folder) = std::env::home_dir().map(|home| home.join("parsec")) else { return Ok(()) };
+    std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
+    std::env::set_current_dir(&folder).map_err(|e| Error::io("open", &folder, e))?;
+    ui.note(&format!("this folder cannot be written: runs are in {}", folder.display()));
     Ok(())
 }

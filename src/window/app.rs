@@ -181,9 +181,14 @@ impl App {
 
     /// Shows the run in `folder`, beside the one that is shown already.
     pub fn open(&mut self, folder: &Path, context: &Context) {
-        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        let folder = whole(folder);
         if !self.panes.iter().any(|pane| pane.folder() == folder) {
-            self.panes.truncate(N_PANES - 1);
+            // The run of this window stays, and the last of the others makes room.
+            let own = self.driven.as_ref().map(|driven| whole(driven.folder()));
+            while self.panes.len() >= N_PANES {
+                let other = self.panes.iter().rposition(|pane| Some(pane.folder()) != own.as_deref());
+                self.panes.remove(other.unwrap_or(0));
+            }
             self.panes.insert(0, Pane::new(&folder, self.period, context));
         }
         self.remembered.recent.retain(|known| *known != folder);
@@ -195,8 +200,9 @@ impl App {
     fn start(&mut self, job: Job, context: &Context) {
         match Driven::start(job, &self.outside, context) {
             Ok(driven) => {
-                self.open(driven.folder(), context);
+                let folder = driven.folder().to_owned();
                 self.driven = Some(driven);
+                self.open(&folder, context);
             }
             Err(error) => self.said.push((true, error.to_string())),
         }
@@ -414,8 +420,7 @@ impl App {
         if self.panes.is_empty() {
             return self.welcome(ui);
         }
-        let own = self.driven.as_ref().map(|driven| driven.folder().to_owned());
-        let own = own.map(|folder| std::path::absolute(&folder).unwrap_or(folder));
+        let own = self.driven.as_ref().map(|driven| whole(driven.folder()));
         let mut wishes = Vec::new();
         let panes = &mut self.panes;
         ui.columns(panes.len(), |columns| {
@@ -504,8 +509,13 @@ impl App {
                 pane::doubts(ui, run);
             });
         }
-        let step = self.panes.iter().zip(runs).find_map(|(pane, seen)| pane.step(seen));
+        let step = self.panes.iter().find_map(Pane::step);
         curves::curves(ui, runs, step.map(|step| step as f64));
         curves::children(ui, runs);
     }
+}
+
+/// The whole path of a folder.
+fn whole(folder: &Path) -> PathBuf {
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use egui::Context;
 
+use super::task::guarded;
 use super::{Outside, SOON};
 use crate::config::{Config, Resolved, TrainConfig};
 use crate::error::{Error, Result};
@@ -74,11 +75,11 @@ impl Driven {
         let driven = Self { folder: folder.clone(), control: Arc::clone(&control), state, is_paused: false };
         let (state, context) = (Arc::clone(&driven.state), context.clone());
         thread::spawn(move || {
-            let result = match job {
+            let result = guarded(|| match job {
                 Job::Search(config) => begun::<Search>(*config, &folder, &events, &control),
                 Job::Training(config) => begun::<Training>(*config, &folder, &events, &control),
                 Job::Resume(_) => resumed(&folder, &events, &control),
-            };
+            });
             drop(claim);
             tell_end(&folder);
             lock(&state).ended = Some(Ended { folder, result });

@@ -58,8 +58,8 @@ pub struct Pane {
     architecture: Picture,
     course: Picture,
     confusion: Picture,
-    /// The point of the replay. `None`: the newest.
-    at: Option<usize>,
+    /// The step of the replay. `None`: the newest.
+    at: Option<u64>,
     /// Time of the last point, while the replay plays.
     playing: Option<Instant>,
     answered: Option<(PathBuf, Task<Answer>)>,
@@ -115,16 +115,21 @@ impl Pane {
     }
 
     /// The step of the replay, if it is not the newest.
-    pub fn step(&self, seen: &Seen) -> Option<u64> {
-        self.at.and_then(|at| seen.course.get(at)).map(|point| point.step)
+    pub fn step(&self) -> Option<u64> {
+        self.at
     }
 
     /// Moves the replay by `by` points.
     pub fn turn(&mut self, by: i64) {
         let Some(seen) = self.seen().filter(|seen| seen.course.len() > 1) else { return };
-        let last = seen.course.len() - 1;
-        let at = self.at.unwrap_or(last) as i64 + by;
-        self.at = Some(at.clamp(0, last as i64) as usize);
+        let at = self.point(&seen) as i64 + by;
+        self.at = Some(seen.course[at.clamp(0, seen.course.len() as i64 - 1) as usize].step);
+    }
+
+    /// The point of the course that is shown. It has one at least.
+    fn point(&self, seen: &Seen) -> usize {
+        let after = |step| seen.course.partition_point(|point| point.step <= step);
+        self.at.map_or(seen.course.len(), after).saturating_sub(1)
     }
 
     /// Shows the run, in a column `width` points wide. `is_own`: the run is going on in this process.
@@ -273,17 +278,16 @@ impl Pane {
     /// The scrubber, and the prior at its step.
     fn replay(&mut self, ui: &mut Ui, seen: &Arc<Seen>, width: f32) {
         let last = seen.course.len() - 1;
-        self.at = self.at.map(|at| at.min(last));
         if let Some(since) = self.playing {
             let n = (since.elapsed().as_secs_f64() * PER_SECOND) as usize;
             if n > 0 {
-                let at = self.at.unwrap_or(0) + n;
-                self.at = Some(at.min(last));
+                let at = (self.point(seen) + n).min(last);
+                self.at = Some(seen.course[at].step);
                 self.playing = (at < last).then(Instant::now);
             }
             ui.ctx().request_repaint_after(Duration::from_secs_f64(1.0 / PER_SECOND));
         }
-        let mut at = self.at.unwrap_or(last);
+        let mut at = self.point(seen);
         let point = &seen.course[at];
         ui.separator();
         ui.strong(format!("The prior after step {}: entropy {:.2} nats", point.step, point.entropy()));
@@ -304,7 +308,7 @@ impl Pane {
                 steps.get(at as usize).map_or_else(String::new, u64::to_string)
             });
             if ui.add(slider).labelled_by(label.id).changed() {
-                self.at = Some(at);
+                self.at = Some(seen.course[at].step);
                 self.playing = None;
             }
             if self.at.is_some() && ui.button("Newest").clicked() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use egui::{Color32, ColorImage, Image, Response, TextureHandle, TextureOptions, Ui, Vec2, vec2};
 
+use super::task::guarded;
 use crate::host::{Instant, thread};
 use crate::report::pixels;
 
@@ -61,7 +62,8 @@ impl Picture {
             let (shared, context, name) = (Arc::clone(&self.0), ui.ctx().clone(), name.to_owned());
             thread::spawn(move || {
                 let started = Instant::now();
-                let image = rasterise(&draw(), (width * scale, scale), dark);
+                let image = guarded(|| Ok(draw())).map_err(|e| e.to_string());
+                let image = image.and_then(|svg| rasterise(&svg, (width * scale, scale), dark));
                 let mut drawn = shared.lock().unwrap_or_else(PoisonError::into_inner);
                 let is_first = drawn.texture.is_none();
                 drawn.is_busy = false;

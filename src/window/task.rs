@@ -1,11 +1,12 @@
 //! Work on a thread of its own whose result the window waits for.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use egui::Context;
 
 use super::SOON;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::thread;
 use crate::run::{Event, Events};
 
@@ -45,7 +46,7 @@ impl<T: Send + 'static> Task<T> {
             again.request_repaint_after(std::time::Duration::from_millis(200));
         });
         thread::spawn(move || {
-            let result = work(&events).map_err(|e| e.to_string());
+            let result = guarded(|| work(&events)).map_err(|e| e.to_string());
             lock(&written).result = Some(result);
             context.request_repaint_after(SOON);
         });
@@ -67,6 +68,12 @@ impl<T: Send + 'static> Task<T> {
     pub fn warnings(&self) -> Vec<String> {
         lock(&self.0).warnings.clone()
     }
+}
+
+/// Does `work`. A panic, which is an error of the program, becomes an error that the window can show.
+pub fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(Error::internal("no work of the window panics")))
 }
 
 fn lock<T>(state: &Mutex<State<T>>) -> MutexGuard<'_, State<T>> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use egui::Context;
 
 use super::SOON;
+use super::task::guarded;
 use crate::error::Result;
 use crate::host::{self, Instant, thread};
 use crate::report::course::Point;
@@ -146,15 +147,19 @@ fn watch(folder: &Path, period: Duration, latest: &Mutex<Latest>, looks: &Receiv
         let now = stamp(folder);
         if last.as_ref() != Some(&now) {
             last = Some(now);
-            let read = match &mut reader {
-                None => Reader::new(folder).map(|new| reader = Some(new)),
-                Some(reader) => reader.read_more(),
-            };
+            let seen = guarded(|| {
+                match &mut reader {
+                    None => reader = Some(Reader::new(folder)?),
+                    Some(reader) => reader.read_more()?,
+                }
+                Ok(reader.as_ref().map(Reader::seen))
+            });
             {
                 let mut latest = lock(latest);
-                latest.error = read.err().map(|e| e.to_string());
-                if let Some(reader) = reader.as_ref().filter(|_| latest.error.is_none()) {
-                    latest.seen = Some(Arc::new(reader.seen()));
+                match seen {
+                    Ok(seen) => *latest = Latest { seen: seen.map(Arc::new), error: None },
+                    // The last state that could be read stays.
+                    Err(error) => latest.error = Some(error.to_string()),
                 }
             }
             context.request_repaint_after(SOON);
@@ -207,7 +212,7 @@ impl Reader {
             is_training: view.is_training(),
             is_consensus: view.is_consensus(),
             progress: view.progress(),
-            curves: curves::panels(&view.history).into_iter().map(drawable).collect(),
+            curves: curves::panels(&view.history).into_iter().chain(times(view)).map(drawable).collect(),
             course: self.course.as_ref().map_or_else(Vec::new, |course| course.points().to_vec()),
             space: Arc::clone(&view.space),
             alpha: view.alpha.clone(),
@@ -225,6 +230,14 @@ impl Reader {
             settings: settings.collect(),
         }
     }
+}
+
+/// The time of each step.
+fn times(view: &RunView) -> Option<Panel> {
+    let points = view.history.sum_below("seconds");
+    let series = vec![Series::new("time", points).styled(Style::Smoothed)];
+    let (title, x_label, y_label) = ("Time of a step".into(), "step".into(), "seconds".into());
+    (!series[0].points.is_empty()).then_some(Panel { title, x_label, y_label, series })
 }
 
 /// The panel with few points. A smoothed series is followed by its moving mean under the same name.

@@ -305,3 +305,17 @@ fn files_without_an_architecture_have_a_hint() {
         assert!(code == 1 && err.contains(name) && err.contains("\n  try: "), "{err}");
     }
 }
+
+#[test]
+fn a_program_without_its_window_says_how_to_get_it() {
+    let folder = tempfile::TempDir::new().unwrap();
+    for args in [&["window"][..], &["search", "--window", "--steps", "2"]] {
+        let output = parsec(folder.path(), args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        for part in ["--features window", "parsec report", "--tensorboard"] {
+            assert!(said.contains(part), "{said}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
