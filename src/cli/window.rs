@@ -28,7 +28,9 @@ pub fn window(args: &WindowArgs, ui: &Ui) -> Result<()> {
     for run in &args.runs {
         crate::run::RunDir::open(run)?;
     }
-    show(args.runs.clone(), None, ui)
+    // The window may leave this folder.
+    let runs = args.runs.iter().map(|run| std::path::absolute(run).unwrap_or_else(|_| run.clone()));
+    show(runs.collect(), None, ui)
 }
 
 /// Opens the window with a run that starts at once.
@@ -58,7 +60,10 @@ fn show(runs: Vec<PathBuf>, job: Option<Job>, ui: &Ui) -> Result<()> {
     use crate::window::{self, Outside, Start};
 
     interrupt::control()?;
-    leave_an_unwritable_folder(ui)?;
+    // A run that is given would be looked up elsewhere.
+    if job.is_none() {
+        leave_an_unwritable_folder(ui)?;
+    }
     if let Some(Job::Search(config)) = &job
         && let Some(run) = &config.session().run
     {

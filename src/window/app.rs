@@ -19,7 +19,7 @@ use self::take::PickedFor;
 use super::card::Card;
 use super::curves;
 use super::driven::{Driven, Ended, Job};
-use super::form::Form;
+use super::form::{Form, Kind};
 use super::pane::{self, Pane, Wish};
 use super::task::Task;
 use super::watch::Seen;
@@ -113,6 +113,8 @@ pub struct App {
     /// The end of the last run of this window.
     ended: Option<Ended>,
     is_closing: bool,
+    /// Whether the user does not wait until the run is saved.
+    closes_at_once: bool,
     shows_help: bool,
     frames: Frames,
 }
@@ -149,6 +151,7 @@ impl App {
             said: vec![],
             ended: None,
             is_closing: false,
+            closes_at_once: false,
             shows_help: false,
             frames: Frames::default(),
         };
@@ -198,6 +201,9 @@ impl App {
 
     /// Starts `job` and shows its run.
     fn start(&mut self, job: Job, context: &Context) {
+        if self.driven.is_some() {
+            return self.say(true, "Another run of this window is going on. Stop it first.");
+        }
         match Driven::start(job, &self.outside, context) {
             Ok(driven) => {
                 let folder = driven.folder().to_owned();
@@ -206,6 +212,19 @@ impl App {
             }
             Err(error) => self.said.push((true, error.to_string())),
         }
+    }
+
+    /// Tells the user something, until it is dismissed.
+    fn say(&mut self, is_error: bool, text: impl Into<String>) {
+        let text = text.into();
+        self.said.retain(|(_, said)| *said != text);
+        self.said.push((is_error, text));
+    }
+
+    /// Whether closing has to wait until the run of this window is saved. Before the first step there is nothing to save.
+    fn must_wait(&self) -> bool {
+        let has_steps = |driven: &Driven| !driven.is_over() && driven.progress().is_some();
+        !self.closes_at_once && self.driven.as_ref().is_some_and(has_steps)
     }
 
     /// What does not need a frame: requests to the process, the end of the run, closing.
@@ -218,32 +237,41 @@ impl App {
                 self.driven = None;
                 self.panes.iter().for_each(Pane::look);
                 match &end.result {
-                    Ok(_) => self.said.push((false, format!("{} is finished.", name_of(&end.folder)))),
-                    Err(Error::Interrupted { step, .. }) => self.said.push((
+                    Ok(_) => self.say(false, format!("{} is finished.", name_of(&end.folder))),
+                    Err(Error::Interrupted { step, .. }) => self.say(
                         false,
                         format!(
                             "{} is saved after step {step}. It goes on with Resume, or with: {}",
                             name_of(&end.folder),
                             pane::resume_command(&end.folder)
                         ),
-                    )),
-                    Err(error) => self.said.push((true, error.to_string())),
+                    ),
+                    Err(error) => {
+                        // Nobody would see the error of a window that closes.
+                        self.is_closing = false;
+                        self.say(true, error.to_string());
+                    }
                 }
+                self.form.forget();
                 self.ended = Some(end);
             }
         }
-        let asked = context.input(|input| input.viewport().close_requested());
-        if (asked || (self.outside.stop)()) && !self.is_closing && self.is_driving() {
+        let (asked, told) =
+            (context.input(|input| input.viewport().close_requested()), (self.outside.stop)());
+        if (asked || told) && !self.is_closing && self.must_wait() {
             self.is_closing = true;
             if let Some(driven) = &mut self.driven {
                 driven.stop();
             }
         }
-        if asked && self.is_driving() {
+        if asked && self.must_wait() {
             context.send_viewport_cmd(ViewportCommand::CancelClose);
         }
-        if (self.is_closing || (self.outside.stop)()) && !self.is_driving() {
+        if (self.is_closing || told) && !self.must_wait() {
             context.send_viewport_cmd(ViewportCommand::Close);
+        }
+        if let Some(driven) = self.driven.as_ref().filter(|_| (asked || told) && !self.must_wait()) {
+            driven.give_up();
         }
     }
 
@@ -259,7 +287,7 @@ impl App {
         self.take_dropped(&context);
         self.take_picked(&context);
         self.keys(&context);
-        let panes: Vec<Arc<Seen>> = self.panes.iter().filter_map(Pane::seen).collect();
+        let panes = named(self.panes.iter().filter_map(Pane::seen).collect());
         Panel::top("top").show(ui, |ui| self.top(ui));
         Panel::bottom("status").show(ui, |ui| self.status(ui, &panes));
         Panel::left("new run").default_size(290.0).resizable(true).show(ui, |ui| {
@@ -442,9 +470,6 @@ impl App {
         let folder = self.panes[i].folder().to_owned();
         match wish {
             Wish::Close => drop(self.panes.remove(i)),
-            Wish::GoOn if self.driven.is_some() => {
-                self.said.push((true, "Another run of this window is going on. Stop it first.".into()));
-            }
             Wish::GoOn => self.start(Job::Resume(folder), context),
             Wish::Train => {
                 if let Some(seen) = self.panes[i].seen() {
@@ -464,7 +489,9 @@ impl App {
             ui.add_space(24.0);
             drop_zone(ui);
             ui.add_space(12.0);
-            if ui.button("Search on the embedded images").clicked() {
+            let button = egui::Button::new("Search on the embedded images");
+            if ui.add_enabled(self.driven.is_none(), button).clicked() {
+                self.form.kind = Kind::Search;
                 self.set_data("embedded", &context);
                 match self.form.job() {
                     Ok(job) => self.start(job, &context),
@@ -499,11 +526,11 @@ impl App {
     }
 
     /// Doubts, curves and children.
-    fn right(&mut self, ui: &mut Ui, runs: &[Arc<Seen>]) {
-        for run in runs {
+    fn right(&mut self, ui: &mut Ui, runs: &[Named]) {
+        for (name, run) in runs {
             let title = match runs.len() {
                 1 => "What to distrust".to_owned(),
-                _ => format!("What to distrust in {}", run.name),
+                _ => format!("What to distrust in {name}"),
             };
             egui::CollapsingHeader::new(title).default_open(runs.len() == 1).show(ui, |ui| {
                 pane::doubts(ui, run);
@@ -513,6 +540,19 @@ impl App {
         curves::curves(ui, runs, step.map(|step| step as f64));
         curves::children(ui, runs);
     }
+}
+
+/// A run with a name that no other shown run has.
+pub type Named = (String, Arc<Seen>);
+
+/// The runs with their names. Equal names are numbered.
+fn named(runs: Vec<Arc<Seen>>) -> Vec<Named> {
+    let is_double = |seen: &Arc<Seen>| runs.iter().filter(|other| other.name == seen.name).count() > 1;
+    let name = |(i, seen): (usize, &Arc<Seen>)| match is_double(seen) {
+        true => format!("{} ({})", seen.name, i + 1),
+        false => seen.name.clone(),
+    };
+    runs.iter().enumerate().map(name).zip(runs.iter().cloned()).collect()
 }
 
 /// The whole path of a folder.

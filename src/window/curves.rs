@@ -1,11 +1,9 @@
 //! The curves and the children of one run or of two, as plots.
 
-use std::sync::Arc;
-
 use egui::{Color32, Sense, Ui, vec2};
 use egui_plot::{Line, Plot, PlotPoints, Points, VLine};
 
-use super::watch::Seen;
+use super::app::Named;
 use crate::report::plot::{COLOURS, Panel, Series, Style};
 
 /// Height of a plot, points.
@@ -14,16 +12,16 @@ const HEIGHT: f32 = 150.0;
 const FAINT: f32 = 0.25;
 
 /// Shows the curves. Those of two runs are in the same plots. `step`: the step of the replay.
-pub fn curves(ui: &mut Ui, runs: &[Arc<Seen>], step: Option<f64>) {
+pub fn curves(ui: &mut Ui, runs: &[Named], step: Option<f64>) {
     let mut titles: Vec<&str> = Vec::new();
-    for panel in runs.iter().flat_map(|run| &run.curves) {
+    for panel in runs.iter().flat_map(|(_, run)| &run.curves) {
         if !titles.contains(&panel.title.as_str()) {
             titles.push(&panel.title);
         }
     }
     for title in titles {
-        let panels = runs.iter().enumerate().filter_map(|(i, run)| {
-            run.curves.iter().find(|panel| panel.title == title).map(|panel| (i, run, panel))
+        let panels = runs.iter().enumerate().filter_map(|(i, (name, run))| {
+            run.curves.iter().find(|panel| panel.title == title).map(|panel| (i, name, panel))
         });
         let panels: Vec<_> = panels.collect();
         let Some((_, _, first)) = panels.first() else { continue };
@@ -36,7 +34,7 @@ pub fn curves(ui: &mut Ui, runs: &[Arc<Seen>], step: Option<f64>) {
         let is_over_steps = first.x_label == "step";
         let lines: Vec<Curve<'_>> = panels
             .iter()
-            .flat_map(|(i, run, panel)| lines(*i, (runs.len() > 1).then_some(&run.name), panel))
+            .flat_map(|(i, name, panel)| lines(*i, (runs.len() > 1).then_some(*name), panel))
             .collect();
         legend(ui, lines.iter().map(|line| (line.name.as_str(), line.colour)));
         let mut plot = Plot::new(title).height(HEIGHT).allow_scroll(false);
@@ -106,15 +104,15 @@ fn legend<'a>(ui: &mut Ui, lines: impl Iterator<Item = (&'a str, Color32)>) {
 }
 
 /// Shows the children of a search: their costs against their likelihoods.
-pub fn children(ui: &mut Ui, runs: &[Arc<Seen>]) {
-    if runs.iter().all(|run| run.children.n == 0) {
+pub fn children(ui: &mut Ui, runs: &[Named]) {
+    if runs.iter().all(|(_, run)| run.children.n == 0) {
         return;
     }
     ui.strong("Children: log-likelihood less the step's mean, nats per image");
     /// A third of the steps of a run, and its dots.
     type Third = (String, Color32, Vec<[f64; 2]>);
-    let thirds = |(i, run): (usize, &Arc<Seen>)| -> Vec<Third> {
-        let name = if runs.len() == 1 { String::new() } else { format!("{}: ", run.name) };
+    let thirds = |(i, (name, run)): (usize, &Named)| -> Vec<Third> {
+        let name = if runs.len() == 1 { String::new() } else { format!("{name}: ") };
         let third = |(third, label): (usize, &str)| {
             let is_in = |time: f64| ((time * 3.0).ceil() as usize).clamp(1, 3) == third + 1;
             let dots = run.children.dots.iter().filter(|dot| is_in(dot.time));
@@ -125,8 +123,8 @@ pub fn children(ui: &mut Ui, runs: &[Arc<Seen>]) {
         ["first third", "second third", "last third"].into_iter().enumerate().map(third).collect()
     };
     let dots: Vec<Third> = runs.iter().enumerate().flat_map(thirds).collect();
-    let results = runs.iter().enumerate().filter_map(|(i, run)| {
-        let name = if runs.len() == 1 { "the result".into() } else { format!("{}: the result", run.name) };
+    let results = runs.iter().enumerate().filter_map(|(i, (name, run))| {
+        let name = if runs.len() == 1 { "the result".into() } else { format!("{name}: the result") };
         Some((name, colour(COLOURS[(3 * i + 1) % COLOURS.len()]), run.children.result_macs?))
     });
     let results: Vec<(String, Color32, f64)> = results.collect();

@@ -148,6 +148,12 @@ impl Driven {
         self.control.stop();
     }
 
+    /// Leaves nothing behind of a run that has done nothing yet: its empty folder is removed.
+    pub fn give_up(&self) {
+        // A folder with anything in it stays.
+        _ = std::fs::remove_dir(&self.folder);
+    }
+
     /// Whether the run is over.
     pub fn is_over(&self) -> bool {
         lock(&self.state).ended.is_some()

@@ -155,7 +155,11 @@ impl Form {
             let text = settings.iter().find(|(name, _)| name == key.name).map(|(_, text)| text.as_str());
             let text =
                 text.filter(|_| matches!(key.name, "data" | "size" | "mean" | "std" | "skip_bad_images"));
-            self.set(key.name, text.map_or("", |text| text.trim_matches(['[', ']'])));
+            let is_list = key.name != "data";
+            self.set(
+                key.name,
+                text.map_or("", |text| if is_list { text.trim_matches(['[', ']']) } else { text }),
+            );
         }
         let is_embedded = self.get("data") == "embedded";
         self.choice[Kind::Training as usize] = usize::from(!is_embedded);
@@ -201,6 +205,11 @@ impl Form {
         let error = checked.error.clone();
         self.checked = Some(checked);
         error
+    }
+
+    /// Checks the settings again: a run that they name may have changed.
+    pub fn forget(&mut self) {
+        self.checked = None;
     }
 
     /// What a setting without a text will be.
@@ -263,6 +272,10 @@ impl Form {
         for (name, value) in names.chain(choices[at].settings.iter().copied()) {
             if name != "preset" {
                 self.set(name, value);
+            }
+            // A run has a length in steps or in epochs.
+            if name == "steps" && !value.is_empty() {
+                self.set("epochs", "");
             }
         }
     }

@@ -39,7 +39,12 @@ pub fn open(start: Start) -> Result<Closed> {
         .with_app_id("parsec")
         .with_inner_size([1280.0, 720.0])
         .with_min_inner_size([640.0, 400.0]);
-    let options = NativeOptions { viewport, dithering: false, ..NativeOptions::default() };
+    let options = NativeOptions {
+        viewport,
+        dithering: false,
+        event_loop_builder: event_loop_builder(),
+        ..NativeOptions::default()
+    };
     let closed = Rc::new(RefCell::new(Closed::default()));
     let at_end = Rc::clone(&closed);
     let create = move |creation: &CreationContext<'_>| {
@@ -62,6 +67,23 @@ pub fn open(start: Start) -> Result<Closed> {
     };
     eframe::run_native("parsec", options, Box::new(create)).map_err(|e| no_window(&e.to_string()))?;
     Ok(closed.take())
+}
+
+/// The libraries of Wayland tell nothing of dropped files yet. A desktop with Wayland usually has X11 too, and there files
+/// can be dropped.
+#[cfg(target_os = "linux")]
+fn event_loop_builder() -> Option<eframe::EventLoopBuilderHook> {
+    use winit::platform::x11::EventLoopBuilderExtX11;
+
+    std::env::var_os("DISPLAY").filter(|display| !display.is_empty())?;
+    Some(Box::new(|builder| {
+        builder.with_x11();
+    }))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn event_loop_builder() -> Option<eframe::EventLoopBuilderHook> {
+    None
 }
 
 fn no_window(reason: &str) -> Error {

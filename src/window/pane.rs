@@ -45,7 +45,8 @@ pub enum Wish {
 /// The evaluation of a training.
 struct Evaluated {
     text: String,
-    confusion: String,
+    /// `None` if there are too many classes for a drawing.
+    confusion: Option<Arc<str>>,
 }
 
 /// A run in the window.
@@ -104,6 +105,12 @@ impl Pane {
     /// Reads the folder at once.
     pub fn look(&self) {
         self.watched.look();
+    }
+
+    /// Whether the run can be asked about an image: it has weights, and no other image waits.
+    pub fn can_be_asked(&self) -> bool {
+        let is_busy = self.answered.as_ref().is_some_and(|(_, task)| task.doing().is_some());
+        !is_busy && self.seen().is_some_and(|seen| has_weights(&seen))
     }
 
     /// Asks the run about an image.
@@ -166,9 +173,8 @@ impl Pane {
             wish = Some(asked);
         }
         self.results(ui, &seen);
-        let width = ui.available_width();
         if seen.course.len() > 1 {
-            self.replay(ui, &seen, width);
+            self.replay(ui, &seen);
         }
         if let Some(alpha) = &seen.alpha {
             let id = ui.make_persistent_id("architecture");
@@ -177,7 +183,7 @@ impl Pane {
                 .show_header(ui, |ui| ui.label("The architecture"))
                 .body(|ui| {
                     let (space, alpha) = (Arc::clone(&seen.space), alpha.clone());
-                    let key = seen.genotype.clone();
+                    let (key, width) = (seen.genotype.clone(), ui.available_width());
                     self.architecture.show(ui, "architecture", key, (width, self.wait), move || {
                         report::architecture_svg(&*space, &alpha)
                     });
@@ -206,11 +212,11 @@ impl Pane {
                     wish = Some(Wish::Train);
                 }
             }
-            let has_weights = seen.alpha.is_some() && !seen.is_consensus && !seen.checkpoints.is_empty();
-            if has_weights {
+            if has_weights(seen) {
                 let help =
                     "ONNX, safetensors and PyTorch files of the network, in the folder `export` of the run";
-                let button = ui.add_enabled(seen.is_training, egui::Button::new("Export"));
+                let is_free = seen.is_training && is_free(self.exported.as_ref());
+                let button = ui.add_enabled(is_free, egui::Button::new("Export"));
                 let why = "A search has shared weights only. Train what was found, and export that";
                 if button.on_hover_text(help).on_disabled_hover_text(why).clicked() {
                     let run = folder.clone();
@@ -220,17 +226,20 @@ impl Pane {
             }
             if seen.is_training && !seen.checkpoints.is_empty() {
                 let help = "Evaluate the best checkpoint on the images to report";
-                if ui.button("Confusion matrix").on_hover_text(help).clicked() {
+                let button = egui::Button::new("Confusion matrix");
+                let button = ui.add_enabled(is_free(self.evaluated.as_ref()), button);
+                if button.on_hover_text(help).clicked() {
                     let run = folder.clone();
                     self.evaluated =
                         Some(Task::new("evaluating", &context, move |events| evaluate(&run, events)));
                 }
             }
-            if ui.button("Report").on_hover_text("One HTML file about the run, in its folder").clicked() {
+            let button = ui.add_enabled(is_free(self.reported.as_ref()), egui::Button::new("Report"));
+            if button.on_hover_text("One HTML file about the run, in its folder").clicked() {
                 let run = folder.clone();
                 self.reported = Some(Task::new("writing the report", &context, move |_| write_report(&run)));
             }
-            if has_weights {
+            if has_weights(seen) {
                 ui.weak("Drop an image here to name its class.");
             }
         });
@@ -265,8 +274,15 @@ impl Pane {
             let picture = &self.confusion;
             outcome(ui, evaluated, |ui, Evaluated { text, confusion }| {
                 ui.label(text);
-                let svg = confusion.clone();
-                picture.show(ui, "confusion matrix", confusion, (width, Duration::ZERO), move || svg);
+                match confusion.clone() {
+                    Some(svg) => {
+                        let draw = move || svg.to_string();
+                        picture.show(ui, "confusion matrix", text, (width, Duration::ZERO), draw);
+                    }
+                    None => {
+                        drop(ui.weak("Too many classes for a drawing: parsec eval --json has the numbers."))
+                    }
+                }
             });
         }
         if let Some((path, answered)) = &self.answered {
@@ -276,7 +292,8 @@ impl Pane {
     }
 
     /// The scrubber, and the prior at its step.
-    fn replay(&mut self, ui: &mut Ui, seen: &Arc<Seen>, width: f32) {
+    fn replay(&mut self, ui: &mut Ui, seen: &Arc<Seen>) {
+        let width = ui.available_width();
         let last = seen.course.len() - 1;
         if let Some(since) = self.playing {
             let n = (since.elapsed().as_secs_f64() * PER_SECOND) as usize;
@@ -327,20 +344,31 @@ impl Pane {
             move || report::flow_svg(&*space, &drawn.probabilities),
         );
         egui::CollapsingHeader::new("Heat map of the prior").default_open(true).show(ui, |ui| {
-            let (space, drawn) = (Arc::clone(&seen.space), point.clone());
+            let (space, drawn, width) = (Arc::clone(&seen.space), point.clone(), ui.available_width());
             self.heat.show(ui, "heat map of the prior", &key, (width, wait), move || {
                 report::probabilities_svg(&*space, &drawn.probabilities, &drawn.mode())
             });
         });
         ui.collapsing("The prior over the steps", |ui| {
-            let shared = Arc::clone(seen);
+            let (shared, width) = (Arc::clone(seen), ui.available_width());
             let key = seen.course.last().map(|point| point.step);
             self.course.show(ui, "prior over the steps", key, (width, self.wait), move || {
                 report::course_svg(&*shared.space, &shared.course)
             });
         });
-        ui.label(RichText::new(seen.space.print(&point.mode())).monospace().small());
+        let mode = RichText::new(seen.space.print(&point.mode())).monospace().small();
+        ui.add(egui::Label::new(mode).wrap());
     }
+}
+
+/// Whether the run has an architecture with weights.
+fn has_weights(seen: &Seen) -> bool {
+    seen.alpha.is_some() && !seen.is_consensus && !seen.checkpoints.is_empty()
+}
+
+/// Whether no such work is going on.
+fn is_free<T: Send + 'static>(task: Option<&Task<T>>) -> bool {
+    task.is_none_or(|task| task.doing().is_none())
 }
 
 /// Probabilities as the key of a picture.
@@ -485,7 +513,8 @@ fn evaluate(folder: &Path, events: &Events) -> Result<Evaluated> {
         100.0 * evaluation.accuracy(),
         100.0 * detail.n_top5 as f64 / evaluation.n.max(1) as f64
     );
-    Ok(Evaluated { text, confusion: report::confusion_svg(&reported.class_names, &detail.matrix())? })
+    let confusion = report::confusion_svg(&reported.class_names, &detail.matrix()).ok();
+    Ok(Evaluated { text, confusion: confusion.map(Arc::from) })
 }
 
 /// Writes the page about a run into its folder.

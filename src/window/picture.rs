@@ -62,8 +62,8 @@ impl Picture {
             let (shared, context, name) = (Arc::clone(&self.0), ui.ctx().clone(), name.to_owned());
             thread::spawn(move || {
                 let started = Instant::now();
-                let image = guarded(|| Ok(draw())).map_err(|e| e.to_string());
-                let image = image.and_then(|svg| rasterise(&svg, (width * scale, scale), dark));
+                let image = guarded(|| Ok(rasterise(&draw(), (width * scale, scale), dark)));
+                let image = image.unwrap_or_else(|error| Err(error.to_string()));
                 let mut drawn = shared.lock().unwrap_or_else(PoisonError::into_inner);
                 let is_first = drawn.texture.is_none();
                 drawn.is_busy = false;

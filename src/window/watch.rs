@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use egui::Context;
+use serde_json::Value;
 
 use super::SOON;
 use super::task::guarded;
+use crate::data::Spec;
 use crate::error::Result;
 use crate::host::{self, Instant, thread};
 use crate::report::course::Point;
@@ -25,8 +27,9 @@ const N_POINTS: usize = 400;
 const N_DOTS: usize = 1500;
 /// Number of the best children in the table.
 const N_BEST: usize = 12;
-/// Preparing takes at most this part of the time of one core.
+/// Preparing takes at most this part of the time of one core, unless a reading takes very long.
 const SHARE: u32 = 50;
+const LONGEST: Duration = Duration::from_secs(5);
 /// A step's time is the median over this many last steps.
 const RECENT: usize = 50;
 
@@ -164,7 +167,7 @@ fn watch(folder: &Path, period: Duration, latest: &Mutex<Latest>, looks: &Receiv
             }
             context.request_repaint_after(SOON);
         }
-        let pause = period.max(started.elapsed() * SHARE);
+        let pause = period.max((started.elapsed() * SHARE).min(LONGEST));
         let wanted = looks.recv_timeout(pause);
         // Several requests are one.
         while looks.try_recv().is_ok() {}
@@ -178,20 +181,30 @@ fn watch(folder: &Path, period: Duration, latest: &Mutex<Latest>, looks: &Receiv
 struct Reader {
     view: RunView,
     course: Option<Course>,
+    /// The reason why there is no course.
+    damage: Option<String>,
 }
 
 impl Reader {
     fn new(folder: &Path) -> Result<Self> {
-        let view = RunView::read(folder)?;
-        let course = Course::of(&view, N_POINTS)?;
-        Ok(Self { view, course })
+        let mut reader = Self { view: RunView::read(folder)?, course: None, damage: None };
+        reader.follow();
+        Ok(reader)
+    }
+
+    /// Follows the prior from its start. Without it the rest of the run is shown.
+    fn follow(&mut self) {
+        match Course::of(&self.view, N_POINTS) {
+            Ok(course) => (self.course, self.damage) = (course, None),
+            Err(error) => (self.course, self.damage) = (None, Some(error.to_string())),
+        }
     }
 
     fn read_more(&mut self) -> Result<()> {
         self.view.read_more()?;
         match &mut self.course {
             Some(course) if course.is_of(&self.view.history) => course.follow(&self.view.history),
-            course => *course = Course::of(&self.view, N_POINTS)?,
+            _ => self.follow(),
         }
         Ok(())
     }
@@ -200,11 +213,14 @@ impl Reader {
         let view = &self.view;
         let mut doubts = view.doubts();
         doubts.extend(self.course.as_ref().and_then(|course| course.broken.clone()));
+        doubts.extend(self.damage.clone());
         let seconds = view.step_seconds();
         let mut recent = seconds[seconds.len().saturating_sub(RECENT)..].to_vec();
         recent.sort_by(f64::total_cmp);
+        let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let settings = view.manifest.config.as_object().into_iter().flatten().map(|(name, value)| {
-            (name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+            let value = if name == "data" { place(view).unwrap_or_default() } else { plain(value) };
+            (name.clone(), value)
         });
         Seen {
             name: view.name(),
@@ -230,6 +246,19 @@ impl Reader {
             settings: settings.collect(),
         }
     }
+}
+
+/// The specification of the run's data at the place where they are now, as seen from any folder.
+fn place(view: &RunView) -> Option<String> {
+    let manifest = &view.manifest;
+    let spec = manifest.data_at.as_deref().or(manifest.config["data"].as_str())?;
+    let parsed = spec.parse::<Spec>().ok().filter(Spec::is_relative);
+    let at = parsed.and_then(|parsed| {
+        let bases = manifest.bases(Some(view.run.path()));
+        let there = bases.iter().map(|base| base.join(&parsed.dir)).find(|path| path.exists())?;
+        Some(format!("{}:{}", parsed.source.name(), there.display()))
+    });
+    Some(at.unwrap_or_else(|| spec.to_owned()))
 }
 
 /// The time of each step.

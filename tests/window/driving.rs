@@ -71,6 +71,18 @@ fn a_search_is_started_paused_and_stopped_and_goes_on() {
 }
 
 #[test]
+fn a_search_on_the_embedded_images_is_one_button_away() {
+    let mut window = window();
+    press(&mut window, "Search on the embedded images");
+    until(&mut window, "the first step", |window| step(window).is_some_and(|(step, _)| step >= 1));
+    assert_eq!(step(&window).unwrap().1, 400);
+    // The card of the images is there too.
+    until_shown(&mut window, "10 classes");
+    press(&mut window, "Stop");
+    until_shown(&mut window, " is saved after step ");
+}
+
+#[test]
 fn a_search_ends_and_what_was_found_is_trained_exported_and_asked() {
     let mut window = window();
     short(&mut window, "5");

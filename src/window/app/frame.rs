@@ -1,29 +1,26 @@
 //! The surroundings of the runs: light and dark, the status line, dialogs over the window, keys.
 
-use std::sync::Arc;
-
 use egui::{
     Context, FontData, FontFamily, FontInsert, FontPriority, Id, InsertFontFamily, Key, Modal, Modifiers,
     RichText, Stroke, TextStyle, Theme, ThemePreference, Ui,
 };
 
-use super::App;
 use super::take::PickedFor;
+use super::{App, Named};
 use crate::report;
 use crate::window::driven::Driven;
-use crate::window::watch::Seen;
 
 impl App {
-    pub(super) fn status(&self, ui: &mut Ui, runs: &[Arc<Seen>]) {
+    pub(super) fn status(&self, ui: &mut Ui, runs: &[Named]) {
         ui.horizontal(|ui| {
             if runs.is_empty() {
                 ui.label(RichText::new("no run is shown").small());
             }
-            for (i, run) in runs.iter().enumerate() {
+            for (i, (name, run)) in runs.iter().enumerate() {
                 if i > 0 {
                     ui.separator();
                 }
-                let mut parts = vec![run.name.clone()];
+                let mut parts = vec![name.clone()];
                 parts.extend((!run.adapter.is_empty()).then(|| run.adapter.clone()));
                 parts.extend(run.step_seconds.map(|seconds| format!("{:.0} ms a step", 1e3 * seconds)));
                 let mib = run.arena_bytes / f64::from(1 << 20);
@@ -39,14 +36,17 @@ impl App {
     }
 
     pub(super) fn modals(&mut self, context: &Context) {
-        if self.is_closing && self.is_driving() {
-            Modal::new(Id::unique("closing")).show(context, |ui| {
+        if self.is_closing && self.must_wait() {
+            let at_once = Modal::new(Id::unique("closing")).show(context, |ui| {
                 ui.heading("Saving");
                 ui.horizontal(|ui| {
                     ui.spinner();
                     ui.label("The window closes when the step is done and saved.");
                 });
+                let help = "What was done since the last checkpoint is done again when the run goes on";
+                ui.button("Close without saving").on_hover_text(help).clicked()
             });
+            self.closes_at_once = at_once.inner;
         }
         if self.shows_help {
             let frames = self.frames;
@@ -172,7 +172,7 @@ const KEYS: &[(&str, &str)] = &[
     ("Ctrl O", "open the folder of a run"),
     ("Ctrl W", "close the first run that is shown"),
     ("Ctrl P", "pause the run of this window, or let it go on"),
-    ("Ctrl S", "save the run of this window after its step"),
+    ("Ctrl S", "save the run of this window after its step; a paused one when it goes on"),
     ("Ctrl D", "light or dark"),
     ("← →", "move the replay"),
     ("Ctrl + − 0", "larger, smaller, usual size"),

@@ -63,16 +63,20 @@ impl App {
         if !path.exists() {
             return self.said.push((true, format!("{}: there is nothing of this name", path.display())));
         }
-        match self.panes.first_mut() {
-            Some(pane) => pane.ask(path, context),
-            None => self.said.push((
+        let mut is_asked = false;
+        for pane in self.panes.iter_mut().filter(|pane| pane.can_be_asked()) {
+            pane.ask(path, context);
+            is_asked = true;
+        }
+        if !is_asked {
+            self.say(
                 true,
                 format!(
-                    "{}: a file by itself is an image to classify, and no run is shown that could. Open a run first, or \
+                    "{}: a file by itself is an image to classify, and no run is shown that could now. Open a run first, or \
                      drop a folder of images.",
                     path.display()
                 ),
-            )),
+            );
         }
     }
 
