@@ -223,8 +223,8 @@ impl App {
 
     /// Whether closing has to wait until the run of this window is saved. Before the first step there is nothing to save.
     fn must_wait(&self) -> bool {
-        let has_steps = |driven: &Driven| !driven.is_over() && driven.progress().is_some();
-        !self.closes_at_once && self.driven.as_ref().is_some_and(has_steps)
+        // A run that is over is waited for too, until its end is taken.
+        !self.closes_at_once && self.driven.as_ref().is_some_and(|driven| driven.progress().is_some())
     }
 
     /// What does not need a frame: requests to the process, the end of the run, closing.

@@ -39,7 +39,7 @@ fn newest(is_it: impl Fn(&RunDir) -> bool) -> RunDir {
 #[test]
 fn a_search_is_started_paused_and_stopped_and_goes_on() {
     let mut window = window();
-    short(&mut window, "400");
+    short(&mut window, "350");
     press(&mut window, "Start");
     until(&mut window, "the third step", |window| step(window).is_some_and(|(step, _)| step >= 3));
     press(&mut window, "Pause");
@@ -57,9 +57,9 @@ fn a_search_is_started_paused_and_stopped_and_goes_on() {
     press(&mut window, "Stop");
     until_shown(&mut window, " is saved after step ");
     let said = texts(&window).into_iter().find(|text| text.contains(" is saved after step ")).unwrap();
-    let run = newest(|run| run.manifest().unwrap().total_steps == 400);
+    let run = newest(|run| run.manifest().unwrap().total_steps == 350);
     let saved = *run.checkpoints().steps().unwrap().last().unwrap();
-    assert!(said.contains(&format!("after step {saved}.")) && saved < 400, "{said}");
+    assert!(said.contains(&format!("after step {saved}.")) && saved < 350, "{said}");
 
     press(&mut window, "Resume");
     until(&mut window, "a step after the saved one", |window| {
@@ -180,6 +180,7 @@ fn a_window_that_is_closed_saves_its_run_first() {
         shows(window, "Saving") || !window.state().is_driving()
     });
     until(&mut window, "the end", |window| !window.state().is_driving());
+    window.step();
     let ended = window.state_mut().take_end().unwrap();
     let error = ended.result.unwrap_err().to_string();
     assert!(error.contains("after step"), "{error}");
