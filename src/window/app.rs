@@ -26,7 +26,6 @@ use super::watch::Seen;
 use crate::error::Error;
 use crate::gpu;
 use crate::host::Instant;
-
 use crate::run::Events;
 use crate::view::name_of;
 

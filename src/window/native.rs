@@ -87,6 +87,8 @@ fn event_loop_builder() -> Option<eframe::EventLoopBuilderHook> {
 }
 
 fn no_window(reason: &str) -> Error {
+    // Before the last colon there may be a place in the sources of a library.
+    let reason = reason.rsplit(": ").next().unwrap_or(reason);
     Error::device(
         format!("cannot open a window: {reason}"),
         "a desktop; without one, parsec report RUN writes a page about a run, and --tensorboard lets another machine watch",
