@@ -420,7 +420,7 @@ impl App {
                 _ => driven.doing(),
             };
             ui.label(doing);
-            for warning in driven.said().1 {
+            for warning in driven.warnings() {
                 ui.colored_label(ui.visuals().warn_fg_color, warning);
             }
         }

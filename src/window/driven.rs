@@ -39,7 +39,6 @@ pub struct Ended {
 #[derive(Default)]
 struct State {
     doing: String,
-    notes: Vec<String>,
     warnings: Vec<String>,
     progress: Option<Progress>,
     seconds_left: Option<f64>,
@@ -98,10 +97,9 @@ impl Driven {
         lock(&self.state).doing.clone()
     }
 
-    /// Remarks and warnings so far.
-    pub fn said(&self) -> (Vec<String>, Vec<String>) {
-        let state = lock(&self.state);
-        (state.notes.clone(), state.warnings.clone())
+    /// The warnings so far.
+    pub fn warnings(&self) -> Vec<String> {
+        lock(&self.state).warnings.clone()
     }
 
     /// The progress after the last step.
@@ -212,13 +210,10 @@ fn listener(state: Arc<Mutex<State>>, also: Events, context: Context) -> Events 
         {
             let mut state = lock(&state);
             match &event {
-                Event::Note(note) => {
-                    state.doing.clone_from(note);
-                    state.notes.push(note.clone());
-                }
+                Event::Note(text) => state.doing.clone_from(text),
                 Event::Warning(warning) => state.warnings.push(warning.clone()),
                 Event::Reading { done, total } => state.doing = format!("reading images: {done} of {total}"),
-                Event::Read { line, .. } => state.notes.push(line.clone()),
+                Event::Read { line, .. } => state.doing.clone_from(line),
                 Event::Compiling { ready, known } => {
                     clock.lock().unwrap_or_else(PoisonError::into_inner).1.compiled();
                     if state.progress.is_none() {
